@@ -1,0 +1,111 @@
+//! The error codes that every front door shares.
+
+use std::fmt;
+
+use bincode::{Decode, Encode};
+
+/// What went wrong, in the same word over HTTP (`code` in the problem document), QUIC and the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[non_exhaustive]
+pub enum Code {
+    /// The request is malformed; the same request will always fail.
+    InvalidRequest,
+    /// No credentials, or unknown ones.
+    Unauthenticated,
+    /// The credentials do not allow this.
+    Forbidden,
+    /// Nothing is at this path.
+    NotFound,
+    /// The method is not defined for this path.
+    MethodNotAllowed,
+    /// This node does not serve the namespace.
+    UnknownNamespace,
+    /// Larger than a documented limit.
+    TooLarge,
+    /// A 64-bit total of this node would overflow; the counter is unchanged.
+    CounterOverflow,
+    /// More requests are waiting than the node admits.
+    Throttled,
+    /// The node is starting and waits until its peers confirm its history.
+    Starting,
+    /// The node is shutting down.
+    Draining,
+    /// The node cannot keep up with its disk.
+    Overloaded,
+    /// The disk is nearly full.
+    DiskLow,
+    /// The clock stands too far behind the last ID.
+    ClockRegressed,
+    /// The clock stands too far ahead of what is believable.
+    ClockAhead,
+    /// The IDs of this node are used up faster than its clock moves.
+    SequenceExhausted,
+    /// The node has stopped itself.
+    Fenced,
+    /// The node did not answer within the request's time limit. A write may or may not have happened.
+    Timeout,
+    /// Anything that should not happen.
+    Internal,
+}
+
+impl Code {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::UnknownNamespace => "unknown_namespace",
+            Self::TooLarge => "too_large",
+            Self::CounterOverflow => "counter_overflow",
+            Self::Throttled => "throttled",
+            Self::Starting => "starting",
+            Self::Draining => "draining",
+            Self::Overloaded => "overloaded",
+            Self::DiskLow => "disk_low",
+            Self::ClockRegressed => "clock_regressed",
+            Self::ClockAhead => "clock_ahead",
+            Self::SequenceExhausted => "sequence_exhausted",
+            Self::Fenced => "fenced",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The status of the HTTP answer (RFC 9110).
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::InvalidRequest => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::NotFound | Self::UnknownNamespace => 404,
+            Self::MethodNotAllowed => 405,
+            Self::TooLarge => 413,
+            Self::CounterOverflow => 422,
+            Self::Throttled => 429,
+            Self::Internal => 500,
+            Self::Starting
+            | Self::Draining
+            | Self::Overloaded
+            | Self::DiskLow
+            | Self::ClockRegressed
+            | Self::ClockAhead
+            | Self::SequenceExhausted
+            | Self::Fenced => 503,
+            Self::Timeout => 504,
+        }
+    }
+
+    /// Whether the request was certainly not carried out, and the same request may succeed later, here or elsewhere.
+    pub const fn is_retryable(self) -> bool {
+        matches!(self.http_status(), 429 | 503)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

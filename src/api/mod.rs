@@ -1,0 +1,70 @@
+//! The front doors: they parse, authenticate and validate, and turn requests into batches for the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use snowtide_client::Code;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::config::map::ClusterMap;
+use crate::engine::EngineHandle;
+use crate::identity::{NamespaceId, WorkerId};
+use crate::ids::IdSource;
+use crate::replica::Refusal;
+
+/// What every front door needs; cheap to clone.
+#[derive(Clone)]
+pub struct Doors {
+    /// The whole configuration.
+    pub config: Arc<Config>,
+    /// The cluster's map.
+    pub map: Arc<ClusterMap>,
+    /// This node.
+    pub worker: WorkerId,
+    /// Its region's name.
+    pub region: Arc<str>,
+    /// Namespaces served here, by name.
+    pub namespaces: Arc<BTreeMap<String, NamespaceId>>,
+    /// Counters.
+    pub engine: EngineHandle,
+    /// IDs.
+    pub ids: IdSource,
+    /// Where the node stands.
+    pub stage: watch::Receiver<Stage>,
+}
+
+/// Where a node stands, for `/readyz` and for front doors that refuse early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Recovering, or waiting until peers confirm its history.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Shutting down.
+    Draining,
+    /// Stopped itself, and why.
+    Fenced(String),
+}
+
+/// The code that stands for a refusal on every front door.
+pub fn code_of(refusal: &Refusal) -> Code {
+    match refusal {
+        Refusal::Throttled => Code::Throttled,
+        Refusal::Overloaded => Code::Overloaded,
+        Refusal::Starting => Code::Starting,
+        Refusal::Draining => Code::Draining,
+        Refusal::DiskLow => Code::DiskLow,
+        Refusal::Fenced(_) => Code::Fenced,
+    }
+}
+
+/// When to try again after `code`, in milliseconds; `None` where retrying does not help.
+pub fn retry_after_ms(code: Code) -> Option<u32> {
+    match code {
+        Code::Throttled | Code::Overloaded | Code::SequenceExhausted => Some(100),
+        Code::Starting | Code::Draining | Code::ClockRegressed => Some(1_000),
+        Code::DiskLow | Code::ClockAhead | Code::Fenced => Some(30_000),
+        _ => None,
+    }
+}

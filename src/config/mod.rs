@@ -1,0 +1,301 @@
+//! Configuration: what can be set, its defaults and its bounds.
+//!
+
+pub mod map;
+//!
+//! Every key is documented in `config/default.toml`. Each bound (I6) says there what happens at it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the region files are.
+    pub regions_dir: PathBuf,
+    /// Where the data is.
+    pub data_dir: PathBuf,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Certificates.
+    pub tls: Tls,
+    /// IDs.
+    pub ids: Ids,
+    /// Namespaces by name.
+    pub namespace: BTreeMap<String, Namespace>,
+    /// Commits.
+    pub commit: Commit,
+    /// Frames between peers.
+    pub frame: Frame,
+    /// Gossip.
+    pub gossip: Gossip,
+    /// Incarnations.
+    pub incarnation: Incarnation,
+    /// Rows in memory.
+    pub cache: Cache,
+    /// Checkpoints.
+    pub checkpoint: Checkpoint,
+    /// The disk.
+    pub disk: Disk,
+    /// What all front doors share.
+    pub api: Api,
+    /// The HTTP front door.
+    pub http: Http,
+    /// The QUIC front door.
+    pub quic: Quic,
+    /// Links to peers.
+    pub peer: PeerLinks,
+    /// Draining.
+    pub drain: Drain,
+    /// Logging.
+    pub log: Log,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Nodes of different cluster ids refuse each other; so does a data directory of another cluster.
+    pub id: String,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Holds `ca.pem`, and per node `<region>-<node>.pem` and `<region>-<node>.key`.
+    pub dir: PathBuf,
+}
+
+/// `[ids]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ids {
+    /// Time zero of the IDs, RFC 3339.
+    pub epoch: String,
+    /// The split of the 63 bits, equal in the whole cluster.
+    pub bits: IdBits,
+    /// How far the clock may step back while IDs go on from the last timestamp; also how far ahead the ceiling goes.
+    #[serde(with = "humantime_serde")]
+    pub max_backstep: Duration,
+    /// A clock further than this past the ceiling and every peer is not believed.
+    #[serde(with = "humantime_serde")]
+    pub max_leap: Duration,
+    /// How long to wait for peers to say which ceiling they saw.
+    #[serde(with = "humantime_serde")]
+    pub claim_wait: Duration,
+    /// How long a request may wait for the clock to move on.
+    #[serde(with = "humantime_serde")]
+    pub wait_max: Duration,
+}
+
+/// `[ids.bits]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdBits {
+    /// Milliseconds.
+    pub time: u8,
+    /// Region.
+    pub region: u8,
+    /// Node.
+    pub node: u8,
+    /// Sequence within a millisecond.
+    pub sequence: u8,
+}
+
+/// `[namespace.<name>]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Namespace {
+    /// The regions that hold it; empty means all.
+    pub regions: Vec<String>,
+}
+
+/// `[commit]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    /// A commit is closed once its records hold this much.
+    pub bytes_max: ByteSize,
+}
+
+/// `[frame]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Frame {
+    /// The longest frame between peers.
+    pub bytes_max: ByteSize,
+}
+
+/// `[gossip]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gossip {
+    /// Commits are gathered this long before they are pushed.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// How often peers compare vectors.
+    #[serde(with = "humantime_serde")]
+    pub digest_interval: Duration,
+    /// Unacknowledged delta bytes per peer.
+    pub inflight_bytes_max: ByteSize,
+    /// A request for somebody's records is asked of another peer after this long.
+    #[serde(with = "humantime_serde")]
+    pub fetch_timeout: Duration,
+}
+
+/// `[incarnation]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incarnation {
+    /// How long to wait for peers to confirm our history.
+    #[serde(with = "humantime_serde")]
+    pub proof_timeout: Duration,
+}
+
+/// `[cache]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// Rows in memory.
+    pub rows_max: usize,
+}
+
+/// `[checkpoint]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// How often changed rows are written.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// Changed rows not yet written.
+    pub dirty_rows_max: usize,
+}
+
+/// `[disk]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// With less free space than this, writes are refused.
+    pub min_free: ByteSize,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Batches that wait for the engine.
+    pub queue_batches_max: usize,
+    /// The largest request body or frame of a client.
+    pub request_bytes_max: ByteSize,
+    /// How long a request may take.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// Bearer tokens; empty means that anyone may call.
+    pub tokens: Vec<Token>,
+}
+
+/// `[[api.tokens]]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Whose it is, for the logs.
+    pub name: String,
+    /// The token itself.
+    pub token: String,
+    /// What it allows.
+    pub access: Access,
+}
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Reads.
+    Read,
+    /// Reads, increments and IDs.
+    Write,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Open connections.
+    pub connections_max: usize,
+    /// How long the headers of a request may take.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// How long a connection may do nothing.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+}
+
+/// `[quic]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quic {
+    /// Open client connections; peers have places of their own.
+    pub connections_max: usize,
+    /// Unanswered requests per connection.
+    pub requests_max: u32,
+    /// Streams per connection.
+    pub streams_max: u32,
+    /// How long a connection may do nothing.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+}
+
+/// `[peer]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerLinks {
+    /// Messages that wait for one peer's link; one more is dropped and fetched again later.
+    pub queue_messages_max: usize,
+    /// The first pause before connecting again.
+    #[serde(with = "humantime_serde")]
+    pub backoff_min: Duration,
+    /// The longest.
+    #[serde(with = "humantime_serde")]
+    pub backoff_max: Duration,
+    /// A link that is silent for this long is lost.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// How long an older boot of a peer has to show that it still lives.
+    #[serde(with = "humantime_serde")]
+    pub probe_timeout: Duration,
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// How long a node that shuts down waits until another region has its log.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A filter as for `RUST_LOG`, for example `info` or `snowtide=debug,info`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}

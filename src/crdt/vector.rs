@@ -1,0 +1,91 @@
+//! Version vectors: how much of each replica's log is known.
+//!
+//! Parker et al., "Detection of mutual inconsistency in distributed systems" (1983). Each entry also carries the
+//! origin's running log hash, so that two logs that share numbers but not content are told apart.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bincode::{Decode, Encode};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::identity::ReplicaId;
+
+/// The running hash of one origin's log up to one seq: each commit's hash covers the one before.
+///
+/// It tells forks apart; it does not stand against forgery, which is what mutual TLS is for.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct LogHash(pub u128);
+
+impl LogHash {
+    /// The hash after one more commit whose encoded slots are `payload`.
+    #[must_use]
+    pub fn then(self, payload: &[u8]) -> Self {
+        let mut hasher = Xxh3::new();
+        hasher.update(&self.0.to_le_bytes());
+        hasher.update(payload);
+        Self(hasher.digest128())
+    }
+}
+
+impl fmt::Debug for LogHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// How far one origin's log is known: everything up to `seq`, where its running hash was `hash`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Mark {
+    /// 0 before the first commit.
+    pub seq: u64,
+    /// The origin's running hash at `seq`.
+    pub hash: LogHash,
+}
+
+/// Replica id → mark. A replica that is absent stands at seq 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct VersionVector(BTreeMap<ReplicaId, Mark>);
+
+impl VersionVector {
+    /// How far `origin` is known.
+    pub fn mark(&self, origin: ReplicaId) -> Mark {
+        self.0.get(&origin).copied().unwrap_or_default()
+    }
+
+    /// Moves `origin` to `mark` if that is further; true if it moved. Never moves back.
+    pub fn advance(&mut self, origin: ReplicaId, mark: Mark) -> bool {
+        let further = mark.seq > self.mark(origin).seq;
+        if further {
+            self.0.insert(origin, mark);
+        }
+        further
+    }
+
+    /// The join: each origin's furthest mark.
+    pub fn join(&mut self, other: &Self) {
+        for (origin, mark) in other.iter() {
+            self.advance(origin, mark);
+        }
+    }
+
+    /// Whether everything that `other` knows is known here.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.iter().all(|(origin, mark)| self.mark(origin).seq >= mark.seq)
+    }
+
+    /// All marks, sorted by origin.
+    pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, Mark)> + '_ {
+        self.0.iter().map(|(origin, mark)| (*origin, *mark))
+    }
+}
+
+impl FromIterator<(ReplicaId, Mark)> for VersionVector {
+    fn from_iter<I: IntoIterator<Item = (ReplicaId, Mark)>>(marks: I) -> Self {
+        let mut vector = Self::default();
+        for (origin, mark) in marks {
+            vector.advance(origin, mark);
+        }
+        vector
+    }
+}

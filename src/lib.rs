@@ -1,0 +1,22 @@
+//! Snowtide: IDs and counters in several regions at once.
+//!
+//! The map, from the inside out. Arrows point one way; a test holds this.
+//!
+//! - Pure, told the time and given their randomness (I7): [`identity`], [`crdt`], [`snowflake`], [`replica`].
+//! - [`clock`] is the sole reader of the operating system's clocks, [`codec`] the one encoding.
+//! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
+//! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients.
+//! - [`config`] is read once, at the start, by the command line.
+
+pub mod api;
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod crdt;
+pub mod engine;
+pub mod identity;
+pub mod ids;
+pub mod peer;
+pub mod replica;
+pub mod snowflake;
+pub mod store;

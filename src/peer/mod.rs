@@ -1,0 +1,1 @@
+//! Links to other nodes: QUIC with mutual TLS.

@@ -1,0 +1,118 @@
+//! What happens to a replica.
+
+use std::collections::BTreeSet;
+
+use crate::crdt::{LogHash, Row, VersionVector};
+use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+
+use super::message::Message;
+use super::operation::{Key, Operation};
+use super::record::Record;
+
+/// Names one submitted batch or question until it is answered.
+pub type Ticket = u64;
+
+/// Everything that can happen. Time comes beside it, see `Replica::handle`.
+#[derive(Debug)]
+pub enum Event {
+    /// A client's batch; answered by one `Effect::Reply`.
+    Submit {
+        /// Comes back with the answer.
+        ticket: Ticket,
+        /// Applied in order.
+        operations: Vec<Operation>,
+    },
+    /// The commit of this number is synced. Commits finish in the order in which they were given out.
+    Committed(u64),
+    /// Rows asked for by `Effect::Load`, each as it is in the store; an absent row comes as an empty one.
+    Loaded {
+        /// Where.
+        namespace: NamespaceId,
+        /// Every key that was asked for.
+        rows: Vec<(Key, Row)>,
+    },
+    /// Answer to `Effect::ReadJournal`.
+    Journal(JournalRead),
+    /// Answer to `Effect::FindHash`: the running hash of our own log at `seq`; `None` if no record ends there.
+    Hash {
+        /// Where.
+        namespace: NamespaceId,
+        /// The seq asked about.
+        seq: u64,
+        /// The hash.
+        hash: Option<LogHash>,
+    },
+    /// The checkpoint chunk of `Effect::Checkpoint` is written.
+    Checkpointed,
+    /// Answer to `Effect::Mint`: this incarnation is persisted and synced.
+    Minted(ReplicaId),
+    /// Our link to a peer is up: messages can be sent.
+    PeerUp {
+        /// Who.
+        peer: Peer,
+        /// The namespaces that both serve.
+        namespaces: BTreeSet<NamespaceId>,
+    },
+    /// Our link to this boot of a peer is lost.
+    PeerDown(Peer),
+    /// A message from a peer.
+    Received {
+        /// Who sent it.
+        from: Peer,
+        /// What it says.
+        message: Message,
+    },
+    /// Time has passed; see `Replica::deadline`.
+    Tick,
+    /// The node shuts down: refuse new work, commit what is in hand, get it acknowledged elsewhere.
+    Drain,
+    /// Whether less than `disk.min_free` is left.
+    DiskLow(bool),
+    /// Our own durable ID ceiling, to be told to peers.
+    Ceiling(u64),
+    /// Stop for good, with a reason: another live claim of this worker id, or a poisoned store.
+    Fence(String),
+    /// A question about the replica's state; answered by one `Effect::Status`.
+    Inspect(Ticket),
+}
+
+/// Records that a peer asked for, or that we push from disk.
+#[derive(Debug)]
+pub struct JournalRead {
+    /// Whom to send them to.
+    pub to: WorkerId,
+    /// Where.
+    pub namespace: NamespaceId,
+    /// Whose.
+    pub origin: ReplicaId,
+    /// The `after` that was asked for.
+    pub after: u64,
+    /// The records that chain from `after`, oldest first, as many as the bytes asked for allow (at least one).
+    pub records: Vec<Record>,
+    /// The earliest `after` that the journal can serve, where `records` is empty because it does not reach back.
+    pub whole_from: Option<u64>,
+}
+
+/// What the store found on disk at the start.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The persisted incarnation; `None` in a new data directory.
+    pub replica: Option<ReplicaId>,
+    /// This start.
+    pub boot: Boot,
+    /// The durable ID ceiling, in milliseconds of the ID epoch.
+    pub ceiling: u64,
+    /// The state of each configured namespace.
+    pub spaces: Vec<RecoveredSpace>,
+}
+
+/// One namespace as recovered.
+#[derive(Clone, Debug)]
+pub struct RecoveredSpace {
+    /// Which.
+    pub namespace: NamespaceId,
+    /// Everything up to here is in `rows` on disk or in `dirty`.
+    pub vector: VersionVector,
+    /// Whole rows that the journal changed after the last checkpoint.
+    pub dirty: Vec<(Key, Row)>,
+}

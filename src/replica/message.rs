@@ -1,0 +1,86 @@
+//! What replicas say to each other. Links carry these in order, in one direction each; they may lose all of them.
+
+use bincode::{Decode, Encode};
+
+use crate::crdt::VersionVector;
+use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
+
+use super::record::Record;
+
+/// A message from one node to another.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Message {
+    /// Records of the sender's own log, or of anyone's on request.
+    Delta(Record),
+    /// The sender's committed vectors, and the highest ID ceilings it has seen.
+    Digest(Digest),
+    /// The sender's committed vectors of the namespaces in which it has just committed records of the receiver's.
+    Ack(Vec<(NamespaceId, VersionVector)>),
+    /// Please send `origin`'s records from `after` on.
+    Request {
+        /// Where.
+        namespace: NamespaceId,
+        /// Whose.
+        origin: ReplicaId,
+        /// The sender knows everything up to here.
+        after: u64,
+    },
+    /// A delta or a request could not be served.
+    Refused(Refused),
+    /// The sender has just started and asks what the receiver holds of its log (I3).
+    ProofRequest {
+        /// The sender's incarnation, persisted before this boot.
+        replica: ReplicaId,
+        /// This start of it.
+        boot: Boot,
+    },
+    /// The answer, given once everything that earlier boots sent is committed or dropped.
+    Proof(Proof),
+    /// The sender drains: it will close its links once its log is safe elsewhere.
+    Leaving,
+}
+
+/// A version vector per namespace, and what is known of ID ceilings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Digest {
+    /// The committed vectors of all namespaces that both ends serve.
+    pub vectors: Vec<(NamespaceId, VersionVector)>,
+    /// The highest durable ceiling seen for each worker id, in milliseconds of the ID epoch.
+    pub ceilings: Vec<(WorkerId, u64)>,
+}
+
+/// Why nothing was applied or sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Refused {
+    /// The delta begins after what the refuser knows (I4).
+    Gap {
+        /// Where.
+        namespace: NamespaceId,
+        /// Whose.
+        origin: ReplicaId,
+        /// Known up to here.
+        known: u64,
+    },
+    /// The refuser's journal does not reach back to the `after` that was asked for.
+    NotWhole {
+        /// Where.
+        namespace: NamespaceId,
+        /// Whose.
+        origin: ReplicaId,
+        /// Its records chain from here.
+        from: u64,
+    },
+}
+
+/// What a peer holds of a restarted node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Proof {
+    /// The incarnation that asked.
+    pub replica: ReplicaId,
+    /// The boot that asked: an answer to an earlier one means nothing.
+    pub boot: Boot,
+    /// The peer's mark of it in each namespace that both serve.
+    pub marks: Vec<(NamespaceId, crate::crdt::Mark)>,
+    /// The highest ID ceiling seen for the asker's worker id.
+    pub ceiling: u64,
+}

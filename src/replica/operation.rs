@@ -1,0 +1,103 @@
+//! What clients ask of counters, and the answers.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::NamespaceId;
+
+/// The longest key, in bytes of UTF-8.
+pub const KEY_BYTES_MAX: usize = 512;
+
+/// A counter's name within its namespace: UTF-8, 1–512 bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key(Box<str>);
+
+/// The key is empty or longer than 512 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key is 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0} bytes")]
+pub struct KeyLength(pub usize);
+
+impl Key {
+    /// Checks the length.
+    pub fn new(text: impl Into<Box<str>>) -> Result<Self, KeyLength> {
+        let text = text.into();
+        if (1..=KEY_BYTES_MAX).contains(&text.len()) { Ok(Self(text)) } else { Err(KeyLength(text.len())) }
+    }
+}
+
+impl Deref for Key {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// One operation on one counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The counter's namespace.
+    pub namespace: NamespaceId,
+    /// The counter's key.
+    pub key: Key,
+    /// What to do with it.
+    pub action: Action,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Adds; negative is a decrement.
+    Increment(i64),
+    /// Reads.
+    Get,
+}
+
+/// The answer to one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The counter's value, this operation included. Everything in it is durable here.
+    Value(i128),
+    /// A 64-bit total would overflow: the counter is unchanged.
+    Overflow,
+    /// This node does not serve the namespace: nothing was done.
+    UnknownNamespace,
+}
+
+/// Why a whole batch was refused. Nothing of it was applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The queue in front of the engine is full.
+    #[error("too many requests are waiting at this node; retry after a moment")]
+    Throttled,
+    /// More changed rows wait for the checkpoint than `checkpoint.dirty_rows_max`, or more batches wait for rows.
+    #[error("this node cannot write its changes to disk as fast as they come; retry after a moment")]
+    Overloaded,
+    /// The start is not proven yet (I3).
+    #[error("this node is starting: it waits until its peers confirm its history")]
+    Starting,
+    /// The node is shutting down.
+    #[error("this node is shutting down; use another one")]
+    Draining,
+    /// Less than `disk.min_free` is left.
+    #[error("the disk under this node's data is nearly full; writes are refused until there is room")]
+    DiskLow,
+    /// The node has fenced itself, or its store is poisoned.
+    #[error("this node has stopped itself: {0}")]
+    Fenced(String),
+}

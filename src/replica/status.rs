@@ -1,0 +1,43 @@
+//! A replica's own view of itself and its peers, for people and metrics.
+
+use serde::Serialize;
+
+use crate::identity::{ReplicaId, WorkerId};
+
+/// A snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The current incarnation; `None` until the first is minted.
+    pub replica: Option<ReplicaId>,
+    /// The start is proven and nothing stopped us.
+    pub serving: bool,
+    /// Shutting down.
+    pub draining: bool,
+    /// Why the node fenced itself, if it did.
+    pub fenced: Option<String>,
+    /// Own commits so far, all namespaces.
+    pub commits: u64,
+    /// Rows in memory.
+    pub rows_cached: usize,
+    /// Rows changed since the last checkpoint.
+    pub rows_dirty: usize,
+    /// Batches that wait for rows.
+    pub batches_waiting: usize,
+    /// Every peer ever linked in this boot.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PeerStatus {
+    /// Who.
+    pub worker: WorkerId,
+    /// Our link to it is up.
+    pub up: bool,
+    /// Own commits that it has not acknowledged.
+    pub lag_commits: u64,
+    /// For how long it has been behind without a break; 0 if it is not.
+    pub lag_ms: u64,
+    /// Bytes of deltas sent and not acknowledged.
+    pub inflight_bytes: usize,
+}

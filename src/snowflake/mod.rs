@@ -1,0 +1,1 @@
+//! Snowflake-style IDs: the layout of the bits and the generator. Pure (I7).

@@ -1,0 +1,1 @@
+//! RocksDB: the journal, rows, checkpoints and recovery.
