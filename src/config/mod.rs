@@ -1,9 +1,8 @@
 //! Configuration: what can be set, its defaults and its bounds.
 //!
+//! Every key is documented in `config/default.toml`. Each bound (I6) says there what happens at it.
 
 pub mod map;
-//!
-//! Every key is documented in `config/default.toml`. Each bound (I6) says there what happens at it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
