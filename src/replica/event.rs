@@ -46,6 +46,8 @@ pub enum Event {
     Checkpointed,
     /// Answer to `Effect::Mint`: this incarnation is persisted and synced.
     Minted(ReplicaId),
+    /// This boot of a peer has linked to us, and every earlier one is gone: only its messages count from now on (I3).
+    PeerBoot(Peer),
     /// Our link to a peer is up: messages can be sent.
     PeerUp {
         /// Who.

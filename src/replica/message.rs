@@ -43,6 +43,8 @@ pub enum Message {
 /// A version vector per namespace, and what is known of ID ceilings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Digest {
+    /// The sender's incarnation, whose log it pushes by itself; `None` while it has none.
+    pub replica: Option<ReplicaId>,
     /// The committed vectors of all namespaces that both ends serve.
     pub vectors: Vec<(NamespaceId, VersionVector)>,
     /// The highest durable ceiling seen for each worker id, in milliseconds of the ID epoch.

@@ -1,15 +1,377 @@
 //! The replica: all replicated state of one node, as a pure state machine.
+//!
+//! Events go in through [`Replica::handle`], effects come out of [`Replica::poll`]; time and seeds are arguments, and
+//! there is no I/O (I7). The shipped engine and the simulator run this same code.
+//!
+//! Handle any number of events, then poll until `None`: what the events have in common is then done once, so that a
+//! commit gathers whatever came while the last one was synced.
 
+mod checkpoint;
+mod commit;
 pub mod effect;
 pub mod event;
+mod gossip;
 pub mod message;
 pub mod operation;
+mod peers;
+mod proof;
 pub mod record;
+mod remote;
+mod rows;
+mod settings;
+mod space;
 pub mod status;
+mod submit;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::crdt::VersionVector;
+use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
+
+use checkpoint::Checkpointing;
+use commit::{Changed, Commits, Gathered, Inflight};
+use peers::Neighbour;
+use proof::{Claim, Standing};
+use space::Space;
+use submit::Works;
 
 pub use effect::{CheckpointChunk, Commit, Effect, Notice};
 pub use event::{Event, JournalRead, Recovered, RecoveredSpace, Ticket};
 pub use message::{Digest, Message, Proof, Refused};
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
+pub use settings::Settings;
 pub use status::{PeerStatus, Status};
+
+/// All replicated state of one node, and its single writer.
+pub struct Replica {
+    settings: Settings,
+    boot: Boot,
+    /// The time of the event being handled, in milliseconds on any clock that never goes back.
+    now: u64,
+    /// Our incarnation; only the slots that bear its name are ever increased here (I2).
+    replica: Option<ReplicaId>,
+    standing: Standing,
+    claim: Claim,
+    spaces: BTreeMap<NamespaceId, Space>,
+    commits: Commits,
+    works: Works,
+    /// Origins whose first waiting delta waits for rows.
+    held: BTreeSet<(NamespaceId, ReplicaId)>,
+    peers: BTreeMap<WorkerId, Neighbour>,
+    checkpointing: Checkpointing,
+    draining: Option<Drain>,
+    disk_low: bool,
+    fenced: Option<String>,
+    /// When commits that are not pushed yet go out.
+    push_at: Option<u64>,
+    digest_at: u64,
+    effects: VecDeque<Effect>,
+}
+
+/// A shutdown in progress.
+#[derive(Debug)]
+struct Drain {
+    deadline: u64,
+    /// Peers have been told, once nothing was left to commit.
+    told: bool,
+    over: bool,
+}
+
+impl Replica {
+    /// Takes up what recovery found. Nothing is served until `Effect::Serving` (I3).
+    pub fn new(settings: Settings, recovered: Recovered, now: u64) -> Self {
+        let peers = settings.peers.iter().map(|(worker, shared)| (*worker, Neighbour::new(*worker, shared.clone())));
+        let mut replica = Self {
+            boot: recovered.boot,
+            now,
+            replica: recovered.replica,
+            standing: Standing::new(&settings, recovered.replica, now),
+            claim: Claim::new(&settings, recovered.ceiling, now),
+            spaces: BTreeMap::new(),
+            commits: Commits::new(),
+            works: Works::default(),
+            held: BTreeSet::new(),
+            peers: peers.collect(),
+            checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
+            draining: None,
+            disk_low: false,
+            fenced: None,
+            push_at: None,
+            digest_at: now,
+            effects: VecDeque::new(),
+            settings,
+        };
+        for space in recovered.spaces {
+            replica.recover(space);
+        }
+        replica.begin();
+        replica
+    }
+
+    fn recover(&mut self, recovered: RecoveredSpace) {
+        let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
+        let mut space = Space::new(recovered.namespace, self.settings.hash_seed, recovered.vector, tail_bytes_max);
+        for (key, row) in recovered.dirty {
+            let id = space.rows.insert_recovered(key, row);
+            self.checkpointing.add(recovered.namespace, id);
+        }
+        self.spaces.insert(recovered.namespace, space);
+    }
+
+    /// Something happened at `now`.
+    pub fn handle(&mut self, now: u64, event: Event) {
+        self.now = self.now.max(now);
+        match event {
+            Event::Submit { ticket, operations } => self.submit(ticket, operations),
+            Event::Committed(number) => self.committed(number),
+            Event::Loaded { namespace, rows } => self.loaded(namespace, rows),
+            Event::Journal(read) => self.journal_read(read),
+            Event::Hash { namespace, seq, hash } => self.hash_found(namespace, seq, hash),
+            Event::Checkpointed => self.checkpointed(),
+            Event::Minted(replica) => self.minted(replica),
+            Event::PeerBoot(peer) => self.peer_booted(peer),
+            Event::PeerUp { peer, namespaces } => self.peer_up(peer, &namespaces),
+            Event::PeerDown(peer) => self.peer_down(peer),
+            Event::Received { from, message } => self.received(from, message),
+            Event::Tick => {}
+            Event::Drain => self.drain(),
+            Event::DiskLow(low) => self.disk_low = low,
+            Event::Ceiling(ceiling) => self.claim.raise(self.settings.worker, ceiling),
+            Event::Fence(reason) => self.fence(reason),
+            Event::Inspect(ticket) => {
+                let status = Box::new(self.status());
+                self.effects.push_back(Effect::Status { ticket, status });
+            }
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Effect> {
+        if self.effects.is_empty() {
+            self.settle();
+        }
+        self.effects.pop_front()
+    }
+
+    /// When to handle `Event::Tick` if nothing else happens before.
+    pub fn deadline(&self) -> u64 {
+        let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| drain.deadline);
+        let timers = [self.push_at, drain, self.standing.deadline(), self.claim.deadline()];
+        let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
+        first.min(self.digest_at).min(self.checkpointing.due_at)
+    }
+
+    /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
+    pub fn has_room(&self) -> bool {
+        !self.is_full() && self.works.backlog.is_empty()
+    }
+
+    /// Our incarnation, once there is one.
+    pub fn id(&self) -> Option<ReplicaId> {
+        self.replica
+    }
+
+    /// Does what the handled events made necessary, once for all of them.
+    fn settle(&mut self) {
+        self.resume_backlog();
+        self.resume_incoming();
+        self.close_commit();
+        self.works.emit_loads(&mut self.effects);
+        self.advance_start();
+        self.advance_gossip();
+        self.advance_checkpoint();
+        self.advance_drain();
+        self.evict();
+    }
+
+    /// The gathering commit has reached its bound.
+    fn is_full(&self) -> bool {
+        self.commits.gathering.bytes() >= self.settings.commit_bytes_max
+    }
+
+    /// Closes the gathering commit if it holds anything and none is being synced.
+    fn close_commit(&mut self) {
+        if self.commits.inflight.is_some() || self.commits.gathering.is_empty() {
+            return;
+        }
+        let next = Gathered::new(self.commits.gathering.number + 1);
+        let closed = std::mem::replace(&mut self.commits.gathering, next);
+        let mut changed = closed.foreign;
+        let mut records = closed.records;
+        for (namespace, rows) in closed.own {
+            records.extend(self.own_record(namespace, &rows, &mut changed));
+        }
+        self.effects.push_back(Effect::Commit(Commit { number: closed.number, records: records.clone() }));
+        self.commits.inflight = Some(Inflight {
+            number: closed.number,
+            changed,
+            records,
+            acks: closed.acks,
+            answers: closed.answers,
+        });
+    }
+
+    /// The record of our own slots of these rows, as they are now.
+    fn own_record(&mut self, namespace: NamespaceId, rows: &[usize], changed: &mut Vec<Changed>) -> Option<Record> {
+        let replica = self.replica?;
+        let space = self.spaces.get_mut(&namespace)?;
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in rows {
+            let cell = space.rows.get(*row);
+            let slot = cell.working_slot(replica);
+            changes.push(Change { key: &cell.key, slot });
+            changed.push(Changed { namespace, row: *row, replica, slot });
+        }
+        let payload = Payload::encode(&changes);
+        let before = space.applied.mark(replica);
+        let record = Record {
+            namespace,
+            origin: replica,
+            after: before.seq,
+            upto: before.seq + 1,
+            hash: before.hash.then(&payload.0),
+            payload,
+        };
+        space.applied.advance(replica, record.mark());
+        Some(record)
+    }
+
+    /// I1: only from here on is the commit visible to anyone.
+    fn committed(&mut self, number: u64) {
+        let Some(done) = self.commits.finish(number) else { return };
+        for Changed { namespace, row, replica, slot } in done.changed {
+            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
+            let cell = space.rows.get_mut(row);
+            cell.settle(replica, slot);
+            if !cell.dirty {
+                cell.dirty = true;
+                self.checkpointing.add(namespace, row);
+            }
+        }
+        for record in done.records {
+            let own = Some(record.origin) == self.replica;
+            if own {
+                self.push_at.get_or_insert(self.now + self.settings.gossip_interval_ms);
+            }
+            if let Some(space) = self.spaces.get_mut(&record.namespace) {
+                space.committed(record, own);
+            }
+        }
+        for waiting in done.answers {
+            self.effects.push_back(Effect::Reply { ticket: waiting.ticket, answer: Ok(waiting.outcomes) });
+        }
+        self.acknowledge(&done.acks);
+    }
+
+    fn advance_checkpoint(&mut self) {
+        let dirty = self.checkpointing.dirty_rows();
+        let due = self.now >= self.checkpointing.due_at || dirty > self.settings.dirty_rows_max / 2;
+        if due && !self.checkpointing.is_running() {
+            self.checkpointing.due_at = self.now + self.settings.checkpoint_interval_ms;
+            if dirty > 0 {
+                self.checkpointing.begin(self.vectors());
+            }
+        }
+        let Some(part) = self.checkpointing.next_part() else { return };
+        let mut rows = Vec::with_capacity(part.rows.len());
+        for (namespace, row) in part.rows {
+            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
+            let cell = space.rows.get_mut(row);
+            cell.dirty = false;
+            cell.checkpointing = true;
+            rows.push((namespace, cell.key.clone(), cell.row.clone()));
+        }
+        self.effects.push_back(Effect::Checkpoint(CheckpointChunk { rows, position: part.position }));
+    }
+
+    fn checkpointed(&mut self) {
+        for (namespace, row) in self.checkpointing.written() {
+            if let Some(space) = self.spaces.get_mut(&namespace) {
+                space.rows.get_mut(row).checkpointing = false;
+            }
+        }
+    }
+
+    /// The committed vectors of all namespaces.
+    fn vectors(&self) -> Vec<(NamespaceId, VersionVector)> {
+        self.spaces.values().map(|space| (space.id, space.vector.clone())).collect()
+    }
+
+    fn evict(&mut self) {
+        let cached: usize = self.spaces.values().map(|space| space.rows.len()).sum();
+        let excess = cached.saturating_sub(self.settings.rows_max);
+        if excess > 0 {
+            // A bounded step each time; under pressure settling comes often.
+            let step = excess.min(4_096);
+            self.spaces.values_mut().for_each(|space| space.rows.evict(step));
+        }
+    }
+
+    fn fence(&mut self, reason: String) {
+        if self.fenced.is_none() {
+            self.fenced = Some(reason.clone());
+            self.effects.push_back(Effect::Fence(reason));
+        }
+    }
+
+    fn drain(&mut self) {
+        if self.draining.is_none() {
+            let deadline = self.now + self.settings.drain_timeout_ms;
+            self.draining = Some(Drain { deadline, told: false, over: false });
+            self.push_at = Some(self.now);
+        }
+    }
+
+    /// Refused new work, committed what was in hand; now some other region has to hold it.
+    fn advance_drain(&mut self) {
+        let expired = self.draining.as_ref().is_some_and(|drain| self.now >= drain.deadline);
+        let safe = self.commits.is_idle() && self.works.is_empty();
+        let holder = if safe { self.holder() } else { None };
+        let Some(drain) = self.draining.as_mut().filter(|drain| !drain.over) else { return };
+        if safe && !drain.told {
+            drain.told = true;
+            self.push_at = Some(self.now);
+            let linked = self.peers.values().filter(|peer| peer.up);
+            self.effects.extend(linked.map(|peer| Effect::Send { to: peer.worker, message: Message::Leaving }));
+        }
+        if expired || holder.is_some() || (safe && self.settings.peers.is_empty()) {
+            drain.over = true;
+            self.effects.push_back(Effect::Drained(holder));
+        }
+    }
+
+    /// A region other than ours of which a node holds our whole log.
+    fn holder(&self) -> Option<u8> {
+        let regions = self.peers.values().filter(|peer| self.lag(peer) == 0).map(|peer| peer.worker.region());
+        regions.filter(|region| *region != self.settings.worker.region()).min()
+    }
+
+    /// Own commits that a peer is not known to hold, over all shared namespaces.
+    fn lag(&self, peer: &Neighbour) -> u64 {
+        let Some(replica) = self.replica else { return 0 };
+        let shared = peer.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
+        shared.map(|space| space.vector.mark(replica).seq.saturating_sub(peer.holds(space.id, replica))).sum()
+    }
+
+    fn status(&self) -> Status {
+        let peers = self.peers.values().map(|peer| PeerStatus {
+            worker: peer.worker,
+            up: peer.up,
+            lag_commits: self.lag(peer),
+            lag_ms: peer.behind_since.map_or(0, |since| self.now.saturating_sub(since)),
+            inflight_bytes: peer.inflight_bytes(),
+        });
+        Status {
+            replica: self.replica,
+            serving: self.refusal(false).is_none(),
+            draining: self.draining.is_some(),
+            fenced: self.fenced.clone(),
+            commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
+            rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
+            rows_dirty: self.checkpointing.dirty_rows(),
+            batches_waiting: self.works.len(),
+            peers: peers.collect(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The commit being gathered and the one being synced: one at a time, so that while commit N syncs N+1 gathers.
+//!
+//! I1: answers and acknowledgements leave only through [`Synced`], which exists only once the sync has been reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::crdt::Slot;
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+
+use super::event::Ticket;
+use super::operation::Outcome;
+use super::record::Record;
+use super::rows::RowId;
+
+/// Bytes that a changed slot takes in a record beside its key, at most.
+const CHANGE_BYTES: usize = 24;
+
+/// An answer that waits for a commit.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) ticket: Ticket,
+    pub(super) outcomes: Vec<Outcome>,
+}
+
+/// One slot that a commit changes, with the absolute value that it journals.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Changed {
+    pub(super) namespace: NamespaceId,
+    pub(super) row: RowId,
+    pub(super) replica: ReplicaId,
+    pub(super) slot: Slot,
+}
+
+/// What belongs to one commit.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// 1, 2, 3, … within this boot.
+    pub(super) number: u64,
+    /// Rows whose own slot changes; the slot's value is taken when the commit closes.
+    pub(super) own: BTreeMap<NamespaceId, Vec<RowId>>,
+    /// Slots of others, as their records say.
+    pub(super) foreign: Vec<Changed>,
+    /// The records of others, to be journalled under their own origin.
+    pub(super) records: Vec<Record>,
+    /// Whom to acknowledge records, and in which namespaces.
+    pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
+    /// Answers that may leave once this is synced.
+    pub(super) answers: Vec<Waiting>,
+    bytes: usize,
+}
+
+impl Gathered {
+    pub(super) fn new(number: u64) -> Self {
+        Self { number, ..Self::default() }
+    }
+
+    /// Whether there is nothing to sync. Answers alone never wait for a commit without changes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.records.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn add_own(&mut self, namespace: NamespaceId, row: RowId, key_bytes: usize) {
+        self.own.entry(namespace).or_default().push(row);
+        self.bytes += key_bytes + CHANGE_BYTES;
+    }
+
+    pub(super) fn add_record(&mut self, record: Record) {
+        self.bytes += record.weight();
+        self.records.push(record);
+    }
+}
+
+/// A commit on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Inflight {
+    pub(super) number: u64,
+    pub(super) changed: Vec<Changed>,
+    pub(super) records: Vec<Record>,
+    pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
+    pub(super) answers: Vec<Waiting>,
+}
+
+/// The two commits that are not finished.
+#[derive(Debug)]
+pub(super) struct Commits {
+    pub(super) gathering: Gathered,
+    pub(super) inflight: Option<Inflight>,
+}
+
+impl Commits {
+    pub(super) fn new() -> Self {
+        Self { gathering: Gathered::new(1), inflight: None }
+    }
+
+    /// Lets an answer wait until commit `number` is synced; gives it back if that has happened already.
+    pub(super) fn hold(&mut self, number: u64, waiting: Waiting) -> Option<Waiting> {
+        if number == self.gathering.number {
+            self.gathering.answers.push(waiting);
+            return None;
+        }
+        match &mut self.inflight {
+            Some(inflight) if inflight.number == number => {
+                inflight.answers.push(waiting);
+                None
+            }
+            _ => Some(waiting),
+        }
+    }
+
+    /// The last commit that is synced.
+    pub(super) fn synced(&self) -> u64 {
+        self.inflight.as_ref().map_or(self.gathering.number, |inflight| inflight.number).saturating_sub(1)
+    }
+
+    /// The commit after which everything applied so far is durable.
+    pub(super) fn barrier(&self) -> u64 {
+        if self.gathering.is_empty() { self.gathering.number - 1 } else { self.gathering.number }
+    }
+
+    /// Nothing is gathered or being synced.
+    pub(super) fn is_idle(&self) -> bool {
+        self.inflight.is_none() && self.gathering.is_empty()
+    }
+
+    /// Takes the finished commit; `None` if `number` is not the one that is being synced.
+    pub(super) fn finish(&mut self, number: u64) -> Option<Inflight> {
+        self.inflight.take_if(|inflight| inflight.number == number)
+    }
+}

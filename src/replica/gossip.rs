@@ -1,0 +1,307 @@
+//! Gossip: own records are pushed after commits, digests find what is missing, requests fetch it from whoever has it.
+//!
+//! Digests are scuttlebutt's: van Renesse et al., "Efficient Reconciliation and Flow Control for Anti-Entropy
+//! Protocols" (2008). Everything sent here is committed (I1).
+
+use std::collections::BTreeSet;
+
+use crate::crdt::{Mark, VersionVector};
+use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
+
+use super::effect::{Effect, Notice};
+use super::event::JournalRead;
+use super::message::{Digest, Message, Refused};
+use super::peers::Push;
+use super::record::{Record, coalesce};
+use super::space::Fetch;
+use super::Replica;
+
+/// One delta carries about this much, so that a slow link is not held up by one message.
+const DELTA_BYTES: usize = 1 << 20;
+/// A delta that was sent this many digest intervals ago and is missing from a digest was lost.
+const LOST_AFTER_DIGESTS: u64 = 2;
+
+impl Replica {
+    pub(super) fn peer_booted(&mut self, peer: Peer) {
+        let Some(neighbour) = self.peers.get_mut(&peer.worker).filter(|neighbour| !neighbour.is(peer)) else { return };
+        neighbour.rebooted(peer.boot);
+        // What an earlier boot sent and we have not applied was never acknowledged: it may go (I3).
+        for space in self.spaces.values_mut() {
+            for (origin, queue) in &mut space.incoming {
+                if !self.held.contains(&(space.id, *origin)) {
+                    queue.retain(|(from, _)| from.worker != peer.worker || from.boot == peer.boot);
+                }
+            }
+            space.fetching.retain(|_, fetch| fetch.from.worker != peer.worker);
+        }
+    }
+
+    pub(super) fn peer_up(&mut self, peer: Peer, namespaces: &BTreeSet<NamespaceId>) {
+        self.peer_booted(peer);
+        let Some(neighbour) = self.peers.get_mut(&peer.worker) else { return };
+        neighbour.up = true;
+        neighbour.shared.retain(|namespace| namespaces.contains(namespace));
+        neighbour.pushes.values_mut().for_each(Push::pause);
+        neighbour.reading.clear();
+        self.ask_proof(peer.worker);
+        self.send_digest(peer.worker);
+    }
+
+    pub(super) fn peer_down(&mut self, peer: Peer) {
+        if let Some(neighbour) = self.peers.get_mut(&peer.worker).filter(|neighbour| neighbour.is(peer)) {
+            neighbour.up = false;
+            neighbour.pushes.values_mut().for_each(Push::pause);
+        }
+        for space in self.spaces.values_mut() {
+            space.fetching.retain(|_, fetch| fetch.from != peer);
+        }
+    }
+
+    pub(super) fn received(&mut self, from: Peer, message: Message) {
+        // I3: an earlier boot's messages were cut off when a later one appeared.
+        if !self.peers.get(&from.worker).is_some_and(|neighbour| neighbour.is(from)) {
+            return;
+        }
+        match message {
+            Message::Delta(record) if self.shares(from.worker, record.namespace) => self.delta(from, record),
+            Message::Digest(digest) => self.digest(from, &digest),
+            Message::Ack(vectors) => {
+                for (namespace, vector) in vectors {
+                    self.learn(from, namespace, &vector);
+                }
+                self.advance_pushes();
+            }
+            Message::Request { namespace, origin, after } if self.shares(from.worker, namespace) => {
+                self.read_journal(from.worker, namespace, origin, after, DELTA_BYTES);
+            }
+            Message::Refused(refused) => self.refused(from, refused),
+            Message::ProofRequest { replica, boot } => self.owe_proof(from, replica, boot),
+            Message::Proof(proof) => self.proof(from, &proof),
+            Message::Leaving => {}
+            Message::Delta(_) | Message::Request { .. } => {
+                self.bad_message(from.worker, "it speaks of a namespace that is not shared with it");
+            }
+        }
+    }
+
+    fn shares(&self, worker: WorkerId, namespace: NamespaceId) -> bool {
+        self.peers.get(&worker).is_some_and(|neighbour| neighbour.shared.contains(&namespace))
+    }
+
+    /// Sends what is due.
+    pub(super) fn advance_gossip(&mut self) {
+        if self.push_at.is_some_and(|at| self.now >= at) {
+            self.push_at = None;
+            self.advance_pushes();
+        }
+        if self.now >= self.digest_at {
+            self.digest_at = self.now + self.settings.digest_interval_ms;
+            let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
+            linked.into_iter().for_each(|worker| self.send_digest(worker));
+        }
+    }
+
+    /// Our committed vectors of the namespaces that `to` shares.
+    pub(super) fn send_digest(&mut self, to: WorkerId) {
+        let Some(neighbour) = self.peers.get(&to).filter(|neighbour| neighbour.up) else { return };
+        let shared = neighbour.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
+        let digest = Digest {
+            replica: self.replica,
+            vectors: shared.map(|space| (space.id, space.vector.clone())).collect(),
+            ceilings: self.claim.ceilings(),
+        };
+        self.effects.push_back(Effect::Send { to, message: Message::Digest(digest) });
+    }
+
+    fn digest(&mut self, from: Peer, digest: &Digest) {
+        for (worker, ceiling) in &digest.ceilings {
+            self.claim.raise(*worker, *ceiling);
+        }
+        for (namespace, vector) in &digest.vectors {
+            if !self.shares(from.worker, *namespace) {
+                continue;
+            }
+            self.learn(from, *namespace, vector);
+            self.told(from.worker, *namespace, vector);
+            self.fetch_missing(from, digest.replica, *namespace, vector);
+        }
+        self.advance_pushes();
+    }
+
+    /// What a peer holds durably, from its digest or acknowledgement.
+    fn learn(&mut self, from: Peer, namespace: NamespaceId, vector: &VersionVector) {
+        let Some(neighbour) = self.peers.get_mut(&from.worker) else { return };
+        neighbour.learn(namespace, vector);
+        let Some(replica) = self.replica else { return };
+        let mark = vector.mark(replica);
+        if let Some(push) = neighbour.pushes.get_mut(&namespace) {
+            push.acknowledged(mark.seq);
+        }
+        self.judge_own(from.worker, namespace, mark);
+        self.note_lag(from.worker);
+    }
+
+    fn note_lag(&mut self, worker: WorkerId) {
+        let behind = self.peers.get(&worker).is_some_and(|neighbour| self.lag(neighbour) > 0);
+        let now = self.now;
+        if let Some(neighbour) = self.peers.get_mut(&worker) {
+            neighbour.behind_since = behind.then(|| neighbour.behind_since.unwrap_or(now));
+        }
+    }
+
+    /// A digest tells from where to push on.
+    fn told(&mut self, worker: WorkerId, namespace: NamespaceId, vector: &VersionVector) {
+        let Some(replica) = self.replica else { return };
+        let lost_before = self.now.saturating_sub(LOST_AFTER_DIGESTS * self.settings.digest_interval_ms);
+        let push = self.peers.get_mut(&worker).and_then(|neighbour| neighbour.pushes.get_mut(&namespace));
+        if let Some(push) = push {
+            push.told(vector.mark(replica).seq, lost_before);
+        }
+    }
+
+    /// A peer's mark of our own log. It can never be ahead of us, nor differ, unless our history is not what we think
+    /// it is: never adopt it and go on (I3).
+    pub(super) fn judge_own(&mut self, peer: WorkerId, namespace: NamespaceId, mark: Mark) {
+        let (Some(replica), Some(space)) = (self.replica, self.spaces.get(&namespace)) else { return };
+        let own = space.vector.mark(replica);
+        let forked = mark.seq > own.seq || (mark.seq == own.seq && mark.hash != own.hash);
+        if !forked {
+            return;
+        }
+        let reason = format!(
+            "peer {peer} holds commit {} of this replica, which wrote {}: the data directory is older than its history \
+             or a copy is running; stop every copy and start this node again",
+            mark.seq, own.seq
+        );
+        if self.standing.is_serving() {
+            self.effects.push_back(Effect::Notice(Notice::Fork { namespace, origin: replica, seq: mark.seq, peer }));
+            self.fence(reason);
+        } else {
+            self.unproven(reason);
+        }
+    }
+
+    /// Asks `from` for what it has and we lack. Its own log it pushes by itself; a log that moves by itself is left
+    /// alone, because its origin is pushing it.
+    fn fetch_missing(&mut self, from: Peer, replica: Option<ReplicaId>, namespace: NamespaceId, theirs: &VersionVector) {
+        let quiet_since = self.now.saturating_sub(self.settings.digest_interval_ms);
+        let overdue = self.now.saturating_sub(self.settings.fetch_timeout_ms);
+        let Some(space) = self.spaces.get_mut(&namespace) else { return };
+        for (origin, mark) in theirs.iter() {
+            let after = space.applied.mark(origin).seq;
+            let moving = space.moved_at.get(&origin).is_some_and(|moved| *moved > quiet_since);
+            let asked = space.fetching.get(&origin).is_some_and(|fetch| fetch.asked_at > overdue);
+            if mark.seq <= after || moving || asked || Some(origin) == replica || Some(origin) == self.replica {
+                continue;
+            }
+            space.fetching.insert(origin, Fetch { from, asked_at: self.now });
+            let request = Message::Request { namespace, origin, after };
+            self.effects.push_back(Effect::Send { to: from.worker, message: request });
+        }
+    }
+
+    /// A record has been applied: if it was asked for and its sender has more, ask on at once.
+    pub(super) fn fetched(&mut self, record: &Record) {
+        let (namespace, origin) = (record.namespace, record.origin);
+        let Some(space) = self.spaces.get_mut(&namespace) else { return };
+        let Some(fetch) = space.fetching.remove(&origin) else { return };
+        let more = self.peers.get(&fetch.from.worker).is_some_and(|peer| peer.holds(namespace, origin) > record.upto);
+        if more {
+            space.fetching.insert(origin, Fetch { asked_at: self.now, ..fetch });
+            let request = Message::Request { namespace, origin, after: record.upto };
+            self.effects.push_back(Effect::Send { to: fetch.from.worker, message: request });
+        }
+    }
+
+    fn refused(&mut self, from: Peer, refused: Refused) {
+        match refused {
+            Refused::Gap { namespace, origin, .. } if Some(origin) == self.replica => {
+                // A digest follows and tells where to go on.
+                let neighbour = self.peers.get_mut(&from.worker);
+                if let Some(push) = neighbour.and_then(|neighbour| neighbour.pushes.get_mut(&namespace)) {
+                    push.pause();
+                }
+            }
+            Refused::Gap { .. } => {}
+            Refused::NotWhole { namespace, origin, .. } => {
+                if let Some(space) = self.spaces.get_mut(&namespace) {
+                    space.fetching.remove(&origin);
+                }
+            }
+        }
+    }
+
+    /// Pushes own commits to every linked peer, as far as its window allows.
+    pub(super) fn advance_pushes(&mut self) {
+        if self.push_at.is_some() {
+            // Commits are still being gathered; they all go together.
+            return;
+        }
+        let Some(replica) = self.replica else { return };
+        let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
+        for worker in linked {
+            let namespaces: Vec<NamespaceId> =
+                self.peers.get(&worker).map(|peer| peer.shared.iter().copied().collect()).unwrap_or_default();
+            for namespace in namespaces {
+                while self.push_one(worker, namespace, replica) {}
+            }
+            self.note_lag(worker);
+        }
+    }
+
+    /// Sends the next own delta; false if there is none, or no room, or it has to come from disk first.
+    fn push_one(&mut self, worker: WorkerId, namespace: NamespaceId, replica: ReplicaId) -> bool {
+        let (Some(peer), Some(space)) = (self.peers.get_mut(&worker), self.spaces.get_mut(&namespace)) else {
+            return false;
+        };
+        let room = self.settings.inflight_bytes_max.saturating_sub(peer.inflight_bytes());
+        let reading = peer.reading.contains(&(namespace, replica));
+        let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| push.ready) else { return false };
+        let after = push.sent;
+        if room == 0 || reading || after >= space.vector.mark(replica).seq {
+            return false;
+        }
+        let bytes_max = room.min(DELTA_BYTES);
+        let Some(record) = space.tail_after(after, bytes_max) else {
+            self.read_journal(worker, namespace, replica, after, bytes_max);
+            return false;
+        };
+        push.sent(record.upto, record.weight(), self.now);
+        self.effects.push_back(Effect::Send { to: worker, message: Message::Delta(record) });
+        true
+    }
+
+    /// Reads records for a peer from disk, one read at a time for each log.
+    fn read_journal(
+        &mut self,
+        to: WorkerId,
+        namespace: NamespaceId,
+        origin: ReplicaId,
+        after: u64,
+        bytes_max: usize,
+    ) {
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        if peer.reading.insert((namespace, origin)) {
+            self.effects.push_back(Effect::ReadJournal { to, namespace, origin, after, bytes_max });
+        }
+    }
+
+    pub(super) fn journal_read(&mut self, read: JournalRead) {
+        let JournalRead { to, namespace, origin, after, records, whole_from } = read;
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        if !peer.reading.remove(&(namespace, origin)) || !peer.up {
+            return;
+        }
+        if let Some(record) = coalesce(after, &records) {
+            let own = Some(origin) == self.replica;
+            if let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| own && push.ready) {
+                push.sent(record.upto, record.weight(), self.now);
+            }
+            self.effects.push_back(Effect::Send { to, message: Message::Delta(record) });
+            self.advance_pushes();
+        } else if let Some(from) = whole_from {
+            let refused = Message::Refused(Refused::NotWhole { namespace, origin, from });
+            self.effects.push_back(Effect::Send { to, message: refused });
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a replica knows of each peer: whether it is linked, what it holds, and what is on its way to it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::crdt::VersionVector;
+use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Neighbour {
+    pub(super) worker: WorkerId,
+    /// The namespaces that both serve.
+    pub(super) shared: BTreeSet<NamespaceId>,
+    /// The boot that counts: messages of any other are dropped (I3).
+    pub(super) boot: Option<Boot>,
+    /// Our link to it is up.
+    pub(super) up: bool,
+    /// What it is known to hold durably.
+    pub(super) known: BTreeMap<NamespaceId, VersionVector>,
+    /// Own records on their way, by namespace.
+    pub(super) pushes: BTreeMap<NamespaceId, Push>,
+    /// A proof that it asked for and that we owe.
+    pub(super) owed: Option<OwedProof>,
+    /// Journal reads on its behalf that are not answered yet.
+    pub(super) reading: BTreeSet<(NamespaceId, ReplicaId)>,
+    /// Since when it lacks commits of ours.
+    pub(super) behind_since: Option<u64>,
+}
+
+/// A proof can be given once commit `barrier` is synced and our link to the asker is up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwedProof {
+    pub(super) replica: ReplicaId,
+    pub(super) boot: Boot,
+    pub(super) barrier: u64,
+}
+
+/// Own records of one namespace on their way to one peer.
+#[derive(Debug, Default)]
+pub(super) struct Push {
+    /// Sent up to here.
+    pub(super) sent: u64,
+    /// Sent and not acknowledged: last seq, bytes, when.
+    inflight: VecDeque<(u64, usize, u64)>,
+    /// Cleared by a new link or a refusal, set by a digest: only then is it known where to go on from.
+    pub(super) ready: bool,
+}
+
+impl Push {
+    pub(super) fn inflight_bytes(&self) -> usize {
+        self.inflight.iter().map(|(_, bytes, _)| bytes).sum()
+    }
+
+    pub(super) fn sent(&mut self, upto: u64, bytes: usize, now: u64) {
+        self.sent = upto;
+        self.inflight.push_back((upto, bytes, now));
+    }
+
+    /// The peer holds everything up to `seq`.
+    pub(super) fn acknowledged(&mut self, seq: u64) {
+        while self.inflight.front().is_some_and(|(upto, ..)| *upto <= seq) {
+            self.inflight.pop_front();
+        }
+        self.sent = self.sent.max(seq);
+    }
+
+    /// A digest says that the peer holds `seq`. What was sent long before and is still missing was lost: go back.
+    pub(super) fn told(&mut self, seq: u64, lost_before: u64) {
+        self.acknowledged(seq);
+        let lost = self.inflight.front().is_some_and(|(_, _, sent_at)| *sent_at < lost_before);
+        if lost || !self.ready {
+            *self = Self { sent: seq, inflight: VecDeque::new(), ready: true };
+        }
+    }
+
+    /// Nothing is certain until the next digest.
+    pub(super) fn pause(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Neighbour {
+    pub(super) fn new(worker: WorkerId, shared: BTreeSet<NamespaceId>) -> Self {
+        let pushes = shared.iter().map(|namespace| (*namespace, Push::default())).collect();
+        Self {
+            worker,
+            shared,
+            boot: None,
+            up: false,
+            known: BTreeMap::new(),
+            pushes,
+            owed: None,
+            reading: BTreeSet::new(),
+            behind_since: None,
+        }
+    }
+
+    /// Whether `from` is the boot that counts.
+    pub(super) fn is(&self, from: Peer) -> bool {
+        self.boot == Some(from.boot)
+    }
+
+    /// Another boot has taken over; nothing that was known of the old one holds.
+    pub(super) fn rebooted(&mut self, boot: Boot) {
+        let shared = std::mem::take(&mut self.shared);
+        let up = self.up && self.boot == Some(boot);
+        *self = Self { boot: Some(boot), up, behind_since: self.behind_since, ..Self::new(self.worker, shared) };
+    }
+
+    pub(super) fn inflight_bytes(&self) -> usize {
+        self.pushes.values().map(Push::inflight_bytes).sum()
+    }
+
+    /// How far it holds `origin`'s log durably.
+    pub(super) fn holds(&self, namespace: NamespaceId, origin: ReplicaId) -> u64 {
+        self.known.get(&namespace).map_or(0, |vector| vector.mark(origin).seq)
+    }
+
+    pub(super) fn learn(&mut self, namespace: NamespaceId, vector: &VersionVector) {
+        self.known.entry(namespace).or_default().join(vector);
+    }
+}

@@ -1,0 +1,242 @@
+//! Starts and incarnations: nothing is committed under an existing replica id until its history is proven (I3).
+//!
+//! A disk can be restored, rolled back or cloned without knowing it. If a node then went on counting under its old
+//! replica id, other nodes would take its new commits for ones they have and swallow them. So after every start the
+//! peers are asked what they hold of our log; if that is more than we have, or differs, or if someone does not answer
+//! in time, a new incarnation takes over and the old slots come back from the peers as somebody else's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::crdt::{LogHash, Mark};
+use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+
+use super::Replica;
+use super::effect::{Effect, Notice};
+use super::message::{Message, Proof};
+use super::peers::OwedProof;
+use super::settings::Settings;
+
+/// How far the start has come.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Peers are being asked about the incarnation found on disk.
+    Proving(Proving),
+    /// A new incarnation is being persisted.
+    Minting,
+    /// Counters are served.
+    Serving,
+}
+
+#[derive(Debug)]
+pub(super) struct Proving {
+    deadline: u64,
+    /// Who has not confirmed yet.
+    awaiting: BTreeSet<WorkerId>,
+    /// Hashes that peers told for places in our log, to be compared with the journal.
+    unchecked: BTreeMap<(NamespaceId, u64), Vec<(WorkerId, LogHash)>>,
+}
+
+impl Standing {
+    pub(super) fn new(settings: &Settings, replica: Option<ReplicaId>, now: u64) -> Self {
+        match replica {
+            None => Self::Minting,
+            Some(_) => Self::Proving(Proving {
+                deadline: now + settings.proof_timeout_ms,
+                awaiting: settings.peers.keys().copied().collect(),
+                unchecked: BTreeMap::new(),
+            }),
+        }
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self, Self::Serving)
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        match self {
+            Self::Proving(proving) => Some(proving.deadline),
+            Self::Minting | Self::Serving => None,
+        }
+    }
+}
+
+/// What is known of ID ceilings, and whether IDs may begin (I10): a node that lost its disk learns from its peers how
+/// far its IDs had come.
+#[derive(Debug)]
+pub(super) struct Claim {
+    highest: BTreeMap<WorkerId, u64>,
+    own: WorkerId,
+    awaiting: BTreeSet<WorkerId>,
+    deadline: u64,
+    claimed: bool,
+}
+
+impl Claim {
+    pub(super) fn new(settings: &Settings, ceiling: u64, now: u64) -> Self {
+        Self {
+            highest: BTreeMap::from([(settings.worker, ceiling)]),
+            own: settings.worker,
+            awaiting: settings.peers.keys().copied().collect(),
+            deadline: now + settings.claim_wait_ms,
+            claimed: false,
+        }
+    }
+
+    pub(super) fn raise(&mut self, worker: WorkerId, ceiling: u64) {
+        let highest = self.highest.entry(worker).or_default();
+        *highest = ceiling.max(*highest);
+    }
+
+    pub(super) fn ceiling(&self, worker: WorkerId) -> u64 {
+        self.highest.get(&worker).copied().unwrap_or(0)
+    }
+
+    pub(super) fn ceilings(&self) -> Vec<(WorkerId, u64)> {
+        self.highest.iter().map(|(worker, ceiling)| (*worker, *ceiling)).collect()
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        (!self.claimed).then_some(self.deadline)
+    }
+
+    fn answered(&mut self, worker: WorkerId, ceiling: u64) {
+        self.awaiting.remove(&worker);
+        self.raise(self.own, ceiling);
+    }
+
+    /// The ceiling above which IDs may begin, once.
+    fn take(&mut self, now: u64) -> Option<u64> {
+        let ready = !self.claimed && (self.awaiting.is_empty() || now >= self.deadline);
+        self.claimed |= ready;
+        ready.then(|| self.ceiling(self.own))
+    }
+}
+
+impl Replica {
+    /// The first effects of a start.
+    pub(super) fn begin(&mut self) {
+        if matches!(self.standing, Standing::Minting) {
+            self.effects.push_back(Effect::Mint);
+        }
+    }
+
+    /// Asks a peer that has just been linked.
+    pub(super) fn ask_proof(&mut self, to: WorkerId) {
+        let Some(replica) = self.replica else { return };
+        let proving = matches!(&self.standing, Standing::Proving(proving) if proving.awaiting.contains(&to));
+        if proving || self.claim.awaiting.contains(&to) {
+            let message = Message::ProofRequest { replica, boot: self.boot };
+            self.effects.push_back(Effect::Send { to, message });
+        }
+    }
+
+    /// A peer has started and asks what we hold of it.
+    pub(super) fn owe_proof(&mut self, from: Peer, replica: ReplicaId, boot: Boot) {
+        let barrier = self.commits.barrier();
+        if replica.worker() != from.worker || boot != from.boot {
+            self.bad_message(from.worker, "it asks for the proof of somebody else");
+        } else if let Some(neighbour) = self.peers.get_mut(&from.worker) {
+            neighbour.owed = Some(OwedProof { replica, boot, barrier });
+        }
+    }
+
+    /// Gives the proofs that are due: everything that earlier boots sent is committed, and our link is up.
+    pub(super) fn give_proofs(&mut self) {
+        let synced = self.commits.synced();
+        for peer in self.peers.values_mut().filter(|peer| peer.up) {
+            let Some(OwedProof { replica, boot, .. }) = peer.owed.take_if(|owed| owed.barrier <= synced) else {
+                continue;
+            };
+            let shared = peer.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
+            let proof = Proof {
+                replica,
+                boot,
+                marks: shared.map(|space| (space.id, space.vector.mark(replica))).collect(),
+                ceiling: self.claim.ceiling(peer.worker),
+            };
+            self.effects.push_back(Effect::Send { to: peer.worker, message: Message::Proof(proof) });
+        }
+    }
+
+    /// A peer answers what it holds of us.
+    pub(super) fn proof(&mut self, from: Peer, proof: &Proof) {
+        if proof.boot != self.boot {
+            return;
+        }
+        self.claim.answered(from.worker, proof.ceiling);
+        if Some(proof.replica) != self.replica {
+            return;
+        }
+        for (namespace, mark) in &proof.marks {
+            self.judge_own(from.worker, *namespace, *mark);
+            self.check_hash(from.worker, *namespace, *mark);
+        }
+        if let Standing::Proving(proving) = &mut self.standing {
+            proving.awaiting.remove(&from.worker);
+        }
+    }
+
+    /// A peer that holds less than we do must agree on the hash at the place where it stands.
+    fn check_hash(&mut self, peer: WorkerId, namespace: NamespaceId, mark: Mark) {
+        let (Some(origin), Some(space)) = (self.replica, self.spaces.get(&namespace)) else { return };
+        let Standing::Proving(proving) = &mut self.standing else { return };
+        if mark.seq == 0 || mark.seq >= space.vector.mark(origin).seq {
+            return;
+        }
+        proving.unchecked.entry((namespace, mark.seq)).or_default().push((peer, mark.hash));
+        self.effects.push_back(Effect::FindHash { namespace, origin, seq: mark.seq });
+    }
+
+    pub(super) fn hash_found(&mut self, namespace: NamespaceId, seq: u64, hash: Option<LogHash>) {
+        let Standing::Proving(proving) = &mut self.standing else { return };
+        let told = proving.unchecked.remove(&(namespace, seq)).unwrap_or_default();
+        if let Some((peer, _)) = told.iter().find(|(_, told)| Some(*told) != hash) {
+            self.unproven(format!("peer {peer} holds another commit {seq} of this replica than the journal does"));
+        }
+    }
+
+    /// Gives up the incarnation found on disk.
+    pub(super) fn unproven(&mut self, reason: String) {
+        if let (Standing::Proving(_), Some(replica)) = (&self.standing, self.replica) {
+            self.standing = Standing::Minting;
+            self.effects.push_back(Effect::Notice(Notice::Unproven { replica, reason }));
+            self.effects.push_back(Effect::Mint);
+        }
+    }
+
+    pub(super) fn minted(&mut self, replica: ReplicaId) {
+        if !matches!(self.standing, Standing::Minting) {
+            return;
+        }
+        self.replica = Some(replica);
+        self.spaces.values_mut().for_each(super::Space::forget_own_log);
+        self.peers.values_mut().flat_map(|peer| peer.pushes.values_mut()).for_each(super::peers::Push::pause);
+        self.serve(replica);
+        let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
+        for worker in linked {
+            self.ask_proof(worker);
+            self.send_digest(worker);
+        }
+    }
+
+    fn serve(&mut self, replica: ReplicaId) {
+        self.standing = Standing::Serving;
+        self.effects.push_back(Effect::Serving(replica));
+    }
+
+    /// Moves the start on.
+    pub(super) fn advance_start(&mut self) {
+        self.give_proofs();
+        if let (Standing::Proving(proving), Some(replica)) = (&self.standing, self.replica) {
+            if proving.awaiting.is_empty() && proving.unchecked.is_empty() {
+                self.serve(replica);
+            } else if self.now >= proving.deadline {
+                let silent: Vec<String> = proving.awaiting.iter().map(ToString::to_string).collect();
+                self.unproven(format!("no answer in time from {}", silent.join(", ")));
+            }
+        }
+        if let Some(ceiling) = self.claim.take(self.now) {
+            self.effects.push_back(Effect::ClaimIds { ceiling });
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Clients' batches: admitted, held until their rows are in memory, applied, answered after the commit.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use slab::Slab;
+
+use crate::crdt::Row;
+use crate::identity::{NamespaceId, ReplicaId};
+
+use super::commit::Waiting;
+use super::effect::Effect;
+use super::event::Ticket;
+use super::operation::{Action, Key, Operation, Outcome, Refusal};
+use super::rows::WorkId;
+use super::Replica;
+
+/// A batch that cannot be applied yet.
+#[derive(Debug)]
+pub(super) struct Batch {
+    ticket: Ticket,
+    operations: Vec<Operation>,
+}
+
+/// A piece of work that waits for rows.
+#[derive(Debug)]
+struct Work {
+    rows_missing: usize,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Batch(Batch),
+    /// The first waiting delta of this origin.
+    Delta(NamespaceId, ReplicaId),
+}
+
+/// All work that waits, and the rows to ask for.
+#[derive(Debug, Default)]
+pub(super) struct Works {
+    waiting: Slab<Work>,
+    /// Batches whose rows are there, but the gathering commit was full.
+    pub(super) backlog: VecDeque<Batch>,
+    /// Rows to ask for when the events in hand are done.
+    wanted: BTreeMap<NamespaceId, Vec<Key>>,
+    /// Rows asked for or to be asked for.
+    loading_rows: usize,
+}
+
+impl Works {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn loading_rows(&self) -> usize {
+        self.loading_rows
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.backlog.len()
+    }
+
+    pub(super) fn emit_loads(&mut self, effects: &mut VecDeque<Effect>) {
+        let wanted = std::mem::take(&mut self.wanted);
+        effects.extend(wanted.into_iter().map(|(namespace, keys)| Effect::Load { namespace, keys }));
+    }
+
+    /// One row that `work` waited for is there; returns the work if it was the last.
+    fn arrived(&mut self, work: WorkId) -> Option<What> {
+        let waiting = self.waiting.get_mut(work)?;
+        waiting.rows_missing -= 1;
+        (waiting.rows_missing == 0).then(|| self.waiting.remove(work).what)
+    }
+}
+
+impl Replica {
+    /// Why nothing of this kind is served now.
+    pub(super) fn refusal(&self, writes: bool) -> Option<Refusal> {
+        if let Some(reason) = &self.fenced {
+            return Some(Refusal::Fenced(reason.clone()));
+        }
+        if self.draining.is_some() {
+            return Some(Refusal::Draining);
+        }
+        if !self.standing.is_serving() {
+            return Some(Refusal::Starting);
+        }
+        if writes && self.disk_low {
+            return Some(Refusal::DiskLow);
+        }
+        let overloaded = (writes && self.checkpointing.dirty_rows() >= self.settings.dirty_rows_max)
+            || self.works.loading_rows >= self.settings.loading_rows_max;
+        overloaded.then_some(Refusal::Overloaded)
+    }
+
+    pub(super) fn submit(&mut self, ticket: Ticket, operations: Vec<Operation>) {
+        let writes = operations.iter().any(|operation| operation.action != Action::Get);
+        if let Some(refusal) = self.refusal(writes) {
+            self.effects.push_back(Effect::Reply { ticket, answer: Err(refusal) });
+            return;
+        }
+        if let Some(batch) = self.await_rows(Batch { ticket, operations }) {
+            self.works.backlog.push_back(batch);
+            self.resume_backlog();
+        }
+    }
+
+    /// Applies the batches whose rows are there while the gathering commit has room.
+    pub(super) fn resume_backlog(&mut self) {
+        while !self.is_full() {
+            let Some(batch) = self.works.backlog.pop_front() else { break };
+            // A row may have been evicted while the batch stood in line.
+            if let Some(batch) = self.await_rows(batch) {
+                self.apply(batch);
+            }
+        }
+    }
+
+    fn await_rows(&mut self, batch: Batch) -> Option<Batch> {
+        let absent = |operation: &Operation| {
+            let space = self.spaces.get(&operation.namespace);
+            space.is_some_and(|space| space.rows.find(&operation.key).is_none_or(|row| space.rows.get(row).is_loading()))
+        };
+        if !batch.operations.iter().any(absent) {
+            return Some(batch);
+        }
+        self.park(batch)
+    }
+
+    fn park(&mut self, batch: Batch) -> Option<Batch> {
+        let wanted: Vec<(NamespaceId, Key)> =
+            batch.operations.iter().map(|operation| (operation.namespace, operation.key.clone())).collect();
+        match self.wait_for(&wanted, What::Batch(batch)) {
+            Some(What::Batch(batch)) => Some(batch),
+            _ => None,
+        }
+    }
+
+    /// Lets `what` wait for the absent rows among `wanted`; gives it back if all are there.
+    fn wait_for(&mut self, wanted: &[(NamespaceId, Key)], what: What) -> Option<What> {
+        let entry = self.works.waiting.vacant_key();
+        let mut rows_missing = 0;
+        for (namespace, key) in wanted {
+            let Some(space) = self.spaces.get_mut(namespace) else { continue };
+            let row = space.rows.find(key).unwrap_or_else(|| {
+                self.works.wanted.entry(*namespace).or_default().push(key.clone());
+                self.works.loading_rows += 1;
+                space.rows.insert_loading(key.clone())
+            });
+            rows_missing += usize::from(space.rows.wait(row, entry));
+        }
+        if rows_missing == 0 {
+            return Some(what);
+        }
+        self.works.waiting.insert(Work { rows_missing, what });
+        None
+    }
+
+    /// Whether all `keys` are in memory; if not, they are loaded and the origin's first delta waits for them.
+    pub(super) fn await_delta_rows(&mut self, namespace: NamespaceId, origin: ReplicaId, keys: Vec<Key>) -> bool {
+        let wanted: Vec<_> = keys.into_iter().map(|key| (namespace, key)).collect();
+        self.wait_for(&wanted, What::Delta(namespace, origin)).is_some()
+    }
+
+    pub(super) fn loaded(&mut self, namespace: NamespaceId, rows: Vec<(Key, Row)>) {
+        for (key, row) in rows {
+            let Some(space) = self.spaces.get_mut(&namespace) else { return };
+            let waiting = space.rows.loaded(&key, row);
+            self.works.loading_rows = self.works.loading_rows.saturating_sub(1);
+            for work in waiting {
+                match self.works.arrived(work) {
+                    Some(What::Batch(batch)) => self.works.backlog.push_back(batch),
+                    Some(What::Delta(namespace, origin)) => self.release_origin(namespace, origin),
+                    None => {}
+                }
+            }
+        }
+        self.resume_backlog();
+    }
+
+    /// Applies a batch; its answer leaves when the last commit that it has seen is synced (I1). The answers are
+    /// computed here, so that they are in the order in which operations were applied and never go backwards (G3).
+    fn apply(&mut self, batch: Batch) {
+        let Some(replica) = self.replica else { return };
+        let mut seen = 0;
+        let outcomes = batch.operations.iter().map(|operation| self.operate(replica, operation, &mut seen)).collect();
+        let waiting = Waiting { ticket: batch.ticket, outcomes };
+        if let Some(Waiting { ticket, outcomes }) = self.commits.hold(seen, waiting) {
+            self.effects.push_back(Effect::Reply { ticket, answer: Ok(outcomes) });
+        }
+    }
+
+    fn operate(&mut self, replica: ReplicaId, operation: &Operation, seen: &mut u64) -> Outcome {
+        let Some(space) = self.spaces.get_mut(&operation.namespace) else { return Outcome::UnknownNamespace };
+        let Some(row) = space.rows.find(&operation.key) else { return Outcome::UnknownNamespace };
+        let number = self.commits.gathering.number;
+        let cell = space.rows.get_mut(row);
+        if let Action::Increment(by) = operation.action {
+            let Ok(slot) = cell.working_slot(replica).changed(by) else { return Outcome::Overflow };
+            if cell.apply(replica, slot, number) && cell.own_commit != number {
+                cell.own_commit = number;
+                self.commits.gathering.add_own(space.id, row, operation.key.len());
+            }
+        }
+        if cell.is_pending() {
+            *seen = (*seen).max(cell.last_commit);
+        }
+        Outcome::Value(cell.working_value())
+    }
+}
