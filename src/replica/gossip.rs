@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use crate::crdt::{Mark, VersionVector};
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 
+use super::Replica;
 use super::effect::{Effect, Notice};
 use super::event::JournalRead;
 use super::message::{Digest, Message, Refused};
 use super::peers::Push;
 use super::record::{Record, coalesce};
 use super::space::Fetch;
-use super::Replica;
 
 /// One delta carries about this much, so that a slow link is not held up by one message.
 const DELTA_BYTES: usize = 1 << 20;
@@ -183,7 +183,13 @@ impl Replica {
 
     /// Asks `from` for what it has and we lack. Its own log it pushes by itself; a log that moves by itself is left
     /// alone, because its origin is pushing it.
-    fn fetch_missing(&mut self, from: Peer, replica: Option<ReplicaId>, namespace: NamespaceId, theirs: &VersionVector) {
+    fn fetch_missing(
+        &mut self,
+        from: Peer,
+        replica: Option<ReplicaId>,
+        namespace: NamespaceId,
+        theirs: &VersionVector,
+    ) {
         let quiet_since = self.now.saturating_sub(self.settings.digest_interval_ms);
         let overdue = self.now.saturating_sub(self.settings.fetch_timeout_ms);
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
@@ -272,14 +278,7 @@ impl Replica {
     }
 
     /// Reads records for a peer from disk, one read at a time for each log.
-    fn read_journal(
-        &mut self,
-        to: WorkerId,
-        namespace: NamespaceId,
-        origin: ReplicaId,
-        after: u64,
-        bytes_max: usize,
-    ) {
+    fn read_journal(&mut self, to: WorkerId, namespace: NamespaceId, origin: ReplicaId, after: u64, bytes_max: usize) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
         if peer.reading.insert((namespace, origin)) {
             self.effects.push_back(Effect::ReadJournal { to, namespace, origin, after, bytes_max });

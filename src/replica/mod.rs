@@ -203,13 +203,8 @@ impl Replica {
             records.extend(self.own_record(namespace, &rows, &mut changed));
         }
         self.effects.push_back(Effect::Commit(Commit { number: closed.number, records: records.clone() }));
-        self.commits.inflight = Some(Inflight {
-            number: closed.number,
-            changed,
-            records,
-            acks: closed.acks,
-            answers: closed.answers,
-        });
+        self.commits.inflight =
+            Some(Inflight { number: closed.number, changed, records, acks: closed.acks, answers: closed.answers });
     }
 
     /// The record of our own slots of these rows, as they are now.

@@ -32,6 +32,8 @@ pub(super) struct Cell {
     pub(super) checkpointing: bool,
     /// What waits until the row is loaded; `None` once it is.
     waiting: Option<Vec<WorkId>>,
+    /// Waiting work that needs the row to stay.
+    pins: u32,
     /// Touched since the eviction hand last passed.
     referenced: bool,
 }
@@ -82,7 +84,7 @@ impl Cell {
     }
 
     fn is_evictable(&self) -> bool {
-        !(self.dirty || self.checkpointing || self.is_pending() || self.is_loading())
+        !(self.dirty || self.checkpointing || self.is_pending() || self.is_loading()) && self.pins == 0
     }
 }
 
@@ -132,6 +134,7 @@ impl Rows {
             dirty: false,
             checkpointing: false,
             waiting,
+            pins: 0,
             referenced: true,
         });
         let (cells, seed) = (&self.cells, self.seed);
@@ -158,6 +161,16 @@ impl Rows {
             }
             _ => false,
         }
+    }
+
+    /// Keeps the row in memory until [`Self::unpin`]: work that needs many rows would otherwise lose some while it
+    /// waits for others, and never see them all.
+    pub(super) fn pin(&mut self, id: RowId) {
+        self.cells[id].pins += 1;
+    }
+
+    pub(super) fn unpin(&mut self, id: RowId) {
+        self.cells[id].pins -= 1;
     }
 
     /// The row has arrived; returns what waited for it. A row that nobody asked for is ignored.

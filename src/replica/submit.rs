@@ -7,12 +7,12 @@ use slab::Slab;
 use crate::crdt::Row;
 use crate::identity::{NamespaceId, ReplicaId};
 
+use super::Replica;
 use super::commit::Waiting;
 use super::effect::Effect;
 use super::event::Ticket;
 use super::operation::{Action, Key, Operation, Outcome, Refusal};
-use super::rows::WorkId;
-use super::Replica;
+use super::rows::{RowId, WorkId};
 
 /// A batch that cannot be applied yet.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Batch {
 #[derive(Debug)]
 struct Work {
     rows_missing: usize,
+    /// Every row that it needs, there or not, so that none leaves memory meanwhile.
+    pinned: Vec<(NamespaceId, RowId)>,
     what: What,
 }
 
@@ -66,10 +68,10 @@ impl Works {
     }
 
     /// One row that `work` waited for is there; returns the work if it was the last.
-    fn arrived(&mut self, work: WorkId) -> Option<What> {
+    fn arrived(&mut self, work: WorkId) -> Option<Work> {
         let waiting = self.waiting.get_mut(work)?;
         waiting.rows_missing -= 1;
-        (waiting.rows_missing == 0).then(|| self.waiting.remove(work).what)
+        (waiting.rows_missing == 0).then(|| self.waiting.remove(work))
     }
 }
 
@@ -119,7 +121,8 @@ impl Replica {
     fn await_rows(&mut self, batch: Batch) -> Option<Batch> {
         let absent = |operation: &Operation| {
             let space = self.spaces.get(&operation.namespace);
-            space.is_some_and(|space| space.rows.find(&operation.key).is_none_or(|row| space.rows.get(row).is_loading()))
+            space
+                .is_some_and(|space| space.rows.find(&operation.key).is_none_or(|row| space.rows.get(row).is_loading()))
         };
         if !batch.operations.iter().any(absent) {
             return Some(batch);
@@ -139,7 +142,7 @@ impl Replica {
     /// Lets `what` wait for the absent rows among `wanted`; gives it back if all are there.
     fn wait_for(&mut self, wanted: &[(NamespaceId, Key)], what: What) -> Option<What> {
         let entry = self.works.waiting.vacant_key();
-        let mut rows_missing = 0;
+        let (mut rows_missing, mut pinned) = (0, Vec::with_capacity(wanted.len()));
         for (namespace, key) in wanted {
             let Some(space) = self.spaces.get_mut(namespace) else { continue };
             let row = space.rows.find(key).unwrap_or_else(|| {
@@ -148,12 +151,23 @@ impl Replica {
                 space.rows.insert_loading(key.clone())
             });
             rows_missing += usize::from(space.rows.wait(row, entry));
+            space.rows.pin(row);
+            pinned.push((*namespace, row));
         }
         if rows_missing == 0 {
+            self.unpin(&pinned);
             return Some(what);
         }
-        self.works.waiting.insert(Work { rows_missing, what });
+        self.works.waiting.insert(Work { rows_missing, pinned, what });
         None
+    }
+
+    fn unpin(&mut self, pinned: &[(NamespaceId, RowId)]) {
+        for (namespace, row) in pinned {
+            if let Some(space) = self.spaces.get_mut(namespace) {
+                space.rows.unpin(*row);
+            }
+        }
     }
 
     /// Whether all `keys` are in memory; if not, they are loaded and the origin's first delta waits for them.
@@ -168,10 +182,11 @@ impl Replica {
             let waiting = space.rows.loaded(&key, row);
             self.works.loading_rows = self.works.loading_rows.saturating_sub(1);
             for work in waiting {
-                match self.works.arrived(work) {
-                    Some(What::Batch(batch)) => self.works.backlog.push_back(batch),
-                    Some(What::Delta(namespace, origin)) => self.release_origin(namespace, origin),
-                    None => {}
+                let Some(Work { pinned, what, .. }) = self.works.arrived(work) else { continue };
+                self.unpin(&pinned);
+                match what {
+                    What::Batch(batch) => self.works.backlog.push_back(batch),
+                    What::Delta(namespace, origin) => self.release_origin(namespace, origin),
                 }
             }
         }
