@@ -186,7 +186,6 @@ impl Generator {
     /// request arrived: no ID of it carries an earlier timestamp.
     pub fn allocate(&mut self, now: Reading, since_unix_ms: u64, count: u32, runs: &mut Vec<Run>) -> Verdict {
         let at = self.moment(now);
-        self.trust.settle(at);
         let since = self.timestamp(since_unix_ms).min(at.wall);
         let mut left = count;
         while left > 0 {

@@ -51,8 +51,8 @@ pub(super) struct Trust {
 enum Standing {
     /// Before the claim.
     Unjudged,
-    /// Far past everything told; believed once monotonic time reaches `until`.
-    Probation { until: u64 },
+    /// At `since` it was far past everything told; from `until` on, of monotonic time, that reading is believed.
+    Probation { since: Moment, until: u64 },
     /// At this monotonic time it was this late.
     Anchored(Moment),
 }
@@ -78,7 +78,7 @@ impl Trust {
                 Standing::Anchored(at)
             }
             Some(live) => Standing::Anchored(live),
-            None => Standing::Probation { until: at.mono.saturating_add(self.probation_ms) },
+            None => Standing::Probation { since: at, until: at.mono.saturating_add(self.probation_ms) },
         };
     }
 
@@ -86,21 +86,13 @@ impl Trust {
     pub(super) fn ahead_ms(&self, at: Moment) -> Option<u64> {
         let expected = match self.standing {
             Standing::Unjudged => return None,
-            Standing::Probation { until } if at.mono >= until => return None,
-            Standing::Probation { .. } => self.latest_told(),
-            Standing::Anchored(anchor) => anchor.wall.saturating_add(elapsed(anchor, at)),
+            Standing::Probation { until, .. } if at.mono < until => self.latest_told(),
+            Standing::Probation { since: anchor, .. } | Standing::Anchored(anchor) => {
+                anchor.wall.saturating_add(elapsed(anchor, at))
+            }
         };
         let ahead = at.wall.saturating_sub(expected);
         if ahead > self.max_leap { u64::try_from(ahead).ok() } else { None }
-    }
-
-    /// Ends a probation whose time is up, so that from now on monotonic time is the judge.
-    pub(super) fn settle(&mut self, at: Moment) {
-        if let Standing::Probation { until } = self.standing
-            && (at.mono >= until || self.ahead_ms(at).is_none())
-        {
-            self.standing = Standing::Anchored(at);
-        }
     }
 
     /// A peer's durable ceiling, as it tells it or as others tell it of that peer.
@@ -115,7 +107,9 @@ impl Trust {
         match (self.standing, self.live) {
             (Standing::Unjudged, _) => {}
             _ if near => self.standing = Standing::Anchored(at),
-            (Standing::Probation { .. }, Some(live)) => self.standing = Standing::Anchored(live),
+            (Standing::Probation { until, .. }, Some(live)) if at.mono < until => {
+                self.standing = Standing::Anchored(live);
+            }
             _ => {}
         }
     }
@@ -178,7 +172,7 @@ mod tests {
         assert!(trust.ahead_ms(at(WEEK + 2_999, 2_999)).is_some());
         trust.witness(at(WEEK + 2_999, 2_999), peer(1), 10);
         assert_eq!(trust.ahead_ms(at(WEEK + 3_000, 3_000)), None);
-        trust.settle(at(WEEK + 3_000, 3_000));
+        trust.witness(at(WEEK + 3_000, 3_000), peer(1), 20);
         assert_eq!(trust.ahead_ms(at(WEEK + 3_000, 3_000)), None);
         assert!(trust.ahead_ms(at(2 * WEEK, 3_001)).is_some());
     }
