@@ -141,6 +141,12 @@ pub enum OpenRefusal {
         /// What, with the file's name where it is known.
         reason: String,
     },
+    /// The first write failed.
+    #[error("it cannot be written: {cause}; check that the disk is neither full nor failing, then start again")]
+    Unwritable {
+        /// RocksDB's account.
+        cause: Arc<str>,
+    },
     /// RocksDB would not open it for another reason.
     #[error("the database in it cannot be opened: {reason}")]
     Database {
@@ -188,7 +194,13 @@ impl Malformed {
 
 impl From<StoreError> for OpenRefusal {
     fn from(error: StoreError) -> Self {
-        Self::Damaged { reason: error.to_string() }
+        match error {
+            StoreError::Poisoned { cause } => Self::Unwritable { cause },
+            StoreError::Malformed { reason: Malformed::Newer { found, known }, .. } => {
+                Self::NewerFormat { found, known }
+            }
+            StoreError::Read { .. } | StoreError::Malformed { .. } => Self::Damaged { reason: error.to_string() },
+        }
     }
 }
 

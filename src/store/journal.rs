@@ -5,7 +5,7 @@ use crate::identity::{NamespaceId, ReplicaId};
 use crate::replica::Record;
 
 use super::database::{Cursor, Database, Family};
-use super::error::{Malformed, StoreError};
+use super::error::StoreError;
 use super::format::{
     JournalKey, NAMESPACE_BYTES, ORIGIN_BYTES, decode_origin_prefix, origin_prefix, successor, unseal_record,
 };
@@ -107,9 +107,8 @@ fn distinct<const N: usize>(database: &Database, within: &[u8]) -> Result<Vec<[u
         if !key.starts_with(within) {
             return Ok(found);
         }
-        let Some(prefix) = key.first_chunk::<N>() else {
-            return Err(StoreError::malformed("a journal key", Malformed::impossible("it is too short")));
-        };
+        decode_key(key)?;
+        let Some(prefix) = key.first_chunk::<N>() else { return Ok(found) };
         found.push(*prefix);
         match successor(prefix) {
             Some(next) => from = next,
@@ -119,8 +118,12 @@ fn distinct<const N: usize>(database: &Database, within: &[u8]) -> Result<Vec<[u
 }
 
 fn read_record(key: &[u8], value: &[u8]) -> Result<Record, StoreError> {
-    let key = JournalKey::decode(key).map_err(|reason| StoreError::malformed("a journal key", reason))?;
+    let key = decode_key(key)?;
     unseal_record(key, value).map_err(|reason| StoreError::malformed(describe(key), reason))
+}
+
+fn decode_key(key: &[u8]) -> Result<JournalKey, StoreError> {
+    JournalKey::decode(key).map_err(|reason| StoreError::malformed("a journal key", reason))
 }
 
 /// How messages name a record.

@@ -108,6 +108,27 @@ fn a_killed_process_has_lost_nothing_that_it_reported() {
     assert!(committed > KILLS, "the children have worked");
 }
 
+#[test]
+fn a_first_start_that_is_killed_can_be_repeated() {
+    // Files in the order in which a first start makes them.
+    for file in ["SNOWTIDE.new", "LOCK", "MANIFEST-000001", "CURRENT", "SNOWTIDE"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut child, _reports) = spawn("exec \"$@\"", "child_that_commits_forever", dir.path());
+        let watch = crate::clock::Stopwatch::start();
+        while !dir.path().join(file).exists() {
+            // The next one replaces some of them at once.
+            if file != "SNOWTIDE" && dir.path().join("SNOWTIDE").exists() {
+                break;
+            }
+            assert!(watch.elapsed_ms() < 30_000, "{file} never appeared");
+            thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        open(dir.path());
+    }
+}
+
 fn check_recovered(dir: &Path, committed: u64, ceiling: u64) {
     let (store, recovered) = open(dir);
     let space = &recovered.spaces[0];

@@ -1,6 +1,7 @@
 //! The store on real RocksDB in temporary directories.
 
 mod crash;
+mod durability;
 mod journal;
 mod recovery;
 mod refusal;

@@ -76,7 +76,6 @@ fn a_newer_record_is_refused_with_both_versions() {
     let dir = established();
     tamper(dir.path(), Family::Meta, b"ceiling", &[7, 1]);
     let message = refusal(&options(dir.path()));
-    assert!(message.contains("ceiling"), "{message}");
     assert!(message.contains("it is in format 7, and this program knows formats up to 1"), "{message}");
 }
 
@@ -171,5 +170,5 @@ fn a_cut_tail_of_the_write_ahead_log_is_dropped() {
 #[test]
 fn a_directory_that_cannot_be_made_is_refused() {
     let message = refusal(&options(Path::new("/proc/snowtide")));
-    assert!(message.contains("cannot create the directory: "), "{message}");
+    assert!(message.contains("cannot create the directory: ") && message.contains("may write there"), "{message}");
 }
