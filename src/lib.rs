@@ -5,7 +5,7 @@
 //! - Pure, told the time and given their randomness (I7): [`identity`], [`crdt`], [`snowflake`], [`replica`].
 //! - [`clock`] is the sole reader of the operating system's clocks, [`codec`] the one encoding.
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
-//! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients.
+//! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients; [`telemetry`] keeps the metrics of all of them.
 //! - [`config`] is read once, at the start, by the command line.
 
 pub mod api;
@@ -20,3 +20,4 @@ pub mod peer;
 pub mod replica;
 pub mod snowflake;
 pub mod store;
+pub mod telemetry;
