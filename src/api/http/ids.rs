@@ -145,8 +145,7 @@ fn id(path: &str) -> Result<u64, Problem> {
 /// Takes `id` apart by the layout that is configured.
 fn parts(doors: &Doors, id: u64) -> Result<Parts, Problem> {
     let ids = &doors.config.ids;
-    let epoch: Timestamp = ids.epoch.parse().map_err(|_| Problem::internal("ids.epoch is no timestamp"))?;
-    let epoch_ms = u64::try_from(epoch.as_millisecond()).unwrap_or(0);
+    let epoch_ms = doors.config.ids_epoch_ms();
     let mut rest = id;
     let mut low = |bits: u8| {
         let part = rest & 1_u64.checked_shl(bits.into()).map_or(u64::MAX, |power| power.saturating_sub(1));
