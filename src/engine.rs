@@ -301,3 +301,26 @@ impl Engine {
         let _ = self.outlets.news.send(news);
     }
 }
+
+#[cfg(test)]
+impl EngineHandle {
+    /// An engine for tests of front doors: answers every batch with `answer` and every inspection with the default
+    /// status, each on a thread of its own, until the last handle is gone or `answer` panics.
+    pub(crate) fn fake(mut answer: impl FnMut(Vec<Operation>) -> Answer + Send + 'static) -> Self {
+        let (submissions, submitted) = crossbeam_channel::bounded::<Submission>(16);
+        let (inbox, delivered) = crossbeam_channel::unbounded();
+        std::thread::spawn(move || {
+            for Submission { operations, reply } in submitted {
+                let _ = reply.send(answer(operations));
+            }
+        });
+        std::thread::spawn(move || {
+            for delivery in delivered {
+                if let Delivery::Inspect(reply) = delivery {
+                    let _ = reply.send(Status::default());
+                }
+            }
+        });
+        Self { submissions, inbox }
+    }
+}
