@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod logging;
+mod serve;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -63,6 +64,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Command),
     Config(config::Command),
 }
 
@@ -95,6 +97,7 @@ impl Global {
 impl Command {
     fn run(self, global: &Global) -> anyhow::Result<()> {
         match self {
+            Self::Serve(command) => command.run(global),
             Self::Config(command) => command.run(global),
         }
     }

@@ -135,6 +135,14 @@ impl Database {
         StoreError::Poisoned { cause: self.poison.get_or_init(|| cause.into()).clone() }
     }
 
+    /// Bytes that a family takes in files and in memory, as far as RocksDB tells.
+    pub(super) fn size_bytes(&self, family: Family) -> u64 {
+        let family = self.handle(family);
+        let sizes = [properties::TOTAL_SST_FILES_SIZE, properties::CUR_SIZE_ALL_MEM_TABLES];
+        let told = sizes.iter().filter_map(|name| self.db.property_int_value_cf(family, *name).ok().flatten());
+        told.sum()
+    }
+
     fn handle(&self, family: Family) -> &ColumnFamily {
         self.db.cf_handle(family.name()).expect("a database is opened with every family")
     }

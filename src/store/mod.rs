@@ -174,6 +174,11 @@ impl Store {
         self.database.health()
     }
 
+    /// Bytes that the journal takes.
+    pub fn journal_bytes(&self) -> u64 {
+        self.database.size_bytes(Family::Journal)
+    }
+
     /// Bytes that this user may still write to the directory's file system; 0 if it cannot be asked, which refuses
     /// writes rather than risk a full disk.
     pub fn disk_free(&self) -> u64 {

@@ -9,8 +9,24 @@ const PURE: [&str; 4] = ["identity", "crdt", "snowflake", "replica"];
 
 /// What no pure module may name.
 const FORBIDDEN: [&str; 18] = [
-    "tokio", "quinn", "rocksdb", "rustls", "axum", "hyper", "getrandom", "rand", "Instant", "SystemTime", "clock",
-    "std::env", "std::fs", "std::net", "std::thread", "std::process", "std::io", "tracing",
+    "tokio",
+    "quinn",
+    "rocksdb",
+    "rustls",
+    "axum",
+    "hyper",
+    "getrandom",
+    "rand",
+    "Instant",
+    "SystemTime",
+    "clock",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::process",
+    "std::io",
+    "tracing",
 ];
 
 /// Which modules of the crate each module may use. Whatever is not listed here must not exist.
@@ -25,9 +41,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("engine", &["clock", "identity", "replica", "store", "telemetry"]),
     ("identity", &[]),
     ("ids", &["clock", "config", "identity", "snowflake"]),
-    ("node", &[
-        "api", "config", "engine", "identity", "ids", "peer", "quic", "replica", "store", "telemetry", "tls",
-    ]),
+    ("node", &["api", "config", "engine", "identity", "ids", "peer", "quic", "replica", "store", "telemetry", "tls"]),
     ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "tls"]),
     ("quic", &["config", "peer", "tls"]),
     ("relay", &["clock"]),
@@ -37,10 +51,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// Shared by nodes and front doors alike, and by their configuration.
-const OTHERS: [(&str, &[&str]); 2] = [
-    ("telemetry", &["clock", "config", "replica"]),
-    ("tls", &["clock", "config"]),
-];
+const OTHERS: [(&str, &[&str]); 2] = [("telemetry", &["clock", "config", "replica"]), ("tls", &["clock", "config"])];
 
 #[test]
 fn pure_modules_name_no_clock_no_randomness_and_no_io() {
@@ -136,7 +147,9 @@ fn used_modules(text: &str) -> Vec<String> {
     for (at, found) in text.match_indices("crate::") {
         let rest = &text[at + found.len()..];
         match rest.strip_prefix('{') {
-            Some(group) => used.extend(group.split('}').next().unwrap_or_default().split(',').map(|item| name(item.trim()))),
+            Some(group) => {
+                used.extend(group.split('}').next().unwrap_or_default().split(',').map(|item| name(item.trim())))
+            }
             None => used.push(name(rest)),
         }
     }
