@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::DecodeError;
-use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::identity::{NamespaceId, ReplicaId};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -92,9 +92,13 @@ fn check_own(reached: Mark, record: &Record) -> Result<(), OpenRefusal> {
 
 fn fold(record: &Record, changed: &mut Changed) -> Result<(), StoreError> {
     for change in record.changes().map_err(|reason| malformed(record, reason))? {
-        let key =
-            Key::new(change.key).map_err(|length| malformed(record, Malformed::impossible(length.to_string())))?;
-        changed.entry(key).or_default().join_slot(record.origin, change.slot);
+        // Busy counters are in most records: their key is checked and allocated once.
+        if let Some(row) = changed.get_mut(change.key) {
+            row.join_slot(record.origin, change.slot);
+            continue;
+        }
+        let key = Key::new(change.key).map_err(|error| malformed(record, Malformed::impossible(error.to_string())))?;
+        changed.insert(key, [(record.origin, change.slot)].into_iter().collect());
     }
     Ok(())
 }
