@@ -43,14 +43,19 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// Variables of the environment. Those that cannot mean a key are left alone.
     pub env: Vec<(String, String)>,
-    flags: Vec<Flag>,
+    /// Options of the command line; of two for one key the later counts.
+    pub flags: Vec<Flag>,
 }
 
+/// An option of the command line that sets a key.
 #[derive(Clone, Debug)]
-struct Flag {
-    name: String,
-    key: String,
-    value: String,
+pub struct Flag {
+    /// As it is typed, such as `--set`.
+    pub name: String,
+    /// The dotted key.
+    pub key: String,
+    /// The value, as text.
+    pub value: String,
 }
 
 impl Sources {
