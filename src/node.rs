@@ -9,11 +9,14 @@ mod watch;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as stage};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::api::{self, Doors, Stage};
@@ -31,6 +34,9 @@ use crate::tls::Credentials;
 
 /// RocksDB's cache of blocks, indexes and filters.
 const STORE_CACHE_BYTES: usize = 64 << 20;
+
+/// How long a node that has drained waits for clients to take their last answers.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A node whose sockets are bound and whose data is recovered.
 pub struct Node {
@@ -100,7 +106,7 @@ impl Node {
 
     /// Serves until `shutdown`, then drains. An error means that the node has stopped itself (I9).
     pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<Farewell> {
-        let closing = CancellationToken::new();
+        let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
         let http = {
             let listener = self.listener;
             tokio::spawn(api::http::serve(listener, self.doors.clone(), closing.clone()))
@@ -108,8 +114,9 @@ impl Node {
         let quic = {
             let (endpoint, links, doors) = (self.endpoint.clone(), self.links.clone(), self.doors.clone());
             let map = doors.map.clone();
+            let serving = clients.clone();
             let clients = move |connection| -> crate::quic::Serving {
-                Box::pin(api::quic::serve(connection, doors.clone()))
+                Box::pin(serving.track_future(api::quic::serve(connection, doors.clone())))
             };
             tokio::spawn(async move { endpoint.serve(&map, links, clients).await })
         };
@@ -121,7 +128,10 @@ impl Node {
         self.endpoint.refuse_new();
         closing.cancel();
         if farewell.is_ok() {
-            let _ = http.await;
+            desk.stage.send_replace(Stage::Drained);
+            clients.close();
+            // Clients that do not take their last answers in time learn by the closed connection that they are unknown.
+            let _ = timeout(GOODBYE_TIMEOUT, async { tokio::join!(http, clients.wait()) }).await;
         }
         self.links.stop();
         self.endpoint.close("the node shuts down").await;

@@ -82,7 +82,7 @@ impl Door {
         match &*self.doors.stage.borrow() {
             Stage::Ready => Ok(()),
             Stage::Starting => Err(Refusal::Starting.into()),
-            Stage::Draining => Err(Refusal::Draining.into()),
+            Stage::Draining | Stage::Drained => Err(Refusal::Draining.into()),
             Stage::Fenced(why) => Err(Refusal::Fenced(why.clone()).into()),
         }
     }
@@ -92,7 +92,7 @@ impl Door {
     pub(super) fn admit_minting(&self) -> Result<(), Problem> {
         match &*self.doors.stage.borrow() {
             Stage::Ready | Stage::Starting => Ok(()),
-            Stage::Draining => Err(Refusal::Draining.into()),
+            Stage::Draining | Stage::Drained => Err(Refusal::Draining.into()),
             Stage::Fenced(why) => Err(Refusal::Fenced(why.clone()).into()),
         }
     }

@@ -146,7 +146,7 @@ impl StageName {
         match stage {
             Stage::Starting => (Self::Starting, None),
             Stage::Ready => (Self::Ready, None),
-            Stage::Draining => (Self::Draining, None),
+            Stage::Draining | Stage::Drained => (Self::Draining, None),
             Stage::Fenced(why) => (Self::Fenced, Some(why.clone())),
         }
     }
