@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::load::{DEFAULTS, load};
@@ -423,6 +424,41 @@ fn every_problem_is_named_at_once() {
     let site = site.region_file("b.toml", &region("B", 2, 7500)).env("SNOWTIDE_DISK__MIN_FREE", "none");
     assert_eq!(site.load().map(|_| ()).unwrap_err().problems().len(), 4);
 }
+
+#[test]
+fn what_is_nested_too_deeply_is_refused_and_harmless() {
+    let deep = 50_000;
+    let brackets = "[".repeat(deep);
+    Site::new().set("cache.rows_max", &brackets).refused(&format!(
+        "flag --set: cache.rows_max = \"{brackets}\": allowed: a whole number from 1000 to 1000000000"
+    ));
+    let key = format!("log{}", ".a".repeat(deep));
+    assert!(Site::new().set(&key, "1").refusal().starts_with("flag --set: log.a.a.a"));
+    for text in [format!("{key} = 1\n"), format!("[{key}]\n"), format!("log = {brackets}")] {
+        assert!(Site::new().file(&text).refusal().starts_with("prod.toml"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// I8: whatever stands in files, the environment and flags, the answer is a verdict.
+    #[test]
+    fn no_input_panics(file in "(\\PC|\n){0,200}", region in "(\\PC|\n){0,200}", value in "\\PC{0,40}", key in "[a-z_.]{0,30}") {
+        let site = Site::new().file(&file).region_file("b.toml", &region).set(&key, &value);
+        let site = KEYS.iter().fold(site, |site, key| site.env(key, &value));
+        let _ = site.load();
+    }
+}
+
+const KEYS: [&str; 6] = [
+    "SNOWTIDE_IDS__EPOCH",
+    "SNOWTIDE_GOSSIP__INTERVAL",
+    "SNOWTIDE_COMMIT__BYTES_MAX",
+    "SNOWTIDE_LOG__FILTER",
+    "SNOWTIDE_API__TOKENS",
+    "SNOWTIDE_NAMESPACE__DEFAULT__REGIONS",
+];
 
 // Layers and origins.
 
