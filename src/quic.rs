@@ -158,11 +158,6 @@ impl Endpoint {
         }
     }
 
-    /// Refuses new connections from now on; those that are open go on.
-    pub fn refuse_new(&self) {
-        self.quinn.set_server_config(None);
-    }
-
     /// Closes every connection with a reason, and waits a moment for the other ends to hear it.
     pub async fn close(&self, reason: &str) {
         self.quinn.close(Close::Done.code(), reason.as_bytes());

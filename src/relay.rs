@@ -198,10 +198,11 @@ async fn listen(socket: Arc<UdpSocket>, upstream: SocketAddr, path: Arc<Path>) {
     loop {
         // An error belongs to an earlier datagram that a caller did not take; UDP owes nobody an answer.
         let Ok((length, caller)) = socket.recv_from(&mut datagram).await else { continue };
-        if !callers.contains_key(&caller) && callers.len() < CALLERS_MAX {
-            if let Ok(queue) = admit(caller, upstream, &socket, &path, &mut tasks).await {
-                callers.insert(caller, queue);
-            }
+        if !callers.contains_key(&caller)
+            && callers.len() < CALLERS_MAX
+            && let Ok(queue) = admit(caller, upstream, &socket, &path, &mut tasks).await
+        {
+            callers.insert(caller, queue);
         }
         match (callers.get(&caller), datagram.get(..length)) {
             (Some(queue), Some(datagram)) => path.pass(&path.there, datagram, queue),

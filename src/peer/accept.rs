@@ -117,11 +117,11 @@ async fn welcome<'a>(
     let agreement = hello::examine(&shared.hello(theirs.worker), theirs, &shared.map, certificate)?;
     let link = shared.peers.get(&theirs.worker).ok_or(Refusal::UnknownWorker(theirs.worker))?;
     let mut caller = link.caller.try_lock().map_err(|_taken| Refusal::Busy(theirs.worker))?;
-    if let Some(holder) = caller.take() {
-        if let Err(refusal) = vacate(shared, &holder, theirs).await {
-            *caller = Some(holder);
-            return Err(refusal);
-        }
+    if let Some(holder) = caller.take()
+        && let Err(refusal) = vacate(shared, &holder, theirs).await
+    {
+        *caller = Some(holder);
+        return Err(refusal);
     }
     let ended = CancellationToken::new();
     *caller = Some(Caller { boot: theirs.boot, connection: connection.clone(), ended: ended.clone() });

@@ -107,8 +107,9 @@ fn report(shared: &Shared, link: &Link, end: End) {
         End::Lost(why) => LinkState::Down(format!("lost: {why}")),
         End::Stopped | End::Restarted => return,
     };
-    let reason = duplicate.then(|| format!("{state:?}"));
-    if let (true, Some(reason)) = (link.close(state), reason) {
+    if link.close(state.clone())
+        && let (true, LinkState::Refused(reason)) = (duplicate, state)
+    {
         shared.engine.notify(Event::Fence(reason));
     }
 }

@@ -93,14 +93,19 @@ impl Station {
         Self::at(authority, region, LOOPBACK.parse().unwrap())
     }
 
-    /// Waits until the address is free.
     pub(crate) fn at(authority: &TempDir, region: &'static str, address: SocketAddr) -> Self {
+        Self::patient(authority, region, address, limits().idle_timeout)
+    }
+
+    /// Waits until the address is free. Its connections may be idle for `idle`.
+    pub(crate) fn patient(authority: &TempDir, region: &'static str, address: SocketAddr, idle: Duration) -> Self {
+        let peer = PeerLinks { idle_timeout: idle, ..limits() };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let credentials = Credentials::load(authority.path(), region, 0).unwrap();
         let _context = runtime.enter();
         let deadline = clock::monotonic() + DEADLINE;
         let endpoint = loop {
-            match Endpoint::bind(&quic(), &limits(), &credentials, address) {
+            match Endpoint::bind(&quic(), &peer, &credentials, address) {
                 Err(BindError::InUse { .. }) if clock::monotonic() < deadline => std::thread::yield_now(),
                 bound => break bound.unwrap(),
             }

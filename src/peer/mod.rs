@@ -46,6 +46,7 @@ use link::Link;
 /// The application protocol, RFC 7301.
 pub const ALPN: &[u8] = b"snowtide-peer/1";
 /// Connections that each node of the map may have open to us, on average: its link, its successor's, and a few calls.
+/// As many again are for callers that the map does not know, so that they hear why they are refused.
 const CONNECTIONS_PER_PEER: usize = 4;
 /// Words of a peer that we log are cut off after so many characters.
 const LOGGED_CHARS_MAX: usize = 400;
@@ -167,7 +168,7 @@ impl Shared {
             boot: start.boot,
             replica: Mutex::new(start.replica),
             spaces,
-            places: Arc::new(Semaphore::new(peers.len().saturating_mul(CONNECTIONS_PER_PEER))),
+            places: Arc::new(Semaphore::new(peers.len().saturating_add(1).saturating_mul(CONNECTIONS_PER_PEER))),
             limits: start.limits,
             frame_bytes_max: start.frame_bytes_max,
             map,

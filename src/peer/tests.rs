@@ -200,8 +200,8 @@ fn north_and_a_rogue() -> (Member, Rogue) {
 
 #[test]
 fn each_wrong_greeting_is_refused_with_its_reason() {
-    type Change = fn(&mut Hello);
-    let cases: [(Change, fn(&Refusal) -> bool); 9] = [
+    type Case = (fn(&mut Hello), fn(&Refusal) -> bool);
+    let cases: [Case; 9] = [
         (|hello| hello.cluster = "x".into(), |refusal| matches!(refusal, Refusal::Cluster { .. })),
         (|hello| hello.layout = "x".into(), |refusal| matches!(refusal, Refusal::Layout { .. })),
         (|hello| hello.versions = (2, 9), |refusal| matches!(refusal, Refusal::Version { .. })),
@@ -309,11 +309,35 @@ fn a_restarted_node_takes_the_place_of_its_former_boot() {
 }
 
 #[test]
+fn a_restarted_node_resets_the_links_of_its_predecessor() {
+    let authority = authority();
+    let hour = Duration::from_secs(3600);
+    let patient = |region, address| Station::patient(&authority, region, address, hour);
+    let anywhere: SocketAddr = LOOPBACK.parse().unwrap();
+    let (north, south) = (patient(NORTH, anywhere), patient(SOUTH, anywhere));
+    let map_of_both = map(&[(NORTH, north.address), (SOUTH, south.address)]);
+    let (north, south) = (north.join(map_of_both.clone(), 1), south.join(map_of_both, 1));
+    let former = south.identity;
+    north.wait_up(former);
+
+    let address = south.station.address;
+    drop(south);
+    // It does not know north any more, so it does not call; and no timeout strikes within the hour.
+    let south = patient(SOUTH, address).join(map(&[(SOUTH, address)]), 2);
+    until("north notices", || {
+        north.links.send(worker(SOUTH), Message::Leaving);
+        north.state(SOUTH) != LinkState::Up
+    });
+    north.wait_down(former);
+    drop(south);
+}
+
+#[test]
 fn a_live_duplicate_is_refused_and_fences_itself() {
     let authority = authority();
     let (north, south) = (Station::new(&authority, NORTH), Station::new(&authority, SOUTH));
     let known = map(&[(NORTH, north.address), (SOUTH, south.address)]);
-    let (north, south) = (north.join(known.clone(), 1), south.join(known.clone(), 5));
+    let (north, south) = (north.join(known.clone(), 1), south.join(known, 5));
     south.tell(&north);
     north.wait_message(south.identity);
 
@@ -408,6 +432,7 @@ fn a_message_longer_than_a_frame_is_dropped_and_the_link_goes_on() {
 fn stopping_takes_all_links_down_at_once() {
     let (north, south) = pair(|_| {});
     north.wait_up(south.identity);
+    south.wait_up(north.identity);
     south.links.stop();
     south.station.runtime.block_on(south.station.endpoint.close("shutting down"));
     north.wait_down(south.identity);
