@@ -399,7 +399,8 @@ mod tests {
         disk_measured(4, 5);
         let text = render();
         let refused = r#"snowtide_requests_total{door="quic",operation="decode_id",code="throttled"} 1"#;
-        for line in [refused, "# HELP snowtide_commits_total", "snowtide_disk_free_bytes 5", "snowtide_journal_bytes 4"] {
+        for line in [refused, "# HELP snowtide_commits_total", "snowtide_disk_free_bytes 5", "snowtide_journal_bytes 4"]
+        {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert!(text.contains("snowtide_commit_sync_seconds_bucket{le="), "a histogram, not a summary\n{text}");

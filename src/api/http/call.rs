@@ -188,7 +188,7 @@ fn count_unknown(code: Code) {
 mod tests {
     use super::*;
 
-    fn refused(request: axum::http::request::Builder) -> Option<String> {
+    fn refused(request: http::request::Builder) -> Option<String> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         refuse_unsupported(&parts).err().map(|problem| {
             assert_eq!(problem.code, Code::InvalidRequest);

@@ -46,11 +46,7 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(config: &Config) -> Self {
-        Self {
-            header: config.http.header_timeout,
-            idle: config.http.idle_timeout,
-            request: config.api.request_timeout,
-        }
+        Self { header: config.http.header_timeout, idle: config.http.idle_timeout, request: config.api.request_timeout }
     }
 }
 
@@ -255,7 +251,9 @@ mod tests {
     fn the_refusal_of_a_connection_is_a_well_formed_answer() {
         let text = std::str::from_utf8(FULL).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())) || head.ends_with(&body.len().to_string()));
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", body.len())) || head.ends_with(&body.len().to_string())
+        );
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!((&body["status"], &body["code"]), (&503.into(), &"overloaded".into()));
     }

@@ -253,7 +253,9 @@ fn bad_key(length: KeyLength) -> Problem {
 fn answered(answer: Option<Answer>) -> Result<Vec<Outcome>, Problem> {
     match answer {
         Some(answer) => Ok(answer?),
-        None => Err(Problem::internal("this node stopped before it answered; whether a write was carried out is unknown")),
+        None => {
+            Err(Problem::internal("this node stopped before it answered; whether a write was carried out is unknown"))
+        }
     }
 }
 

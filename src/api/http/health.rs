@@ -116,11 +116,9 @@ mod tests {
     #[test]
     fn exactly_one_check_fails_in_each_stage_that_is_not_ready() {
         assert!(Readiness::of(&Stage::Ready).checks.iter().all(|check| check.ok));
-        for (stage, failed) in [
-            (Stage::Starting, "recovered"),
-            (Stage::Draining, "accepting"),
-            (Stage::Fenced("why".into()), "unfenced"),
-        ] {
+        for (stage, failed) in
+            [(Stage::Starting, "recovered"), (Stage::Draining, "accepting"), (Stage::Fenced("why".into()), "unfenced")]
+        {
             let readiness = Readiness::of(&stage);
             assert!(!readiness.ready);
             let failing: Vec<_> = readiness.checks.iter().filter(|check| !check.ok).map(|check| check.name).collect();

@@ -221,7 +221,9 @@ mod tests {
     #[test]
     fn only_digits_are_ids() {
         assert_eq!(id("/v1/ids/42"), Ok(42));
-        for path in ["/v1/ids/+5", "/v1/ids/", "/v1/ids/-1", "/v1/ids/5%20", "/v1/ids/x", "/v1/ids/18446744073709551616"] {
+        for path in
+            ["/v1/ids/+5", "/v1/ids/", "/v1/ids/-1", "/v1/ids/5%20", "/v1/ids/x", "/v1/ids/18446744073709551616"]
+        {
             assert_eq!(id(path).unwrap_err().code, Code::InvalidRequest, "{path}");
         }
     }

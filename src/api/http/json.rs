@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn anything_that_is_not_a_64_bit_integer_is_refused() {
-        for json in ["1.0", "1e3", "\"1.5\"", "\"\"", "\" 1\"", "null", "true", "[]", "9223372036854775808", "\"1e3\""] {
+        for json in ["1.0", "1e3", "\"1.5\"", "\"\"", "\" 1\"", "null", "true", "[]", "9223372036854775808", "\"1e3\""]
+        {
             assert_eq!(by(json), None, "{json}");
         }
     }

@@ -96,8 +96,8 @@ async fn accept(listener: &TcpListener, shutdown: &CancellationToken) -> Option<
 fn service<B>(
     doors: Doors,
 ) -> impl Service<
-    axum::http::Request<B>,
-    Response = axum::http::Response<impl hyper::body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static>,
+    http::Request<B>,
+    Response = http::Response<impl hyper::body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static>,
     Error = Infallible,
     Future: Send + 'static,
 > + Clone

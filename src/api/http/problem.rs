@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    async fn rendered(problem: Problem) -> (StatusCode, axum::http::HeaderMap, serde_json::Value) {
+    async fn rendered(problem: Problem) -> (StatusCode, http::HeaderMap, serde_json::Value) {
         let (parts, body) = problem.into_response().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap())

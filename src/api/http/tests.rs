@@ -51,11 +51,7 @@ pub(super) fn doors(stage: Stage) -> Doors {
     doors_with(stage, config(), |operations| Ok(vec![Outcome::Value(7); operations.len()]))
 }
 
-fn doors_with(
-    stage: Stage,
-    config: Config,
-    engine: impl FnMut(Vec<Operation>) -> Answer + Send + 'static,
-) -> Doors {
+fn doors_with(stage: Stage, config: Config, engine: impl FnMut(Vec<Operation>) -> Answer + Send + 'static) -> Doors {
     Doors {
         config: Arc::new(config),
         map: Arc::new(map()),
@@ -119,7 +115,8 @@ async fn an_empty_body_increments_by_one() {
 async fn a_read_and_a_batch_answer_what_the_engine_says() {
     let (_, body) = ask(doors(Stage::Ready), Method::GET, "/v1/counters/default/k", "").await;
     assert_eq!(body, json!({"namespace": "default", "key": "k", "value": "7"}));
-    let batch = r#"{"operations":[{"increment":{"namespace":"default","key":"k"}},{"get":{"namespace":"x","key":"k"}}]}"#;
+    let batch =
+        r#"{"operations":[{"increment":{"namespace":"default","key":"k"}},{"get":{"namespace":"x","key":"k"}}]}"#;
     let (_, body) = ask(doors(Stage::Ready), Method::POST, "/v1/batch", batch).await;
     assert_eq!(body["results"][0], json!({"status": 200, "value": "7"}));
     assert_eq!(body["results"][1]["code"], "unknown_namespace");
@@ -318,7 +315,8 @@ async fn the_router_and_the_openapi_document_name_the_same_routes_and_methods() 
         let methods: BTreeSet<_> = document["paths"][path].as_object().unwrap().keys().cloned().collect();
         let mut answered = BTreeSet::new();
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            let request = Request::builder().method(method.clone()).uri(path.replace(['{', '}'], "")).body(Body::empty());
+            let request =
+                Request::builder().method(method.clone()).uri(path.replace(['{', '}'], "")).body(Body::empty());
             let (status, ..) = send(doors(Stage::Ready), request.unwrap()).await;
             if status != StatusCode::METHOD_NOT_ALLOWED {
                 answered.insert(method.as_str().to_ascii_lowercase());
