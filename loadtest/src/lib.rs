@@ -10,16 +10,16 @@
 //!
 //! It links the client crate only; it shares no code with the server that it tests.
 
-//TMP pub mod args;
-//TMP pub mod conserve;
-//TMP pub mod finding;
+pub mod args;
+pub mod conserve;
+pub mod finding;
 pub mod ids;
 pub mod keys;
-//TMP pub mod lane;
+pub mod lane;
 pub mod ledger;
-//TMP pub mod measure;
-//TMP pub mod report;
-//TMP pub mod run;
+pub mod measure;
+pub mod report;
+pub mod run;
 pub mod schedule;
-//TMP pub mod target;
-//TMP pub mod ticker;
+pub mod target;
+pub mod ticker;

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -36,12 +37,22 @@ pub struct Http {
     /// The beginning of an operation in JSON, up to the number in the counter's name.
     opening: String,
     authorization: Option<HeaderValue>,
+    timeout: Duration,
 }
 
 #[derive(Deserialize)]
 struct IdsBody<'a> {
     #[serde(borrow)]
     ids: Vec<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct ClusterBody {
+    node: NodeBody,
+}
+
+#[derive(Deserialize)]
+struct NodeBody {
     region: String,
     node: u32,
 }
@@ -63,7 +74,7 @@ struct Item<'a> {
 }
 
 impl Http {
-    /// Connects, and mints one ID to learn who answers.
+    /// Connects, and asks the node who it is.
     pub async fn open(address: &str, dial: &Dial) -> anyhow::Result<(Self, Site)> {
         let bearer = |token: &String| HeaderValue::try_from(format!("Bearer {token}"));
         let authorization = dial.token.as_ref().map(bearer).transpose().context("the token is no header value")?;
@@ -77,20 +88,21 @@ impl Http {
             counters: format!("/v1/counters/{}/{}", escaped(&names.namespace), escaped(&names.prefix)),
             opening: format!(r#"{{"namespace":{}","key":{}"#, quoted(&names.namespace)?, quoted(&names.prefix)?),
             authorization,
+            timeout: dial.timeout,
         };
         let refused = |failure: Failure| anyhow::anyhow!("asked who it is, the answer was `{}`", failure.code);
-        let (status, body) = http.exchange(Method::POST, "/v1/ids", r#"{"count":1}"#.into()).await.map_err(refused)?;
+        let (status, body) = http.exchange(Method::GET, "/v1/cluster", String::new()).await.map_err(refused)?;
         if status != StatusCode::OK {
             return Err(refused(failure_of(status, &body)));
         }
-        let ids: IdsBody<'_> = serde_json::from_slice(&body).context("this is no Snowtide node")?;
-        Ok((http, Site { region: ids.region, node: ids.node }))
+        let node = serde_json::from_slice::<ClusterBody>(&body).context("this is no Snowtide node")?.node;
+        Ok((http, Site { region: node.region, node: node.node }))
     }
 
-    /// One outcome per operation, unless the server is broken.
+    /// One outcome per operation, unless the server miscounts.
     pub async fn batch(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Failure> {
         if let [operation] = operations {
-            return Ok(vec![self.single(*operation).await]);
+            return Ok(vec![Ok(self.single(*operation).await?)]);
         }
         let (status, body) = self.exchange(Method::POST, "/v1/batch", self.batch_json(operations)).await?;
         if status != StatusCode::OK {
@@ -107,10 +119,11 @@ impl Http {
             return Err(failure_of(status, &body));
         }
         let answer: IdsBody<'_> = serde_json::from_slice(&body).map_err(|_| Failure::BAD_ANSWER)?;
-        runs_of(&answer.ids).ok_or(Failure::BAD_ANSWER)
+        let expected = usize::try_from(count).is_ok_and(|count| answer.ids.len() == count);
+        runs_of(&answer.ids).filter(|_| expected).ok_or(Failure::BAD_ANSWER)
     }
 
-    async fn single(&self, operation: Operation) -> Outcome {
+    async fn single(&self, operation: Operation) -> Result<i128, Failure> {
         let Operation { key, action } = operation;
         let (method, path, body) = match action {
             Action::Increment(by) => {
@@ -142,6 +155,11 @@ impl Http {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), Failure> {
+        let exchange = self.exchange_in_time(method, path, body);
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(Failure::TIMED_OUT))
+    }
+
+    async fn exchange_in_time(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), Failure> {
         let uri = Uri::try_from(format!("{}{path}", self.base)).map_err(|_| Failure::refused("bad_address"))?;
         let mut request = http::Request::builder().method(method).uri(uri);
         if !body.is_empty() {

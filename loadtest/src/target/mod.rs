@@ -97,8 +97,6 @@ pub struct Dial {
     pub names: Names,
     /// After this an unanswered request counts as unknown.
     pub timeout: Duration,
-    /// Unanswered requests on one QUIC connection; over HTTP it is always one.
-    pub in_flight: usize,
 }
 
 /// What is known about an operation that was not acknowledged.
@@ -188,19 +186,20 @@ impl Connection {
         &self.site
     }
 
-    /// Sends a request and waits for its answer, at most `timeout`.
-    pub async fn perform(&self, request: &Request, timeout: Duration) -> Result<Answer, Failure> {
-        let answer = async {
-            match request {
-                Request::Batch(_, operations) => self.batch(operations).await.map(Answer::Values),
-                Request::Ids(count) => self.ids(*count).await.map(Answer::Ids),
-            }
-        };
-        let answer = tokio::time::timeout(timeout, answer).await.unwrap_or(Err(Failure::TIMED_OUT));
-        if matches!(&answer, Err(failure) if failure.lost) {
+    /// Sends a request and waits for its answer, at most [`Dial::timeout`].
+    pub async fn perform(&self, request: &Request) -> Result<Answer, Failure> {
+        match request {
+            Request::Batch(_, operations) => self.batch(operations).await.map(Answer::Values),
+            Request::Ids(count) => self.ids(*count).await.map(Answer::Ids),
+        }
+        .inspect_err(|failure| self.note(failure))
+    }
+
+    /// Nothing more is sent over a connection once it has failed.
+    fn note(&self, failure: &Failure) {
+        if failure.lost {
             self.lost.store(true, Ordering::Release);
         }
-        answer
     }
 
     async fn batch(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Failure> {
@@ -255,6 +254,12 @@ impl Link {
     /// Who answered first there.
     pub fn site(&self) -> &Site {
         self.connection.site()
+    }
+
+    /// Sends operations over a connection that is not known to be lost; one outcome for each.
+    pub async fn read(&mut self, operations: &[Operation]) -> Result<Vec<Outcome>, Failure> {
+        let connection = self.ready().await;
+        connection.batch(operations).await.inspect_err(|failure| connection.note(failure))
     }
 
     /// A connection that is not known to be lost. May be dropped while it waits.
