@@ -152,7 +152,9 @@ impl Args {
             () if self.targets.len() > TARGETS_MAX || lanes > LANES_MAX => {
                 Err(format!("{lanes} connections in all are more than {LANES_MAX}: fewer --connections or --target"))
             }
-            () if quic && self.ca.is_none() => Err("QUIC targets need --ca FILE, the cluster's authority in PEM".into()),
+            () if quic && self.ca.is_none() => {
+                Err("QUIC targets need --ca FILE, the cluster's authority in PEM".into())
+            }
             () if self.duration.is_zero() => Err("--duration must be longer than nothing".into()),
             () if self.timeout.is_zero() => Err("--timeout must be longer than nothing".into()),
             () if self.popularity().is_none() => Err("--zipf-exponent must be a number from 0 up".into()),

@@ -172,7 +172,7 @@ impl Requests {
     }
 
     /// The kind of a request that will not be sent.
-    pub fn skip(&mut self) -> Kind {
+    pub fn skip_one(&mut self) -> Kind {
         self.mix.pick(&mut self.rng)
     }
 

@@ -144,7 +144,7 @@ impl Lane {
         while let Some(schedule) = &mut self.schedule {
             let Some(due) = self.drive.phases.start.checked_add(schedule.due()).filter(|due| *due < end) else { break };
             schedule.advance();
-            let kind = self.requests.skip();
+            let kind = self.requests.skip_one();
             self.books.board.unsent(self.target, kind, due, now, u64::from(self.batch));
         }
     }
@@ -246,8 +246,7 @@ mod tests {
 
     fn increments(by: &[u32]) -> Request {
         let operation = |by: &u32| Operation { key: 3, action: Action::Increment(*by) };
-        let request = Request::Batch(Kind::Increment, by.iter().map(operation).collect());
-        request
+        Request::Batch(Kind::Increment, by.iter().map(operation).collect())
     }
 
     fn settled(books: &Books, by: &[u32], answer: Result<Answer, Failure>) -> (Tally, Expected) {

@@ -87,13 +87,18 @@ impl Ledger {
     /// If there is no such counter.
     pub fn expected(&self, key: u32) -> Expected {
         let counter = &self.counters[key as usize];
-        let baseline = self.baseline.get(key as usize).copied().unwrap_or(0);
+        let baseline = self.baseline(key);
         let acknowledged = counter.acknowledged.load(Ordering::Acquire);
         // Refused before issued: what is issued in between may only widen the range, never narrow it wrongly.
         let refused = counter.refused.load(Ordering::Acquire);
         let issued = counter.issued.load(Ordering::Acquire);
         let attempted = issued.saturating_sub(refused);
         Expected { least: baseline + i128::from(acknowledged), most: baseline + i128::from(attempted) }
+    }
+
+    /// Where the counter stood before the run.
+    pub fn baseline(&self, key: u32) -> i128 {
+        self.baseline.get(key as usize).copied().unwrap_or(0)
     }
 
     /// The counters that any increment was issued for, refused ones included: a refused increment that was carried

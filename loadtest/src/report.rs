@@ -263,7 +263,9 @@ mod tests {
         assert_eq!(row.place(), "eu-west/3 quic");
         assert_eq!((row.acknowledged, row.achieved_per_s), (2_000, 1_000.0));
         let near = |value: f64, expected: f64| (value - expected).abs() < expected / 500.0;
-        assert!(near(row.latency_ms.p50, 500.0) && near(row.latency_ms.p99, 990.0) && near(row.latency_ms.max, 1_000.0));
+        assert!(
+            near(row.latency_ms.p50, 500.0) && near(row.latency_ms.p99, 990.0) && near(row.latency_ms.max, 1_000.0)
+        );
     }
 
     #[test]
