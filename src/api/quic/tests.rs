@@ -338,3 +338,24 @@ async fn no_hello_and_no_common_version_end_early() {
         welcome => panic!("{welcome:?}"),
     }
 }
+
+/// Not a measurement, which belongs to the load generator: shows that deep pipelining merges into few submissions.
+#[tokio::test]
+async fn deeply_pipelined_single_operations_share_submissions() {
+    let front = Front::open(Memory::default(), LIMITS, vec![]);
+    let mut rogue = front.rogue().await.greeted().await;
+    let mut bytes = Vec::new();
+    for id in 0..200 {
+        frame::append_with(&mut bytes, |bytes| {
+            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
+            codec::encode_into("here", bytes);
+            let action = wire::WireAction::Increment(1);
+            codec::encode_into(&wire::WireOperation { namespace: 0, key: "k", action }, bytes);
+        });
+    }
+    rogue.send.write_all(&bytes).await.unwrap();
+    for _ in 0..200 {
+        assert!(rogue.hear::<Response>().await.answer.is_ok());
+    }
+    assert!(front.memory.submissions.load(Ordering::Relaxed) < 200);
+}
