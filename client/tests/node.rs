@@ -1,4 +1,5 @@
 //! The client against a scripted node: a real QUIC server that speaks the frames and does what each test says.
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -163,7 +163,8 @@ fn result_of(outcome: Outcome) -> Result<i128, Code> {
 fn take_ids(runs: &mut VecDeque<IdRun>, count: u32) -> Vec<IdRun> {
     let mut taken = Vec::new();
     let mut missing = count;
-    while let Some(run) = runs.pop_front().filter(|_| missing > 0) {
+    while missing > 0 {
+        let Some(run) = runs.pop_front() else { break };
         let here = run.count.min(missing);
         taken.push(IdRun { first: run.first, count: here });
         missing = missing.saturating_sub(here);

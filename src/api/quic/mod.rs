@@ -174,3 +174,6 @@ fn refused(refusal: &Refusal) -> WireError {
 fn error(code: Code, detail: impl std::fmt::Display) -> WireError {
     WireError { code, detail: detail.to_string(), retry_after_ms: retry_after_ms(code) }
 }
+
+#[cfg(test)]
+mod tests;
