@@ -127,7 +127,8 @@ async fn a_read_and_a_batch_answer_what_the_engine_says() {
 #[tokio::test]
 async fn what_the_engine_refuses_is_a_problem() {
     let path = "/v1/counters/default/k/increment";
-    let cases: [(fn(Vec<Operation>) -> Answer, u16, &str); 3] = [
+    type Engine = fn(Vec<Operation>) -> Answer;
+    let cases: [(Engine, u16, &str); 3] = [
         (|_| Err(Refusal::Throttled), 429, "throttled"),
         (|_| Ok(vec![Outcome::Overflow]), 422, "counter_overflow"),
         (|_| Ok(vec![]), 500, "internal"),
