@@ -341,7 +341,7 @@ impl EngineHandle {
         let next = move |limit| match arrivals.recv_timeout(limit).ok()? {
             Delivery::Event(event) => Some(Recorded::Event(event)),
             Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),
-            Delivery::Inspect(_) => None,
+            Delivery::Inspect(_) | Delivery::Stop => None,
         };
         (Self { submissions, inbox }, Box::new(next))
     }
