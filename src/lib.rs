@@ -6,9 +6,10 @@
 //! - [`clock`] is the sole reader of the operating system's clocks, [`codec`] the one encoding.
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
 //! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients.
-//! - [`config`] is read once, at the start, by the command line.
+//! - [`config`] is read once, at the start, by the command line, [`cli`].
 
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;

@@ -1,8 +1,21 @@
 //! Configuration: what can be set, its defaults and its bounds.
 //!
-//! Every key is documented in `config/default.toml`. Each bound (I6) says there what happens at it.
+//! It is read once, at the start, and never changes while the process lives. Every key is documented in
+//! `config/default.toml`, which is compiled in and *is* the built-in defaults; each bound (I6) says there what happens
+//! at it. A configuration that was loaded is allowed in every value; one that is not is refused as a whole, with every
+//! problem named. Only the command line reads the environment: here it is an argument.
 
+pub mod error;
+mod inspect;
+mod load;
 pub mod map;
+pub mod origin;
+mod regions;
+mod schema;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +23,14 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, Problem};
+pub use load::{Loaded, Sources};
+pub use origin::{Origin, Setting};
+
+use crate::clock;
+use crate::identity::NamespaceId;
+use map::ClusterMap;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +74,49 @@ pub struct Config {
     pub drain: Drain,
     /// Logging.
     pub log: Log,
+}
+
+impl Config {
+    /// Reads, merges and checks everything.
+    pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+        load::load(sources, clock::wall_ms())
+    }
+
+    /// The built-in defaults, whatever the machine says; for tests and tools.
+    ///
+    /// # Panics
+    /// Never in a build whose tests passed: the defaults are compiled in, and a test loads them.
+    pub fn builtin() -> Self {
+        load::builtin().expect("the defaults are compiled in, and a test loads them")
+    }
+
+    /// The namespaces that the nodes of a region hold, by name; none if the map does not know the region.
+    pub fn served_namespaces(&self, map: &ClusterMap, region: u8) -> BTreeMap<String, NamespaceId> {
+        let Some(region) = map.region_by_id(region) else { return BTreeMap::new() };
+        let served = self.namespace.iter().filter(|(_, namespace)| namespace.is_held_by(&region.name));
+        served.map(|(name, _)| (name.clone(), NamespaceId::of(name))).collect()
+    }
+
+    /// Time zero of the IDs in milliseconds since 1970.
+    ///
+    /// # Panics
+    /// If the epoch is no time at all, which a configuration that was loaded never holds.
+    pub fn ids_epoch_ms(&self) -> u64 {
+        schema::epoch_ms(&self.ids.epoch).expect("loading refuses an epoch that is no time")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::builtin()
+    }
+}
+
+impl Namespace {
+    /// Whether the region of this name holds it.
+    pub fn is_held_by(&self, region: &str) -> bool {
+        self.regions.is_empty() || self.regions.iter().any(|name| name == region)
+    }
 }
 
 /// `[cluster]`

@@ -1,0 +1,184 @@
+//! `snowtide config`: is the configuration allowed, and where does each value come from?
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Global, print, print_json};
+use crate::config::map::Region;
+use crate::config::{ConfigError, Loaded};
+
+/// Check the configuration, or show it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide config check
+  snowtide config check --config prod.toml --regions-dir /etc/snowtide/regions
+  snowtide config show --origins
+  snowtide config show --json --set gossip.interval=50ms";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Read everything and name every problem; exits with 2 if there is one.
+    Check,
+    /// Print every value as TOML, secrets taken out, and the map as comments.
+    Show {
+        /// Tell where each value came from: built-in, a file, a variable or a flag.
+        #[arg(long)]
+        origins: bool,
+    },
+}
+
+impl Command {
+    /// Does what was asked.
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        match self.action {
+            Action::Check => check(global),
+            Action::Show { origins } => {
+                let loaded = global.load()?;
+                if global.json { print_json(&as_json(&loaded)) } else { print(as_toml(&loaded, origins).trim_end()) }
+            }
+        }
+    }
+}
+
+fn check(global: &Global) -> anyhow::Result<()> {
+    let outcome = global.load();
+    if global.json {
+        print_json(&verdict(&outcome))?;
+        outcome?;
+        return Ok(());
+    }
+    print(&summary(&outcome?))
+}
+
+fn summary(loaded: &Loaded) -> String {
+    let (regions, nodes) = (loaded.map.regions.len(), loaded.map.nodes().count());
+    let namespaces: Vec<_> = loaded.config.namespace.keys().map(String::as_str).collect();
+    format!(
+        "ok: cluster {}, {regions} regions, {nodes} nodes, namespaces {}",
+        loaded.config.cluster.id,
+        namespaces.join(", ")
+    )
+}
+
+fn verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
+    match outcome {
+        Ok(loaded) => json!({
+            "ok": true,
+            "cluster": loaded.config.cluster.id,
+            "regions": loaded.map.regions.len(),
+            "nodes": loaded.map.nodes().count(),
+            "namespaces": loaded.config.namespace.keys().collect::<Vec<_>>(),
+        }),
+        Err(refused) => {
+            let problems: Vec<_> = refused.problems().iter().map(ToString::to_string).collect();
+            json!({ "ok": false, "problems": problems })
+        }
+    }
+}
+
+fn as_json(loaded: &Loaded) -> serde_json::Value {
+    let files = loaded.region_files.iter().map(|file| file.display().to_string());
+    let regions = loaded.map.regions.iter().zip(files);
+    let regions: Vec<_> = regions.map(|(region, file)| json!({ "file": file, "region": region })).collect();
+    json!({ "settings": loaded.origins, "regions": regions })
+}
+
+/// The settings can be read back as TOML: dotted keys are keys. The map cannot stand among them, so it is a comment.
+fn as_toml(loaded: &Loaded, origins: bool) -> String {
+    let settings = loaded.origins.iter().map(|setting| {
+        let line = format!("{} = {}", setting.key, setting.literal());
+        (line, setting.origin.to_string())
+    });
+    let files = loaded.region_files.iter().map(|file| file.display().to_string());
+    let regions = loaded.map.regions.iter().zip(files);
+    let map = regions.flat_map(|(region, file)| on_the_map(region).into_iter().map(move |line| (line, file.clone())));
+    let lines: Vec<_> = settings.chain(map).collect();
+    let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or_default();
+    lines.iter().fold(String::new(), |mut text, (line, origin)| {
+        // Writing to a string cannot fail.
+        let _ = if origins { writeln!(text, "{line:width$}  # {origin}") } else { writeln!(text, "{line}") };
+        text
+    })
+}
+
+fn on_the_map(region: &Region) -> Vec<String> {
+    let Region { name, id, location, nodes } = region;
+    let place = location.map(|[latitude, longitude]| format!(" at {latitude}, {longitude}")).unwrap_or_default();
+    let head = format!("# region {name}, number {id}{place}");
+    let nodes = nodes.iter().map(|node| format!("# node {name}/{}: quic {}, http {}", node.id, node.quic, node.http));
+    std::iter::once(head).chain(nodes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Sources};
+
+    fn loaded(set: &[(&str, &str)]) -> Loaded {
+        let mut sources = Sources::default();
+        set.iter().for_each(|(key, value)| sources.flag("--set", key, value));
+        Config::load(&sources).unwrap()
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_back() {
+        let first = loaded(&[("gossip.interval", "50ms"), ("namespace.orders.regions", "[eu-west]")]);
+        let dir = tempfile::tempdir().unwrap();
+        for origins in [false, true] {
+            let file = dir.path().join("shown.toml");
+            std::fs::write(&file, as_toml(&first, origins)).unwrap();
+            let again = Config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+            assert_eq!(again.config, first.config);
+        }
+    }
+
+    #[test]
+    fn each_value_is_shown_with_its_origin_and_each_region_with_its_file() {
+        let shown = as_toml(&loaded(&[("gossip.interval", "50ms")]), true);
+        let line = |start: &str| {
+            let line = shown.lines().find(|line| line.starts_with(start)).unwrap();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(line("gossip.interval"), "gossip.interval = \"50ms\" # flag --set");
+        assert_eq!(line("gossip.digest_interval"), "gossip.digest_interval = \"1s\" # built-in");
+        assert_eq!(
+            line("# node eu-west/0"),
+            "# node eu-west/0: quic 127.0.0.1:7410, http 127.0.0.1:8410 # regions/eu-west.toml"
+        );
+    }
+
+    #[test]
+    fn tokens_are_never_shown() {
+        let secret = "c2VjcmV0LXNlY3JldA==";
+        let tokens = format!("[{{name=\"ci\",token=\"{secret}\",access=\"read\"}}]");
+        let loaded = loaded(&[("api.tokens", &tokens)]);
+        assert_eq!(loaded.config.api.tokens[0].token, secret);
+        for shown in [as_toml(&loaded, true), as_json(&loaded).to_string()] {
+            assert!(!shown.contains(secret), "{shown}");
+            assert!(shown.contains("(redacted)"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_summary_counts() {
+        assert_eq!(summary(&loaded(&[])), "ok: cluster snowtide-dev, 3 regions, 3 nodes, namespaces default");
+    }
+
+    #[test]
+    fn a_refusal_in_json_lists_its_problems() {
+        let mut sources = Sources::default();
+        sources.flag("--set", "log.format", "xml");
+        let verdict = verdict(&Config::load(&sources));
+        let problem = "flag --set: log.format = \"xml\": allowed: \"text\" or \"json\"";
+        assert_eq!(verdict, json!({ "ok": false, "problems": [problem] }));
+    }
+}

@@ -1,0 +1,174 @@
+//! The inspection: values against the schema. It finds every problem, each with its file, key and value.
+
+use figment::Figment;
+use figment::value::{Dict, Value};
+
+use super::error::Problem;
+use super::origin::{Origin, Setting, literal};
+use super::shape::{Field, Shape};
+
+const REDACTED: &str = "(redacted)";
+
+/// Goes through merged values.
+pub(super) struct Inspection<'a> {
+    figment: &'a Figment,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Inspection<'a> {
+    /// Every problem of `values`. Problems of the whole stand at `whole`.
+    pub(super) fn run(figment: &'a Figment, shape: &Shape, values: &Value, whole: &Origin) -> Vec<Problem> {
+        let mut inspection = Self { figment, problems: Vec::new() };
+        inspection.value(shape, values, "", whole);
+        inspection.problems
+    }
+
+    fn value(&mut self, shape: &Shape, value: &Value, path: &str, within: &Origin) {
+        if !shape.accepts(value) {
+            return self.refuse(shape, value, path);
+        }
+        match (shape, value) {
+            (Shape::Table(fields), Value::Dict(_, dict)) => self.table(shape, fields, dict, path, within),
+            (Shape::Named { names, each }, Value::Dict(_, dict)) => self.named(names, each, dict, path),
+            (Shape::List(each), Value::Array(_, items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.value(each, item, &format!("{path}[{index}]"), &self.origin(item));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn table(&mut self, shape: &Shape, fields: &[Field], dict: &Dict, path: &str, within: &Origin) {
+        for (key, value) in dict {
+            match shape.child(key) {
+                Some(child) => self.value(child, value, &join(path, key), &self.origin(value)),
+                None => self.problems.push(Problem::UnknownKey {
+                    origin: self.origin(deepest(value)),
+                    key: join(path, key),
+                    hint: hint(fields, key),
+                }),
+            }
+        }
+        for field in fields.iter().filter(|field| field.required && !dict.contains_key(field.key)) {
+            self.problems.push(Problem::Missing {
+                origin: within.clone(),
+                key: join(path, field.key),
+                allowed: field.shape.to_string(),
+            });
+        }
+    }
+
+    fn named(&mut self, names: &Shape, each: &Shape, dict: &Dict, path: &str) {
+        for (name, value) in dict {
+            if names.accepts(&Value::from(name.as_str())) {
+                self.value(each, value, &join(path, name), &self.origin(value));
+            } else {
+                self.problems.push(Problem::Refused {
+                    origin: self.origin(deepest(value)),
+                    key: path.to_owned(),
+                    value: literal(&Value::from(name.as_str())),
+                    reason: format!("allowed as a name: {names}"),
+                });
+            }
+        }
+    }
+
+    fn refuse(&mut self, shape: &Shape, value: &Value, path: &str) {
+        self.problems.push(Problem::Refused {
+            origin: self.origin(value),
+            key: path.to_owned(),
+            value: if shape.holds_secret() { REDACTED.to_owned() } else { literal(value) },
+            reason: format!("allowed: {shape}"),
+        });
+    }
+
+    fn origin(&self, value: &Value) -> Origin {
+        origin(self.figment, value)
+    }
+}
+
+/// The layer that set this value.
+pub(super) fn origin(figment: &Figment, value: &Value) -> Origin {
+    Origin::of(figment.get_metadata(value.tag()))
+}
+
+/// Every single value, sorted by key, secrets taken out.
+pub(super) fn settings(figment: &Figment, shape: &Shape, values: &Value) -> Vec<Setting> {
+    let mut found = Vec::new();
+    collect(figment, shape, values, "", &mut found);
+    found
+}
+
+fn collect(figment: &Figment, shape: &Shape, value: &Value, path: &str, found: &mut Vec<Setting>) {
+    match (shape, value) {
+        (Shape::Table(_) | Shape::Named { .. }, Value::Dict(_, dict)) if !dict.is_empty() => {
+            for (key, value) in dict {
+                if let Some(child) = shape.child(key) {
+                    collect(figment, child, value, &join(path, key), found);
+                }
+            }
+        }
+        _ => {
+            found.push(Setting { key: path.to_owned(), value: redacted(shape, value), origin: origin(figment, value) })
+        }
+    }
+}
+
+fn redacted(shape: &Shape, value: &Value) -> Value {
+    match (shape, value) {
+        (Shape::Secret { .. }, _) => Value::from(REDACTED),
+        (Shape::List(each), Value::Array(tag, items)) => {
+            Value::Array(*tag, items.iter().map(|item| redacted(each, item)).collect())
+        }
+        (Shape::Table(_), Value::Dict(tag, dict)) => {
+            let known = dict.iter().filter_map(|(key, value)| Some((key, shape.child(key)?, value)));
+            Value::Dict(*tag, known.map(|(key, child, value)| (key.clone(), redacted(child, value))).collect())
+        }
+        _ => value.clone(),
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// The first value inside: a table carries the mark of the last layer that touched it, a single value that of its own.
+fn deepest(value: &Value) -> &Value {
+    match value.as_dict().and_then(|dict| dict.values().next()) {
+        Some(inner) => deepest(inner),
+        None => value,
+    }
+}
+
+fn hint(fields: &[Field], key: &str) -> String {
+    match nearest(fields, key) {
+        Some(near) => format!("did you mean {near}?"),
+        None => {
+            let keys: Vec<_> = fields.iter().map(|field| field.key).collect();
+            format!("the keys here are {}", keys.join(", "))
+        }
+    }
+}
+
+/// The key that needs the fewest edits, if they are few.
+pub(super) fn nearest(fields: &[Field], key: &str) -> Option<&'static str> {
+    // A key that is far too long is nobody's misspelling, and not worth the comparison.
+    let edits_max = if key.len() > 64 { return None } else { 1 + key.len() / 4 };
+    let measured = fields.iter().map(|field| (edits(field.key.as_bytes(), key.as_bytes()), field.key));
+    measured.min().filter(|(edits, _)| *edits <= edits_max).map(|(_, near)| near)
+}
+
+/// Levenshtein's distance, one row at a time.
+fn edits(a: &[u8], b: &[u8]) -> usize {
+    let first: Vec<usize> = (0..=b.len()).collect();
+    let last = a.iter().enumerate().fold(first, |above, (line, of_a)| {
+        let mut row = vec![line + 1];
+        for ((of_b, diagonal), over) in b.iter().zip(&above).zip(above.iter().skip(1)) {
+            let left = row.last().copied().unwrap_or_default();
+            row.push((left + 1).min(over + 1).min(diagonal + usize::from(of_a != of_b)));
+        }
+        row
+    });
+    last.last().copied().unwrap_or_default()
+}

@@ -1,0 +1,201 @@
+//! Loading: layers of values, the later over the earlier, then the inspection, then the map.
+//!
+//! The order: the built-in defaults, `config/default.toml` of the working directory, the file of `--config`, the
+//! region files, the environment, flags. Tables merge key by key; single values and lists are replaced. One exception:
+//! a file that names namespaces names all of them, so that a cluster need not keep the built-in one.
+//!
+//! Region files are the cluster's map. They share no key with the rest, and no variable or flag reaches into them: a
+//! map that differs from node to node would be no map.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::error::{ConfigError, Problem};
+use super::inspect::{Inspection, nearest, settings};
+use super::map::ClusterMap;
+use super::origin::{Origin, Setting};
+use super::schema::CONFIG;
+use super::shape::Shape;
+use super::{Config, regions, validate};
+
+/// The built-in defaults are this file, so that it can document them.
+pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// Laid over the built-in defaults where it exists.
+const DEFAULT_FILE: &str = "config/default.toml";
+const ENV_PREFIX: &str = "SNOWTIDE_";
+const ENV_SEPARATOR: &str = "__";
+const NAMESPACES: &str = "namespace";
+/// A longer file is refused unread.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What to load from. The default is nothing but the built-in defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Read if it exists.
+    pub default_file: Option<PathBuf>,
+    /// Has to exist.
+    pub file: Option<PathBuf>,
+    /// Variables of the environment. Those that cannot mean a key are left alone.
+    pub env: Vec<(String, String)>,
+    flags: Vec<Flag>,
+}
+
+#[derive(Clone, Debug)]
+struct Flag {
+    name: String,
+    key: String,
+    value: String,
+}
+
+impl Sources {
+    /// What a command reads: `config/default.toml` of the working directory, and this environment.
+    pub fn of_process(env: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let mut env: Vec<_> = env.into_iter().map(|(name, value)| (text(name), text(value))).collect();
+        env.sort();
+        Self { default_file: Some(DEFAULT_FILE.into()), env, ..Self::default() }
+    }
+
+    /// Adds a flag, which overrides everything before it.
+    pub fn flag(&mut self, name: &str, key: &str, value: &str) {
+        self.flags.push(Flag { name: name.to_owned(), key: key.to_owned(), value: value.to_owned() });
+    }
+}
+
+/// A whole configuration, every value allowed.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The region files.
+    pub map: ClusterMap,
+    /// Each value of `config` as written, and where it came from; sorted by key, secrets taken out.
+    pub origins: Vec<Setting>,
+    /// Which file each region of `map` stands in, in the same order.
+    pub region_files: Vec<PathBuf>,
+}
+
+/// Reads, merges and checks; `now_ms` since 1970 tells whether the epoch of the IDs has passed.
+pub(super) fn load(sources: &Sources, now_ms: u64) -> Result<Loaded, ConfigError> {
+    let figment = layers(sources)?.into_iter().fold(Figment::new(), Figment::merge);
+    let values = figment.find_value("").map_err(|error| Problem::Inconsistent(error.to_string()))?;
+    let mut problems = Inspection::run(&figment, &CONFIG, &values, &Origin::BuiltIn);
+    // The map is read even if something else is wrong, so that one run names every problem.
+    let map = values.find_ref("regions_dir").and_then(Value::as_str).map(|dir| regions::load(Path::new(dir)));
+    let regions = map.unwrap_or_else(|| Ok(Vec::new())).unwrap_or_else(|error| {
+        problems.extend(error.into_problems());
+        Vec::new()
+    });
+    ConfigError::unless_none(problems)?;
+    let config: Config = figment.extract().map_err(|error| Problem::Inconsistent(error.to_string()))?;
+    let origins = settings(&figment, &CONFIG, &values);
+    let (region_files, regions) = regions.into_iter().unzip();
+    let map = ClusterMap { regions };
+    ConfigError::unless_none(validate::problems(&config, &map, &origins, now_ms))?;
+    Ok(Loaded { config, map, origins, region_files })
+}
+
+/// The built-in defaults alone.
+pub(super) fn builtin() -> Result<Config, Box<figment::Error>> {
+    Figment::from(Toml::string(DEFAULTS)).extract().map_err(Box::new)
+}
+
+/// One layer of values, all of one origin.
+pub(super) struct Layer {
+    origin: Origin,
+    values: Dict,
+}
+
+impl Layer {
+    /// A file.
+    pub(super) fn of_file(file: &Path) -> Result<Self, Problem> {
+        let text = read(file).map_err(|reason| Problem::Unreadable { file: file.to_owned(), reason })?;
+        Ok(Self { values: parse(file, &text)?, origin: Origin::File(file.to_owned()) })
+    }
+
+    /// One value at a dotted key, as text.
+    fn of_text(origin: Origin, key: &str, text: &str) -> Self {
+        let verbatim = CONFIG.at(key).is_some_and(Shape::is_verbatim);
+        let Ok(parsed) = text.parse();
+        let value = if verbatim { Value::from(text) } else { parsed };
+        let nested = key.rsplit('.').fold(value, |value, key| Value::from(Map::from([(key, value)])));
+        Self { origin, values: nested.into_dict().unwrap_or_default() }
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        self.origin.to_metadata()
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+/// From the lowest to the highest.
+fn layers(sources: &Sources) -> Result<Vec<Layer>, ConfigError> {
+    let mut layers = vec![Layer { origin: Origin::BuiltIn, values: parse(Path::new(DEFAULT_FILE), DEFAULTS)? }];
+    let mut problems = Vec::new();
+    let default_file = sources.default_file.iter().filter(|file| file.exists());
+    for file in default_file.chain(&sources.file) {
+        match Layer::of_file(file) {
+            Ok(layer) => lay_over(&mut layers, layer),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    ConfigError::unless_none(problems)?;
+    let variables = sources.env.iter().filter_map(|(name, value)| Some((name, key_of(name)?, value)));
+    layers.extend(variables.map(|(name, key, value)| Layer::of_text(Origin::Env(name.clone()), &key, value)));
+    layers.extend(
+        sources.flags.iter().map(|flag| Layer::of_text(Origin::Flag(flag.name.clone()), &flag.key, &flag.value)),
+    );
+    Ok(layers)
+}
+
+fn lay_over(layers: &mut Vec<Layer>, layer: Layer) {
+    if layer.values.contains_key(NAMESPACES) {
+        for below in layers.iter_mut() {
+            below.values.remove(NAMESPACES);
+        }
+    }
+    layers.push(layer);
+}
+
+/// The key that a variable means. `None` for those that belong to somebody else: orchestrators set variables such as
+/// `SNOWTIDE_PORT` for a service of our name, so without a double underscore only (nearly) a key without a table is one.
+fn key_of(variable: &str) -> Option<String> {
+    let rest = variable.strip_prefix(ENV_PREFIX)?;
+    let key = rest.replace(ENV_SEPARATOR, ".").to_ascii_lowercase();
+    let Shape::Table(fields) = CONFIG else { return None };
+    let plain = |name| CONFIG.child(name).is_some_and(Shape::is_verbatim);
+    (rest.contains(ENV_SEPARATOR) || nearest(fields, &key).is_some_and(plain)).then_some(key)
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let opened = File::open(file).map_err(|error| error.to_string())?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it is longer than {}", super::shape::size(FILE_BYTES_MAX)));
+    }
+    Ok(text)
+}
+
+fn parse(file: &Path, text: &str) -> Result<Dict, Problem> {
+    Toml::from_str(text).map_err(|error: <Toml as Format>::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        Problem::Syntax {
+            file: file.to_owned(),
+            line: 1 + before.matches('\n').count(),
+            column: 1 + before.chars().rev().take_while(|c| *c != '\n').count(),
+            reason: error.message().lines().collect::<Vec<_>>().join(", "),
+        }
+    })
+}

@@ -1,0 +1,129 @@
+//! Reading the map: one file a region, checked one by one and against each other.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+
+use super::error::{ConfigError, Problem};
+use super::inspect::Inspection;
+use super::load::Layer;
+use super::map::{ClusterMap, Region};
+use super::origin::Origin;
+use super::schema::REGION;
+
+impl ClusterMap {
+    /// Reads every `.toml` file of `dir`.
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        Ok(Self { regions: load(dir)?.into_iter().map(|(_, region)| region).collect() })
+    }
+}
+
+/// Every region with its file, sorted by number.
+pub(super) fn load(dir: &Path) -> Result<Vec<(PathBuf, Region)>, ConfigError> {
+    let mut problems = Vec::new();
+    let mut regions = Vec::new();
+    for file in files(dir)? {
+        match region(&file) {
+            Ok(region) => regions.push((file, region)),
+            Err(error) => problems.extend(error.into_problems()),
+        }
+    }
+    problems.extend(clashes(&regions));
+    ConfigError::unless_none(problems)?;
+    regions.sort_by_key(|(_, region)| region.id);
+    Ok(regions)
+}
+
+/// By name, so that messages come in the same order everywhere.
+fn files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let absent = |reason: String| Problem::NoRegions { dir: dir.to_owned(), reason };
+    let entries = fs::read_dir(dir).map_err(|error| absent(format!("the region files cannot be listed: {error}")))?;
+    let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(|error| absent(format!("the region files cannot be listed: {error}")))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    if paths.is_empty() { Err(absent("no region file (*.toml) is here".into())) } else { Ok(paths) }
+}
+
+fn region(file: &Path) -> Result<Region, ConfigError> {
+    let figment = Figment::from(Layer::of_file(file)?);
+    let values = figment.find_value("").map_err(|error| Problem::Inconsistent(error.to_string()))?;
+    let problems = Inspection::run(&figment, &REGION, &values, &Origin::File(file.to_owned()));
+    ConfigError::unless_none(problems)?;
+    Ok(figment.extract().map_err(|error| Problem::Inconsistent(error.to_string()))?)
+}
+
+/// What two regions or nodes have both and may not.
+fn clashes(regions: &[(PathBuf, Region)]) -> Vec<Problem> {
+    let mut clashes = Clashes::default();
+    for (file, region) in regions {
+        let at = |key: &str| Place { file: file.clone(), key: key.to_owned() };
+        clashes.claim(Claim::Name(region.name.clone()), at("name"), format!("{:?}", region.name));
+        clashes.claim(Claim::Region(region.id), at("id"), region.id.to_string());
+        for (index, node) in region.nodes.iter().enumerate() {
+            let at = |key: &str| at(&format!("node[{index}].{key}"));
+            // Keyed by file, not by number: a region number that is taken twice is one problem, not one a node.
+            clashes.claim(Claim::Node(file.clone(), node.id), at("id"), node.id.to_string());
+            clashes.claim(Claim::Udp(node.quic), at("quic"), format!("\"{}\"", node.quic));
+            clashes.claim(Claim::Tcp(node.http), at("http"), format!("\"{}\"", node.http));
+        }
+    }
+    clashes.problems
+}
+
+/// What only one may have.
+#[derive(PartialEq, Eq, Hash)]
+enum Claim {
+    Name(String),
+    Region(u8),
+    Node(PathBuf, u8),
+    Udp(SocketAddr),
+    Tcp(SocketAddr),
+}
+
+impl Claim {
+    fn allowed(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "a name that no other region has",
+            Self::Region(_) => "a number that no other region has",
+            Self::Node(..) => "a number that no other node of the region has",
+            Self::Udp(_) => "a UDP address that no other node has",
+            Self::Tcp(_) => "a TCP address that no other node has",
+        }
+    }
+}
+
+struct Place {
+    file: PathBuf,
+    key: String,
+}
+
+#[derive(Default)]
+struct Clashes {
+    first: HashMap<Claim, Place>,
+    problems: Vec<Problem>,
+}
+
+impl Clashes {
+    fn claim(&mut self, claim: Claim, place: Place, value: String) {
+        let Some(first) = self.first.get(&claim) else {
+            self.first.insert(claim, place);
+            return;
+        };
+        let taken = if first.file == place.file {
+            format!("{} of the same file", first.key)
+        } else {
+            format!("{} in {}", first.key, first.file.display())
+        };
+        self.problems.push(Problem::Refused {
+            key: place.key,
+            value,
+            reason: format!("{taken} is the same; allowed: {}", claim.allowed()),
+            origin: Origin::File(place.file),
+        });
+    }
+}

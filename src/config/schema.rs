@@ -1,0 +1,184 @@
+//! The schema: every key of the configuration and of a region file, with what it may be.
+//!
+//! The words here are the words in `config/default.toml` and in the error messages; a test compares them.
+
+use super::shape::{Shape, may, must};
+use crate::identity::REGIONS_MAX;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// All that can be set.
+pub(super) const CONFIG: Shape = Shape::Table(&[
+    must("regions_dir", PATH),
+    must("data_dir", PATH),
+    must("cluster", Shape::Table(&[must("id", CLUSTER_ID)])),
+    must("tls", Shape::Table(&[must("dir", PATH)])),
+    must("ids", IDS),
+    must("namespace", Shape::Named { names: &NAMESPACE_NAME, each: &NAMESPACE }),
+    must("commit", Shape::Table(&[must("bytes_max", size(4 * KIB, 64 * MIB))])),
+    must("frame", Shape::Table(&[must("bytes_max", size(64 * KIB, 256 * MIB))])),
+    must("gossip", GOSSIP),
+    must("incarnation", Shape::Table(&[must("proof_timeout", duration(10, 5 * MINUTE))])),
+    must("cache", Shape::Table(&[must("rows_max", count(1_000, 1_000_000_000))])),
+    must("checkpoint", CHECKPOINT),
+    must("disk", Shape::Table(&[must("min_free", size(MIB, TIB))])),
+    must("api", API),
+    must("http", HTTP),
+    must("quic", QUIC),
+    must("peer", PEER),
+    must("drain", Shape::Table(&[must("timeout", duration(10, 10 * MINUTE))])),
+    must("log", Shape::Table(&[must("filter", LOG_FILTER), must("format", Shape::OneOf(&["text", "json"]))])),
+]);
+
+/// A region file.
+pub(super) const REGION: Shape = Shape::Table(&[
+    must("name", REGION_NAME),
+    must("id", NUMBER),
+    may("location", Shape::Location),
+    may("node", Shape::List(&NODE)),
+]);
+
+const NODE: Shape = Shape::Table(&[must("id", NUMBER), must("quic", ADDRESS), must("http", ADDRESS)]);
+
+const IDS: Shape = Shape::Table(&[
+    must("epoch", EPOCH),
+    must("bits", ID_BITS),
+    must("max_backstep", duration(10, MINUTE)),
+    must("max_leap", duration(MINUTE, 365 * DAY)),
+    must("claim_wait", duration(10, MINUTE)),
+    must("wait_max", duration(1, 10 * SECOND)),
+]);
+
+const ID_BITS: Shape = Shape::Table(&[
+    must("time", count(39, 45)),
+    must("region", count(5, 5)),
+    must("node", count(5, 5)),
+    must("sequence", count(8, 14)),
+]);
+
+const NAMESPACE: Shape = Shape::Table(&[may("regions", Shape::List(&REGION_NAME))]);
+
+const GOSSIP: Shape = Shape::Table(&[
+    must("interval", duration(1, 10 * SECOND)),
+    must("digest_interval", duration(10, MINUTE)),
+    must("inflight_bytes_max", size(64 * KIB, GIB)),
+    must("fetch_timeout", duration(10, MINUTE)),
+]);
+
+const CHECKPOINT: Shape =
+    Shape::Table(&[must("interval", duration(100, 10 * MINUTE)), must("dirty_rows_max", count(100, 1_000_000_000))]);
+
+const API: Shape = Shape::Table(&[
+    must("queue_batches_max", count(1, 1_000_000)),
+    must("request_bytes_max", size(4 * KIB, 64 * MIB)),
+    must("request_timeout", duration(10, 5 * MINUTE)),
+    must("tokens", Shape::List(&TOKEN)),
+]);
+
+const TOKEN: Shape = Shape::Table(&[
+    must("name", TOKEN_NAME),
+    must("token", TOKEN_SECRET),
+    must("access", Shape::OneOf(&["read", "write"])),
+]);
+
+const HTTP: Shape = Shape::Table(&[
+    must("connections_max", count(1, 1_000_000)),
+    must("header_timeout", duration(100, 5 * MINUTE)),
+    must("idle_timeout", duration(100, HOUR)),
+]);
+
+const QUIC: Shape = Shape::Table(&[
+    must("connections_max", count(1, 100_000)),
+    must("requests_max", count(1, 1_000_000)),
+    must("streams_max", count(1, 1_024)),
+    must("idle_timeout", duration(100, HOUR)),
+]);
+
+const PEER: Shape = Shape::Table(&[
+    must("queue_messages_max", count(1, 1_000_000)),
+    must("backoff_min", duration(1, MINUTE)),
+    must("backoff_max", duration(1, 10 * MINUTE)),
+    must("idle_timeout", duration(200, 5 * MINUTE)),
+    must("probe_timeout", duration(10, MINUTE)),
+]);
+
+const PATH: Shape = Shape::Text { allowed: "a path that is not empty", accepts: |text| !text.is_empty() };
+
+const CLUSTER_ID: Shape = Shape::Text {
+    allowed: "1 to 64 letters, digits, dots, dashes and underscores",
+    accepts: |text| is_word(text, 64, |b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
+};
+
+const EPOCH: Shape = Shape::Text {
+    allowed: "a time since 1970 in quotes, by RFC 3339, such as \"2025-01-01T00:00:00Z\"; it must have passed, \
+              and its milliseconds until now must fit ids.bits.time",
+    accepts: |text| epoch_ms(text).is_some(),
+};
+
+/// What a namespace may be called.
+pub(super) const NAMESPACE_NAME: Shape = Shape::Text {
+    allowed: "1 to 64 lower-case letters, digits, dashes and underscores",
+    accepts: |text| is_word(text, 64, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b)),
+};
+
+const REGION_NAME: Shape = Shape::Text {
+    allowed: "1 to 32 lower-case letters, digits and dashes, a letter first",
+    accepts: |text| {
+        text.starts_with(|first: char| first.is_ascii_lowercase())
+            && is_word(text, 32, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    },
+};
+
+const NUMBER: Shape = count(0, REGIONS_MAX as u64 - 1);
+
+const ADDRESS: Shape = Shape::Text {
+    allowed: "an IP address that others can reach and a port, such as \"127.0.0.1:7400\" or \"[::1]:7400\"",
+    accepts: |text| {
+        text.parse::<std::net::SocketAddr>().is_ok_and(|address| address.port() != 0 && !address.ip().is_unspecified())
+    },
+};
+
+const TOKEN_NAME: Shape = Shape::Text {
+    allowed: "1 to 64 printable characters",
+    accepts: |text| (1..=64).contains(&text.chars().count()) && !text.contains(char::is_control),
+};
+
+/// What an `Authorization` header can carry (RFC 6750, `b64token`). No parenthesis, so that a redacted token that is
+/// pasted back is refused.
+const TOKEN_SECRET: Shape = Shape::Secret {
+    allowed: "16 to 256 letters, digits and -._~+/=",
+    accepts: |text| text.len() >= 16 && is_word(text, 256, |b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b)),
+};
+
+const LOG_FILTER: Shape = Shape::Text {
+    allowed: "a filter such as \"info\" or \"snowtide=debug,info\"",
+    accepts: |text| !text.trim().is_empty() && tracing_subscriber::EnvFilter::try_new(text).is_ok(),
+};
+
+const fn duration(min_ms: u64, max_ms: u64) -> Shape {
+    Shape::Duration { min_ms, max_ms }
+}
+
+const fn size(min: u64, max: u64) -> Shape {
+    Shape::Size { min, max }
+}
+
+const fn count(min: u64, max: u64) -> Shape {
+    Shape::Count { min, max }
+}
+
+fn is_word(text: &str, bytes_max: usize, accepts: fn(u8) -> bool) -> bool {
+    (1..=bytes_max).contains(&text.len()) && text.bytes().all(accepts)
+}
+
+/// Milliseconds since 1970; `None` for anything earlier or not of RFC 3339.
+pub(super) fn epoch_ms(text: &str) -> Option<u64> {
+    u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
+}

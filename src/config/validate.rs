@@ -1,0 +1,171 @@
+//! What values must be together, once each is allowed by itself.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytesize::ByteSize;
+
+use super::error::Problem;
+use super::map::ClusterMap;
+use super::origin::{Origin, Setting};
+use super::schema::{NAMESPACE_NAME, epoch_ms};
+use super::shape::size;
+use super::{Config, IdBits};
+use crate::identity::NamespaceId;
+
+/// An ID is a positive 64-bit number.
+const ID_BITS: u32 = 63;
+/// Room in a frame for what surrounds the records: the head of the message, the origin, both ends.
+pub(super) const FRAME_OVERHEAD_BYTES: u64 = 64 << 10;
+
+/// Every problem of a configuration whose values are allowed one by one.
+pub(super) fn problems(config: &Config, map: &ClusterMap, origins: &[Setting], now_ms: u64) -> Vec<Problem> {
+    let mut checks = Checks { config, map, origins, problems: Vec::new() };
+    checks.id_bits();
+    checks.epoch(now_ms);
+    checks.frame();
+    checks.rows();
+    checks.backoff();
+    checks.tokens();
+    checks.namespaces();
+    checks.namespace_ids();
+    checks.problems
+}
+
+struct Checks<'a> {
+    config: &'a Config,
+    map: &'a ClusterMap,
+    origins: &'a [Setting],
+    problems: Vec<Problem>,
+}
+
+impl Checks<'_> {
+    fn id_bits(&mut self) {
+        let IdBits { time, region, node, sequence } = self.config.ids.bits;
+        let worker = u32::from(region) + u32::from(node);
+        let sum = u32::from(time) + worker + u32::from(sequence);
+        if sum != ID_BITS {
+            let rest = ID_BITS.saturating_sub(worker);
+            self.refuse(
+                "ids.bits.time",
+                format!(
+                    "with ids.bits.sequence = {sequence} and {worker} bits of region and node, an ID has {sum} bits, \
+                     not {ID_BITS}; allowed: time and sequence that make {rest} together"
+                ),
+            );
+        }
+    }
+
+    fn epoch(&mut self, now_ms: u64) {
+        let Some(epoch) = epoch_ms(&self.config.ids.epoch) else { return };
+        let span = 1_u64.checked_shl(self.config.ids.bits.time.into()).unwrap_or(u64::MAX);
+        match now_ms.checked_sub(epoch) {
+            None => {
+                self.refuse("ids.epoch", "it has not come yet by this machine's clock; allowed: a time that has passed")
+            }
+            Some(age) if age >= span => {
+                let time = self.config.ids.bits.time;
+                let reason = format!("the milliseconds since then need more than ids.bits.time = {time} bits");
+                self.refuse("ids.epoch", reason);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn frame(&mut self) {
+        let (commit, request) = (self.config.commit.bytes_max, self.config.api.request_bytes_max);
+        // One request may come on top of a commit that is nearly full, and a record cannot be cut.
+        let least = commit.as_u64().saturating_add(request.as_u64()).saturating_add(FRAME_OVERHEAD_BYTES);
+        if self.config.frame.bytes_max < ByteSize(least) {
+            self.refuse(
+                "frame.bytes_max",
+                format!(
+                    "allowed: at least {}, for commit.bytes_max ({}), api.request_bytes_max ({}) and {} around them",
+                    size(least),
+                    size(commit.as_u64()),
+                    size(request.as_u64()),
+                    size(FRAME_OVERHEAD_BYTES)
+                ),
+            );
+        }
+    }
+
+    fn rows(&mut self) {
+        let rows_max = self.config.cache.rows_max;
+        if self.config.checkpoint.dirty_rows_max > rows_max {
+            self.refuse("checkpoint.dirty_rows_max", format!("allowed: at most cache.rows_max ({rows_max})"));
+        }
+    }
+
+    fn backoff(&mut self) {
+        if self.config.peer.backoff_min > self.config.peer.backoff_max {
+            let longest = humantime::format_duration(self.config.peer.backoff_max);
+            self.refuse("peer.backoff_min", format!("allowed: at most peer.backoff_max ({longest})"));
+        }
+    }
+
+    fn tokens(&mut self) {
+        let mut first = HashMap::new();
+        for (index, token) in self.config.api.tokens.iter().enumerate() {
+            if let Some(first) = first.insert(&token.token, index) {
+                self.problems.push(Problem::Refused {
+                    origin: self.origin("api.tokens"),
+                    key: format!("api.tokens[{index}].token"),
+                    value: "(redacted)".into(),
+                    reason: format!("api.tokens[{first}].token is the same; allowed: each token once"),
+                });
+            }
+        }
+    }
+
+    fn namespaces(&mut self) {
+        if self.config.namespace.is_empty() {
+            self.refuse(
+                "namespace",
+                format!("allowed: at least one table [namespace.<name>]; a name is {NAMESPACE_NAME}"),
+            );
+        }
+        for (name, namespace) in &self.config.namespace {
+            let unknown = namespace.regions.iter().find(|region| self.map.region(region).is_none());
+            if let Some(unknown) = unknown {
+                let known: Vec<_> = self.map.regions.iter().map(|region| region.name.as_str()).collect();
+                self.refuse(
+                    &format!("namespace.{name}.regions"),
+                    format!("no region is named {unknown:?}; allowed: some of {}", known.join(", ")),
+                );
+            }
+        }
+    }
+
+    /// A namespace's number is a hash of its name, and two logs under one number would be one.
+    fn namespace_ids(&mut self) {
+        let mut names = BTreeMap::new();
+        for name in self.config.namespace.keys() {
+            if let Some(first) = names.insert(NamespaceId::of(name), name) {
+                self.refuse(
+                    &format!("namespace.{name}"),
+                    format!("its name and {first:?} hash to the same number; allowed: any other name for one of them"),
+                );
+            }
+        }
+    }
+
+    fn refuse(&mut self, key: &str, reason: impl Into<String>) {
+        let (value, origin) = match self.setting(key) {
+            Some(setting) if setting.key == key => (setting.literal(), setting.origin.clone()),
+            _ => ("{}".to_owned(), self.origin(key)),
+        };
+        self.problems.push(Problem::Refused { origin, key: key.to_owned(), value, reason: reason.into() });
+    }
+
+    fn origin(&self, key: &str) -> Origin {
+        self.setting(key).map_or(Origin::BuiltIn, |setting| setting.origin.clone())
+    }
+
+    /// At the key, or the first below it, or the table above that was left empty.
+    fn setting(&self, key: &str) -> Option<&Setting> {
+        let within = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.origins.iter().find(|setting| within(&setting.key, key) || within(key, &setting.key))
+    }
+}
