@@ -47,6 +47,29 @@ pub fn decode_borrowed<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T
     whole(bincode::borrow_decode_from_slice(bytes, CONFIG)?, bytes.len())
 }
 
+/// Decodes several values that follow each other, without trusting any of them to say how many there are.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    /// At the beginning of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The next value; it may borrow from the bytes.
+    pub fn read<T: BorrowDecode<'a, ()>>(&mut self) -> Result<T, DecodeError> {
+        let (value, used) = bincode::borrow_decode_from_slice(self.0, CONFIG)?;
+        self.0 = self.0.get(used..).unwrap_or_default();
+        Ok(value)
+    }
+
+    /// Refuses bytes behind the last value.
+    pub fn finish(self) -> Result<(), DecodeError> {
+        whole(((), 0), self.0.len())
+    }
+}
+
 fn whole<T>((value, used): (T, usize), length: usize) -> Result<T, DecodeError> {
     match length.saturating_sub(used) {
         0 => Ok(value),

@@ -1,7 +1,19 @@
-//! The Rust client of Snowtide, and the frames it shares with the server.
+#![doc = include_str!("../README.md")]
 
+mod batch;
+mod client;
 pub mod code;
 pub mod codec;
+mod config;
+mod connect;
+mod error;
+pub mod frame;
+mod lane;
+mod tls;
 pub mod wire;
 
+pub use batch::Batch;
+pub use client::Client;
 pub use code::Code;
+pub use config::Config;
+pub use error::{ConnectError, Error, InvalidArgument};

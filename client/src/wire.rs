@@ -1,11 +1,17 @@
 //! The frames of `snowtide-client/1`.
 //!
 //! A client opens one connection (QUIC, ALPN `snowtide-client/1`, 0-RTT never accepted) and on it one or more
-//! bidirectional streams. On each stream every frame is a little-endian 32-bit length and that many bytes, one value
-//! in the encoding of [`crate::codec`]. The client's first frame on a stream is [`Hello`], the server's first is
-//! [`Welcome`] or an error; then requests flow one way and answers the other, in any order, matched by id.
+//! bidirectional streams. On each stream every frame is a little-endian 32-bit length and that many bytes, values in
+//! the encoding of [`crate::codec`]; see [`crate::frame`]. The client's first frame on a stream is [`Hello`], the
+//! server's first is [`Greeting`]; then requests flow one way and [`Response`]s the other, in any order, matched by id.
+//!
+//! A request frame is a [`RequestHead`]. If it asks for a batch, that many namespace names (strings) follow, and then
+//! that many [`WireOperation`]s. So a reader knows every count before it reads, or makes room for, what is counted.
+//!
+//! A frame that is malformed or too long closes the connection with one of the codes in [`close`] and a reason for
+//! people. Anything else that is wrong with a request is answered with a [`WireError`], and the stream goes on.
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::code::Code;
 
@@ -17,10 +23,32 @@ pub const VERSION: u16 = 1;
 pub const LENGTH_BYTES: usize = 4;
 /// A longer frame is refused before it is read. A server may set a lower limit and tells so in [`Welcome`].
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
+/// The longest [`Hello`]; until it is accepted, a server reads no more than this.
+pub const HELLO_BYTES_MAX: usize = 8 << 10;
 /// Operations in one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 10_000;
+/// Names of namespaces in one batch.
+pub const BATCH_NAMESPACES_MAX: usize = 256;
+/// The longest key, in bytes of UTF-8.
+pub const KEY_BYTES_MAX: usize = 512;
+/// The longest name of a namespace, in bytes of UTF-8.
+pub const NAMESPACE_BYTES_MAX: usize = 255;
 /// IDs in one request.
 pub const IDS_MAX: u32 = 10_000;
+
+/// Why a connection was closed: the application error code of QUIC's CONNECTION_CLOSE (RFC 9000, section 19.19).
+pub mod close {
+    /// The client has everything that it asked for.
+    pub const DONE: u32 = 0;
+    /// The other end sent something malformed or out of place.
+    pub const PROTOCOL: u32 = 1;
+    /// The other end sent a frame over the limit.
+    pub const TOO_LARGE: u32 = 2;
+    /// The other end did not say hello, or did not read its answers, for too long.
+    pub const STALLED: u32 = 3;
+    /// The node shuts down.
+    pub const SHUTDOWN: u32 = 4;
+}
 
 /// The first frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -55,40 +83,36 @@ pub struct Welcome {
     pub requests_max: u32,
 }
 
-/// A request frame.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Request {
-    /// Chosen by the client, unique among its unanswered requests.
+/// The beginning of a request frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RequestHead {
+    /// Chosen by the client, unique among its unanswered requests on the stream.
     pub id: u64,
     /// What is asked.
     pub ask: Ask,
 }
 
 /// What a client can ask.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Ask {
-    /// Operations on counters, applied in order, at most [`BATCH_OPERATIONS_MAX`].
-    Batch(Batch),
-    /// So many IDs, 1 to [`IDS_MAX`].
+    /// Operations on counters, applied in order.
+    Batch {
+        /// So many names of namespaces follow, at most [`BATCH_NAMESPACES_MAX`].
+        namespaces: u32,
+        /// Then so many [`WireOperation`]s, at most [`BATCH_OPERATIONS_MAX`].
+        operations: u32,
+    },
+    /// So many IDs, 1 to [`IDS_MAX`]. Nothing follows.
     Ids(u32),
 }
 
-/// Operations on counters. Namespaces are named once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Batch {
-    /// The names that operations refer to by position.
-    pub namespaces: Vec<String>,
-    /// Applied in order.
-    pub operations: Vec<WireOperation>,
-}
-
-/// One operation.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct WireOperation {
-    /// A position in [`Batch::namespaces`].
-    pub namespace: u16,
-    /// UTF-8, 1–512 bytes.
-    pub key: String,
+/// One operation, borrowed from its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct WireOperation<'a> {
+    /// A position in the batch's list of namespaces.
+    pub namespace: u32,
+    /// UTF-8, 1 to [`KEY_BYTES_MAX`] bytes.
+    pub key: &'a str,
     /// What to do.
     pub action: WireAction,
 }
@@ -109,6 +133,24 @@ pub struct Response {
     pub id: u64,
     /// The answer, or why nothing was done.
     pub answer: Result<Answer, WireError>,
+}
+
+/// A [`Response`] that borrows its answer: the same bytes, without a copy of the results for every request.
+#[derive(Clone, Copy, Debug, Encode)]
+pub struct ResponseRef<'a> {
+    /// The request's id.
+    pub id: u64,
+    /// The answer, or why nothing was done.
+    pub answer: Result<AnswerRef<'a>, &'a WireError>,
+}
+
+/// An [`Answer`], borrowed.
+#[derive(Clone, Copy, Debug, Encode)]
+pub enum AnswerRef<'a> {
+    /// As [`Answer::Batch`].
+    Batch(&'a [Result<i128, Code>]),
+    /// As [`Answer::Ids`].
+    Ids(&'a [IdRun]),
 }
 
 /// What a server can answer.
@@ -136,7 +178,7 @@ impl IdRun {
     }
 }
 
-/// Why nothing was done.
+/// Why nothing was done; with [`Code::Timeout`] or [`Code::Internal`], why it is unknown what was.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct WireError {
     /// The word.
@@ -146,3 +188,6 @@ pub struct WireError {
     /// When to try again, where that helps.
     pub retry_after_ms: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests;

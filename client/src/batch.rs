@@ -1,0 +1,146 @@
+//! A batch under construction: operations are checked and encoded as they are added.
+
+use crate::codec;
+use crate::error::InvalidArgument;
+use crate::wire::{
+    Ask, BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, RequestHead, WireAction,
+    WireOperation,
+};
+
+/// Operations on counters that travel, and are applied, together and in order: at most 10 000.
+///
+/// The batch holds the operations as the bytes that will be sent, so a key costs no allocation.
+///
+/// ```
+/// # fn main() -> Result<(), snowtide_client::InvalidArgument> {
+/// let mut batch = snowtide_client::Batch::new();
+/// batch.increment("default", "home", 3)?.decrement("default", "stock", 1)?.get("default", "home")?;
+/// assert_eq!(batch.len(), 3);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    namespaces: Vec<Box<str>>,
+    operations: Vec<u8>,
+    count: usize,
+    writes: bool,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `by` to a counter.
+    pub fn increment(&mut self, namespace: &str, key: &str, by: u64) -> Result<&mut Self, InvalidArgument> {
+        self.add(namespace, key, increment_by(by)?)
+    }
+
+    /// Subtracts `by` from a counter.
+    pub fn decrement(&mut self, namespace: &str, key: &str, by: u64) -> Result<&mut Self, InvalidArgument> {
+        self.add(namespace, key, decrement_by(by)?)
+    }
+
+    /// Adds `by` to a counter; a negative number is a decrement.
+    pub fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<&mut Self, InvalidArgument> {
+        self.push(namespace, key, WireAction::Increment(by))
+    }
+
+    /// Reads a counter.
+    pub fn get(&mut self, namespace: &str, key: &str) -> Result<&mut Self, InvalidArgument> {
+        self.push(namespace, key, WireAction::Get)
+    }
+
+    /// Operations so far.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.namespaces.clear();
+        self.operations.clear();
+        self.count = 0;
+        self.writes = false;
+    }
+
+    /// Whether any operation changes a counter.
+    pub(crate) fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// An upper bound of the bytes that [`Self::append_request`] appends.
+    pub(crate) fn weight(&self) -> usize {
+        let names = self.namespaces.iter().map(|name| name.len().saturating_add(9)).sum::<usize>();
+        names.saturating_add(self.operations.len()).saturating_add(REQUEST_HEAD_BYTES_MAX)
+    }
+
+    /// Appends the whole request.
+    pub(crate) fn append_request(&self, id: u64, bytes: &mut Vec<u8>) {
+        let ask = Ask::Batch { namespaces: narrow(self.namespaces.len()), operations: narrow(self.count) };
+        codec::encode_into(&RequestHead { id, ask }, bytes);
+        for name in &self.namespaces {
+            codec::encode_into::<str>(name, bytes);
+        }
+        bytes.extend_from_slice(&self.operations);
+    }
+
+    fn push(&mut self, namespace: &str, key: &str, action: WireAction) -> Result<&mut Self, InvalidArgument> {
+        check_key(key)?;
+        if self.count >= BATCH_OPERATIONS_MAX {
+            return Err(InvalidArgument::TooManyOperations);
+        }
+        let namespace = self.position(namespace)?;
+        codec::encode_into(&WireOperation { namespace, key, action }, &mut self.operations);
+        self.count = self.count.saturating_add(1);
+        self.writes |= matches!(action, WireAction::Increment(_));
+        Ok(self)
+    }
+
+    /// Where the namespace stands in the list; most batches name one or two.
+    fn position(&mut self, namespace: &str) -> Result<u32, InvalidArgument> {
+        if let Some(at) = self.namespaces.iter().position(|known| **known == *namespace) {
+            return Ok(narrow(at));
+        }
+        check_namespace(namespace)?;
+        if self.namespaces.len() >= BATCH_NAMESPACES_MAX {
+            return Err(InvalidArgument::TooManyNamespaces);
+        }
+        self.namespaces.push(namespace.into());
+        Ok(narrow(self.namespaces.len().saturating_sub(1)))
+    }
+}
+
+/// An upper bound of a [`RequestHead`]: an id, two tags and two counts, each at most nine bytes.
+pub(crate) const REQUEST_HEAD_BYTES_MAX: usize = 48;
+
+/// A count that the limits above keep far below 2^32.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn check_key(key: &str) -> Result<(), InvalidArgument> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) { Ok(()) } else { Err(InvalidArgument::KeyLength(key.len())) }
+}
+
+pub(crate) fn check_namespace(name: &str) -> Result<(), InvalidArgument> {
+    match name.len() {
+        1..=NAMESPACE_BYTES_MAX => Ok(()),
+        length => Err(InvalidArgument::NamespaceLength(length)),
+    }
+}
+
+pub(crate) fn increment_by(by: u64) -> Result<i64, InvalidArgument> {
+    i64::try_from(by).map_err(|_| InvalidArgument::Amount(by))
+}
+
+pub(crate) fn decrement_by(by: u64) -> Result<i64, InvalidArgument> {
+    increment_by(by).map(i64::wrapping_neg)
+}

@@ -1,0 +1,231 @@
+//! The client: requests as methods.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quinn::{Connection, Endpoint, VarInt};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::batch::{self, Batch, REQUEST_HEAD_BYTES_MAX};
+use crate::codec;
+use crate::config::Config;
+use crate::connect::{self, Connected};
+use crate::error::{ConnectError, Error, InvalidArgument};
+use crate::lane::{CLOSE_WAIT, Lane, Outgoing};
+use crate::wire::{Answer, Ask, IDS_MAX, IdRun, RequestHead, Welcome, WireAction, WireError, WireOperation, close};
+use crate::Code;
+
+/// A connection to one node; cheap to clone, and any number of requests may be in flight on it.
+///
+/// Requests of one stream reach the node in the order in which they were first polled; answers come as they are
+/// ready. More requests than the node admits wait here, within their time limit. A lost connection is not made
+/// again silently: requests fail with an error that says what is known of them, and the caller connects anew.
+///
+/// When the last clone is dropped, requests that were queued are still sent; [`Client::close`] waits for that.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    endpoint: Endpoint,
+    connection: Connection,
+    welcome: Welcome,
+    lanes: Vec<Arc<Lane>>,
+    readers: Mutex<Vec<JoinHandle<()>>>,
+    next_lane: AtomicUsize,
+    /// Places among the connection's unanswered requests, as many as the node admits.
+    places: Arc<Semaphore>,
+    request_timeout: Duration,
+}
+
+impl Client {
+    /// Connects, verifies the node's certificate and says hello. Must be called within a tokio runtime.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        let Connected { endpoint, connection, streams, welcome } = connect::connect(&config).await?;
+        let (lanes, readers) = streams
+            .into_iter()
+            .map(|stream| Lane::start(connection.clone(), stream.send, stream.recv, stream.buffer))
+            .unzip();
+        let places = usize::try_from(welcome.requests_max).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Self(Arc::new(Inner {
+            endpoint,
+            connection,
+            welcome,
+            lanes,
+            readers: Mutex::new(readers),
+            next_lane: AtomicUsize::new(0),
+            places: Arc::new(Semaphore::new(places)),
+            request_timeout: config.request_timeout,
+        })))
+    }
+
+    /// What this client is connected to.
+    pub fn welcome(&self) -> &Welcome {
+        &self.0.welcome
+    }
+
+    /// The connection is lost or closed: every request will fail.
+    pub fn is_closed(&self) -> bool {
+        self.0.connection.close_reason().is_some()
+    }
+
+    /// Adds `by` to a counter; its value afterwards, durable at this node.
+    pub async fn increment(&self, namespace: &str, key: &str, by: u64) -> Result<i128, Error> {
+        self.add(namespace, key, batch::increment_by(by)?).await
+    }
+
+    /// Subtracts `by` from a counter; its value afterwards, durable at this node.
+    pub async fn decrement(&self, namespace: &str, key: &str, by: u64) -> Result<i128, Error> {
+        self.add(namespace, key, batch::decrement_by(by)?).await
+    }
+
+    /// Adds `by` to a counter, where a negative number is a decrement; its value afterwards, durable at this node.
+    pub async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<i128, Error> {
+        self.one(namespace, key, WireAction::Increment(by)).await
+    }
+
+    /// A counter's value as this node knows it; an unknown counter is 0.
+    pub async fn get(&self, namespace: &str, key: &str) -> Result<i128, Error> {
+        self.one(namespace, key, WireAction::Get).await
+    }
+
+    /// Applies a batch in order: one result per operation, the value after it or why it was refused. An error means
+    /// that the batch as a whole was refused or its fate is unknown, as the error says.
+    pub async fn batch(&self, batch: &Batch) -> Result<Vec<Result<i128, Code>>, Error> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let body = |id, bytes: &mut Vec<u8>| batch.append_request(id, bytes);
+        let answer = self.call(batch.weight(), batch.writes(), body).await?;
+        results(answer, batch.len())
+    }
+
+    /// `count` IDs, ascending: 1 to 10 000.
+    pub async fn ids(&self, count: u32) -> Result<Vec<u64>, Error> {
+        Ok(self.id_runs(count).await?.into_iter().flat_map(IdRun::iter).collect())
+    }
+
+    /// `count` IDs as ascending runs of consecutive numbers: 1 to 10 000.
+    pub async fn id_runs(&self, count: u32) -> Result<Vec<IdRun>, Error> {
+        if !(1..=IDS_MAX).contains(&count) {
+            return Err(InvalidArgument::IdCount(count).into());
+        }
+        let body = |id, bytes: &mut Vec<u8>| codec::encode_into(&RequestHead { id, ask: Ask::Ids(count) }, bytes);
+        match self.call(REQUEST_HEAD_BYTES_MAX, false, body).await? {
+            Answer::Ids(runs) if total(&runs) == u64::from(count) => Ok(runs),
+            _ => Err(Error::Protocol(format!("{count} ids were asked for, something else was answered"))),
+        }
+    }
+
+    /// Closes the connection for all clones: no more requests, what is queued is sent, answers are awaited for a few
+    /// seconds. Returns once the node has been told.
+    pub async fn close(self) {
+        self.0.finish();
+        let readers = std::mem::take(&mut *self.0.readers.lock().unwrap_or_else(PoisonError::into_inner));
+        for reader in readers {
+            // Each ends by itself: at the end of its stream, or when its patience does.
+            let _ = reader.await;
+        }
+        self.0.connection.close(VarInt::from_u32(close::DONE), b"");
+        // The close itself is worth no more waiting than the answers were.
+        let _ = tokio::time::timeout(CLOSE_WAIT, self.0.endpoint.wait_idle()).await;
+    }
+
+    async fn one(&self, namespace: &str, key: &str, action: WireAction) -> Result<i128, Error> {
+        batch::check_namespace(namespace)?;
+        batch::check_key(key)?;
+        let weight = REQUEST_HEAD_BYTES_MAX.saturating_mul(2).saturating_add(namespace.len()).saturating_add(key.len());
+        let body = |id, bytes: &mut Vec<u8>| {
+            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
+            codec::encode_into(namespace, bytes);
+            codec::encode_into(&WireOperation { namespace: 0, key, action }, bytes);
+        };
+        let answer = self.call(weight, matches!(action, WireAction::Increment(_)), body).await?;
+        match results(answer, 1)?.into_iter().next() {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(code)) => Err(refused(code, namespace, key)),
+            None => Err(Error::Protocol("an answer without a result".into())),
+        }
+    }
+
+    /// Sends one request and waits for its answer, within the time limit.
+    async fn call<F>(&self, weight: usize, writes: bool, body: F) -> Result<Answer, Error>
+    where
+        F: FnOnce(u64, &mut Vec<u8>),
+    {
+        let limit = usize::try_from(self.0.welcome.frame_bytes_max).unwrap_or(usize::MAX);
+        if weight > limit.saturating_add(REQUEST_HEAD_BYTES_MAX) {
+            return Err(InvalidArgument::FrameLength { bytes: weight, limit }.into());
+        }
+        let after = self.0.request_timeout;
+        let mut sent = false;
+        match tokio::time::timeout(after, self.exchange(weight, writes, body, &mut sent)).await {
+            Ok(answer) => answer,
+            Err(_) if sent => Err(Error::Timeout { after, may_have_written: writes }),
+            Err(_) => Err(Error::Busy { after }),
+        }
+    }
+
+    async fn exchange<F>(&self, weight: usize, writes: bool, body: F, sent: &mut bool) -> Result<Answer, Error>
+    where
+        F: FnOnce(u64, &mut Vec<u8>),
+    {
+        let lane = self.0.lane();
+        let place = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| lane.disconnected())?;
+        let verdict = lane.send(Outgoing { weight, writes, place, body }).await?;
+        *sent = true;
+        // A lane answers everything before it goes.
+        verdict.await.unwrap_or_else(|_| Err(Error::Protocol("the request was lost in this client".into())))
+    }
+}
+
+impl Inner {
+    fn lane(&self) -> &Lane {
+        let turn = self.next_lane.fetch_add(1, Ordering::Relaxed);
+        let at = turn.checked_rem(self.lanes.len()).unwrap_or_default();
+        &self.lanes[at] // There is at least one lane, and the remainder is below their number.
+    }
+
+    fn finish(&self) {
+        self.places.close();
+        for lane in &self.lanes {
+            lane.finish();
+        }
+    }
+}
+
+impl Drop for Inner {
+    /// The lanes' tasks send what is queued; the connection closes with the last of them.
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("welcome", &self.0.welcome).field("closed", &self.is_closed()).finish()
+    }
+}
+
+fn results(answer: Answer, count: usize) -> Result<Vec<Result<i128, Code>>, Error> {
+    match answer {
+        Answer::Batch(results) if results.len() == count => Ok(results),
+        _ => Err(Error::Protocol(format!("{count} operations were asked for, something else was answered"))),
+    }
+}
+
+fn total(runs: &[IdRun]) -> u64 {
+    runs.iter().map(|run| u64::from(run.count)).sum()
+}
+
+/// The refusal of the only operation of a batch.
+fn refused(code: Code, namespace: &str, key: &str) -> Error {
+    let detail = match code {
+        Code::UnknownNamespace => format!("this node does not serve the namespace {namespace:?}"),
+        Code::CounterOverflow => format!("a 64-bit total of {key:?} would overflow at this node; it is unchanged"),
+        _ => format!("the operation on {key:?} was refused"),
+    };
+    Error::from(WireError { code, detail, retry_after_ms: None })
+}

@@ -1,0 +1,123 @@
+//! How to reach a node.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::ConnectError;
+use crate::tls;
+
+/// Where to connect, whom to trust, and how long to wait.
+///
+/// ```no_run
+/// # fn main() -> Result<(), snowtide_client::ConnectError> {
+/// let config = snowtide_client::Config::new("127.0.0.1:7410").ca_pem_file("certs/ca.pem")?.token("secret");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Config {
+    pub(crate) addresses: Vec<String>,
+    pub(crate) roots: rustls::RootCertStore,
+    pub(crate) token: Option<String>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) streams: usize,
+}
+
+impl Config {
+    /// The node's QUIC address as `host:port`; a host is a name or an IP address, IPv6 in brackets.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            addresses: vec![address.into()],
+            roots: rustls::RootCertStore::empty(),
+            token: None,
+            server_name: None,
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(15),
+            streams: 1,
+        }
+    }
+
+    /// One more address, tried if those before it cannot be reached.
+    #[must_use]
+    pub fn or_address(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Trusts the certificate authorities in a PEM file.
+    pub fn ca_pem_file(self, path: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        let path = path.as_ref();
+        let pem = std::fs::read(path)
+            .map_err(|error| ConnectError::Config(format!("cannot read the CA file {}: {error}", path.display())))?;
+        self.trust(&pem, &path.display().to_string())
+    }
+
+    /// Trusts the certificate authorities in these PEM bytes.
+    pub fn ca_pem(self, pem: &[u8]) -> Result<Self, ConnectError> {
+        self.trust(pem, "the CA bytes")
+    }
+
+    /// A bearer token, where the node asks for one.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// The name or IP address that the node's certificate must hold; the host of the address unless said otherwise.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// How long to try one address; 5 s by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for an answer, time in this client's queue included; 10 s by default.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// A node that is silent for this long is given up; 15 s by default. Probes are sent at a third of it.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// QUIC streams to spread requests over, 1 by default, which is enough for hundreds of thousands of operations
+    /// a second. More than one gives up the order between requests. The node has a limit of its own.
+    #[must_use]
+    pub fn streams(mut self, streams: usize) -> Self {
+        self.streams = streams.max(1);
+        self
+    }
+
+    fn trust(mut self, pem: &[u8], source: &str) -> Result<Self, ConnectError> {
+        tls::trust(&mut self.roots, pem)
+            .map_err(|reason| ConnectError::Config(format!("{source}: {reason}")))?;
+        Ok(self)
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token stays out of logs.
+        f.debug_struct("Config")
+            .field("addresses", &self.addresses)
+            .field("server_name", &self.server_name)
+            .field("streams", &self.streams)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! TLS 1.3 and the transport for a client: `ring` only, no 0-RTT, no client certificate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{IdleTimeout, TransportConfig, VarInt};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::error::ConnectError;
+use crate::wire;
+
+/// Bytes of answers that may be on their way on one stream: the bandwidth-delay product of 1 Gbit/s over 64 ms.
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+/// The same for the connection.
+const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+
+/// Adds every certificate in `pem` to `roots`; says what is wrong with the text otherwise.
+pub(crate) fn trust(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
+    let mut found = 0_u32;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("not a CA certificate: {error}"))?;
+        found = found.saturating_add(1);
+    }
+    if found == 0 { Err("no certificate in it; a PEM file with a CERTIFICATE section is needed".into()) } else { Ok(()) }
+}
+
+/// What quinn needs to connect.
+pub(crate) fn client_config(roots: RootCertStore, idle: Duration) -> Result<quinn::ClientConfig, ConnectError> {
+    if roots.is_empty() {
+        return Err(ConnectError::Config("no certificate authority is trusted; give the cluster's ca.pem".into()));
+    }
+    let config = |error: &dyn std::fmt::Display| ConnectError::Config(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| config(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![wire::ALPN.to_vec()];
+    tls.enable_early_data = false;
+    let tls = QuicClientConfig::try_from(tls).map_err(|error| config(&error))?;
+    let mut client = quinn::ClientConfig::new(Arc::new(tls));
+    client.transport_config(Arc::new(transport(idle)?));
+    Ok(client)
+}
+
+fn transport(idle: Duration) -> Result<TransportConfig, ConnectError> {
+    let timeout = IdleTimeout::try_from(idle)
+        .map_err(|_| ConnectError::Config(format!("an idle timeout of {idle:?} is too long")))?;
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(timeout))
+        .keep_alive_interval(Some(idle / 3))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None);
+    Ok(transport)
+}
