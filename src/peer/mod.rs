@@ -1,1 +1,223 @@
 //! Links to other nodes: QUIC with mutual TLS.
+//!
+//! A link has one direction. Each node dials every other node of the map with which it shares a namespace, and what it
+//! dialed carries its own messages; answers come back on the link that the other node dialed. So a pair of nodes has two
+//! connections, each end repairs its own, and there is no tie to break.
+//!
+//! A link begins with a [`hello`]: each end says who it is and judges the other, and a refusal is logged once, on both
+//! sides, and tried again later. Then one unidirectional stream carries [`frame`]s of one message each.
+//!
+//! Links promise order, the identity of the sender (its certificate names it, and its boot comes with every message)
+//! and that of two live processes with one worker id only the first keeps its link (see [`accept`]). They do not
+//! promise delivery: a message for a peer that is down or slow is dropped and counted (I6), and the replicas' digests
+//! fetch again what it held. Nothing that a peer sends stops the node (I8): what is malformed ends the link.
+
+mod accept;
+mod dial;
+mod frame;
+mod hello;
+mod link;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quinn::Connection;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+pub use link::{LinkState, Tally};
+
+use crate::config::Config;
+use crate::config::map::ClusterMap;
+use crate::engine::EngineHandle;
+use crate::identity::{Boot, ReplicaId, WorkerId};
+use crate::quic::Endpoint;
+use crate::replica::Message;
+
+use hello::{Hello, Space, VERSIONS};
+use link::Link;
+
+/// The application protocol, RFC 7301.
+pub const ALPN: &[u8] = b"snowtide-peer/1";
+/// Connections that each node of the map may have open to us, on average: its link, its successor's, and a few calls.
+const CONNECTIONS_PER_PEER: usize = 4;
+/// Words of a peer that we log are cut off after so many characters.
+const LOGGED_CHARS_MAX: usize = 400;
+
+/// Everything that links need to begin.
+#[derive(Clone)]
+pub struct LinksConfig {
+    /// The whole configuration.
+    pub config: Arc<Config>,
+    /// The cluster's map.
+    pub map: Arc<ClusterMap>,
+    /// This node.
+    pub worker: WorkerId,
+    /// This start of it.
+    pub boot: Boot,
+    /// Its incarnation, if it has one yet; see [`Links::set_replica`].
+    pub replica: Option<ReplicaId>,
+    /// The layout of IDs as a text. Nodes with different ones refuse each other.
+    pub layout: String,
+    /// Where messages and news of links go.
+    pub engine: EngineHandle,
+    /// What peers are dialed from.
+    pub endpoint: Endpoint,
+}
+
+/// All links of this node; cheap to clone.
+#[derive(Clone)]
+pub struct Links(Arc<Shared>);
+
+struct Shared {
+    cluster: String,
+    layout: String,
+    region: String,
+    worker: WorkerId,
+    boot: Boot,
+    replica: Mutex<Option<ReplicaId>>,
+    spaces: Vec<Space>,
+    config: Arc<Config>,
+    map: Arc<ClusterMap>,
+    engine: EngineHandle,
+    endpoint: Endpoint,
+    peers: BTreeMap<WorkerId, Link>,
+    places: Arc<Semaphore>,
+    troubles: Mutex<BTreeMap<WorkerId, String>>,
+    stop: CancellationToken,
+}
+
+impl Links {
+    /// Begins to dial every peer. Must be called within a Tokio runtime; ends with [`Self::stop`].
+    pub fn start(start: LinksConfig) -> Self {
+        let shared = Arc::new(Shared::new(start));
+        for link in shared.peers.values().filter(|link| link.dials) {
+            tokio::spawn(dial::keep(shared.clone(), link.worker));
+        }
+        Self(shared)
+    }
+
+    /// Serves a connection that another node opened, until it ends.
+    pub async fn accept(&self, connection: Connection) {
+        accept::serve(&self.0, &connection).await;
+    }
+
+    /// Queues a message, never waiting: if the link to `to` is down or its queue is full, the message is dropped and
+    /// counted.
+    pub fn send(&self, to: WorkerId, message: Message) {
+        match self.0.peers.get(&to) {
+            Some(link) => link.send(message),
+            None => debug!(%to, "dropped a message for a node that is not in the map"),
+        }
+    }
+
+    /// Every peer that is dialed, and how its link stands.
+    pub fn states(&self) -> Vec<(WorkerId, LinkState)> {
+        self.dialed().map(|link| (link.worker, link.state())).collect()
+    }
+
+    /// Every peer that is dialed, and what its links have carried.
+    pub fn tallies(&self) -> Vec<(WorkerId, Tally)> {
+        self.dialed().map(|link| (link.worker, link.tally())).collect()
+    }
+
+    /// From now on we greet as this incarnation.
+    pub fn set_replica(&self, replica: ReplicaId) {
+        *lock(&self.0.replica) = Some(replica);
+    }
+
+    /// Closes all links, in both directions, and dials no more.
+    pub fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
+    fn dialed(&self) -> impl Iterator<Item = &Link> {
+        self.0.peers.values().filter(|link| link.dials)
+    }
+}
+
+impl Shared {
+    fn new(start: LinksConfig) -> Self {
+        let LinksConfig { config, map, worker, boot, replica, layout, engine, endpoint } = start;
+        let region = map.region_by_id(worker.region()).map(|region| region.name.clone()).unwrap_or_default();
+        let spaces = hello::spaces(&config.namespace, &map, &region);
+        let peers: BTreeMap<WorkerId, Link> = map
+            .nodes()
+            .filter(|(peer, ..)| *peer != worker)
+            .map(|(peer, region, node)| (peer, Link::new(peer, region, node, hello::shares(&spaces, &region.name))))
+            .collect();
+        Self {
+            cluster: config.cluster.id.clone(),
+            layout,
+            region,
+            worker,
+            boot,
+            replica: Mutex::new(replica),
+            spaces,
+            places: Arc::new(Semaphore::new(peers.len().saturating_mul(CONNECTIONS_PER_PEER))),
+            config,
+            map,
+            engine,
+            endpoint,
+            peers,
+            troubles: Mutex::default(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// How we greet `to`.
+    fn hello(&self, to: WorkerId) -> Hello {
+        Hello {
+            cluster: self.cluster.clone(),
+            versions: VERSIONS,
+            layout: self.layout.clone(),
+            region: self.region.clone(),
+            worker: self.worker,
+            replica: *lock(&self.replica),
+            boot: self.boot,
+            namespaces: self.spaces.clone(),
+            to,
+        }
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        usize::try_from(self.config.frame.bytes_max.as_u64()).unwrap_or(usize::MAX)
+    }
+
+    /// Logs what is wrong with a caller that says it is `claimed`, unless it is what was wrong the last time.
+    fn trouble(&self, claimed: WorkerId, what: &str) {
+        let what = brief(what);
+        let mut troubles = lock(&self.troubles);
+        if troubles.get(&claimed) == Some(&what) {
+            debug!(peer = self.map.name(claimed), reason = what, "refused again");
+        } else {
+            warn!(peer = self.map.name(claimed), reason = what, "refused a peer's link");
+            troubles.insert(claimed, what);
+        }
+    }
+
+    /// The caller is fine now.
+    fn no_trouble(&self, worker: WorkerId) {
+        lock(&self.troubles).remove(&worker);
+    }
+}
+
+/// The certificate that the other end has proven to hold, if it showed one.
+fn certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    chain.into_iter().next()
+}
+
+/// What a peer says is cut before it is logged or kept.
+fn brief(words: &str) -> String {
+    words.chars().take(LOGGED_CHARS_MAX).collect()
+}
+
+/// Locks are held for a few instructions that do not panic, so a poisoned one is sound.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

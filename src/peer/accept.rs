@@ -1,0 +1,198 @@
+//! A peer's link to us: judged, given its place, read.
+//!
+//! Each worker id has one place. Who calls while it is taken gets it at once if it is the same process (it has lost its
+//! link and dials again) or if the holder's connection is gone. Otherwise two processes claim one worker id: a process
+//! that restarted faster than we noticed, or a clone. The holder is asked on its own connection, within
+//! `peer.probe_timeout`: if it does not answer, it is gone and its place is free; if it answers, the newcomer is refused
+//! as a duplicate and fences itself. Whichever boot counter is higher plays no part: the one that lives and was first
+//! stays.
+//!
+//! Before a newcomer is welcome, the reader of the former link has ended: the engine gets nothing of an earlier boot
+//! after something of a later one (I3).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quinn::{Connection, SendStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::codec;
+use crate::identity::{Boot, Peer};
+use crate::quic::Close;
+use crate::replica::Message;
+
+use super::frame::{self, FrameError};
+use super::hello::{self, HELLO_BYTES_MAX, Hello, HelloReply, Refusal};
+use super::link::Link;
+use super::{Shared, brief, certificate};
+
+/// Messages of one link that the engine has not handled yet. One more waits in the peer's send queue (I6).
+const UNHANDLED_MESSAGES_MAX: usize = 64;
+/// An answer to a probe is a boot.
+const PROBE_BYTES_MAX: usize = 64;
+
+/// The holder of a peer's place.
+pub(super) struct Caller {
+    boot: Boot,
+    connection: Connection,
+    /// Cancelled once nothing more of this link can reach the engine.
+    ended: CancellationToken,
+}
+
+/// Serves one incoming connection until it ends.
+pub(super) async fn serve(shared: &Shared, connection: &Connection) {
+    let Ok(_place) = shared.places.clone().try_acquire_owned() else {
+        warn!(from = %connection.remote_address(), "refused a peer's link: too many are open");
+        return Close::Busy.close(connection, "too many connections from peers");
+    };
+    tokio::select! {
+        () = link(shared, connection) => {}
+        () = shared.stop.cancelled() => Close::Done.close(connection, "this node stops"),
+    }
+}
+
+async fn link(shared: &Shared, connection: &Connection) {
+    // A dialer opens one stream for its greeting, and later the one for its messages.
+    connection.set_max_concurrent_bi_streams(quinn::VarInt::from_u32(1));
+    let (hello, mut reply) = match timeout(shared.config.peer.idle_timeout, listen(connection)).await {
+        Ok(Ok(heard)) => heard,
+        Ok(Err(error)) => return unheard(connection, &error.to_string()),
+        Err(_elapsed) => return unheard(connection, "no greeting"),
+    };
+    let welcomed = welcome(shared, connection, &hello).await;
+    let answer = match &welcomed {
+        Ok(_) => HelloReply::Welcome(shared.hello(hello.worker)),
+        Err(refusal) => HelloReply::Refused(refusal.clone()),
+    };
+    let answered = timeout(shared.config.peer.idle_timeout, say(&mut reply, &answer)).await;
+    match welcomed {
+        Err(refusal) => {
+            shared.trouble(hello.worker, &refusal.to_string());
+            // Closing at once could overtake the answer; a dialer that does not hang up itself is cut off.
+            let _ = timeout(shared.config.peer.probe_timeout, connection.closed()).await;
+            Close::Refused.close(connection, &refusal.to_string());
+        }
+        Ok((link, ended)) => {
+            let _ended = ended.drop_guard();
+            match answered {
+                Ok(true) => carry(shared, link, connection, Peer { worker: hello.worker, boot: hello.boot }).await,
+                _ => Close::Done.close(connection, "our answer was not taken"),
+            }
+        }
+    }
+}
+
+/// The greeting, and where the answer goes.
+async fn listen(connection: &Connection) -> Result<(Hello, SendStream), FrameError> {
+    let lost = |error| FrameError::Lost(quinn::ReadExactError::ReadError(quinn::ReadError::ConnectionLost(error)));
+    let (reply, mut greeting) = connection.accept_bi().await.map_err(lost)?;
+    let hello = frame::read(&mut greeting, HELLO_BYTES_MAX, &mut Vec::new()).await?;
+    Ok((hello.ok_or(FrameError::Lost(quinn::ReadExactError::FinishedEarly(0)))?, reply))
+}
+
+fn unheard(connection: &Connection, reason: &str) {
+    warn!(from = %connection.remote_address(), reason, "refused a peer's link: its greeting was not understood");
+    Close::Malformed.close(connection, reason);
+}
+
+async fn say(stream: &mut SendStream, answer: &HelloReply) -> bool {
+    let mut bytes = Vec::new();
+    frame::append(answer, HELLO_BYTES_MAX, &mut bytes).is_ok()
+        && stream.write_all(&bytes).await.is_ok()
+        && stream.finish().is_ok()
+}
+
+/// Judges a greeting and gives the caller its place.
+async fn welcome<'a>(
+    shared: &'a Shared,
+    connection: &Connection,
+    theirs: &Hello,
+) -> Result<(&'a Link, CancellationToken), Refusal> {
+    let certificate = certificate(connection).ok_or_else(|| Refusal::Certificate("anybody: none was shown".into()))?;
+    let agreement = hello::examine(&shared.hello(theirs.worker), theirs, &shared.map, &certificate)?;
+    let link = shared.peers.get(&theirs.worker).ok_or(Refusal::UnknownWorker(theirs.worker))?;
+    let mut caller = link.caller.try_lock().map_err(|_taken| Refusal::Busy(theirs.worker))?;
+    if let Some(holder) = caller.take() {
+        match vacate(shared, &holder, theirs).await {
+            Ok(()) => {}
+            Err(refusal) => {
+                *caller = Some(holder);
+                return Err(refusal);
+            }
+        }
+    }
+    let ended = CancellationToken::new();
+    *caller = Some(Caller { boot: theirs.boot, connection: connection.clone(), ended: ended.clone() });
+    shared.no_trouble(theirs.worker);
+    info!(peer = shared.map.name(theirs.worker), boot = theirs.boot.counter, "welcomed a peer's link");
+    if !agreement.differing.is_empty() {
+        warn!(peer = shared.map.name(theirs.worker), namespaces = ?agreement.differing,
+            "these namespaces are not exchanged: the peer has other regions for them");
+    }
+    link.called.send_replace(Some(theirs.boot));
+    Ok((link, ended))
+}
+
+/// Makes sure that the holder's place is free and its reader has ended, unless it is another process that lives.
+async fn vacate(shared: &Shared, holder: &Caller, newcomer: &Hello) -> Result<(), Refusal> {
+    let another = holder.boot != newcomer.boot && holder.connection.close_reason().is_none();
+    if another && lives(shared, holder).await {
+        return Err(Refusal::Duplicate { worker: newcomer.worker, live: holder.boot, refused: newcomer.boot });
+    }
+    Close::Replaced.close(&holder.connection, "a newer link of the same node takes this one's place");
+    holder.ended.cancelled().await;
+    Ok(())
+}
+
+/// Whether the process at the other end answers.
+async fn lives(shared: &Shared, holder: &Caller) -> bool {
+    let probe = async {
+        let (mut question, mut answer) = holder.connection.open_bi().await.ok()?;
+        question.write_all(b"?").await.ok()?;
+        let bytes = answer.read_to_end(PROBE_BYTES_MAX).await.ok()?;
+        codec::decode::<Boot>(&bytes).ok()
+    };
+    let answer = timeout(shared.config.peer.probe_timeout, probe).await;
+    answer.ok().flatten() == Some(holder.boot)
+}
+
+/// Reads the link until it ends or breaks the protocol.
+async fn carry(shared: &Shared, link: &Link, connection: &Connection, peer: Peer) {
+    let end = tokio::select! {
+        end = read(shared, link, connection, peer) => end,
+        error = connection.closed() => Err(error.to_string()),
+    };
+    match end {
+        Ok(broken) => {
+            shared.trouble(peer.worker, &broken);
+            Close::Malformed.close(connection, &brief(&broken));
+        }
+        Err(lost) => {
+            debug!(peer = shared.map.name(peer.worker), reason = lost, "a peer's link ended");
+            Close::Done.close(connection, "the link ended");
+        }
+    }
+}
+
+/// `Ok` with what was malformed, or `Err` with how the link was lost.
+async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer) -> Result<String, String> {
+    let lost = |error: &dyn std::fmt::Display| error.to_string();
+    let mut stream = connection.accept_uni().await.map_err(|error| lost(&error))?;
+    let room = Arc::new(Semaphore::new(UNHANDLED_MESSAGES_MAX));
+    let mut buffer = Vec::new();
+    loop {
+        let place = room.clone().acquire_owned().await.map_err(|error| lost(&error))?;
+        match frame::read::<Message>(&mut stream, shared.frame_bytes_max(), &mut buffer).await {
+            Ok(Some(message)) => {
+                link.received.fetch_add(1, Ordering::Relaxed);
+                shared.engine.deliver(peer, message, place);
+            }
+            Ok(None) => return Err("the peer ended it".into()),
+            Err(FrameError::Lost(error)) => return Err(error.to_string()),
+            Err(error) => return Ok(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Our link to one peer: dialed, carried, lost, dialed again.
+//!
+//! Pauses grow from `peer.backoff_min` to `peer.backoff_max`, with jitter, and begin anew once a link has lived for
+//! longer than the longest pause, or once the peer calls us: whoever calls can be called. When it calls from another
+//! boot than the one we are linked with, our link leads to a process that is gone, and is dropped at once.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use quinn::{Connection, SendStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tracing::error;
+
+use crate::clock::Stopwatch;
+use crate::codec;
+use crate::identity::{Boot, Peer, WorkerId};
+use crate::quic::Close;
+use crate::replica::{Event, Message};
+
+use super::frame::{self, FrameError};
+use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
+use super::link::{Link, LinkState};
+use super::{Shared, brief, certificate};
+
+/// Messages gathered into one write.
+const MESSAGES_PER_WRITE: usize = 64;
+/// No more messages are gathered once the write holds this much.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Why an attempt or a link ended.
+enum End {
+    /// Shutting down.
+    Stopped,
+    /// The peer called from another boot: dial that one at once.
+    Restarted,
+    /// We refused the peer.
+    WeRefuse(Refusal),
+    /// The peer refused us.
+    PeerRefuses(Refusal),
+    /// There was no link.
+    Unreachable(String),
+    /// There was one.
+    Lost(String),
+}
+
+/// Keeps the link to `worker` up until the node stops.
+pub(super) async fn keep(shared: Arc<Shared>, worker: WorkerId) {
+    let Some(link) = shared.peers.get(&worker) else { return };
+    let mut called = link.called.subscribe();
+    let mut pauses = pauses(&shared);
+    loop {
+        called.mark_unchanged();
+        let lived = Stopwatch::start();
+        let end = tokio::select! {
+            end = attempt(&shared, link, &mut called) => end,
+            () = shared.stop.cancelled() => End::Stopped,
+        };
+        let pause = match end {
+            End::Stopped => return link.close(LinkState::Down("this node stops".into())),
+            End::Restarted => {
+                pauses = self::pauses(&shared);
+                link.close(LinkState::Down("the peer restarted".into()));
+                continue;
+            }
+            other => {
+                report(&shared, link, other);
+                if Duration::from_millis(lived.elapsed_ms()) > shared.config.peer.backoff_max {
+                    pauses = self::pauses(&shared);
+                }
+                pauses.next().unwrap_or(shared.config.peer.backoff_max)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            Ok(()) = called.changed() => pauses = self::pauses(&shared),
+            () = shared.stop.cancelled() => {}
+        }
+    }
+}
+
+fn pauses(shared: &Shared) -> impl Iterator<Item = Duration> + use<> {
+    ExponentialBuilder::default()
+        .with_min_delay(shared.config.peer.backoff_min)
+        .with_max_delay(shared.config.peer.backoff_max)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// Tells people, and the engine if another live process has our worker id: the newcomer is us, so we stop (G5).
+fn report(shared: &Shared, link: &Link, end: End) {
+    let state = match end {
+        End::WeRefuse(refusal) => LinkState::Refused(format!("by this node: {refusal}")),
+        End::PeerRefuses(refusal) => LinkState::Refused(format!("by the peer: {refusal}")),
+        End::Unreachable(why) => LinkState::Down(format!("cannot connect: {why}")),
+        End::Lost(why) => LinkState::Down(format!("lost: {why}")),
+        End::Stopped | End::Restarted => return,
+    };
+    link.close(state);
+}
+
+async fn attempt(shared: &Shared, link: &Link, called: &mut watch::Receiver<Option<Boot>>) -> End {
+    let limit = shared.config.peer.idle_timeout;
+    let connection = match shared.endpoint.dial(link.address, &link.certified) {
+        Ok(connecting) => match timeout(limit, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return End::Unreachable(error.to_string()),
+            Err(_elapsed) => return End::Unreachable("timed out".into()),
+        },
+        Err(error) => return End::Unreachable(error.to_string()),
+    };
+    let end = match timeout(limit, greet(shared, link, &connection)).await {
+        Ok(Ok((peer, agreement))) => carry(shared, link, &connection, peer, agreement, called).await,
+        Ok(Err(end)) => end,
+        Err(_elapsed) => End::Unreachable("no answer to our greeting".into()),
+    };
+    match &end {
+        End::WeRefuse(refusal) => Close::Refused.close(&connection, &refusal.to_string()),
+        _ => Close::Done.close(&connection, "the dialer ends the link"),
+    }
+    end
+}
+
+/// Says hello and judges the answer.
+async fn greet(shared: &Shared, link: &Link, connection: &Connection) -> Result<(Peer, Agreement), End> {
+    let ours = shared.hello(link.worker);
+    let theirs = match exchange(connection, &ours).await? {
+        HelloReply::Welcome(theirs) => theirs,
+        HelloReply::Refused(refusal) => {
+            if let Refusal::Duplicate { .. } = refusal {
+                shared.engine.notify(Event::Fence(brief(&refusal.to_string())));
+            }
+            return Err(End::PeerRefuses(refusal));
+        }
+    };
+    let certificate = certificate(connection)
+        .ok_or_else(|| End::WeRefuse(Refusal::Certificate(link.certified.clone())))?;
+    let agreement = hello::examine(&ours, &theirs, &shared.map, &certificate).map_err(End::WeRefuse)?;
+    Ok((Peer { worker: theirs.worker, boot: theirs.boot }, agreement))
+}
+
+async fn exchange(connection: &Connection, ours: &hello::Hello) -> Result<HelloReply, End> {
+    let (mut to, mut from) = connection.open_bi().await.map_err(unreachable)?;
+    let mut bytes = Vec::new();
+    frame::append(ours, HELLO_BYTES_MAX, &mut bytes).map_err(unreachable)?;
+    to.write_all(&bytes).await.map_err(unreachable)?;
+    // An end that is gone already shows in the reading.
+    let _ = to.finish();
+    match frame::read(&mut from, HELLO_BYTES_MAX, &mut bytes).await {
+        Ok(Some(reply)) => Ok(reply),
+        Ok(None) => Err(End::Unreachable("no answer to our greeting".into())),
+        // The connection knows better than the stream why it ended.
+        Err(FrameError::Lost(error)) => Err(connection.close_reason().map_or_else(|| unreachable(error), unreachable)),
+        Err(error) => Err(unreachable(error)),
+    }
+}
+
+fn unreachable(error: impl fmt::Display) -> End {
+    End::Unreachable(brief(&error.to_string()))
+}
+
+/// The engine is told of the link when it begins and when it ends, also if the node stops in between.
+struct Announced<'a> {
+    shared: &'a Shared,
+    peer: Peer,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.shared.engine.notify(Event::PeerDown(self.peer));
+    }
+}
+
+async fn carry(
+    shared: &Shared,
+    link: &Link,
+    connection: &Connection,
+    peer: Peer,
+    agreement: Agreement,
+    called: &mut watch::Receiver<Option<Boot>>,
+) -> End {
+    let stream = match connection.open_uni().await {
+        Ok(stream) => stream,
+        Err(error) => return unreachable(error),
+    };
+    if !agreement.differing.is_empty() {
+        tracing::warn!(peer = shared.map.name(peer.worker), namespaces = ?agreement.differing,
+            "these namespaces are not exchanged: the peer has other regions for them");
+    }
+    let messages = link.open(shared.config.peer.queue_messages_max);
+    shared.engine.notify(Event::PeerUp { peer, namespaces: agreement.namespaces });
+    let _announced = Announced { shared, peer };
+    tokio::select! {
+        error = write(link, stream, messages, shared.frame_bytes_max()) => {
+            End::Lost(connection.close_reason().map_or(error, |reason| brief(&reason.to_string())))
+        }
+        error = answer_probes(connection, shared.boot) => End::Lost(brief(&error.to_string())),
+        () = other_boot(called, peer.boot) => End::Restarted,
+    }
+}
+
+/// Writes what is queued, several messages at once, until the stream fails.
+async fn write(
+    link: &Link,
+    mut stream: SendStream,
+    mut messages: mpsc::Receiver<Message>,
+    frame_bytes_max: usize,
+) -> String {
+    let mut bytes = Vec::new();
+    while let Some(first) = messages.recv().await {
+        bytes.clear();
+        let mut gathered: u64 = 0;
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match frame::append(&message, frame_bytes_max, &mut bytes) {
+                Ok(()) => gathered += 1,
+                Err(too_long) => {
+                    link.dropped.fetch_add(1, Ordering::Relaxed);
+                    error!(peer = %link.worker, %too_long, "dropped a message: see frame.bytes_max");
+                }
+            }
+            let more = gathered < MESSAGES_PER_WRITE as u64 && bytes.len() < WRITE_BYTES;
+            next = if more { messages.try_recv().ok() } else { None };
+        }
+        if let Err(error) = stream.write_all(&bytes).await {
+            return error.to_string();
+        }
+        link.sent.fetch_add(gathered, Ordering::Relaxed);
+    }
+    "the queue is closed".into()
+}
+
+/// The peer asks whether we still live before it believes that we have a new boot.
+async fn answer_probes(connection: &Connection, boot: Boot) -> quinn::ConnectionError {
+    loop {
+        match connection.accept_bi().await {
+            Ok((mut answer, mut question)) => {
+                // A probe that is broken off wants no answer, and there is no other remedy.
+                let _ = question.stop(quinn::VarInt::from_u32(0));
+                let _ = answer.write_all(&codec::encode(&boot)).await;
+                let _ = answer.finish();
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Returns once the peer has called from another boot than `linked`.
+async fn other_boot(called: &mut watch::Receiver<Option<Boot>>, linked: Boot) {
+    loop {
+        if called.changed().await.is_err() {
+            return std::future::pending().await; // no more calls
+        }
+        if called.borrow_and_update().is_some_and(|boot| boot != linked) {
+            return;
+        }
+    }
+}

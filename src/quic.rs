@@ -1,0 +1,315 @@
+//! The node's one UDP socket: QUIC for peers and clients, told apart by their application protocol.
+//!
+//! Peers and clients have places of their own, so that neither crowds the other out: client connections are counted
+//! here against `quic.connections_max`, peer connections by [`Links`]. Handshakes that are not finished are bounded too:
+//! past half of the places a caller must first prove its address, past all of them it is refused, except that addresses
+//! of the cluster's own map have some places kept for them.
+//!
+//! One server configuration serves both protocols, so its idle timeout is the longer of `quic.idle_timeout` and
+//! `peer.idle_timeout`; each side of a connection may ask for less and the lower one holds (RFC 9000, 10.1), which is
+//! what [`Endpoint::dial`] does for peers.
+//!
+//! The stateless reset key is derived from the node's private key: a process that restarts tells the callers of its
+//! predecessor at once that their connections are gone, instead of leaving them to a timeout.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
+use snowtide_client::wire::ALPN as CLIENT_ALPN;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::config::Config;
+use crate::config::map::ClusterMap;
+use crate::peer::{ALPN as PEER_ALPN, Links};
+use crate::tls::{Credentials, TlsError};
+
+/// Unfinished handshakes of anyone.
+const HANDSHAKES_MAX: usize = 256;
+/// Unfinished handshakes beyond those, kept for addresses in the cluster's map.
+const HANDSHAKES_KEPT: usize = 64;
+/// A handshake that takes longer is given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Unread bytes that one connection of a client may make us hold.
+const CLIENT_WINDOW_BYTES: u32 = 1 << 20;
+/// Unread bytes per peer: enough for 80 MB/s at 200 ms.
+const PEER_WINDOW_BYTES: u32 = 16 << 20;
+/// Unacknowledged bytes that we hold for one connection.
+const SEND_WINDOW_BYTES: u64 = 16 << 20;
+/// How long closing waits for the other ends to hear of it.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What serves one client connection until it ends.
+pub type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Why we close a connection; the number goes over the wire, with a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Close {
+    /// The node shuts down, or a link is not needed any more.
+    Done = 0,
+    /// All places are taken: try again later.
+    Busy = 1,
+    /// Never with this caller as it is configured.
+    Refused = 2,
+    /// The caller broke the protocol.
+    Malformed = 3,
+    /// A newer connection of the same caller took this one's place.
+    Replaced = 4,
+}
+
+impl Close {
+    /// Closes `connection`, telling the other end why.
+    pub fn close(self, connection: &Connection, reason: &str) {
+        connection.close(self.code(), reason.as_bytes());
+    }
+
+    fn code(self) -> VarInt {
+        VarInt::from_u32(self as u32)
+    }
+}
+
+/// The node cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address belongs to someone else.
+    #[error("{address}/udp is in use: is another node running here? The address is `quic` in the region's file")]
+    InUse {
+        /// Which.
+        address: SocketAddr,
+    },
+    /// The system refuses for another reason.
+    #[error("cannot listen on {address}/udp: {source}")]
+    System {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificates are unusable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The socket and how to use it; cheap to clone. It lives until [`Self::close`].
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    quinn: quinn::Endpoint,
+    dialer: ClientConfig,
+    clients_max: usize,
+}
+
+impl Endpoint {
+    /// Listens on `address`. Must be called within a Tokio runtime.
+    pub fn bind(config: &Config, credentials: &Credentials, address: SocketAddr) -> Result<Self, BindError> {
+        let socket = UdpSocket::bind(address).map_err(|source| not_bound(address, source))?;
+        let quinn = quinn::Endpoint::new(
+            identity(credentials),
+            Some(acceptor(config, credentials)?),
+            socket,
+            Arc::new(quinn::TokioRuntime),
+        )
+        .map_err(|source| not_bound(address, source))?;
+        Ok(Self { quinn, dialer: dialer(config, credentials)?, clients_max: config.quic.connections_max })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.quinn.local_addr()
+    }
+
+    /// Calls another node, which must prove that it is `name`.
+    pub(crate) fn dial(&self, address: SocketAddr, name: &str) -> Result<quinn::Connecting, quinn::ConnectError> {
+        self.quinn.connect_with(self.dialer.clone(), address, name)
+    }
+
+    /// Accepts connections until the endpoint is closed: peers go to `links`, each client to a new task of `clients`.
+    pub async fn serve<F>(&self, map: &ClusterMap, links: Links, clients: F)
+    where
+        F: Fn(Connection) -> Serving + Send + Sync + 'static,
+    {
+        let gate = Arc::new(Gate {
+            handshakes: Handshakes::new(map),
+            clients_places: Arc::new(Semaphore::new(self.clients_max.min(Semaphore::MAX_PERMITS))),
+            clients,
+            links,
+            last_failure: Mutex::default(),
+        });
+        while let Some(incoming) = self.quinn.accept().await {
+            if let Some((incoming, place)) = gate.handshakes.admit(incoming) {
+                tokio::spawn(gate.clone().greet(incoming, place));
+            }
+        }
+    }
+
+    /// Refuses new connections from now on; those that are open go on.
+    pub fn refuse_new(&self) {
+        self.quinn.set_server_config(None);
+    }
+
+    /// Closes every connection with a reason, and waits a moment for the other ends to hear it.
+    pub async fn close(&self, reason: &str) {
+        self.quinn.close(Close::Done.code(), reason.as_bytes());
+        // Whoever has not heard by then finds out by a reset or a timeout.
+        let _ = timeout(GOODBYE_TIMEOUT, self.quinn.wait_idle()).await;
+    }
+}
+
+fn not_bound(address: SocketAddr, source: io::Error) -> BindError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address },
+        _ => BindError::System { address, source },
+    }
+}
+
+/// Keys that must outlive the process: a reset is sent only for connection ids that the predecessor could have made,
+/// and believed only with its token.
+fn identity(credentials: &Credentials) -> EndpointConfig {
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, &credentials.secret("snowtide quic stateless reset"));
+    let [a, b, c, d, e, f, g, h, ..] = credentials.secret("snowtide quic connection ids");
+    let ids = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    config
+}
+
+fn acceptor(config: &Config, credentials: &Credentials) -> Result<ServerConfig, TlsError> {
+    let tls = credentials.acceptor(&[PEER_ALPN, CLIENT_ALPN])?;
+    let crypto = QuicServerConfig::try_from(tls).map_err(|error| TlsError::Unusable(error.to_string()))?;
+    let mut server = ServerConfig::with_crypto(Arc::new(crypto));
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(idle(config.quic.idle_timeout.max(config.peer.idle_timeout))))
+        .max_concurrent_bidi_streams(VarInt::from_u32(config.quic.streams_max.max(1)))
+        .max_concurrent_uni_streams(VarInt::from_u32(1))
+        .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
+        .stream_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
+        .datagram_receive_buffer_size(None);
+    server.transport_config(Arc::new(transport)).max_incoming(HANDSHAKES_MAX + HANDSHAKES_KEPT);
+    Ok(server)
+}
+
+fn dialer(config: &Config, credentials: &Credentials) -> Result<ClientConfig, TlsError> {
+    let tls = credentials.dialer(PEER_ALPN)?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|error| TlsError::Unusable(error.to_string()))?;
+    let mut client = ClientConfig::new(Arc::new(crypto));
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(idle(config.peer.idle_timeout)))
+        .keep_alive_interval(Some(config.peer.idle_timeout / 3))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
+        .datagram_receive_buffer_size(None);
+    client.transport_config(Arc::new(transport));
+    Ok(client)
+}
+
+fn idle(timeout: Duration) -> IdleTimeout {
+    IdleTimeout::from(VarInt::from_u32(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)))
+}
+
+/// The places for handshakes.
+struct Handshakes {
+    anyone: Arc<Semaphore>,
+    kept: Arc<Semaphore>,
+    nodes: BTreeSet<IpAddr>,
+}
+
+impl Handshakes {
+    fn new(map: &ClusterMap) -> Self {
+        Self {
+            anyone: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            kept: Arc::new(Semaphore::new(HANDSHAKES_KEPT)),
+            nodes: map.nodes().map(|(_, _, node)| node.quic.ip().to_canonical()).collect(),
+        }
+    }
+
+    /// A place, or the caller is sent away: to prove its address, or for good.
+    fn admit(&self, incoming: Incoming) -> Option<(Incoming, OwnedSemaphorePermit)> {
+        let proven = incoming.remote_address_validated();
+        let place = self.anyone.clone().try_acquire_owned().ok();
+        if !proven && (place.is_none() || self.anyone.available_permits() < HANDSHAKES_MAX / 2) {
+            // Cannot fail: an address that is not validated may be asked to retry.
+            let _ = incoming.retry();
+            return None;
+        }
+        let known = self.nodes.contains(&incoming.remote_address().ip().to_canonical());
+        match place.or_else(|| if known { self.kept.clone().try_acquire_owned().ok() } else { None }) {
+            Some(place) => Some((incoming, place)),
+            None => {
+                debug!(from = %incoming.remote_address(), "refused: too many unfinished handshakes");
+                incoming.refuse();
+                None
+            }
+        }
+    }
+}
+
+/// Sends each connection to whom it is for.
+struct Gate<F> {
+    handshakes: Handshakes,
+    clients_places: Arc<Semaphore>,
+    clients: F,
+    links: Links,
+    last_failure: Mutex<Option<(IpAddr, String)>>,
+}
+
+impl<F> Gate<F>
+where
+    F: Fn(Connection) -> Serving + Send + Sync + 'static,
+{
+    async fn greet(self: Arc<Self>, incoming: Incoming, place: OwnedSemaphorePermit) {
+        let from = incoming.remote_address();
+        let connection = match timeout(HANDSHAKE_TIMEOUT, incoming).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return self.failed(from, &error),
+            Err(_elapsed) => return debug!(%from, "the handshake took too long"),
+        };
+        drop(place);
+        match protocol(&connection).as_deref() {
+            Some(PEER_ALPN) => {
+                connection.set_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES));
+                self.links.accept(connection).await;
+            }
+            Some(CLIENT_ALPN) => self.client(connection).await,
+            _ => Close::Refused.close(&connection, "no known application protocol"),
+        }
+    }
+
+    async fn client(&self, connection: Connection) {
+        let Ok(_place) = self.clients_places.clone().try_acquire_owned() else {
+            return Close::Busy.close(&connection, "too many connections: see quic.connections_max");
+        };
+        connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
+        (self.clients)(connection).await;
+    }
+
+    /// A foreign certificate must be seen by an operator, but one that comes each second only once.
+    fn failed(&self, from: SocketAddr, error: &quinn::ConnectionError) {
+        let failure = (from.ip(), error.to_string());
+        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() == Some(&failure) {
+            debug!(%from, %error, "handshake failed again");
+        } else {
+            warn!(%from, %error, "refused a connection: the handshake failed");
+            *last = Some(failure);
+        }
+    }
+}
+
+fn protocol(connection: &Connection) -> Option<Vec<u8>> {
+    connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
+}

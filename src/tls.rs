@@ -1,0 +1,281 @@
+//! Certificates: who a node is, and whom it believes.
+//!
+//! Every node holds a certificate of the cluster's own authority for its own name, `node-<n>.<region>.snowtide`, and
+//! believes only that authority. TLS 1.3 with the `ring` provider, named here once, so that nothing depends on a
+//! default of the process. 0-RTT is never accepted and sessions are never resumed: each connection proves afresh who
+//! stands at both ends.
+//!
+//! [`dev`] makes certificates for development; nothing else here writes.
+
+pub mod dev;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::hmac;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::clock;
+
+/// The authority's certificate in `tls.dir`.
+pub const CA_FILE: &str = "ca.pem";
+const REMEDY: &str = "`snowtide dev certs` makes certificates for development";
+
+/// A node cannot use its certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is missing or cannot be read.
+    #[error("cannot read {}: {source}; {REMEDY}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{} is not {expected}: {reason}; replace it, {REMEDY}", path.display())]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The certificate is not this node's, not by this authority, or not valid now.
+    #[error("{} does not prove that this node is {name}: {reason}; delete it and its key, {REMEDY}", path.display())]
+    NotOurs {
+        /// The certificate.
+        path: PathBuf,
+        /// The name it should prove.
+        name: String,
+        /// Why it does not.
+        reason: String,
+    },
+    /// The key does not belong to the certificate, or TLS refuses both for another reason.
+    #[error("the certificate and its key cannot be used: {0}; delete both, {REMEDY}")]
+    Unusable(String),
+}
+
+/// One node's certificate and key, and the authority it believes.
+#[derive(Clone)]
+pub struct Credentials(Arc<Inner>);
+
+struct Inner {
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)") // never the key
+    }
+}
+
+impl Credentials {
+    /// Reads `ca.pem`, `<region>-<node>.pem` and `<region>-<node>.key` from `dir`, and checks that they fit together,
+    /// name this node and are valid now.
+    pub fn load(dir: &Path, region: &str, node: u8) -> Result<Self, TlsError> {
+        let roots = Arc::new(authority(&dir.join(CA_FILE))?);
+        let path = dir.join(certificate_file(region, node));
+        let chain = certificates(&path)?;
+        let key_path = dir.join(key_file(region, node));
+        let key = PrivateKeyDer::from_pem_slice(&read(&key_path)?)
+            .map_err(|error| malformed(&key_path, "a private key in PEM", error))?;
+        let name = node_name(region, node);
+        proves(&roots, &chain, &name).map_err(|reason| TlsError::NotOurs { path, name, reason })?;
+        let credentials = Self(Arc::new(Inner { roots, chain, key }));
+        credentials.dialer(b"")?; // finds a key of another certificate now rather than at the first connection
+        Ok(credentials)
+    }
+
+    /// For the accepting side. A client certificate is not demanded, but one that is shown must be the authority's;
+    /// whoever accepts a peer must demand it after the handshake.
+    pub(crate) fn acceptor(&self, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
+        let clients = WebPkiClientVerifier::builder_with_provider(self.0.roots.clone(), provider())
+            .allow_unauthenticated()
+            .build()
+            .map_err(unusable)?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(unusable)?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(self.0.chain.clone(), self.0.key.clone_key())
+            .map_err(unusable)?;
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        config.max_early_data_size = 0;
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    /// For the dialing side: shows our certificate, and believes the authority only.
+    pub(crate) fn dialer(&self, protocol: &[u8]) -> Result<ClientConfig, TlsError> {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(unusable)?
+            .with_root_certificates(self.0.roots.clone())
+            .with_client_auth_cert(self.0.chain.clone(), self.0.key.clone_key())
+            .map_err(unusable)?;
+        config.alpn_protocols = vec![protocol.to_vec()];
+        config.enable_early_data = false;
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(config)
+    }
+
+    /// A secret of this node that survives restarts, different for each purpose, from which the key cannot be found.
+    pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.key.secret_der());
+        let mut secret = [0; 32];
+        for (to, from) in secret.iter_mut().zip(hmac::sign(&key, purpose.as_bytes()).as_ref()) {
+            *to = *from;
+        }
+        secret
+    }
+}
+
+/// The name that a node's certificate proves.
+pub fn node_name(region: &str, node: u8) -> String {
+    format!("node-{node}.{region}.snowtide")
+}
+
+/// The file of a node's certificate in `tls.dir`.
+pub fn certificate_file(region: &str, node: u8) -> String {
+    format!("{region}-{node}.pem")
+}
+
+/// The file of a node's private key in `tls.dir`.
+pub fn key_file(region: &str, node: u8) -> String {
+    format!("{region}-{node}.key")
+}
+
+/// Whether a certificate, already verified by a handshake, is for `name`. Bytes that are no certificate name nobody.
+pub(crate) fn certificate_names(certificate: &CertificateDer<'_>, name: &str) -> bool {
+    let (Ok(certificate), Ok(name)) = (webpki::EndEntityCert::try_from(certificate), ServerName::try_from(name)) else {
+        return false;
+    };
+    certificate.verify_is_valid_for_subject_name(&name).is_ok()
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn authority(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| malformed(path, "a certificate authority", error))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| malformed(path, "a certificate in PEM", error))?;
+    if chain.is_empty() { Err(malformed(path, "a certificate in PEM", "it holds none")) } else { Ok(chain) }
+}
+
+fn proves(roots: &Arc<RootCertStore>, chain: &[CertificateDer<'static>], name: &str) -> Result<(), String> {
+    let (leaf, rest) = chain.split_first().ok_or("it holds no certificate")?;
+    let server_name = ServerName::try_from(name).map_err(|error| error.to_string())?;
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
+    WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
+        .build()
+        .map_err(|error| error.to_string())?
+        .verify_server_cert(leaf, rest, &server_name, &[], now)
+        .map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+}
+
+fn malformed(path: &Path, expected: &'static str, reason: impl fmt::Display) -> TlsError {
+    TlsError::Malformed { path: path.to_owned(), expected, reason: reason.to_string() }
+}
+
+fn unusable(reason: impl fmt::Display) -> TlsError {
+    TlsError::Unusable(reason.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &str = "name = \"eu-west\"\nid = 1\n[[node]]\nid = 0\nquic = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n\
+                       [[node]]\nid = 1\nquic = \"127.0.0.1:3\"\nhttp = \"127.0.0.1:4\"\n";
+
+    fn certificates_of_two_nodes() -> tempfile::TempDir {
+        let map = crate::config::map::ClusterMap { regions: vec![toml::from_str(MAP).unwrap()] };
+        let dir = tempfile::tempdir().unwrap();
+        dev::certificates(dir.path(), &map).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_the_command_that_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Credentials::load(dir.path(), "eu-west", 0).unwrap_err().to_string();
+        assert!(error.contains("ca.pem") && error.contains("snowtide dev certs"), "{error}");
+    }
+
+    #[test]
+    fn another_nodes_certificate_under_our_name_is_refused_at_the_start() {
+        let dir = certificates_of_two_nodes();
+        std::fs::copy(dir.path().join("eu-west-1.pem"), dir.path().join("eu-west-0.pem")).unwrap();
+        let error = Credentials::load(dir.path(), "eu-west", 0).unwrap_err();
+        assert!(matches!(error, TlsError::NotOurs { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused_at_the_start() {
+        let dir = certificates_of_two_nodes();
+        std::fs::copy(dir.path().join("eu-west-1.key"), dir.path().join("eu-west-0.key")).unwrap();
+        let error = Credentials::load(dir.path(), "eu-west", 0).unwrap_err();
+        assert!(matches!(error, TlsError::Unusable(_)), "{error}");
+    }
+
+    #[test]
+    fn garbage_is_refused_by_file() {
+        let dir = certificates_of_two_nodes();
+        for (file, expected) in [("ca.pem", "ca.pem"), ("eu-west-0.pem", "eu-west-0.pem")] {
+            let good = std::fs::read(dir.path().join(file)).unwrap();
+            std::fs::write(dir.path().join(file), b"garbage").unwrap();
+            let error = Credentials::load(dir.path(), "eu-west", 0).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            std::fs::write(dir.path().join(file), good).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_certificate_names_its_node_and_no_other() {
+        let dir = certificates_of_two_nodes();
+        let credentials = Credentials::load(dir.path(), "eu-west", 1).unwrap();
+        let leaf = credentials.0.chain.first().unwrap();
+        assert!(certificate_names(leaf, "node-1.eu-west.snowtide"));
+        assert!(!certificate_names(leaf, "node-0.eu-west.snowtide"));
+        assert!(!certificate_names(leaf, "not a name"));
+        assert!(!certificate_names(&CertificateDer::from(&b"garbage"[..]), "node-1.eu-west.snowtide"));
+    }
+
+    #[test]
+    fn a_secret_outlives_the_process_and_differs_by_node_and_purpose() {
+        let dir = certificates_of_two_nodes();
+        let secret = |node, purpose| Credentials::load(dir.path(), "eu-west", node).unwrap().secret(purpose);
+        assert_eq!(secret(0, "a"), secret(0, "a"));
+        assert_ne!(secret(0, "a"), secret(0, "b"));
+        assert_ne!(secret(0, "a"), secret(1, "a"));
+    }
+}
