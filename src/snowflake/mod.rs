@@ -1,1 +1,14 @@
-//! Snowflake-style IDs: the layout of the bits and the generator. Pure (I7).
+//! Snowflake-style IDs: the layout of the bits, the generator, and when to believe a clock. Pure (I7).
+//!
+//! Promises (G5): the IDs of one generator are strictly increasing, over restarts too, as long as it is given the last
+//! durable ceiling. Never: reads a clock, sleeps, or issues an ID above the ceiling it was told is durable (I10).
+
+mod generator;
+mod layout;
+#[cfg(test)]
+mod model;
+mod trust;
+
+pub use generator::{Generator, Limits, Misfit, Run, Verdict};
+pub use layout::{Bits, Layout, LayoutError, NotAnId, Parts};
+pub use trust::Reading;

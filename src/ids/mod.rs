@@ -1,0 +1,292 @@
+//! The node's ID source: one generator behind a short lock, its ceiling kept ahead by a task of its own.
+//!
+//! Promises: what [`crate::snowflake`] promises (G5), and that no ID leaves before a ceiling above it is durable (I10).
+//! A request waits at most `ids.wait_max`; requests that must wait do so in the order in which they came, and only as
+//! many as the clock can serve within that time (I6). Never: keeps the lock across an await or a write.
+
+mod keeper;
+mod line;
+mod refusal;
+mod setting;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use snowtide_client::wire::{IDS_MAX, IdRun};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use crate::clock::{self, Stopwatch};
+use crate::config;
+use crate::identity::WorkerId;
+use crate::snowflake::{Generator, Layout, Limits, Misfit, NotAnId, Parts, Reading, Run, Verdict};
+
+use line::Line;
+
+pub use keeper::CeilingStore;
+pub use refusal::IdRefusal;
+pub use setting::{SettingError, layout_of};
+
+/// A number whose timestamp is further ahead of our clock than this is no ID: no two clocks of a cluster that mints
+/// are a day apart.
+const DECODE_SLACK_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Mints IDs for every front door; cheap to clone. The last clone takes the keeper of the ceiling with it.
+#[derive(Clone)]
+pub struct IdSource {
+    shared: Arc<Shared>,
+    _keeper: Arc<AbortOnDrop>,
+}
+
+/// What the front doors, the node and the keeper share.
+struct Shared {
+    generator: Mutex<Generator>,
+    layout: Layout,
+    watch: Stopwatch,
+    wait_max: Duration,
+    line: Line,
+    /// Wakes the keeper.
+    kick: Notify,
+    /// The keeper is to extend the ceiling even if half of its lead is left.
+    eager: AtomicBool,
+    /// Tells those that wait for a ceiling to look again.
+    moved: Notify,
+    minted: AtomicU64,
+    fenced: watch::Sender<Option<String>>,
+}
+
+/// A request while it is being served.
+struct Order {
+    since_unix_ms: u64,
+    left: u32,
+    runs: Vec<Run>,
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl IdSource {
+    /// A source that mints nothing until [`Self::claim`]. `ceiling` is the last durable one, 0 if there was none;
+    /// `store` makes later ones durable, and `observer` is told of each that is. Ceilings are in milliseconds since
+    /// the layout's epoch.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, which carries the keeper.
+    pub fn new(
+        layout: Layout,
+        worker: WorkerId,
+        config: &config::Ids,
+        ceiling: u64,
+        store: Arc<dyn CeilingStore>,
+        observer: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Self, Misfit> {
+        let generator = Generator::new(layout, worker, limits(config), ceiling)?;
+        let shared = Arc::new(Shared {
+            generator: Mutex::new(generator),
+            layout,
+            watch: Stopwatch::start(),
+            wait_max: config.wait_max,
+            line: Line::new(u64::from(layout.ids_per_ms()).saturating_mul(millis(config.wait_max))),
+            kick: Notify::new(),
+            eager: AtomicBool::new(false),
+            moved: Notify::new(),
+            minted: AtomicU64::new(0),
+            fenced: watch::Sender::new(None),
+        });
+        let keeper = tokio::spawn(keeper::keep(shared.clone(), store, observer));
+        Ok(Self { shared, _keeper: Arc::new(AbortOnDrop(keeper.abort_handle())) })
+    }
+
+    /// `count` IDs as ascending runs, waiting for the clock and the disk as long as `ids.wait_max`.
+    ///
+    /// IDs of a request that is refused, or given up while it waits, may be lost; they are never issued again.
+    pub async fn mint(&self, count: u32) -> Result<Vec<IdRun>, IdRefusal> {
+        if !(1..=IDS_MAX).contains(&count) {
+            return Err(IdRefusal::count(count));
+        }
+        let mut order = Order { since_unix_ms: clock::wall_ms(), left: count, runs: Vec::with_capacity(1) };
+        self.shared.serve(&mut order).await?;
+        self.shared.minted.fetch_add(u64::from(count), Ordering::Relaxed);
+        Ok(order.runs.iter().map(|run| IdRun { first: run.first, count: run.count }).collect())
+    }
+
+    /// The worker id is ours: IDs begin above `ceiling`, the highest that peers saw for it, and our own last one.
+    pub fn claim(&self, ceiling: u64) {
+        let now = self.shared.reading();
+        self.shared.lock().claim(now, ceiling);
+        self.refresh();
+    }
+
+    /// A peer's ceiling, as digests tell it: evidence of where that peer's clock stands, should ours leap.
+    pub fn witness(&self, peer: WorkerId, ceiling: u64) {
+        let now = self.shared.reading();
+        self.shared.lock().witness(now, peer, ceiling);
+    }
+
+    /// An operator says that the clock is right: ends a refusal with `clock_ahead`.
+    pub fn confirm_clock(&self) {
+        let now = self.shared.reading();
+        self.shared.lock().confirm_clock(now);
+    }
+
+    /// Extends the ceiling once, even if no IDs are asked for. A ceiling that moves shows a peer that has just started
+    /// where our clock stands; an idle node's does not move otherwise.
+    pub fn refresh(&self) {
+        self.shared.eager.store(true, Ordering::Relaxed);
+        self.shared.kick.notify_one();
+    }
+
+    /// No more IDs: the node shuts down.
+    pub fn drain(&self) {
+        self.shared.lock().drain();
+        self.shared.moved.notify_waiters();
+    }
+
+    /// No more IDs, for good. When this returns, none is being issued.
+    pub fn fence(&self, reason: &str) {
+        self.shared.fence(reason);
+    }
+
+    /// Why the source has fenced itself or was fenced. It fences itself when a ceiling cannot be made durable, which
+    /// is final for the whole node (I9).
+    pub fn fenced(&self) -> watch::Receiver<Option<String>> {
+        self.shared.fenced.subscribe()
+    }
+
+    /// IDs minted since the start.
+    pub fn minted(&self) -> u64 {
+        self.shared.minted.load(Ordering::Relaxed)
+    }
+
+    /// How IDs are split.
+    pub fn layout(&self) -> Layout {
+        self.shared.layout
+    }
+
+    /// Takes an ID of any node apart, or says why it cannot be one.
+    pub fn decode(&self, id: u64) -> Result<Parts, NotAnId> {
+        self.shared.layout.decode_as_of(id, clock::wall_ms(), DECODE_SLACK_MS)
+    }
+}
+
+impl Shared {
+    /// At once, if nobody waits and nothing is missing; else in line.
+    async fn serve(&self, order: &mut Order) -> Result<(), IdRefusal> {
+        if self.line.is_empty() {
+            match self.attempt(order) {
+                Verdict::Done => return Ok(()),
+                Verdict::Wait { .. } | Verdict::NeedsCeiling => {}
+                refused => return Err(self.refusal(refused)),
+            }
+        }
+        let Some(_place) = self.line.join(order.left) else { return Err(self.refusal(Verdict::Wait { ms: 1 })) };
+        match tokio::time::timeout(self.wait_max, self.serve_in_turn(order)).await {
+            Ok(served) => served,
+            Err(_elapsed) => self.serve_at_last(order),
+        }
+    }
+
+    /// One request at a time waits for the clock or a ceiling, the others for their turn.
+    async fn serve_in_turn(&self, order: &mut Order) -> Result<(), IdRefusal> {
+        let _turn = self.line.turn().await;
+        loop {
+            // Made before the attempt, so that a ceiling that moves in between is not missed.
+            let moved = self.moved.notified();
+            match self.attempt(order) {
+                Verdict::Done => return Ok(()),
+                Verdict::Wait { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
+                Verdict::NeedsCeiling => moved.await,
+                refused => return Err(self.refusal(refused)),
+            }
+        }
+    }
+
+    /// A request whose time is up gets what there is, or hears what is missing.
+    fn serve_at_last(&self, order: &mut Order) -> Result<(), IdRefusal> {
+        match self.attempt(order) {
+            Verdict::Done => Ok(()),
+            refused => Err(self.refusal(refused)),
+        }
+    }
+
+    fn attempt(&self, order: &mut Order) -> Verdict {
+        let before = order.runs.len();
+        let mut generator = self.lock();
+        // Read under the lock, so that readings come in the order in which they are used.
+        let now = self.reading();
+        let verdict = generator.allocate(now, order.since_unix_ms, order.left, &mut order.runs);
+        let due = generator.ceiling_due(now).is_some();
+        drop(generator);
+        if due {
+            self.kick.notify_one();
+        }
+        let issued: u32 = order.runs.iter().skip(before).map(|run| run.count).sum();
+        order.left = order.left.saturating_sub(issued);
+        verdict
+    }
+
+    /// The ceiling to make durable now, if any.
+    fn next_ceiling(&self) -> Option<u64> {
+        let eager = self.eager.swap(false, Ordering::Relaxed);
+        let generator = self.lock();
+        let now = self.reading();
+        if eager { generator.ceiling_possible(now) } else { generator.ceiling_due(now) }
+    }
+
+    /// This ceiling is durable.
+    fn raise_ceiling(&self, ceiling: u64) {
+        self.lock().raise_ceiling(ceiling);
+        self.moved.notify_waiters();
+    }
+
+    fn fence(&self, reason: &str) {
+        let mut generator = self.lock();
+        generator.fence();
+        // Told under the lock, so that whoever is refused for the fence finds its reason.
+        self.fenced.send_if_modified(|told| {
+            let first = told.is_none();
+            told.get_or_insert_with(|| reason.to_owned());
+            first
+        });
+        drop(generator);
+        self.moved.notify_waiters();
+    }
+
+    fn refusal(&self, verdict: Verdict) -> IdRefusal {
+        IdRefusal::of(verdict, self.fenced.borrow().as_deref(), self.wait_max)
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { wall_ms: clock::wall_ms(), mono_ms: self.watch.elapsed_ms() }
+    }
+
+    /// A panic under the lock would leave the generator in an unknown state: it issues nothing more.
+    fn lock(&self) -> MutexGuard<'_, Generator> {
+        self.generator.lock().unwrap_or_else(|poisoned| {
+            let mut generator = poisoned.into_inner();
+            generator.fence();
+            generator
+        })
+    }
+}
+
+fn limits(config: &config::Ids) -> Limits {
+    Limits {
+        max_backstep_ms: millis(config.max_backstep),
+        max_leap_ms: millis(config.max_leap),
+        probation_ms: millis(config.claim_wait),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
