@@ -3,8 +3,13 @@
 //! What is asked for goes to standard output, everything else to standard error. Exit codes: 0, it is done; 1, it
 //! failed; 2, the usage or the configuration is wrong.
 
+pub mod cluster;
 pub mod config;
+pub mod counter;
+pub mod dev;
+pub mod id;
 pub mod logging;
+pub mod reach;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -63,7 +68,11 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Id(id::Command),
+    Counter(counter::Command),
+    Cluster(cluster::Command),
     Config(config::Command),
+    Dev(dev::Command),
 }
 
 /// The usage is wrong in a way that parsing alone could not see.
@@ -95,7 +104,11 @@ impl Global {
 impl Command {
     fn run(self, global: &Global) -> anyhow::Result<()> {
         match self {
+            Self::Id(command) => command.run(global),
+            Self::Counter(command) => command.run(global),
+            Self::Cluster(command) => command.run(global),
             Self::Config(command) => command.run(global),
+            Self::Dev(command) => command.run(global),
         }
     }
 }
