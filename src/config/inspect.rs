@@ -110,7 +110,8 @@ fn collect(figment: &Figment, shape: &Shape, value: &Value, path: &str, found: &
             }
         }
         _ => {
-            found.push(Setting { key: path.to_owned(), value: redacted(shape, value), origin: origin(figment, value) })
+            let (value, origin) = (redacted(shape, value), origin(figment, value));
+            found.push(Setting { key: path.to_owned(), value, origin });
         }
     }
 }

@@ -31,6 +31,8 @@ const DEFAULT_FILE: &str = "config/default.toml";
 const ENV_PREFIX: &str = "SNOWTIDE_";
 const ENV_SEPARATOR: &str = "__";
 const NAMESPACES: &str = "namespace";
+/// The deepest key has three levels.
+const DEPTH_MAX: usize = 16;
 /// A longer file is refused unread.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -43,14 +45,19 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// Variables of the environment. Those that cannot mean a key are left alone.
     pub env: Vec<(String, String)>,
-    flags: Vec<Flag>,
+    /// Options of the command line; of two for one key the later counts.
+    pub flags: Vec<Flag>,
 }
 
+/// An option of the command line that sets a key.
 #[derive(Clone, Debug)]
-struct Flag {
-    name: String,
-    key: String,
-    value: String,
+pub struct Flag {
+    /// As it is typed, such as `--set`.
+    pub name: String,
+    /// The dotted key.
+    pub key: String,
+    /// The value, as text.
+    pub value: String,
 }
 
 impl Sources {
@@ -119,14 +126,38 @@ impl Layer {
         Ok(Self { values: parse(file, &text)?, origin: Origin::File(file.to_owned()) })
     }
 
-    /// One value at a dotted key, as text.
+    /// One value at a dotted key, as text. What is nested deeper than anything that could be allowed is not taken
+    /// apart, so that it is refused and cannot exhaust the stack.
     fn of_text(origin: Origin, key: &str, text: &str) -> Self {
-        let verbatim = CONFIG.at(key).is_some_and(Shape::is_verbatim);
-        let Ok(parsed) = text.parse();
-        let value = if verbatim { Value::from(text) } else { parsed };
-        let nested = key.rsplit('.').fold(value, |value, key| Value::from(Map::from([(key, value)])));
-        Self { origin, values: nested.into_dict().unwrap_or_default() }
+        let verbatim = CONFIG.at(key).is_some_and(Shape::is_verbatim) || depth(text) > DEPTH_MAX;
+        let value = if verbatim { Value::from(text) } else { parsed(text) };
+        let values = if key.split('.').count() > DEPTH_MAX {
+            Dict::from([(key.to_owned(), value)])
+        } else {
+            let nested = key.rsplit('.').fold(value, |value, key| Value::from(Map::from([(key, value)])));
+            nested.into_dict().unwrap_or_default()
+        };
+        Self { origin, values }
     }
+}
+
+/// How many brackets are open at once.
+fn depth(text: &str) -> usize {
+    let step = |open: usize, c| match c {
+        '[' | '{' => open + 1,
+        ']' | '}' => open.saturating_sub(1),
+        _ => open,
+    };
+    let opened = text.chars().scan(0, |open, c| {
+        *open = step(*open, c);
+        Some(*open)
+    });
+    opened.max().unwrap_or_default()
+}
+
+fn parsed(text: &str) -> Value {
+    let Ok(value) = text.parse();
+    value
 }
 
 impl Provider for Layer {

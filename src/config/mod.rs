@@ -25,7 +25,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, Problem};
-pub use load::{Loaded, Sources};
+pub use load::{Flag, Loaded, Sources};
 pub use origin::{Origin, Setting};
 
 use crate::clock;

@@ -60,9 +60,7 @@ impl Shape {
             Self::Duration { min_ms, max_ms } => duration_ns(value)
                 .is_some_and(|ns| (u128::from(*min_ms) * NS_PER_MS..=u128::from(*max_ms) * NS_PER_MS).contains(&ns)),
             Self::Size { min, max } => size_bytes(value).is_some_and(|bytes| (*min..=*max).contains(&bytes)),
-            Self::Count { min, max } => {
-                value.to_u128().is_some_and(|count| (u128::from(*min)..=u128::from(*max)).contains(&count))
-            }
+            Self::Count { min, max } => whole(value).is_some_and(|count| (*min..=*max).contains(&count)),
             Self::Location => is_location(value),
             Self::Table(_) | Self::Named { .. } => value.as_dict().is_some(),
             Self::List(_) => value.as_array().is_some(),
@@ -124,6 +122,12 @@ impl fmt::Display for Shape {
 
 const NS_PER_MS: u128 = 1_000_000;
 
+/// A whole number that is not negative; TOML's are signed, those of the environment are not.
+fn whole(value: &Value) -> Option<u64> {
+    let unsigned = value.to_u128().and_then(|whole| u64::try_from(whole).ok());
+    unsigned.or_else(|| u64::try_from(value.to_i128()?).ok())
+}
+
 fn duration_ns(value: &Value) -> Option<u128> {
     humantime::parse_duration(value.as_str()?).ok().map(|duration| duration.as_nanos())
 }
@@ -131,16 +135,15 @@ fn duration_ns(value: &Value) -> Option<u128> {
 fn size_bytes(value: &Value) -> Option<u64> {
     match value.as_str() {
         Some(text) => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
-        None => u64::try_from(value.to_u128()?).ok(),
+        None => whole(value),
     }
 }
 
 fn is_location(value: &Value) -> bool {
     let Some([latitude, longitude]) = value.as_array() else { return false };
-    let within = |value: &Value, bound: f64| {
-        // Whole degrees are written without a point.
-        value.to_f64().or_else(|| i32::try_from(value.to_i128()?).ok().map(f64::from)).is_some_and(|d| d.abs() <= bound)
-    };
+    // Whole degrees are written without a point.
+    let degrees = |value: &Value| value.to_f64().or_else(|| i32::try_from(value.to_i128()?).ok().map(f64::from));
+    let within = |value: &Value, bound: f64| degrees(value).is_some_and(|degrees| degrees.abs() <= bound);
     within(latitude, 90.0) && within(longitude, 180.0)
 }
 
@@ -157,7 +160,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 fn in_units(amount: u64, units: &[(&str, u64)]) -> String {
-    match units.iter().find(|(_, unit)| amount % unit == 0) {
+    match units.iter().find(|(_, unit)| amount.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", amount / unit),
         None => amount.to_string(),
     }

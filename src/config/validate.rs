@@ -60,7 +60,8 @@ impl Checks<'_> {
         let span = 1_u64.checked_shl(self.config.ids.bits.time.into()).unwrap_or(u64::MAX);
         match now_ms.checked_sub(epoch) {
             None => {
-                self.refuse("ids.epoch", "it has not come yet by this machine's clock; allowed: a time that has passed")
+                let reason = "it has not come yet by this machine's clock; allowed: a time that has passed";
+                self.refuse("ids.epoch", reason);
             }
             Some(age) if age >= span => {
                 let time = self.config.ids.bits.time;
@@ -141,19 +142,19 @@ impl Checks<'_> {
         let mut names = BTreeMap::new();
         for name in self.config.namespace.keys() {
             if let Some(first) = names.insert(NamespaceId::of(name), name) {
-                self.refuse(
-                    &format!("namespace.{name}"),
-                    format!("its name and {first:?} hash to the same number; allowed: any other name for one of them"),
-                );
+                self.problems.push(Problem::Refused {
+                    origin: self.origin(&format!("namespace.{name}")),
+                    key: "namespace".into(),
+                    value: format!("{name:?}"),
+                    reason: format!("{first:?} hashes to the same number; allowed: any other name for one of them"),
+                });
             }
         }
     }
 
     fn refuse(&mut self, key: &str, reason: impl Into<String>) {
-        let (value, origin) = match self.setting(key) {
-            Some(setting) if setting.key == key => (setting.literal(), setting.origin.clone()),
-            _ => ("{}".to_owned(), self.origin(key)),
-        };
+        let value = self.setting(key).map(Setting::literal).unwrap_or_default();
+        let origin = self.origin(key);
         self.problems.push(Problem::Refused { origin, key: key.to_owned(), value, reason: reason.into() });
     }
 
