@@ -9,6 +9,7 @@ use quinn::{Connection, Endpoint, VarInt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use crate::Code;
 use crate::batch::{self, Batch, REQUEST_HEAD_BYTES_MAX};
 use crate::codec;
 use crate::config::Config;
@@ -16,7 +17,6 @@ use crate::connect::{self, Connected};
 use crate::error::{ConnectError, Error, InvalidArgument};
 use crate::lane::{CLOSE_WAIT, Lane, Outgoing};
 use crate::wire::{Answer, Ask, IDS_MAX, IdRun, RequestHead, Welcome, WireAction, WireError, WireOperation, close};
-use crate::Code;
 
 /// A connection to one node; cheap to clone, and any number of requests may be in flight on it.
 ///

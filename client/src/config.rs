@@ -105,8 +105,7 @@ impl Config {
     }
 
     fn trust(mut self, pem: &[u8], source: &str) -> Result<Self, ConnectError> {
-        tls::trust(&mut self.roots, pem)
-            .map_err(|reason| ConnectError::Config(format!("{source}: {reason}")))?;
+        tls::trust(&mut self.roots, pem).map_err(|reason| ConnectError::Config(format!("{source}: {reason}")))?;
         Ok(self)
     }
 }

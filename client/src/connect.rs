@@ -117,11 +117,9 @@ impl Attempt<'_> {
             Greeting::Welcome(welcome) => {
                 Err(self.wrong_protocol(format!("it chose version {} of the frames", welcome.version)))
             }
-            Greeting::Refused(error) => Err(ConnectError::Refused {
-                address: self.address.to_owned(),
-                code: error.code,
-                detail: error.detail,
-            }),
+            Greeting::Refused(error) => {
+                Err(ConnectError::Refused { address: self.address.to_owned(), code: error.code, detail: error.detail })
+            }
         }
     }
 
@@ -151,7 +149,9 @@ impl Attempt<'_> {
         let reason = if reason.is_empty() { error.to_string() } else { reason };
         match code {
             NO_APPLICATION_PROTOCOL => self.wrong_protocol(reason),
-            code if TLS_ALERTS.contains(&code) => ConnectError::Certificate { address: self.address.to_owned(), reason },
+            code if TLS_ALERTS.contains(&code) => {
+                ConnectError::Certificate { address: self.address.to_owned(), reason }
+            }
             _ => self.unreachable(reason),
         }
     }

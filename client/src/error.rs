@@ -4,9 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::Code;
-use crate::wire::{
-    BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, WireError,
-};
+use crate::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, WireError};
 
 /// No connection was made. Nothing was done anywhere.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +25,9 @@ pub enum ConnectError {
     #[error("cannot open a UDP socket: {0}")]
     Socket(#[from] io::Error),
     /// Nobody answered, or the connection was lost before it stood.
-    #[error("cannot reach a Snowtide node at {address}: {reason}; is the node up, and is UDP let through to its `quic` address?")]
+    #[error(
+        "cannot reach a Snowtide node at {address}: {reason}; is the node up, and is UDP let through to its `quic` address?"
+    )]
     Unreachable {
         /// The address that was tried last.
         address: String,
@@ -35,7 +35,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// The node's certificate was not accepted here, or ours was asked for.
-    #[error("the certificate of {address} was not accepted: {reason}; give the CA that signed it, and the server name in it")]
+    #[error(
+        "the certificate of {address} was not accepted: {reason}; give the CA that signed it, and the server name in it"
+    )]
     Certificate {
         /// The address.
         address: String,

@@ -190,7 +190,8 @@ impl Lane {
         for (id, waiting) in unanswered {
             let reason = reason.to_owned();
             let sent = id < taken_below;
-            let error = if sent && waiting.writes { Error::Ambiguous { reason } } else { Error::Disconnected { reason } };
+            let error =
+                if sent && waiting.writes { Error::Ambiguous { reason } } else { Error::Disconnected { reason } };
             let _ = waiting.reply.send(Err(error));
         }
     }

@@ -25,7 +25,11 @@ pub(crate) fn trust(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String>
         roots.add(certificate).map_err(|error| format!("not a CA certificate: {error}"))?;
         found = found.saturating_add(1);
     }
-    if found == 0 { Err("no certificate in it; a PEM file with a CERTIFICATE section is needed".into()) } else { Ok(()) }
+    if found == 0 {
+        Err("no certificate in it; a PEM file with a CERTIFICATE section is needed".into())
+    } else {
+        Ok(())
+    }
 }
 
 /// What quinn needs to connect.

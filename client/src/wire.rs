@@ -190,4 +190,127 @@ pub struct WireError {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Batch;
+    use crate::codec::{self, Cursor, DecodeError};
+
+    fn code() -> impl Strategy<Value = Code> {
+        prop::sample::select(vec![Code::Throttled, Code::CounterOverflow, Code::UnknownNamespace, Code::Internal])
+    }
+
+    fn wire_error() -> impl Strategy<Value = WireError> {
+        (code(), ".{0,40}", any::<Option<u32>>()).prop_map(|(code, detail, retry_after_ms)| WireError {
+            code,
+            detail,
+            retry_after_ms,
+        })
+    }
+
+    fn answer() -> impl Strategy<Value = Answer> {
+        let result = prop_oneof![any::<i128>().prop_map(Ok), code().prop_map(Err)];
+        let run = (any::<u64>(), any::<u32>()).prop_map(|(first, count)| IdRun { first, count });
+        prop_oneof![
+            prop::collection::vec(result, 0..50).prop_map(Answer::Batch),
+            prop::collection::vec(run, 0..50).prop_map(Answer::Ids),
+        ]
+    }
+
+    fn response() -> impl Strategy<Value = Response> {
+        let answer = prop_oneof![answer().prop_map(Ok), wire_error().prop_map(Err)];
+        (any::<u64>(), answer).prop_map(|(id, answer)| Response { id, answer })
+    }
+
+    fn greeting() -> impl Strategy<Value = Greeting> {
+        let welcome =
+            (any::<(u16, u8, u32, u32)>(), ".{0,20}").prop_map(|((version, node, frame, requests), region)| {
+                Greeting::Welcome(Welcome { version, region, node, frame_bytes_max: frame, requests_max: requests })
+            });
+        prop_oneof![welcome, wire_error().prop_map(Greeting::Refused)]
+    }
+
+    /// An operation before it is encoded: namespace, key, and the change or a read.
+    fn operation() -> impl Strategy<Value = (String, String, Option<i64>)> {
+        ("[a-c]{1,2}", "\\PC{1,40}", any::<Option<i64>>())
+    }
+
+    /// Reads a request as a server does, but into owned values.
+    fn read_batch(bytes: &[u8]) -> Result<(u64, Vec<(String, String, Option<i64>)>), DecodeError> {
+        let mut cursor = Cursor::new(bytes);
+        let RequestHead { id, ask } = cursor.read()?;
+        let Ask::Batch { namespaces, operations } = ask else { panic!("not a batch") };
+        let names = (0..namespaces).map(|_| cursor.read::<&str>()).collect::<Result<Vec<_>, _>>()?;
+        let read = |_| {
+            let WireOperation { namespace, key, action } = cursor.read()?;
+            let by = match action {
+                WireAction::Increment(by) => Some(by),
+                WireAction::Get => None,
+            };
+            Ok((names[usize::try_from(namespace).unwrap()].to_owned(), key.to_owned(), by))
+        };
+        let operations = (0..operations).map(read).collect::<Result<_, DecodeError>>()?;
+        cursor.finish()?;
+        Ok((id, operations))
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_arrives_as_it_was_built(id: u64, operations in prop::collection::vec(operation(), 0..60)) {
+            let mut batch = Batch::new();
+            for (namespace, key, by) in &operations {
+                match by {
+                    Some(by) => batch.add(namespace, key, *by).unwrap(),
+                    None => batch.get(namespace, key).unwrap(),
+                };
+            }
+            let mut bytes = Vec::new();
+            batch.append_request(id, &mut bytes);
+            prop_assert!(bytes.len() <= batch.weight());
+            prop_assert_eq!(read_batch(&bytes).unwrap(), (id, operations));
+            bytes.push(0);
+            prop_assert!(matches!(read_batch(&bytes), Err(DecodeError::Trailing(1))));
+        }
+
+        #[test]
+        fn responses_and_greetings_survive_the_wire(response in response(), greeting in greeting()) {
+            let bytes = codec::encode(&response);
+            prop_assert_eq!(&codec::decode::<Response>(&bytes).unwrap(), &response);
+            prop_assert_eq!(codec::decode::<Greeting>(&codec::encode(&greeting)).unwrap(), greeting);
+            let borrowed = match &response.answer {
+                Ok(Answer::Batch(results)) => Ok(AnswerRef::Batch(results)),
+                Ok(Answer::Ids(runs)) => Ok(AnswerRef::Ids(runs)),
+                Err(error) => Err(error),
+            };
+            prop_assert_eq!(codec::encode(&ResponseRef { id: response.id, answer: borrowed }), bytes);
+        }
+
+        #[test]
+        fn truncated_and_trailing_bytes_are_refused(response in response(), cut in any::<prop::sample::Index>()) {
+            let mut bytes = codec::encode(&response);
+            prop_assert!(codec::decode::<Response>(&bytes[..cut.index(bytes.len())]).is_err());
+            bytes.push(0);
+            prop_assert!(matches!(codec::decode::<Response>(&bytes), Err(DecodeError::Trailing(1))));
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = codec::decode::<Response>(&bytes);
+            let _ = codec::decode::<Hello>(&bytes);
+            let _ = codec::decode::<Greeting>(&bytes);
+            let mut cursor = Cursor::new(&bytes);
+            if cursor.read::<RequestHead>().is_ok() {
+                while cursor.read::<WireOperation<'_>>().is_ok() {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_that_exceeds_the_limit_of_the_codec_is_refused_without_making_room() {
+        // A response to request 0 that claims 2^62 results.
+        let mut bytes = vec![0, 0, 0, 253];
+        bytes.extend_from_slice(&(1_u64 << 62).to_le_bytes());
+        assert!(matches!(codec::decode::<Response>(&bytes), Err(DecodeError::Malformed(_))));
+    }
+}

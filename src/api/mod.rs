@@ -1,5 +1,7 @@
 //! The front doors: they parse, authenticate and validate, and turn requests into batches for the engine.
 
+pub mod quic;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,0 +1,238 @@
+//! Merged requests and their answers, purely: what goes to the engine or the ID source as one comes back as one, and
+//! is split into a frame for every request.
+
+use std::collections::VecDeque;
+
+use snowtide_client::Code;
+use snowtide_client::frame;
+use snowtide_client::wire::{AnswerRef, IdRun, ResponseRef, WireError};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error;
+use crate::replica::{Operation, Outcome};
+
+/// What an operation weighs in memory beside its bytes in the frame: itself, its key's allocation, its outcome.
+const OPERATION_WEIGHT: usize = 96;
+
+/// Batches of several requests, for the engine as one.
+#[derive(Debug, Default)]
+pub(super) struct Submission {
+    pub(super) operations: Vec<Operation>,
+    parts: Vec<Part>,
+    weight: usize,
+    places: Option<OwnedSemaphorePermit>,
+}
+
+/// One request of a submission.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The request.
+    pub(super) id: u64,
+    /// How many of the submission's operations are its own.
+    pub(super) operations: usize,
+    /// Positions of its operations that the submission leaves out, ascending: their namespace is not served here.
+    pub(super) unknown: Vec<u32>,
+}
+
+/// Requests for IDs, for the ID source as one.
+#[derive(Debug, Default)]
+pub(super) struct IdBatch {
+    parts: Vec<(u64, u32)>,
+    total: u32,
+    places: Option<OwnedSemaphorePermit>,
+}
+
+impl Submission {
+    /// Adds a request and takes its operations.
+    pub(super) fn push(
+        &mut self,
+        part: Part,
+        operations: &mut Vec<Operation>,
+        frame_bytes: usize,
+        place: OwnedSemaphorePermit,
+    ) {
+        let count = operations.len().saturating_add(part.unknown.len());
+        let weight = count.saturating_mul(OPERATION_WEIGHT).saturating_add(frame_bytes);
+        self.weight = self.weight.saturating_add(weight);
+        self.parts.push(part);
+        self.operations.append(operations);
+        join(&mut self.places, place);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Bytes of memory, roughly, until it is answered.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// A frame for every request, and the places that they held.
+    pub(super) fn answer(self, answer: Result<&[Outcome], WireError>) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
+        let expected: usize = self.parts.iter().map(|part| part.operations).sum();
+        let answer = match answer {
+            Ok(outcomes) if outcomes.len() != expected => Err(error(Code::Internal, "results were lost in the node")),
+            other => other,
+        };
+        let mut bytes = Vec::new();
+        match answer {
+            Ok(outcomes) => split(&self.parts, outcomes, &mut bytes),
+            Err(refusal) => refuse(self.parts.iter().map(|part| part.id), &refusal, &mut bytes),
+        }
+        (bytes, self.places)
+    }
+}
+
+impl IdBatch {
+    /// Adds a request.
+    pub(super) fn push(&mut self, id: u64, count: u32, place: OwnedSemaphorePermit) {
+        self.parts.push((id, count));
+        self.total = self.total.saturating_add(count);
+        join(&mut self.places, place);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// How many IDs are needed.
+    pub(super) fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// A frame for every request, and the places that they held.
+    pub(super) fn answer(self, answer: Result<Vec<IdRun>, WireError>) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
+        let mut bytes = Vec::new();
+        match answer.map(VecDeque::from) {
+            Ok(mut runs) if runs.iter().map(|run| u64::from(run.count)).sum::<u64>() == u64::from(self.total) => {
+                for (id, count) in self.parts {
+                    let answer = Ok(AnswerRef::Ids(&take_ids(&mut runs, count)));
+                    frame::append(&ResponseRef { id, answer }, &mut bytes);
+                }
+            }
+            Ok(_) => {
+                let refusal = error(Code::Internal, "ids were lost in the node");
+                refuse(self.parts.iter().map(|(id, _)| *id), &refusal, &mut bytes);
+            }
+            Err(refusal) => refuse(self.parts.iter().map(|(id, _)| *id), &refusal, &mut bytes),
+        }
+        (bytes, self.places)
+    }
+}
+
+/// Deals the outcomes out, in order.
+fn split(parts: &[Part], outcomes: &[Outcome], bytes: &mut Vec<u8>) {
+    let mut outcomes = outcomes.iter();
+    let mut results: Vec<Result<i128, Code>> = Vec::new();
+    for part in parts {
+        results.clear();
+        let own = outcomes.by_ref().take(part.operations).copied().map(result_of);
+        if part.unknown.is_empty() {
+            results.extend(own);
+        } else {
+            weave(own, &part.unknown, &mut results);
+        }
+        frame::append(&ResponseRef { id: part.id, answer: Ok(AnswerRef::Batch(&results)) }, bytes);
+    }
+}
+
+/// Puts the operations that were left out back in their places.
+fn weave(own: impl Iterator<Item = Result<i128, Code>>, unknown: &[u32], results: &mut Vec<Result<i128, Code>>) {
+    let mut own = own.peekable();
+    let mut unknown = unknown.iter().peekable();
+    while own.peek().is_some() || unknown.peek().is_some() {
+        let here = unknown.next_if(|position| usize::try_from(**position) == Ok(results.len()));
+        match (here, own.next_if(|_| here.is_none())) {
+            (None, Some(result)) => results.push(result),
+            // Positions ascend and leave no holes, so whatever is not the engine's is unknown.
+            _ => results.push(Err(Code::UnknownNamespace)),
+        }
+    }
+}
+
+fn result_of(outcome: Outcome) -> Result<i128, Code> {
+    match outcome {
+        Outcome::Value(value) => Ok(value),
+        Outcome::Overflow => Err(Code::CounterOverflow),
+        Outcome::UnknownNamespace => Err(Code::UnknownNamespace),
+    }
+}
+
+/// The first `count` IDs of `runs`.
+fn take_ids(runs: &mut VecDeque<IdRun>, count: u32) -> Vec<IdRun> {
+    let mut taken = Vec::new();
+    let mut missing = count;
+    while missing > 0 {
+        let Some(run) = runs.pop_front() else { break };
+        let here = run.count.min(missing);
+        taken.push(IdRun { first: run.first, count: here });
+        missing = missing.saturating_sub(here);
+        if run.count > here {
+            let first = run.first.saturating_add(u64::from(here));
+            runs.push_front(IdRun { first, count: run.count.saturating_sub(here) });
+        }
+    }
+    taken
+}
+
+fn refuse(ids: impl Iterator<Item = u64>, refusal: &WireError, bytes: &mut Vec<u8>) {
+    for id in ids {
+        frame::append(&ResponseRef { id, answer: Err(refusal) }, bytes);
+    }
+}
+
+fn join(places: &mut Option<OwnedSemaphorePermit>, place: OwnedSemaphorePermit) {
+    match places {
+        Some(held) => held.merge(place),
+        None => *places = Some(place),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn unknown_namespaces_are_woven_in_where_they_stood() {
+        let own = [Ok(10), Err(Code::CounterOverflow)];
+        let unknown = Err(Code::UnknownNamespace);
+        for (positions, expected) in [
+            (vec![0], vec![unknown, own[0], own[1]]),
+            (vec![1], vec![own[0], unknown, own[1]]),
+            (vec![2, 3], vec![own[0], own[1], unknown, unknown]),
+            (vec![0, 2, 4], vec![unknown, own[0], unknown, own[1], unknown]),
+        ] {
+            let mut results = Vec::new();
+            weave(own.into_iter(), &positions, &mut results);
+            assert_eq!(results, expected, "{positions:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_split_without_losing_or_repeating_an_id(
+            lengths in prop::collection::vec(1u32..50, 1..10),
+            counts in prop::collection::vec(1u32..30, 1..20),
+        ) {
+            let mut first = 1;
+            let mut runs = VecDeque::new();
+            for count in lengths {
+                runs.push_back(IdRun { first, count });
+                first += u64::from(count) + 7;
+            }
+            let all: Vec<u64> = runs.iter().flat_map(|run| run.iter()).collect();
+            let mut dealt = Vec::new();
+            for count in counts {
+                let taken = take_ids(&mut runs, count);
+                let ids: Vec<u64> = taken.iter().flat_map(|run| run.iter()).collect();
+                prop_assert!(ids.len() == usize::try_from(count).unwrap() || runs.is_empty());
+                dealt.extend(ids);
+            }
+            dealt.extend(runs.iter().flat_map(|run| run.iter()));
+            prop_assert_eq!(dealt, all);
+        }
+    }
+}

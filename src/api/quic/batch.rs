@@ -1,0 +1,102 @@
+//! One batch, parsed and validated. The keys are copied once, out of the frame; every count is checked first.
+
+use std::collections::BTreeMap;
+
+use snowtide_client::Code;
+use snowtide_client::codec::{Cursor, DecodeError};
+use snowtide_client::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, WireAction, WireError, WireOperation};
+
+use super::error;
+use crate::identity::NamespaceId;
+use crate::replica::{Action, Key, Operation};
+
+/// The batch that was read last.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// What the engine is asked, in order.
+    pub(super) operations: Vec<Operation>,
+    /// Positions, in the batch, of operations on namespaces that are not served here; the engine never sees them.
+    pub(super) unknown: Vec<u32>,
+    /// Any operation changes a counter.
+    pub(super) writes: bool,
+    names: Vec<Option<NamespaceId>>,
+}
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub(super) enum Rejected {
+    /// The frame is not a request: the connection is closed.
+    Malformed(DecodeError),
+    /// The request is answered with this.
+    Refused(WireError),
+}
+
+impl From<DecodeError> for Rejected {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+impl Batch {
+    /// Reads what follows the head of a batch, in place of what was read before.
+    pub(super) fn read(
+        &mut self,
+        served: &BTreeMap<String, NamespaceId>,
+        namespaces: u32,
+        operations: u32,
+        mut cursor: Cursor<'_>,
+    ) -> Result<(), Rejected> {
+        at_most(namespaces, BATCH_NAMESPACES_MAX, "namespaces")?;
+        at_most(operations, BATCH_OPERATIONS_MAX, "operations")?;
+        self.clear();
+        for _ in 0..namespaces {
+            let name: &str = cursor.read()?;
+            self.names.push(served.get(name).copied());
+        }
+        for position in 0..operations {
+            let operation = cursor.read()?;
+            self.push(position, operation)?;
+        }
+        Ok(cursor.finish()?)
+    }
+
+    fn clear(&mut self) {
+        self.operations.clear();
+        self.unknown.clear();
+        self.names.clear();
+        self.writes = false;
+    }
+
+    fn push(
+        &mut self,
+        position: u32,
+        WireOperation { namespace, key, action }: WireOperation<'_>,
+    ) -> Result<(), Rejected> {
+        let invalid = |detail: &dyn std::fmt::Display| {
+            Rejected::Refused(error(Code::InvalidRequest, format_args!("operation {position}: {detail}")))
+        };
+        let key = Key::new(key).map_err(|length| invalid(&length))?;
+        self.writes |= matches!(action, WireAction::Increment(_));
+        match usize::try_from(namespace).ok().and_then(|at| self.names.get(at)) {
+            Some(Some(id)) => self.operations.push(Operation { namespace: *id, key, action: action_of(action) }),
+            Some(None) => self.unknown.push(position),
+            None => return Err(invalid(&format_args!("namespace {namespace} of {} in the batch", self.names.len()))),
+        }
+        Ok(())
+    }
+}
+
+fn action_of(action: WireAction) -> Action {
+    match action {
+        WireAction::Increment(by) => Action::Increment(by),
+        WireAction::Get => Action::Get,
+    }
+}
+
+fn at_most(count: u32, limit: usize, what: &str) -> Result<(), Rejected> {
+    if usize::try_from(count).is_ok_and(|count| count <= limit) {
+        return Ok(());
+    }
+    let detail = format_args!("a batch holds at most {limit} {what}, this one has {count}");
+    Err(Rejected::Refused(error(Code::TooLarge, detail)))
+}

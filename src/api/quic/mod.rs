@@ -1,0 +1,179 @@
+//! The QUIC front door: `snowtide-client/1`, whose frames the client crate owns.
+//!
+//! One task a stream: it reads what has arrived, turns all of it into at most a few submissions (see [`intake`]), and
+//! writes whatever answers are ready, in any order. No task, queue entry or write is spent on a single operation.
+//!
+//! Bounds (I6): `quic.streams_max` streams a connection; `quic.requests_max` unanswered requests a connection, one more
+//! is answered `throttled`; frames up to `api.request_bytes_max`, a longer one closes the connection before it is
+//! buffered; and once the unanswered requests of a stream weigh four such frames, the stream is not read until some
+//! are answered, so that QUIC's flow control holds the client back. Input never panics (I8).
+
+mod answer;
+mod batch;
+mod greeting;
+mod intake;
+mod session;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Connection, VarInt};
+use snowtide_client::wire::{FRAME_BYTES_MAX, IdRun, WireError, close};
+use snowtide_client::{Code, wire};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::{Doors, Stage, code_of, retry_after_ms};
+use crate::config::{Config, Token};
+use crate::engine::{Answer, EngineHandle};
+use crate::identity::NamespaceId;
+use crate::ids::{IdRefusal, IdSource};
+use crate::replica::{Operation, Refusal};
+
+/// The application protocol, for the endpoint that tells clients from peers.
+pub const ALPN: &[u8] = wire::ALPN;
+
+/// Serves one client until its connection ends. The endpoint has completed the handshake and found [`ALPN`], and it
+/// counts connections. When the node shuts down it first lets the engine answer, then closes the endpoint.
+pub async fn serve(connection: Connection, doors: Doors) {
+    let backend = Node { engine: doors.engine.clone(), ids: doors.ids.clone() };
+    let door = Door {
+        backend,
+        limits: Limits::from(&*doors.config),
+        tokens: doors.config.api.tokens.clone(),
+        namespaces: doors.namespaces,
+        stage: doors.stage,
+        region: doors.region,
+        node: doors.worker.node(),
+    };
+    attend(connection, Arc::new(door)).await;
+}
+
+/// What stands behind the door: the node, or whatever a test puts there.
+trait Backend: Send + Sync + 'static {
+    /// As [`EngineHandle::submit`].
+    fn submit(&self, operations: Vec<Operation>) -> Result<oneshot::Receiver<Answer>, Refusal>;
+    /// As [`IdSource::mint`].
+    fn mint(&self, count: u32) -> impl Future<Output = Result<Vec<IdRun>, IdRefusal>> + Send;
+}
+
+/// The real thing.
+struct Node {
+    engine: EngineHandle,
+    ids: IdSource,
+}
+
+impl Backend for Node {
+    fn submit(&self, operations: Vec<Operation>) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        self.engine.submit(operations)
+    }
+
+    async fn mint(&self, count: u32) -> Result<Vec<IdRun>, IdRefusal> {
+        self.ids.mint(count).await
+    }
+}
+
+/// What the streams of a connection share.
+struct Door<B> {
+    backend: B,
+    limits: Limits,
+    tokens: Vec<Token>,
+    namespaces: Arc<BTreeMap<String, NamespaceId>>,
+    stage: watch::Receiver<Stage>,
+    region: Arc<str>,
+    node: u8,
+}
+
+/// The bounds of one connection.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    frame_bytes_max: usize,
+    requests_max: u32,
+    streams_max: u32,
+    /// For the greeting, and for each request.
+    request_timeout: Duration,
+    /// A client that does not read its answers for this long is given up.
+    write_timeout: Duration,
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        let request_bytes_max = usize::try_from(config.api.request_bytes_max.as_u64()).unwrap_or(usize::MAX);
+        Self {
+            frame_bytes_max: request_bytes_max.min(FRAME_BYTES_MAX),
+            requests_max: config.quic.requests_max,
+            streams_max: config.quic.streams_max,
+            request_timeout: config.api.request_timeout,
+            write_timeout: config.quic.idle_timeout,
+        }
+    }
+}
+
+/// Why the whole connection is closed: a code of [`close`] and a sentence for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+struct Ending {
+    code: u32,
+    reason: String,
+}
+
+impl Ending {
+    fn new(code: u32, reason: impl std::fmt::Display) -> Self {
+        Self { code, reason: reason.to_string() }
+    }
+
+    fn malformed(reason: impl std::fmt::Display) -> Self {
+        Self::new(close::PROTOCOL, reason)
+    }
+}
+
+/// Accepts the connection's streams until it ends.
+async fn attend<B: Backend>(connection: Connection, door: Arc<Door<B>>) {
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(door.limits.streams_max));
+    connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
+    let streams_max = usize::try_from(door.limits.streams_max).unwrap_or(usize::MAX);
+    let places = Arc::new(Semaphore::new(usize::try_from(door.limits.requests_max).unwrap_or(usize::MAX)));
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = connection.accept_bi(), if streams.len() < streams_max => match stream {
+                Ok((send, recv)) => {
+                    streams.spawn(session::converse(Arc::clone(&door), Arc::clone(&places), send, recv));
+                }
+                // Streams that are still open notice by themselves; what they submitted is carried out.
+                Err(_) => return,
+            },
+            Some(ended) = streams.join_next(), if !streams.is_empty() => {
+                if let Ok(Err(ending)) = ended {
+                    tracing::debug!(client = %connection.remote_address(), %ending, "closing a client's connection");
+                    connection.close(VarInt::from_u32(ending.code), ending.reason.as_bytes());
+                }
+            }
+        }
+    }
+}
+
+/// Why nothing is served at this stage, if so.
+fn refusal_at(stage: &Stage) -> Option<WireError> {
+    let refusal = match stage {
+        Stage::Ready => return None,
+        Stage::Starting => Refusal::Starting,
+        Stage::Draining => Refusal::Draining,
+        Stage::Fenced(reason) => Refusal::Fenced(reason.clone()),
+    };
+    Some(refused(&refusal))
+}
+
+/// The engine's refusal on the wire.
+fn refused(refusal: &Refusal) -> WireError {
+    error(code_of(refusal), refusal)
+}
+
+fn error(code: Code, detail: impl std::fmt::Display) -> WireError {
+    WireError { code, detail: detail.to_string(), retry_after_ms: retry_after_ms(code) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! One stream: the greeting, then requests in and answers out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quinn::{RecvStream, SendStream};
+use snowtide_client::Code;
+use snowtide_client::codec;
+use snowtide_client::frame::{self, FrameBuffer, FrameTooLong};
+use snowtide_client::wire::{Greeting, HELLO_BYTES_MAX, Hello, WireError, close};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::answer::{IdBatch, Submission};
+use super::intake::{Intake, Taken};
+use super::{Backend, Door, Ending, error, greeting, refusal_at, refused};
+use crate::config::Access;
+use crate::replica::Outcome;
+
+/// Unanswered requests of a stream may weigh as much as so many of the longest frames; then it is not read further.
+const FRAMES_HELD_MAX: usize = 4;
+
+/// Serves one stream to its end. An error is meant for the whole connection.
+pub(super) async fn converse<B: Backend>(
+    door: Arc<Door<B>>,
+    places: Arc<Semaphore>,
+    send: SendStream,
+    mut recv: RecvStream,
+) -> Result<(), Ending> {
+    let mut buffer = FrameBuffer::new(HELLO_BYTES_MAX);
+    let hello = match timeout(door.limits.request_timeout, read_hello(&mut recv, &mut buffer)).await {
+        Ok(Ok(Some(hello))) => hello,
+        Ok(Ok(None)) => return Ok(()),
+        Ok(Err(ending)) => return Err(ending),
+        Err(_) => return Err(Ending::new(close::STALLED, "no hello in time")),
+    };
+    buffer.set_limit(door.limits.frame_bytes_max);
+    let greeted = greeting::greet(&door, &hello);
+    let mut session =
+        Session { access: Access::Read, door, places, buffer, work: JoinSet::new(), held: 0, unsent: Vec::new(), send };
+    match greeted {
+        Ok((welcome, access)) => {
+            session.access = access;
+            session.queue(&Greeting::Welcome(welcome));
+            session.run(&mut recv).await
+        }
+        Err(refusal) => {
+            session.queue(&Greeting::Refused(refusal));
+            session.flush().await?;
+            session.finish();
+            Ok(())
+        }
+    }
+}
+
+/// The first frame; `None` if the stream ends instead.
+async fn read_hello(recv: &mut RecvStream, buffer: &mut FrameBuffer) -> Result<Option<Hello>, Ending> {
+    loop {
+        if let Some(frame) = buffer.next_frame().map_err(too_long)? {
+            let hello = codec::decode(frame).map_err(|error| Ending::malformed(format_args!("hello: {error}")))?;
+            return Ok(Some(hello));
+        }
+        match recv.read(buffer.room()).await {
+            Ok(Some(count)) => buffer.filled(count),
+            Ok(None) | Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// A stream that is served.
+struct Session<B> {
+    door: Arc<Door<B>>,
+    access: Access,
+    places: Arc<Semaphore>,
+    buffer: FrameBuffer,
+    send: SendStream,
+    /// One task a submission, which waits for the answer and encodes it.
+    work: JoinSet<Done>,
+    /// What the unanswered requests weigh.
+    held: usize,
+    /// Frames to be written.
+    unsent: Vec<Bytes>,
+}
+
+/// An answered submission.
+struct Done {
+    frames: Vec<u8>,
+    weight: usize,
+    places: Option<OwnedSemaphorePermit>,
+}
+
+impl<B: Backend> Session<B> {
+    /// Until the client has finished its side and has all its answers, or either end gives up.
+    async fn run(mut self, recv: &mut RecvStream) -> Result<(), Ending> {
+        let held_max = self.door.limits.frame_bytes_max.saturating_mul(FRAMES_HELD_MAX);
+        let mut open = true;
+        // The first frames may have come with the hello.
+        self.take_frames()?;
+        loop {
+            self.flush().await?;
+            tokio::select! {
+                read = recv.read(self.buffer.room()), if open && self.held < held_max => match read {
+                    Ok(Some(count)) => {
+                        self.buffer.filled(count);
+                        self.take_frames()?;
+                    }
+                    Ok(None) => open = false,
+                    // The client has gone, with or without its connection: nobody waits for the answers.
+                    Err(_) => return Ok(()),
+                },
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => {
+                    self.settle(done);
+                    while let Some(done) = self.work.try_join_next() {
+                        self.settle(done);
+                    }
+                }
+                else => break,
+            }
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// Takes in every whole frame that has arrived.
+    fn take_frames(&mut self) -> Result<(), Ending> {
+        let refusal = refusal_at(&self.door.stage.borrow());
+        let mut intake = Intake::new(&self.door.namespaces, self.access, refusal, &self.places);
+        while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
+            intake.take(frame).map_err(Ending::malformed)?;
+        }
+        let Taken { submissions, ids, refusals } = intake.finish();
+        submissions.into_iter().for_each(|submission| self.submit(submission));
+        ids.into_iter().for_each(|ids| self.mint(ids));
+        self.push(refusals);
+        Ok(())
+    }
+
+    /// Hands a submission to the engine.
+    fn submit(&mut self, mut submission: Submission) {
+        let operations = std::mem::take(&mut submission.operations);
+        if operations.is_empty() {
+            return self.push(submission.answer(Ok(&[])).0);
+        }
+        let weight = submission.weight();
+        match self.door.backend.submit(operations) {
+            Ok(answer) => {
+                let limit = self.door.limits.request_timeout;
+                self.held = self.held.saturating_add(weight);
+                self.work.spawn(async move {
+                    let outcomes: Result<Vec<Outcome>, WireError> = match timeout(limit, answer).await {
+                        Ok(Ok(answer)) => answer.map_err(|refusal| refused(&refusal)),
+                        Ok(Err(_)) => Err(error(Code::Internal, "the node stopped; a write may have happened")),
+                        Err(_) => Err(error(Code::Timeout, "no commit in time; a write may yet happen")),
+                    };
+                    let (frames, places) = match outcomes {
+                        Ok(outcomes) => submission.answer(Ok(&outcomes)),
+                        Err(refusal) => submission.answer(Err(refusal)),
+                    };
+                    Done { frames, weight, places }
+                });
+            }
+            Err(refusal) => self.push(submission.answer(Err(refused(&refusal))).0),
+        }
+    }
+
+    /// Hands requests for IDs to the ID source.
+    fn mint(&mut self, ids: IdBatch) {
+        let door = Arc::clone(&self.door);
+        self.work.spawn(async move {
+            let runs = match timeout(door.limits.request_timeout, door.backend.mint(ids.total())).await {
+                Ok(minted) => minted.map_err(|refusal| error(refusal.code, refusal)),
+                Err(_) => Err(error(Code::Timeout, "no ids in time")),
+            };
+            let (frames, places) = ids.answer(runs);
+            Done { frames, weight: 0, places }
+        });
+    }
+
+    /// Queues an answer. Its places are free before the client can know it, so an honest client is never throttled.
+    fn settle(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        // The tasks neither panic nor are aborted while the session lives.
+        let Ok(Done { frames, weight, places }) = done else { return };
+        self.held = self.held.saturating_sub(weight);
+        drop(places);
+        self.push(frames);
+    }
+
+    fn queue(&mut self, greeting: &Greeting) {
+        let mut bytes = Vec::new();
+        frame::append(greeting, &mut bytes);
+        self.push(bytes);
+    }
+
+    fn push(&mut self, frames: Vec<u8>) {
+        if !frames.is_empty() {
+            self.unsent.push(Bytes::from(frames));
+        }
+    }
+
+    /// Writes everything that is queued, at once.
+    async fn flush(&mut self) -> Result<(), Ending> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let written = timeout(self.door.limits.write_timeout, self.send.write_all_chunks(&mut self.unsent)).await;
+        self.unsent.clear();
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Ending::new(close::DONE, format_args!("the client takes no answers: {error}"))),
+            Err(_) => Err(Ending::new(close::STALLED, "the answers were not read in time")),
+        }
+    }
+
+    fn finish(&mut self) {
+        // An error says that the stream is closed already.
+        let _ = self.send.finish();
+    }
+}
+
+fn too_long(error: FrameTooLong) -> Ending {
+    Ending::new(close::TOO_LARGE, error)
+}
