@@ -69,3 +69,25 @@ impl EngineHandle {
         let _ = self.inbox.send(Delivery::Message(from, message, room));
     }
 }
+
+/// What reached a recording handle.
+#[cfg(test)]
+pub(crate) enum Recorded {
+    Event(Event),
+    Message(Peer, Message, OwnedSemaphorePermit),
+}
+
+#[cfg(test)]
+impl EngineHandle {
+    /// A handle without an engine: what reaches it can be asked for, with a limit of time.
+    pub(crate) fn recording() -> (Self, Box<dyn Fn(std::time::Duration) -> Option<Recorded> + Send>) {
+        let (submissions, _) = crossbeam_channel::bounded(0);
+        let (inbox, arrivals) = crossbeam_channel::unbounded();
+        let next = move |limit| match arrivals.recv_timeout(limit).ok()? {
+            Delivery::Event(event) => Some(Recorded::Event(event)),
+            Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),
+            Delivery::Inspect(_) => None,
+        };
+        (Self { submissions, inbox }, Box::new(next))
+    }
+}

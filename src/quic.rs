@@ -29,8 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::config::Config;
 use crate::config::map::ClusterMap;
+use crate::config::{PeerLinks, Quic};
 use crate::peer::{ALPN as PEER_ALPN, Links};
 use crate::tls::{Credentials, TlsError};
 
@@ -74,7 +74,8 @@ impl Close {
         connection.close(self.code(), reason.as_bytes());
     }
 
-    fn code(self) -> VarInt {
+    /// The number.
+    pub(crate) fn code(self) -> VarInt {
         VarInt::from_u32(self as u32)
     }
 }
@@ -111,16 +112,21 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Listens on `address`. Must be called within a Tokio runtime.
-    pub fn bind(config: &Config, credentials: &Credentials, address: SocketAddr) -> Result<Self, BindError> {
+    pub fn bind(
+        quic: &Quic,
+        peer: &PeerLinks,
+        credentials: &Credentials,
+        address: SocketAddr,
+    ) -> Result<Self, BindError> {
         let socket = UdpSocket::bind(address).map_err(|source| not_bound(address, source))?;
-        let quinn = quinn::Endpoint::new(
+        let endpoint = quinn::Endpoint::new(
             identity(credentials),
-            Some(acceptor(config, credentials)?),
+            Some(acceptor(quic, peer, credentials)?),
             socket,
             Arc::new(quinn::TokioRuntime),
         )
         .map_err(|source| not_bound(address, source))?;
-        Ok(Self { quinn, dialer: dialer(config, credentials)?, clients_max: config.quic.connections_max })
+        Ok(Self { quinn: endpoint, dialer: dialer(peer, credentials)?, clients_max: quic.connections_max })
     }
 
     /// Where it listens.
@@ -152,11 +158,6 @@ impl Endpoint {
         }
     }
 
-    /// Refuses new connections from now on; those that are open go on.
-    pub fn refuse_new(&self) {
-        self.quinn.set_server_config(None);
-    }
-
     /// Closes every connection with a reason, and waits a moment for the other ends to hear it.
     pub async fn close(&self, reason: &str) {
         self.quinn.close(Close::Done.code(), reason.as_bytes());
@@ -183,14 +184,14 @@ fn identity(credentials: &Credentials) -> EndpointConfig {
     config
 }
 
-fn acceptor(config: &Config, credentials: &Credentials) -> Result<ServerConfig, TlsError> {
+fn acceptor(quic: &Quic, peer: &PeerLinks, credentials: &Credentials) -> Result<ServerConfig, TlsError> {
     let tls = credentials.acceptor(&[PEER_ALPN, CLIENT_ALPN])?;
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| TlsError::Unusable(error.to_string()))?;
     let mut server = ServerConfig::with_crypto(Arc::new(crypto));
     let mut transport = TransportConfig::default();
     transport
-        .max_idle_timeout(Some(idle(config.quic.idle_timeout.max(config.peer.idle_timeout))))
-        .max_concurrent_bidi_streams(VarInt::from_u32(config.quic.streams_max.max(1)))
+        .max_idle_timeout(Some(idle(quic.idle_timeout.max(peer.idle_timeout))))
+        .max_concurrent_bidi_streams(VarInt::from_u32(quic.streams_max.max(1)))
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
         .stream_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES))
@@ -200,14 +201,14 @@ fn acceptor(config: &Config, credentials: &Credentials) -> Result<ServerConfig, 
     Ok(server)
 }
 
-fn dialer(config: &Config, credentials: &Credentials) -> Result<ClientConfig, TlsError> {
+fn dialer(peer: &PeerLinks, credentials: &Credentials) -> Result<ClientConfig, TlsError> {
     let tls = credentials.dialer(PEER_ALPN)?;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| TlsError::Unusable(error.to_string()))?;
     let mut client = ClientConfig::new(Arc::new(crypto));
     let mut transport = TransportConfig::default();
     transport
-        .max_idle_timeout(Some(idle(config.peer.idle_timeout)))
-        .keep_alive_interval(Some(config.peer.idle_timeout / 3))
+        .max_idle_timeout(Some(idle(peer.idle_timeout)))
+        .keep_alive_interval(Some(peer.idle_timeout / 3))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
@@ -313,3 +314,6 @@ where
 fn protocol(connection: &Connection) -> Option<Vec<u8>> {
     connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! A UDP relay that can cut, delay and lose: a development tool, for tests and for the demo's partitions.
+//!
+//! It listens on loopback and passes datagrams to one upstream address and back, with a socket of its own for each
+//! caller, as a NAT does. Faults are set while it runs, for both directions or for one. Everything in it is bounded, as
+//! on a real path: what does not fit is lost, and counted.
+//!
+//! Losses are drawn from a seed. Which datagram is lost still depends on how they arrive, so a run is not repeated
+//! exactly; simulations do that, without sockets.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::clock;
+
+/// Callers at one time; datagrams of one more are lost.
+const CALLERS_MAX: usize = 64;
+/// Datagrams on their way in one direction of one caller; one more is lost.
+const QUEUE_DATAGRAMS_MAX: usize = 4096;
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// Which way a fault works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From callers to the upstream address.
+    There,
+    /// From the upstream address to callers.
+    Back,
+    /// Both.
+    Both,
+}
+
+/// What became of the datagrams of a relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Passed on.
+    pub forwarded: u64,
+    /// Lost to a cut.
+    pub cut: u64,
+    /// Lost by chance.
+    pub lost: u64,
+    /// Did not fit.
+    pub overflowed: u64,
+}
+
+/// A running relay; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Relay {
+    address: SocketAddr,
+    path: Arc<Path>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Path {
+    there: Faults,
+    back: Faults,
+    forwarded: AtomicU64,
+    cut: AtomicU64,
+    lost: AtomicU64,
+    overflowed: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Faults {
+    cut: AtomicBool,
+    delay_us: AtomicU64,
+    /// The probability's bits.
+    loss: AtomicU64,
+    random: Mutex<SmallRng>,
+}
+
+impl Relay {
+    /// Listens on a free port of 127.0.0.1 and passes everything to `upstream`. Must be called within a Tokio runtime.
+    pub fn start(upstream: SocketAddr, seed: u64) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.set_nonblocking(true)?;
+        let socket = Arc::new(UdpSocket::from_std(socket)?);
+        let address = socket.local_addr()?;
+        let path = Arc::new(Path {
+            there: Faults::new(seed),
+            back: Faults::new(!seed),
+            forwarded: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            overflowed: AtomicU64::new(0),
+        });
+        let task = tokio::spawn(listen(socket, upstream, path.clone())).abort_handle();
+        Ok(Self { address, path, task })
+    }
+
+    /// Where to send instead of the upstream address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Loses everything, or nothing any more. What is on its way when a cut begins still arrives.
+    pub fn cut(&self, way: Way, cut: bool) {
+        self.each(way, |faults| faults.cut.store(cut, Ordering::Relaxed));
+    }
+
+    /// Holds every datagram back for `delay`. Datagrams never overtake each other.
+    pub fn delay(&self, way: Way, delay: Duration) {
+        let delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.each(way, |faults| faults.delay_us.store(delay_us, Ordering::Relaxed));
+    }
+
+    /// Loses each datagram with this probability, 0 to 1.
+    pub fn loss(&self, way: Way, probability: f64) {
+        let bits = probability.clamp(0.0, 1.0).to_bits();
+        self.each(way, |faults| faults.loss.store(bits, Ordering::Relaxed));
+    }
+
+    /// What became of the datagrams so far.
+    pub fn passed(&self) -> Passed {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let path = &self.path;
+        Passed {
+            forwarded: read(&path.forwarded),
+            cut: read(&path.cut),
+            lost: read(&path.lost),
+            overflowed: read(&path.overflowed),
+        }
+    }
+
+    fn each(&self, way: Way, set: impl Fn(&Faults)) {
+        if way != Way::Back {
+            set(&self.path.there);
+        }
+        if way != Way::There {
+            set(&self.path.back);
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Faults {
+    fn new(seed: u64) -> Self {
+        Self {
+            cut: AtomicBool::new(false),
+            delay_us: AtomicU64::new(0),
+            loss: AtomicU64::new(0),
+            random: Mutex::new(SmallRng::seed_from_u64(seed)),
+        }
+    }
+
+    fn loses(&self) -> bool {
+        let probability = f64::from_bits(self.loss.load(Ordering::Relaxed));
+        probability > 0.0 && self.random.lock().unwrap_or_else(PoisonError::into_inner).random_bool(probability)
+    }
+
+    fn due(&self) -> Instant {
+        let delay = Duration::from_micros(self.delay_us.load(Ordering::Relaxed));
+        let now = Instant::from_std(clock::monotonic());
+        now.checked_add(delay).unwrap_or(now)
+    }
+}
+
+/// A datagram on its way.
+type Held = (Instant, Vec<u8>);
+
+impl Path {
+    /// Sends a datagram on its way, or loses it.
+    fn pass(&self, faults: &Faults, datagram: &[u8], queue: &mpsc::Sender<Held>) {
+        let count = if faults.cut.load(Ordering::Relaxed) {
+            &self.cut
+        } else if faults.loses() {
+            &self.lost
+        } else if queue.try_send((faults.due(), datagram.to_vec())).is_err() {
+            &self.overflowed
+        } else {
+            &self.forwarded
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes datagrams of callers, for as long as the relay lives. The tasks of each caller end with this one.
+async fn listen(socket: Arc<UdpSocket>, upstream: SocketAddr, path: Arc<Path>) {
+    let mut callers: HashMap<SocketAddr, mpsc::Sender<Held>> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        // An error belongs to an earlier datagram that a caller did not take; UDP owes nobody an answer.
+        let Ok((length, caller)) = socket.recv_from(&mut datagram).await else { continue };
+        if !callers.contains_key(&caller)
+            && callers.len() < CALLERS_MAX
+            && let Ok(queue) = admit(caller, upstream, &socket, &path, &mut tasks).await
+        {
+            callers.insert(caller, queue);
+        }
+        match (callers.get(&caller), datagram.get(..length)) {
+            (Some(queue), Some(datagram)) => path.pass(&path.there, datagram, queue),
+            _ => _ = path.overflowed.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+/// A socket and three tasks for a new caller: out, back in, and back to the caller.
+async fn admit(
+    caller: SocketAddr,
+    upstream: SocketAddr,
+    downstream: &Arc<UdpSocket>,
+    path: &Arc<Path>,
+    tasks: &mut JoinSet<()>,
+) -> io::Result<mpsc::Sender<Held>> {
+    let any: SocketAddr = if upstream.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = Arc::new(UdpSocket::bind(any).await?);
+    socket.connect(upstream).await?;
+    let (there, there_held) = mpsc::channel(QUEUE_DATAGRAMS_MAX);
+    let (back, back_held) = mpsc::channel(QUEUE_DATAGRAMS_MAX);
+    tasks.spawn(deliver(there_held, socket.clone(), upstream));
+    tasks.spawn(deliver(back_held, downstream.clone(), caller));
+    let path = path.clone();
+    tasks.spawn(async move {
+        let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
+        loop {
+            let Ok(length) = socket.recv(&mut datagram).await else { continue };
+            if let Some(datagram) = datagram.get(..length) {
+                path.pass(&path.back, datagram, &back);
+            }
+        }
+    });
+    Ok(there)
+}
+
+/// Lets each datagram go when it is due, in the order in which they came.
+async fn deliver(mut held: mpsc::Receiver<Held>, socket: Arc<UdpSocket>, to: SocketAddr) {
+    while let Some((due, datagram)) = held.recv().await {
+        tokio::time::sleep_until(due).await;
+        // As on a real path, what cannot be sent is lost.
+        let _ = socket.send_to(&datagram, to).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// An upstream that sends everything back, a relay before it, and a caller.
+    async fn echo_behind_a_relay() -> (Relay, UdpSocket) {
+        let upstream = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let relay = Relay::start(upstream.local_addr().unwrap(), 7).unwrap();
+        tokio::spawn(async move {
+            let mut bytes = [0; 64];
+            loop {
+                let (length, from) = upstream.recv_from(&mut bytes).await.unwrap();
+                upstream.send_to(&bytes[..length], from).await.unwrap();
+            }
+        });
+        let caller = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        caller.connect(relay.address()).await.unwrap();
+        (relay, caller)
+    }
+
+    async fn echoed(caller: &UdpSocket, word: &[u8]) -> Vec<u8> {
+        caller.send(word).await.unwrap();
+        let mut bytes = [0; 64];
+        let length = timeout(DEADLINE, caller.recv(&mut bytes)).await.unwrap().unwrap();
+        bytes[..length].to_vec()
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        let waiting = async {
+            while !condition() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, waiting).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_passes_both_ways_and_back_to_each_caller() {
+        let (relay, caller) = echo_behind_a_relay().await;
+        let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        other.connect(relay.address()).await.unwrap();
+        assert_eq!(echoed(&caller, b"one").await, b"one");
+        assert_eq!(echoed(&other, b"two").await, b"two");
+        assert_eq!(relay.passed().forwarded, 4);
+    }
+
+    #[tokio::test]
+    async fn a_cut_loses_everything_until_it_heals() {
+        let (relay, caller) = echo_behind_a_relay().await;
+        for way in [Way::There, Way::Back] {
+            let before = relay.passed().cut;
+            relay.cut(way, true);
+            caller.send(b"lost").await.unwrap();
+            until(|| relay.passed().cut == before + 1).await;
+            relay.cut(way, false);
+            assert_eq!(echoed(&caller, b"healed").await, b"healed");
+        }
+    }
+
+    #[tokio::test]
+    async fn certain_loss_loses_and_is_counted() {
+        let (relay, caller) = echo_behind_a_relay().await;
+        relay.loss(Way::There, 1.0);
+        caller.send(b"lost").await.unwrap();
+        until(|| relay.passed().lost == 1).await;
+        relay.loss(Way::Both, 0.0);
+        assert_eq!(echoed(&caller, b"kept").await, b"kept");
+    }
+
+    #[tokio::test]
+    async fn a_delay_keeps_the_order() {
+        let (relay, caller) = echo_behind_a_relay().await;
+        relay.delay(Way::Both, Duration::from_millis(20));
+        for word in 0..10u8 {
+            caller.send(&[word]).await.unwrap();
+        }
+        relay.delay(Way::Both, Duration::ZERO);
+        for word in 0..10u8 {
+            let mut bytes = [0; 64];
+            let length = timeout(DEADLINE, caller.recv(&mut bytes)).await.unwrap().unwrap();
+            assert_eq!(&bytes[..length], [word]);
+        }
+    }
+
+    #[tokio::test]
+    async fn callers_beyond_the_bound_are_not_served() {
+        let (relay, caller) = echo_behind_a_relay().await;
+        assert_eq!(echoed(&caller, b"first").await, b"first");
+        let mut others = Vec::new();
+        for _ in 0..CALLERS_MAX {
+            let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            other.send_to(b"x", relay.address()).await.unwrap();
+            others.push(other);
+        }
+        until(|| relay.passed().overflowed == 1).await;
+        assert_eq!(echoed(&caller, b"still").await, b"still");
+    }
+}

@@ -13,10 +13,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quinn::{Connection, SendStream};
+use quinn::{Connection, ConnectionError, SendStream};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info, warn};
 
 use crate::codec;
@@ -44,44 +45,45 @@ pub(super) struct Caller {
 
 /// Serves one incoming connection until it ends.
 pub(super) async fn serve(shared: &Shared, connection: &Connection) {
+    let Some(certificate) = certificate(connection) else {
+        shared.trouble(None, "it showed no certificate");
+        return Close::Refused.close(connection, "a peer must show its certificate");
+    };
     let Ok(_place) = shared.places.clone().try_acquire_owned() else {
-        warn!(from = %connection.remote_address(), "refused a peer's link: too many are open");
+        shared.trouble(None, "too many links from peers are open");
         return Close::Busy.close(connection, "too many connections from peers");
     };
     tokio::select! {
-        () = link(shared, connection) => {}
+        () = link(shared, connection, &certificate) => {}
         () = shared.stop.cancelled() => Close::Done.close(connection, "this node stops"),
     }
 }
 
-async fn link(shared: &Shared, connection: &Connection) {
+async fn link(shared: &Shared, connection: &Connection, certificate: &CertificateDer<'_>) {
     // A dialer opens one stream for its greeting, and later the one for its messages.
     connection.set_max_concurrent_bi_streams(quinn::VarInt::from_u32(1));
-    let (hello, mut reply) = match timeout(shared.config.peer.idle_timeout, listen(connection)).await {
+    let (hello, mut reply) = match timeout(shared.limits.idle_timeout, listen(connection)).await {
         Ok(Ok(heard)) => heard,
-        Ok(Err(error)) => return unheard(connection, &error.to_string()),
-        Err(_elapsed) => return unheard(connection, "no greeting"),
+        Ok(Err(error)) => return unheard(shared, connection, &error.to_string()),
+        Err(_elapsed) => return unheard(shared, connection, "it did not come"),
     };
-    let welcomed = welcome(shared, connection, &hello).await;
+    let welcomed = welcome(shared, connection, &hello, certificate).await;
     let answer = match &welcomed {
         Ok(_) => HelloReply::Welcome(shared.hello(hello.worker)),
         Err(refusal) => HelloReply::Refused(refusal.clone()),
     };
-    let answered = timeout(shared.config.peer.idle_timeout, say(&mut reply, &answer)).await;
+    let answered = timeout(shared.limits.idle_timeout, say(&mut reply, &answer)).await;
     match welcomed {
         Err(refusal) => {
-            shared.trouble(hello.worker, &refusal.to_string());
+            shared.trouble(Some(hello.worker), &refusal.to_string());
             // Closing at once could overtake the answer; a dialer that does not hang up itself is cut off.
-            let _ = timeout(shared.config.peer.probe_timeout, connection.closed()).await;
+            let _ = timeout(shared.limits.probe_timeout, connection.closed()).await;
             Close::Refused.close(connection, &refusal.to_string());
         }
-        Ok((link, ended)) => {
-            let _ended = ended.drop_guard();
-            match answered {
-                Ok(true) => carry(shared, link, connection, Peer { worker: hello.worker, boot: hello.boot }).await,
-                _ => Close::Done.close(connection, "our answer was not taken"),
-            }
-        }
+        Ok((link, _ended)) => match answered {
+            Ok(true) => carry(shared, link, connection, Peer { worker: hello.worker, boot: hello.boot }).await,
+            _ => Close::Done.close(connection, "our answer was not taken"),
+        },
     }
 }
 
@@ -93,9 +95,9 @@ async fn listen(connection: &Connection) -> Result<(Hello, SendStream), FrameErr
     Ok((hello.ok_or(FrameError::Lost(quinn::ReadExactError::FinishedEarly(0)))?, reply))
 }
 
-fn unheard(connection: &Connection, reason: &str) {
-    warn!(from = %connection.remote_address(), reason, "refused a peer's link: its greeting was not understood");
-    Close::Malformed.close(connection, reason);
+fn unheard(shared: &Shared, connection: &Connection, reason: &str) {
+    shared.trouble(None, &format!("no greeting that could be understood: {reason}"));
+    Close::Malformed.close(connection, &brief(reason));
 }
 
 async fn say(stream: &mut SendStream, answer: &HelloReply) -> bool {
@@ -110,30 +112,26 @@ async fn welcome<'a>(
     shared: &'a Shared,
     connection: &Connection,
     theirs: &Hello,
-) -> Result<(&'a Link, CancellationToken), Refusal> {
-    let certificate = certificate(connection).ok_or_else(|| Refusal::Certificate("anybody: none was shown".into()))?;
-    let agreement = hello::examine(&shared.hello(theirs.worker), theirs, &shared.map, &certificate)?;
+    certificate: &CertificateDer<'_>,
+) -> Result<(&'a Link, DropGuard), Refusal> {
+    let agreement = hello::examine(&shared.hello(theirs.worker), theirs, &shared.map, certificate)?;
     let link = shared.peers.get(&theirs.worker).ok_or(Refusal::UnknownWorker(theirs.worker))?;
     let mut caller = link.caller.try_lock().map_err(|_taken| Refusal::Busy(theirs.worker))?;
-    if let Some(holder) = caller.take() {
-        match vacate(shared, &holder, theirs).await {
-            Ok(()) => {}
-            Err(refusal) => {
-                *caller = Some(holder);
-                return Err(refusal);
-            }
-        }
+    if let Some(holder) = caller.take()
+        && let Err(refusal) = vacate(shared, &holder, theirs).await
+    {
+        *caller = Some(holder);
+        return Err(refusal);
     }
     let ended = CancellationToken::new();
     *caller = Some(Caller { boot: theirs.boot, connection: connection.clone(), ended: ended.clone() });
-    shared.no_trouble(theirs.worker);
-    info!(peer = shared.map.name(theirs.worker), boot = theirs.boot.counter, "welcomed a peer's link");
+    debug!(peer = shared.map.name(theirs.worker), boot = theirs.boot.counter, "welcomed a peer's link");
     if !agreement.differing.is_empty() {
         warn!(peer = shared.map.name(theirs.worker), namespaces = ?agreement.differing,
             "these namespaces are not exchanged: the peer has other regions for them");
     }
     link.called.send_replace(Some(theirs.boot));
-    Ok((link, ended))
+    Ok((link, ended.drop_guard()))
 }
 
 /// Makes sure that the holder's place is free and its reader has ended, unless it is another process that lives.
@@ -155,7 +153,7 @@ async fn lives(shared: &Shared, holder: &Caller) -> bool {
         let bytes = answer.read_to_end(PROBE_BYTES_MAX).await.ok()?;
         codec::decode::<Boot>(&bytes).ok()
     };
-    let answer = timeout(shared.config.peer.probe_timeout, probe).await;
+    let answer = timeout(shared.limits.probe_timeout, probe).await;
     answer.ok().flatten() == Some(holder.boot)
 }
 
@@ -167,10 +165,15 @@ async fn carry(shared: &Shared, link: &Link, connection: &Connection, peer: Peer
     };
     match end {
         Ok(broken) => {
-            shared.trouble(peer.worker, &broken);
+            shared.trouble(Some(peer.worker), &broken);
             Close::Malformed.close(connection, &brief(&broken));
         }
         Err(lost) => {
+            if let Some(ConnectionError::ApplicationClosed(close)) = connection.close_reason()
+                && close.error_code == Close::Refused.code()
+            {
+                shared.trouble(Some(peer.worker), &format!("it refuses this node: {lost}"));
+            }
             debug!(peer = shared.map.name(peer.worker), reason = lost, "a peer's link ended");
             Close::Done.close(connection, "the link ended");
         }
@@ -183,10 +186,15 @@ async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer)
     let mut stream = connection.accept_uni().await.map_err(|error| lost(&error))?;
     let room = Arc::new(Semaphore::new(UNHANDLED_MESSAGES_MAX));
     let mut buffer = Vec::new();
+    let mut first = true;
     loop {
         let place = room.clone().acquire_owned().await.map_err(|error| lost(&error))?;
-        match frame::read::<Message>(&mut stream, shared.frame_bytes_max(), &mut buffer).await {
+        match frame::read::<Message>(&mut stream, shared.frame_bytes_max, &mut buffer).await {
             Ok(Some(message)) => {
+                if std::mem::take(&mut first) {
+                    shared.no_trouble(peer.worker);
+                    info!(peer = shared.map.name(peer.worker), boot = peer.boot.counter, "its link to this node is up");
+                }
                 link.received.fetch_add(1, Ordering::Relaxed);
                 shared.engine.deliver(peer, message, place);
             }

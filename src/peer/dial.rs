@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use quinn::{Connection, SendStream};
+use quinn::{Connection, ConnectionError, SendStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::clock::Stopwatch;
 use crate::codec;
@@ -21,7 +21,7 @@ use crate::identity::{Boot, Peer, WorkerId};
 use crate::quic::Close;
 use crate::replica::{Event, Message};
 
-use super::frame::{self, FrameError};
+use super::frame;
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState};
 use super::{Shared, brief, certificate};
@@ -39,6 +39,8 @@ enum End {
     Restarted,
     /// We refused the peer.
     WeRefuse(Refusal),
+    /// One end does not believe the other's certificate.
+    Distrust(String),
     /// The peer refused us.
     PeerRefuses(Refusal),
     /// There was no link.
@@ -60,7 +62,10 @@ pub(super) async fn keep(shared: Arc<Shared>, worker: WorkerId) {
             () = shared.stop.cancelled() => End::Stopped,
         };
         let pause = match end {
-            End::Stopped => return link.close(LinkState::Down("this node stops".into())),
+            End::Stopped => {
+                link.close(LinkState::Down("this node stops".into()));
+                return;
+            }
             End::Restarted => {
                 pauses = self::pauses(&shared);
                 link.close(LinkState::Down("the peer restarted".into()));
@@ -68,10 +73,10 @@ pub(super) async fn keep(shared: Arc<Shared>, worker: WorkerId) {
             }
             other => {
                 report(&shared, link, other);
-                if Duration::from_millis(lived.elapsed_ms()) > shared.config.peer.backoff_max {
+                if Duration::from_millis(lived.elapsed_ms()) > shared.limits.backoff_max {
                     pauses = self::pauses(&shared);
                 }
-                pauses.next().unwrap_or(shared.config.peer.backoff_max)
+                pauses.next().unwrap_or(shared.limits.backoff_max)
             }
         };
         tokio::select! {
@@ -84,8 +89,8 @@ pub(super) async fn keep(shared: Arc<Shared>, worker: WorkerId) {
 
 fn pauses(shared: &Shared) -> impl Iterator<Item = Duration> + use<> {
     ExponentialBuilder::default()
-        .with_min_delay(shared.config.peer.backoff_min)
-        .with_max_delay(shared.config.peer.backoff_max)
+        .with_min_delay(shared.limits.backoff_min)
+        .with_max_delay(shared.limits.backoff_max)
         .with_jitter()
         .without_max_times()
         .build()
@@ -93,22 +98,28 @@ fn pauses(shared: &Shared) -> impl Iterator<Item = Duration> + use<> {
 
 /// Tells people, and the engine if another live process has our worker id: the newcomer is us, so we stop (G5).
 fn report(shared: &Shared, link: &Link, end: End) {
+    let duplicate = matches!(end, End::PeerRefuses(Refusal::Duplicate { .. }));
     let state = match end {
         End::WeRefuse(refusal) => LinkState::Refused(format!("by this node: {refusal}")),
-        End::PeerRefuses(refusal) => LinkState::Refused(format!("by the peer: {refusal}")),
+        End::PeerRefuses(refusal) => LinkState::Refused(brief(&format!("by the peer: {refusal}"))),
+        End::Distrust(why) => LinkState::Refused(format!("a certificate is not believed: {why}")),
         End::Unreachable(why) => LinkState::Down(format!("cannot connect: {why}")),
         End::Lost(why) => LinkState::Down(format!("lost: {why}")),
         End::Stopped | End::Restarted => return,
     };
-    link.close(state);
+    if link.close(state.clone())
+        && let (true, LinkState::Refused(reason)) = (duplicate, state)
+    {
+        shared.engine.notify(Event::Fence(reason));
+    }
 }
 
 async fn attempt(shared: &Shared, link: &Link, called: &mut watch::Receiver<Option<Boot>>) -> End {
-    let limit = shared.config.peer.idle_timeout;
+    let limit = shared.limits.idle_timeout;
     let connection = match shared.endpoint.dial(link.address, &link.certified) {
         Ok(connecting) => match timeout(limit, connecting).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return End::Unreachable(error.to_string()),
+            Ok(Err(error)) => return no_connection(&error),
             Err(_elapsed) => return End::Unreachable("timed out".into()),
         },
         Err(error) => return End::Unreachable(error.to_string()),
@@ -117,6 +128,11 @@ async fn attempt(shared: &Shared, link: &Link, called: &mut watch::Receiver<Opti
         Ok(Ok((peer, agreement))) => carry(shared, link, &connection, peer, agreement, called).await,
         Ok(Err(end)) => end,
         Err(_elapsed) => End::Unreachable("no answer to our greeting".into()),
+    };
+    // The acceptor judges our certificate after the handshake has ended for us, so its verdict may come later.
+    let end = match (end, connection.close_reason()) {
+        (End::Unreachable(_), Some(reason)) => no_connection(&reason),
+        (end, _) => end,
     };
     match &end {
         End::WeRefuse(refusal) => Close::Refused.close(&connection, &refusal.to_string()),
@@ -131,14 +147,11 @@ async fn greet(shared: &Shared, link: &Link, connection: &Connection) -> Result<
     let theirs = match exchange(connection, &ours).await? {
         HelloReply::Welcome(theirs) => theirs,
         HelloReply::Refused(refusal) => {
-            if let Refusal::Duplicate { .. } = refusal {
-                shared.engine.notify(Event::Fence(brief(&refusal.to_string())));
-            }
             return Err(End::PeerRefuses(refusal));
         }
     };
-    let certificate = certificate(connection)
-        .ok_or_else(|| End::WeRefuse(Refusal::Certificate(link.certified.clone())))?;
+    let certificate =
+        certificate(connection).ok_or_else(|| End::WeRefuse(Refusal::Certificate(link.certified.clone())))?;
     let agreement = hello::examine(&ours, &theirs, &shared.map, &certificate).map_err(End::WeRefuse)?;
     Ok((Peer { worker: theirs.worker, boot: theirs.boot }, agreement))
 }
@@ -153,14 +166,23 @@ async fn exchange(connection: &Connection, ours: &hello::Hello) -> Result<HelloR
     match frame::read(&mut from, HELLO_BYTES_MAX, &mut bytes).await {
         Ok(Some(reply)) => Ok(reply),
         Ok(None) => Err(End::Unreachable("no answer to our greeting".into())),
-        // The connection knows better than the stream why it ended.
-        Err(FrameError::Lost(error)) => Err(connection.close_reason().map_or_else(|| unreachable(error), unreachable)),
         Err(error) => Err(unreachable(error)),
     }
 }
 
 fn unreachable(error: impl fmt::Display) -> End {
     End::Unreachable(brief(&error.to_string()))
+}
+
+/// Tells a certificate that is not believed, here or there, from a peer that cannot be reached. TLS alerts come as
+/// transport errors 0x100 to 0x1ff (RFC 9001, 4.8).
+fn no_connection(error: &ConnectionError) -> End {
+    let code = match error {
+        ConnectionError::TransportError(error) => u64::from(error.code),
+        ConnectionError::ConnectionClosed(close) => u64::from(close.error_code),
+        _ => return unreachable(error),
+    };
+    if (0x100..0x200).contains(&code) { End::Distrust(brief(&error.to_string())) } else { unreachable(error) }
 }
 
 /// The engine is told of the link when it begins and when it ends, also if the node stops in between.
@@ -188,14 +210,14 @@ async fn carry(
         Err(error) => return unreachable(error),
     };
     if !agreement.differing.is_empty() {
-        tracing::warn!(peer = shared.map.name(peer.worker), namespaces = ?agreement.differing,
+        warn!(peer = shared.map.name(peer.worker), namespaces = ?agreement.differing,
             "these namespaces are not exchanged: the peer has other regions for them");
     }
-    let messages = link.open(shared.config.peer.queue_messages_max);
+    let messages = link.open(shared.limits.queue_messages_max);
     shared.engine.notify(Event::PeerUp { peer, namespaces: agreement.namespaces });
     let _announced = Announced { shared, peer };
     tokio::select! {
-        error = write(link, stream, messages, shared.frame_bytes_max()) => {
+        error = write(link, stream, messages, shared.frame_bytes_max) => {
             End::Lost(connection.close_reason().map_or(error, |reason| brief(&reason.to_string())))
         }
         error = answer_probes(connection, shared.boot) => End::Lost(brief(&error.to_string())),
@@ -235,7 +257,7 @@ async fn write(
 }
 
 /// The peer asks whether we still live before it believes that we have a new boot.
-async fn answer_probes(connection: &Connection, boot: Boot) -> quinn::ConnectionError {
+async fn answer_probes(connection: &Connection, boot: Boot) -> ConnectionError {
     loop {
         match connection.accept_bi().await {
             Ok((mut answer, mut question)) => {

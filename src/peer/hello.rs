@@ -82,6 +82,8 @@ pub(super) enum Refusal {
     Itself(WorkerId),
     #[error("meant for node {meant}, but reached node {reached}: an address in the map leads to the wrong node")]
     Misdirected { meant: WorkerId, reached: WorkerId },
+    #[error("node {worker} has data of node {replica}: it may not go on with another node's incarnation")]
+    ForeignReplica { worker: WorkerId, replica: WorkerId },
     #[error("the certificate is not for {0}")]
     Certificate(String),
     #[error(
@@ -120,6 +122,9 @@ pub(super) fn examine(
         });
     }
     right_ends(ours, theirs)?;
+    if let Some(replica) = theirs.replica.map(ReplicaId::worker).filter(|replica| *replica != theirs.worker) {
+        return Err(Refusal::ForeignReplica { worker: theirs.worker, replica });
+    }
     let name = tls::node_name(&theirs.region, theirs.worker.node());
     if !tls::certificate_names(certificate, &name) {
         return Err(Refusal::Certificate(name));
@@ -175,8 +180,7 @@ pub(super) fn spaces(namespaces: &BTreeMap<String, Namespace>, map: &ClusterMap,
     namespaces
         .iter()
         .map(|(name, namespace)| {
-            let mut regions: Vec<String> =
-                if namespace.regions.is_empty() { all() } else { namespace.regions.clone() };
+            let mut regions: Vec<String> = if namespace.regions.is_empty() { all() } else { namespace.regions.clone() };
             regions.sort();
             regions.dedup();
             Space { name: name.clone(), id: NamespaceId::of(name), regions }

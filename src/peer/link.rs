@@ -100,10 +100,10 @@ impl Link {
         messages
     }
 
-    /// The link is not up, for the reason in `state`.
-    pub(super) fn close(&self, state: LinkState) {
+    /// The link is not up, for the reason in `state`. Whether that is news.
+    pub(super) fn close(&self, state: LinkState) -> bool {
         *lock(&self.queue) = None;
-        self.stand(state);
+        self.stand(state)
     }
 
     pub(super) fn state(&self) -> LinkState {
@@ -120,16 +120,20 @@ impl Link {
     }
 
     /// Logs what is new, and only that: a peer that stays away for hours is one line.
-    fn stand(&self, now: LinkState) {
+    fn stand(&self, now: LinkState) -> bool {
         let mut state = lock(&self.state);
         let peer = &self.name;
+        if *state == now {
+            debug!(peer, state = ?now, "the link stands as before");
+            return false;
+        }
         match &now {
-            _ if *state == now => debug!(peer, state = ?now, "the link stands as before"),
             LinkState::Up => info!(peer, "linked"),
             LinkState::Refused(reason) => warn!(peer, reason, "the link is refused; trying again later"),
             LinkState::Down(reason) => warn!(peer, reason, "no link; trying again"),
             LinkState::Connecting => {}
         }
         *state = now;
+        true
     }
 }

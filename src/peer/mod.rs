@@ -14,6 +14,8 @@
 
 mod accept;
 mod dial;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod frame;
 mod hello;
 mod link;
@@ -31,8 +33,8 @@ use tracing::{debug, warn};
 
 pub use link::{LinkState, Tally};
 
-use crate::config::Config;
 use crate::config::map::ClusterMap;
+use crate::config::{Namespace, PeerLinks};
 use crate::engine::EngineHandle;
 use crate::identity::{Boot, ReplicaId, WorkerId};
 use crate::quic::Endpoint;
@@ -44,6 +46,7 @@ use link::Link;
 /// The application protocol, RFC 7301.
 pub const ALPN: &[u8] = b"snowtide-peer/1";
 /// Connections that each node of the map may have open to us, on average: its link, its successor's, and a few calls.
+/// As many again are for callers that the map does not know, so that they hear why they are refused.
 const CONNECTIONS_PER_PEER: usize = 4;
 /// Words of a peer that we log are cut off after so many characters.
 const LOGGED_CHARS_MAX: usize = 400;
@@ -51,8 +54,14 @@ const LOGGED_CHARS_MAX: usize = 400;
 /// Everything that links need to begin.
 #[derive(Clone)]
 pub struct LinksConfig {
-    /// The whole configuration.
-    pub config: Arc<Config>,
+    /// The cluster's id.
+    pub cluster: String,
+    /// All configured namespaces by name.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// The bounds of `[peer]`.
+    pub limits: PeerLinks,
+    /// The longest frame, `frame.bytes_max`.
+    pub frame_bytes_max: usize,
     /// The cluster's map.
     pub map: Arc<ClusterMap>,
     /// This node.
@@ -81,13 +90,14 @@ struct Shared {
     boot: Boot,
     replica: Mutex<Option<ReplicaId>>,
     spaces: Vec<Space>,
-    config: Arc<Config>,
+    limits: PeerLinks,
+    frame_bytes_max: usize,
     map: Arc<ClusterMap>,
     engine: EngineHandle,
     endpoint: Endpoint,
     peers: BTreeMap<WorkerId, Link>,
     places: Arc<Semaphore>,
-    troubles: Mutex<BTreeMap<WorkerId, String>>,
+    troubles: Mutex<BTreeMap<Option<WorkerId>, String>>,
     stop: CancellationToken,
 }
 
@@ -142,27 +152,28 @@ impl Links {
 
 impl Shared {
     fn new(start: LinksConfig) -> Self {
-        let LinksConfig { config, map, worker, boot, replica, layout, engine, endpoint } = start;
+        let LinksConfig { map, worker, .. } = start;
         let region = map.region_by_id(worker.region()).map(|region| region.name.clone()).unwrap_or_default();
-        let spaces = hello::spaces(&config.namespace, &map, &region);
+        let spaces = hello::spaces(&start.namespaces, &map, &region);
         let peers: BTreeMap<WorkerId, Link> = map
             .nodes()
             .filter(|(peer, ..)| *peer != worker)
             .map(|(peer, region, node)| (peer, Link::new(peer, region, node, hello::shares(&spaces, &region.name))))
             .collect();
         Self {
-            cluster: config.cluster.id.clone(),
-            layout,
+            cluster: start.cluster,
+            layout: start.layout,
             region,
             worker,
-            boot,
-            replica: Mutex::new(replica),
+            boot: start.boot,
+            replica: Mutex::new(start.replica),
             spaces,
-            places: Arc::new(Semaphore::new(peers.len().saturating_mul(CONNECTIONS_PER_PEER))),
-            config,
+            places: Arc::new(Semaphore::new(peers.len().saturating_add(1).saturating_mul(CONNECTIONS_PER_PEER))),
+            limits: start.limits,
+            frame_bytes_max: start.frame_bytes_max,
             map,
-            engine,
-            endpoint,
+            engine: start.engine,
+            endpoint: start.endpoint,
             peers,
             troubles: Mutex::default(),
             stop: CancellationToken::new(),
@@ -184,25 +195,24 @@ impl Shared {
         }
     }
 
-    fn frame_bytes_max(&self) -> usize {
-        usize::try_from(self.config.frame.bytes_max.as_u64()).unwrap_or(usize::MAX)
-    }
-
-    /// Logs what is wrong with a caller that says it is `claimed`, unless it is what was wrong the last time.
-    fn trouble(&self, claimed: WorkerId, what: &str) {
+    /// Logs what is wrong with a caller, unless it is what was wrong the last time. Callers that claim to be no node of
+    /// the map are remembered as one.
+    fn trouble(&self, claimed: Option<WorkerId>, what: &str) {
+        let claimed = claimed.filter(|worker| self.peers.contains_key(worker));
+        let peer = claimed.map_or_else(|| "unknown".to_owned(), |worker| self.map.name(worker));
         let what = brief(what);
         let mut troubles = lock(&self.troubles);
         if troubles.get(&claimed) == Some(&what) {
-            debug!(peer = self.map.name(claimed), reason = what, "refused again");
+            debug!(peer, reason = what, "refused again");
         } else {
-            warn!(peer = self.map.name(claimed), reason = what, "refused a peer's link");
+            warn!(peer, reason = what, "refused a peer's link");
             troubles.insert(claimed, what);
         }
     }
 
     /// The caller is fine now.
     fn no_trouble(&self, worker: WorkerId) {
-        lock(&self.troubles).remove(&worker);
+        lock(&self.troubles).remove(&Some(worker));
     }
 }
 

@@ -1,0 +1,228 @@
+//! Nodes for tests: real endpoints and links, and a recording in the place of the engine.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::{LinkState, Links, LinksConfig, Tally};
+use crate::clock;
+use crate::config::map::{ClusterMap, Node, Region};
+use crate::config::{Namespace, PeerLinks, Quic};
+use crate::engine::{EngineHandle, Recorded};
+use crate::identity::{Boot, Peer, WorkerId};
+use crate::quic::{BindError, Endpoint, Serving};
+use crate::replica::{Event, Message};
+use crate::tls::{Credentials, dev};
+
+pub(crate) const FRAME_BYTES_MAX: usize = 1 << 20;
+pub(crate) const LOOPBACK: &str = "127.0.0.1:0";
+/// Far longer than anything takes, so that only what never happens fails.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) const NORTH: &str = "north";
+pub(crate) const SOUTH: &str = "south";
+pub(crate) const WEST: &str = "west";
+const REGIONS: [&str; 3] = [NORTH, SOUTH, WEST];
+
+/// Node 0 of a region.
+pub(crate) fn worker(region: &str) -> WorkerId {
+    let number = REGIONS.iter().position(|name| *name == region).unwrap();
+    WorkerId::new(u8::try_from(number).unwrap(), 0).unwrap()
+}
+
+/// A map with these regions only, each with one node at the address.
+pub(crate) fn map(nodes: &[(&str, SocketAddr)]) -> ClusterMap {
+    let region = |(name, quic): &(&str, SocketAddr)| Region {
+        name: (*name).to_owned(),
+        id: worker(name).region(),
+        location: None,
+        nodes: vec![Node { id: 0, quic: *quic, http: *quic }],
+    };
+    ClusterMap { regions: nodes.iter().map(region).collect() }
+}
+
+/// An authority and a certificate for node 0 of each region.
+pub(crate) fn authority() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = LOOPBACK.parse().unwrap();
+    dev::certificates(dir.path(), &map(&REGIONS.map(|name| (name, nowhere)))).unwrap();
+    dir
+}
+
+pub(crate) fn quic() -> Quic {
+    Quic { connections_max: 16, requests_max: 16, streams_max: 16, idle_timeout: Duration::from_secs(30) }
+}
+
+pub(crate) fn limits() -> PeerLinks {
+    PeerLinks {
+        queue_messages_max: 64,
+        backoff_min: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(200),
+        idle_timeout: Duration::from_secs(2),
+        probe_timeout: Duration::from_millis(500),
+    }
+}
+
+pub(crate) fn boot(counter: u64) -> Boot {
+    Boot { counter, nonce: counter.wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+}
+
+/// Waits for a condition.
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = clock::monotonic() + DEADLINE;
+    while !condition() {
+        assert!(clock::monotonic() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A node that listens. It has a runtime of its own, so that it can die as a process dies: without a word.
+pub(crate) struct Station {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) address: SocketAddr,
+    pub(crate) runtime: Runtime,
+    region: &'static str,
+}
+
+impl Station {
+    pub(crate) fn new(authority: &TempDir, region: &'static str) -> Self {
+        Self::at(authority, region, LOOPBACK.parse().unwrap())
+    }
+
+    pub(crate) fn at(authority: &TempDir, region: &'static str, address: SocketAddr) -> Self {
+        Self::patient(authority, region, address, limits().idle_timeout)
+    }
+
+    /// Waits until the address is free. Its connections may be idle for `idle`.
+    pub(crate) fn patient(authority: &TempDir, region: &'static str, address: SocketAddr, idle: Duration) -> Self {
+        let peer = PeerLinks { idle_timeout: idle, ..limits() };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let credentials = Credentials::load(authority.path(), region, 0).unwrap();
+        let _context = runtime.enter();
+        let deadline = clock::monotonic() + DEADLINE;
+        let endpoint = loop {
+            match Endpoint::bind(&quic(), &peer, &credentials, address) {
+                Err(BindError::InUse { .. }) if clock::monotonic() < deadline => std::thread::yield_now(),
+                bound => break bound.unwrap(),
+            }
+        };
+        let address = endpoint.address().unwrap();
+        drop(_context);
+        Self { endpoint, address, runtime, region }
+    }
+
+    /// Starts links, to and from the nodes of `map`.
+    pub(crate) fn join(self, map: ClusterMap, counter: u64) -> Member {
+        self.join_as(map, counter, |_| {})
+    }
+
+    pub(crate) fn join_as(self, map: ClusterMap, counter: u64, change: impl FnOnce(&mut LinksConfig)) -> Member {
+        self.serve(map, counter, change, |connection| Box::pin(async move { _ = connection.closed().await }))
+    }
+
+    pub(crate) fn serve(
+        self,
+        map: ClusterMap,
+        counter: u64,
+        change: impl FnOnce(&mut LinksConfig),
+        clients: impl Fn(quinn::Connection) -> Serving + Send + Sync + 'static,
+    ) -> Member {
+        let (engine, arrivals) = EngineHandle::recording();
+        let mut config = LinksConfig {
+            cluster: "test".into(),
+            namespaces: BTreeMap::from([("everywhere".to_owned(), Namespace::default())]),
+            limits: limits(),
+            frame_bytes_max: FRAME_BYTES_MAX,
+            map: Arc::new(map),
+            worker: worker(self.region),
+            boot: boot(counter),
+            replica: None,
+            layout: "41/5/5/12".into(),
+            engine,
+            endpoint: self.endpoint.clone(),
+        };
+        change(&mut config);
+        let map = config.map.clone();
+        let identity = Peer { worker: config.worker, boot: config.boot };
+        let context = self.runtime.enter();
+        let links = Links::start(config);
+        let (endpoint, served) = (self.endpoint.clone(), links.clone());
+        tokio::spawn(async move { endpoint.serve(&map, served, clients).await });
+        drop(context);
+        Member { station: self, links, arrivals, identity }
+    }
+}
+
+/// A node whose links are at work.
+pub(crate) struct Member {
+    pub(crate) station: Station,
+    pub(crate) links: Links,
+    pub(crate) identity: Peer,
+    arrivals: Box<dyn Fn(Duration) -> Option<Recorded> + Send>,
+}
+
+impl Member {
+    /// Waits until something arrives that `pick` wants; the rest is forgotten.
+    pub(crate) fn wait<T>(&self, what: &str, pick: impl Fn(Recorded) -> Option<T>) -> T {
+        let deadline = clock::monotonic() + DEADLINE;
+        let left = |deadline: Instant| deadline.saturating_duration_since(clock::monotonic());
+        while let Some(arrival) = (self.arrivals)(left(deadline)) {
+            if let Some(picked) = pick(arrival) {
+                return picked;
+            }
+        }
+        panic!("in vain: {what}; {:?}", self.links.states())
+    }
+
+    pub(crate) fn wait_up(&self, peer: Peer) -> Vec<crate::identity::NamespaceId> {
+        self.wait(&format!("{peer:?} up"), |arrival| match arrival {
+            Recorded::Event(Event::PeerUp { peer: up, namespaces }) if up == peer => {
+                Some(namespaces.into_iter().collect())
+            }
+            _ => None,
+        })
+    }
+
+    pub(crate) fn wait_down(&self, peer: Peer) {
+        self.wait(&format!("{peer:?} down"), |arrival| match arrival {
+            Recorded::Event(Event::PeerDown(down)) if down == peer => Some(()),
+            _ => None,
+        });
+    }
+
+    pub(crate) fn wait_message(&self, from: Peer) -> Message {
+        self.wait(&format!("a message of {from:?}"), |arrival| match arrival {
+            Recorded::Message(sender, message, _) if sender == from => Some(message),
+            _ => None,
+        })
+    }
+
+    /// Sends again and again until the link carries it: links may come and go on a busy machine.
+    pub(crate) fn tell(&self, to: &Self) {
+        let before = to.tally(self.identity.worker).received;
+        until("a message passes", || {
+            self.links.send(to.identity.worker, Message::Leaving);
+            to.tally(self.identity.worker).received > before
+        });
+    }
+
+    pub(crate) fn state(&self, of: &str) -> LinkState {
+        self.links.states().into_iter().find(|(peer, _)| *peer == worker(of)).unwrap().1
+    }
+
+    pub(crate) fn tally(&self, of: WorkerId) -> Tally {
+        self.links.tallies().into_iter().find(|(peer, _)| *peer == of).unwrap().1
+    }
+
+    /// Waits until the link to `of` is refused, for a reason with these words.
+    pub(crate) fn wait_refused(&self, of: &str, words: &str) {
+        until(
+            &format!("a refusal with {words:?}"),
+            || matches!(self.state(of), LinkState::Refused(reason) if reason.contains(words)),
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! One socket for peers and clients.
+
+use std::sync::mpsc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::*;
+use crate::peer::fixture::*;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Calls as someone without a certificate.
+async fn call(authority: &tempfile::TempDir, to: SocketAddr, protocol: &[u8]) -> Connection {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.path().join("ca.pem")).unwrap()).unwrap();
+    let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![protocol.to_vec()];
+    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let endpoint = quinn::Endpoint::client(LOOPBACK.parse().unwrap()).unwrap();
+    endpoint.connect_with(config, to, "localhost").unwrap().await.unwrap()
+}
+
+fn closed_as(error: &quinn::ConnectionError, close: Close) -> bool {
+    matches!(error, quinn::ConnectionError::ApplicationClosed(end) if end.error_code == close.code())
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let authority = authority();
+    let station = Station::new(&authority, NORTH);
+    let credentials = Credentials::load(authority.path(), NORTH, 0).unwrap();
+    let _context = station.runtime.enter();
+    let error = Endpoint::bind(&quic(), &limits(), &credentials, station.address).unwrap_err();
+    assert!(matches!(error, BindError::InUse { address } if address == station.address), "{error}");
+}
+
+#[test]
+fn clients_need_no_certificate_and_go_to_their_door() {
+    let authority = authority();
+    let station = Station::new(&authority, NORTH);
+    let map = map(&[(NORTH, station.address)]);
+    let (at_the_door, door) = mpsc::channel();
+    let node = station.serve(
+        map,
+        1,
+        |_| {},
+        move |connection| {
+            let at_the_door = at_the_door.clone();
+            Box::pin(async move {
+                at_the_door.send(connection.remote_address()).unwrap();
+                connection.closed().await;
+            })
+        },
+    );
+    let client = node.station.runtime.block_on(call(&authority, node.station.address, CLIENT_ALPN));
+    door.recv_timeout(DEADLINE).unwrap();
+    drop(client);
+}
+
+#[test]
+fn a_peer_without_a_certificate_is_sent_away() {
+    let authority = authority();
+    let station = Station::new(&authority, NORTH);
+    let map = map(&[(NORTH, station.address)]);
+    let node = station.join(map, 1);
+    let end = node.station.runtime.block_on(async {
+        let connection = call(&authority, node.station.address, PEER_ALPN).await;
+        timeout(DEADLINE, connection.closed()).await.unwrap()
+    });
+    assert!(closed_as(&end, Close::Refused), "{end}");
+}
+
+#[test]
+fn clients_fill_their_own_places_only() {
+    let authority = authority();
+    let (north, south) = (Station::new(&authority, NORTH), Station::new(&authority, SOUTH));
+    let map = map(&[(NORTH, north.address), (SOUTH, south.address)]);
+    let north = north.join(map.clone(), 1);
+    let (address, runtime) = (north.station.address, &north.station.runtime);
+    let held: Vec<Connection> =
+        (0..quic().connections_max).map(|_| runtime.block_on(call(&authority, address, CLIENT_ALPN))).collect();
+    let end = runtime.block_on(async {
+        let one_more = call(&authority, address, CLIENT_ALPN).await;
+        timeout(DEADLINE, one_more.closed()).await.unwrap()
+    });
+    assert!(closed_as(&end, Close::Busy), "{end}");
+
+    let south = south.join(map, 1);
+    south.wait_up(north.identity);
+    assert!(held.iter().all(|connection| connection.close_reason().is_none()));
+}
