@@ -39,12 +39,20 @@ impl Shelf {
     }
 }
 
+/// Opens the shelf when the test ends, however it ends, so that no blocked thread holds the runtime up.
+struct Opens(Arc<Shelf>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 impl CeilingStore for Shelf {
     fn persist(&self, ceiling: u64) -> Result<(), String> {
         let mut state = self.state.lock().unwrap();
         state.calls += 1;
-        // With a deadline, so that a failed assertion does not leave this thread behind.
-        state = self.changed.wait_timeout_while(state, LONG, |state| !state.open).unwrap().0;
+        state = self.changed.wait_while(state, |state| !state.open).unwrap();
         if state.broken {
             return Err("the disk is gone".into());
         }
@@ -147,6 +155,7 @@ async fn ids_increase_over_restarts_and_begin_above_what_peers_saw() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_wait_for_a_slow_disk() {
     let shelf = Shelf::new(false, false);
+    let _opens = Opens(shelf.clone());
     let source = claimed(&shelf, &config(12, LONG));
     let waiting = tokio::spawn({
         let source = source.clone();
@@ -163,9 +172,9 @@ async fn ids_wait_for_a_slow_disk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_disk_is_named_once_waiting_is_over() {
     let shelf = Shelf::new(false, false);
+    let _opens = Opens(shelf.clone());
     let source = claimed(&shelf, &config(12, Duration::from_millis(20)));
     let refusal = source.mint(1).await.unwrap_err();
-    shelf.open();
     assert_eq!(refusal.code, Code::Overloaded, "{refusal}");
 }
 
@@ -211,6 +220,7 @@ async fn requests_that_wait_hear_of_a_fence_and_of_a_drain() {
     for (stop, code) in [(IdSource::drain as fn(&IdSource), Code::Draining), (|ids| ids.fence("a twin"), Code::Fenced)]
     {
         let shelf = Shelf::new(false, false);
+        let _opens = Opens(shelf.clone());
         let source = claimed(&shelf, &config(12, LONG));
         let waiting = tokio::spawn({
             let source = source.clone();
@@ -220,7 +230,6 @@ async fn requests_that_wait_hear_of_a_fence_and_of_a_drain() {
         stop(&source);
         assert_eq!(waiting.await.unwrap().unwrap_err().code, code);
         assert_eq!(source.mint(1).await.unwrap_err().code, code);
-        shelf.open();
     }
 }
 
