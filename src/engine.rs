@@ -1,13 +1,32 @@
 //! The engine: one thread that owns the replica, between bounded queues.
+//!
+//! It takes what is in the queues, hands it to the replica as events, and carries out the effects. It decides
+//! nothing, reads no disk and no network, and never blocks on a queue: the store's threads and the peer links have
+//! reserved room, clients are answered `throttled` (I6). While one commit is being synced, the next one gathers.
 
-use crossbeam_channel::{Sender, TrySendError};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+mod disk;
 
-use crate::identity::Peer;
-use crate::replica::{Event, Message, Operation, Outcome, Refusal, Status};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased, unbounded};
+use slab::Slab;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::clock::Stopwatch;
+use crate::identity::{Peer, ReplicaId, WorkerId};
+use crate::replica::{Effect, Event, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status};
+use crate::replica::{Recovered, Ticket};
+use crate::store::Store;
+
+use disk::Disk;
 
 /// The answer to a batch: one outcome per operation, or why nothing was applied.
 pub type Answer = Result<Vec<Outcome>, Refusal>;
+
+/// Deliveries that are handled before the effects are carried out, so that neither queue starves the other.
+const DELIVERIES_PER_TURN: usize = 4_096;
 
 /// How everything else reaches the engine; cheap to clone. Nothing here ever blocks.
 #[derive(Clone)]
@@ -28,6 +47,49 @@ enum Delivery {
     Event(Event),
     Message(Peer, Message, OwnedSemaphorePermit),
     Inspect(oneshot::Sender<Status>),
+    Stop,
+}
+
+/// What the node has to hear from the engine.
+#[derive(Debug)]
+pub enum News {
+    /// Counters are served under this incarnation.
+    Serving(ReplicaId),
+    /// IDs may begin above this ceiling.
+    ClaimIds(u64),
+    /// A peer's ID ceiling has moved.
+    Witness(WorkerId, u64),
+    /// For the log.
+    Notice(Notice),
+    /// The node has fenced itself.
+    Fenced(String),
+    /// The drain is over; the region that holds our log, if any.
+    Drained(Option<u8>),
+    /// The store or the engine has failed: nothing is acknowledged any more (I9).
+    Failed(String),
+}
+
+/// Where the engine's effects go beside the store.
+pub struct Outlets {
+    /// Sends to a peer or drops.
+    pub send: Box<dyn Fn(WorkerId, Message) + Send>,
+    /// To the node.
+    pub news: mpsc::UnboundedSender<News>,
+}
+
+/// The engine's ends of its queues, until it is started.
+pub struct Inlets {
+    submissions: Receiver<Submission>,
+    inbox: Receiver<Delivery>,
+    handle: EngineHandle,
+}
+
+/// The queues; at most `batches_max` batches wait.
+pub fn queues(batches_max: usize) -> (EngineHandle, Inlets) {
+    let (submit, submissions) = bounded(batches_max);
+    let (notify, inbox) = unbounded();
+    let handle = EngineHandle { submissions: submit, inbox: notify };
+    (handle.clone(), Inlets { submissions, inbox, handle })
 }
 
 impl EngineHandle {
@@ -67,6 +129,199 @@ impl EngineHandle {
     /// Delivers a peer's message; `room` is given back once the replica has handled it.
     pub fn deliver(&self, from: Peer, message: Message, room: OwnedSemaphorePermit) {
         let _ = self.inbox.send(Delivery::Message(from, message, room));
+    }
+
+    /// Ends the engine after what it has in hand. Drain first.
+    pub fn stop(&self) {
+        let _ = self.inbox.send(Delivery::Stop);
+    }
+}
+
+/// Starts the engine and the store's threads.
+pub fn start(
+    inlets: Inlets,
+    settings: Settings,
+    recovered: Recovered,
+    store: &Arc<Store>,
+    outlets: Outlets,
+) -> std::io::Result<JoinHandle<()>> {
+    let disk = Disk::start(store, &inlets.handle, &outlets.news)?;
+    let watch = Stopwatch::start();
+    let Inlets { submissions, inbox, handle: _ } = inlets;
+    let tripwire = Tripwire(outlets.news.clone());
+    thread::Builder::new().name("engine".into()).spawn(move || {
+        let _tripwire = tripwire;
+        let worker = settings.worker;
+        let replica = Replica::new(settings, recovered, watch.elapsed_ms());
+        Engine {
+            worker,
+            replica,
+            watch,
+            submissions,
+            inbox,
+            disk,
+            outlets,
+            tickets: Slab::new(),
+            asked: VecDeque::new(),
+        }
+        .run();
+    })
+}
+
+/// Tells the node if its thread dies by a panic: then nobody answers any more.
+struct Tripwire(mpsc::UnboundedSender<News>);
+
+impl Drop for Tripwire {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.send(News::Failed("the engine or a store thread has panicked".into()));
+        }
+    }
+}
+
+struct Engine {
+    worker: WorkerId,
+    replica: Replica,
+    watch: Stopwatch,
+    submissions: Receiver<Submission>,
+    inbox: Receiver<Delivery>,
+    disk: Disk,
+    outlets: Outlets,
+    /// Who waits for an answer, by ticket.
+    tickets: Slab<oneshot::Sender<Answer>>,
+    /// Who asked for a status, in order.
+    asked: VecDeque<oneshot::Sender<Status>>,
+}
+
+impl Engine {
+    fn run(mut self) {
+        while self.turn() {
+            while let Some(effect) = self.replica.poll() {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    /// Waits for something to happen and takes what is there; false once the engine is to stop.
+    fn turn(&mut self) -> bool {
+        let deadline = self.watch.at(self.replica.deadline());
+        // The replica is asked for room before each batch, so that a commit does not outgrow its bound (I6).
+        let open = self.replica.has_room();
+        let never = crossbeam_channel::never();
+        let submissions = if open { &self.submissions } else { &never };
+        let going = select_biased! {
+            recv(self.inbox) -> delivery => delivery.is_ok_and(|delivery| self.take(delivery)),
+            recv(submissions) -> submission => match submission {
+                Ok(submission) => { self.submit(submission); true }
+                Err(_) => false,
+            },
+            recv(crossbeam_channel::at(deadline)) -> _ => { self.happen(Event::Tick); true }
+        };
+        going && self.take_waiting()
+    }
+
+    fn take_waiting(&mut self) -> bool {
+        for _ in 0..DELIVERIES_PER_TURN {
+            let Ok(delivery) = self.inbox.try_recv() else { break };
+            if !self.take(delivery) {
+                return false;
+            }
+        }
+        while self.replica.has_room() {
+            let Ok(submission) = self.submissions.try_recv() else { break };
+            self.submit(submission);
+        }
+        true
+    }
+
+    fn take(&mut self, delivery: Delivery) -> bool {
+        match delivery {
+            Delivery::Event(event) => self.happen(event),
+            Delivery::Message(from, message, _room) => self.happen(Event::Received { from, message }),
+            Delivery::Inspect(reply) => {
+                self.asked.push_back(reply);
+                self.happen(Event::Inspect(0));
+            }
+            Delivery::Stop => return false,
+        }
+        true
+    }
+
+    fn submit(&mut self, Submission { operations, reply }: Submission) {
+        let ticket = self.tickets.insert(reply) as Ticket;
+        self.happen(Event::Submit { ticket, operations });
+    }
+
+    fn happen(&mut self, event: Event) {
+        self.replica.handle(self.watch.elapsed_ms(), event);
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Commit(commit) => self.disk.commit(commit),
+            Effect::Mint => self.mint(),
+            Effect::Load { namespace, keys } => self.disk.load(namespace, keys),
+            Effect::ReadJournal { to, namespace, origin, after, bytes_max } => {
+                self.disk.read_journal(to, namespace, origin, after, bytes_max);
+            }
+            Effect::FindHash { namespace, origin, seq } => self.disk.find_hash(namespace, origin, seq),
+            Effect::Checkpoint(chunk) => self.disk.checkpoint(chunk),
+            Effect::Reply { ticket, answer } => self.reply(ticket, answer),
+            Effect::Status { status, .. } => {
+                if let Some(reply) = self.asked.pop_front() {
+                    let _ = reply.send(*status);
+                }
+            }
+            Effect::Send { to, message } => (self.outlets.send)(to, message),
+            Effect::Serving(replica) => self.tell(News::Serving(replica)),
+            Effect::ClaimIds { ceiling } => self.tell(News::ClaimIds(ceiling)),
+            Effect::Witness { worker, ceiling } => self.tell(News::Witness(worker, ceiling)),
+            Effect::Notice(notice) => self.tell(News::Notice(notice)),
+            Effect::Fence(reason) => self.tell(News::Fenced(reason)),
+            Effect::Drained(region) => self.tell(News::Drained(region)),
+        }
+    }
+
+    fn mint(&self) {
+        match getrandom::u64() {
+            Ok(random) => self.disk.mint(ReplicaId::new(self.worker, random)),
+            Err(error) => self.tell(News::Failed(format!("the system gives no randomness: {error}"))),
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, answer: Answer) {
+        let reply = usize::try_from(ticket).ok().and_then(|ticket| self.tickets.try_remove(ticket));
+        if let Some(reply) = reply {
+            // A client that has gone away needs no answer.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn tell(&self, news: News) {
+        let _ = self.outlets.news.send(news);
+    }
+}
+
+#[cfg(test)]
+impl EngineHandle {
+    /// An engine for tests of front doors: answers every batch with `answer` and every inspection with the default
+    /// status, each on a thread of its own, until the last handle is gone or `answer` panics.
+    pub(crate) fn fake(mut answer: impl FnMut(Vec<Operation>) -> Answer + Send + 'static) -> Self {
+        let (submissions, submitted) = crossbeam_channel::bounded::<Submission>(16);
+        let (inbox, delivered) = crossbeam_channel::unbounded();
+        std::thread::spawn(move || {
+            for Submission { operations, reply } in submitted {
+                let _ = reply.send(answer(operations));
+            }
+        });
+        std::thread::spawn(move || {
+            for delivery in delivered {
+                if let Delivery::Inspect(reply) = delivery {
+                    let _ = reply.send(Status::default());
+                }
+            }
+        });
+        Self { submissions, inbox }
     }
 }
 

@@ -5,7 +5,7 @@
 //! - Pure, told the time and given their randomness (I7): [`identity`], [`crdt`], [`snowflake`], [`replica`].
 //! - [`clock`] is the sole reader of the operating system's clocks, [`codec`] the one encoding.
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
-//! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients.
+//! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients; [`telemetry`] keeps the metrics of all of them.
 //! - [`config`] is read once, at the start, by the command line, [`cli`].
 //! - [`dev`] runs a whole cluster on one machine, [`relay`] breaks its links, [`probe`] asks nodes how they are.
 
@@ -19,6 +19,7 @@ pub mod dev;
 pub mod engine;
 pub mod identity;
 pub mod ids;
+pub mod node;
 pub mod peer;
 pub mod probe;
 pub mod quic;
@@ -26,4 +27,5 @@ pub mod relay;
 pub mod replica;
 pub mod snowflake;
 pub mod store;
+pub mod telemetry;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! The front doors: they parse, authenticate and validate, and turn requests into batches for the engine.
 
+pub mod http;
 pub mod quic;
 
 use std::collections::BTreeMap;
@@ -43,8 +44,10 @@ pub enum Stage {
     Starting,
     /// Serving.
     Ready,
-    /// Shutting down.
+    /// Shutting down: new work is refused, answers still go out.
     Draining,
+    /// Everything is answered: connections are closed once the other end has it all.
+    Drained,
     /// Stopped itself, and why.
     Fenced(String),
 }

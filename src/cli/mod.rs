@@ -10,6 +10,7 @@ pub mod dev;
 pub mod id;
 pub mod logging;
 pub mod reach;
+mod serve;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -39,10 +40,12 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  snowtide config check
-  snowtide config show --origins
+  snowtide dev up
+  snowtide serve --region eu-west --node 0
+  snowtide id new -n 3 --at eu-west
+  snowtide counter incr visits --by 5
+  snowtide cluster status
   snowtide --config prod.toml --set log.filter=debug config check
-  SNOWTIDE_COMMIT__BYTES_MAX=1MiB snowtide config show
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
 
@@ -68,6 +71,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Command),
     Id(id::Command),
     Counter(counter::Command),
     Cluster(cluster::Command),
@@ -104,6 +108,7 @@ impl Global {
 impl Command {
     fn run(self, global: &Global) -> anyhow::Result<()> {
         match self {
+            Self::Serve(command) => command.run(global),
             Self::Id(command) => command.run(global),
             Self::Counter(command) => command.run(global),
             Self::Cluster(command) => command.run(global),

@@ -227,6 +227,8 @@ pub struct Incarnation {
 pub struct Cache {
     /// Rows in memory.
     pub rows_max: usize,
+    /// Rows being read from disk.
+    pub loading_rows_max: usize,
 }
 
 /// `[checkpoint]`

@@ -26,7 +26,7 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     must("frame", Shape::Table(&[must("bytes_max", size(64 * KIB, 256 * MIB))])),
     must("gossip", GOSSIP),
     must("incarnation", Shape::Table(&[must("proof_timeout", duration(10, 5 * MINUTE))])),
-    must("cache", Shape::Table(&[must("rows_max", count(1_000, 1_000_000_000))])),
+    must("cache", CACHE),
     must("checkpoint", CHECKPOINT),
     must("disk", Shape::Table(&[must("min_free", size(MIB, TIB))])),
     must("api", API),
@@ -70,6 +70,11 @@ const GOSSIP: Shape = Shape::Table(&[
     must("digest_interval", duration(10, MINUTE)),
     must("inflight_bytes_max", size(64 * KIB, GIB)),
     must("fetch_timeout", duration(10, MINUTE)),
+]);
+
+const CACHE: Shape = Shape::Table(&[
+    must("rows_max", count(1_000, 1_000_000_000)),
+    must("loading_rows_max", count(10_000, 10_000_000)),
 ]);
 
 const CHECKPOINT: Shape =

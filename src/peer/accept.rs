@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::codec;
 use crate::identity::{Boot, Peer};
 use crate::quic::Close;
-use crate::replica::Message;
+use crate::replica::{Event, Message};
 
 use super::frame::{self, FrameError};
 use super::hello::{self, HELLO_BYTES_MAX, Hello, HelloReply, Refusal};
@@ -130,6 +130,8 @@ async fn welcome<'a>(
         warn!(peer = shared.map.name(theirs.worker), namespaces = ?agreement.differing,
             "these namespaces are not exchanged: the peer has other regions for them");
     }
+    // The reader of any earlier boot has ended, so nothing of it can follow this (I3).
+    shared.engine.notify(Event::PeerBoot(Peer { worker: theirs.worker, boot: theirs.boot }));
     link.called.send_replace(Some(theirs.boot));
     Ok((link, ended.drop_guard()))
 }

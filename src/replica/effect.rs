@@ -75,6 +75,13 @@ pub enum Effect {
         /// In milliseconds of the ID epoch.
         ceiling: u64,
     },
+    /// A peer's ID ceiling has moved: evidence of where its clock stands.
+    Witness {
+        /// Whose.
+        worker: WorkerId,
+        /// In milliseconds of the ID epoch.
+        ceiling: u64,
+    },
     /// Something an operator must hear of.
     Notice(Notice),
     /// The node has fenced itself: stop acknowledging and minting.

@@ -115,7 +115,9 @@ impl Replica {
 
     fn digest(&mut self, from: Peer, digest: &Digest) {
         for (worker, ceiling) in &digest.ceilings {
-            self.claim.raise(*worker, *ceiling);
+            if self.settings.peers.contains_key(worker) && self.claim.raise(*worker, *ceiling) {
+                self.effects.push_back(Effect::Witness { worker: *worker, ceiling: *ceiling });
+            }
         }
         for (namespace, vector) in &digest.vectors {
             if !self.shares(from.worker, *namespace) {

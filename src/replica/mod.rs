@@ -137,7 +137,9 @@ impl Replica {
             Event::Tick => {}
             Event::Drain => self.drain(),
             Event::DiskLow(low) => self.disk_low = low,
-            Event::Ceiling(ceiling) => self.claim.raise(self.settings.worker, ceiling),
+            Event::Ceiling(ceiling) => {
+                self.claim.raise(self.settings.worker, ceiling);
+            }
             Event::Fence(reason) => self.fence(reason),
             Event::Inspect(ticket) => {
                 let status = Box::new(self.status());

@@ -82,9 +82,12 @@ impl Claim {
         }
     }
 
-    pub(super) fn raise(&mut self, worker: WorkerId, ceiling: u64) {
+    /// True if this is news.
+    pub(super) fn raise(&mut self, worker: WorkerId, ceiling: u64) -> bool {
         let highest = self.highest.entry(worker).or_default();
+        let news = ceiling > *highest;
         *highest = ceiling.max(*highest);
+        news
     }
 
     pub(super) fn ceiling(&self, worker: WorkerId) -> u64 {

@@ -1,1 +1,225 @@
-//! RocksDB: the journal, rows, checkpoints and recovery.
+//! The store: what survives. RocksDB holds the journal, rows as of the last checkpoint, and the identity of the data.
+//!
+//! It promises:
+//! - A commit is one atomic batch, and it is on the disk when [`Store::commit`] returns (I1).
+//! - A failed write or sync is final (I9): everything after it answers [`StoreError::Poisoned`], with the first cause.
+//! - A start recovers every commit that was reported, or refuses, naming what is wrong and what to do. Rows come from
+//!   the last checkpoint, everything after it from the journal; a checkpoint's position is never durable before its
+//!   rows (I11), and replaying what they already hold is harmless (I5).
+//! - The ceiling and the replica id are on the disk when they are reported to be (I10).
+//! - Bytes from the disk get a typed verdict, never a panic (I8).
+//!
+//! It never skips a sync, never retries a write, never repairs in silence, and never opens another node's directory.
+//!
+//! The journal is not truncated yet: until there is repair between peers, whoever was away for long can only be brought
+//! up to date from a journal that reaches back to the beginning.
+//!
+//! All calls block. Any number of threads may call at once; RocksDB gathers concurrent synced writes into one sync.
+
+mod database;
+mod directory;
+mod error;
+mod format;
+mod journal;
+mod meta;
+mod recovery;
+mod rows;
+mod tuning;
+mod warnings;
+
+use std::path::{Path, PathBuf};
+
+use crate::crdt::{LogHash, Row};
+use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
+use crate::replica::{CheckpointChunk, Commit, Key, Recovered};
+
+use self::database::{Database, Family};
+use self::directory::Claim;
+use self::error::Malformed as Reason;
+use self::format::{JournalKey, seal_record};
+
+pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
+pub use self::journal::JournalSlice;
+
+/// What to open, and for whom.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory; made if it does not exist.
+    pub path: PathBuf,
+    /// Another cluster's directory is refused.
+    pub cluster_id: String,
+    /// The split of the IDs' bits and their epoch, as text; a directory written under another one is refused, because
+    /// its ceiling would mean another time.
+    pub layout: String,
+    /// Another worker's directory is refused.
+    pub worker: WorkerId,
+    /// The namespaces to recover.
+    pub namespaces: Vec<NamespaceId>,
+    /// This boot's nonce, afresh from the system's randomness.
+    pub boot_nonce: u64,
+    /// RocksDB's cache of blocks, indexes and filters.
+    pub cache_bytes_max: usize,
+}
+
+/// An open data directory.
+pub struct Store {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens or creates the directory, recovers it, and counts the boot. Nothing else may have it open.
+    pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
+        let path = options.path.clone();
+        match Self::recover(options) {
+            Ok((database, recovered)) => Ok((Self { database, path }, recovered)),
+            Err(refusal) => Err(OpenError { path, refusal }),
+        }
+    }
+
+    fn recover(options: &Options) -> Result<(Database, Recovered), OpenRefusal> {
+        let claim = directory::claim(&options.path)?;
+        let database = Database::open(&options.path, claim == Claim::New, options.cache_bytes_max)?;
+        let known = meta::check_format(&database)?.is_some();
+        if known {
+            meta::check_identity(&database, options)?;
+        } else if claim == Claim::Established {
+            return Err(meta::missing("the format version").into());
+        }
+        let recovered = read_state(&database, options)?;
+        warn_of_unconfigured(&database, options)?;
+        let mut batch = database.batch();
+        if !known {
+            meta::put_identity(&mut batch, options);
+        }
+        meta::put_boot(&mut batch, recovered.boot.counter);
+        batch.write_synced()?;
+        if claim == Claim::New {
+            directory::establish(&options.path)?;
+        }
+        Ok((database, recovered))
+    }
+
+    /// Writes all records of a commit as one batch. They are on the disk when this returns (I1).
+    pub fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        for record in &commit.records {
+            batch.put(Family::Journal, &JournalKey::of(record).encode(), &seal_record(record));
+        }
+        batch.write_synced()
+    }
+
+    /// Rows as of the last checkpoint, in the order of `keys`; a counter that has none comes with an empty row.
+    pub fn load(&self, namespace: NamespaceId, keys: &[Key]) -> Result<Vec<(Key, Row)>, StoreError> {
+        let rows = rows::load(&self.database, namespace, keys)?;
+        Ok(keys.iter().cloned().zip(rows).collect())
+    }
+
+    /// `origin`'s records that chain from `after`, oldest first, up to the first with which `bytes_max` is reached: at
+    /// least one, unless there is nothing newer or the journal does not reach back to `after`.
+    pub fn read_journal(
+        &self,
+        namespace: NamespaceId,
+        origin: ReplicaId,
+        after: u64,
+        bytes_max: usize,
+    ) -> Result<JournalSlice, StoreError> {
+        journal::slice(&self.database, (namespace, origin), after, bytes_max)
+    }
+
+    /// The running hash of `origin`'s log at `seq`; `None` if no record ends exactly there.
+    pub fn find_hash(
+        &self,
+        namespace: NamespaceId,
+        origin: ReplicaId,
+        seq: u64,
+    ) -> Result<Option<LogHash>, StoreError> {
+        journal::hash_at(&self.database, JournalKey { namespace, origin, upto: seq })
+    }
+
+    /// Writes a part of a checkpoint.
+    ///
+    /// Only the part with the position is synced: the rows of the parts before it stand earlier in the same write-ahead
+    /// logs, all of which that sync covers. A crash before it leaves the old position over some newer rows, which the
+    /// replay then joins once more (I5). So no position is ever durable before its rows (I11).
+    pub fn checkpoint(&self, chunk: &CheckpointChunk) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        for (namespace, key, row) in &chunk.rows {
+            rows::put(&mut batch, *namespace, key, row);
+        }
+        let Some(position) = &chunk.position else { return batch.write_unsynced() };
+        for (namespace, vector) in position {
+            meta::put_position(&mut batch, *namespace, vector);
+        }
+        batch.write_synced()
+    }
+
+    /// Persists an incarnation. Nothing may be committed under it before this returns.
+    pub fn put_replica(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        meta::put_replica(&mut batch, replica);
+        batch.write_synced()
+    }
+
+    /// Persists the bound on ID timestamps. No ID may carry a later one before this returns (I10).
+    pub fn put_ceiling(&self, ceiling: u64) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        meta::put_ceiling(&mut batch, ceiling);
+        batch.write_synced()
+    }
+
+    /// Whether everything written so far can still be relied on. To be asked now and then: RocksDB's background work
+    /// may fail between writes (I9).
+    pub fn health(&self) -> Result<(), StoreError> {
+        self.database.health()
+    }
+
+    /// Bytes that the journal takes.
+    pub fn journal_bytes(&self) -> u64 {
+        self.database.size_bytes(Family::Journal)
+    }
+
+    /// Bytes that this user may still write to the directory's file system; 0 if it cannot be asked, which refuses
+    /// writes rather than risk a full disk.
+    pub fn disk_free(&self) -> u64 {
+        free_bytes(&self.path)
+    }
+}
+
+#[allow(clippy::useless_conversion)] // 32 bits on some platforms
+fn free_bytes(path: &Path) -> u64 {
+    match nix::sys::statvfs::statvfs(path) {
+        Ok(stats) => u64::from(stats.blocks_available()).saturating_mul(u64::from(stats.fragment_size())),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot ask how much disk is free");
+            0
+        }
+    }
+}
+
+/// Reads everything; changes nothing.
+fn read_state(database: &Database, options: &Options) -> Result<Recovered, OpenRefusal> {
+    let replica = meta::replica(database, options.worker)?;
+    let spaces = options.namespaces.iter().map(|namespace| recovery::space(database, *namespace, replica));
+    Ok(Recovered {
+        replica,
+        boot: Boot { counter: next_boot(database)?, nonce: options.boot_nonce },
+        ceiling: meta::ceiling(database)?,
+        spaces: spaces.collect::<Result<_, _>>()?,
+    })
+}
+
+fn next_boot(database: &Database) -> Result<u64, StoreError> {
+    let last = meta::boot(database)?;
+    last.checked_add(1).ok_or_else(|| StoreError::malformed("the boot counter", Reason::impossible("it is at its end")))
+}
+
+fn warn_of_unconfigured(database: &Database, options: &Options) -> Result<(), StoreError> {
+    for namespace in recovery::unconfigured(database, &options.namespaces)? {
+        tracing::warn!(?namespace, "the data directory holds a namespace that is not configured; its data is kept");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -518,6 +518,7 @@ impl World {
             Effect::Fence(reason) => self.nodes[node].fenced = Some(reason),
             Effect::Serving(_)
             | Effect::ClaimIds { .. }
+            | Effect::Witness { .. }
             | Effect::Notice(_)
             | Effect::Drained(_)
             | Effect::Status { .. } => {}

@@ -160,7 +160,7 @@ fn refusal_at(stage: &Stage) -> Option<WireError> {
     let refusal = match stage {
         Stage::Ready => return None,
         Stage::Starting => Refusal::Starting,
-        Stage::Draining => Refusal::Draining,
+        Stage::Draining | Stage::Drained => Refusal::Draining,
         Stage::Fenced(reason) => Refusal::Fenced(reason.clone()),
     };
     Some(refused(&refusal))

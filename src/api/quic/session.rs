@@ -1,6 +1,7 @@
 //! One stream: the greeting, then requests in and answers out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
@@ -14,12 +15,16 @@ use tokio::time::timeout;
 
 use super::answer::{IdBatch, Submission};
 use super::intake::{Intake, Taken};
+use crate::api::Stage;
 use super::{Backend, Door, Ending, error, greeting, refusal_at, refused};
 use crate::config::Access;
 use crate::replica::Outcome;
 
 /// Unanswered requests of a stream may weigh as much as so many of the longest frames; then it is not read further.
 const FRAMES_HELD_MAX: usize = 4;
+
+/// A node that has shut down waits this long for a client to confirm its last answers.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves one stream to its end. An error is meant for the whole connection.
 pub(super) async fn converse<B: Backend>(
@@ -95,6 +100,7 @@ impl<B: Backend> Session<B> {
     async fn run(mut self, recv: &mut RecvStream) -> Result<(), Ending> {
         let held_max = self.door.limits.frame_bytes_max.saturating_mul(FRAMES_HELD_MAX);
         let mut open = true;
+        let mut stage = self.door.stage.clone();
         // The first frames may have come with the hello.
         self.take_frames()?;
         loop {
@@ -109,6 +115,8 @@ impl<B: Backend> Session<B> {
                     // The client has gone, with or without its connection: nobody waits for the answers.
                     Err(_) => return Ok(()),
                 },
+                // Not an error if the node is gone without a word: then the connection is, too.
+                _ = stage.wait_for(|stage| *stage == Stage::Drained), if open => open = false,
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => {
                     self.settle(done);
                     while let Some(done) = self.work.try_join_next() {
@@ -119,6 +127,11 @@ impl<B: Backend> Session<B> {
             }
         }
         self.finish();
+        if *stage.borrow() == Stage::Drained {
+            // Closing the connection would discard answers that have not arrived.
+            let _ = timeout(FAREWELL_TIMEOUT, self.send.stopped()).await;
+            return Err(Ending::new(close::DONE, "the node has shut down"));
+        }
         Ok(())
     }
 

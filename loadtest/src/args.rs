@@ -1,0 +1,290 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::keys::{Mix, Names, Popularity};
+use crate::schedule::{MILLI, Rate};
+use crate::target::{Dial, Door, Endpoint};
+
+/// Operations in one request, a limit of both front doors.
+pub const BATCH_MAX: u32 = 10_000;
+/// Connections over all targets.
+pub const LANES_MAX: usize = 4_096;
+const TARGETS_MAX: usize = 1_024;
+const PREFIX_BYTES_MAX: usize = 500;
+
+const EXAMPLES: &str = "\
+Examples:
+  Three regions over QUIC, 200 000 operations a second for half a minute:
+    snowtide-loadtest --ca certs/ca.pem --rate 200k --batch 100 --duration 30s \\
+      --target quic://127.0.0.1:7410 --target quic://127.0.0.1:7420 --target quic://127.0.0.1:7430
+
+  One node over HTTP, single increments on a few hot counters, with percentile files and JSON:
+    snowtide-loadtest --target http://127.0.0.1:8410 --connections 32 --rate 5000 --mix 1:0:0 \\
+      --dist zipf --keys 100000 --hgrm out/ --json out/summary.json
+
+  How many IDs one node can mint (a closed loop; its latencies say little):
+    snowtide-loadtest --ca certs/ca.pem --target quic://127.0.0.1:7410 --rate max --mix 0:1:0 --batch 1000
+
+Latencies are counted from the time at which a request was meant to be sent, so a stall shows in everything behind it.
+At the end every counter is read in every target and compared with what was acknowledged and what was attempted.
+
+Exit codes: 0 nothing was lost, invented or given twice; 1 findings; 2 bad usage, or a target cannot be reached.";
+
+/// Load for Snowtide, and the proof that nothing was lost: an open-loop generator with a conservation check.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "snowtide-loadtest", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// Where to send, quic://HOST:PORT or http://HOST:PORT; give it once for each node.
+    #[arg(long = "target", value_name = "URL", required = true)]
+    pub targets: Vec<Endpoint>,
+
+    /// Operations a second over all targets, such as 500, 200k or 1.5M; `max` sends as fast as answers come back.
+    #[arg(long, default_value = "1000", value_parser = parse_rate)]
+    pub rate: Rate,
+
+    /// How long to measure.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+
+    /// How long to send before measuring. Left out of the figures, not of the conservation check.
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    pub warmup: Duration,
+
+    /// Connections to each target. Over HTTP each carries one request at a time.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub connections: u32,
+
+    /// Requests that may be unanswered on one QUIC connection. Beyond it requests are sent late, none is skipped.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub in_flight: u32,
+
+    /// Operations in each request; for IDs, how many each request asks for.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(BATCH_MAX)))]
+    pub batch: u32,
+
+    /// How many counters.
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub keys: u32,
+
+    /// How popular the counters are.
+    #[arg(long, value_enum, default_value_t = Distribution::Uniform)]
+    pub dist: Distribution,
+
+    /// With --dist zipf: counter number n is used in proportion to 1/n^S.
+    #[arg(long, default_value_t = 0.99, value_name = "S")]
+    pub zipf_exponent: f64,
+
+    /// Shares of increments, IDs and reads.
+    #[arg(long, default_value = "8:1:1", value_name = "I:D:R", value_parser = parse_mix)]
+    pub mix: Mix,
+
+    /// The certificate authority of the cluster, in PEM; needed for QUIC.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
+    /// A bearer token.
+    #[arg(long, env = "SNOWTIDE_LOADTEST_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// The namespace of the counters.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub namespace: String,
+
+    /// The beginning of every counter's name. New for each run unless given; if given, the counters are read first,
+    /// and nobody else may change them during the run.
+    #[arg(long, value_name = "TEXT", value_parser = parse_prefix)]
+    pub key_prefix: Option<String>,
+
+    /// Decides which operations are sent; the same seed sends the same ones. Random unless given.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// After this an unanswered request counts as unknown, neither done nor refused. Also how long requests that are
+    /// late may still be sent after the end.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+
+    /// How long to try to connect at the start.
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub connect_timeout: Duration,
+
+    /// How long to wait at the end until all regions agree.
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    pub agree_timeout: Duration,
+
+    /// Separate runs of IDs to remember for finding duplicates, at up to 40 bytes each; needing more ends the run
+    /// with a finding.
+    #[arg(long, default_value_t = 8 << 20, value_name = "N")]
+    pub id_runs_max: usize,
+
+    /// Write percentile files in the format of HdrHistogram here, one for each kind of operation and each target.
+    #[arg(long, value_name = "DIR")]
+    pub hgrm: Option<PathBuf>,
+
+    /// Write everything for programs here; `-` for standard output, in place of the table.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// No progress, no table: findings and the last line only.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// How popular the counters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Distribution {
+    /// All alike.
+    Uniform,
+    /// A few are used by far the most.
+    Zipf,
+}
+
+impl Args {
+    /// What one option alone cannot tell: a sentence if the options do not fit together.
+    pub fn check(&self) -> Result<(), String> {
+        let lanes = self.targets.len().saturating_mul(self.connections as usize);
+        let quic = self.targets.iter().any(|target| target.door == Door::Quic);
+        match () {
+            () if self.targets.len() > TARGETS_MAX || lanes > LANES_MAX => {
+                Err(format!("{lanes} connections in all are more than {LANES_MAX}: fewer --connections or --target"))
+            }
+            () if quic && self.ca.is_none() => {
+                Err("QUIC targets need --ca FILE, the cluster's authority in PEM".into())
+            }
+            () if self.duration.is_zero() => Err("--duration must be longer than nothing".into()),
+            () if self.timeout.is_zero() => Err("--timeout must be longer than nothing".into()),
+            () if self.popularity().is_none() => Err("--zipf-exponent must be a number from 0 up".into()),
+            () => Ok(()),
+        }
+    }
+
+    /// As the options say; `None` if the exponent is out of range.
+    pub fn popularity(&self) -> Option<Popularity> {
+        match self.dist {
+            Distribution::Uniform => Some(Popularity::uniform(self.keys)),
+            Distribution::Zipf => {
+                Some(self.zipf_exponent).filter(|s| s.is_finite()).and_then(|s| Popularity::zipf(self.keys, s))
+            }
+        }
+    }
+
+    /// What every connection needs; the counters' names begin with `prefix`.
+    pub fn dial(&self, prefix: &str) -> Dial {
+        Dial {
+            ca: self.ca.clone(),
+            token: self.token.clone(),
+            names: Names { namespace: self.namespace.clone(), prefix: prefix.to_owned() },
+            timeout: self.timeout,
+        }
+    }
+
+    /// Requests that may be unanswered on one connection to this target.
+    pub fn window(&self, target: &Endpoint) -> u32 {
+        match target.door {
+            Door::Quic => self.in_flight,
+            Door::Http => 1,
+        }
+    }
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    const HELP: &str = "write a number of operations a second such as 500, 200k or 1.5M, or max";
+    if text == "max" {
+        return Ok(Rate::Max);
+    }
+    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => text.strip_suffix('M').map_or((text, 1.0), |digits| (digits, 1e6)),
+    };
+    let per_second = digits.parse::<f64>().map_err(|_| HELP.to_owned())? * factor;
+    #[expect(clippy::cast_precision_loss, reason = "a thousand is exact")]
+    let milli = (per_second * MILLI as f64).round();
+    if !(1.0..=1e15).contains(&milli) {
+        return Err("a rate is 0.001 to 10^12 operations a second".into());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
+    Ok(Rate::Milli(milli as u64))
+}
+
+fn parse_mix(text: &str) -> Result<Mix, String> {
+    const HELP: &str = "write increments:ids:reads as whole numbers, not all zero, such as 8:1:1";
+    let weights: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
+    let weights: [u32; 3] = weights.map_err(|_| HELP)?.try_into().map_err(|_| HELP)?;
+    Mix::new(weights).ok_or_else(|| HELP.into())
+}
+
+fn parse_prefix(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..=PREFIX_BYTES_MAX => Ok(text.to_owned()),
+        bytes => Err(format!("at most {PREFIX_BYTES_MAX} bytes, this has {bytes}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["snowtide-loadtest", "--target", "http://127.0.0.1:8410"], arguments].concat())
+    }
+
+    #[test]
+    fn the_command_is_sound_and_its_help_has_examples() {
+        Args::command().debug_assert();
+        assert!(Args::command().render_long_help().to_string().contains("--rate 200k"));
+    }
+
+    #[test]
+    fn rates_have_suffixes() {
+        assert_eq!(parse_rate("max"), Ok(Rate::Max));
+        assert_eq!(parse_rate("200k"), Ok(Rate::Milli(200_000_000)));
+        assert_eq!(parse_rate("1.5M"), Ok(Rate::Milli(1_500_000_000)));
+        assert_eq!(parse_rate("0.5"), Ok(Rate::Milli(500)));
+        for text in ["", "k", "0", "-1", "NaN", "inf", "1e30", "10x", "MAX"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn mixes_have_three_parts() {
+        assert_eq!(parse_mix("8:1:1"), Ok(Mix::new([8, 1, 1]).unwrap()));
+        for text in ["", "8", "8:1", "1:1:1:1", "0:0:0", "-1:1:1", "a:b:c"] {
+            assert!(parse_mix(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn defaults_fit_together() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.check(), Ok(()));
+        assert_eq!(args.window(&args.targets[0]), 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused_with_a_sentence() {
+        for (arguments, word) in [
+            (&["--target", "quic://127.0.0.1:7410"][..], "--ca"),
+            (&["--duration", "0s"], "--duration"),
+            (&["--timeout", "0s"], "--timeout"),
+            (&["--dist", "zipf", "--zipf-exponent=-1"], "--zipf-exponent"),
+            (&["--dist", "zipf", "--zipf-exponent", "inf"], "--zipf-exponent"),
+        ] {
+            assert!(parse(arguments).unwrap().check().unwrap_err().contains(word), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_the_parser() {
+        for arguments in
+            [["--batch", "0"], ["--batch", "10001"], ["--connections", "0"], ["--keys", "0"], ["--target", "x"]]
+        {
+            assert!(parse(&arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

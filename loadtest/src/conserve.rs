@@ -1,0 +1,226 @@
+//! The check at the end: every region is read until all agree, then compared with the ledger.
+//!
+//! A counter is settled once every target answers the same and no acknowledged increment is missing; equal values with
+//! something missing may still be on their way, so those are waited for as well. A value above everything attempted
+//! can never become right and is not waited for. Whatever is not settled at the deadline is a finding.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::finding::{Finding, Findings, Miscount};
+use crate::keys::{Action, Names, Operation};
+use crate::ledger::{Expected, Verdict};
+use crate::target::Link;
+
+/// Counters read by one request.
+const READ_BATCH: usize = 1_000;
+/// Pauses between rounds and after failures.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Reads counters at one target, for as long as it takes.
+pub struct Reader {
+    /// The target's name in findings.
+    pub name: String,
+    link: Link,
+    last_error: String,
+}
+
+impl Reader {
+    /// Reads over this connection.
+    pub fn new(name: String, link: Link) -> Self {
+        Self { name, link, last_error: "no answer yet".into() }
+    }
+
+    /// The values of all `keys`, in order. Returns only when it has them; may be dropped while it waits.
+    async fn read(&mut self, keys: &[u32]) -> Vec<i128> {
+        let mut values = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(READ_BATCH) {
+            let operations: Vec<_> = chunk.iter().map(|key| Operation { key: *key, action: Action::Read }).collect();
+            values.extend(self.read_chunk(&operations).await);
+        }
+        values
+    }
+
+    async fn read_chunk(&mut self, operations: &[Operation]) -> Vec<i128> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let outcomes = self.link.read(operations).await;
+            match outcomes.and_then(|outcomes| outcomes.into_iter().collect()) {
+                Ok(values) => return values,
+                Err(failure) => self.last_error = failure.code.into_owned(),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// What the targets answered last.
+pub struct Agreement {
+    /// The counters that were read.
+    pub keys: Vec<u32>,
+    /// By target, then by position in `keys`; `None` where there was never an answer.
+    pub values: Vec<Vec<Option<i128>>>,
+    /// All counters are settled.
+    pub settled: bool,
+    /// How long it took.
+    pub waited: Duration,
+}
+
+/// Reads `keys` at all readers until every counter is settled, at most until `deadline`.
+pub async fn agree(
+    readers: &mut Vec<Reader>,
+    keys: Vec<u32>,
+    expected: impl Fn(u32) -> Expected,
+    deadline: Instant,
+) -> Agreement {
+    let start = Instant::now();
+    let mut values = vec![vec![None; keys.len()]; readers.len()];
+    let mut open: Vec<usize> = (0..keys.len()).collect();
+    let mut pause = PAUSE_MIN;
+    while !open.is_empty() {
+        let asked: Arc<[u32]> = open.iter().map(|position| keys[*position]).collect();
+        let answers = read_all(readers, &asked, deadline).await;
+        for (known, answer) in values.iter_mut().zip(answers) {
+            let answered = open.iter().zip(answer.into_iter().flatten());
+            answered.for_each(|(position, value)| known[*position] = Some(value));
+        }
+        open.retain(|position| !is_settled(expected(keys[*position]), column(&values, *position)));
+        if open.is_empty() || Instant::now() + pause >= deadline {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    Agreement { settled: open.is_empty(), keys, values, waited: start.elapsed() }
+}
+
+/// One answer per reader, `None` where the deadline came first.
+async fn read_all(readers: &mut Vec<Reader>, keys: &Arc<[u32]>, deadline: Instant) -> Vec<Option<Vec<i128>>> {
+    let mut tasks = JoinSet::new();
+    for (position, mut reader) in readers.drain(..).enumerate() {
+        let keys = Arc::clone(keys);
+        tasks.spawn(async move {
+            let values = tokio::time::timeout_at(deadline.into(), reader.read(&keys)).await.ok();
+            (position, reader, values)
+        });
+    }
+    let mut done = tasks.join_all().await;
+    done.sort_by_key(|(position, ..)| *position);
+    let keep = |(_, reader, values)| {
+        readers.push(reader);
+        values
+    };
+    done.into_iter().map(keep).collect()
+}
+
+/// Names everything in which the answers differ from `expected`.
+pub fn judge(
+    agreement: &Agreement,
+    readers: &[Reader],
+    names: &Names,
+    expected: impl Fn(u32) -> Expected,
+    findings: &Findings,
+) {
+    for (reader, values) in readers.iter().zip(&agreement.values) {
+        if values.iter().any(Option::is_none) {
+            let (target, last_error) = (reader.name.clone(), reader.last_error.clone());
+            findings.push(Finding::Unreadable { target, last_error });
+        }
+    }
+    let targets: Vec<&str> = readers.iter().map(|reader| reader.name.as_str()).collect();
+    for (position, key) in agreement.keys.iter().enumerate() {
+        let seen: Vec<(&str, i128)> = targets
+            .iter()
+            .zip(column(&agreement.values, position))
+            .filter_map(|(target, value)| Some((*target, value?)))
+            .collect();
+        judge_one(&names.full(*key), expected(*key), &seen, findings);
+    }
+}
+
+fn judge_one(counter: &str, expected: Expected, seen: &[(&str, i128)], findings: &Findings) {
+    let mut sound = true;
+    for (target, value) in seen {
+        let verdict = expected.judge(*value);
+        let miscount = || Miscount {
+            counter: counter.to_owned(),
+            target: (*target).to_owned(),
+            least: expected.least.to_string(),
+            most: expected.most.to_string(),
+            seen: value.to_string(),
+        };
+        match verdict {
+            Verdict::Kept => continue,
+            Verdict::Loss => findings.push(Finding::Loss(miscount())),
+            Verdict::Excess => findings.push(Finding::Excess(miscount())),
+        }
+        sound = false;
+    }
+    if sound && seen.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+        let seen = seen.iter().map(|(target, value)| ((*target).to_owned(), value.to_string())).collect();
+        findings.push(Finding::Disagreement { counter: counter.to_owned(), seen });
+    }
+}
+
+fn column(values: &[Vec<Option<i128>>], position: usize) -> impl Iterator<Item = Option<i128>> + Clone {
+    values.iter().map(move |target| target[position])
+}
+
+fn is_settled(expected: Expected, seen: impl Iterator<Item = Option<i128>> + Clone) -> bool {
+    let mut values = seen.clone();
+    let first = values.next().flatten();
+    let agreed = values.all(|value| value.is_some() && value == first);
+    let complete = seen.clone().all(|value| value.is_some_and(|value| value >= expected.least));
+    let hopeless = seen.flatten().any(|value| value > expected.most);
+    complete && (agreed || hopeless)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPECTED: Expected = Expected { least: 10, most: 12 };
+
+    fn settled(seen: &[Option<i128>]) -> bool {
+        is_settled(EXPECTED, seen.iter().copied())
+    }
+
+    fn kinds(seen: &[i128]) -> Vec<&'static str> {
+        let findings = Findings::default();
+        let seen: Vec<_> = ["a", "b", "c"].into_iter().zip(seen.iter().copied()).collect();
+        judge_one("default/k", EXPECTED, &seen, &findings);
+        findings.into_parts().0.iter().map(Finding::kind).collect()
+    }
+
+    #[test]
+    fn settled_means_equal_and_nothing_missing() {
+        assert!(settled(&[Some(10), Some(10)]));
+        assert!(settled(&[Some(12)]));
+        assert!(!settled(&[Some(9), Some(9)]), "equal, but an acknowledged increment may still come");
+        assert!(!settled(&[Some(10), Some(11)]));
+        assert!(!settled(&[Some(10), None]));
+    }
+
+    #[test]
+    fn an_excess_is_not_waited_for() {
+        assert!(settled(&[Some(13), Some(10)]));
+        assert!(!settled(&[Some(13), Some(9)]), "what is missing is");
+        assert!(!settled(&[Some(13), None]));
+    }
+
+    #[test]
+    fn loss_and_excess_are_named_per_region() {
+        assert_eq!(kinds(&[9, 10, 13]), ["loss", "excess"]);
+        assert_eq!(kinds(&[10, 10, 10]), [""; 0]);
+    }
+
+    #[test]
+    fn a_disagreement_within_the_bounds_is_named() {
+        assert_eq!(kinds(&[10, 11, 10]), ["disagreement"]);
+        assert_eq!(kinds(&[9, 11, 10]), ["loss"], "what is missing says more than that they differ");
+    }
+}

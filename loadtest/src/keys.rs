@@ -1,0 +1,318 @@
+//! What is asked: which kind of request, which counters, by how much. Pure: everything follows from a seed.
+
+use std::fmt::Write as _;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, Zipf};
+
+/// The largest single increment. Increments vary from 1 to this, so that a lost one can be told by its size.
+pub const INCREMENT_MAX: u32 = 1_000;
+
+/// The three kinds of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Counters go up.
+    Increment,
+    /// IDs are minted.
+    Id,
+    /// Counters are read.
+    Read,
+}
+
+impl Kind {
+    /// All of them, in the order of the mix.
+    pub const ALL: [Self; 3] = [Self::Increment, Self::Id, Self::Read];
+
+    /// The name in reports and of files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Increment => "increment",
+            Self::Id => "id",
+            Self::Read => "read",
+        }
+    }
+
+    /// The position in [`Kind::ALL`].
+    pub const fn position(self) -> usize {
+        self as usize
+    }
+}
+
+/// The shares of the kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    weights: [u32; 3],
+}
+
+impl Mix {
+    /// Weights in the order of [`Kind::ALL`]; `None` if all are zero.
+    pub fn new(weights: [u32; 3]) -> Option<Self> {
+        weights.iter().any(|weight| *weight > 0).then_some(Self { weights })
+    }
+
+    /// The part of all operations that are of this kind, 0 to 1.
+    pub fn share(self, kind: Kind) -> f64 {
+        f64::from(self.weights[kind.position()]) / self.total_f64()
+    }
+
+    /// The weights in the order of [`Kind::ALL`].
+    pub const fn weights(self) -> [u32; 3] {
+        self.weights
+    }
+
+    fn total_f64(self) -> f64 {
+        self.weights.iter().map(|weight| f64::from(*weight)).sum()
+    }
+
+    fn pick(self, rng: &mut SmallRng) -> Kind {
+        let total: u64 = self.weights.iter().map(|weight| u64::from(*weight)).sum();
+        let mut point = rng.random_range(0..total);
+        for kind in Kind::ALL {
+            let weight = u64::from(self.weights[kind.position()]);
+            if point < weight {
+                return kind;
+            }
+            point -= weight;
+        }
+        Kind::Increment
+    }
+}
+
+/// How often each counter comes up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Popularity {
+    /// All alike.
+    Uniform {
+        /// How many counters there are, at least 1.
+        keys: u32,
+    },
+    /// Counter number n in proportion to 1 / n^exponent.
+    Zipf {
+        /// How many counters there are, at least 1.
+        keys: u32,
+        /// The distribution over them.
+        zipf: Zipf<f64>,
+    },
+}
+
+impl Popularity {
+    /// All alike.
+    pub fn uniform(keys: u32) -> Self {
+        Self::Uniform { keys: keys.max(1) }
+    }
+
+    /// Zipf's law; `None` if the exponent is negative or not a number.
+    pub fn zipf(keys: u32, exponent: f64) -> Option<Self> {
+        let keys = keys.max(1);
+        let zipf = Zipf::new(f64::from(keys), exponent).ok()?;
+        Some(Self::Zipf { keys, zipf })
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "samples lie in 1..=keys")]
+    fn pick(&self, rng: &mut SmallRng) -> u32 {
+        match self {
+            Self::Uniform { keys } => rng.random_range(0..*keys),
+            Self::Zipf { keys, zipf } => (zipf.sample(rng) as u32).clamp(1, *keys) - 1,
+        }
+    }
+}
+
+/// One operation on a counter, which goes by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Which counter, below the number of counters.
+    pub key: u32,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Adds 1 to [`INCREMENT_MAX`].
+    Increment(u32),
+    /// Reads.
+    Read,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Operations on counters, all of one kind.
+    Batch(Kind, Vec<Operation>),
+    /// So many IDs.
+    Ids(u32),
+}
+
+impl Request {
+    /// What it is measured under.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Batch(kind, _) => *kind,
+            Self::Ids(_) => Kind::Id,
+        }
+    }
+}
+
+/// An endless line of requests that follows from its seed.
+pub struct Requests {
+    rng: SmallRng,
+    mix: Mix,
+    popularity: Popularity,
+    batch: u32,
+}
+
+impl Requests {
+    /// The requests of lane number `lane`, of `batch` operations each.
+    pub fn new(seed: u64, lane: u64, mix: Mix, popularity: Popularity, batch: u32) -> Self {
+        // Neighbouring seeds are spread by the generator's own seeding (SplitMix64).
+        let rng = SmallRng::seed_from_u64(seed ^ lane.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        Self { rng, mix, popularity, batch }
+    }
+
+    /// The kind of a request that will not be sent.
+    pub fn skip_one(&mut self) -> Kind {
+        self.mix.pick(&mut self.rng)
+    }
+
+    fn operation(&mut self, kind: Kind) -> Operation {
+        let key = self.popularity.pick(&mut self.rng);
+        let action = match kind {
+            Kind::Read => Action::Read,
+            Kind::Increment | Kind::Id => Action::Increment(self.rng.random_range(1..=INCREMENT_MAX)),
+        };
+        Operation { key, action }
+    }
+}
+
+impl Iterator for Requests {
+    type Item = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        Some(match self.mix.pick(&mut self.rng) {
+            Kind::Id => Request::Ids(self.batch),
+            kind => Request::Batch(kind, (0..self.batch).map(|_| self.operation(kind)).collect()),
+        })
+    }
+}
+
+/// The names of the counters: a prefix and the number.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// Every counter lives in it.
+    pub namespace: String,
+    /// Comes before the number.
+    pub prefix: String,
+}
+
+impl Names {
+    /// The key of counter number `key`.
+    pub fn key(&self, key: u32) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// The key of counter number `key`, in place of what `name` held: no allocation once it has grown.
+    pub fn key_into(&self, key: u32, name: &mut String) {
+        name.clear();
+        name.push_str(&self.prefix);
+        let _infallible = write!(name, "{key}");
+    }
+
+    /// The counter as people write it.
+    pub fn full(&self, key: u32) -> String {
+        format!("{}/{}", self.namespace, self.key(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests(seed: u64, weights: [u32; 3], popularity: Popularity) -> Requests {
+        Requests::new(seed, 0, Mix::new(weights).unwrap(), popularity, 10)
+    }
+
+    fn keys(line: Requests, count: usize) -> Vec<u32> {
+        let operations = line.take(count).flat_map(|request| match request {
+            Request::Batch(_, operations) => operations,
+            Request::Ids(_) => Vec::new(),
+        });
+        operations.map(|operation| operation.key).collect()
+    }
+
+    #[test]
+    fn a_seed_decides_everything() {
+        let line = |seed| requests(seed, [8, 1, 1], Popularity::uniform(100)).take(100).collect::<Vec<_>>();
+        assert_eq!(line(7), line(7));
+        assert_ne!(line(7), line(8));
+    }
+
+    #[test]
+    fn lanes_differ() {
+        let line = |lane| {
+            let mix = Mix::new([1, 0, 0]).unwrap();
+            Requests::new(7, lane, mix, Popularity::uniform(1_000), 10).next()
+        };
+        assert_ne!(line(0), line(1));
+    }
+
+    #[test]
+    fn the_mix_is_kept() {
+        let count = |kind| {
+            let line = requests(1, [8, 1, 1], Popularity::uniform(10)).take(10_000);
+            line.filter(|request| request.kind() == kind).count()
+        };
+        assert!((7_700..8_300).contains(&count(Kind::Increment)));
+        assert!((850..1_150).contains(&count(Kind::Id)));
+        assert!((850..1_150).contains(&count(Kind::Read)));
+    }
+
+    #[test]
+    fn a_kind_of_no_weight_never_comes() {
+        assert!(requests(1, [0, 3, 0], Popularity::uniform(10)).take(1_000).all(|request| request.kind() == Kind::Id));
+        assert!(Mix::new([0, 0, 0]).is_none());
+    }
+
+    #[test]
+    fn uniform_reaches_every_key_alike() {
+        let mut counts = [0_u32; 10];
+        for key in keys(requests(3, [1, 0, 0], Popularity::uniform(10)), 1_000) {
+            counts[key as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn zipf_prefers_the_first_and_stays_inside() {
+        let picked = keys(requests(3, [1, 0, 0], Popularity::zipf(1_000, 0.99).unwrap()), 2_000);
+        assert!(picked.iter().all(|key| *key < 1_000));
+        let of = |key| picked.iter().filter(|picked| **picked == key).count();
+        assert!(of(0) > 10 * of(100).max(1), "{} and {}", of(0), of(100));
+        assert!(Popularity::zipf(10, -1.0).is_none());
+        assert!(Popularity::zipf(10, f64::NAN).is_none());
+    }
+
+    #[test]
+    fn increments_stay_in_range_and_reads_read() {
+        for request in requests(3, [1, 0, 1], Popularity::uniform(10)).take(1_000) {
+            let Request::Batch(kind, operations) = request else { panic!("no IDs were asked for") };
+            assert_eq!(operations.len(), 10);
+            let fits = |operation: &Operation| match operation.action {
+                Action::Increment(by) => kind == Kind::Increment && (1..=INCREMENT_MAX).contains(&by),
+                Action::Read => kind == Kind::Read,
+            };
+            assert!(operations.iter().all(fits));
+        }
+    }
+
+    #[test]
+    fn names_are_prefix_and_number() {
+        let names = Names { namespace: "default".into(), prefix: "lt-1-".into() };
+        assert_eq!(names.key(u32::MAX), "lt-1-4294967295");
+        assert_eq!(names.full(0), "default/lt-1-0");
+        let mut name = "something else".to_owned();
+        names.key_into(5, &mut name);
+        assert_eq!(name, "lt-1-5");
+    }
+}

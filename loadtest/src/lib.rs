@@ -1,0 +1,79 @@
+//! A load generator for Snowtide that proves nothing was lost.
+//!
+//! It sends at times fixed in advance (an *open loop*), measures every latency from the intended time, and at the end
+//! compares each counter in each region with its own ledger of what was acknowledged and what was attempted. Every ID
+//! it is given goes through a duplicate finder.
+//!
+//! The pure parts take time, randomness and answers as arguments: [`schedule`] (when), [`keys`] (what), [`ledger`] and
+//! [`ids`] (what must be true). The shell around them: [`target`] (the two front doors), [`lane`] (one connection's
+//! requests), [`run`] (all of it), [`conserve`] (the check at the end), [`report`] (what people and programs read).
+//!
+//! It links the client crate only; it shares no code with the server that it tests.
+
+pub mod args;
+pub mod conserve;
+pub mod finding;
+pub mod ids;
+pub mod keys;
+pub mod lane;
+pub mod ledger;
+pub mod measure;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod target;
+pub mod ticker;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use args::Args;
+use report::{Summary, table};
+
+/// Bad usage, or a target that cannot be reached.
+const EXIT_UNTESTED: u8 = 2;
+
+/// Runs the load that `args` ask for, writes what came out, and says how it ended.
+pub async fn execute(args: &Args) -> anyhow::Result<ExitCode> {
+    let summary = run::run(args).await?;
+    write(args, &summary)?;
+    Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The exit code of a run that could not take place.
+pub fn untested() -> ExitCode {
+    ExitCode::from(EXIT_UNTESTED)
+}
+
+fn write(args: &Args, summary: &Summary) -> anyhow::Result<()> {
+    let json_to_stdout = args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
+    match &args.json {
+        Some(_) if json_to_stdout => {
+            let mut out = io::stdout().lock();
+            serde_json::to_writer_pretty(&mut out, summary)?;
+            writeln!(out)?;
+        }
+        Some(path) => std::fs::write(path, serde_json::to_vec_pretty(summary)?)
+            .with_context(|| format!("cannot write {}", path.display()))?,
+        None => {}
+    }
+    if json_to_stdout {
+        write_text(&mut io::stderr().lock(), args.quiet, summary)
+    } else {
+        write_text(&mut io::stdout().lock(), args.quiet, summary)
+    }
+    .context("cannot write the report")
+}
+
+fn write_text(out: &mut impl Write, quiet: bool, summary: &Summary) -> io::Result<()> {
+    if !quiet {
+        let settings = &summary.settings;
+        writeln!(out, "seed {}, counters {}/{}*", settings.seed, settings.namespace, settings.key_prefix)?;
+        table::write(out, summary)?;
+    }
+    for finding in &summary.findings {
+        writeln!(out, "{finding}")?;
+    }
+    writeln!(out, "{}", summary.verdict())
+}

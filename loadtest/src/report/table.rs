@@ -1,0 +1,71 @@
+//! The table for people.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::{Row, Summary};
+
+const HEADER: [&str; 13] = [
+    "target",
+    "operation",
+    "done",
+    "refused",
+    "unknown",
+    "unsent",
+    "p50 ms",
+    "p90",
+    "p99",
+    "p99.9",
+    "p99.99",
+    "max",
+    "done/s of asked/s",
+];
+
+/// Writes the figures, what went wrong, and how to read them.
+pub fn write(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(HEADER);
+    for row in summary.results.iter().chain(&summary.totals) {
+        table.add_row(cells(row));
+    }
+    table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    writeln!(out, "{table}")?;
+    let all = summary.totals.last();
+    codes(out, "refused", all.map(|row| &row.refused_by_code))?;
+    codes(out, "outcome unknown", all.map(|row| &row.unknown_by_code))?;
+    if !summary.settings.open_loop {
+        return writeln!(
+            out,
+            "Closed loop (--rate max): each request waited for an earlier answer, so these latencies hide stalls."
+        );
+    }
+    writeln!(out, "Latencies from the intended send time; refused operations left out, unanswered ones not.")?;
+    match all {
+        Some(row) if row.unsent > 0 => {
+            writeln!(out, "{} operations were due but never sent: the targets did not keep up.", row.unsent)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let latency = &row.latency_ms;
+    let count = |count: u64| if count == 0 { "-".to_owned() } else { count.to_string() };
+    let percentile = |ms: f64| if latency.count == 0 { "-".to_owned() } else { format!("{ms:.2}") };
+    let mut cells = vec![row.place(), row.operation.to_owned(), row.acknowledged.to_string()];
+    cells.extend([row.refused, row.unknown, row.unsent].map(count));
+    cells.extend([latency.p50, latency.p90, latency.p99, latency.p99_9, latency.p99_99, latency.max].map(percentile));
+    cells.push(match row.asked_per_s {
+        Some(asked) => format!("{:.0} of {asked:.0}", row.achieved_per_s),
+        None => format!("{:.0} of max", row.achieved_per_s),
+    });
+    cells
+}
+
+fn codes<K: AsRef<str>>(out: &mut impl Write, what: &str, codes: Option<&BTreeMap<K, u64>>) -> io::Result<()> {
+    let Some(codes) = codes.filter(|codes| !codes.is_empty()) else { return Ok(()) };
+    let listed: Vec<_> = codes.iter().map(|(code, count)| format!("{} {count}", code.as_ref())).collect();
+    writeln!(out, "{what}: {}", listed.join(", "))
+}

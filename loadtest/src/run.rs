@@ -1,0 +1,387 @@
+//! A whole run: connect, send, wait for agreement, compare, sum up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Args, Distribution};
+use crate::conserve::{self, Agreement, Reader};
+use crate::finding::{Finding, Findings};
+use crate::ids::{Finder, Found, Full, Run};
+use crate::keys::{Kind, Names, Popularity, Requests};
+use crate::lane::{Books, Drive, Lane};
+use crate::ledger::{Expected, Ledger};
+use crate::measure::{Board, Figures, Phases};
+use crate::report::{Conservation, Origin, Row, Settings, Summary, hgrm};
+use crate::schedule::{Rate, Schedule};
+use crate::target::{Dial, Link};
+use crate::ticker::Ticker;
+
+/// Answers with IDs that wait for the duplicate finder; then lanes wait for it.
+const ID_ANSWERS_WAITING_MAX: usize = 4_096;
+/// Lanes are told the start this long before, so that none begins late.
+const LEAD: Duration = Duration::from_millis(20);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Everything decided before the first request.
+struct Setup {
+    args: Args,
+    seed: u64,
+    popularity: Popularity,
+    dial: Arc<Dial>,
+    readers: Vec<Reader>,
+    origins: Vec<Origin>,
+}
+
+/// What came out of the sending.
+struct Sent {
+    books: Books,
+    found: Found,
+    full: Option<Full>,
+    /// The length of the measured part, shorter than asked for if the run was ended early.
+    measured_s: f64,
+}
+
+/// Runs the load and the check. An error means that nothing could be tested.
+pub async fn run(args: &Args) -> anyhow::Result<Summary> {
+    let mut setup = connect(args).await?;
+    let ledger = open_ledger(&mut setup).await?;
+    let sent = send(&setup, ledger).await?;
+    let progress = spinner(args, "waiting until the regions agree");
+    let keys = sent.books.ledger.touched();
+    let expected = |key| sent.books.ledger.expected(key);
+    let deadline = Instant::now() + args.agree_timeout;
+    let agreement = conserve::agree(&mut setup.readers, keys, expected, deadline).await;
+    progress.finish_and_clear();
+    conserve::judge(&agreement, &setup.readers, &sent.books.names, expected, &sent.books.findings);
+    judge_ids(&sent);
+    write_hgrm(&setup, &sent.books.board)?;
+    Ok(summary(&setup, sent, &agreement))
+}
+
+async fn connect(args: &Args) -> anyhow::Result<Setup> {
+    let prefix = args.key_prefix.clone().unwrap_or_else(|| format!("lt-{:08x}-", rand::random::<u32>()));
+    let popularity = args.popularity().context("the exponent is out of range")?;
+    let mut setup = Setup {
+        args: args.clone(),
+        seed: args.seed.unwrap_or_else(rand::random),
+        popularity,
+        dial: Arc::new(args.dial(&prefix)),
+        readers: Vec::new(),
+        origins: Vec::new(),
+    };
+    for endpoint in &args.targets {
+        let link = Link::open(endpoint, &setup.dial, args.connect_timeout).await?;
+        let site = link.site().clone();
+        setup.readers.push(Reader::new(format!("{site} {}", endpoint.door), link));
+        setup.origins.push(Origin { target: endpoint.to_string(), region: site.region, node: site.node });
+    }
+    Ok(setup)
+}
+
+/// Fresh counters stand at zero; those under a prefix that was given are read first.
+async fn open_ledger(setup: &mut Setup) -> anyhow::Result<Ledger> {
+    if setup.args.key_prefix.is_none() {
+        return Ok(Ledger::new(setup.args.keys));
+    }
+    let anything = Expected { least: i128::MIN, most: i128::MAX };
+    let keys: Vec<u32> = (0..setup.args.keys).collect();
+    let deadline = Instant::now() + setup.args.agree_timeout;
+    let agreement = conserve::agree(&mut setup.readers, keys, |_| anything, deadline).await;
+    if !agreement.settled {
+        let findings = Findings::default();
+        conserve::judge(&agreement, &setup.readers, &setup.dial.names, |_| anything, &findings);
+        let first = findings.into_parts().0.first().map(Finding::to_string).unwrap_or_default();
+        bail!("the regions do not agree about the counters before the run: {first}");
+    }
+    let values = agreement.values.first().context("there are no targets")?;
+    values.iter().copied().collect::<Option<Vec<_>>>().map(Ledger::with_baseline).context("counters without a value")
+}
+
+/// Opens the lanes, lets them run, and collects what they have done.
+async fn send(setup: &Setup, ledger: Ledger) -> anyhow::Result<Sent> {
+    let args = &setup.args;
+    let links = open_links(setup).await?;
+    let grace = if args.rate == Rate::Max { Duration::ZERO } else { args.timeout };
+    let phases = Phases::new(Instant::now() + LEAD, args.warmup, args.duration, grace);
+    let books = Arc::new(Books {
+        names: setup.dial.names.clone(),
+        ledger,
+        board: Board::new(args.targets.len(), phases),
+        findings: Findings::default(),
+        targets: setup.readers.iter().map(|reader| reader.name.clone()).collect(),
+    });
+    let (ids, incoming) = mpsc::channel(ID_ANSWERS_WAITING_MAX);
+    let stop = CancellationToken::new();
+    let drive = Drive { phases, stop: stop.clone(), ticker: Ticker::start()?, ids };
+    let finder = Finder::new(args.id_runs_max);
+    let checker = tokio::task::spawn_blocking({
+        let stop = stop.clone();
+        move || check_ids(finder, incoming, &stop)
+    });
+    let watchers = [
+        tokio::spawn(stop_on_ctrl_c(stop)),
+        tokio::spawn(show_progress(progress_bar(args), Arc::clone(&books), phases)),
+    ];
+
+    let mut lanes = JoinSet::new();
+    let count = links.len() as u64;
+    for (number, (target, link)) in (0_u64..).zip(links) {
+        lanes.spawn(lane(setup, &books, &drive, (number, count), target, link).run());
+    }
+    drop(drive);
+    while let Some(ended) = lanes.join_next().await {
+        ended.context("a lane ended too early")?;
+    }
+    let ended = Instant::now().min(phases.end);
+    watchers.iter().for_each(tokio::task::JoinHandle::abort);
+    for watcher in watchers {
+        // It was told to end, one way or the other.
+        let _ = watcher.await;
+    }
+    let (found, full) = checker.await.context("the duplicate finder ended too early")?;
+    let books = Arc::into_inner(books).context("a request outlived its lane")?;
+    let measured_s = ended.saturating_duration_since(phases.measured).as_secs_f64().max(1e-3);
+    Ok(Sent { books, found, full, measured_s })
+}
+
+async fn open_links(setup: &Setup) -> anyhow::Result<Vec<(u16, Link)>> {
+    let args = &setup.args;
+    let mut links = Vec::new();
+    // The targets take turns, so that their requests do.
+    for _ in 0..args.connections {
+        for (position, endpoint) in (0_u16..).zip(&args.targets) {
+            links.push((position, Link::open(endpoint, &setup.dial, args.connect_timeout).await?));
+        }
+    }
+    ensure!(!links.is_empty(), "there are no targets");
+    Ok(links)
+}
+
+fn lane(
+    setup: &Setup,
+    books: &Arc<Books>,
+    drive: &Drive,
+    (number, count): (u64, u64),
+    target: u16,
+    link: Link,
+) -> Lane {
+    let args = &setup.args;
+    let schedule = match args.rate {
+        Rate::Max => None,
+        Rate::Milli(milli) => Some(Schedule::new(milli, args.batch, number, count)),
+    };
+    Lane {
+        target,
+        link,
+        schedule,
+        requests: Requests::new(setup.seed, number, args.mix, setup.popularity, args.batch),
+        batch: args.batch,
+        in_flight: args.targets.get(usize::from(target)).map_or(1, |endpoint| args.window(endpoint)),
+        books: Arc::clone(books),
+        drive: drive.clone(),
+    }
+}
+
+/// Takes IDs in until the last lane has gone; when too many would have to be remembered, ends the run.
+fn check_ids(
+    mut finder: Finder,
+    mut incoming: mpsc::Receiver<Vec<Run>>,
+    stop: &CancellationToken,
+) -> (Found, Option<Full>) {
+    let mut full = None;
+    while let Some(runs) = incoming.blocking_recv() {
+        for run in runs {
+            if let Err(error) = finder.add(run) {
+                full = Some(error);
+                stop.cancel();
+            }
+        }
+    }
+    (finder.finish(), full)
+}
+
+/// The first Ctrl-C ends the sending, and what was sent is still checked; the second ends the program.
+async fn stop_on_ctrl_c(stop: CancellationToken) {
+    for exit in [false, true] {
+        if tokio::signal::ctrl_c().await.is_err() {
+            return;
+        }
+        stop.cancel();
+        if exit {
+            std::process::exit(130);
+        }
+    }
+}
+
+fn judge_ids(sent: &Sent) {
+    let name = |target: u16| sent.books.targets.get(usize::from(target)).cloned().unwrap_or_default();
+    for duplicate in &sent.found.named {
+        let targets = (name(duplicate.targets.0), name(duplicate.targets.1));
+        sent.books.findings.push(Finding::DuplicateId {
+            id: duplicate.id.to_string(),
+            count: duplicate.count,
+            targets,
+        });
+    }
+    if let Some(Full { runs_max }) = sent.full {
+        sent.books.findings.push(Finding::TooManyIdRuns { runs_max });
+    }
+}
+
+fn kinds(args: &Args) -> impl Iterator<Item = Kind> {
+    let mix = args.mix;
+    Kind::ALL.into_iter().filter(move |kind| mix.share(*kind) > 0.0)
+}
+
+fn positions(args: &Args) -> impl Iterator<Item = u16> {
+    (0_u16..).take(args.targets.len())
+}
+
+/// The figures of one kind at all targets, or of all kinds.
+fn total(args: &Args, board: &Board, kind: Option<Kind>) -> Figures {
+    let mut figures = Figures::default();
+    for target in positions(args) {
+        for kind in kinds(args).filter(|each| kind.is_none_or(|kind| kind == *each)) {
+            figures.add(&board.copy(target, kind));
+        }
+    }
+    figures
+}
+
+fn write_hgrm(setup: &Setup, board: &Board) -> anyhow::Result<()> {
+    let args = &setup.args;
+    let Some(directory) = &args.hgrm else { return Ok(()) };
+    let failed = || format!("cannot write percentile files to {}", directory.display());
+    for kind in kinds(args) {
+        hgrm::write_file(directory, kind.name(), &total(args, board, Some(kind)).latency).with_context(failed)?;
+        for (target, reader) in positions(args).zip(&setup.readers) {
+            let name = format!("{}-{}", kind.name(), reader.name);
+            hgrm::write_file(directory, &name, &board.copy(target, kind).latency).with_context(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn summary(setup: &Setup, sent: Sent, agreement: &Agreement) -> Summary {
+    let args = &setup.args;
+    let rate = args.rate.per_second();
+    let asked = |kind: Kind| rate.map(|rate| rate * args.mix.share(kind));
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let targets = args.targets.len() as f64;
+    let mut results = Vec::new();
+    for (target, origin) in positions(args).zip(&setup.origins) {
+        for kind in kinds(args) {
+            let each = asked(kind).map(|asked| asked / targets);
+            let figures = sent.books.board.copy(target, kind);
+            results.push(Row::new(Some(origin), Some(kind), &figures, sent.measured_s, each));
+        }
+    }
+    let of = |kind| total(args, &sent.books.board, kind);
+    let mut totals: Vec<Row> =
+        kinds(args).map(|kind| Row::new(None, Some(kind), &of(Some(kind)), sent.measured_s, asked(kind))).collect();
+    totals.push(Row::new(None, None, &of(None), sent.measured_s, rate));
+    let conservation = conservation(setup, &sent, agreement);
+    let (findings, findings_by_kind) = sent.books.findings.into_parts();
+    Summary {
+        format: Summary::FORMAT,
+        settings: settings(setup, &sent.books.names),
+        results,
+        totals,
+        conservation,
+        ok: findings.is_empty(),
+        findings,
+        findings_by_kind,
+    }
+}
+
+fn conservation(setup: &Setup, sent: &Sent, agreement: &Agreement) -> Conservation {
+    let ledger = &sent.books.ledger;
+    let (acknowledged, attempted) = ledger.totals();
+    let baseline: i128 = agreement.keys.iter().map(|key| ledger.baseline(*key)).sum();
+    let counted = |values: &Vec<Option<i128>>| values.iter().copied().sum::<Option<i128>>();
+    let counted = |values| counted(values).map(|sum| (sum - baseline).to_string());
+    let regions: BTreeSet<&String> = setup.origins.iter().map(|origin| &origin.region).collect();
+    Conservation {
+        regions: regions.into_iter().cloned().collect(),
+        counters: agreement.keys.len() as u64,
+        acknowledged_sum: acknowledged.to_string(),
+        attempted_sum: attempted.to_string(),
+        counted_sum: setup
+            .readers
+            .iter()
+            .zip(&agreement.values)
+            .map(|(reader, values)| (reader.name.clone(), counted(values)))
+            .collect::<BTreeMap<_, _>>(),
+        agreed: agreement.settled,
+        agree_wait_s: agreement.waited.as_secs_f64(),
+        ids: sent.found.seen,
+        duplicate_ids: sent.found.duplicates,
+    }
+}
+
+fn settings(setup: &Setup, names: &Names) -> Settings {
+    let args = &setup.args;
+    Settings {
+        rate_per_s: args.rate.per_second(),
+        open_loop: args.rate != Rate::Max,
+        duration_s: args.duration.as_secs_f64(),
+        warmup_s: args.warmup.as_secs_f64(),
+        connections: args.connections,
+        in_flight: args.in_flight,
+        batch: args.batch,
+        keys: args.keys,
+        distribution: match args.dist {
+            Distribution::Uniform => "uniform",
+            Distribution::Zipf => "zipf",
+        },
+        zipf_exponent: (args.dist == Distribution::Zipf).then_some(args.zipf_exponent),
+        mix: args.mix.weights(),
+        seed: setup.seed.to_string(),
+        namespace: names.namespace.clone(),
+        key_prefix: names.prefix.clone(),
+    }
+}
+
+/// Nothing is drawn unless standard error is a terminal.
+fn progress_bar(args: &Args) -> ProgressBar {
+    if args.quiet {
+        return ProgressBar::hidden();
+    }
+    let ms = args.warmup.saturating_add(args.duration).as_millis();
+    let style = ProgressStyle::with_template("{bar:40} {elapsed}/{duration} {msg}");
+    let bar = ProgressBar::new(u64::try_from(ms).unwrap_or(u64::MAX));
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn spinner(args: &Args, message: &'static str) -> ProgressBar {
+    let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    spinner.enable_steady_tick(PROGRESS_INTERVAL);
+    spinner.with_message(message)
+}
+
+async fn show_progress(bar: ProgressBar, books: Arc<Books>, phases: Phases) {
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    let mut before = 0;
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        let (done, failed) = books.board.progress();
+        let per_second = done.saturating_sub(before) * 1_000 / PROGRESS_INTERVAL.as_millis().max(1) as u64;
+        before = done;
+        let phase = match now {
+            now if now < phases.measured => "warm-up",
+            now if now < phases.end => "measuring",
+            _ => "waiting for answers",
+        };
+        let elapsed = now.saturating_duration_since(phases.start).as_millis();
+        bar.set_position(u64::try_from(elapsed).unwrap_or(u64::MAX));
+        bar.set_message(format!("{phase}: {per_second}/s, {done} done, {failed} not"));
+    }
+}

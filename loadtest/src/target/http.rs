@@ -1,0 +1,267 @@
+//! The HTTP door: one connection, one request at a time, HTTP/1.1 kept alive, through hyper alone.
+//!
+//! A batch of one uses the plain endpoints of a counter, any other `POST /v1/batch`. Nothing is ever sent twice.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::{Dial, Failure, Fate, Outcome, Site};
+use crate::ids::Run;
+use crate::keys::{Action, Operation};
+
+/// A longer answer is not read to its end.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// Words of servers that are kept as they are; longer ones are not words.
+const CODE_BYTES_MAX: usize = 64;
+/// RFC 3986, unreserved.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// One connection.
+pub struct Http {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    /// Path of the counters up to the number in their names.
+    counters: String,
+    /// The beginning of an operation in JSON, up to the number in the counter's name.
+    opening: String,
+    authorization: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+#[derive(Deserialize)]
+struct IdsBody<'a> {
+    #[serde(borrow)]
+    ids: Vec<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct ClusterBody {
+    node: NodeBody,
+}
+
+#[derive(Deserialize)]
+struct NodeBody {
+    region: String,
+    node: u32,
+}
+
+#[derive(Deserialize)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    results: Vec<Item<'a>>,
+}
+
+/// One result of a batch, the answer about one counter, and a problem document alike.
+#[derive(Deserialize)]
+struct Item<'a> {
+    status: Option<u16>,
+    #[serde(borrow)]
+    value: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    code: Option<Cow<'a, str>>,
+}
+
+impl Http {
+    /// Connects, and asks the node who it is.
+    pub async fn open(address: &str, dial: &Dial) -> anyhow::Result<(Self, Site)> {
+        let bearer = |token: &String| HeaderValue::try_from(format!("Bearer {token}"));
+        let authorization = dial.token.as_ref().map(bearer).transpose().context("the token is no header value")?;
+        let names = &dial.names;
+        let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
+        let quoted = |text: &str| serde_json::to_string(text).map(|quoted| quoted.trim_end_matches('"').to_owned());
+        let mut builder = Client::builder(TokioExecutor::new());
+        let http = Self {
+            client: builder.pool_max_idle_per_host(1).retry_canceled_requests(false).build(connector()),
+            base: format!("http://{address}"),
+            counters: format!("/v1/counters/{}/{}", escaped(&names.namespace), escaped(&names.prefix)),
+            opening: format!(r#"{{"namespace":{}","key":{}"#, quoted(&names.namespace)?, quoted(&names.prefix)?),
+            authorization,
+            timeout: dial.timeout,
+        };
+        let refused = |failure: Failure| anyhow::anyhow!("asked who it is, the answer was `{}`", failure.code);
+        let (status, body) = http.exchange(Method::GET, "/v1/cluster", String::new()).await.map_err(refused)?;
+        if status != StatusCode::OK {
+            return Err(refused(failure_of(status, &body)));
+        }
+        let node = serde_json::from_slice::<ClusterBody>(&body).context("this is no Snowtide node")?.node;
+        Ok((http, Site { region: node.region, node: node.node }))
+    }
+
+    /// One outcome per operation, unless the server miscounts.
+    pub async fn batch(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Failure> {
+        if let [operation] = operations {
+            return Ok(vec![Ok(self.single(*operation).await?)]);
+        }
+        let (status, body) = self.exchange(Method::POST, "/v1/batch", self.batch_json(operations)).await?;
+        if status != StatusCode::OK {
+            return Err(failure_of(status, &body));
+        }
+        let answer: BatchBody<'_> = serde_json::from_slice(&body).map_err(|_| Failure::BAD_ANSWER)?;
+        Ok(answer.results.iter().map(Item::outcome).collect())
+    }
+
+    /// As many IDs as were asked for, as runs.
+    pub async fn ids(&self, count: u32) -> Result<Vec<Run>, Failure> {
+        let (status, body) = self.exchange(Method::POST, "/v1/ids", format!(r#"{{"count":{count}}}"#)).await?;
+        if status != StatusCode::OK {
+            return Err(failure_of(status, &body));
+        }
+        let answer: IdsBody<'_> = serde_json::from_slice(&body).map_err(|_| Failure::BAD_ANSWER)?;
+        let expected = usize::try_from(count).is_ok_and(|count| answer.ids.len() == count);
+        runs_of(&answer.ids).filter(|_| expected).ok_or(Failure::BAD_ANSWER)
+    }
+
+    async fn single(&self, operation: Operation) -> Result<i128, Failure> {
+        let Operation { key, action } = operation;
+        let (method, path, body) = match action {
+            Action::Increment(by) => {
+                (Method::POST, format!("{}{key}/increment", self.counters), format!(r#"{{"by":"{by}"}}"#))
+            }
+            Action::Read => (Method::GET, format!("{}{key}", self.counters), String::new()),
+        };
+        let (status, body) = self.exchange(method, &path, body).await?;
+        if status != StatusCode::OK {
+            return Err(failure_of(status, &body));
+        }
+        serde_json::from_slice::<Item<'_>>(&body).ok().and_then(|item| item.number()).ok_or(Failure::BAD_ANSWER)
+    }
+
+    fn batch_json(&self, operations: &[Operation]) -> String {
+        let mut json = String::with_capacity(operations.len().saturating_mul(self.opening.len().saturating_add(40)));
+        json.push_str(r#"{"operations":["#);
+        for (position, Operation { key, action }) in operations.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            let _infallible = match action {
+                Action::Increment(by) => {
+                    write!(json, r#"{comma}{{"increment":{}{key}","by":"{by}"}}}}"#, self.opening)
+                }
+                Action::Read => write!(json, r#"{comma}{{"get":{}{key}"}}}}"#, self.opening),
+            };
+        }
+        json.push_str("]}");
+        json
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), Failure> {
+        let exchange = self.exchange_in_time(method, path, body);
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(Failure::TIMED_OUT))
+    }
+
+    async fn exchange_in_time(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), Failure> {
+        let uri = Uri::try_from(format!("{}{path}", self.base)).map_err(|_| Failure::refused("bad_address"))?;
+        let mut request = http::Request::builder().method(method).uri(uri);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::from(body)).map_err(|_| Failure::refused("bad_address"))?;
+        let answer = self.client.request(request).await.map_err(|error| broken(error.is_connect()))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| broken(false))?;
+        Ok((head.status, body.to_bytes()))
+    }
+}
+
+impl Item<'_> {
+    fn number(&self) -> Option<i128> {
+        self.value.as_deref()?.parse().ok()
+    }
+
+    fn outcome(&self) -> Outcome {
+        let status = self.status.and_then(|status| StatusCode::from_u16(status).ok());
+        match (status, self.number()) {
+            (Some(StatusCode::OK), Some(value)) => Ok(value),
+            (Some(StatusCode::OK) | None, _) => Err(Failure::BAD_ANSWER),
+            (Some(status), _) => Err(failure(status, self.code.as_deref())),
+        }
+    }
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector
+}
+
+/// Before the connection stood, nothing can have been sent; after that, anything may have happened.
+fn broken(connecting: bool) -> Failure {
+    if connecting { Failure::refused("unreachable").lost() } else { Failure::unknown("disconnected").lost() }
+}
+
+fn failure_of(status: StatusCode, body: &[u8]) -> Failure {
+    let code = serde_json::from_slice::<Item<'_>>(body).ok().and_then(|problem| problem.code);
+    failure(status, code.as_deref())
+}
+
+/// By the contract of the interface 4xx and 503 promise that nothing was done; no other status does.
+fn failure(status: StatusCode, code: Option<&str>) -> Failure {
+    let certain = status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE;
+    let code = match code {
+        Some(code) if code.len() <= CODE_BYTES_MAX => code.to_owned(),
+        _ => format!("http_{}", status.as_u16()),
+    };
+    Failure { code: code.into(), fate: if certain { Fate::Refused } else { Fate::Unknown }, lost: false }
+}
+
+/// Joins neighbours; `None` if any is not a number.
+fn runs_of(ids: &[Cow<'_, str>]) -> Option<Vec<Run>> {
+    let mut runs: Vec<Run> = Vec::new();
+    for id in ids {
+        let first: u64 = id.parse().ok()?;
+        match runs.last_mut() {
+            Some(run) if run.first.checked_add(u64::from(run.count)) == Some(first) => {
+                run.count = run.count.saturating_add(1);
+            }
+            _ => runs.push(Run { first, count: 1, target: 0 }),
+        }
+    }
+    Some(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_ids_become_runs() {
+        let ids = ["5", "6", "9", "8", "18446744073709551615"].map(Cow::Borrowed);
+        let run = |first, count| Run { first, count, target: 0 };
+        assert_eq!(runs_of(&ids).unwrap(), [run(5, 2), run(9, 1), run(8, 1), run(u64::MAX, 1)]);
+        assert_eq!(runs_of(&[Cow::Borrowed("-1")]), None);
+    }
+
+    #[test]
+    fn only_some_statuses_promise_that_nothing_was_done() {
+        let fate = |status: u16| failure(StatusCode::from_u16(status).unwrap(), None).fate;
+        assert!([400, 404, 413, 422, 429, 503].iter().all(|status| fate(*status) == Fate::Refused));
+        assert!([302, 500, 502, 504].iter().all(|status| fate(*status) == Fate::Unknown));
+        assert_eq!(failure_of(StatusCode::TOO_MANY_REQUESTS, br#"{"code":"throttled"}"#).code, "throttled");
+        assert_eq!(failure_of(StatusCode::BAD_GATEWAY, b"<html>").code, "http_502");
+    }
+
+    #[test]
+    fn results_are_read_one_by_one() {
+        let body = br#"{"results":[{"status":200,"value":"-170141183460469231731687303715884105728"},
+            {"status":422,"code":"counter_overflow"},{"status":200},{"value":"1"}]}"#;
+        let body: BatchBody<'_> = serde_json::from_slice(body).unwrap();
+        let outcomes: Vec<Outcome> = body.results.iter().map(Item::outcome).collect();
+        assert_eq!(outcomes[0], Ok(i128::MIN));
+        assert_eq!(outcomes[1], Err(Failure::refused("counter_overflow")));
+        assert_eq!(outcomes[2], Err(Failure::BAD_ANSWER));
+        assert_eq!(outcomes[3], Err(Failure::BAD_ANSWER));
+    }
+}

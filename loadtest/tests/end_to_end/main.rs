@@ -1,0 +1,223 @@
+//! The program as its users run it, against fake nodes that lose, double and stall on request.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod fake;
+
+use std::process::Output;
+
+use fake::{Cluster, Fault};
+use serde_json::Value;
+use tokio::process::Command;
+
+struct Run {
+    output: Output,
+    json: Value,
+}
+
+impl Run {
+    fn code(&self) -> i32 {
+        self.output.status.code().unwrap()
+    }
+
+    fn stdout(&self) -> String {
+        String::from_utf8(self.output.stdout.clone()).unwrap()
+    }
+
+    fn last_line(&self) -> String {
+        self.stdout().lines().last().unwrap().to_owned()
+    }
+
+    fn findings(&self) -> Vec<&Value> {
+        self.json["findings"].as_array().unwrap().iter().collect()
+    }
+
+    /// The figures of everything together.
+    fn all(&self) -> &Value {
+        self.json["totals"].as_array().unwrap().last().unwrap()
+    }
+}
+
+async fn command(targets: &[&str], options: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snowtide-loadtest"));
+    command.args(targets.iter().flat_map(|target| ["--target", target])).args(options.split_whitespace());
+    command.output().await.unwrap()
+}
+
+async fn run(targets: &[&str], options: &str) -> Run {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("summary.json");
+    let options = format!(
+        "--rate 400 --duration 500ms --warmup 100ms --connections 2 --keys 5 --agree-timeout 2s --json {} {options}",
+        path.display()
+    );
+    let output = command(targets, &options).await;
+    let json = std::fs::read(&path).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    Run { output, json: serde_json::from_slice(&json).unwrap() }
+}
+
+async fn run_with(faults: impl IntoIterator<Item = (u64, Fault)>, options: &str) -> Run {
+    let cluster = Cluster::with(faults);
+    let (a, b) = (cluster.node("eu-west").await, cluster.node("us-east").await);
+    run(&[&a, &b], options).await
+}
+
+#[tokio::test]
+async fn an_honest_cluster_passes() {
+    for options in ["", "--batch 7", "--dist zipf --mix 1:0:1 --key-prefix a/b%\"c", "--mix 0:1:0", "--rate max"] {
+        let run = run_with([], options).await;
+        assert_eq!(run.code(), 0, "{options}: {}", run.stdout());
+        let line = "acknowledged = counted in each of 2 regions, 0 duplicate IDs (";
+        assert!(run.last_line().starts_with(line), "{options}: {}", run.last_line());
+        assert!(run.all()["acknowledged"].as_u64().unwrap() > 0);
+        assert_eq!(run.json["conservation"]["agreed"], true);
+    }
+}
+
+#[tokio::test]
+async fn an_open_loop_sends_what_was_asked_for() {
+    let run = run_with([], "").await;
+    assert_eq!(run.all()["acknowledged"], 200);
+    assert_eq!(run.all()["latency_ms"]["count"], 200);
+    assert_eq!(run.all()["asked_per_s"], 400.0);
+    let run = run_with([], "--batch 10").await;
+    assert_eq!(run.all()["acknowledged"], 200);
+}
+
+#[tokio::test]
+async fn one_lost_increment_is_named() {
+    for options in ["", "--batch 10"] {
+        let run = run_with([(30, Fault::Lost)], &format!("{options} --mix 1:0:0")).await;
+        assert_eq!(run.code(), 1, "{}", run.stdout());
+        let findings = run.findings();
+        assert_eq!(findings.len(), 2, "one for each region: {findings:?}");
+        assert_eq!(findings[0]["kind"], "loss");
+        assert_eq!(findings[0]["target"], "eu-west/0 http");
+        let number = |field: &str| findings[0][field].as_str().unwrap().parse::<i64>().unwrap();
+        assert!((1..=1_000).contains(&(number("least") - number("seen"))), "{findings:?}");
+        assert!(run.stdout().contains("LOSS default/lt-"), "{}", run.stdout());
+        assert_eq!(run.last_line(), "NOT CONSERVED: 2 loss");
+    }
+}
+
+#[tokio::test]
+async fn one_doubled_increment_is_named() {
+    let run = run_with([(30, Fault::Doubled)], "").await;
+    assert_eq!(run.code(), 1);
+    assert_eq!(run.json["findings_by_kind"]["excess"], 2);
+    assert!(run.json["findings_by_kind"]["read_above"].as_u64() > Some(0), "seen at once: {}", run.stdout());
+}
+
+#[tokio::test]
+async fn a_refused_increment_that_was_counted_is_named() {
+    let run = run_with([(30, Fault::ThrottledButCounted)], "").await;
+    assert_eq!(run.code(), 1);
+    assert_eq!(run.json["findings_by_kind"]["excess"], 2);
+}
+
+#[tokio::test]
+async fn refusals_and_unknown_outcomes_are_no_findings() {
+    let faults = [(60, Fault::Throttled), (70, Fault::TimedOut), (80, Fault::Broken)];
+    let run = run_with(faults, "--mix 1:0:0 --warmup 0s").await;
+    assert_eq!(run.code(), 0, "{}", run.stdout());
+    assert_eq!(run.all()["refused_by_code"]["throttled"], 1);
+    assert_eq!(run.all()["unknown_by_code"]["timeout"], 1);
+    assert_eq!(run.all()["unknown_by_code"]["disconnected"], 1);
+    assert_eq!(run.all()["acknowledged"], 197);
+    assert!(run.last_line().contains("more from unknown outcomes"), "{}", run.last_line());
+}
+
+#[tokio::test]
+async fn an_id_given_twice_is_named() {
+    let cluster = Cluster::with_ids_period(50);
+    let (a, b) = (cluster.node("eu-west").await, cluster.node("us-east").await);
+    let run = run(&[&a, &b], "--mix 0:1:0 --warmup 0s").await;
+    assert_eq!(run.code(), 1);
+    assert_eq!(run.json["conservation"]["duplicate_ids"], 150);
+    assert_eq!(run.findings()[0]["kind"], "duplicate_id");
+    assert!(run.stdout().contains("DUPLICATE ID"), "{}", run.stdout());
+}
+
+#[tokio::test]
+async fn more_ids_than_can_be_checked_end_the_run_with_a_finding() {
+    let cluster = Cluster::with([]);
+    let (a, b) = (cluster.node("eu-west").await, cluster.node("us-east").await);
+    let run = run(&[&a, &b], "--mix 0:1:0 --id-runs-max 10 --duration 1h").await;
+    assert_eq!(run.code(), 1);
+    assert_eq!(run.json["findings_by_kind"]["too_many_id_runs"], 1);
+}
+
+#[tokio::test]
+async fn regions_that_never_hear_of_each_other_are_named() {
+    let (a, b) = (Cluster::with([]).node("eu-west").await, Cluster::with([]).node("us-east").await);
+    let run = run(&[&a, &b], "--mix 1:0:0 --agree-timeout 300ms").await;
+    assert_eq!(run.code(), 1);
+    assert_eq!(run.json["conservation"]["agreed"], false);
+    assert!(run.findings().iter().all(|finding| finding["kind"] == "loss"), "{}", run.stdout());
+}
+
+/// While one answer is held back, everything due on that connection waits and is sent afterwards: its latency is at
+/// least what is left of the stall when the last of it was due. A closed loop would show a single slow request.
+#[tokio::test]
+async fn a_stall_is_not_hidden() {
+    let url = Cluster::with([(1, Fault::Stalled)]).node("eu-west").await;
+    let run = run(&[&url], "--mix 1:0:0 --warmup 0s --connections 1 --rate 100 --duration 1s").await;
+    assert_eq!(run.code(), 0, "{}", run.stdout());
+    assert_eq!(run.all()["acknowledged"], 100, "nothing was skipped");
+    assert!(run.all()["latency_ms"]["p50"].as_f64() >= Some(500.0), "{}", run.stdout());
+}
+
+#[tokio::test]
+async fn what_could_not_be_sent_is_counted_with_the_time_it_waited() {
+    let url = Cluster::with([(1, Fault::Stalled)]).node("eu-west").await;
+    let options = "--mix 1:0:0 --warmup 0s --connections 1 --rate 100 --duration 200ms --timeout 300ms";
+    let run = run(&[&url], options).await;
+    assert_eq!(run.code(), 0, "{}", run.stdout());
+    let all = run.all();
+    let count = |field: &str| all[field].as_u64().unwrap();
+    assert_eq!(count("acknowledged") + count("unknown") + count("unsent"), 20);
+    assert_eq!(all["latency_ms"]["count"], 20);
+}
+
+#[tokio::test]
+async fn a_closed_loop_says_so() {
+    let run = run_with([], "--rate max").await;
+    assert_eq!(run.json["settings"]["open_loop"], false);
+    assert!(run.stdout().contains("Closed loop"), "{}", run.stdout());
+}
+
+#[tokio::test]
+async fn a_given_prefix_starts_from_what_is_there() {
+    let cluster = Cluster::with([]);
+    let url = cluster.node("eu-west").await;
+    for _ in 0..2 {
+        let run = run(&[&url], "--key-prefix again-").await;
+        assert_eq!(run.code(), 0, "{}", run.stdout());
+    }
+}
+
+#[tokio::test]
+async fn percentile_files_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    run_with([], &format!("--hgrm {}", directory.path().display())).await;
+    for name in ["increment.hgrm", "id.hgrm", "read.hgrm", "read-eu-west-0-http.hgrm", "id-us-east-0-http.hgrm"] {
+        let text = std::fs::read_to_string(directory.path().join(name)).unwrap();
+        assert!(text.contains("#[Mean"), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_tested_exits_with_2() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = command(&[&format!("http://{unused}")], "--connect-timeout 200ms").await;
+    assert_eq!(away.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&away.stderr).contains("cannot connect to http://127.0.0.1:"), "{away:?}");
+    for (targets, options) in [
+        (&["quic://127.0.0.1:1"][..], ""),
+        (&["ftp://127.0.0.1:1"], ""),
+        (&[], ""),
+        (&["http://127.0.0.1:1"], "--mix 0:0:0"),
+    ] {
+        assert_eq!(command(targets, options).await.status.code(), Some(2), "{targets:?} {options}");
+    }
+}

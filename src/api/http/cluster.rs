@@ -1,0 +1,199 @@
+//! The cluster as this node sees it.
+
+use axum::body::Body;
+use axum::http::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::{Doors, Stage};
+use crate::config::map::ClusterMap;
+use crate::identity::WorkerId;
+use crate::replica::{PeerStatus, Status};
+
+use super::call::Call;
+use super::json;
+use super::openapi::Failures;
+use super::problem::Problem;
+
+/// This node, and its peers as it sees them.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ClusterView<'a> {
+    node: NodeView<'a>,
+    /// Every other configured node, linked or not.
+    peers: Vec<PeerView>,
+}
+
+/// The node that answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Node)]
+struct NodeView<'a> {
+    #[schema(example = "eu-west")]
+    region: &'a str,
+    #[schema(example = 0)]
+    node: u8,
+    /// The current incarnation of its data, in hexadecimal digits; `null` until there is one.
+    #[schema(value_type = Option<String>, example = "0021c5b94e6bdbc5")]
+    replica: Option<String>,
+    stage: StageName,
+    /// Why it stopped itself, if it did.
+    reason: Option<String>,
+    /// The release that runs.
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    /// Own commits so far.
+    #[serde(serialize_with = "json::decimal_or_null")]
+    #[schema(value_type = Option<String>, example = "1234")]
+    commits: Option<u64>,
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StageName {
+    /// Recovering, or waiting until peers confirm its history.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Shutting down.
+    Draining,
+    /// Stopped itself.
+    Fenced,
+}
+
+/// Another node.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Peer)]
+struct PeerView {
+    #[schema(example = "us-east")]
+    region: String,
+    #[schema(example = 0)]
+    node: u8,
+    state: LinkState,
+    /// Own commits that it has not acknowledged; `null` if it was never linked since this node started.
+    #[serde(serialize_with = "json::decimal_or_null")]
+    #[schema(value_type = Option<String>, example = "0")]
+    lag_commits: Option<u64>,
+    /// For how long it has been behind without a break.
+    #[schema(example = 0.0)]
+    lag_seconds: Option<f64>,
+}
+
+/// Whether a peer is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum LinkState {
+    /// It is.
+    Up,
+    /// It is not.
+    Down,
+    /// The engine has ended, so nobody knows.
+    Unknown,
+}
+
+#[utoipa::path(
+    get, path = "/v1/cluster", tag = "cluster", operation_id = "cluster",
+    responses((status = 200, description = "In every stage, and whatever the peers do", body = ClusterView), Failures),
+)]
+/// This node, and its peers as it sees them.
+pub(super) async fn cluster(call: Call) -> Result<Response<Body>, Problem> {
+    let status = call.door.doors.engine.status().await;
+    json::answer(&view(&call.door.doors, status.as_ref()))
+}
+
+fn view<'a>(doors: &'a Doors, status: Option<&Status>) -> ClusterView<'a> {
+    let (stage, reason) = StageName::of(&doors.stage.borrow());
+    ClusterView {
+        node: NodeView {
+            region: &doors.region,
+            node: doors.worker.node(),
+            replica: status.and_then(|status| status.replica).map(|replica| replica.to_string()),
+            stage,
+            reason,
+            version: env!("CARGO_PKG_VERSION"),
+            commits: status.map(|status| status.commits),
+        },
+        peers: peers(&doors.map, doors.worker, status),
+    }
+}
+
+/// Configured peers in the map's order, then linked ones that the map does not know.
+fn peers(map: &ClusterMap, own: WorkerId, status: Option<&Status>) -> Vec<PeerView> {
+    let linked = status.map_or(&[][..], |status| &status.peers);
+    let configured = map.nodes().map(|(worker, ..)| worker).filter(|worker| *worker != own);
+    let foreign = linked.iter().map(|peer| peer.worker).filter(|worker| map.node(*worker).is_none());
+    let seen = |worker: WorkerId| linked.iter().find(|peer| peer.worker == worker);
+    configured.chain(foreign).map(|worker| peer(map, worker, seen(worker), status.is_some())).collect()
+}
+
+fn peer(map: &ClusterMap, worker: WorkerId, seen: Option<&PeerStatus>, engine_answers: bool) -> PeerView {
+    let region = map.region_by_id(worker.region());
+    PeerView {
+        region: region.map_or_else(|| worker.region().to_string(), |region| region.name.clone()),
+        node: worker.node(),
+        state: match seen {
+            Some(peer) if peer.up => LinkState::Up,
+            None if !engine_answers => LinkState::Unknown,
+            _ => LinkState::Down,
+        },
+        lag_commits: seen.map(|peer| peer.lag_commits),
+        lag_seconds: seen.map(|peer| peer.lag_ms as f64 / 1_000.0),
+    }
+}
+
+impl StageName {
+    /// The name, and why, where there is a reason.
+    pub(super) fn of(stage: &Stage) -> (Self, Option<String>) {
+        match stage {
+            Stage::Starting => (Self::Starting, None),
+            Stage::Ready => (Self::Ready, None),
+            Stage::Draining | Stage::Drained => (Self::Draining, None),
+            Stage::Fenced(why) => (Self::Fenced, Some(why.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::http::tests::{doors, map};
+
+    fn worker(region: u8) -> WorkerId {
+        WorkerId::new(region, 0).unwrap()
+    }
+
+    fn status(up: bool) -> Status {
+        let peer = PeerStatus { worker: worker(2), up, lag_commits: u64::MAX, lag_ms: 1_500, inflight_bytes: 0 };
+        Status { peers: vec![peer], ..Status::default() }
+    }
+
+    #[test]
+    fn every_configured_peer_is_listed_and_the_node_itself_is_not() {
+        let peers = peers(&map(), worker(1), Some(&status(true)));
+        let names: Vec<_> = peers.iter().map(|peer| (peer.region.as_str(), peer.state)).collect();
+        assert_eq!(names, [("us-east", LinkState::Up), ("ap-south", LinkState::Down)]);
+        assert_eq!(peers[1].lag_commits, None, "never linked, so nobody knows");
+    }
+
+    #[test]
+    fn a_peer_outside_the_map_is_shown_by_its_number() {
+        let mut status = status(false);
+        status.peers[0].worker = worker(9);
+        let peers = peers(&map(), worker(1), Some(&status));
+        assert_eq!((peers[2].region.as_str(), peers[2].state), ("9", LinkState::Down));
+    }
+
+    #[test]
+    fn without_an_engine_nothing_is_claimed_about_peers() {
+        assert!(peers(&map(), worker(1), None).iter().all(|peer| peer.state == LinkState::Unknown));
+    }
+
+    #[test]
+    fn lag_is_a_decimal_string_in_commits_and_a_number_in_seconds() {
+        let doors = doors(Stage::Fenced("disk".into()));
+        let view = serde_json::to_value(view(&doors, Some(&status(true)))).unwrap();
+        assert_eq!(view["peers"][0]["lag_commits"], u64::MAX.to_string());
+        assert_eq!(view["peers"][0]["lag_seconds"], 1.5);
+        assert_eq!((&view["node"]["stage"], &view["node"]["reason"]), (&"fenced".into(), &"disk".into()));
+        assert_eq!(view["node"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+}

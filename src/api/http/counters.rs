@@ -1,0 +1,500 @@
+//! Counters over HTTP: increments, reads and batches of both.
+//!
+//! A request becomes a list of operations for the engine and its outcomes become an answer; both are pure functions.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::http::Response;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use snowtide_client::Code;
+use snowtide_client::wire::BATCH_OPERATIONS_MAX;
+use utoipa::ToSchema;
+
+use crate::config::Access;
+use crate::engine::Answer;
+use crate::identity::NamespaceId;
+use crate::replica::{Action, Key, KeyLength, Operation, Outcome};
+use crate::telemetry::{self, Door};
+
+use super::call::Call;
+use super::json::{self, By};
+use super::openapi::Failures;
+use super::problem::Problem;
+
+const PREFIX: &str = "/v1/counters/";
+const INCREMENT_SUFFIX: &str = "/increment";
+const OVERFLOW: &str = "a 64-bit total of this counter at this node would overflow; the counter is unchanged";
+const NOT_SERVED: &str = "this node does not serve the namespace";
+
+/// The namespaces served here.
+type Namespaces = BTreeMap<String, NamespaceId>;
+
+/// The body of an increment; may be left out.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IncrementRequest {
+    /// Default 1.
+    #[serde(default)]
+    by: By,
+}
+
+/// A counter after an increment that is durable here.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Incremented<'a> {
+    #[schema(example = "default")]
+    namespace: &'a str,
+    #[schema(example = "visits")]
+    key: &'a str,
+    /// The value after the increment, as far as this region knows.
+    #[serde(serialize_with = "json::decimal")]
+    #[schema(value_type = String, pattern = r"^-?\d+$", example = "42")]
+    value: i128,
+    /// By how much it was changed.
+    #[serde(serialize_with = "json::decimal")]
+    #[schema(value_type = String, pattern = r"^-?\d+$", example = "5")]
+    by: i64,
+}
+
+/// A counter.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CounterValue<'a> {
+    #[schema(example = "default")]
+    namespace: &'a str,
+    #[schema(example = "visits")]
+    key: &'a str,
+    /// The value as far as this region knows; "0" if it has never heard of the counter.
+    #[serde(serialize_with = "json::decimal")]
+    #[schema(value_type = String, pattern = r"^-?\d+$", example = "42")]
+    value: i128,
+}
+
+/// A batch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchRequest<'a> {
+    /// Applied in order.
+    #[serde(borrow)]
+    #[schema(max_items = 10_000)]
+    operations: Vec<BatchOperation<'a>>,
+}
+
+/// One operation of a batch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BatchOperation<'a> {
+    /// Adds.
+    #[serde(borrow)]
+    Increment(BatchIncrement<'a>),
+    /// Reads.
+    #[serde(borrow)]
+    Get(BatchGet<'a>),
+}
+
+/// An increment in a batch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchIncrement<'a> {
+    #[serde(borrow)]
+    #[schema(value_type = String, example = "default")]
+    namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 512, example = "visits")]
+    key: Cow<'a, str>,
+    /// Default 1.
+    #[serde(default)]
+    by: By,
+}
+
+/// A read in a batch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchGet<'a> {
+    #[serde(borrow)]
+    #[schema(value_type = String, example = "default")]
+    namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 512, example = "visits")]
+    key: Cow<'a, str>,
+}
+
+/// The answers to a batch.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BatchResults {
+    /// One per operation, in order.
+    results: Vec<BatchResult>,
+}
+
+/// The answer to one operation of a batch.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum BatchResult {
+    /// It was carried out.
+    Done {
+        /// 200.
+        #[schema(example = 200)]
+        status: u16,
+        /// The counter's value after it.
+        #[serde(serialize_with = "json::decimal")]
+        #[schema(value_type = String, pattern = r"^-?\d+$", example = "42")]
+        value: i128,
+    },
+    /// It was not; the others are unaffected.
+    Refused {
+        /// What the status would be, had it been asked alone.
+        #[schema(example = 422)]
+        status: u16,
+        /// The word for it.
+        #[schema(example = "counter_overflow")]
+        code: &'static str,
+        /// A sentence for people.
+        detail: &'static str,
+    },
+}
+
+#[utoipa::path(
+    post, path = "/v1/counters/{namespace}/{key}/increment", tag = "counters", operation_id = "increment",
+    params(
+        ("namespace" = String, Path, description = "A configured namespace", example = "default"),
+        ("key" = String, Path, description = "1 to 512 bytes of UTF-8, percent-encoded, slashes too"),
+    ),
+    request_body(content = Option<IncrementRequest>, content_type = "application/json"),
+    responses((status = 200, description = "Counted, and durable at this node", body = Incremented), Failures),
+)]
+/// Adds to a counter.
+///
+/// An answer that never arrives, or a 500 or 504, leaves open whether the counter was changed.
+pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem> {
+    call.require(Access::Write)?;
+    call.door.admit_counting()?;
+    let body = call.body().await?;
+    let IncrementRequest { by: By(by) } = json::parse_or_default(&body)?;
+    let (namespace, key) = counter(call.path(), INCREMENT_SUFFIX)?;
+    let operation = operation(&call.door.doors.namespaces, &namespace, &key, Action::Increment(by))?;
+    let value = only(call.door.doors.engine.apply(vec![operation]).await, &namespace)?;
+    telemetry::increments_acknowledged(Door::Http, 1);
+    json::answer(&Incremented { namespace: &namespace, key: &key, value, by })
+}
+
+#[utoipa::path(
+    get, path = "/v1/counters/{namespace}/{key}", tag = "counters", operation_id = "get",
+    params(
+        ("namespace" = String, Path, description = "A configured namespace", example = "default"),
+        ("key" = String, Path, description = "1 to 512 bytes of UTF-8, percent-encoded, slashes too"),
+    ),
+    responses((status = 200, description = "What this region knows of it", body = CounterValue), Failures),
+)]
+/// Reads a counter.
+pub(super) async fn get(call: Call) -> Result<Response<Body>, Problem> {
+    call.door.admit_counting()?;
+    let (namespace, key) = counter(call.path(), "")?;
+    let operation = operation(&call.door.doors.namespaces, &namespace, &key, Action::Get)?;
+    let value = only(call.door.doors.engine.apply(vec![operation]).await, &namespace)?;
+    json::answer(&CounterValue { namespace: &namespace, key: &key, value })
+}
+
+#[utoipa::path(
+    post, path = "/v1/batch", tag = "counters", operation_id = "batch",
+    request_body(content = BatchRequest, content_type = "application/json"),
+    responses((status = 200, description = "Each operation has its own status", body = BatchResults), Failures),
+)]
+/// Applies up to 10 000 operations in order.
+///
+/// A batch that is refused as a whole has changed nothing. It is one request, not a transaction: other regions may
+/// see some of its increments before others.
+pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
+    call.door.admit_counting()?;
+    let body = call.body().await?;
+    let plan = Plan::of(json::parse(&body)?, &call.door.doors.namespaces)?;
+    drop(body);
+    if plan.writes() {
+        call.require(Access::Write)?;
+    }
+    let outcomes = if plan.operations.is_empty() {
+        Vec::new()
+    } else {
+        answered(call.door.doors.engine.apply(plan.operations).await)?
+    };
+    let (results, increments) = results(&plan.steps, &outcomes)?;
+    telemetry::increments_acknowledged(Door::Http, increments);
+    json::answer(&BatchResults { results })
+}
+
+/// The namespace and the key in a path like `/v1/counters/{namespace}/{key}{suffix}`, decoded. The router has matched
+/// the path before it is decoded, so an encoded slash belongs to the key.
+fn counter<'a>(path: &'a str, suffix: &str) -> Result<(Cow<'a, str>, Cow<'a, str>), Problem> {
+    let (namespace, key) = path
+        .strip_prefix(PREFIX)
+        .and_then(|rest| rest.strip_suffix(suffix))
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(|| Problem::invalid("the path names no counter"))?;
+    Ok((decoded(namespace)?, decoded(key)?))
+}
+
+fn decoded(segment: &str) -> Result<Cow<'_, str>, Problem> {
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| Problem::invalid("the path is not UTF-8 once its percent-encoding is undone"))
+}
+
+fn operation(namespaces: &Namespaces, namespace: &str, key: &str, action: Action) -> Result<Operation, Problem> {
+    let id = *namespaces.get(namespace).ok_or_else(|| Problem::unknown_namespace(namespace))?;
+    Ok(Operation { namespace: id, key: Key::new(key).map_err(bad_key)?, action })
+}
+
+fn bad_key(length: KeyLength) -> Problem {
+    let code = if length.0 == 0 { Code::InvalidRequest } else { Code::TooLarge };
+    Problem::new(code, length.to_string())
+}
+
+/// What the engine says to a whole batch.
+fn answered(answer: Option<Answer>) -> Result<Vec<Outcome>, Problem> {
+    match answer {
+        Some(answer) => Ok(answer?),
+        None => {
+            Err(Problem::internal("this node stopped before it answered; whether a write was carried out is unknown"))
+        }
+    }
+}
+
+/// The value of the only operation of a batch.
+fn only(answer: Option<Answer>, namespace: &str) -> Result<i128, Problem> {
+    match answered(answer)?.first() {
+        Some(Outcome::Value(value)) => Ok(*value),
+        Some(Outcome::Overflow) => Err(Problem::new(Code::CounterOverflow, OVERFLOW)),
+        Some(Outcome::UnknownNamespace) => Err(Problem::unknown_namespace(namespace)),
+        None => Err(miscounted()),
+    }
+}
+
+fn miscounted() -> Problem {
+    Problem::internal("the engine answered another number of operations than were asked")
+}
+
+/// A batch as it goes to the engine: operations on namespaces that are not served here stay behind.
+#[derive(Debug)]
+struct Plan {
+    operations: Vec<Operation>,
+    /// One per operation of the request.
+    steps: Vec<Step>,
+}
+
+/// What became of one operation of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The engine gets it, as an increment.
+    Increment,
+    /// The engine gets it, as a read.
+    Get,
+    /// The engine does not get it: its namespace is not served here.
+    NotServed,
+}
+
+impl Plan {
+    fn of(request: BatchRequest<'_>, namespaces: &Namespaces) -> Result<Self, Problem> {
+        let count = request.operations.len();
+        if count > BATCH_OPERATIONS_MAX {
+            return Err(Problem::too_large(format!(
+                "a batch has at most {BATCH_OPERATIONS_MAX} operations, this one {count}"
+            )));
+        }
+        let mut plan = Self { operations: Vec::with_capacity(count), steps: Vec::with_capacity(count) };
+        for (at, operation) in request.operations.into_iter().enumerate() {
+            plan.push(operation, namespaces).map_err(|problem| within(at, &problem))?;
+        }
+        Ok(plan)
+    }
+
+    fn push(&mut self, operation: BatchOperation<'_>, namespaces: &Namespaces) -> Result<(), Problem> {
+        let (namespace, key, action, step) = match operation {
+            BatchOperation::Increment(BatchIncrement { namespace, key, by: By(by) }) => {
+                (namespace, key, Action::Increment(by), Step::Increment)
+            }
+            BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get, Step::Get),
+        };
+        let key = Key::new(key).map_err(bad_key)?;
+        match namespaces.get(&*namespace) {
+            Some(&namespace) => {
+                self.operations.push(Operation { namespace, key, action });
+                self.steps.push(step);
+            }
+            None => self.steps.push(Step::NotServed),
+        }
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        self.steps.contains(&Step::Increment)
+    }
+}
+
+/// The results in the request's order, and how many increments took place.
+fn results(steps: &[Step], outcomes: &[Outcome]) -> Result<(Vec<BatchResult>, u64), Problem> {
+    if outcomes.len() != steps.iter().filter(|step| **step != Step::NotServed).count() {
+        return Err(miscounted());
+    }
+    let mut outcomes = outcomes.iter().copied();
+    let mut increments: u64 = 0;
+    let mut results = Vec::with_capacity(steps.len());
+    for step in steps {
+        let served = if *step == Step::NotServed { None } else { outcomes.next() };
+        let outcome = served.unwrap_or(Outcome::UnknownNamespace);
+        if *step == Step::Increment && matches!(outcome, Outcome::Value(_)) {
+            increments = increments.saturating_add(1);
+        }
+        results.push(BatchResult::from(outcome));
+    }
+    Ok((results, increments))
+}
+
+/// Says which operation of a batch a problem is about.
+fn within(at: usize, problem: &Problem) -> Problem {
+    Problem::new(problem.code, format!("operations[{at}]: {}", problem.detail))
+}
+
+impl From<Outcome> for BatchResult {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Value(value) => Self::Done { status: 200, value },
+            Outcome::Overflow => Self::refused(Code::CounterOverflow, OVERFLOW),
+            Outcome::UnknownNamespace => Self::refused(Code::UnknownNamespace, NOT_SERVED),
+        }
+    }
+}
+
+impl BatchResult {
+    fn refused(code: Code, detail: &'static str) -> Self {
+        Self::Refused { status: code.http_status(), code: code.as_str(), detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::Refusal;
+
+    fn namespaces() -> Namespaces {
+        [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into()
+    }
+
+    fn plan(json: &str) -> Result<Plan, Problem> {
+        Plan::of(json::parse(json.as_bytes())?, &namespaces())
+    }
+
+    #[test]
+    fn keys_are_decoded_after_the_path_was_split() {
+        let (namespace, key) = counter("/v1/counters/a%20b/x%2Fy%25%F0%9F%A7%8A+/increment", INCREMENT_SUFFIX).unwrap();
+        assert_eq!((&*namespace, &*key), ("a b", "x/y%\u{1f9ca}+"));
+        let (_, key) = counter("/v1/counters/default/increment", "").unwrap();
+        assert_eq!(key, "increment", "a counter may be called like the action");
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_invalid() {
+        let problem = counter("/v1/counters/default/%ff", "").unwrap_err();
+        assert_eq!(problem.code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn keys_have_1_to_512_bytes() {
+        let code = |key: &str| operation(&namespaces(), "default", key, Action::Get).map_err(|problem| problem.code);
+        assert_eq!(code("").unwrap_err(), Code::InvalidRequest);
+        assert_eq!(code(&"x".repeat(513)).unwrap_err(), Code::TooLarge);
+        assert_eq!(&*code(&"\u{1f9ca}".repeat(128)).unwrap().key, "\u{1f9ca}".repeat(128));
+    }
+
+    #[test]
+    fn an_increment_without_a_body_is_by_one() {
+        let by = |body: &str| json::parse_or_default::<IncrementRequest>(body.as_bytes()).map(|r| r.by.0).ok();
+        assert_eq!(by(""), Some(1));
+        assert_eq!(by("{}"), Some(1));
+        assert_eq!(by(r#"{"by":"-7"}"#), Some(-7));
+        for refused in [r#"{"by":1,"extra":2}"#, r#"{"by":1,"by":2}"#, "[]x", "{", "5", "null", r#"{"by":1} {"#] {
+            assert_eq!(by(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_batch_keeps_its_order_and_leaves_foreign_namespaces_behind() {
+        let plan = plan(
+            r#"{"operations":[{"get":{"namespace":"nowhere","key":"k"}},
+                {"increment":{"namespace":"default","key":"k","by":"3"}},
+                {"get":{"namespace":"a b","key":"\u0041"}}]}"#,
+        )
+        .unwrap();
+        let key = |key: &str| Key::new(key).unwrap();
+        assert_eq!(
+            plan.operations,
+            [
+                Operation { namespace: NamespaceId(1), key: key("k"), action: Action::Increment(3) },
+                Operation { namespace: NamespaceId(2), key: key("A"), action: Action::Get },
+            ]
+        );
+        let outcomes = [Outcome::Overflow, Outcome::Value(-1)];
+        let (done, increments) = results(&plan.steps, &outcomes).unwrap();
+        let results_json = serde_json::to_value(done).unwrap();
+        assert_eq!(results_json[0]["code"], "unknown_namespace");
+        assert_eq!((&results_json[1]["status"], &results_json[1]["code"]), (&422.into(), &"counter_overflow".into()));
+        assert_eq!(results_json[2], serde_json::json!({"status": 200, "value": "-1"}));
+        assert_eq!(increments, 0, "a refused increment does not count");
+        let (_, increments) = results(&plan.steps, &[Outcome::Value(3), Outcome::Value(3)]).unwrap();
+        assert_eq!(increments, 1, "nor does a read");
+    }
+
+    #[test]
+    fn an_engine_that_miscounts_is_not_believed() {
+        let plan = plan(r#"{"operations":[{"get":{"namespace":"default","key":"k"}}]}"#).unwrap();
+        assert_eq!(results(&plan.steps, &[]).unwrap_err().code, Code::Internal);
+        assert_eq!(results(&plan.steps, &[Outcome::Value(1); 2]).unwrap_err().code, Code::Internal);
+    }
+
+    #[test]
+    fn a_malformed_batch_is_refused_whole_and_says_where() {
+        let long = format!(r#"{{"operations":[{{"get":{{"namespace":"default","key":"{}"}}}}]}}"#, "x".repeat(513));
+        let problem = plan(&long).unwrap_err();
+        assert_eq!(problem.code, Code::TooLarge);
+        assert!(problem.detail.starts_with("operations[0]: "), "{}", problem.detail);
+        for json in [
+            "",
+            "{}",
+            r#"{"operations":[{}]}"#,
+            r#"{"operations":[{"delete":{"namespace":"default","key":"k"}}]}"#,
+            r#"{"operations":[{"get":{"namespace":"default","key":"k","by":1}}]}"#,
+            r#"{"operations":[{"get":{"namespace":"default","key":"k"},"increment":{}}]}"#,
+            r#"{"operations":[],"atomic":true}"#,
+        ] {
+            assert_eq!(plan(json).unwrap_err().code, Code::InvalidRequest, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_batch_has_at_most_ten_thousand_operations() {
+        let batch = |count: usize| {
+            let operation = r#"{"get":{"namespace":"default","key":"k"}}"#;
+            plan(&format!(r#"{{"operations":[{}]}}"#, vec![operation; count].join(",")))
+        };
+        assert_eq!(batch(10_000).unwrap().operations.len(), 10_000);
+        assert_eq!(batch(10_001).unwrap_err().code, Code::TooLarge);
+        assert!(batch(0).unwrap().operations.is_empty());
+    }
+
+    #[test]
+    fn values_are_decimal_strings_beyond_64_bits() {
+        let value = i128::from(u64::MAX) * 3;
+        let counter = CounterValue { namespace: "default", key: "k", value };
+        assert_eq!(serde_json::to_value(counter).unwrap()["value"], value.to_string());
+    }
+
+    #[test]
+    fn each_verdict_of_the_engine_has_its_code() {
+        let code = |answer| only(answer, "default").map_err(|problem| problem.code);
+        assert_eq!(code(Some(Ok(vec![Outcome::Value(7)]))), Ok(7));
+        assert_eq!(code(Some(Ok(vec![Outcome::Overflow]))), Err(Code::CounterOverflow));
+        assert_eq!(code(Some(Ok(vec![Outcome::UnknownNamespace]))), Err(Code::UnknownNamespace));
+        assert_eq!(code(Some(Err(Refusal::DiskLow))), Err(Code::DiskLow));
+        assert_eq!(code(Some(Ok(vec![]))), Err(Code::Internal));
+        assert_eq!(code(None), Err(Code::Internal), "the outcome of a write is unknown, so nothing invites a retry");
+    }
+}

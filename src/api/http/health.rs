@@ -1,0 +1,128 @@
+//! Probes and metrics: open to everyone, outside `/v1`, and independent of the engine.
+//!
+//! Liveness never depends on peers, nor on anything but that the process answers: a supervisor that restarted a node
+//! because another one is gone would make an outage of a hiccup.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::Stage;
+use crate::telemetry;
+
+use super::call::Door;
+use super::cluster::StageName;
+use super::json;
+
+/// The content type of the Prometheus text format.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whether a node is ready, check by check.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    ready: bool,
+    stage: StageName,
+    /// Why it stopped itself, if it did.
+    reason: Option<String>,
+    checks: [Check; 3],
+}
+
+/// One condition of readiness.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+struct Check {
+    #[schema(example = "recovered")]
+    name: &'static str,
+    ok: bool,
+}
+
+#[utoipa::path(
+    get, path = "/livez", tag = "operations", operation_id = "livez", security(()),
+    responses((status = 200, description = "The process answers", body = String, content_type = "text/plain")),
+)]
+/// Whether the process lives.
+pub(super) async fn livez() -> &'static str {
+    "ok"
+}
+
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations", operation_id = "readyz", security(()),
+    params(("verbose" = Option<bool>, Query, description = "Answer with JSON, check by check")),
+    responses(
+        (status = 200, description = "Ready: `ok`, or the checks", body = Readiness),
+        (status = 503, description = "Not ready: the stage, or the checks", body = Readiness),
+    ),
+)]
+/// Whether the node has recovered and serves.
+pub(super) async fn readyz(State(door): State<Arc<Door>>, RawQuery(query): RawQuery) -> Response<Body> {
+    let readiness = Readiness::of(&door.doors.stage.borrow());
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let verbose = query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")));
+    let mut response = if verbose {
+        json::answer(&readiness).unwrap_or_else(IntoResponse::into_response)
+    } else {
+        readiness.word().into_response()
+    };
+    *response.status_mut() = status;
+    response
+}
+
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", operation_id = "metrics", security(()),
+    responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain")),
+)]
+/// Metrics for Prometheus.
+pub(super) async fn metrics() -> Response<Body> {
+    let mut response = Response::new(Body::from(telemetry::render()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROMETHEUS_TEXT));
+    response
+}
+
+impl Readiness {
+    fn of(stage: &Stage) -> Self {
+        let (name, reason) = StageName::of(stage);
+        let check = |name, ok| Check { name, ok };
+        Self {
+            ready: name == StageName::Ready,
+            stage: name,
+            reason,
+            checks: [
+                check("recovered", name != StageName::Starting),
+                check("accepting", name != StageName::Draining),
+                check("unfenced", name != StageName::Fenced),
+            ],
+        }
+    }
+
+    const fn word(&self) -> &'static str {
+        match self.stage {
+            StageName::Ready => "ok",
+            StageName::Starting => "starting",
+            StageName::Draining => "draining",
+            StageName::Fenced => "fenced",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_check_fails_in_each_stage_that_is_not_ready() {
+        assert!(Readiness::of(&Stage::Ready).checks.iter().all(|check| check.ok));
+        for (stage, failed) in
+            [(Stage::Starting, "recovered"), (Stage::Draining, "accepting"), (Stage::Fenced("why".into()), "unfenced")]
+        {
+            let readiness = Readiness::of(&stage);
+            assert!(!readiness.ready);
+            let failing: Vec<_> = readiness.checks.iter().filter(|check| !check.ok).map(|check| check.name).collect();
+            assert_eq!(failing, [failed]);
+        }
+    }
+}

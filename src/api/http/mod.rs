@@ -1,0 +1,151 @@
+//! The HTTP front door: `/v1`, probes, metrics and the OpenAPI document, over HTTP/1.1 and HTTP/2 without TLS.
+//!
+//! Promises: every error below the level of the protocol itself is a problem document with a `code`; nothing of a
+//! body is buffered beyond `api.request_bytes_max`; a request is answered within `api.request_timeout`; connections
+//! are bounded in number and in idle time. It never guesses: unknown JSON members, query parameters and headers that
+//! ask for promises of later versions are refused. It never ends a task with a panic of a handler.
+//!
+//! The content type of a request is not looked at: a body is JSON, and one that is not is refused as malformed.
+
+mod auth;
+mod call;
+mod cluster;
+mod connection;
+mod counters;
+mod health;
+mod ids;
+mod json;
+mod openapi;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceBuilder};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::api::Doors;
+use crate::telemetry::{self, Verb};
+
+use call::{Call, Door};
+use connection::Limits;
+use problem::Problem;
+
+/// After a failure to accept that is not the connection's own, such as too many open files, this long passes before
+/// the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `shutdown`, then finishes the requests in progress, which takes `api.request_timeout` at most.
+///
+/// With `http.connections_max` connections open, one more is answered 503 `overloaded` and closed at once: whoever
+/// waited in the kernel's queue instead would not know that another node could serve it.
+pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationToken) {
+    let limits = Limits::new(&doors.config);
+    let places = Arc::new(Semaphore::new(doors.config.http.connections_max.min(Semaphore::MAX_PERMITS)));
+    let protocol = connection::protocol();
+    let service = service(doors);
+    let connections = TaskTracker::new();
+    while let Some(stream) = accept(&listener, &shutdown).await {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            connection::turn_away(&stream);
+            continue;
+        };
+        let serving = connection::attend(stream, protocol.clone(), service.clone(), limits, shutdown.clone());
+        connections.spawn(async move {
+            telemetry::connection_opened(telemetry::Door::Http);
+            serving.await;
+            telemetry::connection_closed(telemetry::Door::Http);
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// The next connection; `None` once the node shuts down.
+async fn accept(listener: &TcpListener, shutdown: &CancellationToken) -> Option<TcpStream> {
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream)) {
+            Ok(stream) => return Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The router within what holds for every request. These layers are not boxed, so they cost next to nothing.
+fn service<B>(
+    doors: Doors,
+) -> impl Service<
+    http::Request<B>,
+    Response = http::Response<impl hyper::body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ 'static
+where
+    B: hyper::body::Body<Data = axum::body::Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    ServiceBuilder::new()
+        // Failures have their own count and their answers say what they are: under overload, a line for each would
+        // only add to it.
+        .layer(TraceLayer::new_for_http().on_failure(()))
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .service(router(doors))
+}
+
+fn router(doors: Doors) -> Router {
+    let door = Arc::new(Door::new(doors));
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        .fallback(call::not_found)
+        .method_not_allowed_fallback(call::method_not_allowed)
+        .with_state(door)
+}
+
+/// Every route there is; a test compares it with the OpenAPI document.
+fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 10] {
+    [
+        ("/v1/ids", v1(MethodFilter::POST, Verb::MintIds, ids::mint)),
+        ("/v1/ids/{id}", v1(MethodFilter::GET, Verb::DecodeId, ids::decode)),
+        ("/v1/counters/{namespace}/{key}", v1(MethodFilter::GET, Verb::Get, counters::get)),
+        ("/v1/counters/{namespace}/{key}/increment", v1(MethodFilter::POST, Verb::Increment, counters::increment)),
+        ("/v1/batch", v1(MethodFilter::POST, Verb::Batch, counters::batch)),
+        ("/v1/cluster", v1(MethodFilter::GET, Verb::Cluster, cluster::cluster)),
+        ("/livez", get(health::livez)),
+        ("/readyz", get(health::readyz)),
+        ("/metrics", get(health::metrics)),
+        ("/openapi.json", get(openapi::openapi)),
+    ]
+}
+
+/// A handler behind [`Door::answer`].
+fn v1<H, F>(method: MethodFilter, verb: Verb, handler: H) -> MethodRouter<Arc<Door>>
+where
+    H: FnOnce(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response, Problem>> + Send + 'static,
+{
+    on(method, move |State(door): State<Arc<Door>>, request: Request| door.answer(verb, request, handler))
+}

@@ -1,0 +1,195 @@
+//! The OpenAPI 3.1 document, generated from the handlers and their types.
+
+use std::sync::LazyLock;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Response};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{IntoResponses, Modify, OpenApi};
+
+use super::problem::ProblemBody;
+use super::{cluster, counters, health, ids};
+
+/// What can go wrong with every request of `/v1`.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "only its attributes are read, by the derive")]
+pub(super) enum Failures {
+    /// `invalid_request`: the same request will always fail.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(#[to_schema] ProblemBody<'static>),
+    /// `unauthenticated`: the node asks for a bearer token.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(#[to_schema] ProblemBody<'static>),
+    /// `forbidden`: the token does not allow this.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(#[to_schema] ProblemBody<'static>),
+    /// `not_found`, `unknown_namespace`.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(#[to_schema] ProblemBody<'static>),
+    /// `too_large`: the body, the key, the batch or the count.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(#[to_schema] ProblemBody<'static>),
+    /// `counter_overflow`: the counter is unchanged.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Overflow(#[to_schema] ProblemBody<'static>),
+    /// `throttled`: retry after a moment.
+    #[response(status = 429, content_type = "application/problem+json")]
+    Throttled(#[to_schema] ProblemBody<'static>),
+    /// `internal`: whether a write was carried out is unknown.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(#[to_schema] ProblemBody<'static>),
+    /// `starting`, `draining`, `overloaded`, `disk_low`, `clock_regressed`, `clock_ahead`, `sequence_exhausted`,
+    /// `fenced`: nothing was done; retry later or elsewhere.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(#[to_schema] ProblemBody<'static>),
+    /// `timeout`: whether a write was carried out is unknown.
+    #[response(status = 504, content_type = "application/problem+json")]
+    Timeout(#[to_schema] ProblemBody<'static>),
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Snowtide",
+        description = "IDs and counters in several regions at once. 64-bit integers are decimal strings. \
+            Errors are problem documents (RFC 9457) whose `code` is the same on every front door.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        ids::mint, ids::decode, counters::increment, counters::get, counters::batch, cluster::cluster,
+        health::livez, health::readyz, health::metrics, openapi,
+    ),
+    tags(
+        (name = "ids", description = "Unique, time-sortable 63-bit numbers"),
+        (name = "counters", description = "Counts that every region may change at once"),
+        (name = "cluster", description = "Who is there, and how far behind"),
+        (name = "operations", description = "Probes, metrics, this document"),
+    ),
+    security(("bearer" = []), ()),
+    modifiers(&Bearer),
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    }
+}
+
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "operations", operation_id = "openapi", security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+)]
+/// This document.
+pub(super) async fn openapi() -> Response<Body> {
+    static JSON: LazyLock<Bytes> = LazyLock::new(|| {
+        // Generated at compile time and covered by a test: it can be written as JSON.
+        Document::openapi().to_json().unwrap_or_default().into()
+    });
+    let mut response = Response::new(Body::from(JSON.clone()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::to_value(Document::openapi()).unwrap()
+    }
+
+    fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        paths.iter().flat_map(|(path, item)| {
+            item.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+        })
+    }
+
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn it_is_openapi_3_1_with_its_required_members() {
+        let document = document();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+        assert!(document["info"]["title"].is_string());
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    }
+
+    #[test]
+    fn every_reference_resolves() {
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_an_id_of_its_own_and_described_responses() {
+        let document = document();
+        let mut ids = BTreeSet::new();
+        for (path, method, operation) in operations(&document) {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.contains_key("200"), "{method} {path}");
+            for response in responses.values() {
+                assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn path_parameters_are_those_of_the_template_and_required() {
+        let document = document();
+        for (path, method, operation) in operations(&document) {
+            let templated: BTreeSet<_> =
+                path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let in_path: Vec<_> = parameters.iter().filter(|parameter| parameter["in"] == "path").collect();
+            assert!(in_path.iter().all(|parameter| parameter["required"] == true), "{method} {path}");
+            let declared: BTreeSet<_> = in_path.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+            assert_eq!(declared, templated, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn every_v1_operation_documents_the_shared_failures() {
+        let document = document();
+        for (path, method, operation) in operations(&document).filter(|(path, ..)| path.starts_with("/v1/")) {
+            for status in ["400", "401", "403", "404", "413", "422", "429", "500", "503", "504"] {
+                let problem = &operation["responses"][status]["content"]["application/problem+json"];
+                assert!(problem["schema"]["$ref"].is_string(), "{method} {path} {status}: {problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn requests_refuse_unknown_members_in_the_document_too() {
+        let schemas = &document()["components"]["schemas"];
+        for name in ["IncrementRequest", "IdsRequest", "BatchRequest", "BatchIncrement", "BatchGet"] {
+            assert_eq!(schemas[name]["additionalProperties"], false, "{name}: {}", schemas[name]);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Problem documents (RFC 9457): how every error looks over HTTP.
+//!
+//! Each carries the same `code` that the other front doors use, so that clients branch on one vocabulary, and the
+//! `type` is that code as a URI. The URI identifies; it is stable, but nothing has to answer there.
+
+use std::any::Any;
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use serde::Serialize;
+use snowtide_client::Code;
+use utoipa::ToSchema;
+
+use crate::api::{code_of, retry_after_ms};
+use crate::ids::IdRefusal;
+use crate::replica::Refusal;
+
+/// The content type of every error.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+const TYPE_BASE: &str = "https://snowtide.dev/problems/";
+
+/// Why a request was not answered as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// The word for it.
+    pub(super) code: Code,
+    /// What is wrong with this request, for people.
+    pub(super) detail: Cow<'static, str>,
+    /// What to send in `WWW-Authenticate` (RFC 6750).
+    challenge: Option<&'static str>,
+}
+
+/// The body of every error (`application/problem+json`, RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody<'a> {
+    /// The code as a URI: identifies the kind of problem, need not resolve.
+    #[serde(rename = "type")]
+    #[schema(format = "uri", example = "https://snowtide.dev/problems/throttled")]
+    kind: &'a str,
+    /// The kind of problem in words.
+    #[schema(example = "Too many requests")]
+    title: &'a str,
+    /// The HTTP status, repeated.
+    #[schema(example = 429)]
+    status: u16,
+    /// What is wrong with this request.
+    detail: &'a str,
+    /// The word that every front door uses.
+    #[schema(example = "throttled")]
+    code: &'a str,
+    /// Whether the request was certainly not carried out and may succeed later, here or elsewhere.
+    retryable: bool,
+}
+
+impl Problem {
+    pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), challenge: None }
+    }
+
+    pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidRequest, detail)
+    }
+
+    pub(super) fn too_large(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::TooLarge, detail)
+    }
+
+    pub(super) fn internal(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Internal, detail)
+    }
+
+    /// The namespace is not served here; its name is shown, but never more of it than a name may have.
+    pub(super) fn unknown_namespace(name: &str) -> Self {
+        let shown: String = name.chars().take(64).collect();
+        Self::new(Code::UnknownNamespace, format!("this node does not serve the namespace {shown:?}"))
+    }
+
+    /// Adds a `WWW-Authenticate` header.
+    pub(super) fn challenged(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let kind = format!("{TYPE_BASE}{}", self.code);
+        let body = ProblemBody {
+            kind: &kind,
+            title: title(self.code),
+            status: self.code.http_status(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+            retryable: self.code.is_retryable(),
+        };
+        // Strings, a number and a boolean: there is nothing in it that JSON could refuse.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(code_of(&refusal), refusal.to_string())
+    }
+}
+
+impl From<IdRefusal> for Problem {
+    fn from(IdRefusal { code, detail }: IdRefusal) -> Self {
+        Self::new(code, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body()));
+        *response.status_mut() =
+            StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(ms) = retry_after_ms(self.code) {
+            // The header has whole seconds only (RFC 9110): rounded up, so that nobody comes too early.
+            headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}
+
+/// The answer to a request whose handler panicked. The panic's message goes to the log, never to the client.
+pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response<Body> {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message");
+    tracing::error!(message, "a request handler panicked");
+    Problem::internal("this should not have happened; whether a write was carried out is unknown").into_response()
+}
+
+/// The kind of problem in words: the same for every occurrence (RFC 9457, 3.1.3).
+const fn title(code: Code) -> &'static str {
+    match code {
+        Code::InvalidRequest => "Invalid request",
+        Code::Unauthenticated => "Credentials needed",
+        Code::Forbidden => "Not allowed",
+        Code::NotFound => "Not found",
+        Code::MethodNotAllowed => "Method not allowed",
+        Code::UnknownNamespace => "Unknown namespace",
+        Code::TooLarge => "Too large",
+        Code::CounterOverflow => "Counter overflow",
+        Code::Throttled => "Too many requests",
+        Code::Starting => "Starting",
+        Code::Draining => "Shutting down",
+        Code::Overloaded => "Overloaded",
+        Code::DiskLow => "Disk nearly full",
+        Code::ClockRegressed => "Clock too far behind",
+        Code::ClockAhead => "Clock too far ahead",
+        Code::SequenceExhausted => "IDs used up for the moment",
+        Code::Fenced => "Stopped itself",
+        Code::Timeout => "Timed out",
+        _ => "Internal error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn rendered(problem: Problem) -> (StatusCode, http::HeaderMap, serde_json::Value) {
+        let (parts, body) = problem.into_response().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_problem_has_the_six_members_and_its_content_type() {
+        let (status, headers, body) = rendered(Problem::from(Refusal::Throttled)).await;
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(headers[CONTENT_TYPE], PROBLEM_JSON);
+        assert_eq!(body["type"], "https://snowtide.dev/problems/throttled");
+        assert_eq!((&body["status"], &body["code"]), (&429.into(), &"throttled".into()));
+        assert_eq!(body["retryable"], true);
+        assert_eq!(body["detail"], Refusal::Throttled.to_string());
+        assert_eq!(body.as_object().unwrap().len(), 6);
+    }
+
+    #[tokio::test]
+    async fn retry_after_is_rounded_up_and_absent_where_retrying_does_not_help() {
+        let (_, headers, _) = rendered(Refusal::Throttled.into()).await;
+        assert_eq!(headers[RETRY_AFTER], "1", "100 ms, rounded up");
+        let (_, headers, _) = rendered(Refusal::DiskLow.into()).await;
+        assert_eq!(headers[RETRY_AFTER], "30");
+        let (_, headers, body) = rendered(Problem::invalid("no")).await;
+        assert!(!headers.contains_key(RETRY_AFTER));
+        assert_eq!(body["retryable"], false);
+    }
+
+    #[tokio::test]
+    async fn a_fence_says_why() {
+        let (status, _, body) = rendered(Refusal::Fenced("the disk failed".into()).into()).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body["detail"].as_str().unwrap().contains("the disk failed"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn the_detail_is_escaped_and_a_long_name_is_cut() {
+        let (_, _, body) = rendered(Problem::unknown_namespace(&"\"\u{1f9ca}".repeat(1_000))).await;
+        assert!(body["detail"].as_str().unwrap().len() < 600, "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_keeps_its_message_to_itself() {
+        let response = of_panic(Box::new("secret".to_owned()));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+    }
+}

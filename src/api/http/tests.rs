@@ -1,0 +1,452 @@
+//! The router as a whole, against an engine whose answers the test chooses.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::{routes, serve, service};
+use crate::api::{Doors, Stage};
+use crate::config::map::{ClusterMap, Node, Region};
+use crate::config::{Access, Config, Token};
+use crate::engine::{Answer, EngineHandle};
+use crate::identity::{NamespaceId, WorkerId};
+use crate::ids::IdSource;
+use crate::replica::{Action, Operation, Outcome, Refusal};
+
+/// No condition of a test takes longer, unless it never comes true.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(super) fn map() -> ClusterMap {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let region = |(id, name): (u8, &str)| Region {
+        name: name.to_owned(),
+        id,
+        location: None,
+        nodes: vec![Node { id: 0, quic: address, http: address }],
+    };
+    ClusterMap { regions: [(1, "eu-west"), (2, "us-east"), (3, "ap-south")].map(region).into() }
+}
+
+fn config() -> Config {
+    Config::builtin()
+}
+
+/// Front doors with an engine that answers every operation with 7.
+pub(super) fn doors(stage: Stage) -> Doors {
+    doors_with(stage, config(), |operations| Ok(vec![Outcome::Value(7); operations.len()]))
+}
+
+fn doors_with(stage: Stage, config: Config, engine: impl FnMut(Vec<Operation>) -> Answer + Send + 'static) -> Doors {
+    Doors {
+        config: Arc::new(config),
+        map: Arc::new(map()),
+        worker: WorkerId::new(1, 0).unwrap(),
+        region: "eu-west".into(),
+        namespaces: Arc::new([("default".to_owned(), NamespaceId(1))].into()),
+        engine: EngineHandle::fake(engine),
+        ids: IdSource {},
+        stage: watch::channel(stage).1,
+    }
+}
+
+async fn send(doors: Doors, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
+    let (parts, body) = service(doors).oneshot(request).await.unwrap().into_parts();
+    let Ok(body) = body.collect().await else { panic!("the body broke off") };
+    (parts.status, parts.headers, body.to_bytes())
+}
+
+/// Sends a request with a JSON answer.
+async fn ask(doors: Doors, method: Method, path: &str, body: impl Into<Body>) -> (StatusCode, Value) {
+    let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
+    let (status, headers, body) = send(doors, request).await;
+    let content_type = headers[header::CONTENT_TYPE].to_str().unwrap();
+    let expected = if status.is_success() { "application/json" } else { "application/problem+json" };
+    assert_eq!(content_type, expected, "{path}");
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// The code of a refusal, with the status that goes with it.
+async fn refusal(doors: Doors, method: Method, path: &str, body: impl Into<Body>) -> (u16, String) {
+    let (status, problem) = ask(doors, method, path, body).await;
+    assert_eq!(problem["status"], status.as_u16());
+    (status.as_u16(), problem["code"].as_str().unwrap().to_owned())
+}
+
+fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[tokio::test]
+async fn an_increment_reaches_the_engine_and_its_value_the_client() {
+    let doors = doors_with(Stage::Ready, config(), |operations| {
+        let [Operation { namespace: NamespaceId(1), key, action: Action::Increment(by) }] = &operations[..] else {
+            panic!("{operations:?}");
+        };
+        assert_eq!(&**key, "a/b");
+        Ok(vec![Outcome::Value(i128::from(*by) + 1)])
+    });
+    let (status, body) = ask(doors, Method::POST, "/v1/counters/default/a%2Fb/increment", r#"{"by":"-5"}"#).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body, json!({"namespace": "default", "key": "a/b", "value": "-4", "by": "-5"}));
+}
+
+#[tokio::test]
+async fn an_empty_body_increments_by_one() {
+    let (_, body) = ask(doors(Stage::Ready), Method::POST, "/v1/counters/default/k/increment", "").await;
+    assert_eq!(body["by"], "1");
+}
+
+#[tokio::test]
+async fn a_read_and_a_batch_answer_what_the_engine_says() {
+    let (_, body) = ask(doors(Stage::Ready), Method::GET, "/v1/counters/default/k", "").await;
+    assert_eq!(body, json!({"namespace": "default", "key": "k", "value": "7"}));
+    let batch =
+        r#"{"operations":[{"increment":{"namespace":"default","key":"k"}},{"get":{"namespace":"x","key":"k"}}]}"#;
+    let (_, body) = ask(doors(Stage::Ready), Method::POST, "/v1/batch", batch).await;
+    assert_eq!(body["results"][0], json!({"status": 200, "value": "7"}));
+    assert_eq!(body["results"][1]["code"], "unknown_namespace");
+    let (status, body) = ask(doors(Stage::Ready), Method::POST, "/v1/batch", r#"{"operations":[]}"#).await;
+    assert_eq!((status, body), (StatusCode::OK, json!({"results": []})));
+}
+
+#[tokio::test]
+async fn what_the_engine_refuses_is_a_problem() {
+    let path = "/v1/counters/default/k/increment";
+    let cases: [(fn(Vec<Operation>) -> Answer, u16, &str); 3] = [
+        (|_| Err(Refusal::Throttled), 429, "throttled"),
+        (|_| Ok(vec![Outcome::Overflow]), 422, "counter_overflow"),
+        (|_| Ok(vec![]), 500, "internal"),
+    ];
+    for (engine, status, code) in cases {
+        let doors = doors_with(Stage::Ready, config(), engine);
+        assert_eq!(refusal(doors, Method::POST, path, "").await, refused(status, code));
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_ends_before_it_answers_leaves_the_outcome_open() {
+    let doors = doors_with(Stage::Ready, config(), |_| panic!("the engine ends"));
+    let (status, problem) = ask(doors, Method::POST, "/v1/counters/default/k/increment", "").await;
+    assert_eq!((status.as_u16(), &problem["retryable"]), (500, &json!(false)));
+    assert!(problem["detail"].as_str().unwrap().contains("unknown"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_stage_that_does_not_count_refuses_before_the_engine_is_asked() {
+    for (stage, code) in
+        [(Stage::Starting, "starting"), (Stage::Draining, "draining"), (Stage::Fenced("why".into()), "fenced")]
+    {
+        for (method, path, body) in [
+            (Method::POST, "/v1/counters/default/k/increment", ""),
+            (Method::GET, "/v1/counters/default/k", ""),
+            (Method::POST, "/v1/batch", r#"{"operations":[]}"#),
+        ] {
+            let doors = doors_with(stage.clone(), config(), |_| panic!("asked"));
+            assert_eq!(refusal(doors, method, path, body).await, refused(503, code), "{path}");
+        }
+    }
+    for stage in [Stage::Draining, Stage::Fenced("why".into())] {
+        let (status, _) = refusal(doors(stage), Method::POST, "/v1/ids", "").await;
+        assert_eq!(status, 503);
+    }
+}
+
+#[tokio::test]
+async fn malformed_input_is_refused_by_its_kind() {
+    let long = format!("/v1/counters/default/{}", "x".repeat(513));
+    for (method, path, body, status, code) in [
+        (Method::GET, "/v1/counters/default/%ff", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/%ff/k", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/nowhere/k", "", 404, "unknown_namespace"),
+        (Method::GET, &long, "", 413, "too_large"),
+        (Method::POST, "/v1/counters/default/k/increment", "{", 400, "invalid_request"),
+        (Method::POST, "/v1/counters/default/k/increment", r#"{"by":1.5}"#, 400, "invalid_request"),
+        (Method::POST, "/v1/counters/default/k/increment", r#"{"by":"9223372036854775808"}"#, 400, "invalid_request"),
+        (Method::POST, "/v1/counters/default/k/increment", "\u{0}\u{1}", 400, "invalid_request"),
+        (Method::POST, "/v1/batch", "", 400, "invalid_request"),
+        (Method::POST, "/v1/ids", r#"{"count":0}"#, 400, "invalid_request"),
+        (Method::POST, "/v1/ids", r#"{"count":10001}"#, 413, "too_large"),
+        (Method::GET, "/v1/ids/abc", "", 400, "invalid_request"),
+        (Method::GET, "/v1/ids/9223372036854775808", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/default/k?view=regions", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/default//", "", 404, "not_found"),
+        (Method::GET, "/", "", 404, "not_found"),
+        (Method::GET, "/v1/counters/default/k/", "", 404, "not_found"),
+        (Method::DELETE, "/v1/counters/default/k", "", 405, "method_not_allowed"),
+        (Method::POST, "/livez", "", 405, "method_not_allowed"),
+    ] {
+        let answer = refusal(doors(Stage::Ready), method.clone(), path, body).await;
+        assert_eq!(answer, refused(status, code), "{method} {path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_allowed_is_told_which_are() {
+    let request = Request::delete("/v1/ids").body(Body::empty()).unwrap();
+    let (_, headers, _) = send(doors(Stage::Ready), request).await;
+    assert_eq!(headers[header::ALLOW], "POST");
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Infallible>>>;
+
+/// A body of 1 KiB pieces that says nothing about its length, and counts how many pieces were taken.
+struct Endless(Arc<AtomicUsize>);
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 1_024])))))
+    }
+}
+
+/// A body that is announced and never comes.
+struct Silent;
+
+impl hyper::body::Body for Silent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_before_it_is_buffered() {
+    let doors = || doors(Stage::Ready);
+    let max = usize::try_from(config().api.request_bytes_max.as_u64()).unwrap();
+    for path in ["/v1/batch", "/v1/ids", "/v1/counters/default/k/increment"] {
+        let announced = refusal(doors(), Method::POST, path, vec![b' '; max + 1]).await;
+        assert_eq!(announced, refused(413, "too_large"), "{path}");
+        let taken = Arc::new(AtomicUsize::new(0));
+        let streamed = refusal(doors(), Method::POST, path, Body::new(Endless(Arc::clone(&taken)))).await;
+        assert_eq!(streamed, refused(413, "too_large"), "{path}");
+        assert!(taken.load(Ordering::Relaxed) <= max / 1_024 + 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_504() {
+    let mut config = config();
+    config.api.request_timeout = Duration::from_millis(10);
+    let doors = doors_with(Stage::Ready, config, |_| panic!("asked before the body was whole"));
+    let silent = Body::new(Silent);
+    let answer = refusal(doors, Method::POST, "/v1/counters/default/k/increment", silent).await;
+    assert_eq!(answer, refused(504, "timeout"));
+}
+
+fn with_tokens() -> Doors {
+    let token = |name: &str, access| Token { name: name.to_owned(), token: format!("{name}-token"), access };
+    let mut config = config();
+    config.api.tokens = vec![token("reader", Access::Read), token("writer", Access::Write)];
+    doors_with(Stage::Ready, config, |operations| Ok(vec![Outcome::Value(7); operations.len()]))
+}
+
+async fn with_token(method: Method, path: &str, token: Option<&str>, body: &'static str) -> (u16, HeaderMap) {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let (status, headers, _) = send(with_tokens(), request.body(Body::from(body)).unwrap()).await;
+    (status.as_u16(), headers)
+}
+
+#[tokio::test]
+async fn tokens_open_v1_as_far_as_they_reach() {
+    let increment = "/v1/counters/default/k/increment";
+    let gets = r#"{"operations":[{"get":{"namespace":"default","key":"k"}}]}"#;
+    let increments = r#"{"operations":[{"increment":{"namespace":"default","key":"k"}}]}"#;
+    for (method, path, token, body, status) in [
+        (Method::POST, increment, Some("writer-token"), "", 200),
+        (Method::POST, increment, Some("reader-token"), "", 403),
+        (Method::POST, increment, Some("other-token"), "", 401),
+        (Method::GET, "/v1/counters/default/k", Some("reader-token"), "", 200),
+        (Method::POST, "/v1/batch", Some("reader-token"), gets, 200),
+        (Method::POST, "/v1/batch", Some("reader-token"), increments, 403),
+        (Method::POST, "/v1/batch", Some("writer-token"), increments, 200),
+        (Method::POST, "/v1/ids", Some("reader-token"), "", 403),
+        (Method::GET, "/v1/cluster", Some("reader-token"), "", 200),
+    ] {
+        let (answered, headers) = with_token(method.clone(), path, token, body).await;
+        assert_eq!(answered, status, "{method} {path} {token:?} {body}");
+        assert_eq!(headers.contains_key(header::WWW_AUTHENTICATE), [401, 403].contains(&status), "{path} {token:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_route_of_v1_asks_for_a_token_and_no_other_does() {
+    for (path, _) in routes() {
+        let path = path.replace("{namespace}", "default").replace("{key}", "k").replace("{id}", "1");
+        let mut statuses = BTreeSet::new();
+        for method in [Method::GET, Method::POST] {
+            statuses.insert(with_token(method, &path, None, "").await.0);
+        }
+        let expected = if path.starts_with("/v1/") { 401 } else { 200 };
+        assert_eq!(statuses, BTreeSet::from([expected, 405]), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_router_and_the_openapi_document_name_the_same_routes_and_methods() {
+    let (status, document) = ask(doors(Stage::Ready), Method::GET, "/openapi.json", "").await;
+    assert_eq!(status, StatusCode::OK);
+    let documented: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let routed: BTreeSet<_> = routes().iter().map(|(path, _)| *path).collect();
+    assert_eq!(documented, routed);
+    for path in routed {
+        let methods: BTreeSet<_> = document["paths"][path].as_object().unwrap().keys().cloned().collect();
+        let mut answered = BTreeSet::new();
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let request =
+                Request::builder().method(method.clone()).uri(path.replace(['{', '}'], "")).body(Body::empty());
+            let (status, ..) = send(doors(Stage::Ready), request.unwrap()).await;
+            if status != StatusCode::METHOD_NOT_ALLOWED {
+                answered.insert(method.as_str().to_ascii_lowercase());
+            }
+        }
+        assert_eq!(answered, methods, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn probes_follow_the_stage_and_liveness_does_not() {
+    for (stage, status, word) in
+        [(Stage::Ready, 200, "ok"), (Stage::Starting, 503, "starting"), (Stage::Fenced("why".into()), 503, "fenced")]
+    {
+        let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+        let (alive, ..) = send(doors(stage.clone()), get("/livez")).await;
+        assert_eq!(alive, StatusCode::OK);
+        let (ready, _, body) = send(doors(stage.clone()), get("/readyz")).await;
+        assert_eq!((ready.as_u16(), &*body), (status, word.as_bytes()));
+        let (ready, _, body) = send(doors(stage), get("/readyz?verbose")).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((ready.as_u16(), &body["ready"]), (status, &json!(status == 200)));
+        assert_eq!(body["checks"].as_array().unwrap().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn metrics_count_what_was_answered() {
+    ask(doors(Stage::Ready), Method::GET, "/v1/counters/default/k", "").await;
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let (status, headers, body) = send(doors(Stage::Ready), request).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    let text = String::from_utf8_lossy(&body);
+    assert!(text.contains(r#"snowtide_requests_total{door="http",operation="get",code="ok"}"#), "{text}");
+}
+
+#[tokio::test]
+async fn the_cluster_is_shown_even_by_a_node_that_stopped_itself() {
+    let (status, body) = ask(doors(Stage::Fenced("two of us".into())), Method::GET, "/v1/cluster", "").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!((&body["node"]["region"], &body["node"]["reason"]), (&json!("eu-west"), &json!("two of us")));
+    assert_eq!(body["peers"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_id_is_taken_apart_by_the_configured_layout() {
+    let id = (1_000_u64 << 22) | (2 << 17) | (5 << 12) | 9;
+    let (_, body) = ask(doors(Stage::Ready), Method::GET, &format!("/v1/ids/{id}"), "").await;
+    let expected = json!({
+        "id": id.to_string(), "timestamp": "2025-01-01T00:00:01.000Z", "unix_ms": "1735689601000",
+        "region": "us-east", "region_id": 2, "node": 5, "sequence": 9,
+    });
+    assert_eq!(body, expected);
+}
+
+/// A server on a real socket.
+struct Server {
+    address: std::net::SocketAddr,
+    shutdown: CancellationToken,
+    ended: tokio::task::JoinHandle<()>,
+}
+
+async fn server(change: impl FnOnce(&mut Config)) -> Server {
+    let mut config = config();
+    change(&mut config);
+    let doors = doors_with(Stage::Ready, config, |operations| Ok(vec![Outcome::Value(7); operations.len()]));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let ended = tokio::spawn(serve(listener, doors, shutdown.clone()));
+    Server { address, shutdown, ended }
+}
+
+/// Sends `request` and returns everything until the server closes.
+async fn exchange(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("the connection stays open").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn it_answers_over_a_socket_and_ends_when_it_is_told_to() {
+    let server = server(|_| {}).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = "POST /v1/counters/default/k/increment HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = exchange(&mut stream, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(r#""value":"7""#), "{answer}");
+    let _idle = TcpStream::connect(server.address).await.unwrap();
+    server.shutdown.cancel();
+    tokio::time::timeout(DEADLINE, server.ended).await.expect("an idle connection holds it up").unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_finishes_its_head_and_one_that_falls_silent_are_cut_off() {
+    let brief = |config: &mut Config| {
+        config.http.header_timeout = Duration::from_millis(100);
+        config.http.idle_timeout = Duration::from_millis(100);
+    };
+    let server = server(brief).await;
+    for request in ["", "GET /livez HT", "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = request.to_owned();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let closed = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
+        assert!(closed.is_ok(), "still open after {request:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so_and_its_place_comes_back() {
+    let server = server(|config| config.http.connections_max = 1).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut byte = [0];
+    first.read_exact(&mut byte).await.unwrap();
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    let refusal = exchange(&mut second, "").await;
+    assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains(r#""code":"overloaded""#), "{refusal}");
+    drop(first);
+    let retried = async {
+        loop {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            let sent = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            let mut answer = String::new();
+            if sent.is_ok() && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, retried).await.expect("the place never came back");
+}

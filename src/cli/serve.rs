@@ -1,0 +1,101 @@
+//! `snowtide serve`: one node, in the foreground.
+
+
+use anyhow::Context;
+use clap::Args;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Global, logging};
+use crate::node::{Farewell, Node};
+use crate::telemetry;
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide serve --region eu-west
+  snowtide --config prod.toml serve --region eu-west --node 1 --data-dir /var/lib/snowtide
+
+SIGTERM and SIGINT drain: new work is refused, what is in hand is committed, another region is given what it lacks,
+and the exit code is 0. A second signal ends the process at once; nothing that was acknowledged is lost by that.";
+
+/// Runs one node of a region until it is told to stop.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Command {
+    /// The region that the node belongs to, by its name in the region files.
+    #[arg(long, value_name = "NAME")]
+    region: String,
+
+    /// The node's number in its region.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    node: u8,
+
+    /// Where the data is; the same as --set data_dir=DIR.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+
+    /// Drains when standard input ends, so that the node does not outlive the program that started it.
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+impl Command {
+    /// Serves; returns when the node has drained or failed.
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        let mut sources = global.sources();
+        if let Some(dir) = &self.data_dir {
+            sources.flag("--data-dir", "data_dir", dir);
+        }
+        let loaded = crate::config::Config::load(&sources)?;
+        logging::init(&loaded.config.log)?;
+        telemetry::install();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the threads that serve connections")?;
+        runtime.block_on(async {
+            let shutdown = CancellationToken::new();
+            tokio::spawn(stop_on_signal(shutdown.clone()));
+            if self.exit_with_stdin {
+                tokio::spawn(stop_with_stdin(shutdown.clone()));
+            }
+            let node = Node::open(loaded, &self.region, self.node).await?;
+            match node.run(shutdown).await? {
+                Farewell::HeldBy(region) => info!(region, "stopped; the region named holds everything from here"),
+                Farewell::HereOnly => {
+                    warn!("stopped; no other region confirmed in time: what is new is on this disk only");
+                }
+            }
+            anyhow::Ok(())
+        })?;
+        // A read of standard input cannot be cancelled and must not hold up the exit.
+        runtime.shutdown_background();
+        Ok(())
+    }
+}
+
+async fn stop_on_signal(shutdown: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        warn!("signals cannot be caught on this system; stop the node with SIGKILL, which loses nothing");
+        return;
+    };
+    let mut next = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
+    next().await;
+    shutdown.cancel();
+    next().await;
+    warn!("a second signal: stopping at once");
+    std::process::exit(i32::from(SECOND_SIGNAL));
+}
+
+/// Told to stop twice before the drain was over.
+const SECOND_SIGNAL: u8 = 130;
+
+async fn stop_with_stdin(shutdown: CancellationToken) {
+    let mut stdin = tokio::io::stdin();
+    let mut ignored = [0; 256];
+    while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
+    shutdown.cancel();
+}

@@ -1,0 +1,113 @@
+//! The store's threads: one that commits, one that reads, one that writes checkpoints.
+//!
+//! Commits have a thread of their own so that nothing delays a sync. Every job is one that the replica asked for, so
+//! the queues are bounded by what it may have outstanding. Any failure is final (I9): the node is told, the thread
+//! ends, and what was not reported as done never will be.
+
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Sender, unbounded};
+use tokio::sync::mpsc;
+
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::replica::{CheckpointChunk, Commit, Event, JournalRead, Key};
+use crate::store::{Store, StoreError};
+
+use super::{EngineHandle, News, Tripwire};
+
+/// A piece of work; what it answers goes to the replica.
+type Job = Box<dyn FnOnce(&Store) -> Result<Event, StoreError> + Send>;
+
+/// The way to the store's threads.
+pub(super) struct Disk {
+    writes: Sender<Job>,
+    reads: Sender<Job>,
+    checkpoints: Sender<Job>,
+}
+
+impl Disk {
+    pub(super) fn start(
+        store: &Arc<Store>,
+        handle: &EngineHandle,
+        news: &mpsc::UnboundedSender<News>,
+    ) -> std::io::Result<Self> {
+        let spawn = |name: &str| spawn(name, Arc::clone(store), handle.clone(), news.clone());
+        Ok(Self { writes: spawn("commit")?, reads: spawn("read")?, checkpoints: spawn("checkpoint")? })
+    }
+
+    /// I1: `Committed` is made only after the store has returned from its sync.
+    pub(super) fn commit(&self, commit: Commit) {
+        queue(&self.writes, move |store| {
+            store.commit(&commit)?;
+            Ok(Event::Committed(commit.number))
+        });
+    }
+
+    pub(super) fn mint(&self, replica: ReplicaId) {
+        queue(&self.writes, move |store| {
+            store.put_replica(replica)?;
+            Ok(Event::Minted(replica))
+        });
+    }
+
+    pub(super) fn load(&self, namespace: NamespaceId, keys: Vec<Key>) {
+        queue(&self.reads, move |store| Ok(Event::Loaded { namespace, rows: store.load(namespace, &keys)? }));
+    }
+
+    pub(super) fn read_journal(
+        &self,
+        to: WorkerId,
+        namespace: NamespaceId,
+        origin: ReplicaId,
+        after: u64,
+        bytes_max: usize,
+    ) {
+        queue(&self.reads, move |store| {
+            let slice = store.read_journal(namespace, origin, after, bytes_max)?;
+            let (records, whole_from) = (slice.records, slice.whole_from);
+            Ok(Event::Journal(JournalRead { to, namespace, origin, after, records, whole_from }))
+        });
+    }
+
+    pub(super) fn find_hash(&self, namespace: NamespaceId, origin: ReplicaId, seq: u64) {
+        queue(&self.reads, move |store| {
+            Ok(Event::Hash { namespace, seq, hash: store.find_hash(namespace, origin, seq)? })
+        });
+    }
+
+    pub(super) fn checkpoint(&self, chunk: CheckpointChunk) {
+        queue(&self.checkpoints, move |store| {
+            store.checkpoint(&chunk)?;
+            Ok(Event::Checkpointed)
+        });
+    }
+}
+
+fn queue(jobs: &Sender<Job>, job: impl FnOnce(&Store) -> Result<Event, StoreError> + Send + 'static) {
+    // A thread that has ended has said why.
+    let _ = jobs.send(Box::new(job));
+}
+
+fn spawn(
+    name: &str,
+    store: Arc<Store>,
+    handle: EngineHandle,
+    news: mpsc::UnboundedSender<News>,
+) -> std::io::Result<Sender<Job>> {
+    let (jobs, queue) = unbounded::<Job>();
+    thread::Builder::new().name(name.into()).spawn(move || {
+        let _tripwire = Tripwire(news.clone());
+        for job in queue {
+            match job(&store) {
+                Ok(event) => handle.notify(event),
+                Err(error) => {
+                    let _ = news.send(News::Failed(error.to_string()));
+                    handle.notify(Event::Fence(error.to_string()));
+                    return;
+                }
+            }
+        }
+    })?;
+    Ok(jobs)
+}

@@ -1,0 +1,283 @@
+//! A node: the composition root. It knows everything else, and nothing knows it but the command line.
+//!
+//! A start goes: certificates, sockets, recovery, engine, links, front doors. Nothing is served before the engine says
+//! so (I3); until then `/livez` answers and every door says `starting`. A stop goes the other way: refuse new work,
+//! commit what is in hand, wait until another region has it, close.
+
+mod settings;
+mod watch;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch as stage};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::api::{self, Doors, Stage};
+use crate::config::map::ClusterMap;
+use crate::config::{Config, Loaded};
+use crate::engine::{self, EngineHandle, News, Outlets};
+use crate::identity::WorkerId;
+use crate::ids::{CeilingStore, IdSource, layout_of};
+use crate::peer::{Links, LinksConfig};
+use crate::quic::Endpoint;
+use crate::replica::{Event, Notice, Recovered};
+use crate::store::{self, Store};
+use crate::telemetry;
+use crate::tls::Credentials;
+
+/// RocksDB's cache of blocks, indexes and filters.
+const STORE_CACHE_BYTES: usize = 64 << 20;
+
+/// How long a node that has drained waits for clients to take their last answers.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A node whose sockets are bound and whose data is recovered.
+pub struct Node {
+    doors: Doors,
+    stage: stage::Sender<Stage>,
+    store: Arc<Store>,
+    endpoint: Endpoint,
+    links: Links,
+    listener: TcpListener,
+    engine: JoinHandle<()>,
+    news: mpsc::UnboundedReceiver<News>,
+}
+
+/// How a node ended, when it ended as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// The region of this name holds everything that was acknowledged here.
+    HeldBy(String),
+    /// No other region confirmed within `drain.timeout`; it is on this disk, and travels at the next start.
+    HereOnly,
+}
+
+impl Node {
+    /// Binds, recovers and starts everything but the doors.
+    pub async fn open(loaded: Loaded, region: &str, node: u8) -> anyhow::Result<Self> {
+        let (config, map) = (Arc::new(loaded.config), Arc::new(loaded.map));
+        let (worker, place) = settings::place(&map, region, node)?;
+        let credentials = Credentials::load(&config.tls.dir, region, node)?;
+        let endpoint = Endpoint::bind(&config, &credentials, place.quic)?;
+        let listener = TcpListener::bind(place.http).await.with_context(|| {
+            format!("cannot listen on {}/tcp, which is `http` of {region}/{node} in the region's file", place.http)
+        })?;
+        let (store, recovered) = recover(&config, &map, worker).await?;
+        info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
+        let store = Arc::new(store);
+        let (handle, inlets) = engine::queues(config.api.queue_batches_max);
+        let ids = id_source(&config, worker, &recovered, &store, &handle)?;
+        let links = Links::start(LinksConfig {
+            config: config.clone(),
+            map: map.clone(),
+            worker,
+            boot: recovered.boot,
+            replica: recovered.replica,
+            layout: ids.layout().to_string(),
+            engine: handle.clone(),
+            endpoint: endpoint.clone(),
+        });
+        let (sender, news) = mpsc::unbounded_channel();
+        let to_peers = links.clone();
+        let outlets = Outlets { send: Box::new(move |to, message| to_peers.send(to, message)), news: sender };
+        let seed = getrandom::u64().context("the system gives no randomness")?;
+        let replica = settings::replica(&config, &map, worker, seed);
+        let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
+        let (stage, stages) = stage::channel(Stage::Starting);
+        let doors = Doors {
+            namespaces: Arc::new(config.served_namespaces(&map, worker.region())),
+            region: region.into(),
+            engine: handle,
+            ids,
+            stage: stages,
+            worker,
+            config,
+            map,
+        };
+        Ok(Self { doors, stage, store, endpoint, links, listener, engine, news })
+    }
+
+    /// Serves until `shutdown`, then drains. An error means that the node has stopped itself (I9).
+    pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<Farewell> {
+        let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
+        let http = {
+            let listener = self.listener;
+            tokio::spawn(api::http::serve(listener, self.doors.clone(), closing.clone()))
+        };
+        let quic = {
+            let (endpoint, links, doors) = (self.endpoint.clone(), self.links.clone(), self.doors.clone());
+            let map = doors.map.clone();
+            let serving = clients.clone();
+            let clients = move |connection| -> crate::quic::Serving {
+                Box::pin(serving.track_future(api::quic::serve(connection, doors.clone())))
+            };
+            tokio::spawn(async move { endpoint.serve(&map, links, clients).await })
+        };
+        let (alarm, alarms) = mpsc::unbounded_channel();
+        let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), alarm));
+        let mut desk = Desk { doors: self.doors.clone(), stage: self.stage, links: self.links.clone(), alarms };
+        let farewell = desk.serve(&mut self.news, &shutdown).await;
+        watching.abort();
+        self.endpoint.refuse_new();
+        closing.cancel();
+        if farewell.is_ok() {
+            desk.stage.send_replace(Stage::Drained);
+            clients.close();
+            // Clients that do not take their last answers in time learn by the closed connection that they are unknown.
+            let _ = timeout(GOODBYE_TIMEOUT, async { tokio::join!(http, clients.wait()) }).await;
+        }
+        self.links.stop();
+        self.endpoint.close("the node shuts down").await;
+        quic.abort();
+        self.doors.engine.stop();
+        let engine = self.engine;
+        // The engine has nothing in hand any more, or has failed; either way its thread is ending.
+        let _ = tokio::task::spawn_blocking(move || engine.join()).await;
+        farewell
+    }
+}
+
+/// Hears what the engine has to say and acts on it, one thing at a time.
+struct Desk {
+    doors: Doors,
+    stage: stage::Sender<Stage>,
+    links: Links,
+    alarms: mpsc::UnboundedReceiver<String>,
+}
+
+impl Desk {
+    async fn serve(
+        &mut self,
+        news: &mut mpsc::UnboundedReceiver<News>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Farewell> {
+        let mut fenced = self.doors.ids.fenced();
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                biased;
+                Some(reason) = self.alarms.recv() => bail!("the store has failed: {reason}"),
+                item = news.recv() => match item {
+                    Some(item) => if let Some(farewell) = self.hear(item)? { return Ok(farewell) },
+                    None => bail!("the engine has ended"),
+                },
+                Ok(()) = fenced.changed() => {
+                    let reason = fenced.borrow_and_update().clone();
+                    reason.into_iter().for_each(|reason| self.doors.engine.notify(Event::Fence(reason)));
+                }
+                () = shutdown.cancelled(), if !draining => {
+                    draining = true;
+                    self.drain();
+                }
+            }
+        }
+    }
+
+    fn drain(&self) {
+        info!("draining: new work is refused, what is in hand is committed and handed to another region");
+        self.stage.send_if_modified(|stage| {
+            let open = !matches!(stage, Stage::Fenced(_));
+            if open {
+                *stage = Stage::Draining;
+            }
+            open
+        });
+        self.doors.ids.drain();
+        self.doors.engine.notify(Event::Drain);
+    }
+
+    fn hear(&self, news: News) -> anyhow::Result<Option<Farewell>> {
+        match news {
+            News::Serving(replica) => {
+                info!(%replica, "serving");
+                self.links.set_replica(replica);
+                self.stage.send_if_modified(|stage| {
+                    let starting = *stage == Stage::Starting;
+                    if starting {
+                        *stage = Stage::Ready;
+                    }
+                    starting
+                });
+            }
+            News::ClaimIds(ceiling) => self.doors.ids.claim(ceiling),
+            News::Witness(peer, ceiling) => self.doors.ids.witness(peer, ceiling),
+            News::Notice(notice) => self.log(&notice),
+            News::Fenced(reason) => self.fence(&reason),
+            News::Failed(reason) => bail!("the store has failed: {reason}"),
+            News::Drained(region) => return Ok(Some(self.farewell(region))),
+        }
+        Ok(None)
+    }
+
+    fn fence(&self, reason: &str) {
+        error!(reason, "fenced: neither counters nor IDs are served until an operator has looked");
+        telemetry::fenced();
+        self.doors.ids.fence(reason);
+        self.stage.send_replace(Stage::Fenced(reason.to_owned()));
+    }
+
+    fn farewell(&self, region: Option<u8>) -> Farewell {
+        match region.and_then(|id| self.doors.map.region_by_id(id)) {
+            Some(region) => Farewell::HeldBy(region.name.clone()),
+            None => Farewell::HereOnly,
+        }
+    }
+
+    fn log(&self, notice: &Notice) {
+        let name = |worker: &WorkerId| self.doors.map.name(*worker);
+        match notice {
+            Notice::Fork { namespace, origin, seq, peer } => error!(
+                ?namespace, %origin, seq, peer = name(peer),
+                "a fork: two different histories under one replica id; neither is merged into the other"
+            ),
+            Notice::Unproven { replica, reason } => {
+                warn!(%replica, reason, "this data's history is not proven; a new incarnation takes over");
+            }
+            Notice::BadMessage { peer, reason } => warn!(peer = name(peer), reason, "a peer's message was ignored"),
+        }
+    }
+}
+
+async fn recover(config: &Config, map: &ClusterMap, worker: WorkerId) -> anyhow::Result<(Store, Recovered)> {
+    let options = store::Options {
+        path: config.data_dir.clone(),
+        cluster_id: config.cluster.id.clone(),
+        layout: layout_of(&config.ids)?.to_string(),
+        worker,
+        namespaces: config.served_namespaces(map, worker.region()).into_values().collect(),
+        boot_nonce: getrandom::u64().context("the system gives no randomness")?,
+        cache_bytes_max: STORE_CACHE_BYTES,
+    };
+    Ok(tokio::task::spawn_blocking(move || Store::open(&options)).await.context("recovery has panicked")??)
+}
+
+fn id_source(
+    config: &Config,
+    worker: WorkerId,
+    recovered: &Recovered,
+    store: &Arc<Store>,
+    engine: &EngineHandle,
+) -> anyhow::Result<IdSource> {
+    let observer = {
+        let engine = engine.clone();
+        move |ceiling| engine.notify(Event::Ceiling(ceiling))
+    };
+    let ceilings = Arc::new(Ceilings(store.clone()));
+    Ok(IdSource::new(layout_of(&config.ids)?, worker, &config.ids, recovered.ceiling, ceilings, observer)?)
+}
+
+/// The store, as far as the ID source needs it.
+struct Ceilings(Arc<Store>);
+
+impl CeilingStore for Ceilings {
+    fn persist(&self, ceiling: u64) -> Result<(), String> {
+        self.0.put_ceiling(ceiling).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,68 @@
+//! From the configuration and the map to what the replica is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::Context;
+use bytesize::ByteSize;
+
+use crate::config::Config;
+use crate::config::map::{self, ClusterMap};
+use crate::identity::{NamespaceId, WorkerId};
+use crate::replica::Settings;
+
+/// Where the node of this name stands in the map.
+pub(super) fn place<'a>(map: &'a ClusterMap, region: &str, node: u8) -> anyhow::Result<(WorkerId, &'a map::Node)> {
+    let known: Vec<&str> = map.regions.iter().map(|region| region.name.as_str()).collect();
+    let found = map
+        .region(region)
+        .with_context(|| format!("there is no region {region:?}; the region files name {}", known.join(", ")))?;
+    let ids: Vec<String> = found.nodes.iter().map(|node| node.id.to_string()).collect();
+    let place = found
+        .nodes
+        .iter()
+        .find(|place| place.id == node)
+        .with_context(|| format!("region {region} has no node {node}; its file lists {}", ids.join(", ")))?;
+    let worker = WorkerId::new(found.id, node).context("region and node numbers are 0 to 31")?;
+    Ok((worker, place))
+}
+
+/// Everything that the replica is told once.
+pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hash_seed: u64) -> Settings {
+    Settings {
+        worker,
+        peers: peers(config, map, worker),
+        hash_seed,
+        commit_bytes_max: bytes(config.commit.bytes_max),
+        gossip_interval_ms: ms(config.gossip.interval),
+        digest_interval_ms: ms(config.gossip.digest_interval),
+        inflight_bytes_max: bytes(config.gossip.inflight_bytes_max),
+        fetch_timeout_ms: ms(config.gossip.fetch_timeout),
+        proof_timeout_ms: ms(config.incarnation.proof_timeout),
+        claim_wait_ms: ms(config.ids.claim_wait),
+        rows_max: config.cache.rows_max,
+        loading_rows_max: config.cache.loading_rows_max,
+        checkpoint_interval_ms: ms(config.checkpoint.interval),
+        dirty_rows_max: config.checkpoint.dirty_rows_max,
+        drain_timeout_ms: ms(config.drain.timeout),
+    }
+}
+
+/// Every other node, with the namespaces that both regions hold.
+fn peers(config: &Config, map: &ClusterMap, worker: WorkerId) -> BTreeMap<WorkerId, BTreeSet<NamespaceId>> {
+    let namespaces = |region| config.served_namespaces(map, region).into_values().collect::<BTreeSet<_>>();
+    let ours = namespaces(worker.region());
+    map.nodes()
+        .filter(|(peer, ..)| *peer != worker)
+        .map(|(peer, region, _)| (peer, namespaces(region.id).intersection(&ours).copied().collect::<BTreeSet<_>>()))
+        .filter(|(_, shared)| !shared.is_empty())
+        .collect()
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,233 @@
+//! Keys and values as they stand on disk.
+//!
+//! Every value begins with one byte, the format in which it was written; [`crate::codec`] writes the rest. An older
+//! program refuses a newer format with both numbers. Checksums are RocksDB's: it verifies those of its write-ahead log
+//! and blocks whenever it reads them. Numbers in keys are big-endian, so that the order of keys is that of commits.
+//!
+//! Bytes come back with a typed verdict, never a panic (I8).
+
+use bincode::{BorrowDecode, Decode, Encode};
+use bytes::Bytes;
+
+use crate::codec;
+use crate::crdt::{LogHash, Row, Slot};
+use crate::identity::{NamespaceId, ReplicaId};
+use crate::replica::{Key, Payload, Record};
+
+use super::error::Malformed;
+
+/// The format that this program writes, and the newest that it reads.
+pub(super) const FORMAT: u8 = 1;
+/// A namespace's journal records begin with this many bytes.
+pub(super) const NAMESPACE_BYTES: usize = 4;
+/// One origin's journal records in a namespace begin with this many bytes.
+pub(super) const ORIGIN_BYTES: usize = NAMESPACE_BYTES + 8;
+const JOURNAL_KEY_BYTES: usize = ORIGIN_BYTES + 8;
+
+/// A record's place in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JournalKey {
+    pub(super) namespace: NamespaceId,
+    pub(super) origin: ReplicaId,
+    pub(super) upto: u64,
+}
+
+/// The rest of a journal record. The field order is the format.
+#[derive(Encode, BorrowDecode)]
+struct JournalValue<'a> {
+    after: u64,
+    hash: LogHash,
+    payload: &'a [u8],
+}
+
+impl JournalKey {
+    pub(super) fn of(record: &Record) -> Self {
+        Self { namespace: record.namespace, origin: record.origin, upto: record.upto }
+    }
+
+    pub(super) fn encode(self) -> [u8; JOURNAL_KEY_BYTES] {
+        let mut bytes = [0; JOURNAL_KEY_BYTES];
+        let (prefix, seq) = bytes.split_at_mut(ORIGIN_BYTES);
+        prefix.copy_from_slice(&origin_prefix(self.namespace, self.origin));
+        seq.copy_from_slice(&self.upto.to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let fields = || {
+            let (prefix, seq) = bytes.split_first_chunk::<ORIGIN_BYTES>()?;
+            let (namespace, origin) = decode_origin_prefix(*prefix);
+            Some(Self { namespace, origin, upto: u64::from_be_bytes(seq.try_into().ok()?) })
+        };
+        fields().ok_or_else(|| Malformed::impossible(format!("a journal key has 20 bytes, this one {}", bytes.len())))
+    }
+}
+
+/// What all journal keys of one origin in one namespace begin with.
+pub(super) fn origin_prefix(namespace: NamespaceId, origin: ReplicaId) -> [u8; ORIGIN_BYTES] {
+    let mut bytes = [0; ORIGIN_BYTES];
+    let (first, second) = bytes.split_at_mut(NAMESPACE_BYTES);
+    first.copy_from_slice(&namespace.0.to_be_bytes());
+    second.copy_from_slice(&origin.0.to_be_bytes());
+    bytes
+}
+
+/// The inverse of [`origin_prefix`].
+pub(super) fn decode_origin_prefix(bytes: [u8; ORIGIN_BYTES]) -> (NamespaceId, ReplicaId) {
+    let [a, b, c, d, origin @ ..] = bytes;
+    (NamespaceId(u32::from_be_bytes([a, b, c, d])), ReplicaId(u64::from_be_bytes(origin)))
+}
+
+/// The smallest key above all that begin with `prefix`; `None` if there is none.
+pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut bytes = prefix.get(..=last)?.to_vec();
+    let byte = bytes.last_mut()?;
+    *byte = byte.saturating_add(1);
+    Some(bytes)
+}
+
+/// A counter's key in the family of rows.
+pub(super) fn row_key(namespace: NamespaceId, key: &Key) -> Vec<u8> {
+    [namespace.0.to_be_bytes().as_slice(), key.as_bytes()].concat()
+}
+
+/// A value in its envelope.
+pub(super) fn seal<T: Encode + ?Sized>(value: &T) -> Vec<u8> {
+    let mut bytes = vec![FORMAT];
+    codec::encode_into(value, &mut bytes);
+    bytes
+}
+
+/// A value out of its envelope.
+pub(super) fn unseal<T: Decode<()>>(bytes: &[u8]) -> Result<T, Malformed> {
+    Ok(codec::decode(open_envelope(bytes)?)?)
+}
+
+fn open_envelope(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    match bytes.split_first() {
+        None => Err(Malformed::Empty),
+        Some((0, _)) => Err(Malformed::NoSuchFormat(0)),
+        Some((&found, _)) if found > FORMAT => Err(Malformed::Newer { found, known: FORMAT }),
+        Some((_, content)) => Ok(content),
+    }
+}
+
+/// A journal record's value; its key holds the rest.
+pub(super) fn seal_record(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(record.weight());
+    bytes.push(FORMAT);
+    let value = JournalValue { after: record.after, hash: record.hash, payload: &record.payload.0 };
+    codec::encode_into(&value, &mut bytes);
+    bytes
+}
+
+/// The inverse of [`JournalKey::of`] and [`seal_record`].
+pub(super) fn unseal_record(key: JournalKey, bytes: &[u8]) -> Result<Record, Malformed> {
+    let JournalValue { after, hash, payload } = codec::decode_borrowed(open_envelope(bytes)?)?;
+    let JournalKey { namespace, origin, upto } = key;
+    if after >= upto {
+        return Err(Malformed::impossible(format!("it covers nothing, from {after} to {upto}")));
+    }
+    Ok(Record { namespace, origin, after, upto, hash, payload: Payload(Bytes::copy_from_slice(payload)) })
+}
+
+/// A row: its slots, sorted by replica id.
+pub(super) fn seal_row(row: &Row) -> Vec<u8> {
+    seal(row.slots())
+}
+
+/// The inverse of [`seal_row`].
+pub(super) fn unseal_row(bytes: &[u8]) -> Result<Row, Malformed> {
+    Ok(unseal::<Vec<(ReplicaId, Slot)>>(bytes)?.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rows() -> impl Strategy<Value = Row> {
+        prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 0..20).prop_map(|slots| {
+            slots.into_iter().map(|(id, added, subtracted)| (ReplicaId(id), Slot { added, subtracted })).collect()
+        })
+    }
+
+    fn records() -> impl Strategy<Value = Record> {
+        let payload = prop::collection::vec(any::<u8>(), 0..300);
+        (any::<u32>(), any::<u64>(), 1..=u64::MAX, any::<u64>(), any::<u128>(), payload).prop_map(
+            |(namespace, origin, upto, after, hash, payload)| Record {
+                namespace: NamespaceId(namespace),
+                origin: ReplicaId(origin),
+                after: after % upto,
+                upto,
+                hash: LogHash(hash),
+                payload: Payload(payload.into()),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_comes_back_as_it_was(row in rows()) {
+            prop_assert_eq!(unseal_row(&seal_row(&row)).unwrap(), row);
+        }
+
+        #[test]
+        fn a_record_comes_back_as_it_was(record in records()) {
+            let key = JournalKey::decode(&JournalKey::of(&record).encode()).unwrap();
+            prop_assert_eq!(unseal_record(key, &seal_record(&record)).unwrap(), record);
+        }
+
+        #[test]
+        fn keys_sort_as_their_fields_do(a in records(), b in records()) {
+            let fields = |record: &Record| (record.namespace, record.origin, record.upto);
+            let bytes = |record: &Record| JournalKey::of(record).encode();
+            prop_assert_eq!(fields(&a).cmp(&fields(&b)), bytes(&a).cmp(&bytes(&b)));
+        }
+
+        #[test]
+        fn a_successor_follows_everything_with_the_prefix(
+            prefix in prop::collection::vec(prop_oneof![Just(255u8), any::<u8>()], 0..6),
+            rest in prop::collection::vec(any::<u8>(), 0..6),
+        ) {
+            let whole = [prefix.as_slice(), &rest].concat();
+            match successor(&prefix) {
+                Some(next) => prop_assert!(next > whole && next > prefix),
+                None => prop_assert!(prefix.iter().all(|byte| *byte == 255)),
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_get_a_verdict(bytes in prop::collection::vec(any::<u8>(), 0..200), first in 0u8..3) {
+            let sealed = [&[first], bytes.as_slice()].concat();
+            let key = JournalKey { namespace: NamespaceId(1), origin: ReplicaId(2), upto: 3 };
+            for bytes in [&bytes, &sealed] {
+                let _ = JournalKey::decode(bytes);
+                let _ = unseal_row(bytes);
+                let _ = unseal_record(key, bytes);
+                let _ = unseal::<crate::crdt::VersionVector>(bytes);
+            }
+        }
+
+        #[test]
+        fn a_cut_or_lengthened_value_is_refused(record in records(), cut in any::<prop::sample::Index>()) {
+            let key = JournalKey::of(&record);
+            let mut bytes = seal_record(&record);
+            prop_assert!(unseal_record(key, &bytes[..cut.index(bytes.len())]).is_err());
+            bytes.push(0);
+            prop_assert!(unseal_record(key, &bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_newer_value_is_refused_with_both_versions() {
+        let mut bytes = seal_row(&Row::default());
+        bytes[0] = 9;
+        assert_eq!(
+            unseal_row(&bytes).unwrap_err().to_string(),
+            "it is in format 9, and this program knows formats up to 1; use a newer program"
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! The family `meta`: whose data this is, and how far it got.
+//!
+//! Every write here is synced, except that positions ride on the checkpoint's own batch.
+
+use bincode::{Decode, Encode};
+
+use crate::crdt::VersionVector;
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+
+use super::Options;
+use super::database::{Batch, Database, Family};
+use super::error::{Aspect, Malformed, OpenRefusal, StoreError};
+use super::format::{FORMAT, seal, unseal};
+
+const FORMAT_KEY: &[u8] = b"format";
+const IDENTITY_KEY: &[u8] = b"identity";
+const BOOT_KEY: &[u8] = b"boot";
+const REPLICA_KEY: &[u8] = b"replica";
+const CEILING_KEY: &[u8] = b"ceiling";
+const POSITION_PREFIX: &[u8] = b"position/";
+
+/// What ties the directory to one configuration. The field order is the format.
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+struct Identity {
+    cluster: String,
+    worker: WorkerId,
+    layout: String,
+}
+
+impl Identity {
+    fn of(options: &Options) -> Self {
+        Self { cluster: options.cluster_id.clone(), worker: options.worker, layout: options.layout.clone() }
+    }
+
+    fn check(&self, configured: &Self) -> Result<(), OpenRefusal> {
+        let pairs = [
+            (Aspect::Cluster, self.cluster.clone(), configured.cluster.clone()),
+            (Aspect::Worker, self.worker.to_string(), configured.worker.to_string()),
+            (Aspect::Layout, self.layout.clone(), configured.layout.clone()),
+        ];
+        match pairs.into_iter().find(|(_, found, configured)| found != configured) {
+            Some((aspect, found, configured)) => Err(OpenRefusal::Mismatch { aspect, found, configured }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The format of the directory, `None` if nothing was ever written. Looked at before anything else: whatever a newer
+/// program wrote, one byte under this key says so.
+pub(super) fn check_format(database: &Database) -> Result<Option<u8>, OpenRefusal> {
+    let Some(value) = database.get(Family::Meta, FORMAT_KEY)? else { return Ok(None) };
+    match *value {
+        [found] if found > FORMAT => Err(OpenRefusal::NewerFormat { found, known: FORMAT }),
+        [found] if found > 0 => Ok(Some(found)),
+        _ => {
+            Err(StoreError::malformed("the format version", Malformed::impossible("it is not one byte above 0")).into())
+        }
+    }
+}
+
+/// Checks that the directory belongs to this configuration.
+pub(super) fn check_identity(database: &Database, options: &Options) -> Result<(), OpenRefusal> {
+    let Some(found) = read::<Identity>(database, IDENTITY_KEY)? else {
+        return Err(missing("the record of its owner").into());
+    };
+    found.check(&Identity::of(options))
+}
+
+/// Writes what [`check_format`] and [`check_identity`] look for.
+pub(super) fn put_identity(batch: &mut Batch<'_>, options: &Options) {
+    batch.put(Family::Meta, FORMAT_KEY, &[FORMAT]);
+    batch.put(Family::Meta, IDENTITY_KEY, &seal(&Identity::of(options)));
+}
+
+/// How often this directory was started; 0 before the first time.
+pub(super) fn boot(database: &Database) -> Result<u64, StoreError> {
+    Ok(read(database, BOOT_KEY)?.unwrap_or_default())
+}
+
+pub(super) fn put_boot(batch: &mut Batch<'_>, counter: u64) {
+    batch.put(Family::Meta, BOOT_KEY, &seal(&counter));
+}
+
+/// The current incarnation, if one was minted: always one of `worker`.
+pub(super) fn replica(database: &Database, worker: WorkerId) -> Result<Option<ReplicaId>, StoreError> {
+    let replica: Option<ReplicaId> = read(database, REPLICA_KEY)?;
+    match replica {
+        Some(replica) if replica.worker() != worker => {
+            let reason = format!("{replica} is an incarnation of worker {}, not of {worker}", replica.worker());
+            Err(StoreError::malformed("the replica id", Malformed::impossible(reason)))
+        }
+        replica => Ok(replica),
+    }
+}
+
+pub(super) fn put_replica(batch: &mut Batch<'_>, replica: ReplicaId) {
+    batch.put(Family::Meta, REPLICA_KEY, &seal(&replica));
+}
+
+/// The upper bound on ID timestamps; 0 before the first ID.
+pub(super) fn ceiling(database: &Database) -> Result<u64, StoreError> {
+    Ok(read(database, CEILING_KEY)?.unwrap_or_default())
+}
+
+pub(super) fn put_ceiling(batch: &mut Batch<'_>, ceiling: u64) {
+    batch.put(Family::Meta, CEILING_KEY, &seal(&ceiling));
+}
+
+/// The vector that the family of rows covers; empty before the first checkpoint.
+pub(super) fn position(database: &Database, namespace: NamespaceId) -> Result<VersionVector, StoreError> {
+    Ok(read(database, &position_key(namespace))?.unwrap_or_default())
+}
+
+pub(super) fn put_position(batch: &mut Batch<'_>, namespace: NamespaceId, vector: &VersionVector) {
+    batch.put(Family::Meta, &position_key(namespace), &seal(vector));
+}
+
+fn position_key(namespace: NamespaceId) -> Vec<u8> {
+    [POSITION_PREFIX, namespace.0.to_be_bytes().as_slice()].concat()
+}
+
+fn read<T: Decode<()>>(database: &Database, key: &[u8]) -> Result<Option<T>, StoreError> {
+    let decode = |bytes: &[u8]| {
+        unseal(bytes)
+            .map_err(|reason| StoreError::malformed(format!("the record {:?}", key.escape_ascii().to_string()), reason))
+    };
+    database.get(Family::Meta, key)?.map(|value| decode(&value)).transpose()
+}
+
+pub(super) fn missing(what: &str) -> StoreError {
+    StoreError::malformed(what, Malformed::impossible("it is missing"))
+}

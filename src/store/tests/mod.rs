@@ -1,0 +1,100 @@
+//! The store on real RocksDB in temporary directories.
+
+mod crash;
+mod durability;
+mod journal;
+mod recovery;
+mod refusal;
+
+use std::path::Path;
+
+use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::replica::{Change, CheckpointChunk, Commit, Key, Payload, Record, Recovered};
+
+use super::{Options, Store};
+
+const SPACE: NamespaceId = NamespaceId(7);
+const OTHER_SPACE: NamespaceId = NamespaceId(8);
+
+fn worker() -> WorkerId {
+    WorkerId::new(1, 2).unwrap()
+}
+
+fn own() -> ReplicaId {
+    ReplicaId::new(worker(), 11)
+}
+
+fn remote() -> ReplicaId {
+    ReplicaId::new(WorkerId::new(3, 0).unwrap(), 12)
+}
+
+fn options(path: &Path) -> Options {
+    Options {
+        path: path.to_path_buf(),
+        cluster_id: "test".into(),
+        layout: "41/5/5/12 since 2025-01-01T00:00:00Z".into(),
+        worker: worker(),
+        namespaces: vec![SPACE, OTHER_SPACE],
+        boot_nonce: 99,
+        cache_bytes_max: 8 << 20,
+    }
+}
+
+fn open(path: &Path) -> (Store, Recovered) {
+    Store::open(&options(path)).unwrap()
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+fn row(slots: &[(ReplicaId, u64, u64)]) -> Row {
+    slots.iter().map(|(id, added, subtracted)| (*id, Slot { added: *added, subtracted: *subtracted })).collect()
+}
+
+/// Makes the records of one origin in one namespace, one after another.
+struct Author {
+    namespace: NamespaceId,
+    origin: ReplicaId,
+    mark: Mark,
+}
+
+impl Author {
+    fn new(namespace: NamespaceId, origin: ReplicaId) -> Self {
+        Self { namespace, origin, mark: Mark::default() }
+    }
+
+    /// The next single commit; each change is a key and its absolute total.
+    fn write(&mut self, changes: &[(&str, u64)]) -> Record {
+        self.write_many(1, changes)
+    }
+
+    /// `count` commits as one record, as if coalesced.
+    fn write_many(&mut self, count: u64, changes: &[(&str, u64)]) -> Record {
+        let changes: Vec<_> =
+            changes.iter().map(|(key, added)| Change { key, slot: Slot { added: *added, subtracted: 0 } }).collect();
+        let payload = Payload::encode(&changes);
+        let after = self.mark.seq;
+        self.mark = Mark { seq: after + count, hash: self.mark.hash.then(&payload.0) };
+        let (namespace, origin, Mark { seq: upto, hash }) = (self.namespace, self.origin, self.mark);
+        Record { namespace, origin, after, upto, hash, payload }
+    }
+}
+
+fn commit(store: &Store, records: &[Record]) {
+    store.commit(&Commit { number: 1, records: records.to_vec() }).unwrap();
+}
+
+fn checkpoint(store: &Store, rows: &[(&str, Row)], position: Option<VersionVector>) {
+    let rows = rows.iter().map(|(text, row)| (SPACE, key(text), row.clone())).collect();
+    store.checkpoint(&CheckpointChunk { rows, position: position.map(|vector| vec![(SPACE, vector)]) }).unwrap();
+}
+
+fn vector(marks: &[(ReplicaId, Mark)]) -> VersionVector {
+    marks.iter().copied().collect()
+}
+
+fn hash_of(record: &Record) -> Option<LogHash> {
+    Some(record.hash)
+}

@@ -1,0 +1,167 @@
+//! What a start finds.
+
+use super::*;
+use crate::identity::Boot;
+use crate::store::OpenRefusal;
+
+#[test]
+fn a_new_directory_is_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, recovered) = open(&dir.path().join("new"));
+    assert_eq!((recovered.replica, recovered.ceiling), (None, 0));
+    assert_eq!(recovered.boot, Boot { counter: 1, nonce: 99 });
+    let namespaces: Vec<_> = recovered.spaces.iter().map(|space| space.namespace).collect();
+    assert_eq!(namespaces, [SPACE, OTHER_SPACE]);
+    assert!(recovered.spaces.iter().all(|space| space.dirty.is_empty() && space.vector.iter().next().is_none()));
+}
+
+#[test]
+fn replica_ceiling_and_boots_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    store.put_replica(own()).unwrap();
+    store.put_ceiling(5000).unwrap();
+    drop(store);
+    let (store, recovered) = open(dir.path());
+    assert_eq!((recovered.replica, recovered.ceiling, recovered.boot.counter), (Some(own()), 5000, 2));
+    drop(store);
+    assert_eq!(open(dir.path()).1.boot.counter, 3);
+}
+
+#[test]
+fn commits_are_replayed_into_whole_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    store.put_replica(own()).unwrap();
+    let (mut ours, mut theirs) = (Author::new(SPACE, own()), Author::new(SPACE, remote()));
+    commit(&store, &[ours.write(&[("a", 1), ("b", 5)]), theirs.write_many(10, &[("a", 100)])]);
+    commit(&store, &[ours.write(&[("a", 3)]), Author::new(OTHER_SPACE, own()).write(&[("c", 9)])]);
+    assert_eq!(store.load(SPACE, &[key("a")]).unwrap(), [(key("a"), Row::default())], "no checkpoint yet");
+    drop(store);
+
+    let (_, recovered) = open(dir.path());
+    let [space, other] = &recovered.spaces[..] else { panic!("two namespaces") };
+    assert_eq!(space.vector, vector(&[(own(), ours.mark), (remote(), theirs.mark)]));
+    let rows = [(key("a"), row(&[(own(), 3, 0), (remote(), 100, 0)])), (key("b"), row(&[(own(), 5, 0)]))];
+    assert_eq!(space.dirty, rows);
+    assert_eq!(other.dirty, [(key("c"), row(&[(own(), 9, 0)]))]);
+}
+
+#[test]
+fn a_checkpoint_ends_the_replay_and_its_rows_come_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    store.put_replica(own()).unwrap();
+    let mut ours = Author::new(SPACE, own());
+    commit(&store, &[ours.write(&[("a", 1), ("b", 5)])]);
+    let position = vector(&[(own(), ours.mark), (remote(), Mark { seq: 4, hash: LogHash(4) })]);
+    let whole = row(&[(own(), 1, 0), (remote(), 40, 2)]);
+    checkpoint(&store, &[("a", whole.clone())], None);
+    checkpoint(&store, &[("b", row(&[(own(), 5, 0)]))], Some(position.clone()));
+    let rows = store.load(SPACE, &[key("none"), key("b"), key("a")]).unwrap();
+    let expected = [(key("none"), Row::default()), (key("b"), row(&[(own(), 5, 0)])), (key("a"), whole)];
+    assert_eq!(rows, expected);
+    drop(store);
+
+    let (store, recovered) = open(dir.path());
+    assert_eq!(recovered.spaces[0].vector, position);
+    assert_eq!(recovered.spaces[0].dirty, []);
+    commit(&store, &[ours.write(&[("a", 8)])]);
+    drop(store);
+
+    let (_, recovered) = open(dir.path());
+    assert_eq!(recovered.spaces[0].dirty, [(key("a"), row(&[(own(), 8, 0), (remote(), 40, 2)]))]);
+    assert_eq!(recovered.spaces[0].vector.mark(own()), ours.mark);
+}
+
+#[test]
+fn rows_ahead_of_their_position_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    store.put_replica(own()).unwrap();
+    let mut ours = Author::new(SPACE, own());
+    commit(&store, &[ours.write(&[("a", 1)])]);
+    commit(&store, &[ours.write(&[("a", 2), ("b", 1)])]);
+    checkpoint(&store, &[("a", row(&[(own(), 2, 0)]))], None);
+    drop(store);
+    for _ in 0..2 {
+        let (_, recovered) = open(dir.path());
+        let rows = [(key("a"), row(&[(own(), 2, 0)])), (key("b"), row(&[(own(), 1, 0)]))];
+        assert_eq!(recovered.spaces[0].dirty, rows);
+        assert_eq!(recovered.spaces[0].vector.mark(own()), ours.mark);
+    }
+}
+
+#[test]
+fn a_log_that_begins_inside_the_checkpoint_is_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let mut theirs = Author::new(SPACE, remote());
+    commit(&store, &[theirs.write_many(5, &[("a", 5)])]);
+    let inside = Mark { seq: 3, hash: LogHash(3) };
+    checkpoint(&store, &[("a", row(&[(remote(), 4, 0)]))], Some(vector(&[(remote(), inside)])));
+    drop(store);
+    let (_, recovered) = open(dir.path());
+    assert_eq!(recovered.spaces[0].dirty, [(key("a"), row(&[(remote(), 5, 0)]))]);
+    assert_eq!(recovered.spaces[0].vector.mark(remote()), theirs.mark);
+}
+
+#[test]
+fn a_namespace_that_is_not_configured_keeps_its_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    commit(&store, &[Author::new(OTHER_SPACE, remote()).write(&[("a", 1)])]);
+    drop(store);
+    let narrow = Options { namespaces: vec![SPACE], ..options(dir.path()) };
+    assert_eq!(Store::open(&narrow).unwrap().1.spaces.len(), 1);
+    assert_eq!(open(dir.path()).1.spaces[1].dirty, [(key("a"), row(&[(remote(), 1, 0)]))]);
+}
+
+/// Commits `records`, and returns why the next start refuses.
+fn refused(records: &[Record]) -> OpenRefusal {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    store.put_replica(own()).unwrap();
+    commit(&store, records);
+    drop(store);
+    Store::open(&options(dir.path())).err().unwrap().refusal
+}
+
+#[test]
+fn a_hole_in_a_log_is_a_refusal_that_names_it() {
+    for origin in [own(), remote()] {
+        let mut author = Author::new(SPACE, origin);
+        let mut records: Vec<Record> = (1..=4).map(|total| author.write(&[("a", total)])).collect();
+        records.remove(2);
+        let message = refused(&records).to_string();
+        let expected =
+            format!("the journal of replica {origin} in namespace 00000007 has a hole: commit 3 is missing. ");
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(message.contains("start with an empty one"), "{message}");
+    }
+}
+
+#[test]
+fn an_own_log_whose_hashes_do_not_follow_is_a_refusal() {
+    let mut author = Author::new(SPACE, own());
+    let first = author.write(&[("a", 1)]);
+    let second = Record { hash: LogHash(1), ..author.write(&[("a", 2)]) };
+    let message = refused(&[first, second]).to_string();
+    assert!(message.contains("journal record 2 of replica"), "{message}");
+    assert!(message.contains("its running hash does not follow from the record before"), "{message}");
+}
+
+#[test]
+fn an_own_log_holds_single_commits() {
+    let message = refused(&[Author::new(SPACE, own()).write_many(2, &[("a", 1)])]).to_string();
+    assert!(message.contains("our own log holds single commits, and this one covers 0 to 2"), "{message}");
+}
+
+#[test]
+fn a_payload_that_does_not_decode_is_a_refusal() {
+    for payload in [&b"\xff\xff"[..], b"\x01\x00\x00\x00", b""] {
+        let record = Author::new(SPACE, remote()).write(&[]);
+        let message = refused(&[Record { payload: Payload(payload.into()), ..record }]).to_string();
+        assert!(message.contains("is damaged: journal record 1 of replica"), "{message}");
+    }
+}

@@ -1,0 +1,66 @@
+//! How RocksDB is set up, and why.
+//!
+//! The load is one synced batch per commit, appended to the journal in key order and read back rarely; rows written in
+//! bulk by checkpoints and read at random when they are not in memory; and a few tiny records of `meta`.
+
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Error, Options};
+
+use super::database::Family;
+use super::warnings::Warnings;
+
+const MIB: usize = 1 << 20;
+/// The write-ahead logs together; beyond it, RocksDB flushes whatever pins the oldest. It bounds the time of a restart.
+const WAL_BYTES_MAX: u64 = 256 << 20;
+/// All memtables together; beyond it, the largest is flushed.
+const MEMTABLE_BYTES_MAX: usize = 192 * MIB;
+/// Open table files.
+const FILES_MAX: i32 = 512;
+
+/// Options that cannot be set by a function. With any other value, RocksDB would clear a failed flush by itself and go
+/// on as if nothing had happened (I9).
+const BY_STRING: &str = "max_bgerror_resume_count=0";
+
+/// The options of the whole database; `create` only where nothing can be overwritten.
+pub(super) fn database_options(create: bool, warnings: &Warnings) -> Result<Options, Error> {
+    let mut options = Options::default().get_options_from_string(BY_STRING)?;
+    options.create_if_missing(create);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    // A write-ahead log that RocksDB knows to have synced and closed must be there, and as long as it was.
+    options.set_track_and_verify_wals_in_manifest(true);
+    // A record cut off at the very end is what kill -9 leaves of a write that was never reported: it is dropped. Any
+    // other damage refuses the start. Point-in-time recovery would instead drop everything behind a flipped bit, synced
+    // or not, in silence; absolute consistency would refuse to start after many a kill.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_db_write_buffer_size(MEMTABLE_BYTES_MAX);
+    options.set_max_open_files(FILES_MAX);
+    options.set_max_background_jobs(2);
+    // Flushes hand their bytes to the disk as they go, so that the sync of a commit does not queue behind all of them.
+    options.set_bytes_per_sync(1 << 20);
+    options.set_stats_dump_period_sec(0);
+    options.set_info_logger(warnings.logger());
+    Ok(options)
+}
+
+/// The options of one column family; all share one bounded block cache.
+pub(super) fn family_options(family: Option<Family>, cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    // Indexes and filters are in the cache too, or they would have no bound.
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(match family {
+        Some(Family::Journal) => 64 * MIB,
+        Some(Family::Rows) => 32 * MIB,
+        _ => MIB,
+    });
+    if family == Some(Family::Rows) {
+        // Most counters that are loaded are new: a filter answers for them without touching a block.
+        blocks.set_bloom_filter(10.0, false);
+    }
+    options.set_block_based_table_factory(&blocks);
+    options
+}

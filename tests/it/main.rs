@@ -1,0 +1,3 @@
+//! Tests of the whole: real processes, real parts.
+
+mod architecture;
