@@ -9,8 +9,9 @@ use snowtide_client::Client;
 use super::reach::{self, Reach};
 use super::{Global, Misuse, print, print_json};
 use crate::config::map::ClusterMap;
-use crate::config::{Config, Loaded};
-use crate::snowflake::{Bits, Layout, Parts};
+use crate::config::Loaded;
+use crate::ids::layout_of;
+use crate::snowflake::{Layout, Parts};
 
 /// As many as one request may ask for.
 const IDS_PER_REQUEST: u32 = 10_000;
@@ -95,7 +96,7 @@ async fn mint(client: &Client, count: u32, mut used: impl FnMut(&[u64]) -> anyho
 
 fn decode(global: &Global, ids: &[u64]) -> anyhow::Result<()> {
     let Loaded { config, map, .. } = global.load()?;
-    let layout = layout(&config)?;
+    let layout = layout_of(&config.ids)?;
     let decoded: Result<Vec<_>, _> = ids.iter().map(|id| Decoded::of(*id, layout, &map)).collect();
     let decoded = decoded?;
     if global.json {
@@ -103,13 +104,6 @@ fn decode(global: &Global, ids: &[u64]) -> anyhow::Result<()> {
     } else {
         print(&table(&decoded))
     }
-}
-
-/// The split of the IDs that is configured.
-pub(super) fn layout(config: &Config) -> Result<Layout, Misuse> {
-    let bits = config.ids.bits;
-    let bits = Bits { time: bits.time, region: bits.region, node: bits.node, sequence: bits.sequence };
-    Layout::new(config.ids_epoch_ms(), bits).map_err(|error| Misuse(format!("ids.bits: {error}")))
 }
 
 /// An ID taken apart, in words.
@@ -179,6 +173,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::config::Config;
     use crate::config::map::Region;
     use crate::identity::WorkerId;
 
@@ -193,7 +188,7 @@ mod tests {
     }
 
     fn decoded(region: u8) -> Decoded {
-        let layout = layout(&Config::builtin()).unwrap();
+        let layout = layout_of(&Config::builtin().ids).unwrap();
         let id = layout.compose(1_234, WorkerId::new(region, 3).unwrap(), 7).unwrap();
         let eu = Region { name: "eu-west".into(), id: 1, location: None, nodes: Vec::new() };
         Decoded::of(id, layout, &ClusterMap { regions: vec![eu] }).unwrap()

@@ -19,6 +19,8 @@ use crate::probe::Probe;
 use crate::relay::{Passed, Relay};
 use crate::tls;
 
+/// In a new folder.
+const REGIONS: u8 = 3;
 /// Every cluster on one machine has one node a region.
 const NODE: u8 = 0;
 /// How often a starting node is asked whether it is ready.
@@ -41,8 +43,8 @@ pub struct Options {
     pub executable: PathBuf,
     /// Where everything is kept.
     pub folder: PathBuf,
-    /// How many regions, 1 to [`super::REGIONS_MAX`].
-    pub regions: u8,
+    /// How many regions, 1 to [`super::REGIONS_MAX`]; without it as many as the folder has, or three.
+    pub regions: Option<u8>,
     /// How nodes reach each other.
     pub links: Links,
     /// Which ports, if the folder does not say.
@@ -64,12 +66,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Three regions behind relays, at any ports.
+    /// Three regions behind relays, at any ports, unless the folder has a cluster already.
     pub fn new(executable: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
         Self {
             executable: executable.into(),
             folder: folder.into(),
-            regions: 3,
+            regions: None,
             links: Links::Relay,
             ports: Ports::Any,
             settings: Vec::new(),
@@ -132,10 +134,11 @@ impl Cluster {
         let folder = Folder::open(&options.folder)?;
         let lock = folder.lock()?;
         let kept = folder.kept_map()?;
-        let mut taken: BTreeSet<_> =
-            kept.iter().flat_map(ClusterMap::nodes).flat_map(|(_, _, node)| [node.quic.port(), node.http.port()]).collect();
-        let map = plan::map(options.regions, kept, |index| options.ports.pick(index, &mut taken))
-            .map_err(|unplanned| unplanned.at(folder.path(), options.regions))?;
+        let addresses = kept.iter().flat_map(ClusterMap::nodes).map(|(_, _, node)| node);
+        let mut taken: BTreeSet<_> = addresses.flat_map(|node| [node.quic.port(), node.http.port()]).collect();
+        let count = options.regions.unwrap_or_else(|| kept.as_ref().map_or(REGIONS, plan::count));
+        let map = plan::map(count, kept, |index| options.ports.pick(index, &mut taken))
+            .map_err(|unplanned| unplanned.at(folder.path(), count))?;
         folder.write_for_clients(&map)?;
         tls::dev::certificates(&folder.certs_dir(), &map)?;
         let wires = match options.links {

@@ -92,6 +92,11 @@ pub(super) fn map(
     Ok(map)
 }
 
+/// How many regions a map has.
+pub(super) fn count(map: &ClusterMap) -> u8 {
+    u8::try_from(map.regions.len()).unwrap_or(u8::MAX)
+}
+
 /// There is no such map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unplanned {

@@ -1,7 +1,15 @@
 //! `snowtide dev`: a whole cluster on this machine.
 
 mod certs;
+mod console;
+mod demo;
+mod stop;
+mod up;
 
+use std::future::Future;
+use std::io::{self, Write};
+
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::Global;
@@ -23,6 +31,8 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Up(up::Command),
+    Demo(demo::Command),
     Certs(certs::Command),
 }
 
@@ -30,7 +40,21 @@ impl Command {
     /// Does what was asked.
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         match self.action {
+            Action::Up(command) => block_on(command.run(global)),
+            Action::Demo(command) => block_on(command.run(global)),
             Action::Certs(command) => command.run(global),
         }
     }
+}
+
+/// Runs a command on several threads, since relays carry what whole nodes say to each other.
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the threads that relay and wait")?.block_on(command)
+}
+
+/// Says something to people, beside what was asked for.
+fn tell(text: &str) {
+    // If standard error is closed, nobody wants to know.
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
