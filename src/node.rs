@@ -65,7 +65,7 @@ impl Node {
         let (config, map) = (Arc::new(loaded.config), Arc::new(loaded.map));
         let (worker, place) = settings::place(&map, region, node)?;
         let credentials = Credentials::load(&config.tls.dir, region, node)?;
-        let endpoint = Endpoint::bind(&config, &credentials, place.quic)?;
+        let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, place.quic)?;
         let listener = TcpListener::bind(place.http).await.with_context(|| {
             format!("cannot listen on {}/tcp, which is `http` of {region}/{node} in the region's file", place.http)
         })?;
@@ -75,7 +75,10 @@ impl Node {
         let (handle, inlets) = engine::queues(config.api.queue_batches_max);
         let ids = id_source(&config, worker, &recovered, &store, &handle)?;
         let links = Links::start(LinksConfig {
-            config: config.clone(),
+            cluster: config.cluster.id.clone(),
+            namespaces: config.namespace.clone(),
+            limits: config.peer.clone(),
+            frame_bytes_max: settings::bytes(config.frame.bytes_max),
             map: map.clone(),
             worker,
             boot: recovered.boot,
@@ -125,7 +128,6 @@ impl Node {
         let mut desk = Desk { doors: self.doors.clone(), stage: self.stage, links: self.links.clone(), alarms };
         let farewell = desk.serve(&mut self.news, &shutdown).await;
         watching.abort();
-        self.endpoint.refuse_new();
         closing.cancel();
         if farewell.is_ok() {
             desk.stage.send_replace(Stage::Drained);

@@ -232,12 +232,14 @@ mod tests {
     }
 
     /// An operation before it is encoded: namespace, key, and the change or a read.
-    fn operation() -> impl Strategy<Value = (String, String, Option<i64>)> {
+    type Plain = (String, String, Option<i64>);
+
+    fn operation() -> impl Strategy<Value = Plain> {
         ("[a-c]{1,2}", "\\PC{1,40}", any::<Option<i64>>())
     }
 
     /// Reads a request as a server does, but into owned values.
-    fn read_batch(bytes: &[u8]) -> Result<(u64, Vec<(String, String, Option<i64>)>), DecodeError> {
+    fn read_batch(bytes: &[u8]) -> Result<(u64, Vec<Plain>), DecodeError> {
         let mut cursor = Cursor::new(bytes);
         let RequestHead { id, ask } = cursor.read()?;
         let Ask::Batch { namespaces, operations } = ask else { panic!("not a batch") };
