@@ -1,6 +1,5 @@
 //! `snowtide serve`: one node, in the foreground.
 
-
 use anyhow::Context;
 use clap::Args;
 use tokio::io::AsyncReadExt;

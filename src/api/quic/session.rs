@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::answer::{IdBatch, Submission};
 use super::intake::{Intake, Taken};
-use crate::api::Stage;
 use super::{Backend, Door, Ending, error, greeting, refusal_at, refused};
+use crate::api::Stage;
 use crate::config::Access;
 use crate::replica::Outcome;
 
