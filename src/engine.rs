@@ -329,6 +329,8 @@ impl EngineHandle {
 #[cfg(test)]
 pub(crate) enum Recorded {
     Event(Event),
+    /// The message, with the sender's room for it.
+    #[allow(dead_code)] // the room is held, not looked at
     Message(Peer, Message, OwnedSemaphorePermit),
 }
 

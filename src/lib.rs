@@ -7,6 +7,7 @@
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
 //! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients; [`telemetry`] keeps the metrics of all of them.
 //! - [`config`] is read once, at the start, by the command line, [`cli`].
+//! - [`dev`] runs a whole cluster on one machine, [`relay`] breaks its links, [`probe`] asks nodes how they are.
 
 pub mod api;
 pub mod cli;
@@ -14,11 +15,13 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod crdt;
+pub mod dev;
 pub mod engine;
 pub mod identity;
 pub mod ids;
 pub mod node;
 pub mod peer;
+pub mod probe;
 pub mod quic;
 pub mod relay;
 pub mod replica;

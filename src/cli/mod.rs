@@ -3,8 +3,13 @@
 //! What is asked for goes to standard output, everything else to standard error. Exit codes: 0, it is done; 1, it
 //! failed; 2, the usage or the configuration is wrong.
 
+pub mod cluster;
 pub mod config;
+pub mod counter;
+pub mod dev;
+pub mod id;
 pub mod logging;
+pub mod reach;
 mod serve;
 
 use std::ffi::OsString;
@@ -35,10 +40,12 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  snowtide config check
-  snowtide config show --origins
+  snowtide dev up
+  snowtide serve --region eu-west --node 0
+  snowtide id new -n 3 --at eu-west
+  snowtide counter incr visits --by 5
+  snowtide cluster status
   snowtide --config prod.toml --set log.filter=debug config check
-  SNOWTIDE_COMMIT__BYTES_MAX=1MiB snowtide config show
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
 
@@ -65,7 +72,11 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Command),
+    Id(id::Command),
+    Counter(counter::Command),
+    Cluster(cluster::Command),
     Config(config::Command),
+    Dev(dev::Command),
 }
 
 /// The usage is wrong in a way that parsing alone could not see.
@@ -98,7 +109,11 @@ impl Command {
     fn run(self, global: &Global) -> anyhow::Result<()> {
         match self {
             Self::Serve(command) => command.run(global),
+            Self::Id(command) => command.run(global),
+            Self::Counter(command) => command.run(global),
+            Self::Cluster(command) => command.run(global),
             Self::Config(command) => command.run(global),
+            Self::Dev(command) => command.run(global),
         }
     }
 }

@@ -30,19 +30,20 @@ const FORBIDDEN: [&str; 18] = [
 ];
 
 /// Which modules of the crate each module may use. Whatever is not listed here must not exist.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("api", &["clock", "config", "engine", "identity", "ids", "replica", "snowflake", "telemetry"]),
-    ("cli", &["clock", "config", "dev", "identity", "ids", "node", "snowflake", "telemetry", "tls"]),
+    ("cli", &["clock", "config", "dev", "identity", "ids", "node", "probe", "snowflake", "telemetry", "tls"]),
     ("clock", &[]),
     ("codec", &[]),
     ("config", &["clock", "identity"]),
     ("crdt", &["identity"]),
-    ("dev", &["clock", "config", "relay", "tls"]),
+    ("dev", &["clock", "config", "identity", "probe", "relay", "tls"]),
     ("engine", &["clock", "identity", "replica", "store", "telemetry"]),
     ("identity", &[]),
     ("ids", &["clock", "config", "identity", "snowflake"]),
     ("node", &["api", "config", "engine", "identity", "ids", "peer", "quic", "replica", "store", "telemetry", "tls"]),
     ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "tls"]),
+    ("probe", &[]),
     ("quic", &["config", "peer", "tls"]),
     ("relay", &["clock"]),
     ("replica", &["codec", "crdt", "identity"]),

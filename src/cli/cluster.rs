@@ -1,0 +1,232 @@
+//! `snowtide cluster`: what every node of the map says of itself and of its peers.
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::reach;
+use super::{Global, Misuse, print, print_json};
+use crate::config::map::ClusterMap;
+use crate::identity::WorkerId;
+use crate::probe::{ClusterView, PeerView, Probe, ProbeError};
+
+/// Look at the whole cluster.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide cluster status
+  snowtide cluster status --json | jq '.nodes[] | select(.ready | not)'
+
+A peer's lag is how many commits of the line's node it has not acknowledged, and for how long.
+Exits with 1 only if no node answers at all.";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Ask every node of the map, each for itself.
+    #[command(after_help = EXAMPLES)]
+    Status {
+        /// A bearer token, where the cluster asks for one.
+        #[arg(long, env = "SNOWTIDE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+        token: Option<String>,
+    },
+}
+
+impl Command {
+    /// Does what was asked.
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        let Action::Status { token } = self.action;
+        reach::block_on(status(global, token.as_deref()))
+    }
+}
+
+async fn status(global: &Global, token: Option<&str>) -> anyhow::Result<()> {
+    let map = global.load()?.map;
+    let probe = Probe::new(token).ok_or_else(|| Misuse("--token: it cannot be sent in a header".to_owned()))?;
+    let lines = ask_all(&map, &probe).await?;
+    if global.json {
+        print_json(&json!({ "nodes": lines.iter().map(Line::as_json).collect::<Vec<_>>() }))?;
+    } else {
+        print(&table(&lines))?;
+    }
+    if lines.iter().any(|line| line.ready.is_some()) {
+        return Ok(());
+    }
+    anyhow::bail!("no node of the map answers; start all on this machine: snowtide dev up")
+}
+
+/// What is known of one node.
+#[derive(Debug)]
+pub(super) struct Line {
+    worker: WorkerId,
+    region: String,
+    http: std::net::SocketAddr,
+    /// `None` if it did not answer.
+    ready: Option<bool>,
+    view: Result<ClusterView, ProbeError>,
+}
+
+/// Asks every node of the map at once; the answers in the map's order.
+pub(super) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<Vec<Line>> {
+    let mut asking: JoinSet<Line> = map
+        .nodes()
+        .map(|(worker, region, node)| {
+            let (probe, region, http) = (probe.clone(), region.name.clone(), node.http);
+            async move {
+                let (ready, view) = tokio::join!(probe.is_ready(http), probe.cluster(http));
+                Line { worker, region, http, ready: ready.ok(), view }
+            }
+        })
+        .collect();
+    let mut lines = Vec::new();
+    while let Some(line) = asking.join_next().await {
+        lines.push(line.context("a question ended by itself")?);
+    }
+    lines.sort_by_key(|line| line.worker);
+    Ok(lines)
+}
+
+impl Line {
+    fn as_json(&self) -> Value {
+        let node = self.view.as_ref().ok().map(|view| &view.node);
+        json!({
+            "region": self.region,
+            "node": self.worker.node(),
+            "http": self.http.to_string(),
+            "reachable": self.ready.is_some(),
+            "ready": self.ready.unwrap_or(false),
+            "stage": node.map(|node| &node.stage),
+            "reason": node.and_then(|node| node.reason.as_ref()),
+            "version": node.and_then(|node| node.version.as_ref()),
+            "replica": node.and_then(|node| node.replica.as_ref()),
+            "commits": node.and_then(|node| node.commits.as_ref()),
+            "peers": self.view.as_ref().map(|view| view.peers.clone()).unwrap_or_default(),
+            "error": self.view.as_ref().err().map(ToString::to_string),
+        })
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let name = format!("{}/{}", self.region, self.worker.node());
+        let ready = match self.ready {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "-",
+        };
+        let dash = || "-".to_owned();
+        match &self.view {
+            Ok(ClusterView { node, peers }) => [
+                name,
+                node.reason.as_ref().map_or_else(|| node.stage.clone(), |why| format!("{}: {why}", node.stage)),
+                ready.to_owned(),
+                node.replica.clone().unwrap_or_else(dash),
+                node.commits.clone().unwrap_or_else(dash),
+                peers.iter().map(peer).collect::<Vec<_>>().join("\n"),
+            ],
+            Err(error) => [name, complaint(error), ready.to_owned(), dash(), dash(), dash()],
+        }
+    }
+}
+
+fn complaint(error: &ProbeError) -> String {
+    match error {
+        ProbeError::Unreachable { address, .. } => format!("unreachable at {address}"),
+        ProbeError::Silent { address } => format!("silent at {address}"),
+        ProbeError::Refused { status, detail, .. } => format!("{status}: {detail}; give --token"),
+        ProbeError::Malformed { .. } => error.to_string(),
+    }
+}
+
+fn peer(peer: &PeerView) -> String {
+    let name = format!("{}/{} {}", peer.region, peer.node, peer.state);
+    match (&peer.lag_commits, peer.lag_seconds) {
+        (Some(commits), Some(seconds)) if commits != "0" => format!("{name}, {commits} behind for {seconds:.1} s"),
+        (Some(_), _) => format!("{name}, 0 behind"),
+        _ => name,
+    }
+}
+
+/// One line a node, its peers below each other.
+pub(super) fn table(lines: &[Line]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["node", "state", "ready", "replica", "commits", "peers"]);
+    table.add_rows(lines.iter().map(Line::cells));
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::NodeView;
+
+    fn line(view: Result<ClusterView, ProbeError>) -> Line {
+        let ready = view.is_ok().then_some(true);
+        let worker = WorkerId::new(1, 0).unwrap();
+        Line { worker, region: "eu-west".into(), http: ([127, 0, 0, 1], 8410).into(), ready, view }
+    }
+
+    fn answering() -> Line {
+        let peer = |region: &str, state: &str, commits: Option<&str>, seconds| PeerView {
+            region: region.into(),
+            node: 0,
+            state: state.into(),
+            lag_commits: commits.map(Into::into),
+            lag_seconds: seconds,
+        };
+        let node = NodeView {
+            region: "eu-west".into(),
+            node: 0,
+            replica: Some("0021c5b94e6bdbc5".into()),
+            stage: "ready".into(),
+            reason: None,
+            version: Some("0.1.0".into()),
+            commits: Some("12".into()),
+        };
+        let peers = vec![
+            peer("us-east", "up", Some("0"), Some(0.0)),
+            peer("ap-south", "down", Some("7"), Some(1.25)),
+            peer("me-south", "down", None, None),
+        ];
+        line(Ok(ClusterView { node, peers }))
+    }
+
+    fn unreachable() -> Line {
+        let address = ([127, 0, 0, 1], 8410).into();
+        line(Err(ProbeError::Unreachable { address, reason: "Connection refused (os error 111)".into() }))
+    }
+
+    #[test]
+    fn a_line_tells_the_lag_of_each_peer() {
+        let expected = [
+            "eu-west/0",
+            "ready",
+            "yes",
+            "0021c5b94e6bdbc5",
+            "12",
+            "us-east/0 up, 0 behind\nap-south/0 down, 7 behind for 1.2 s\nme-south/0 down",
+        ];
+        assert_eq!(answering().cells(), expected);
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_has_a_line_too() {
+        assert_eq!(unreachable().cells(), ["eu-west/0", "unreachable at 127.0.0.1:8410", "-", "-", "-", "-"]);
+        assert!(table(&[answering(), unreachable()]).contains("unreachable"));
+    }
+
+    #[test]
+    fn json_has_the_same_fields_whether_a_node_answers_or_not() {
+        let fields = |line: &Line| line.as_json().as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(fields(&answering()), fields(&unreachable()));
+        let json = answering().as_json();
+        assert_eq!((&json["commits"], &json["peers"][1]["lag_commits"]), (&"12".into(), &"7".into()));
+        assert_eq!(unreachable().as_json()["reachable"], false);
+    }
+}

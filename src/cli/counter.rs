@@ -1,0 +1,206 @@
+//! `snowtide counter`: add to counters and read them, at one node.
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use snowtide_client::wire::Welcome;
+use snowtide_client::{Batch, Code};
+
+use super::reach::{self, Reach};
+use super::{Global, print, print_json};
+
+/// Add to counters, or read them.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide counter incr visits
+  snowtide counter incr visits --by 10 --at eu-west
+  snowtide counter incr stock --by -3 --namespace shop
+  snowtide counter get visits
+  snowtide counter get visits stock --at ap-south --json
+
+A value is what the node that answers knows; the others agree as soon as they have exchanged state.";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add to a counter; prints its value afterwards, which is on disk then.
+    #[command(after_help = EXAMPLES)]
+    Incr {
+        /// The counter, any text of 1 to 512 bytes.
+        key: String,
+
+        /// How much; a negative number is a decrement.
+        #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+        by: i64,
+
+        #[command(flatten)]
+        namespace: Namespace,
+
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Read counters: the value of one, or a line `KEY<tab>VALUE` for each of several.
+    #[command(after_help = EXAMPLES)]
+    Get {
+        /// Counters; one that does not exist is 0.
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+
+        #[command(flatten)]
+        namespace: Namespace,
+
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Namespace {
+    /// The namespace that the counters live in.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    namespace: String,
+}
+
+impl Command {
+    /// Does what was asked.
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        match self.action {
+            Action::Incr { key, by, namespace, reach } => {
+                reach::block_on(increment(global, &reach, &namespace.namespace, &key, by))
+            }
+            Action::Get { keys, namespace, reach } => reach::block_on(get(global, &reach, &namespace.namespace, &keys)),
+        }
+    }
+}
+
+async fn increment(global: &Global, reach: &Reach, namespace: &str, key: &str, by: i64) -> anyhow::Result<()> {
+    let client = reach.connect(global).await?;
+    let value = client.add(namespace, key, by).await.with_context(|| asked(client.welcome()))?;
+    if global.json {
+        let welcome = client.welcome();
+        print_json(&json!({
+            "namespace": namespace,
+            "key": key,
+            "value": value.to_string(),
+            "by": by.to_string(),
+            "region": welcome.region,
+            "node": welcome.node,
+        }))?;
+    } else {
+        print(&value.to_string())?;
+    }
+    client.close().await;
+    Ok(())
+}
+
+async fn get(global: &Global, reach: &Reach, namespace: &str, keys: &[String]) -> anyhow::Result<()> {
+    let mut batch = Batch::new();
+    for key in keys {
+        batch.get(namespace, key)?;
+    }
+    let client = reach.connect(global).await?;
+    let values = client.batch(&batch).await.with_context(|| asked(client.welcome()))?;
+    if global.json {
+        print_json(&as_json(client.welcome(), namespace, keys, &values))?;
+    } else {
+        print_values(keys, &values)?;
+    }
+    client.close().await;
+    let refused = keys.iter().zip(&values).find_map(|(key, value)| value.err().map(|code| (key, code)));
+    match refused {
+        Some((key, code)) => anyhow::bail!("{namespace}/{key}: refused ({})", code.as_str()),
+        None => Ok(()),
+    }
+}
+
+/// Field names as over HTTP; a counter that was refused has an error code instead of a value.
+fn as_json(welcome: &Welcome, namespace: &str, keys: &[String], values: &[Result<i128, Code>]) -> Value {
+    let counters = keys.iter().zip(values).map(|(key, value)| match value {
+        Ok(value) => json!({ "namespace": namespace, "key": key, "value": value.to_string() }),
+        Err(code) => json!({ "namespace": namespace, "key": key, "code": code.as_str() }),
+    });
+    let counters: Vec<_> = counters.collect();
+    json!({ "counters": counters, "region": welcome.region, "node": welcome.node })
+}
+
+fn print_values(keys: &[String], values: &[Result<i128, Code>]) -> anyhow::Result<()> {
+    for (key, value) in keys.iter().zip(values) {
+        match value {
+            Ok(value) if keys.len() == 1 => print(&value.to_string())?,
+            Ok(value) => print(&format!("{key}\t{value}"))?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn asked(welcome: &Welcome) -> String {
+    format!("node {}/{}", welcome.region, welcome.node)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        command: Command,
+    }
+
+    fn parse(line: &[&str]) -> Result<Action, clap::Error> {
+        Line::try_parse_from(["counter"].iter().chain(line)).map(|line| line.command.action)
+    }
+
+    #[test]
+    fn an_increment_is_by_one_in_the_default_namespace_unless_said_otherwise() {
+        let Action::Incr { key, by, namespace, reach } = parse(&["incr", "home"]).unwrap() else { panic!() };
+        assert_eq!((key.as_str(), by, namespace.namespace.as_str(), reach.at), ("home", 1, "default", None));
+        let line = ["incr", "stock", "--by", "-3", "--namespace", "shop", "--at", "eu-west/1"];
+        let Action::Incr { key, by, namespace, reach } = parse(&line).unwrap() else { panic!() };
+        let expected = ("stock", -3, "shop", Some("eu-west/1"));
+        assert_eq!((key.as_str(), by, namespace.namespace.as_str(), reach.at.as_deref()), expected);
+    }
+
+    #[test]
+    fn an_amount_has_64_bits_and_a_sign() {
+        for by in ["-9223372036854775808", "9223372036854775807"] {
+            assert!(parse(&["incr", "home", "--by", by]).is_ok(), "{by}");
+        }
+        for by in ["9223372036854775808", "1.5", "ten", ""] {
+            assert!(parse(&["incr", "home", "--by", by]).is_err(), "{by}");
+        }
+    }
+
+    #[test]
+    fn at_least_one_key_is_read() {
+        assert!(parse(&["get"]).is_err());
+        let Action::Get { keys, .. } = parse(&["get", "a", "b"]).unwrap() else { panic!() };
+        assert_eq!(keys, ["a", "b"]);
+    }
+
+    #[test]
+    fn json_has_a_value_or_a_code_for_each_counter() {
+        let welcome =
+            Welcome { version: 1, region: "eu-west".into(), node: 2, frame_bytes_max: 1 << 20, requests_max: 16 };
+        let keys = ["a".to_owned(), "b".to_owned()];
+        let values = [Ok(i128::from(u64::MAX) * 4), Err(Code::UnknownNamespace)];
+        let expected = json!({
+            "counters": [
+                { "namespace": "n", "key": "a", "value": "73786976294838206460" },
+                { "namespace": "n", "key": "b", "code": "unknown_namespace" },
+            ],
+            "region": "eu-west",
+            "node": 2,
+        });
+        assert_eq!(as_json(&welcome, "n", &keys, &values), expected);
+    }
+}

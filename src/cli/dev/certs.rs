@@ -1,0 +1,76 @@
+//! `snowtide dev certs`: a development authority, and a certificate for each node of the map.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::{Global, print, print_json};
+use crate::tls::dev::{self, Made};
+
+/// Make a development authority, and a certificate for each node of the map.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Command {
+    /// Where to; without it, tls.dir of the configuration.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide dev certs
+  snowtide dev certs --dir certs --regions-dir regions
+
+What exists is kept: run it again after a node was added to the map.";
+
+impl Command {
+    /// Does what was asked.
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
+        let loaded = global.load()?;
+        let dir = self.dir.unwrap_or(loaded.config.tls.dir);
+        let made = dev::certificates(&dir, &loaded.map)?;
+        if global.json { print_json(&as_json(&made)) } else { print(summary(&made).trim_end()) }
+    }
+}
+
+fn as_json(made: &Made) -> serde_json::Value {
+    let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    json!({
+        "authority": made.authority.display().to_string(),
+        "authority_is_new": made.authority_is_new,
+        "made": paths(&made.made),
+        "kept": paths(&made.kept),
+    })
+}
+
+fn summary(made: &Made) -> String {
+    let authority = if made.authority_is_new { "made" } else { "kept" };
+    let mut text = format!("{authority} {} (the authority)\n", made.authority.display());
+    for (word, paths) in [("made", &made.made), ("kept", &made.kept)] {
+        for path in paths {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{word} {}", path.display());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_is_told_from_what_was_kept() {
+        let made = Made {
+            authority: "certs/ca.pem".into(),
+            authority_is_new: false,
+            made: vec!["certs/eu-west-1.pem".into()],
+            kept: vec!["certs/eu-west-0.pem".into()],
+        };
+        let expected = "kept certs/ca.pem (the authority)\nmade certs/eu-west-1.pem\nkept certs/eu-west-0.pem\n";
+        assert_eq!(summary(&made), expected);
+        assert_eq!(as_json(&made)["made"][0], "certs/eu-west-1.pem");
+    }
+}

@@ -1,0 +1,199 @@
+//! `snowtide dev up`: real node processes on loopback, until Ctrl-C.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::console::{self, Order};
+use super::stop::{self, Stop};
+use super::tell;
+use crate::cli::{Global, print};
+use crate::clock::Stopwatch;
+use crate::dev::{Cluster, Links, Options, Ports, REGIONS_MAX};
+
+/// How often it is seen whether a node has died.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// Run a cluster of real node processes on this machine, until Ctrl-C.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Command {
+    /// How many regions, each of one node; without it as many as the folder has, or 3.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(REGIONS_MAX)))]
+    regions: Option<u8>,
+
+    /// Where region files, certificates, data and logs are kept; a cluster that is there is started again.
+    #[arg(long, value_name = "FOLDER", default_value = "data/dev")]
+    dir: PathBuf,
+
+    /// How nodes reach each other: through relays, so that regions can be cut off, or directly.
+    #[arg(long, value_enum, default_value_t = Links::Relay)]
+    links: Links,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide dev up
+  snowtide dev up --regions 5 --dir /tmp/five
+  snowtide dev up --links direct --set log.filter=debug
+  echo 'cut eu-west' | snowtide dev up
+
+While it runs, it takes lines on standard input: cut, heal, kill, stop, start, status, quit.
+--set and --config are handed to every node.";
+
+impl Command {
+    /// Runs the cluster until it is told to stop, or until a node dies.
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let mut stop = Stop::listen()?;
+        let mut cluster = Cluster::prepare(self.options(global)?)?;
+        let outcome = tokio::select! {
+            outcome = keep_up(&mut cluster, global.json) => outcome,
+            () = stop.asked() => Ok(()),
+        };
+        tell("stopping: nodes drain");
+        let undrained = stop::wind_down(&mut cluster, &mut stop).await;
+        outcome?;
+        match undrained.first() {
+            Some((region, ending)) => anyhow::bail!(stop::sentence(region, *ending)),
+            None => Ok(()),
+        }
+    }
+
+    fn options(self, global: &Global) -> anyhow::Result<Options> {
+        let executable = std::env::current_exe().context("cannot find this program to start nodes with")?;
+        let config_file = global.config.as_deref().map(std::path::absolute).transpose();
+        Ok(Options {
+            regions: self.regions,
+            links: self.links,
+            ports: Ports::Familiar,
+            settings: global.set.clone(),
+            config_file: config_file.context("--config")?,
+            ..Options::new(executable, self.dir)
+        })
+    }
+}
+
+/// Starts all nodes and does what is typed. Returns when told to quit.
+async fn keep_up(cluster: &mut Cluster, json: bool) -> anyhow::Result<()> {
+    let watch = Stopwatch::start();
+    let names: Vec<_> = cluster.regions().map(str::to_owned).collect();
+    tell(&format!("starting {}", names.join(", ")));
+    cluster.start_all(|region| tell(&format!("{region} is ready after {} ms", watch.elapsed_ms()))).await?;
+    welcome(cluster, json)?;
+    let mut lines = Some(console::lines());
+    let mut beat = tokio::time::interval(WATCH);
+    loop {
+        tokio::select! {
+            line = next(&mut lines) => match line.as_deref().map(str::trim) {
+                None => lines = None,
+                Some("") => {}
+                Some(line) => match line.parse() {
+                    Ok(Order::Quit) => return Ok(()),
+                    Ok(order) => answer(order.carry_out(cluster).await, json)?,
+                    Err(complaint) => tell(&complaint),
+                },
+            },
+            _ = beat.tick() => cluster.check()?,
+        }
+    }
+}
+
+/// The next line; never, once there are no more.
+async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    match lines {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An order that could not be carried out changes nothing, and the cluster goes on.
+fn answer(outcome: anyhow::Result<String>, json: bool) -> anyhow::Result<()> {
+    match outcome {
+        Ok(done) if !json => print(&done),
+        Ok(done) => {
+            tell(&done);
+            Ok(())
+        }
+        Err(error) => {
+            tell(&format!("error: {error:#}"));
+            Ok(())
+        }
+    }
+}
+
+fn welcome(cluster: &Cluster, json: bool) -> anyhow::Result<()> {
+    let endpoints = cluster.endpoints();
+    let config = cluster.folder().config_file();
+    if json {
+        let ca = cluster.folder().ca_file();
+        let nodes = console::as_json(&endpoints);
+        let ready = json!({ "nodes": nodes, "config": config.display().to_string(), "ca": ca.display().to_string() });
+        // One line, so that a program reads it while the cluster goes on.
+        return print(&ready.to_string());
+    }
+    print(&console::endpoints(&endpoints))?;
+    let http = endpoints.first().map(|node| node.http.to_string()).unwrap_or_default();
+    let names: Vec<_> = cluster.regions().collect();
+    print(&samples(&shown(&config), &http, &names))
+}
+
+/// What to try, for the regions that there are.
+fn samples(config: &Path, http: &str, regions: &[&str]) -> String {
+    let (first, last) = (regions.first().copied().unwrap_or_default(), regions.last().copied().unwrap_or_default());
+    let snowtide = format!("snowtide --config {}", config.display());
+    format!(
+        "\nTry, in another terminal:\n  \
+         {snowtide} id new -n 3 --at {first}\n  \
+         {snowtide} counter incr visits --by 5 --at {first}\n  \
+         {snowtide} counter get visits --at {last}\n  \
+         {snowtide} cluster status\n  \
+         curl -X POST http://{http}/v1/counters/default/visits/increment\n\n\
+         And here (help shows all):\n  \
+         cut {last}, heal {last}, kill {first}, start {first}, status, quit\n"
+    )
+}
+
+/// As short as it can be written from here.
+fn shown(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let relative = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    relative.unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        command: Command,
+    }
+
+    fn parse(line: &[&str]) -> Result<Command, clap::Error> {
+        Line::try_parse_from(["up"].iter().chain(line)).map(|line| line.command)
+    }
+
+    #[test]
+    fn one_to_eight_regions_behind_relays_in_data_dev() {
+        let command = parse(&[]).unwrap();
+        assert_eq!((command.regions, command.links, command.dir), (None, Links::Relay, PathBuf::from("data/dev")));
+        assert_eq!(parse(&["--regions", "8", "--links", "direct"]).unwrap().links, Links::Direct);
+        for refused in ["0", "9", "-1", "many"] {
+            assert!(parse(&["--regions", refused]).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn samples_name_regions_that_there_are() {
+        let text = samples(Path::new("data/dev/snowtide.toml"), "127.0.0.1:8400", &["us-east"]);
+        assert!(text.contains("snowtide --config data/dev/snowtide.toml counter get visits --at us-east"), "{text}");
+        assert!(text.contains("curl -X POST http://127.0.0.1:8400/v1/counters/default/visits/increment"), "{text}");
+    }
+}

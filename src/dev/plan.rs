@@ -1,0 +1,169 @@
+//! Which regions a cluster on one machine has, and at which ports.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+
+use super::DevError;
+use crate::config::map::{ClusterMap, Node, Region};
+
+/// As many as there are names for.
+pub const REGIONS_MAX: u8 = 8;
+
+/// In this order: with three, they are the regions of the sample files.
+const REGIONS: [(&str, [f64; 2]); REGIONS_MAX as usize] = [
+    ("us-east", [39.04, -77.49]),
+    ("eu-west", [53.35, -6.26]),
+    ("ap-south", [19.08, 72.88]),
+    ("us-west", [45.84, -119.70]),
+    ("sa-east", [-23.55, -46.63]),
+    ("af-south", [-33.92, 18.42]),
+    ("ap-northeast", [35.68, 139.69]),
+    ("me-central", [25.20, 55.27]),
+];
+
+/// The ports of the sample region files: these, and ten more for each further region.
+const FAMILIAR: (u16, u16) = (7400, 8400);
+const FAMILIAR_STEP: u16 = 10;
+/// Below the range from which systems give ports to outgoing connections, so that none of those takes one away between
+/// our look and the node's start.
+const FREE_FROM: u16 = 12_000;
+const FREE_COUNT: u16 = 18_000;
+/// Looks for a vacant port before giving up.
+const LOOKS_MAX: usize = 1_000;
+
+/// Which ports a new cluster takes; one that was kept has those that it had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ports {
+    /// Those of the sample region files where they are vacant, else any.
+    #[default]
+    Familiar,
+    /// Any, so that several clusters run beside each other.
+    Any,
+}
+
+impl Ports {
+    /// Two vacant ports of loopback, for QUIC and HTTP, that are none of `taken`; they are added to it.
+    pub(super) fn pick(self, index: u16, taken: &mut BTreeSet<u16>) -> Option<(u16, u16)> {
+        let offset = index.saturating_mul(FAMILIAR_STEP);
+        let familiar = (FAMILIAR.0.saturating_add(offset), FAMILIAR.1.saturating_add(offset));
+        let pair = if self == Self::Familiar && is_vacant(familiar.0) && is_vacant(familiar.1) {
+            familiar
+        } else {
+            let quic = any_vacant(taken)?;
+            taken.insert(quic);
+            (quic, any_vacant(taken)?)
+        };
+        taken.extend([pair.0, pair.1]);
+        Some(pair)
+    }
+}
+
+fn any_vacant(taken: &BTreeSet<u16>) -> Option<u16> {
+    let random = || {
+        let random = getrandom::u32().ok()? % u32::from(FREE_COUNT);
+        u16::try_from(random).ok().map(|random| FREE_FROM.saturating_add(random))
+    };
+    (0..LOOKS_MAX).find_map(|_| random().filter(|port| !taken.contains(port) && is_vacant(*port)))
+}
+
+/// Both protocols, so that it does not matter for which of them the port is used.
+fn is_vacant(port: u16) -> bool {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// The map of `count` regions. Those that were kept stay as they are, others are added at ports that `pick` gives for
+/// their index. An error is the number of kept regions, if they are more, or that there are no ports.
+pub(super) fn map(
+    count: u8,
+    kept: Option<ClusterMap>,
+    mut pick: impl FnMut(u16) -> Option<(u16, u16)>,
+) -> Result<ClusterMap, Unplanned> {
+    let mut map = kept.unwrap_or_default();
+    if map.regions.len() > usize::from(count) {
+        return Err(Unplanned::Shrunk(map.regions.len()));
+    }
+    for (id, (name, location)) in (0..count).zip(REGIONS) {
+        if map.region_by_id(id).is_none() {
+            let (quic, http) = pick(id.into()).ok_or(Unplanned::NoPorts)?;
+            map.regions.push(region(name, id, location, quic, http));
+        }
+    }
+    map.regions.sort_by_key(|region| region.id);
+    Ok(map)
+}
+
+/// How many regions a map has.
+pub(super) fn count(map: &ClusterMap) -> u8 {
+    u8::try_from(map.regions.len()).unwrap_or(u8::MAX)
+}
+
+/// There is no such map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unplanned {
+    /// There are more regions than were asked for.
+    Shrunk(usize),
+    /// No vacant ports.
+    NoPorts,
+}
+
+impl Unplanned {
+    /// As an error of the cluster in `folder` that was to have `asked` regions.
+    pub(super) fn at(self, folder: &std::path::Path, asked: u8) -> DevError {
+        match self {
+            Self::Shrunk(kept) => DevError::Shrunk { folder: folder.to_owned(), kept, asked: asked.into() },
+            Self::NoPorts => DevError::NoPorts,
+        }
+    }
+}
+
+fn region(name: &str, id: u8, location: [f64; 2], quic: u16, http: u16) -> Region {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Region {
+        name: name.to_owned(),
+        id,
+        location: Some(location),
+        nodes: vec![Node { id: 0, quic: at(quic), http: at(http) }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(index: u16) -> Option<(u16, u16)> {
+        Some((7_400 + index, 8_400 + index))
+    }
+
+    #[test]
+    fn three_regions_are_those_of_the_sample_files() {
+        let samples = ClusterMap::load(std::path::Path::new("regions")).unwrap();
+        let map = map(3, None, |index| Some((7_400 + index * 10, 8_400 + index * 10))).unwrap();
+        assert_eq!(map, samples);
+    }
+
+    #[test]
+    fn kept_regions_keep_their_ports_and_others_are_added() {
+        let kept = map(3, None, ports).unwrap();
+        let more = map(5, Some(kept.clone()), |_| Some((1, 2))).unwrap();
+        assert_eq!(more.regions[..3], kept.regions[..]);
+        assert_eq!(more.regions[3].nodes[0].quic.port(), 1);
+        assert_eq!(map(3, Some(kept.clone()), |_| None).unwrap(), kept);
+    }
+
+    #[test]
+    fn regions_are_never_taken_away() {
+        let kept = map(3, None, ports).unwrap();
+        assert_eq!(map(2, Some(kept), ports), Err(Unplanned::Shrunk(3)));
+    }
+
+    #[test]
+    fn ports_are_vacant_and_never_given_twice() {
+        let mut taken = BTreeSet::new();
+        let held = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(!is_vacant(held.local_addr().unwrap().port()));
+        for index in 0..8 {
+            Ports::Any.pick(index, &mut taken).unwrap();
+        }
+        assert_eq!(taken.len(), 16);
+    }
+}

@@ -1,0 +1,236 @@
+//! Asks a node over HTTP what an operator or a load balancer asks: is it ready, and how does it see the cluster?
+//!
+//! Every question is bounded in time and every answer in size. Nothing is asked twice by itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+/// A node that lives answers these in milliseconds, whatever else it does.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// A longer answer is not read to its end.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// There is no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Nobody listens there, or the connection broke.
+    #[error("nothing answers at http://{address}: {reason}")]
+    Unreachable {
+        /// Who was asked.
+        address: SocketAddr,
+        /// What happened.
+        reason: String,
+    },
+    /// Somebody listens and is silent.
+    #[error("http://{address} did not answer within {TIMEOUT:?}")]
+    Silent {
+        /// Who was asked.
+        address: SocketAddr,
+    },
+    /// The node refused to say.
+    #[error("http://{address} answers {status}: {detail}")]
+    Refused {
+        /// Who was asked.
+        address: SocketAddr,
+        /// The HTTP status.
+        status: StatusCode,
+        /// In the node's words.
+        detail: String,
+    },
+    /// The answer is not one of a Snowtide node.
+    #[error("http://{address} does not answer as a Snowtide node does: {reason}")]
+    Malformed {
+        /// Who was asked.
+        address: SocketAddr,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Asks; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    authorization: Option<HeaderValue>,
+}
+
+/// `GET /v1/cluster`: a node, and its peers as it sees them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// The node that was asked.
+    pub node: NodeView,
+    /// Every other configured node.
+    pub peers: Vec<PeerView>,
+}
+
+/// The node that was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its region's name.
+    pub region: String,
+    /// Its number in the region.
+    pub node: u8,
+    /// The current incarnation of its data.
+    pub replica: Option<String>,
+    /// `starting`, `ready`, `draining` or `fenced`.
+    pub stage: String,
+    /// Why it stopped itself.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The release that runs.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Own commits so far, in decimal digits.
+    pub commits: Option<String>,
+}
+
+/// A peer in the eyes of the node that was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its region's name.
+    pub region: String,
+    /// Its number in the region.
+    pub node: u8,
+    /// `up`, `down` or `unknown`.
+    pub state: String,
+    /// Commits of the node that was asked which the peer has not acknowledged, in decimal digits.
+    pub lag_commits: Option<String>,
+    /// For how long the peer has been behind.
+    pub lag_seconds: Option<f64>,
+}
+
+/// What a problem document says.
+#[derive(Deserialize)]
+struct ProblemView {
+    detail: String,
+}
+
+impl Probe {
+    /// Asks with a bearer token, where there is one. `None` if the token cannot stand in a header.
+    pub fn new(token: Option<&str>) -> Option<Self> {
+        let authorization = match token {
+            Some(token) => Some(HeaderValue::try_from(format!("Bearer {token}")).ok()?),
+            None => None,
+        };
+        // A connection for each question: a node that was restarted meanwhile is asked anew.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(HttpConnector::new());
+        Some(Self { client, authorization })
+    }
+
+    /// Asks without a token.
+    pub fn anonymous() -> Self {
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(HttpConnector::new());
+        Self { client, authorization: None }
+    }
+
+    /// Whether the node has recovered and serves; an error if nobody says.
+    pub async fn is_ready(&self, address: SocketAddr) -> Result<bool, ProbeError> {
+        let (status, _) = self.get(address, "/readyz").await?;
+        Ok(status == StatusCode::OK)
+    }
+
+    /// How the node sees itself and its peers.
+    pub async fn cluster(&self, address: SocketAddr) -> Result<ClusterView, ProbeError> {
+        let (status, body) = self.get(address, "/v1/cluster").await?;
+        if status != StatusCode::OK {
+            let detail = serde_json::from_slice::<ProblemView>(&body).map(|problem| problem.detail).unwrap_or_default();
+            return Err(ProbeError::Refused { address, status, detail });
+        }
+        serde_json::from_slice(&body).map_err(|error| ProbeError::Malformed { address, reason: error.to_string() })
+    }
+
+    async fn get(&self, address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), ProbeError> {
+        timeout(TIMEOUT, self.exchange(address, path)).await.unwrap_or(Err(ProbeError::Silent { address }))
+    }
+
+    async fn exchange(&self, address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), ProbeError> {
+        let malformed = |reason: String| ProbeError::Malformed { address, reason };
+        let mut request = Request::get(format!("http://{address}{path}"));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Empty::new()).map_err(|error| malformed(error.to_string()))?;
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| ProbeError::Unreachable { address, reason: innermost(&error) })?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| malformed(error.to_string()))?;
+        Ok((head.status, body.to_bytes()))
+    }
+}
+
+/// The cause of all causes: those above it only say that it was not possible to connect.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one connection with these bytes, and tells what was asked.
+    async fn answer_once(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let length = stream.read(&mut asked).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            String::from_utf8_lossy(&asked[..length]).into_owned()
+        });
+        (address, asked)
+    }
+
+    #[tokio::test]
+    async fn ready_is_status_200_and_nothing_else() {
+        let (address, _) = answer_once("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        assert!(Probe::anonymous().is_ready(address).await.unwrap());
+        let (address, _) = answer_once("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await;
+        assert!(!Probe::anonymous().is_ready(address).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_token_is_sent_and_a_refusal_is_told_in_the_nodes_words() {
+        let body = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 28\r\n\r\n{\"detail\":\"no such token\"}  ";
+        let (address, asked) = answer_once(body).await;
+        let error = Probe::new(Some("s3cret")).unwrap().cluster(address).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("http://{address} answers 401 Unauthorized: no such token"));
+        assert!(asked.await.unwrap().to_lowercase().contains("authorization: bearer s3cret"));
+    }
+
+    #[tokio::test]
+    async fn nobody_and_somebody_else_are_told_apart() {
+        let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = Probe::anonymous().cluster(vacant).await.unwrap_err();
+        assert!(matches!(error, ProbeError::Unreachable { .. }), "{error}");
+        let (address, _) = answer_once("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        let error = Probe::anonymous().cluster(address).await.unwrap_err();
+        assert!(matches!(error, ProbeError::Malformed { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_token_that_is_no_header_is_refused() {
+        assert!(Probe::new(Some("a\nb")).is_none());
+    }
+}
