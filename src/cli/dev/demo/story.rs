@@ -170,7 +170,8 @@ impl Story {
     /// Waits until all regions agree on every counter, and compares each region with the ledger.
     async fn audit(&self, cluster: &Cluster) -> anyhow::Result<Totals> {
         let regions = Regions::connect(cluster).await?;
-        let (ledger, keys) = (self.books.ledger().clone(), self.books.ledger().keys());
+        let ledger = self.books.ledger().clone();
+        let keys = ledger.keys();
         let whole = |all: &[(String, regions::Values)]| {
             regions::agree(all) && all.iter().all(|(region, values)| ledger.judge(region, values).is_ok())
         };
