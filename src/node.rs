@@ -125,7 +125,8 @@ impl Node {
         };
         let (alarm, alarms) = mpsc::unbounded_channel();
         let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), alarm));
-        let mut desk = Desk { doors: self.doors.clone(), stage: self.stage, links: self.links.clone(), alarms };
+        let (doors, links) = (self.doors.clone(), self.links.clone());
+        let mut desk = Desk { doors, stage: self.stage, links, alarms, serving: false, claimed: false };
         let farewell = desk.serve(&mut self.news, &shutdown).await;
         watching.abort();
         closing.cancel();
@@ -152,6 +153,10 @@ struct Desk {
     stage: stage::Sender<Stage>,
     links: Links,
     alarms: mpsc::UnboundedReceiver<String>,
+    /// The start is proven or a new incarnation minted (I3).
+    serving: bool,
+    /// Peers have said how far our IDs had come, or have been waited for (I10).
+    claimed: bool,
 }
 
 impl Desk {
@@ -195,20 +200,19 @@ impl Desk {
         self.doors.engine.notify(Event::Drain);
     }
 
-    fn hear(&self, news: News) -> anyhow::Result<Option<Farewell>> {
+    fn hear(&mut self, news: News) -> anyhow::Result<Option<Farewell>> {
         match news {
             News::Serving(replica) => {
                 info!(%replica, "serving");
                 self.links.set_replica(replica);
-                self.stage.send_if_modified(|stage| {
-                    let starting = *stage == Stage::Starting;
-                    if starting {
-                        *stage = Stage::Ready;
-                    }
-                    starting
-                });
+                self.serving = true;
+                self.open_doors();
             }
-            News::ClaimIds(ceiling) => self.doors.ids.claim(ceiling),
+            News::ClaimIds(ceiling) => {
+                self.doors.ids.claim(ceiling);
+                self.claimed = true;
+                self.open_doors();
+            }
             News::Witness(peer, ceiling) => self.doors.ids.witness(peer, ceiling),
             News::Notice(notice) => self.log(&notice),
             News::Fenced(reason) => self.fence(&reason),
@@ -216,6 +220,18 @@ impl Desk {
             News::Drained(region) => return Ok(Some(self.farewell(region))),
         }
         Ok(None)
+    }
+
+    /// The node is ready once it serves counters and IDs alike.
+    fn open_doors(&self) {
+        let ready = self.serving && self.claimed;
+        self.stage.send_if_modified(|stage| {
+            let opens = ready && *stage == Stage::Starting;
+            if opens {
+                *stage = Stage::Ready;
+            }
+            opens
+        });
     }
 
     fn fence(&self, reason: &str) {
