@@ -36,7 +36,7 @@ Exit codes: 0 nothing was lost, invented or given twice; 1 findings; 2 bad usage
 
 /// Load for Snowtide, and the proof that nothing was lost: an open-loop generator with a conservation check.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "snowtide-loadtest", version, after_help = EXAMPLES)]
+#[command(name = "snowtide-loadtest", version, args_override_self = true, after_help = EXAMPLES)]
 pub struct Args {
     /// Where to send, quic://HOST:PORT or http://HOST:PORT; give it once for each node.
     #[arg(long = "target", value_name = "URL", required = true)]

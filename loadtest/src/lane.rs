@@ -123,18 +123,7 @@ impl Lane {
         }
         let Some(request) = self.requests.next() else { return };
         issue(&self.books.ledger, &request);
-        let (books, ids, target) = (Arc::clone(&self.books), self.drive.ids.clone(), self.target);
-        tokio::spawn(async move {
-            let answer = slot.connection.perform(&request).await;
-            let done = Instant::now();
-            let (tally, runs) = settle(&books, target, &request, answer);
-            books.board.finished(target, request.kind(), slot.intended, done, &tally);
-            if !runs.is_empty() {
-                // The finder outlives all lanes.
-                let _ = ids.send(runs).await;
-            }
-            drop(slot.permit);
-        });
+        tokio::spawn(carry(slot, request, self.target, Arc::clone(&self.books), self.drive.ids.clone()));
     }
 
     /// Counts what was due and has not been sent.
@@ -148,6 +137,22 @@ impl Lane {
             self.books.board.unsent(self.target, kind, due, now, u64::from(self.batch));
         }
     }
+}
+
+/// Takes one request to its end.
+async fn carry(slot: Slot, request: Request, target: u16, books: Arc<Books>, ids: mpsc::Sender<Vec<Run>>) {
+    let answer = slot.connection.perform(&request).await;
+    let done = Instant::now();
+    let (tally, runs) = settle(&books, target, &request, answer);
+    books.board.finished(target, request.kind(), slot.intended, done, &tally);
+    // The lane goes once it has all permits back, and then the books are closed: so the permit is the last to leave.
+    drop(books);
+    if !runs.is_empty() {
+        // The finder outlives all lanes.
+        let _ = ids.send(runs).await;
+    }
+    drop(ids);
+    drop(slot.permit);
 }
 
 fn issue(ledger: &Ledger, request: &Request) {

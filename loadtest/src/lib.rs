@@ -18,9 +18,11 @@ pub mod keys;
 pub mod lane;
 pub mod ledger;
 pub mod measure;
+mod progress;
 pub mod report;
 pub mod run;
 pub mod schedule;
+mod summary;
 pub mod target;
 pub mod ticker;
 

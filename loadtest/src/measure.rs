@@ -115,8 +115,8 @@ impl Figures {
         self.acknowledged += other.acknowledged;
         self.acknowledged_in_time += other.acknowledged_in_time;
         self.unsent += other.unsent;
-        other.refused.iter().for_each(|(code, count)| count_code(&mut self.refused, code, *count));
-        other.unknown.iter().for_each(|(code, count)| count_code(&mut self.unknown, code, *count));
+        other.refused.iter().for_each(|(code, count)| count_code(&mut self.refused, code.clone(), *count));
+        other.unknown.iter().for_each(|(code, count)| count_code(&mut self.unknown, code.clone(), *count));
         // All histograms have the same bounds.
         let _infallible = self.latency.add(&other.latency);
     }
@@ -128,7 +128,7 @@ impl Figures {
                 Fate::Refused => &mut self.refused,
                 Fate::Unknown => &mut self.unknown,
             };
-            count_code(codes, &failure.code, *count);
+            count_code(codes, failure.code.clone(), *count);
         }
         self.latency.saturating_record_n(micros(latency), tally.waited());
     }
@@ -190,8 +190,8 @@ fn micros(latency: Duration) -> u64 {
     u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
-fn count_code(codes: &mut BTreeMap<Cow<'static, str>, u64>, code: &Cow<'static, str>, count: u64) {
-    let code = if codes.len() < CODES_MAX || codes.contains_key(code) { code.clone() } else { OTHER.into() };
+fn count_code(codes: &mut BTreeMap<Cow<'static, str>, u64>, code: Cow<'static, str>, count: u64) {
+    let code = if codes.len() < CODES_MAX || codes.contains_key(&code) { code } else { OTHER.into() };
     let known = codes.entry(code).or_default();
     *known = known.saturating_add(count);
 }
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn invented_codes_are_bounded() {
         let mut codes = BTreeMap::new();
-        (0..1_000).for_each(|number| count_code(&mut codes, &format!("code_{number}").into(), 1));
+        (0..1_000).for_each(|number| count_code(&mut codes, format!("code_{number}").into(), 1));
         assert_eq!(codes.len(), CODES_MAX + 1);
         assert_eq!(codes.values().sum::<u64>(), 1_000);
     }

@@ -1,25 +1,25 @@
 //! A whole run: connect, send, wait for agreement, compare, sum up.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Args, Distribution};
-use crate::conserve::{self, Agreement, Reader};
+use crate::args::Args;
+use crate::conserve::{self, Reader};
 use crate::finding::{Finding, Findings};
 use crate::ids::{Finder, Found, Full, Run};
-use crate::keys::{Kind, Names, Popularity, Requests};
+use crate::keys::{Popularity, Requests};
 use crate::lane::{Books, Drive, Lane};
 use crate::ledger::{Expected, Ledger};
-use crate::measure::{Board, Figures, Phases};
-use crate::report::{Conservation, Origin, Row, Settings, Summary, hgrm};
+use crate::measure::{Board, Phases};
+use crate::progress;
+use crate::report::{Origin, Summary};
 use crate::schedule::{Rate, Schedule};
+use crate::summary;
 use crate::target::{Dial, Link};
 use crate::ticker::Ticker;
 
@@ -27,25 +27,24 @@ use crate::ticker::Ticker;
 const ID_ANSWERS_WAITING_MAX: usize = 4_096;
 /// Lanes are told the start this long before, so that none begins late.
 const LEAD: Duration = Duration::from_millis(20);
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Everything decided before the first request.
-struct Setup {
-    args: Args,
-    seed: u64,
-    popularity: Popularity,
-    dial: Arc<Dial>,
-    readers: Vec<Reader>,
-    origins: Vec<Origin>,
+pub(crate) struct Setup {
+    pub(crate) args: Args,
+    pub(crate) seed: u64,
+    pub(crate) popularity: Popularity,
+    pub(crate) dial: Arc<Dial>,
+    pub(crate) readers: Vec<Reader>,
+    pub(crate) origins: Vec<Origin>,
 }
 
 /// What came out of the sending.
-struct Sent {
-    books: Books,
-    found: Found,
-    full: Option<Full>,
+pub(crate) struct Sent {
+    pub(crate) books: Books,
+    pub(crate) found: Found,
+    pub(crate) full: Option<Full>,
     /// The length of the measured part, shorter than asked for if the run was ended early.
-    measured_s: f64,
+    pub(crate) measured_s: f64,
 }
 
 /// Runs the load and the check. An error means that nothing could be tested.
@@ -53,16 +52,16 @@ pub async fn run(args: &Args) -> anyhow::Result<Summary> {
     let mut setup = connect(args).await?;
     let ledger = open_ledger(&mut setup).await?;
     let sent = send(&setup, ledger).await?;
-    let progress = spinner(args, "waiting until the regions agree");
+    let waiting = progress::spinner(args, "waiting until the regions agree");
     let keys = sent.books.ledger.touched();
     let expected = |key| sent.books.ledger.expected(key);
     let deadline = Instant::now() + args.agree_timeout;
     let agreement = conserve::agree(&mut setup.readers, keys, expected, deadline).await;
-    progress.finish_and_clear();
+    waiting.finish_and_clear();
     conserve::judge(&agreement, &setup.readers, &sent.books.names, expected, &sent.books.findings);
     judge_ids(&sent);
-    write_hgrm(&setup, &sent.books.board)?;
-    Ok(summary(&setup, sent, &agreement))
+    summary::write_hgrm(&setup, &sent.books.board)?;
+    Ok(summary::of(&setup, sent, &agreement))
 }
 
 async fn connect(args: &Args) -> anyhow::Result<Setup> {
@@ -127,7 +126,7 @@ async fn send(setup: &Setup, ledger: Ledger) -> anyhow::Result<Sent> {
     });
     let watchers = [
         tokio::spawn(stop_on_ctrl_c(stop)),
-        tokio::spawn(show_progress(progress_bar(args), Arc::clone(&books), phases)),
+        tokio::spawn(progress::show(progress::bar(args), Arc::clone(&books), phases)),
     ];
 
     let mut lanes = JoinSet::new();
@@ -232,156 +231,5 @@ fn judge_ids(sent: &Sent) {
     }
     if let Some(Full { runs_max }) = sent.full {
         sent.books.findings.push(Finding::TooManyIdRuns { runs_max });
-    }
-}
-
-fn kinds(args: &Args) -> impl Iterator<Item = Kind> {
-    let mix = args.mix;
-    Kind::ALL.into_iter().filter(move |kind| mix.share(*kind) > 0.0)
-}
-
-fn positions(args: &Args) -> impl Iterator<Item = u16> {
-    (0_u16..).take(args.targets.len())
-}
-
-/// The figures of one kind at all targets, or of all kinds.
-fn total(args: &Args, board: &Board, kind: Option<Kind>) -> Figures {
-    let mut figures = Figures::default();
-    for target in positions(args) {
-        for kind in kinds(args).filter(|each| kind.is_none_or(|kind| kind == *each)) {
-            figures.add(&board.copy(target, kind));
-        }
-    }
-    figures
-}
-
-fn write_hgrm(setup: &Setup, board: &Board) -> anyhow::Result<()> {
-    let args = &setup.args;
-    let Some(directory) = &args.hgrm else { return Ok(()) };
-    let failed = || format!("cannot write percentile files to {}", directory.display());
-    for kind in kinds(args) {
-        hgrm::write_file(directory, kind.name(), &total(args, board, Some(kind)).latency).with_context(failed)?;
-        for (target, reader) in positions(args).zip(&setup.readers) {
-            let name = format!("{}-{}", kind.name(), reader.name);
-            hgrm::write_file(directory, &name, &board.copy(target, kind).latency).with_context(failed)?;
-        }
-    }
-    Ok(())
-}
-
-fn summary(setup: &Setup, sent: Sent, agreement: &Agreement) -> Summary {
-    let args = &setup.args;
-    let rate = args.rate.per_second();
-    let asked = |kind: Kind| rate.map(|rate| rate * args.mix.share(kind));
-    #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    let targets = args.targets.len() as f64;
-    let mut results = Vec::new();
-    for (target, origin) in positions(args).zip(&setup.origins) {
-        for kind in kinds(args) {
-            let each = asked(kind).map(|asked| asked / targets);
-            let figures = sent.books.board.copy(target, kind);
-            results.push(Row::new(Some(origin), Some(kind), &figures, sent.measured_s, each));
-        }
-    }
-    let of = |kind| total(args, &sent.books.board, kind);
-    let mut totals: Vec<Row> =
-        kinds(args).map(|kind| Row::new(None, Some(kind), &of(Some(kind)), sent.measured_s, asked(kind))).collect();
-    totals.push(Row::new(None, None, &of(None), sent.measured_s, rate));
-    let conservation = conservation(setup, &sent, agreement);
-    let (findings, findings_by_kind) = sent.books.findings.into_parts();
-    Summary {
-        format: Summary::FORMAT,
-        settings: settings(setup, &sent.books.names),
-        results,
-        totals,
-        conservation,
-        ok: findings.is_empty(),
-        findings,
-        findings_by_kind,
-    }
-}
-
-fn conservation(setup: &Setup, sent: &Sent, agreement: &Agreement) -> Conservation {
-    let ledger = &sent.books.ledger;
-    let (acknowledged, attempted) = ledger.totals();
-    let baseline: i128 = agreement.keys.iter().map(|key| ledger.baseline(*key)).sum();
-    let counted = |values: &Vec<Option<i128>>| values.iter().copied().sum::<Option<i128>>();
-    let counted = |values| counted(values).map(|sum| (sum - baseline).to_string());
-    let regions: BTreeSet<&String> = setup.origins.iter().map(|origin| &origin.region).collect();
-    Conservation {
-        regions: regions.into_iter().cloned().collect(),
-        counters: agreement.keys.len() as u64,
-        acknowledged_sum: acknowledged.to_string(),
-        attempted_sum: attempted.to_string(),
-        counted_sum: setup
-            .readers
-            .iter()
-            .zip(&agreement.values)
-            .map(|(reader, values)| (reader.name.clone(), counted(values)))
-            .collect::<BTreeMap<_, _>>(),
-        agreed: agreement.settled,
-        agree_wait_s: agreement.waited.as_secs_f64(),
-        ids: sent.found.seen,
-        duplicate_ids: sent.found.duplicates,
-    }
-}
-
-fn settings(setup: &Setup, names: &Names) -> Settings {
-    let args = &setup.args;
-    Settings {
-        rate_per_s: args.rate.per_second(),
-        open_loop: args.rate != Rate::Max,
-        duration_s: args.duration.as_secs_f64(),
-        warmup_s: args.warmup.as_secs_f64(),
-        connections: args.connections,
-        in_flight: args.in_flight,
-        batch: args.batch,
-        keys: args.keys,
-        distribution: match args.dist {
-            Distribution::Uniform => "uniform",
-            Distribution::Zipf => "zipf",
-        },
-        zipf_exponent: (args.dist == Distribution::Zipf).then_some(args.zipf_exponent),
-        mix: args.mix.weights(),
-        seed: setup.seed.to_string(),
-        namespace: names.namespace.clone(),
-        key_prefix: names.prefix.clone(),
-    }
-}
-
-/// Nothing is drawn unless standard error is a terminal.
-fn progress_bar(args: &Args) -> ProgressBar {
-    if args.quiet {
-        return ProgressBar::hidden();
-    }
-    let ms = args.warmup.saturating_add(args.duration).as_millis();
-    let style = ProgressStyle::with_template("{bar:40} {elapsed}/{duration} {msg}");
-    let bar = ProgressBar::new(u64::try_from(ms).unwrap_or(u64::MAX));
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn spinner(args: &Args, message: &'static str) -> ProgressBar {
-    let spinner = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    spinner.enable_steady_tick(PROGRESS_INTERVAL);
-    spinner.with_message(message)
-}
-
-async fn show_progress(bar: ProgressBar, books: Arc<Books>, phases: Phases) {
-    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
-    let mut before = 0;
-    loop {
-        ticks.tick().await;
-        let now = Instant::now();
-        let (done, failed) = books.board.progress();
-        let per_second = done.saturating_sub(before) * 1_000 / PROGRESS_INTERVAL.as_millis().max(1) as u64;
-        before = done;
-        let phase = match now {
-            now if now < phases.measured => "warm-up",
-            now if now < phases.end => "measuring",
-            _ => "waiting for answers",
-        };
-        let elapsed = now.saturating_duration_since(phases.start).as_millis();
-        bar.set_position(u64::try_from(elapsed).unwrap_or(u64::MAX));
-        bar.set_message(format!("{phase}: {per_second}/s, {done} done, {failed} not"));
     }
 }

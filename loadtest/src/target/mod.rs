@@ -162,7 +162,7 @@ pub struct Connection {
 
 enum OpenDoor {
     Quic(quic::Quic),
-    Http(http::Http),
+    Http(Box<http::Http>),
 }
 
 impl Connection {
@@ -175,7 +175,7 @@ impl Connection {
             }
             Door::Http => {
                 let (http, site) = http::Http::open(&endpoint.address, dial).await?;
-                (OpenDoor::Http(http), site)
+                (OpenDoor::Http(Box::new(http)), site)
             }
         };
         Ok(Self { door, site, lost: AtomicBool::new(false) })

@@ -187,8 +187,8 @@ mod tests {
         assert!(peers(&map(), worker(1), None).iter().all(|peer| peer.state == LinkState::Unknown));
     }
 
-    #[test]
-    fn lag_is_a_decimal_string_in_commits_and_a_number_in_seconds() {
+    #[tokio::test]
+    async fn lag_is_a_decimal_string_in_commits_and_a_number_in_seconds() {
         let doors = doors(Stage::Fenced("disk".into()));
         let view = serde_json::to_value(view(&doors, Some(&status(true)))).unwrap();
         assert_eq!(view["peers"][0]["lag_commits"], u64::MAX.to_string());

@@ -31,7 +31,7 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const STREAMS_MAX: u32 = 256;
 /// Sent to a connection that finds no place, before its request is read.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-retry-after: 1\r\nconnection: close\r\ncontent-length: 212\r\n\r\n\
+retry-after: 1\r\nconnection: close\r\ncontent-length: 207\r\n\r\n\
 {\"type\":\"https://snowtide.dev/problems/overloaded\",\"title\":\"Overloaded\",\"status\":503,\
 \"detail\":\"this node has as many connections open as it allows; retry after a moment\",\
 \"code\":\"overloaded\",\"retryable\":true}";
@@ -251,9 +251,7 @@ mod tests {
     fn the_refusal_of_a_connection_is_a_well_formed_answer() {
         let text = std::str::from_utf8(FULL).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.contains(&format!("content-length: {}\r\n", body.len())) || head.ends_with(&body.len().to_string())
-        );
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!((&body["status"], &body["code"]), (&503.into(), &"overloaded".into()));
     }

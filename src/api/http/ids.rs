@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use snowtide_client::wire::{IDS_MAX, IdRun};
 use utoipa::ToSchema;
 
-use crate::api::Doors;
 use crate::config::Access;
 use crate::telemetry::{self, Door};
 
@@ -79,14 +78,6 @@ pub(super) struct DecodedId<'a> {
     sequence: u32,
 }
 
-/// The parts of an ID, in this cluster's layout.
-struct Parts {
-    unix_ms: u64,
-    region: u8,
-    node: u8,
-    sequence: u32,
-}
-
 #[utoipa::path(
     post, path = "/v1/ids", tag = "ids", operation_id = "mint_ids",
     request_body(content = Option<IdsRequest>, content_type = "application/json"),
@@ -112,7 +103,7 @@ pub(super) async fn mint(mut call: Call) -> Result<Response<Body>, Problem> {
 pub(super) async fn decode(call: Call) -> Result<Response<Body>, Problem> {
     let id = id(call.path())?;
     let doors = &call.door.doors;
-    let parts = parts(doors, id)?;
+    let parts = doors.ids.decode(id).map_err(|not_an_id| Problem::invalid(not_an_id.to_string()))?;
     json::answer(&DecodedId {
         id,
         timestamp: rfc_3339(parts.unix_ms)?,
@@ -140,30 +131,6 @@ fn id(path: &str) -> Result<u64, Problem> {
         .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|digits| digits.parse().ok())
         .ok_or_else(|| Problem::invalid("an ID is a number of 63 bits in decimal digits"))
-}
-
-/// Takes `id` apart by the layout that is configured.
-fn parts(doors: &Doors, id: u64) -> Result<Parts, Problem> {
-    let ids = &doors.config.ids;
-    let epoch_ms = doors.config.ids_epoch_ms();
-    let mut rest = id;
-    let mut low = |bits: u8| {
-        let part = rest & 1_u64.checked_shl(bits.into()).map_or(u64::MAX, |power| power.saturating_sub(1));
-        rest = rest.checked_shr(bits.into()).unwrap_or(0);
-        part
-    };
-    let (sequence, node, region) = (low(ids.bits.sequence), low(ids.bits.node), low(ids.bits.region));
-    let time = low(ids.bits.time);
-    let parts = || {
-        (rest == 0).then_some(())?;
-        Some(Parts {
-            unix_ms: epoch_ms.checked_add(time)?,
-            region: region.try_into().ok()?,
-            node: node.try_into().ok()?,
-            sequence: sequence.try_into().ok()?,
-        })
-    };
-    parts().ok_or_else(|| Problem::invalid("an ID has 63 bits"))
 }
 
 fn rfc_3339(unix_ms: u64) -> Result<String, Problem> {

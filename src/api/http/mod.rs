@@ -1,6 +1,6 @@
 //! The HTTP front door: `/v1`, probes, metrics and the OpenAPI document, over HTTP/1.1 and HTTP/2 without TLS.
 //!
-//! Promises: every error below the level of the protocol itself is a problem document with a `code`; nothing of a
+//! Promises: every error above the level of the protocol itself is a problem document with a `code`; nothing of a
 //! body is buffered beyond `api.request_bytes_max`; a request is answered within `api.request_timeout`; connections
 //! are bounded in number and in idle time. It never guesses: unknown JSON members, query parameters and headers that
 //! ask for promises of later versions are refused. It never ends a task with a panic of a handler.

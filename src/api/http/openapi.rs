@@ -17,35 +17,35 @@ use super::{cluster, counters, health, ids};
 pub(super) enum Failures {
     /// `invalid_request`: the same request will always fail.
     #[response(status = 400, content_type = "application/problem+json")]
-    Invalid(#[to_schema] ProblemBody<'static>),
+    Invalid(ProblemBody<'static>),
     /// `unauthenticated`: the node asks for a bearer token.
     #[response(status = 401, content_type = "application/problem+json")]
-    Unauthenticated(#[to_schema] ProblemBody<'static>),
+    Unauthenticated(ProblemBody<'static>),
     /// `forbidden`: the token does not allow this.
     #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] ProblemBody<'static>),
+    Forbidden(ProblemBody<'static>),
     /// `not_found`, `unknown_namespace`.
     #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] ProblemBody<'static>),
+    NotFound(ProblemBody<'static>),
     /// `too_large`: the body, the key, the batch or the count.
     #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] ProblemBody<'static>),
+    TooLarge(ProblemBody<'static>),
     /// `counter_overflow`: the counter is unchanged.
     #[response(status = 422, content_type = "application/problem+json")]
-    Overflow(#[to_schema] ProblemBody<'static>),
+    Overflow(ProblemBody<'static>),
     /// `throttled`: retry after a moment.
     #[response(status = 429, content_type = "application/problem+json")]
-    Throttled(#[to_schema] ProblemBody<'static>),
+    Throttled(ProblemBody<'static>),
     /// `internal`: whether a write was carried out is unknown.
     #[response(status = 500, content_type = "application/problem+json")]
-    Internal(#[to_schema] ProblemBody<'static>),
+    Internal(ProblemBody<'static>),
     /// `starting`, `draining`, `overloaded`, `disk_low`, `clock_regressed`, `clock_ahead`, `sequence_exhausted`,
     /// `fenced`: nothing was done; retry later or elsewhere.
     #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] ProblemBody<'static>),
+    Unavailable(ProblemBody<'static>),
     /// `timeout`: whether a write was carried out is unknown.
     #[response(status = 504, content_type = "application/problem+json")]
-    Timeout(#[to_schema] ProblemBody<'static>),
+    Timeout(ProblemBody<'static>),
 }
 
 #[derive(OpenApi)]
@@ -60,6 +60,7 @@ pub(super) enum Failures {
         ids::mint, ids::decode, counters::increment, counters::get, counters::batch, cluster::cluster,
         health::livez, health::readyz, health::metrics, openapi,
     ),
+    components(schemas(ProblemBody<'static>)),
     tags(
         (name = "ids", description = "Unique, time-sortable 63-bit numbers"),
         (name = "counters", description = "Counts that every region may change at once"),

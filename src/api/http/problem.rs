@@ -131,6 +131,7 @@ impl IntoResponse for Problem {
 }
 
 /// The answer to a request whose handler panicked. The panic's message goes to the log, never to the client.
+#[allow(clippy::needless_pass_by_value)] // the signature is the caller's
 pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response<Body> {
     let message = panic
         .downcast_ref::<&str>()

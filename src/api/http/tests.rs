@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +26,7 @@ use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Access, Config, Token};
 use crate::engine::{Answer, EngineHandle};
 use crate::identity::{NamespaceId, WorkerId};
-use crate::ids::IdSource;
+use crate::ids::{CeilingStore, IdSource, layout_of};
 use crate::replica::{Action, Operation, Outcome, Refusal};
 
 /// No condition of a test takes longer, unless it never comes true.
@@ -46,20 +47,31 @@ fn config() -> Config {
     Config::builtin()
 }
 
+/// Forgets every ceiling: no test here restarts.
+struct Weightless;
+
+impl CeilingStore for Weightless {
+    fn persist(&self, _: u64) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// Front doors with an engine that answers every operation with 7.
 pub(super) fn doors(stage: Stage) -> Doors {
     doors_with(stage, config(), |operations| Ok(vec![Outcome::Value(7); operations.len()]))
 }
 
 fn doors_with(stage: Stage, config: Config, engine: impl FnMut(Vec<Operation>) -> Answer + Send + 'static) -> Doors {
+    let worker = WorkerId::new(1, 0).unwrap();
+    let ids = IdSource::new(layout_of(&config.ids).unwrap(), worker, &config.ids, 0, Arc::new(Weightless), |_| {});
     Doors {
         config: Arc::new(config),
         map: Arc::new(map()),
-        worker: WorkerId::new(1, 0).unwrap(),
+        worker,
         region: "eu-west".into(),
         namespaces: Arc::new([("default".to_owned(), NamespaceId(1))].into()),
         engine: EngineHandle::fake(engine),
-        ids: IdSource {},
+        ids: ids.unwrap(),
         stage: watch::channel(stage).1,
     }
 }
@@ -127,7 +139,8 @@ async fn a_read_and_a_batch_answer_what_the_engine_says() {
 #[tokio::test]
 async fn what_the_engine_refuses_is_a_problem() {
     let path = "/v1/counters/default/k/increment";
-    let cases: [(fn(Vec<Operation>) -> Answer, u16, &str); 3] = [
+    type Engine = fn(Vec<Operation>) -> Answer;
+    let cases: [(Engine, u16, &str); 3] = [
         (|_| Err(Refusal::Throttled), 429, "throttled"),
         (|_| Ok(vec![Outcome::Overflow]), 422, "counter_overflow"),
         (|_| Ok(vec![]), 500, "internal"),
@@ -373,6 +386,22 @@ async fn an_id_is_taken_apart_by_the_configured_layout() {
     assert_eq!(body, expected);
 }
 
+#[tokio::test]
+async fn ids_are_minted_once_the_worker_id_is_claimed() {
+    let doors = doors(Stage::Starting);
+    assert_eq!(refusal(doors.clone(), Method::POST, "/v1/ids", "").await, refused(503, "starting"));
+    doors.ids.claim(0);
+    let (status, body) = ask(doors.clone(), Method::POST, "/v1/ids", r#"{"count":1000}"#).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!((&body["region"], &body["node"]), (&json!("eu-west"), &json!(0)));
+    let ids: Vec<u64> =
+        body["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(ids.len(), 1_000);
+    assert!(ids.is_sorted_by(|one, next| one < next));
+    let (_, decoded) = ask(doors, Method::GET, &format!("/v1/ids/{}", ids[0]), "").await;
+    assert_eq!((&decoded["region"], &decoded["node"]), (&json!("eu-west"), &json!(0)));
+}
+
 /// A server on a real socket.
 struct Server {
     address: std::net::SocketAddr,
@@ -408,6 +437,20 @@ async fn it_answers_over_a_socket_and_ends_when_it_is_told_to() {
     let _idle = TcpStream::connect(server.address).await.unwrap();
     server.shutdown.cancel();
     tokio::time::timeout(DEADLINE, server.ended).await.expect("an idle connection holds it up").unwrap();
+}
+
+#[tokio::test]
+async fn it_speaks_http_2_without_tls_too() {
+    let server = server(|_| {}).await;
+    let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://x/v1/counters/default/k").body(Body::empty()).unwrap();
+    let answer = tokio::time::timeout(DEADLINE, sender.send_request(request)).await.unwrap().unwrap();
+    assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
+    server.shutdown.cancel();
+    tokio::time::timeout(DEADLINE, connection).await.expect("the server says goodbye").unwrap().unwrap();
+    tokio::time::timeout(DEADLINE, server.ended).await.expect("the server ends").unwrap();
 }
 
 #[tokio::test]
