@@ -307,14 +307,14 @@ impl EngineHandle {
     /// An engine for tests of front doors: answers every batch with `answer` and every inspection with the default
     /// status, each on a thread of its own, until the last handle is gone or `answer` panics.
     pub(crate) fn fake(mut answer: impl FnMut(Vec<Operation>) -> Answer + Send + 'static) -> Self {
-        let (submissions, submitted) = crossbeam_channel::bounded::<Submission>(16);
-        let (inbox, delivered) = crossbeam_channel::unbounded();
-        std::thread::spawn(move || {
+        let (submissions, submitted) = bounded::<Submission>(16);
+        let (inbox, delivered) = unbounded();
+        thread::spawn(move || {
             for Submission { operations, reply } in submitted {
                 let _ = reply.send(answer(operations));
             }
         });
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             for delivery in delivered {
                 if let Delivery::Inspect(reply) = delivery {
                     let _ = reply.send(Status::default());
@@ -336,8 +336,8 @@ pub(crate) enum Recorded {
 impl EngineHandle {
     /// A handle without an engine: what reaches it can be asked for, with a limit of time.
     pub(crate) fn recording() -> (Self, Box<dyn Fn(std::time::Duration) -> Option<Recorded> + Send>) {
-        let (submissions, _) = crossbeam_channel::bounded(0);
-        let (inbox, arrivals) = crossbeam_channel::unbounded();
+        let (submissions, _) = bounded(0);
+        let (inbox, arrivals) = unbounded();
         let next = move |limit| match arrivals.recv_timeout(limit).ok()? {
             Delivery::Event(event) => Some(Recorded::Event(event)),
             Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),

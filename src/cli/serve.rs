@@ -1,6 +1,5 @@
 //! `snowtide serve`: one node, in the foreground.
 
-
 use anyhow::Context;
 use clap::Args;
 use tokio::io::AsyncReadExt;
@@ -23,7 +22,7 @@ and the exit code is 0. A second signal ends the process at once; nothing that w
 /// Runs one node of a region until it is told to stop.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Command {
+pub(super) struct Command {
     /// The region that the node belongs to, by its name in the region files.
     #[arg(long, value_name = "NAME")]
     region: String,
@@ -43,7 +42,7 @@ pub struct Command {
 
 impl Command {
     /// Serves; returns when the node has drained or failed.
-    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut sources = global.sources();
         if let Some(dir) = &self.data_dir {
             sources.flag("--data-dir", "data_dir", dir);

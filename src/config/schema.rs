@@ -72,10 +72,8 @@ const GOSSIP: Shape = Shape::Table(&[
     must("fetch_timeout", duration(10, MINUTE)),
 ]);
 
-const CACHE: Shape = Shape::Table(&[
-    must("rows_max", count(1_000, 1_000_000_000)),
-    must("loading_rows_max", count(10_000, 10_000_000)),
-]);
+const CACHE: Shape =
+    Shape::Table(&[must("rows_max", count(1_000, 1_000_000_000)), must("loading_rows_max", count(10_000, 10_000_000))]);
 
 const CHECKPOINT: Shape =
     Shape::Table(&[must("interval", duration(100, 10 * MINUTE)), must("dirty_rows_max", count(100, 1_000_000_000))]);

@@ -10,9 +10,11 @@ use std::thread;
 use crossbeam_channel::{Sender, unbounded};
 use tokio::sync::mpsc;
 
+use crate::clock;
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::replica::{CheckpointChunk, Commit, Event, JournalRead, Key};
 use crate::store::{Store, StoreError};
+use crate::telemetry;
 
 use super::{EngineHandle, News, Tripwire};
 
@@ -39,7 +41,9 @@ impl Disk {
     /// I1: `Committed` is made only after the store has returned from its sync.
     pub(super) fn commit(&self, commit: Commit) {
         queue(&self.writes, move |store| {
+            let began = clock::monotonic();
             store.commit(&commit)?;
+            telemetry::commit_synced(began.elapsed().as_secs_f64(), commit.records.len());
             Ok(Event::Committed(commit.number))
         });
     }

@@ -23,7 +23,7 @@ use crate::replica::{Event, Message};
 
 use super::frame;
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
-use super::link::{Link, LinkState};
+use super::link::{Link, LinkState, STOPPING};
 use super::{Shared, brief, certificate};
 
 /// Messages gathered into one write.
@@ -63,7 +63,7 @@ pub(super) async fn keep(shared: Arc<Shared>, worker: WorkerId) {
         };
         let pause = match end {
             End::Stopped => {
-                link.close(LinkState::Down("this node stops".into()));
+                link.close(LinkState::Down(STOPPING.into()));
                 return;
             }
             End::Restarted => {

@@ -16,6 +16,9 @@ use crate::tls;
 use super::accept::Caller;
 use super::lock;
 
+/// Why links are down when the node shuts down.
+pub(super) const STOPPING: &str = "this node stops";
+
 /// How our link to a peer stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", content = "reason", rename_all = "lowercase")]
@@ -130,6 +133,7 @@ impl Link {
         match &now {
             LinkState::Up => info!(peer, "linked"),
             LinkState::Refused(reason) => warn!(peer, reason, "the link is refused; trying again later"),
+            LinkState::Down(reason) if reason == STOPPING => info!(peer, "unlinked: this node stops"),
             LinkState::Down(reason) => warn!(peer, reason, "no link; trying again"),
             LinkState::Connecting => {}
         }

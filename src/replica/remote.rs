@@ -140,7 +140,7 @@ impl Replica {
             return Some(record);
         }
         let number = self.commits.gathering.number;
-        let Some(space) = self.spaces.get_mut(&record.namespace) else { return None };
+        let space = self.spaces.get_mut(&record.namespace)?;
         for change in changes {
             let Some(row) = space.rows.find(change.key) else { continue };
             if space.rows.get_mut(row).apply(record.origin, change.slot, number) {
@@ -158,7 +158,7 @@ impl Replica {
 
     /// Acknowledges what is known; if some of it is still being synced, then after that (I1).
     fn acknowledge_known(&mut self, to: WorkerId, namespace: NamespaceId) {
-        if self.commits.barrier() > self.commits.synced() && !self.commits.gathering.is_empty() {
+        if !self.commits.gathering.is_empty() {
             self.commits.gathering.acks.insert((to, namespace));
         } else if let Some(inflight) = &mut self.commits.inflight {
             inflight.acks.insert((to, namespace));

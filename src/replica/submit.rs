@@ -113,7 +113,7 @@ impl Replica {
             let Some(batch) = self.works.backlog.pop_front() else { break };
             // A row may have been evicted while the batch stood in line.
             if let Some(batch) = self.await_rows(batch) {
-                self.apply(batch);
+                self.apply(&batch);
             }
         }
     }
@@ -195,7 +195,7 @@ impl Replica {
 
     /// Applies a batch; its answer leaves when the last commit that it has seen is synced (I1). The answers are
     /// computed here, so that they are in the order in which operations were applied and never go backwards (G3).
-    fn apply(&mut self, batch: Batch) {
+    fn apply(&mut self, batch: &Batch) {
         let Some(replica) = self.replica else { return };
         let mut seen = 0;
         let outcomes = batch.operations.iter().map(|operation| self.operate(replica, operation, &mut seen)).collect();

@@ -2,6 +2,9 @@
 //!
 //! One seed is one run. A failing seed is printed with what it found; running it again does the same again.
 
+// A test binary: what is public here is public to its own modules, and what it prints is its report.
+#![allow(unreachable_pub, clippy::print_stdout, clippy::unwrap_used, clippy::needless_pass_by_value)]
+
 mod disk;
 mod world;
 

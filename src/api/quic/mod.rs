@@ -31,6 +31,7 @@ use crate::engine::{Answer, EngineHandle};
 use crate::identity::NamespaceId;
 use crate::ids::{IdRefusal, IdSource};
 use crate::replica::{Operation, Refusal};
+use crate::telemetry;
 
 /// The application protocol, for the endpoint that tells clients from peers.
 pub const ALPN: &[u8] = wire::ALPN;
@@ -48,7 +49,9 @@ pub async fn serve(connection: Connection, doors: Doors) {
         region: doors.region,
         node: doors.worker.node(),
     };
+    telemetry::connection_opened(telemetry::Door::Quic);
     attend(connection, Arc::new(door)).await;
+    telemetry::connection_closed(telemetry::Door::Quic);
 }
 
 /// What stands behind the door: the node, or whatever a test puts there.

@@ -15,10 +15,12 @@ use tokio::time::timeout;
 
 use super::answer::{IdBatch, Submission};
 use super::intake::{Intake, Taken};
-use crate::api::Stage;
 use super::{Backend, Door, Ending, error, greeting, refusal_at, refused};
+use crate::api::Stage;
+use crate::clock;
 use crate::config::Access;
-use crate::replica::Outcome;
+use crate::replica::{Action, Outcome};
+use crate::telemetry::{self, Verb};
 
 /// Unanswered requests of a stream may weigh as much as so many of the longest frames; then it is not read further.
 const FRAMES_HELD_MAX: usize = 4;
@@ -156,6 +158,8 @@ impl<B: Backend> Session<B> {
             return self.push(submission.answer(Ok(&[])).0);
         }
         let weight = submission.weight();
+        let writes = operations.iter().filter(|operation| operation.action != Action::Get).count();
+        let began = clock::monotonic();
         match self.door.backend.submit(operations) {
             Ok(answer) => {
                 let limit = self.door.limits.request_timeout;
@@ -166,6 +170,16 @@ impl<B: Backend> Session<B> {
                         Ok(Err(_)) => Err(error(Code::Internal, "the node stopped; a write may have happened")),
                         Err(_) => Err(error(Code::Timeout, "no commit in time; a write may yet happen")),
                     };
+                    let refused = outcomes.as_ref().err().map(|error| error.code);
+                    telemetry::request_answered(
+                        telemetry::Door::Quic,
+                        Verb::Batch,
+                        refused,
+                        began.elapsed().as_secs_f64(),
+                    );
+                    if refused.is_none() {
+                        telemetry::increments_acknowledged(telemetry::Door::Quic, writes as u64);
+                    }
                     let (frames, places) = match outcomes {
                         Ok(outcomes) => submission.answer(Ok(&outcomes)),
                         Err(refusal) => submission.answer(Err(refusal)),
@@ -180,11 +194,17 @@ impl<B: Backend> Session<B> {
     /// Hands requests for IDs to the ID source.
     fn mint(&mut self, ids: IdBatch) {
         let door = Arc::clone(&self.door);
+        let (total, began) = (ids.total(), clock::monotonic());
         self.work.spawn(async move {
-            let runs = match timeout(door.limits.request_timeout, door.backend.mint(ids.total())).await {
+            let runs = match timeout(door.limits.request_timeout, door.backend.mint(total)).await {
                 Ok(minted) => minted.map_err(|refusal| error(refusal.code, refusal)),
                 Err(_) => Err(error(Code::Timeout, "no ids in time")),
             };
+            let refused = runs.as_ref().err().map(|error| error.code);
+            telemetry::request_answered(telemetry::Door::Quic, Verb::MintIds, refused, began.elapsed().as_secs_f64());
+            if refused.is_none() {
+                telemetry::ids_minted(telemetry::Door::Quic, u64::from(total));
+            }
             let (frames, places) = ids.answer(runs);
             Done { frames, weight: 0, places }
         });
