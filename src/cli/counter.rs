@@ -74,9 +74,7 @@ impl Command {
             Action::Incr { key, by, namespace, reach } => {
                 reach::block_on(increment(global, &reach, &namespace.namespace, &key, by))
             }
-            Action::Get { keys, namespace, reach } => {
-                reach::block_on(get(global, &reach, &namespace.namespace, &keys))
-            }
+            Action::Get { keys, namespace, reach } => reach::block_on(get(global, &reach, &namespace.namespace, &keys)),
         }
     }
 }

@@ -8,8 +8,8 @@ use snowtide_client::Client;
 
 use super::reach::{self, Reach};
 use super::{Global, Misuse, print, print_json};
-use crate::config::map::ClusterMap;
 use crate::config::Loaded;
+use crate::config::map::ClusterMap;
 use crate::ids::layout_of;
 use crate::snowflake::{Layout, Parts};
 
@@ -77,7 +77,8 @@ async fn new(global: &Global, count: u32, reach: Reach) -> anyhow::Result<()> {
         let welcome = client.welcome();
         print_json(&json!({ "ids": ids, "region": welcome.region, "node": welcome.node }))?;
     } else {
-        mint(&client, count, |chunk| print(&chunk.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))).await?;
+        mint(&client, count, |chunk| print(&chunk.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+            .await?;
     }
     client.close().await;
     Ok(())

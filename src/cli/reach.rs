@@ -47,14 +47,18 @@ impl Reach {
     pub async fn connect(&self, global: &Global) -> anyhow::Result<Client> {
         let (targets, ca) = self.targets(global)?;
         let pem = std::fs::read(&ca).with_context(|| {
-            format!("cannot read {}: name the cluster's authority with --ca, or make one: snowtide dev certs", ca.display())
+            format!(
+                "cannot read {}: name the cluster's authority with --ca, or make one: snowtide dev certs",
+                ca.display()
+            )
         })?;
         let dial = |target: &Target| -> Result<_, ConnectError> {
             let config = snowtide_client::Config::new(&target.address).ca_pem(&pem)?.connect_timeout(CONNECT_TIMEOUT);
             let config = self.token.iter().fold(config, |config, token| config.token(token));
             Ok(target.certified.iter().fold(config, |config, name| config.server_name(name)))
         };
-        let dialed: Result<Vec<_>, ConnectError> = targets.iter().map(|target| Ok((target.clone(), dial(target)?))).collect();
+        let dialed: Result<Vec<_>, ConnectError> =
+            targets.iter().map(|target| Ok((target.clone(), dial(target)?))).collect();
         first(dialed.with_context(|| format!("{} cannot be used", ca.display()))?).await
     }
 
@@ -100,7 +104,8 @@ impl Target {
 
 /// The nodes that are meant: one, those of a region, or all.
 fn on_the_map(map: &ClusterMap, at: Option<&str>) -> Result<Vec<Target>, Misuse> {
-    let (name, number) = match at.map(|at| at.split_once('/').map_or((at, None), |(name, number)| (name, Some(number)))) {
+    let (name, number) = match at.map(|at| at.split_once('/').map_or((at, None), |(name, number)| (name, Some(number))))
+    {
         Some((name, number)) => (Some(name), number),
         None => (None, None),
     };
@@ -125,9 +130,7 @@ async fn first(dialed: Vec<(Target, snowtide_client::Config)>) -> anyhow::Result
     let alone = dialed.len() == 1;
     let mut attempts: JoinSet<Result<Client, String>> = dialed
         .into_iter()
-        .map(|(target, config)| async move {
-            Client::connect(config).await.map_err(|error| target.complaint(&error))
-        })
+        .map(|(target, config)| async move { Client::connect(config).await.map_err(|error| target.complaint(&error)) })
         .collect();
     let mut complaints = Vec::new();
     while let Some(attempt) = attempts.join_next().await {
@@ -137,7 +140,8 @@ async fn first(dialed: Vec<(Target, snowtide_client::Config)>) -> anyhow::Result
         }
     }
     complaints.sort();
-    let advice = if alone { "" } else { "no node of the map can be reached; start all on this machine: snowtide dev up\n  " };
+    let advice =
+        if alone { "" } else { "no node of the map can be reached; start all on this machine: snowtide dev up\n  " };
     anyhow::bail!("{advice}{}", complaints.join("\n  "))
 }
 
@@ -189,10 +193,7 @@ mod tests {
     #[test]
     fn a_place_that_is_not_on_the_map_is_misuse_and_says_what_is() {
         let refused = |at| on_the_map(&map(), Some(at)).unwrap_err().to_string();
-        assert_eq!(
-            refused("eu-north"),
-            "--at eu-north: no such region on the map; there are us-east, eu-west, old"
-        );
+        assert_eq!(refused("eu-north"), "--at eu-north: no such region on the map; there are us-east, eu-west, old");
         for at in ["eu-west/2", "eu-west/", "eu-west/x", "old"] {
             assert_eq!(refused(at), format!("{at} has no such node; `snowtide config show` prints the map"));
         }
@@ -211,7 +212,8 @@ mod tests {
     async fn a_missing_authority_is_named_with_what_to_do() {
         let reach = Reach { at: Some("localhost:7410".into()), ca: Some("/nowhere/ca.pem".into()), token: None };
         let error = reach.connect(&Global::default()).await.unwrap_err();
-        let expected = "cannot read /nowhere/ca.pem: name the cluster's authority with --ca, or make one: snowtide dev certs";
+        let expected =
+            "cannot read /nowhere/ca.pem: name the cluster's authority with --ca, or make one: snowtide dev certs";
         assert_eq!(error.to_string(), expected);
     }
 }

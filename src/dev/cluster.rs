@@ -8,11 +8,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
+use super::DevError;
 use super::folder::{self, Folder, Lock};
 use super::plan::{self, Ports};
 use super::process::{Ending, Launch, Process};
 use super::wires::{Cuts, Wires};
-use super::DevError;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::probe::Probe;
@@ -155,7 +155,8 @@ impl Cluster {
 
     /// Starts every node that does not run, and waits until all are ready, telling of each when it is.
     pub async fn start_all(&mut self, mut ready: impl FnMut(&str)) -> Result<(), DevError> {
-        let missing: Vec<_> = self.regions().filter(|region| !self.processes.contains_key(*region)).map(str::to_owned).collect();
+        let missing: Vec<_> =
+            self.regions().filter(|region| !self.processes.contains_key(*region)).map(str::to_owned).collect();
         for region in &missing {
             self.spawn_node(region)?;
         }
@@ -294,14 +295,15 @@ impl Cluster {
     /// Where to find each node, by region number.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         let cut_off = |region| self.wires.as_ref().is_some_and(|wires| wires.is_cut_off(region));
-        let endpoint = |(_, region, node): (WorkerId, &crate::config::map::Region, &crate::config::map::Node)| Endpoint {
-            region: region.name.clone(),
-            quic: node.quic,
-            http: node.http,
-            pid: self.processes.get(&region.name).and_then(Process::id),
-            log: self.folder.log_file(&region.name),
-            cut_off: cut_off(region.id),
-        };
+        let endpoint =
+            |(_, region, node): (WorkerId, &crate::config::map::Region, &crate::config::map::Node)| Endpoint {
+                region: region.name.clone(),
+                quic: node.quic,
+                http: node.http,
+                pid: self.processes.get(&region.name).and_then(Process::id),
+                log: self.folder.log_file(&region.name),
+                cut_off: cut_off(region.id),
+            };
         self.map.nodes().map(endpoint).collect()
     }
 
@@ -345,7 +347,8 @@ impl Cluster {
         ];
         let special = self.options.settings_of.get(region).into_iter().flatten();
         let settings = self.options.settings.iter().chain(special).chain(&own);
-        let mut arguments: Vec<_> = settings.flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]).collect();
+        let mut arguments: Vec<_> =
+            settings.flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]).collect();
         arguments.extend(self.options.config_file.iter().flat_map(|file| ["--config".to_owned(), text(file)]));
         let node = NODE.to_string();
         arguments.extend(["serve", "--region", region, "--node", &node, "--exit-with-stdin"].map(str::to_owned));
@@ -466,7 +469,10 @@ mod tests {
         let cluster = Cluster::prepare(options).unwrap();
         let arguments = cluster.launch("eu-west").arguments;
         assert_eq!(arguments[..4], ["--set", "gossip.interval=5ms", "--set", "log.filter=debug"]);
-        assert_eq!(arguments[arguments.len() - 6..], ["serve", "--region", "eu-west", "--node", "0", "--exit-with-stdin"]);
+        assert_eq!(
+            arguments[arguments.len() - 6..],
+            ["serve", "--region", "eu-west", "--node", "0", "--exit-with-stdin"]
+        );
         assert!(!cluster.launch("us-east").arguments.contains(&"log.filter=debug".to_owned()));
     }
 }

@@ -140,7 +140,8 @@ mod tests {
         let mut fails = shell("trap 'exit 3' TERM; echo second; read x", dir.path());
         until_logged(dir.path(), "second").await;
         assert!(matches!(fails.drain(DEADLINE).await, Ending::Failed(status) if status.code() == Some(3)));
-        let mut hangs = shell("trap '' TERM; echo third; while read x; do :; done; while :; do sleep 1; done", dir.path());
+        let mut hangs =
+            shell("trap '' TERM; echo third; while read x; do :; done; while :; do sleep 1; done", dir.path());
         until_logged(dir.path(), "third").await;
         assert_eq!(hangs.drain(Duration::from_millis(50)).await, Ending::Killed);
     }

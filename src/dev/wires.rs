@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn a_node_sees_itself_where_it_listens_and_the_others_behind_relays() {
         let map = map(3);
-        let seen = rewired(&map, worker(1), |acceptor| Some(([127, 0, 0, 1], 100 + u16::from(acceptor.region())).into()));
+        let seen =
+            rewired(&map, worker(1), |acceptor| Some(([127, 0, 0, 1], 100 + u16::from(acceptor.region())).into()));
         let quic: Vec<_> = seen.nodes().map(|(_, _, node)| node.quic.port()).collect();
         assert_eq!(quic, [100, 7_401, 102]);
         let http = |map: &ClusterMap| map.nodes().map(|(_, _, node)| node.http).collect::<Vec<_>>();

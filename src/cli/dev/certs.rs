@@ -12,7 +12,7 @@ use crate::tls::dev::{self, Made};
 /// Make a development authority, and a certificate for each node of the map.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Command {
+pub(super) struct Command {
     /// Where to; without it, tls.dir of the configuration.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -27,7 +27,7 @@ What exists is kept: run it again after a node was added to the map.";
 
 impl Command {
     /// Does what was asked.
-    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
         let loaded = global.load()?;
         let dir = self.dir.unwrap_or(loaded.config.tls.dir);
         let made = dev::certificates(&dir, &loaded.map)?;
@@ -69,8 +69,7 @@ mod tests {
             made: vec!["certs/eu-west-1.pem".into()],
             kept: vec!["certs/eu-west-0.pem".into()],
         };
-        let expected =
-            "kept certs/ca.pem (the authority)\nmade certs/eu-west-1.pem\nkept certs/eu-west-0.pem\n";
+        let expected = "kept certs/ca.pem (the authority)\nmade certs/eu-west-1.pem\nkept certs/eu-west-0.pem\n";
         assert_eq!(summary(&made), expected);
         assert_eq!(as_json(&made)["made"][0], "certs/eu-west-1.pem");
     }

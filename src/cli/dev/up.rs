@@ -21,7 +21,7 @@ const WATCH: Duration = Duration::from_millis(200);
 /// Run a cluster of real node processes on this machine, until Ctrl-C.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Command {
+pub(super) struct Command {
     /// How many regions, each of one node; without it as many as the folder has, or 3.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(REGIONS_MAX)))]
     regions: Option<u8>,

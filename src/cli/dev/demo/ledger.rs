@@ -49,21 +49,10 @@ pub(super) struct Totals {
 pub(super) enum Finding {
     /// A counter holds less than was acknowledged.
     #[error("LOST: {region} counts {value} on {key}, and {acknowledged} were acknowledged")]
-    Lost {
-        region: String,
-        key: String,
-        value: i128,
-        acknowledged: u128,
-    },
+    Lost { region: String, key: String, value: i128, acknowledged: u128 },
     /// A counter holds what nobody asked for.
     #[error("INVENTED: {region} counts {value} on {key}, where {acknowledged} were acknowledged{}", open(*unanswered))]
-    Invented {
-        region: String,
-        key: String,
-        value: i128,
-        acknowledged: u128,
-        unanswered: Option<u64>,
-    },
+    Invented { region: String, key: String, value: i128, acknowledged: u128, unanswered: Option<u64> },
     /// A counter was not read at all.
     #[error("{region} does not tell what {key} holds")]
     Unread { region: String, key: String },

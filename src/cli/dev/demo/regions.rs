@@ -98,9 +98,15 @@ fn differences(readings: &[(String, Values)]) -> String {
         });
         counts.collect::<Vec<_>>().join(", ")
     };
-    let differ = |key: &&String| !readings.windows(2).all(|pair| matches!(pair, [(_, one), (_, other)] if one.get(*key) == other.get(*key)));
+    let differ = |key: &&String| {
+        !readings.windows(2).all(|pair| matches!(pair, [(_, one), (_, other)] if one.get(*key) == other.get(*key)))
+    };
     let differing: Vec<_> = keys.iter().filter(differ).take(3).map(|key| format!("{key}: {}", of(key))).collect();
-    if differing.is_empty() { "all regions count alike, but not what they should".to_owned() } else { differing.join("; ") }
+    if differing.is_empty() {
+        "all regions count alike, but not what they should".to_owned()
+    } else {
+        differing.join("; ")
+    }
 }
 
 #[cfg(test)]

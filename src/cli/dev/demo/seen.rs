@@ -16,10 +16,7 @@ pub(super) enum Finding {
     Duplicate(u64),
     /// A later ID of one node is lower than an earlier one.
     #[error("OUT OF ORDER: a node gave the ID {later} after {earlier}")]
-    Descending {
-        earlier: u64,
-        later: u64,
-    },
+    Descending { earlier: u64, later: u64 },
 }
 
 impl Seen {

@@ -1,0 +1,129 @@
+//! `snowtide dev demo`: what Snowtide promises, shown and checked on three regions of real processes.
+//!
+//! It needs no keyboard and leaves nothing behind, unless it finds something: then it names the finding, says where the
+//! logs are, and exits with 1. The last line is printed only if every check before it was true.
+
+mod ledger;
+mod load;
+mod loadtest;
+mod regions;
+mod seen;
+mod story;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::time::timeout;
+
+use super::stop::{self, Stop};
+use super::tell;
+use crate::cli::{Global, print};
+use crate::clock::Stopwatch;
+use crate::dev::{Cluster, Options};
+use story::Story;
+
+/// Where the demo's counters live.
+const NAMESPACE: &str = "default";
+/// Every wait inside has a bound of its own; this one is for what nobody thought of.
+const DEMO_WITHIN: Duration = Duration::from_secs(300);
+
+/// Show what Snowtide promises on three regions, and check it; takes about a minute.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Command {
+    /// How long the load test at the end measures.
+    #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+
+    /// How many operations a second the load test asks for, over all regions.
+    #[arg(long, value_name = "RATE", default_value = "30k")]
+    rate: String,
+
+    /// The load generator; without it, snowtide-loadtest beside this program.
+    #[arg(long, value_name = "FILE")]
+    loadtest: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide dev demo
+  snowtide dev demo --duration 30s --rate 100k
+
+Exits with 0 only if every acknowledged increment was counted in every region and no ID was given twice.";
+
+impl Command {
+    /// Tells the story.
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let mut stop = Stop::listen()?;
+        let executable = std::env::current_exe().context("cannot find this program to start nodes with")?;
+        let loadtest = self.loadtest.unwrap_or_else(|| executable.with_file_name("snowtide-loadtest"));
+        loadtest::present(&loadtest)?;
+        let folder = fresh_folder()?;
+        let options = Options { settings: global.set.clone(), ..Options::new(executable, &folder) };
+        let load = loadtest::Plan { program: loadtest, duration: self.duration, rate: self.rate };
+        let told = tell_story(options, &load, &mut stop).await;
+        conclude(told, &folder)
+    }
+}
+
+/// Runs the cluster for as long as the story takes; whatever happens, no node is left.
+async fn tell_story(options: Options, load: &loadtest::Plan, stop: &mut Stop) -> anyhow::Result<Vec<String>> {
+    let watch = Stopwatch::start();
+    let mut cluster = Cluster::prepare(options)?;
+    let mut story = Story::default();
+    let told = tokio::select! {
+        told = timeout(DEMO_WITHIN, story.tell(&mut cluster, load)) => {
+            told.unwrap_or_else(|_| Err(anyhow::anyhow!("the demo is not done after {DEMO_WITHIN:?}")))
+        }
+        () = stop.asked() => Err(anyhow::anyhow!("told to stop before the end")),
+    };
+    let undrained = stop::wind_down(&mut cluster, stop).await;
+    let mut lines = told?;
+    if let Some((region, ending)) = undrained.first() {
+        anyhow::bail!(stop::sentence(region, *ending));
+    }
+    lines.push(format!("All nodes drained; the demo took {} s.", watch.elapsed_ms() / 1_000));
+    Ok(lines)
+}
+
+/// The end: the totals and the last line, or where to look.
+fn conclude(told: anyhow::Result<Vec<String>>, folder: &Path) -> anyhow::Result<()> {
+    match told {
+        Ok(lines) => {
+            lines.iter().try_for_each(|line| print(line))?;
+            print("acknowledged = counted in each of three regions, 0 duplicate IDs")?;
+            if let Err(error) = std::fs::remove_dir_all(folder) {
+                tell(&format!("{} could not be removed: {error}", folder.display()));
+            }
+            Ok(())
+        }
+        Err(finding) => Err(finding.context(format!("the demo failed; logs and data are in {}", folder.display()))),
+    }
+}
+
+fn fresh_folder() -> anyhow::Result<PathBuf> {
+    let random = getrandom::u32().context("no randomness")?;
+    let folder = std::env::temp_dir().join(format!("snowtide-demo-{}-{random:08x}", std::process::id()));
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_demo_keeps_its_folder_and_names_it() {
+        let folder = fresh_folder().unwrap();
+        let error = conclude(Err(anyhow::anyhow!("LOST: x")), &folder).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            format!("the demo failed; logs and data are in {}: LOST: x", folder.display())
+        );
+        assert!(folder.exists());
+        conclude(Ok(Vec::new()), &folder).unwrap();
+        assert!(!folder.exists());
+    }
+}
