@@ -39,7 +39,7 @@ const BROKEN: [(Break, &[&str]); 20] = [
     (Env("SNOWTIDE_COMMIT__BYTES_MAX", "4 pages"), &["SNOWTIDE_COMMIT__BYTES_MAX: commit.bytes_max = \"4 pages\""]),
     (Set("drain.timeout=forever"), &["flag --set: drain.timeout = \"forever\": allowed: a duration from 10ms to 10m"]),
     (NoRegions, &["regions: no region file (*.toml) is here; create it with one file a region"]),
-    (Region("name = \"x\"\nid = 1\n"), &["regions/eu.toml: id = 1: id in regions/x.toml is the same", "no other region has"]),
+    (Region("name = \"x\"\nid = 1\n"), &["regions/x.toml: id = 1: id in regions/eu.toml is the same", "no other region has"]),
     (Region("name = \"eu\"\nid = 2\n"), &["name = \"eu\"", "is the same; allowed: a name that no other region has"]),
     (Region("name = \"x\"\nid = 32\n"), &["regions/x.toml: id = 32: allowed: a whole number from 0 to 31"]),
     (

@@ -63,10 +63,10 @@ impl Bench {
         let recovered = Recovered { replica: None, boot, ceiling: 0, spaces: vec![space] };
         let mut bench = Self { replica: Replica::new(settings(peer.worker), recovered, 0), now: 0, peer };
         assert!(bench.effects().iter().any(|effect| matches!(effect, Effect::Mint)));
-        bench.tell(Event::Minted(ReplicaId::new(worker(0), 5)));
-        bench.tell(Event::PeerBoot(peer));
-        bench.tell(Event::PeerUp { peer, namespaces: BTreeSet::from([NAMESPACE]) });
-        let started = bench.later();
+        let mut started = bench.tell(Event::Minted(ReplicaId::new(worker(0), 5)));
+        started.extend(bench.tell(Event::PeerBoot(peer)));
+        started.extend(bench.tell(Event::PeerUp { peer, namespaces: BTreeSet::from([NAMESPACE]) }));
+        started.extend(bench.later());
         assert!(started.iter().any(|effect| matches!(effect, Effect::Serving(_))), "{started:?}");
         bench
     }
