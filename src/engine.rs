@@ -329,6 +329,8 @@ impl EngineHandle {
 #[cfg(test)]
 pub(crate) enum Recorded {
     Event(Event),
+    /// The message, with the sender's room for it.
+    #[allow(dead_code)] // the room is held, not looked at
     Message(Peer, Message, OwnedSemaphorePermit),
 }
 
@@ -341,7 +343,7 @@ impl EngineHandle {
         let next = move |limit| match arrivals.recv_timeout(limit).ok()? {
             Delivery::Event(event) => Some(Recorded::Event(event)),
             Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),
-            Delivery::Inspect(_) => None,
+            Delivery::Inspect(_) | Delivery::Stop => None,
         };
         (Self { submissions, inbox }, Box::new(next))
     }

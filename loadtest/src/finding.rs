@@ -35,6 +35,13 @@ pub enum Finding {
         /// Who gave it.
         targets: (String, String),
     },
+    /// An answer did not fit its request, so nothing in it could be checked.
+    BadAnswer {
+        /// Who answered.
+        target: String,
+        /// What was asked: `increment`, `id` or `read`.
+        operation: &'static str,
+    },
     /// A target could not be read at the end, so nothing is known of it.
     Unreadable {
         /// Which.
@@ -73,6 +80,7 @@ impl Finding {
             Self::ReadAbove(_) => "read_above",
             Self::Disagreement { .. } => "disagreement",
             Self::DuplicateId { .. } => "duplicate_id",
+            Self::BadAnswer { .. } => "bad_answer",
             Self::Unreadable { .. } => "unreadable",
             Self::TooManyIdRuns { .. } => "too_many_id_runs",
         }
@@ -94,6 +102,9 @@ impl fmt::Display for Finding {
             }
             Self::DuplicateId { id, count, targets: (first, second) } => {
                 write!(f, "DUPLICATE IDs, {count} from {id} on, from {first} and from {second}")
+            }
+            Self::BadAnswer { target, operation } => {
+                write!(f, "BAD ANSWER from {target} to a request of kind {operation}: it cannot be checked")
             }
             Self::Unreadable { target, last_error } => {
                 write!(f, "UNREADABLE {target}: its counters are unknown, the last answer was `{last_error}`")

@@ -33,6 +33,13 @@ pub struct Books {
     pub targets: Vec<String>,
 }
 
+impl Books {
+    /// The name of the target at this position.
+    pub fn name(&self, target: u16) -> String {
+        self.targets.get(usize::from(target)).cloned().unwrap_or_default()
+    }
+}
+
 /// What drives all lanes.
 #[derive(Clone)]
 pub struct Drive {
@@ -181,6 +188,10 @@ fn settle(books: &Books, target: u16, request: &Request, answer: Result<Answer, 
         (request, Ok(_)) => fail(books, request, &Failure::BAD_ANSWER, &mut tally),
         (request, Err(failure)) => fail(books, request, &failure, &mut tally),
     }
+    if tally.failures.iter().any(|(failure, _)| failure.code == Failure::BAD_ANSWER.code) {
+        let (target, operation) = (books.name(target), request.kind().name());
+        books.findings.push(Finding::BadAnswer { target, operation });
+    }
     (tally, runs)
 }
 
@@ -211,7 +222,7 @@ fn settle_one(books: &Books, target: u16, operation: Operation, outcome: &Outcom
 }
 
 fn fail_one(books: &Books, operation: Operation, failure: &Failure) {
-    if let (Action::Increment(by), Fate::Refused) = (operation.action, failure.fate) {
+    if let (Action::Increment(by), Fate::Refused | Fate::Undone) = (operation.action, failure.fate) {
         books.ledger.refuse(operation.key, by);
     }
 }
@@ -222,7 +233,7 @@ fn check_upper_bound(books: &Books, target: u16, key: u32, value: i128) {
     if value > expected.most {
         books.findings.push(Finding::ReadAbove(Miscount {
             counter: books.names.full(key),
-            target: books.targets.get(usize::from(target)).cloned().unwrap_or_default(),
+            target: books.name(target),
             least: expected.least.to_string(),
             most: expected.most.to_string(),
             seen: value.to_string(),
@@ -288,9 +299,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_another_kind_leaves_the_outcome_unknown() {
-        let (tally, expected) = settled(&books(), &[5], Ok(Answer::Ids(Vec::new())));
+    fn an_answer_of_another_kind_is_a_finding_and_leaves_the_outcome_unknown() {
+        let books = books();
+        let (tally, expected) = settled(&books, &[5], Ok(Answer::Ids(Vec::new())));
         assert_eq!(tally.failures, [(Failure::BAD_ANSWER, 1)]);
+        assert_eq!(books.findings.into_parts().1["bad_answer"], 1);
         assert_eq!(expected, Expected { least: 0, most: 5 });
     }
 

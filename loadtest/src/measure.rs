@@ -2,7 +2,7 @@
 //!
 //! Latencies run from the intended send time to the answer. An operation is never left out for having been slow: one
 //! whose answer never came counts with the time it waited, and so does one that was due but could not be sent in time.
-//! Only refusals are left out, and counted by their code instead: they are quick, and nothing was done.
+//! Only refusals by the node are left out, and counted by their code instead: they are quick, and nothing was done.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -73,8 +73,8 @@ impl Tally {
 
     /// Operations that waited for an answer, be it in vain.
     fn waited(&self) -> u64 {
-        let unknown = self.failures.iter().filter(|(failure, _)| failure.fate == Fate::Unknown);
-        self.acknowledged + unknown.map(|(_, count)| count).sum::<u64>()
+        let unanswered = self.failures.iter().filter(|(failure, _)| failure.fate != Fate::Refused);
+        self.acknowledged + unanswered.map(|(_, count)| count).sum::<u64>()
     }
 }
 
@@ -85,7 +85,7 @@ pub struct Figures {
     pub acknowledged: u64,
     /// Operations acknowledged within the measured part, whenever they were due: the throughput.
     pub acknowledged_in_time: u64,
-    /// Certainly not carried out, by code.
+    /// Certainly not carried out, by code: refused by the node, or never sent.
     pub refused: BTreeMap<Cow<'static, str>, u64>,
     /// Perhaps carried out, by code.
     pub unknown: BTreeMap<Cow<'static, str>, u64>,
@@ -125,7 +125,7 @@ impl Figures {
         self.acknowledged += tally.acknowledged;
         for (failure, count) in &tally.failures {
             let codes = match failure.fate {
-                Fate::Refused => &mut self.refused,
+                Fate::Refused | Fate::Undone => &mut self.refused,
                 Fate::Unknown => &mut self.unknown,
             };
             count_code(codes, failure.code.clone(), *count);
@@ -247,11 +247,12 @@ mod tests {
         tally.fail(&Failure::TIMED_OUT, 3);
         tally.fail(&Failure::refused("throttled"), 4);
         tally.fail(&Failure::TIMED_OUT, 2);
+        tally.fail(&Failure::undone("busy"), 1);
         board.finished(0, Kind::Increment, start + seconds(2), start + seconds(9), &tally);
         board.unsent(0, Kind::Increment, start + seconds(3), start + seconds(16), 7);
         let figures = board.copy(0, Kind::Increment);
         assert_eq!((figures.unknown["timed_out"], figures.refused["throttled"], figures.unsent), (5, 4, 7));
-        assert_eq!(figures.latency.len(), 12);
+        assert_eq!(figures.latency.len(), 13);
         assert!(figures.latency.equivalent(figures.latency.max(), 13_000_000));
         assert!(figures.latency.equivalent(figures.latency.min(), 7_000_000));
     }

@@ -82,7 +82,7 @@ pub struct Row {
     pub operation: &'static str,
     /// Operations due in the measured part that were acknowledged, then or later.
     pub acknowledged: u64,
-    /// Certainly not carried out.
+    /// Certainly not carried out: refused by the node, or the connection was away.
     pub refused: u64,
     /// Perhaps carried out: no answer, or one that does not tell.
     pub unknown: u64,
@@ -92,7 +92,7 @@ pub struct Row {
     pub refused_by_code: BTreeMap<Cow<'static, str>, u64>,
     /// The unknown ones by code.
     pub unknown_by_code: BTreeMap<Cow<'static, str>, u64>,
-    /// From the intended time to the answer; refused ones left out, the time waited by unknown and unsent ones not.
+    /// From the intended time to the answer. What the node refused is left out; what got no answer counts as it waited.
     pub latency_ms: Latency,
     /// Operations a second acknowledged within the measured part.
     pub achieved_per_s: f64,

@@ -220,7 +220,7 @@ async fn stop_on_ctrl_c(stop: CancellationToken) {
 }
 
 fn judge_ids(sent: &Sent) {
-    let name = |target: u16| sent.books.targets.get(usize::from(target)).cloned().unwrap_or_default();
+    let name = |target: u16| sent.books.name(target);
     for duplicate in &sent.found.named {
         let targets = (name(duplicate.targets.0), name(duplicate.targets.1));
         sent.books.findings.push(Finding::DuplicateId {

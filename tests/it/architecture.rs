@@ -149,7 +149,8 @@ fn used_modules(text: &str) -> Vec<String> {
         let rest = &text[at + found.len()..];
         match rest.strip_prefix('{') {
             Some(group) => {
-                used.extend(group.split('}').next().unwrap_or_default().split(',').map(|item| name(item.trim())))
+                let group = group.split('}').next().unwrap_or_default();
+                used.extend(group.split(',').map(|item| name(item.trim())));
             }
             None => used.push(name(rest)),
         }

@@ -41,7 +41,10 @@ pub fn write(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
             "Closed loop (--rate max): each request waited for an earlier answer, so these latencies hide stalls."
         );
     }
-    writeln!(out, "Latencies from the intended send time; refused operations left out, unanswered ones not.")?;
+    writeln!(
+        out,
+        "Latencies run from the intended send time; what a node refused is left out, what got no answer is not."
+    )?;
     match all {
         Some(row) if row.unsent > 0 => {
             writeln!(out, "{} operations were due but never sent: the targets did not keep up.", row.unsent)

@@ -160,7 +160,7 @@ impl Http {
     }
 
     async fn exchange_in_time(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), Failure> {
-        let uri = Uri::try_from(format!("{}{path}", self.base)).map_err(|_| Failure::refused("bad_address"))?;
+        let uri = Uri::try_from(format!("{}{path}", self.base)).map_err(|_| Failure::undone("bad_address"))?;
         let mut request = http::Request::builder().method(method).uri(uri);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -168,7 +168,7 @@ impl Http {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Full::from(body)).map_err(|_| Failure::refused("bad_address"))?;
+        let request = request.body(Full::from(body)).map_err(|_| Failure::undone("bad_address"))?;
         let answer = self.client.request(request).await.map_err(|error| broken(error.is_connect()))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| broken(false))?;
@@ -199,7 +199,7 @@ fn connector() -> HttpConnector {
 
 /// Before the connection stood, nothing can have been sent; after that, anything may have happened.
 fn broken(connecting: bool) -> Failure {
-    if connecting { Failure::refused("unreachable").lost() } else { Failure::unknown("disconnected").lost() }
+    if connecting { Failure::undone("unreachable").lost() } else { Failure::unknown("disconnected").lost() }
 }
 
 fn failure_of(status: StatusCode, body: &[u8]) -> Failure {

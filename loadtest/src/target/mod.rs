@@ -102,8 +102,10 @@ pub struct Dial {
 /// What is known about an operation that was not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It was certainly not carried out.
+    /// The node answered that it was not carried out.
     Refused,
+    /// No answer came, and it was certainly not carried out: it never left, or it only reads.
+    Undone,
     /// It may or may not have been, or may yet be.
     Unknown,
 }
@@ -125,9 +127,14 @@ impl Failure {
     /// The answer does not fit the question.
     pub const BAD_ANSWER: Self = Self::unknown("bad_answer");
 
-    /// Certainly not carried out.
+    /// The node refused.
     pub const fn refused(code: &'static str) -> Self {
         Self { code: Cow::Borrowed(code), fate: Fate::Refused, lost: false }
+    }
+
+    /// No answer, and certainly not carried out.
+    pub const fn undone(code: &'static str) -> Self {
+        Self { code: Cow::Borrowed(code), fate: Fate::Undone, lost: false }
     }
 
     /// Perhaps carried out.

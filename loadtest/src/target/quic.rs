@@ -70,14 +70,14 @@ fn classify(error: &Error) -> Failure {
         Error::Refused { code, .. } => return refusal(*code),
         Error::InvalidArgument(_) => "invalid_argument",
         Error::Busy { .. } => "busy",
-        // A read that got no answer in time has changed nothing, but it has waited, and that must show.
+        // A read has changed nothing, but nobody asks that of a read.
         Error::Timeout { .. } => return Failure::TIMED_OUT,
         Error::Disconnected { .. } | Error::Ambiguous { .. } => "disconnected",
         Error::Protocol(_) => return Failure::BAD_ANSWER,
         _ => "client_error",
     };
     let known = matches!(error, Error::InvalidArgument(_) | Error::Busy { .. } | Error::Disconnected { .. });
-    if known { Failure::refused(code) } else { Failure::unknown(code) }
+    if known { Failure::undone(code) } else { Failure::unknown(code) }
 }
 
 fn refusal(code: Code) -> Failure {
@@ -97,8 +97,8 @@ mod tests {
         assert_eq!(fate(Error::Timeout { after, may_have_written: true }), Fate::Unknown);
         assert_eq!(fate(Error::Ambiguous { reason: reason() }), Fate::Unknown);
         assert_eq!(fate(Error::Protocol(reason())), Fate::Unknown);
-        assert_eq!(fate(Error::Disconnected { reason: reason() }), Fate::Refused);
-        assert_eq!(fate(Error::Busy { after }), Fate::Refused);
+        assert_eq!(fate(Error::Disconnected { reason: reason() }), Fate::Undone);
+        assert_eq!(fate(Error::Busy { after }), Fate::Undone);
         assert_eq!(refusal(Code::Internal).fate, Fate::Unknown);
         assert_eq!(refusal(Code::Timeout).fate, Fate::Unknown);
         assert_eq!(refusal(Code::Throttled), Failure::refused("throttled"));

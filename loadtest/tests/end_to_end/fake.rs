@@ -87,7 +87,7 @@ impl Cluster {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-        let path = head.uri.path();
+        let path = &*percent_encoding::percent_decode_str(head.uri.path()).decode_utf8().unwrap();
         let (status, body) = match (head.method, path) {
             (Method::GET, "/v1/cluster") => (200, json!({"node": {"region": region, "node": 0}, "peers": []})),
             (Method::POST, "/v1/ids") => (200, self.ids(body["count"].as_u64().unwrap())),

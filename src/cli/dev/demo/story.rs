@@ -81,7 +81,8 @@ impl Story {
         }
         print(&id::table(&decoded))?;
         for (_, client) in regions.iter() {
-            self.books.seen().add(None, &client.ids(IDS_EACH).await?)?;
+            let ids = client.ids(IDS_EACH).await?;
+            self.books.seen().add(None, &ids)?;
         }
         print(&format!(
             "{IDS_EACH} more from each: {} IDs, all different, ascending at each node.",
