@@ -33,13 +33,19 @@ const BROKEN: [(Break, &[&str]); 20] = [
     (File("[ids]\nepoch = \"yesterday\"\n"), &["ids.epoch = \"yesterday\": allowed: a time since 1970"]),
     (File("[frame]\nbytes_max = \"1MiB\"\n"), &["frame.bytes_max = \"1MiB\": allowed: at least"]),
     (File("[namespace.likes]\nregions = [\"mars\"]\n"), &["x.toml: namespace.likes.regions", "mars"]),
-    (File("[[api.tokens]]\nname = \"a\"\ntoken = \"secret\"\naccess = \"write\"\n"), &["api.tokens[0].token", "allowed: 16 to"]),
+    (
+        File("[[api.tokens]]\nname = \"a\"\ntoken = \"secret\"\naccess = \"write\"\n"),
+        &["api.tokens[0].token", "allowed: 16 to"],
+    ),
     (File("[log]\nformat = \"xml\"\n"), &["log.format = \"xml\": allowed: \"text\" or \"json\""]),
     (Env("SNOWTIDE_GOSSIP__INTERVALL", "1ms"), &["environment SNOWTIDE_GOSSIP__INTERVALL", "did you mean interval?"]),
     (Env("SNOWTIDE_COMMIT__BYTES_MAX", "4 pages"), &["SNOWTIDE_COMMIT__BYTES_MAX: commit.bytes_max = \"4 pages\""]),
     (Set("drain.timeout=forever"), &["flag --set: drain.timeout = \"forever\": allowed: a duration from 10ms to 10m"]),
     (NoRegions, &["regions: no region file (*.toml) is here; create it with one file a region"]),
-    (Region("name = \"x\"\nid = 1\n"), &["regions/x.toml: id = 1: id in regions/eu.toml is the same", "no other region has"]),
+    (
+        Region("name = \"x\"\nid = 1\n"),
+        &["regions/x.toml: id = 1: id in regions/eu.toml is the same", "no other region has"],
+    ),
     (Region("name = \"eu\"\nid = 2\n"), &["name = \"eu\"", "is the same; allowed: a name that no other region has"]),
     (Region("name = \"x\"\nid = 32\n"), &["regions/x.toml: id = 32: allowed: a whole number from 0 to 31"]),
     (
@@ -123,7 +129,8 @@ async fn a_node_that_the_map_does_not_have_is_refused_with_those_it_has() {
 #[tokio::test]
 async fn wrong_usage_is_told_from_failure() {
     let dir = site();
-    for arguments in [["serve", "--reigon", "eu"].as_slice(), &["fly"], &["config"], &["--set", "x", "config", "check"]] {
+    for arguments in [["serve", "--reigon", "eu"].as_slice(), &["fly"], &["config"], &["--set", "x", "config", "check"]]
+    {
         let ended = run(dir.path(), arguments, &[]).await;
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
     }

@@ -190,12 +190,7 @@ async fn mint(field: &Field, region: usize, last: &mut u64, client: &Client) -> 
 }
 
 /// Reads the newest counters and old ones, and checks that no value goes back or is more than was attempted.
-async fn read(
-    field: &Field,
-    region: usize,
-    seen: &mut BTreeMap<usize, i128>,
-    client: &Client,
-) -> Result<(), Error> {
+async fn read(field: &Field, region: usize, seen: &mut BTreeMap<usize, i128>, client: &Client) -> Result<(), Error> {
     let counters = field.ledger().counters().max(1);
     for counter in [counters - 1, counters.saturating_sub(2), counters / 2] {
         let value = client.get(NAMESPACE, &name(counter)).await?;
@@ -276,7 +271,10 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kills_under_load() {
     let ledger = field.ledger();
     let count = |wanted: Fate| ledger.fates.iter().filter(|fate| **fate == wanted).count();
     let (acknowledged, unknown, refused) = (count(Fate::Acknowledged), count(Fate::Attempted), count(Fate::Refused));
-    println!("{kills} kills: {acknowledged} acknowledged, {unknown} unknown, {refused} refused, {} ids", ledger.ids.len());
+    println!(
+        "{kills} kills: {acknowledged} acknowledged, {unknown} unknown, {refused} refused, {} ids",
+        ledger.ids.len()
+    );
     assert!(kills >= 20 && unknown > 0, "no kill met a request on its way");
 }
 

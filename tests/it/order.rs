@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use snowtide::crdt::Row;
 use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::replica::{
-    Action, Change, Effect, Event, Key, Message, Operation, Outcome, Payload, Record, Recovered, RecoveredSpace, Replica,
-    Settings,
+    Action, Change, Digest, Effect, Event, Key, Message, Operation, Outcome, Payload, Record, Recovered,
+    RecoveredSpace, Replica, Settings,
 };
 
 const NAMESPACE: NamespaceId = NamespaceId(7);
@@ -66,6 +66,10 @@ impl Bench {
         let mut started = bench.tell(Event::Minted(ReplicaId::new(worker(0), 5)));
         started.extend(bench.tell(Event::PeerBoot(peer)));
         started.extend(bench.tell(Event::PeerUp { peer, namespaces: BTreeSet::from([NAMESPACE]) }));
+        // Pushing to a peer begins once it has said what it holds.
+        let vectors = vec![(NAMESPACE, Default::default())];
+        let digest = Message::Digest(Digest { replica: None, vectors, ceilings: Vec::new() });
+        started.extend(bench.tell(Event::Received { from: peer, message: digest }));
         started.extend(bench.later());
         assert!(started.iter().any(|effect| matches!(effect, Effect::Serving(_))), "{started:?}");
         bench
@@ -112,10 +116,15 @@ impl Bench {
 /// What of `origin`'s log an effect shows to anyone outside: at which seq, by which way.
 fn shown(effect: &Effect, origin: ReplicaId) -> Option<(u64, &'static str)> {
     match effect {
-        Effect::Send { message: Message::Delta(record), .. } if record.origin == origin => Some((record.upto, "a delta")),
-        Effect::Send { message: Message::Digest(digest), .. } => {
-            digest.vectors.iter().map(|(_, vector)| vector.mark(origin).seq).find(|seq| *seq > 0).map(|seq| (seq, "a digest"))
+        Effect::Send { message: Message::Delta(record), .. } if record.origin == origin => {
+            Some((record.upto, "a delta"))
         }
+        Effect::Send { message: Message::Digest(digest), .. } => digest
+            .vectors
+            .iter()
+            .map(|(_, vector)| vector.mark(origin).seq)
+            .find(|seq| *seq > 0)
+            .map(|seq| (seq, "a digest")),
         Effect::Send { message: Message::Ack(vectors), .. } => {
             vectors.iter().map(|(_, vector)| vector.mark(origin).seq).find(|seq| *seq > 0).map(|seq| (seq, "an ack"))
         }
@@ -156,7 +165,10 @@ fn nothing_of_a_commit_is_visible_before_it_is_synced_and_all_of_it_after() {
     assert_eq!(answers(&after), [(1, 1_000_003), (2, 1_000_003)], "both answers, in order");
     after.extend(bench.later());
     for way in ["a delta", "a digest", "a checkpoint"] {
-        assert!(after.iter().any(|effect| shown(effect, own).is_some_and(|(_, shown)| shown == way)), "{way}: {after:?}");
+        assert!(
+            after.iter().any(|effect| shown(effect, own).is_some_and(|(_, shown)| shown == way)),
+            "{way}: {after:?}"
+        );
     }
 }
 

@@ -43,7 +43,11 @@ impl Answer {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem = self.json();
-        assert_eq!((problem["code"].as_str(), problem["status"].as_u64()), (Some(code), Some(status.into())), "{self:?}");
+        assert_eq!(
+            (problem["code"].as_str(), problem["status"].as_u64()),
+            (Some(code), Some(status.into())),
+            "{self:?}"
+        );
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{self:?}");
         assert!(problem["retryable"].is_boolean() && problem["type"].is_string() && problem["title"].is_string());
     }

@@ -26,7 +26,8 @@ async fn node() -> (Bed, SocketAddr) {
 async fn malformed_requests_get_a_problem_document() {
     let (mut bed, address) = node().await;
     let increment = "/v1/counters/default/k/increment";
-    let bad_bodies = ["{", "[]", "5", "null", "{\"by\":5.5}", "{\"by\":\"five\"}", "{\"by\":\"1\",\"bye\":\"2\"}", "\u{0}", "{} {}"];
+    let bad_bodies =
+        ["{", "[]", "5", "null", "{\"by\":5.5}", "{\"by\":\"five\"}", "{\"by\":\"1\",\"bye\":\"2\"}", "\u{0}", "{} {}"];
     for body in bad_bodies {
         let refused = post(address, increment, body).await.unwrap();
         assert_eq!(refused.status, 400, "{body:?}: {refused:?}");
@@ -60,7 +61,9 @@ async fn what_is_not_there_and_what_is_not_allowed() {
     for path in ["/", "/v1", "/v2/ids", "/v1/counters", "/v1/counters/default/a/b", "/../etc/passwd", "/v1//ids"] {
         get(address, path).await.unwrap().is_problem(404, "not_found");
     }
-    for (method, path) in [("DELETE", "/v1/ids"), ("GET", "/v1/batch"), ("PUT", "/v1/counters/default/k"), ("BREW", "/livez")] {
+    for (method, path) in
+        [("DELETE", "/v1/ids"), ("GET", "/v1/batch"), ("PUT", "/v1/counters/default/k"), ("BREW", "/livez")]
+    {
         let refused = ask(address, method, path, "").await.unwrap();
         refused.is_problem(405, "method_not_allowed");
         assert!(refused.header("allow").is_some(), "{refused:?}");
@@ -94,7 +97,8 @@ async fn keys_and_batches_that_are_too_large() {
 async fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
     let (mut bed, address) = node().await;
     for length in ["65537", "9999999999", "9223372036854775807"] {
-        let head = format!("POST /v1/batch HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        let head =
+            format!("POST /v1/batch HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
         // Not a byte of the body is sent, so the answer can only come of the announcement.
         raw_answer(address, head.as_bytes()).await.is_problem(413, "too_large");
     }
@@ -108,7 +112,9 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
 #[tokio::test]
 async fn heads_that_are_malformed_endless_or_slow() {
     let (mut bed, address) = node().await;
-    for nonsense in ["\r\n\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}", "GET /%00 \u{7f}"] {
+    for nonsense in
+        ["\r\n\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}", "GET /%00 \u{7f}"]
+    {
         let answer = raw(address, nonsense.as_bytes()).await.unwrap_or_default();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{nonsense:?}: {answer:?}");
     }

@@ -11,7 +11,8 @@ const MALFORMED: u64 = 3;
 
 /// A sequence without a meaning, the same in every run.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+    let next =
+        |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
     std::iter::successors(Some(seed), next).skip(1).take(length).map(|state| (state >> 33) as u8).collect()
 }
 

@@ -69,7 +69,8 @@ async fn counts_that_lie_are_refused_before_anything_is_made_room_for() {
     let (mut send, mut receive) = caller.connection.open_bi().await.unwrap();
     let mut bytes = hello();
     let operations = u32::try_from(BATCH_OPERATIONS_MAX).unwrap() + 1;
-    for (id, ask) in [Ask::Ids(u32::MAX), Ask::Ids(0), Ask::Batch { namespaces: 1, operations }].into_iter().enumerate() {
+    for (id, ask) in [Ask::Ids(u32::MAX), Ask::Ids(0), Ask::Batch { namespaces: 1, operations }].into_iter().enumerate()
+    {
         frame::append(&RequestHead { id: id as u64, ask }, &mut bytes);
     }
     send.write_all(&bytes).await.unwrap();

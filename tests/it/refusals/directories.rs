@@ -173,7 +173,8 @@ async fn a_directory_that_another_process_uses() {
     ground.bed.start_node(EAST).await;
     drop((udp, tcp));
     let data = ground.data();
-    let arguments = ["--config", config.to_str().unwrap(), "--regions-dir", map.to_str().unwrap(), "serve", "--region", EAST];
+    let arguments =
+        ["--config", config.to_str().unwrap(), "--regions-dir", map.to_str().unwrap(), "serve", "--region", EAST];
     let arguments: Vec<&str> = arguments.into_iter().chain(["--data-dir", data.to_str().unwrap()]).collect();
     let ended = run(ground.scratch.path(), &arguments, &[]).await;
     ended.refused(1, &["another process is using it", "stop that process or set another data_dir"]);

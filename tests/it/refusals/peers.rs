@@ -186,7 +186,8 @@ fn hello(region: &str, number: u8, to: u8) -> Hello {
 /// Says hello as the node of `identity`; returns the refusal's words.
 async fn greet(bed: &Bed, identity: &str, hello: &Hello) -> String {
     let certs = bed.cluster.folder().certs_dir();
-    let caller = quic::call(bed.quic(EAST), "node-0.us-east.snowtide", &certs, Some(identity), b"snowtide-peer/1").await;
+    let caller =
+        quic::call(bed.quic(EAST), "node-0.us-east.snowtide", &certs, Some(identity), b"snowtide-peer/1").await;
     let caller = caller.unwrap();
     let (mut send, _receive) = caller.connection.open_bi().await.unwrap();
     let bytes = codec::encode(hello);
@@ -222,7 +223,8 @@ async fn a_rogue_with_a_valid_certificate_that_claims_to_be_somebody_else() {
     let foreign = Some(ReplicaId::new(WorkerId::new(2, 0).unwrap(), 1));
     let foreign = greet(&bed, "eu-west-0", &Hello { replica: foreign, ..hello(WEST, 1, 0) }).await;
     assert!(foreign.contains("another node's incarnation"), "{foreign}");
-    for words in ["the certificate is not for", "node 9/0", "atlantis", "itself", "meant for", "version", "incarnation"] {
+    for words in ["the certificate is not for", "node 9/0", "atlantis", "itself", "meant for", "version", "incarnation"]
+    {
         let lines = bed.lines(EAST, &["WARN", words]);
         assert_eq!(lines.len(), 1, "one line for {words:?}: {lines:?}");
     }
