@@ -6,7 +6,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use rocksdb::{DB, Options as RocksOptions};
-use snowtide::dev::{Ending, Options};
+use snowtide::dev::{DevError, Ending, Options};
 use tempfile::TempDir;
 
 use crate::harness::site::{Ended, run};
@@ -146,6 +146,16 @@ async fn damaged_files() {
     let journal = ground.copy("journal");
     flip(&largest(&journal, "log"));
     ground.serve(&journal, &[]).await.refused(1, &["data directory", ".log", remedy]);
+}
+
+#[tokio::test]
+async fn a_refused_start_ends_by_itself_although_its_starter_lives_on() {
+    let mut ground = Ground::with_data(true).await;
+    fs::write(ground.data().join("CURRENT"), "MANIFEST-999999\n").unwrap();
+    let refused = ground.bed.cluster.start_node(EAST).await.unwrap_err();
+    let DevError::Died { status, tail, .. } = refused else { panic!("{refused}") };
+    assert_eq!(status.code(), Some(1));
+    assert!(tail.contains("Nothing was repaired or dropped"), "{tail}");
 }
 
 #[tokio::test]
