@@ -37,6 +37,8 @@ const STORE_CACHE_BYTES: usize = 64 << 20;
 
 /// How long a node that has drained waits for clients to take their last answers.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a node that stops waits for its disk.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A node whose sockets are bound and whose data is recovered.
 pub struct Node {
@@ -141,8 +143,9 @@ impl Node {
         quic.abort();
         self.doors.engine.stop();
         let engine = self.engine;
-        // The engine has nothing in hand any more, or has failed; either way its thread is ending.
-        let _ = tokio::task::spawn_blocking(move || engine.join()).await;
+        // The engine has nothing in hand any more, or has failed; either way its thread is ending, and the store's after
+        // it. Only a sync that never returns can hold them up.
+        let _ = timeout(ENGINE_TIMEOUT, tokio::task::spawn_blocking(move || engine.join())).await;
         farewell
     }
 }

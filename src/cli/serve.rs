@@ -1,8 +1,10 @@
 //! `snowtide serve`: one node, in the foreground.
 
+use std::io;
+use std::time::Duration;
+
 use anyhow::Context;
 use clap::Args;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -40,6 +42,9 @@ pub(super) struct Command {
     exit_with_stdin: bool,
 }
 
+/// How long the end waits for what is still being done, such as a look at the disk.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Command {
     /// Serves; returns when the node has drained or failed.
     pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
@@ -54,11 +59,11 @@ impl Command {
             .enable_all()
             .build()
             .context("cannot start the threads that serve connections")?;
-        runtime.block_on(async {
+        let outcome = runtime.block_on(async {
             let shutdown = CancellationToken::new();
             tokio::spawn(stop_on_signal(shutdown.clone()));
             if self.exit_with_stdin {
-                tokio::spawn(stop_with_stdin(shutdown.clone()));
+                stop_with_stdin(shutdown.clone());
             }
             let node = Node::open(loaded, &self.region, self.node).await?;
             match node.run(shutdown).await? {
@@ -68,10 +73,10 @@ impl Command {
                 }
             }
             anyhow::Ok(())
-        })?;
-        // A read of standard input cannot be cancelled and must not hold up the exit.
-        runtime.shutdown_background();
-        Ok(())
+        });
+        // Whatever still holds the store lets go of it now: a process that exits while RocksDB is open may abort.
+        runtime.shutdown_timeout(CLOSING_TIMEOUT);
+        outcome
     }
 }
 
@@ -92,9 +97,12 @@ async fn stop_on_signal(shutdown: CancellationToken) {
 /// Told to stop twice before the drain was over.
 const SECOND_SIGNAL: u8 = 130;
 
-async fn stop_with_stdin(shutdown: CancellationToken) {
-    let mut stdin = tokio::io::stdin();
-    let mut ignored = [0; 256];
-    while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
-    shutdown.cancel();
+/// Reads on a thread that the runtime knows nothing of: such a read cannot be cancelled, and the runtime would wait for
+/// it before it ends.
+fn stop_with_stdin(shutdown: CancellationToken) {
+    std::thread::spawn(move || {
+        // An input that breaks has ended, too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        shutdown.cancel();
+    });
 }

@@ -5,7 +5,7 @@
 //! ends, and what was not reported as done never will be.
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, unbounded};
 use tokio::sync::mpsc;
@@ -26,6 +26,20 @@ pub(super) struct Disk {
     writes: Sender<Job>,
     reads: Sender<Job>,
     checkpoints: Sender<Job>,
+    /// Dropped after the queues, whose end is that of the threads.
+    _threads: Threads,
+}
+
+/// Waits for the threads when it is dropped: once the engine has ended, none of them holds the store any more.
+struct Threads(Vec<JoinHandle<()>>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for thread in self.0.drain(..) {
+            // One that has panicked has said so.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Disk {
@@ -35,7 +49,9 @@ impl Disk {
         news: &mpsc::UnboundedSender<News>,
     ) -> std::io::Result<Self> {
         let spawn = |name: &str| spawn(name, Arc::clone(store), handle.clone(), news.clone());
-        Ok(Self { writes: spawn("commit")?, reads: spawn("read")?, checkpoints: spawn("checkpoint")? })
+        let ((writes, committing), (reads, reading)) = (spawn("commit")?, spawn("read")?);
+        let (checkpoints, writing) = spawn("checkpoint")?;
+        Ok(Self { writes, reads, checkpoints, _threads: Threads(vec![committing, reading, writing]) })
     }
 
     /// I1: `Committed` is made only after the store has returned from its sync.
@@ -98,9 +114,9 @@ fn spawn(
     store: Arc<Store>,
     handle: EngineHandle,
     news: mpsc::UnboundedSender<News>,
-) -> std::io::Result<Sender<Job>> {
+) -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
     let (jobs, queue) = unbounded::<Job>();
-    thread::Builder::new().name(name.into()).spawn(move || {
+    let thread = thread::Builder::new().name(name.into()).spawn(move || {
         let _tripwire = Tripwire(news.clone());
         for job in queue {
             match job(&store) {
@@ -113,5 +129,5 @@ fn spawn(
             }
         }
     })?;
-    Ok(jobs)
+    Ok((jobs, thread))
 }

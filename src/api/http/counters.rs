@@ -234,9 +234,19 @@ fn counter<'a>(path: &'a str, suffix: &str) -> Result<(Cow<'a, str>, Cow<'a, str
 }
 
 fn decoded(segment: &str) -> Result<Cow<'_, str>, Problem> {
+    if !is_percent_encoded(segment) {
+        return Err(Problem::invalid("a % in the path must be followed by two hexadecimal digits (RFC 3986, 2.1)"));
+    }
     percent_decode_str(segment)
         .decode_utf8()
         .map_err(|_| Problem::invalid("the path is not UTF-8 once its percent-encoding is undone"))
+}
+
+/// Whether every % begins an escape. Taken for itself, a broken one would name another counter than was meant.
+fn is_percent_encoded(segment: &str) -> bool {
+    let is_escape =
+        |rest: &str| matches!(rest.as_bytes(), [one, two, ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit());
+    segment.split('%').skip(1).all(is_escape)
 }
 
 fn operation(namespaces: &Namespaces, namespace: &str, key: &str, action: Action) -> Result<Operation, Problem> {
@@ -395,6 +405,15 @@ mod tests {
     fn what_is_not_utf_8_is_invalid() {
         let problem = counter("/v1/counters/default/%ff", "").unwrap_err();
         assert_eq!(problem.code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn a_broken_escape_is_invalid_rather_than_a_key_of_its_own() {
+        for path in ["a%", "a%2", "a%zz", "%%41", "a%2%41"] {
+            let problem = counter(&format!("/v1/counters/default/{path}"), "").unwrap_err();
+            assert_eq!(problem.code, Code::InvalidRequest, "{path}");
+        }
+        assert_eq!(counter("/v1/counters/default/%25%c3%A9", "").unwrap().1, "%é");
     }
 
     #[test]

@@ -29,8 +29,12 @@ pub(super) fn parse_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Re
     if body.is_empty() { Ok(T::default()) } else { parse(body) }
 }
 
-/// Reads a body.
+/// Reads a body, which must be an object.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    // Serde would also take an array for a structure, member by member.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid("the body is not a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| Problem::invalid(format!("the body is not what is expected: {error}")))
 }
 

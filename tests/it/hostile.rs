@@ -1,0 +1,5 @@
+//! Callers that send anything: each gets a typed answer or is hung up on, and the node serves on, without a panic (G7, I8).
+
+mod http;
+mod peers;
+mod quic;

@@ -1,0 +1,128 @@
+//! The README's commands: every block marked `sh` is run as it stands, in order, in one shell, in a fresh folder.
+//!
+//! Only the ports differ: the sample regions' are replaced by free ones, in the copied region files and in the commands
+//! alike, since somebody may be using the sample regions.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::harness::executable;
+
+/// The whole session, with a load test in it.
+const SESSION: Duration = Duration::from_secs(150);
+const PORTS: [&str; 6] = ["7400", "7410", "7420", "8400", "8410", "8420"];
+/// Ends what runs in the background, however the session ends, and waits for it.
+const PRELUDE: &str = "set -eu -o pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n";
+
+/// The increments of the README, once the region that is asked has heard of all of them.
+const EPILOGUE: &str = "echo '== sum'
+until curl -sf http://127.0.0.1:8420/v1/counters/default/likes%2F42 | tee -a /dev/stderr | grep -q '\"value\":\"16\"'; do
+  sleep 0.1
+done
+";
+
+/// The blocks of a Markdown text that are fenced as `sh`.
+fn blocks(text: &str) -> Vec<String> {
+    let fenced = text.split("```sh\n").skip(1);
+    fenced.filter_map(|rest| rest.split_once("\n```")).map(|(block, _)| block.to_owned()).collect()
+}
+
+/// A free port for each that the sample regions name; they are held until all are chosen, so that none comes twice.
+fn free_ports() -> BTreeMap<&'static str, String> {
+    let mut held = Vec::new();
+    let mut free = || loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if let Ok(udp) = UdpSocket::bind(("127.0.0.1", port)) {
+            held.push((tcp, udp));
+            return port.to_string();
+        }
+    };
+    PORTS.map(|port| (port, free())).into()
+}
+
+fn with_ports(text: &str, ports: &BTreeMap<&str, String>) -> String {
+    ports.iter().fold(text.to_owned(), |text, (from, to)| {
+        // A port stands after a colon in an address, or in a list of ports.
+        text.replace(&format!(":{from}"), &format!(":{to}"))
+            .replace(&format!(" {from} "), &format!(" {to} "))
+            .replace(&format!(" {from};"), &format!(" {to};"))
+    })
+}
+
+fn copy_folder(name: &str, to: &Path, ports: &BTreeMap<&str, String>) {
+    fs::create_dir(to.join(name)).unwrap();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(to.join(name).join(path.file_name().unwrap()), with_ports(&text, ports)).unwrap();
+    }
+}
+
+/// A shell and all that it started, in a process group of their own, which ends with this.
+struct Session(Child);
+
+impl Session {
+    fn start(script: &str, dir: &Path) -> Self {
+        let binaries = executable().parent().unwrap().to_owned();
+        assert!(binaries.join("snowtide-loadtest").exists(), "first: cargo build --release --workspace --bins");
+        let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
+        fs::write(dir.join("session.sh"), script).unwrap();
+        let output = fs::File::create(dir.join("output")).unwrap();
+        let child = Command::new("bash")
+            .arg("session.sh")
+            .current_dir(dir)
+            .env("PATH", path)
+            .stdin(Stdio::null())
+            .stderr(output.try_clone().unwrap())
+            .stdout(output)
+            .process_group(0)
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    async fn end(&mut self) -> Option<ExitStatus> {
+        timeout(SESSION, self.0.wait()).await.ok().map(Result::unwrap)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // As long as the shell is not reaped, the group's number is nobody else's.
+        if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_readmes_commands_work_as_they_stand() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let blocks = blocks(&readme);
+    assert!(blocks.len() >= 5, "the README has lost its commands");
+    let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports());
+    for folder in ["config", "regions"] {
+        copy_folder(folder, dir.path(), &ports);
+    }
+    let marked = blocks.iter().enumerate().map(|(at, block)| format!("echo '== block {at}'\n{block}\n"));
+    let script = format!("{PRELUDE}{}", with_ports(&(marked.collect::<String>() + EPILOGUE), &ports));
+    assert!(PORTS.iter().all(|port| !script.contains(port)), "a port was left: {script}");
+    let mut session = Session::start(&script, dir.path());
+    let status = session.end().await;
+    let output = fs::read_to_string(dir.path().join("output")).unwrap();
+    assert!(status.is_some_and(|status| status.success()), "{status:?}:\n{script}\n{output}");
+
+    // Lines of the nodes' logs stand between, so each output is looked for by itself.
+    for expected in ["\"ids\":[", "\"value\":\"16\"", "ap-south"] {
+        assert!(output.contains(expected), "{expected} is missing:\n{output}");
+    }
+}
