@@ -17,3 +17,8 @@ pub use client::Client;
 pub use code::Code;
 pub use config::Config;
 pub use error::{ConnectError, Error, InvalidArgument};
+
+/// The repository's README: its Rust snippet compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct RepositoryReadme;
