@@ -43,8 +43,12 @@ impl Replica {
         neighbour.shared.retain(|namespace| namespaces.contains(namespace));
         neighbour.pushes.values_mut().for_each(Push::pause);
         neighbour.reading.clear();
+        // What this boot has told already is enough to push on from; otherwise its first digest will say.
+        let told: Vec<(NamespaceId, VersionVector)> = neighbour.known.clone().into_iter().collect();
+        told.iter().for_each(|(namespace, vector)| self.told(peer.worker, *namespace, vector));
         self.ask_proof(peer.worker);
         self.send_digest(peer.worker);
+        self.advance_pushes();
     }
 
     pub(super) fn peer_down(&mut self, peer: Peer) {

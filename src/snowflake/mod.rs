@@ -6,7 +6,7 @@
 mod generator;
 mod layout;
 #[cfg(test)]
-mod model;
+mod model_tests;
 mod trust;
 
 pub use generator::{Generator, Limits, Misfit, Run, Verdict};
