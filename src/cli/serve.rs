@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use nix::sys::signal::{Signal, raise};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -91,11 +92,11 @@ async fn stop_on_signal(shutdown: CancellationToken) {
     shutdown.cancel();
     next().await;
     warn!("a second signal: stopping at once");
-    std::process::exit(i32::from(SECOND_SIGNAL));
+    // An orderly exit would pull RocksDB's threads apart while they work; being killed is what the data is made for.
+    if raise(Signal::SIGKILL).is_err() {
+        std::process::abort();
+    }
 }
-
-/// Told to stop twice before the drain was over.
-const SECOND_SIGNAL: u8 = 130;
 
 /// Reads on a thread that the runtime knows nothing of: such a read cannot be cancelled, and the runtime would wait for
 /// it before it ends.
