@@ -14,3 +14,6 @@ mod vector;
 pub use row::Row;
 pub use slot::{Overflow, Slot};
 pub use vector::{LogHash, Mark, VersionVector};
+
+#[cfg(test)]
+mod law_tests;

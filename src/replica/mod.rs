@@ -18,6 +18,8 @@ mod proof;
 pub mod record;
 mod remote;
 mod rows;
+#[cfg(test)]
+mod rows_tests;
 mod settings;
 mod space;
 pub mod status;

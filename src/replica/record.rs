@@ -111,3 +111,67 @@ impl<'de, C> bincode::BorrowDecode<'de, C> for Payload {
         Self::decode(decoder)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ORIGIN: ReplicaId = ReplicaId(9);
+
+    fn record(after: u64, upto: u64, changes: &[(&str, u64)]) -> Record {
+        let changes: Vec<Change<'_>> =
+            changes.iter().map(|(key, added)| Change { key, slot: Slot { added: *added, subtracted: 0 } }).collect();
+        let (namespace, hash) = (NamespaceId(1), LogHash(u128::from(upto)));
+        Record { namespace, origin: ORIGIN, after, upto, hash, payload: Payload::encode(&changes) }
+    }
+
+    fn added(record: &Record) -> Vec<(String, u64)> {
+        record.changes().unwrap().iter().map(|change| (change.key.to_owned(), change.slot.added)).collect()
+    }
+
+    #[test]
+    fn a_chain_folds_to_the_last_value_of_each_slot_and_keeps_both_ends() {
+        let chain = [record(4, 5, &[("a", 1), ("b", 1)]), record(5, 6, &[("a", 3)]), record(6, 9, &[("c", 2)])];
+        let folded = coalesce(4, &chain).unwrap();
+        assert_eq!((folded.after, folded.upto, folded.hash), (4, 9, LogHash(9)));
+        assert_eq!(added(&folded), [("a".into(), 3), ("b".into(), 1), ("c".into(), 2)]);
+    }
+
+    #[test]
+    fn a_gap_or_somebody_elses_record_does_not_fold() {
+        assert_eq!(coalesce(4, &[record(5, 6, &[])]), None, "it begins too late");
+        assert_eq!(coalesce(4, &[record(4, 5, &[]), record(6, 7, &[])]), None, "one is missing");
+        assert_eq!(coalesce(4, &[record(3, 4, &[])]), None, "nothing new");
+        let foreign = Record { origin: ReplicaId(8), ..record(5, 6, &[]) };
+        assert_eq!(coalesce(4, &[foreign, record(6, 7, &[])]), None);
+        assert_eq!(coalesce(4, &[]), None);
+    }
+
+    #[test]
+    fn records_that_overlap_still_chain() {
+        let folded = coalesce(4, &[record(2, 6, &[("a", 1)]), record(5, 8, &[("a", 2)])]).unwrap();
+        assert_eq!((folded.after, folded.upto), (4, 8));
+        assert_eq!(added(&folded), [("a".into(), 2)]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_survives_the_wire(changes in vec(("[a-z]{1,9}", any::<u64>()), 0..20), upto in 1..u64::MAX) {
+            let changes: Vec<(&str, u64)> = changes.iter().map(|(key, added)| (key.as_str(), *added)).collect();
+            let sent = record(upto - 1, upto, &changes);
+            let received: Record = codec::decode(&codec::encode(&sent)).unwrap();
+            prop_assert_eq!(added(&received), added(&sent));
+            prop_assert_eq!(received, sent);
+        }
+
+        #[test]
+        fn no_payload_makes_it_panic(bytes in vec(any::<u8>(), 0..200)) {
+            let garbage = Record { payload: Payload(bytes.into()), ..record(0, 1, &[]) };
+            let _ = garbage.changes();
+            let _ = coalesce(0, &[garbage]);
+        }
+    }
+}
