@@ -1,6 +1,7 @@
 //! The simulator: the real replica, several of them, in virtual time, over a network and disks that fail.
 //!
-//! One seed is one run. A failing seed is printed with what it found; running it again does the same again.
+//! One seed is one run. A failing seed is printed with what it found; running it again does the same again:
+//! `SIM_SEEDS=7..8 SIM_TRACE=1 cargo test --release --test sim crashes -- --nocapture`.
 
 // A test binary: what is public here is public to its own modules, and what it prints is its report.
 #![allow(unreachable_pub, clippy::print_stdout, clippy::unwrap_used, clippy::needless_pass_by_value)]
@@ -8,14 +9,24 @@
 mod disk;
 mod world;
 
+use std::ops::Range;
+
 use world::{Faults, World};
 
-/// Seeds per scenario; each is a few thousand operations.
-const SEEDS: u64 = 20;
+/// Seeds per scenario; each is a few thousand operations. `SIM_SEEDS=1000..2000` runs others.
+fn seeds() -> Range<u64> {
+    let asked = std::env::var("SIM_SEEDS").ok();
+    let range = asked.as_deref().and_then(|asked| asked.split_once("..")).map(|(from, to)| (from.parse(), to.parse()));
+    match range {
+        None => 0..40,
+        Some((Ok(from), Ok(to))) => from..to,
+        Some(_) => panic!("SIM_SEEDS is a range such as 1000..2000, this one is {asked:?}"),
+    }
+}
 
 fn run(scenario: &str, faults: &Faults) {
     let mut total = world::Tally::default();
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         let mut world = World::new(seed, 3, faults.clone());
         world.break_things(20_000);
         world.heal();
@@ -27,7 +38,7 @@ fn run(scenario: &str, faults: &Faults) {
         }
         total.add(world.tally());
     }
-    println!("{scenario}: {SEEDS} seeds, {total:?}");
+    println!("{scenario}: seeds {:?}, {total:?}", seeds());
     assert!(total.acknowledged > 0, "{scenario}: nothing was acknowledged");
     for (fault, wanted, fired) in [
         ("loss", faults.loss > 0.0, total.lost),
