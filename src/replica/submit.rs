@@ -41,7 +41,7 @@ enum What {
 #[derive(Debug, Default)]
 pub(super) struct Works {
     waiting: Slab<Work>,
-    /// Batches whose rows are there, but the gathering commit was full.
+    /// Batches to be applied in this order, as far as the gathering commit has room.
     pub(super) backlog: VecDeque<Batch>,
     /// Rows to ask for when the events in hand are done.
     wanted: BTreeMap<NamespaceId, Vec<Key>>,
@@ -101,17 +101,15 @@ impl Replica {
             self.effects.push_back(Effect::Reply { ticket, answer: Err(refusal) });
             return;
         }
-        if let Some(batch) = self.await_rows(Batch { ticket, operations }) {
-            self.works.backlog.push_back(batch);
-            self.resume_backlog();
-        }
+        self.works.backlog.push_back(Batch { ticket, operations });
+        self.resume_backlog();
     }
 
-    /// Applies the batches whose rows are there while the gathering commit has room.
+    /// Applies the batches in line while the gathering commit has room; one whose rows are not there waits for them.
     pub(super) fn resume_backlog(&mut self) {
         while !self.is_full() {
             let Some(batch) = self.works.backlog.pop_front() else { break };
-            // A row may have been evicted while the batch stood in line.
+            // Looked at here and only here, because a row may be evicted while the batch stands in line.
             if let Some(batch) = self.await_rows(batch) {
                 self.apply(&batch);
             }
