@@ -19,6 +19,7 @@ pub mod dev;
 pub mod engine;
 pub mod identity;
 pub mod ids;
+pub mod merkle;
 pub mod node;
 pub mod peer;
 pub mod probe;

@@ -69,6 +69,16 @@ impl VersionVector {
         }
     }
 
+    /// The meet: what both know.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Self {
+        let common = self.iter().map(|(origin, mark)| {
+            let theirs = other.mark(origin);
+            (origin, if theirs.seq < mark.seq { theirs } else { mark })
+        });
+        common.filter(|(_, mark)| mark.seq > 0).collect()
+    }
+
     /// Whether everything that `other` knows is known here.
     pub fn covers(&self, other: &Self) -> bool {
         other.iter().all(|(origin, mark)| self.mark(origin).seq >= mark.seq)

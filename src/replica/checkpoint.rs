@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::crdt::VersionVector;
 use crate::identity::NamespaceId;
 
+use super::effect::Position;
 use super::rows::RowId;
 
 /// Rows in one part: small enough that making it does not hold up the engine.
@@ -27,13 +27,13 @@ struct Running {
     writing: Option<Vec<(NamespaceId, RowId)>>,
     /// What the rows on disk will cover: the committed vectors when the checkpoint began. Rows that change later are
     /// written with later values, which is harmless (I5), and are dirty again.
-    position: Vec<(NamespaceId, VersionVector)>,
+    position: Position,
 }
 
 /// The next part to write; `position` comes with the last.
 pub(super) struct Part {
     pub(super) rows: Vec<(NamespaceId, RowId)>,
-    pub(super) position: Option<Vec<(NamespaceId, VersionVector)>>,
+    pub(super) position: Option<Position>,
 }
 
 impl Checkpointing {
@@ -55,7 +55,7 @@ impl Checkpointing {
         self.dirty.push((namespace, row));
     }
 
-    pub(super) fn begin(&mut self, position: Vec<(NamespaceId, VersionVector)>) {
+    pub(super) fn begin(&mut self, position: Position) {
         let left = std::mem::take(&mut self.dirty).into();
         self.running = Some(Running { left, writing: None, position });
     }
@@ -65,17 +65,16 @@ impl Checkpointing {
         let running = self.running.as_mut().filter(|running| running.writing.is_none())?;
         let rows: Vec<_> = running.left.drain(..running.left.len().min(CHUNK_ROWS)).collect();
         running.writing = Some(rows.clone());
-        let position = running.left.is_empty().then(|| std::mem::take(&mut running.position));
+        let position = running.left.is_empty().then(|| running.position.clone());
         Some(Part { rows, position })
     }
 
-    /// The part is written; returns its rows.
-    pub(super) fn written(&mut self) -> Vec<(NamespaceId, RowId)> {
-        let Some(running) = self.running.as_mut() else { return Vec::new() };
+    /// The part is written; returns its rows and, if it was the last, how far the rows on disk reach now.
+    pub(super) fn written(&mut self) -> (Vec<(NamespaceId, RowId)>, Option<Position>) {
+        let Some(running) = self.running.as_mut() else { return (Vec::new(), None) };
         let rows = running.writing.take().unwrap_or_default();
-        if running.left.is_empty() {
-            self.running = None;
-        }
-        rows
+        let over = running.left.is_empty();
+        let position = if over { self.running.take().map(|running| running.position) } else { None };
+        (rows, position)
     }
 }

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crdt::Slot;
+use crate::crdt::{Mark, Slot};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
+use super::effect::Repaired;
 use super::event::Ticket;
+use super::message::RepairedRow;
 use super::operation::Outcome;
 use super::record::Record;
 use super::rows::RowId;
@@ -42,6 +44,8 @@ pub(super) struct Gathered {
     pub(super) foreign: Vec<Changed>,
     /// The records of others, to be journalled under their own origin.
     pub(super) records: Vec<Record>,
+    /// What repair brought: rows, and how far a finished session moves the vector.
+    pub(super) repaired: BTreeMap<NamespaceId, (Vec<RepairedRow>, Vec<(ReplicaId, Mark)>)>,
     /// Whom to acknowledge records, and in which namespaces.
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
     /// Answers that may leave once this is synced.
@@ -56,7 +60,7 @@ impl Gathered {
 
     /// Whether there is nothing to sync. Answers alone never wait for a commit without changes.
     pub(super) fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.records.is_empty()
+        self.own.is_empty() && self.records.is_empty() && self.repaired.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -72,6 +76,26 @@ impl Gathered {
         self.bytes += record.weight();
         self.records.push(record);
     }
+
+    pub(super) fn add_repaired(&mut self, namespace: NamespaceId, row: RepairedRow) {
+        self.bytes += row.key.len() + row.slots.len() * CHANGE_BYTES;
+        self.repaired.entry(namespace).or_default().0.push(row);
+    }
+
+    /// I4: everything up to these marks is in this commit or in an earlier one.
+    pub(super) fn adopt(&mut self, namespace: NamespaceId, marks: Vec<(ReplicaId, Mark)>) {
+        self.repaired.entry(namespace).or_default().1.extend(marks);
+    }
+
+    /// The records of the local kind, numbered on from `last`.
+    pub(super) fn take_repaired(&mut self, last: &mut u64) -> Vec<Repaired> {
+        let taken = std::mem::take(&mut self.repaired).into_iter();
+        let numbered = taken.map(|(namespace, (rows, adopted))| {
+            *last += 1;
+            Repaired { namespace, number: *last, rows, adopted }
+        });
+        numbered.collect()
+    }
 }
 
 /// A commit on its way to the disk.
@@ -80,6 +104,10 @@ pub(super) struct Inflight {
     pub(super) number: u64,
     pub(super) changed: Vec<Changed>,
     pub(super) records: Vec<Record>,
+    /// Where repair moves the vector.
+    pub(super) adopted: Vec<(NamespaceId, Vec<(ReplicaId, Mark)>)>,
+    /// The number of the last record of the local kind in this or an earlier commit.
+    pub(super) repaired: u64,
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
     pub(super) answers: Vec<Waiting>,
 }

@@ -1,10 +1,11 @@
 //! What a replica wants done. Effects leave as data; the engine carries them out.
 
-use crate::crdt::{Row, VersionVector};
+use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::merkle::{Leaf, Place, Sum};
 
 use super::event::Ticket;
-use super::message::Message;
+use super::message::{Message, RepairedRow};
 use super::operation::{Key, Outcome, Refusal};
 use super::record::Record;
 use super::status::Status;
@@ -45,6 +46,23 @@ pub enum Effect {
     },
     /// Write a part of a checkpoint, then report `Event::Checkpointed`.
     Checkpoint(CheckpointChunk),
+    /// Read whole leaves, then report `Event::LeavesLoaded`.
+    LoadLeaves(LoadLeaves),
+    /// Add up the rows of a leaf on disk, in order with the checkpoints, then report `Event::Scrubbed`.
+    Scrub {
+        /// Where.
+        namespace: NamespaceId,
+        /// Which.
+        leaf: Leaf,
+    },
+    /// Forget journal records that nobody needs any more, in order with the checkpoints: all of these logs that end
+    /// before the seq. Nothing is reported.
+    Truncate {
+        /// Where.
+        namespace: NamespaceId,
+        /// Per origin, the first seq that stays.
+        before: Vec<(ReplicaId, u64)>,
+    },
     /// Make a new incarnation from the system's randomness, persist and sync it, then report `Event::Minted`.
     Mint,
     /// Answer a client's batch.
@@ -97,6 +115,39 @@ pub struct Commit {
     pub number: u64,
     /// At most one own record per namespace, and any number of remote ones.
     pub records: Vec<Record>,
+    /// What repair brought.
+    pub repaired: Vec<Repaired>,
+}
+
+/// A record of the local kind: rows that came by repair, and the vector that a finished session moved. It belongs to no
+/// origin's log, is never sent, and goes once a checkpoint covers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// Where.
+    pub namespace: NamespaceId,
+    /// 1, 2, 3, … over all boots.
+    pub number: u64,
+    /// Absolute slots.
+    pub rows: Vec<RepairedRow>,
+    /// Marks up to which everything is held once this record and all before it are applied (I4).
+    pub adopted: Vec<(ReplicaId, Mark)>,
+}
+
+/// Leaves to read from disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadLeaves {
+    /// Comes back with the rows.
+    pub ticket: Ticket,
+    /// Where.
+    pub namespace: NamespaceId,
+    /// Ascending.
+    pub leaves: Vec<Leaf>,
+    /// Only what stands here or after it.
+    pub from: Place,
+    /// Only what stands here or before it.
+    pub upto: Place,
+    /// Stop after the place with which this many rows are reached.
+    pub rows_max: usize,
 }
 
 /// A part of a checkpoint: each is durable before the next (I11).
@@ -104,8 +155,19 @@ pub struct Commit {
 pub struct CheckpointChunk {
     /// Committed values of whole rows.
     pub rows: Vec<(NamespaceId, Key, Row)>,
-    /// With the last part: the vectors that `rows` on disk covers from now on. Written after the rows are durable.
-    pub position: Option<Vec<(NamespaceId, VersionVector)>>,
+    /// The leaves that these rows change, as they stand once the rows are written: both or neither.
+    pub leaves: Vec<(NamespaceId, Leaf, Sum)>,
+    /// With the last part.
+    pub position: Option<Position>,
+}
+
+/// How far the rows on disk reach. Written after they are durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The vectors that they cover from now on.
+    pub vectors: Vec<(NamespaceId, VersionVector)>,
+    /// Records of the local kind that they cover: all up to this number may go.
+    pub repaired: u64,
 }
 
 /// A noteworthy event, for the log.
@@ -121,6 +183,24 @@ pub enum Notice {
         seq: u64,
         /// Who showed the other history.
         peer: WorkerId,
+    },
+    /// A leaf on disk was not the sum of its rows: repair will find what is wrong with them.
+    Scrub {
+        /// Where.
+        namespace: NamespaceId,
+        /// Which.
+        leaf: Leaf,
+    },
+    /// A repair session has ended.
+    Repaired {
+        /// Where.
+        namespace: NamespaceId,
+        /// With whom.
+        peer: WorkerId,
+        /// Rows that came.
+        rows: u64,
+        /// The whole tree was compared; otherwise the session was given up.
+        whole: bool,
     },
     /// The start could not be proven; a new incarnation takes over.
     Unproven {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::crdt::{LogHash, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::merkle::{Leaf, Place, Sum};
 
 use super::message::Message;
 use super::operation::{Key, Operation};
@@ -44,6 +45,15 @@ pub enum Event {
     },
     /// The checkpoint chunk of `Effect::Checkpoint` is written.
     Checkpointed,
+    /// Answer to `Effect::LoadLeaves`.
+    LeavesLoaded(LeavesLoaded),
+    /// Answer to `Effect::Scrub`: what the rows of the leaf add up to on disk.
+    Scrubbed {
+        /// Where.
+        namespace: NamespaceId,
+        /// The sum.
+        sum: Sum,
+    },
     /// Answer to `Effect::Mint`: this incarnation is persisted and synced.
     Minted(ReplicaId),
     /// This boot of a peer has linked to us, and every earlier one is gone: only its messages count from now on (I3).
@@ -95,6 +105,17 @@ pub struct JournalRead {
     pub whole_from: Option<u64>,
 }
 
+/// Rows of leaves, as they are on disk.
+#[derive(Debug)]
+pub struct LeavesLoaded {
+    /// Of the effect.
+    pub ticket: Ticket,
+    /// By place; those of one place together.
+    pub rows: Vec<(Key, Row)>,
+    /// Every row up to this place is there; what was asked for, if nothing was left out.
+    pub covered: Place,
+}
+
 /// What the store found on disk at the start.
 #[derive(Clone, Debug)]
 pub struct Recovered {
@@ -106,6 +127,8 @@ pub struct Recovered {
     pub ceiling: u64,
     /// The state of each configured namespace.
     pub spaces: Vec<RecoveredSpace>,
+    /// The number of the last record of the local kind.
+    pub repaired: u64,
 }
 
 /// One namespace as recovered.
@@ -115,6 +138,23 @@ pub struct RecoveredSpace {
     pub namespace: NamespaceId,
     /// Everything up to here is in `rows` on disk or in `dirty`.
     pub vector: VersionVector,
-    /// Whole rows that the journal changed after the last checkpoint.
-    pub dirty: Vec<(Key, Row)>,
+    /// The vector that `rows` on disk covers.
+    pub position: VersionVector,
+    /// Leaves as of the last checkpoint; absent ones are zero.
+    pub leaves: Vec<(Leaf, Sum)>,
+    /// Rows that the journal changed after the last checkpoint.
+    pub dirty: Vec<DirtyRow>,
+    /// Bytes that the journal takes, about.
+    pub journal_bytes: u64,
+}
+
+/// A row that is newer in the journal than in `rows`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirtyRow {
+    /// The counter.
+    pub key: Key,
+    /// As `rows` holds it.
+    pub stored: Row,
+    /// As it is committed.
+    pub row: Row,
 }

@@ -14,7 +14,7 @@ use super::event::JournalRead;
 use super::message::{Digest, Message, Refused};
 use super::peers::Push;
 use super::record::{Record, coalesce};
-use super::space::Fetch;
+use super::space::{Fetch, Space};
 
 /// One delta carries about this much, so that a slow link is not held up by one message.
 const DELTA_BYTES: usize = 1 << 20;
@@ -33,7 +33,18 @@ impl Replica {
                 }
             }
             space.fetching.retain(|_, fetch| fetch.from.worker != peer.worker);
+            space.not_whole.retain(|(_, worker)| *worker != peer.worker);
+            space.skipped.remove(&peer.worker);
         }
+        self.repairs.rebooted(peer.worker);
+        self.drop_sessions(peer.worker);
+    }
+
+    /// Our sessions with `worker` die with its boot and with our link to it.
+    fn drop_sessions(&mut self, worker: WorkerId) {
+        let with = |space: &&Space| space.session.as_ref().is_some_and(|session| session.is_with(worker));
+        let lost: Vec<NamespaceId> = self.spaces.values().filter(with).map(|space| space.id).collect();
+        lost.into_iter().for_each(|namespace| self.give_up(namespace));
     }
 
     pub(super) fn peer_up(&mut self, peer: Peer, namespaces: &BTreeSet<NamespaceId>) {
@@ -59,6 +70,7 @@ impl Replica {
         for space in self.spaces.values_mut() {
             space.fetching.retain(|_, fetch| fetch.from != peer);
         }
+        self.drop_sessions(peer.worker);
     }
 
     pub(super) fn received(&mut self, from: Peer, message: Message) {
@@ -81,8 +93,11 @@ impl Replica {
             Message::Refused(refused) => self.refused(from, refused),
             Message::ProofRequest { replica, boot } => self.owe_proof(from, replica, boot),
             Message::Proof(proof) => self.proof(from, &proof),
+            Message::Repair { namespace, session, step } if self.shares(from.worker, namespace) => {
+                self.repair_step(from, namespace, session, step);
+            }
             Message::Leaving => {}
-            Message::Delta(_) | Message::Request { .. } => {
+            Message::Delta(_) | Message::Request { .. } | Message::Repair { .. } => {
                 self.bad_message(from.worker, "it speaks of a namespace that is not shared with it");
             }
         }
@@ -188,7 +203,7 @@ impl Replica {
     }
 
     /// Asks `from` for what it has and we lack. Its own log it pushes by itself; a log that moves by itself is left
-    /// alone, because its origin is pushing it.
+    /// alone, because its origin is pushing it. What nobody can serve any more from where we stand is repaired.
     fn fetch_missing(
         &mut self,
         from: Peer,
@@ -203,7 +218,18 @@ impl Replica {
             let after = space.applied.mark(origin).seq;
             let moving = space.moved_at.get(&origin).is_some_and(|moved| *moved > quiet_since);
             let asked = space.fetching.get(&origin).is_some_and(|fetch| fetch.asked_at > overdue);
-            if mark.seq <= after || moving || asked || Some(origin) == replica || Some(origin) == self.replica {
+            if mark.seq <= after || moving || asked || Some(origin) == self.replica {
+                continue;
+            }
+            let refused = |worker: WorkerId| space.not_whole.contains(&(origin, worker));
+            if refused(from.worker) {
+                let others = self.peers.values().filter(|peer| peer.up && peer.holds(namespace, origin) > after);
+                if others.into_iter().all(|peer| refused(peer.worker)) {
+                    space.gap.get_or_insert(from.worker);
+                }
+                continue;
+            }
+            if Some(origin) == replica {
                 continue;
             }
             space.fetching.insert(origin, Fetch { from, asked_at: self.now });
@@ -238,6 +264,7 @@ impl Replica {
             Refused::NotWhole { namespace, origin, .. } => {
                 if let Some(space) = self.spaces.get_mut(&namespace) {
                     space.fetching.remove(&origin);
+                    space.not_whole.insert((origin, from.worker));
                 }
             }
         }
@@ -305,6 +332,10 @@ impl Replica {
             self.effects.push_back(Effect::Send { to, message: Message::Delta(record) });
             self.advance_pushes();
         } else if let Some(from) = whole_from {
+            // What is missing in between is not to be had here: the next digest tells whether that has changed.
+            if let Some(push) = peer.pushes.get_mut(&namespace).filter(|_| Some(origin) == self.replica) {
+                push.pause();
+            }
             let refused = Message::Refused(Refused::NotWhole { namespace, origin, from });
             self.effects.push_back(Effect::Send { to, message: refused });
         }

@@ -2,8 +2,9 @@
 
 use bincode::{Decode, Encode};
 
-use crate::crdt::VersionVector;
+use crate::crdt::{Slot, VersionVector};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
+use crate::merkle::{Leaf, Place, Sum};
 
 use super::record::Record;
 
@@ -36,6 +37,15 @@ pub enum Message {
     },
     /// The answer, given once everything that earlier boots sent is committed or dropped.
     Proof(Proof),
+    /// Finding and exchanging rows that differ.
+    Repair {
+        /// Where.
+        namespace: NamespaceId,
+        /// Chosen by who began the session, told apart by it alone.
+        session: u64,
+        /// What is asked or answered.
+        step: RepairStep,
+    },
     /// The sender drains: it will close its links once its log is safe elsewhere.
     Leaving,
 }
@@ -85,4 +95,71 @@ pub struct Proof {
     pub marks: Vec<(NamespaceId, crate::crdt::Mark)>,
     /// The highest ID ceiling seen for the asker's worker id.
     pub ceiling: u64,
+}
+
+/// One step of a repair session. Who begins a session asks and gets rows; the other answers from its committed state
+/// and keeps nothing but a promise not to truncate its journal too far. So any step may be lost and asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum RepairStep {
+    /// Is this the sum of your tree, too?
+    Compare {
+        /// The asker's sum.
+        root: Sum,
+    },
+    /// The answer.
+    Compared {
+        /// The answerer's committed vector when it compared: what a finished session brings the asker to (I4).
+        vector: VersionVector,
+        /// The halves of the sums below the root; none if the roots are equal.
+        children: Option<Vec<u64>>,
+    },
+    /// Which sums stand below these nodes of one level?
+    Nodes {
+        /// Comes back with the answer.
+        ask: u64,
+        /// Their level.
+        level: u8,
+        /// Their numbers in it.
+        indexes: Vec<u16>,
+    },
+    /// The answer.
+    Children {
+        /// Of the question.
+        ask: u64,
+        /// The halves of the sums of all children, node by node.
+        sums: Vec<u64>,
+    },
+    /// This is what the asker holds in some leaves: which rows does the other hold differently?
+    Rows {
+        /// Comes back with the answer.
+        ask: u64,
+        /// Ascending.
+        leaves: Vec<Leaf>,
+        /// From this place on.
+        from: Place,
+        /// Up to this place.
+        upto: Place,
+        /// By place, half of the sum of what stands there.
+        held: Vec<(Place, u64)>,
+    },
+    /// The answer.
+    Differing {
+        /// Of the question.
+        ask: u64,
+        /// Whole rows.
+        rows: Vec<RepairedRow>,
+        /// Every place up to here was compared.
+        covered: Place,
+    },
+    /// The asker is done or gives up.
+    End,
+}
+
+/// A counter and all its slots.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RepairedRow {
+    /// The counter's key.
+    pub key: String,
+    /// Absolute totals, sorted by replica.
+    pub slots: Vec<(ReplicaId, Slot)>,
 }

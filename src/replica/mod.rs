@@ -11,15 +11,18 @@ mod commit;
 pub mod effect;
 pub mod event;
 mod gossip;
+mod hints;
 pub mod message;
 pub mod operation;
 mod peers;
 mod proof;
 pub mod record;
 mod remote;
+mod repair;
 mod rows;
 #[cfg(test)]
 mod rows_tests;
+mod scrub;
 mod settings;
 mod space;
 pub mod status;
@@ -34,12 +37,14 @@ use checkpoint::Checkpointing;
 use commit::{Changed, Commits, Gathered, Inflight};
 use peers::Neighbour;
 use proof::{Claim, Standing};
+use repair::Repairs;
+use scrub::Scrub;
 use space::Space;
 use submit::Works;
 
-pub use effect::{CheckpointChunk, Commit, Effect, Notice};
-pub use event::{Event, JournalRead, Recovered, RecoveredSpace, Ticket};
-pub use message::{Digest, Message, Proof, Refused};
+pub use effect::{CheckpointChunk, Commit, Effect, LoadLeaves, Notice, Position, Repaired};
+pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
+pub use message::{Digest, Message, Proof, Refused, RepairStep, RepairedRow};
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
@@ -62,6 +67,8 @@ pub struct Replica {
     held: BTreeSet<(NamespaceId, ReplicaId)>,
     peers: BTreeMap<WorkerId, Neighbour>,
     checkpointing: Checkpointing,
+    repairs: Repairs,
+    scrub: Scrub,
     draining: Option<Drain>,
     disk_low: bool,
     fenced: Option<String>,
@@ -96,6 +103,8 @@ impl Replica {
             held: BTreeSet::new(),
             peers: peers.collect(),
             checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
+            repairs: Repairs::new(&settings, recovered.repaired, now),
+            scrub: Scrub::new(&settings, now),
             draining: None,
             disk_low: false,
             fenced: None,
@@ -113,12 +122,10 @@ impl Replica {
 
     fn recover(&mut self, recovered: RecoveredSpace) {
         let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
-        let mut space = Space::new(recovered.namespace, self.settings.hash_seed, recovered.vector, tail_bytes_max);
-        for (key, row) in recovered.dirty {
-            let id = space.rows.insert_recovered(key, row);
-            self.checkpointing.add(recovered.namespace, id);
-        }
-        self.spaces.insert(recovered.namespace, space);
+        let namespace = recovered.namespace;
+        let (space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
+        dirty.into_iter().for_each(|row| self.checkpointing.add(namespace, row));
+        self.spaces.insert(namespace, space);
     }
 
     /// Something happened at `now`.
@@ -131,6 +138,8 @@ impl Replica {
             Event::Journal(read) => self.journal_read(read),
             Event::Hash { namespace, seq, hash } => self.hash_found(namespace, seq, hash),
             Event::Checkpointed => self.checkpointed(),
+            Event::LeavesLoaded(loaded) => self.leaves_loaded(loaded),
+            Event::Scrubbed { namespace, sum } => self.scrubbed(namespace, sum),
             Event::Minted(replica) => self.minted(replica),
             Event::PeerBoot(peer) => self.peer_booted(peer),
             Event::PeerUp { peer, namespaces } => self.peer_up(peer, &namespaces),
@@ -163,7 +172,8 @@ impl Replica {
         let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| drain.deadline);
         let timers = [self.push_at, drain, self.standing.deadline(), self.claim.deadline()];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
-        first.min(self.digest_at).min(self.checkpointing.due_at)
+        let first = first.min(self.digest_at).min(self.checkpointing.due_at);
+        first.min(self.repair_deadline()).min(self.scrub.due_at)
     }
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
@@ -180,11 +190,13 @@ impl Replica {
     fn settle(&mut self) {
         self.resume_backlog();
         self.resume_incoming();
+        self.advance_repair();
         self.close_commit();
         self.works.emit_loads(&mut self.effects);
         self.advance_start();
         self.advance_gossip();
         self.advance_checkpoint();
+        self.advance_scrub();
         self.advance_drain();
         self.evict();
     }
@@ -200,15 +212,24 @@ impl Replica {
             return;
         }
         let next = Gathered::new(self.commits.gathering.number + 1);
-        let closed = std::mem::replace(&mut self.commits.gathering, next);
+        let mut closed = std::mem::replace(&mut self.commits.gathering, next);
+        let repaired = closed.take_repaired(&mut self.repairs.numbered);
+        let adopted = repaired.iter().map(|record| (record.namespace, record.adopted.clone())).collect();
         let mut changed = closed.foreign;
         let mut records = closed.records;
         for (namespace, rows) in closed.own {
             records.extend(self.own_record(namespace, &rows, &mut changed));
         }
-        self.effects.push_back(Effect::Commit(Commit { number: closed.number, records: records.clone() }));
-        self.commits.inflight =
-            Some(Inflight { number: closed.number, changed, records, acks: closed.acks, answers: closed.answers });
+        self.effects.push_back(Effect::Commit(Commit { number: closed.number, records: records.clone(), repaired }));
+        self.commits.inflight = Some(Inflight {
+            number: closed.number,
+            changed,
+            records,
+            adopted,
+            repaired: self.repairs.numbered,
+            acks: closed.acks,
+            answers: closed.answers,
+        });
     }
 
     /// The record of our own slots of these rows, as they are now.
@@ -242,7 +263,8 @@ impl Replica {
         for Changed { namespace, row, replica, slot } in done.changed {
             let Some(space) = self.spaces.get_mut(&namespace) else { continue };
             let cell = space.rows.get_mut(row);
-            cell.settle(replica, slot);
+            let grown = cell.settle(&self.settings.hasher, replica, slot);
+            space.tree.add(cell.place.leaf(), grown);
             if !cell.dirty {
                 cell.dirty = true;
                 self.checkpointing.add(namespace, row);
@@ -257,6 +279,13 @@ impl Replica {
                 space.committed(record, own);
             }
         }
+        self.repairs.synced = done.repaired;
+        for (namespace, marks) in done.adopted {
+            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
+            marks.into_iter().for_each(|(origin, mark)| {
+                space.vector.advance(origin, mark);
+            });
+        }
         for waiting in done.answers {
             self.effects.push_back(Effect::Reply { ticket: waiting.ticket, answer: Ok(waiting.outcomes) });
         }
@@ -269,26 +298,41 @@ impl Replica {
         if due && !self.checkpointing.is_running() {
             self.checkpointing.due_at = self.now + self.settings.checkpoint_interval_ms;
             if dirty > 0 {
-                self.checkpointing.begin(self.vectors());
+                let position = Position { vectors: self.vectors(), repaired: self.repairs.synced };
+                self.checkpointing.begin(position);
             }
+            self.truncate();
         }
         let Some(part) = self.checkpointing.next_part() else { return };
         let mut rows = Vec::with_capacity(part.rows.len());
+        let mut leaves = BTreeMap::new();
         for (namespace, row) in part.rows {
             let Some(space) = self.spaces.get_mut(&namespace) else { continue };
+            let (leaf, sum) = space.write_leaf(row);
+            leaves.insert((namespace, leaf), sum);
             let cell = space.rows.get_mut(row);
             cell.dirty = false;
             cell.checkpointing = true;
             rows.push((namespace, cell.key.clone(), cell.row.clone()));
         }
-        self.effects.push_back(Effect::Checkpoint(CheckpointChunk { rows, position: part.position }));
+        let leaves = leaves.into_iter().map(|((namespace, leaf), sum)| (namespace, leaf, sum)).collect();
+        self.effects.push_back(Effect::Checkpoint(CheckpointChunk { rows, leaves, position: part.position }));
     }
 
     fn checkpointed(&mut self) {
-        for (namespace, row) in self.checkpointing.written() {
+        let (rows, position) = self.checkpointing.written();
+        for (namespace, row) in rows {
             if let Some(space) = self.spaces.get_mut(&namespace) {
                 space.rows.get_mut(row).checkpointing = false;
             }
+        }
+        if let Some(position) = position {
+            for (namespace, vector) in position.vectors {
+                if let Some(space) = self.spaces.get_mut(&namespace) {
+                    space.position = vector;
+                }
+            }
+            self.truncate();
         }
     }
 
@@ -360,6 +404,7 @@ impl Replica {
             lag_commits: self.lag(peer),
             lag_ms: peer.behind_since.map_or(0, |since| self.now.saturating_sub(since)),
             inflight_bytes: peer.inflight_bytes(),
+            compared_ms: self.repairs.whole_ms(peer.worker, self.now),
         });
         Status {
             replica: self.replica,
@@ -370,6 +415,7 @@ impl Replica {
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
             rows_dirty: self.checkpointing.dirty_rows(),
             batches_waiting: self.works.len(),
+            repairs: self.repair_status(),
             peers: peers.collect(),
         }
     }

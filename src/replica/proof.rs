@@ -198,6 +198,14 @@ impl Replica {
         }
     }
 
+    /// A peer's row holds more of our live slot than we wrote (I3).
+    pub(super) fn own_slot_ahead(&mut self, peer: WorkerId) {
+        self.fence(format!(
+            "peer {peer} holds more of this replica's counters than it wrote: the data directory is older than its \
+             history or a copy is running; stop every copy and start this node again"
+        ));
+    }
+
     /// Gives up the incarnation found on disk.
     pub(super) fn unproven(&mut self, reason: String) {
         if let (Standing::Proving(_), Some(replica)) = (&self.standing, self.replica) {

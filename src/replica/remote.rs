@@ -62,7 +62,7 @@ impl Replica {
     }
 
     /// Deltas are dropped while changed rows have no room (I6, I11); digests fetch them again.
-    fn refusal_of_deltas(&self) -> bool {
+    pub(super) fn refusal_of_deltas(&self) -> bool {
         self.disk_low
             || self.checkpointing.dirty_rows() >= self.settings.dirty_rows_max
             || self.works.loading_rows() >= self.settings.loading_rows_max
@@ -149,7 +149,7 @@ impl Replica {
             }
         }
         space.applied.advance(record.origin, record.mark());
-        space.moved_at.insert(record.origin, self.now);
+        space.moved(record.origin, self.now);
         self.commits.gathering.acks.insert((from.worker, record.namespace));
         self.fetched(&record);
         self.commits.gathering.add_record(record);

@@ -1,11 +1,13 @@
 //! The rows of one namespace that are in memory: committed state, what is pending on top of it, and what waits.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashTable;
 use slab::Slab;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::crdt::{Row, Slot};
 use crate::identity::ReplicaId;
+use crate::merkle::{Hasher, LEAVES, Leaf, Place, Sum};
 
 use super::operation::Key;
 
@@ -13,11 +15,15 @@ use super::operation::Key;
 pub(super) type RowId = usize;
 /// Names a piece of work that waits for rows.
 pub(super) type WorkId = usize;
+/// The end of a chain of cells.
+const NONE: u32 = u32::MAX;
 
 /// One row in memory.
 pub(super) struct Cell {
     /// The counter's key.
     pub(super) key: Key,
+    /// Where it stands in the tree.
+    pub(super) place: Place,
     /// Committed: durable in the journal at least (I1). Deltas, checkpoints and leaves are made from this.
     pub(super) row: Row,
     /// Applied but not committed: the latest value of each changed slot.
@@ -30,12 +36,17 @@ pub(super) struct Cell {
     pub(super) dirty: bool,
     /// Whether a checkpoint is writing the row.
     pub(super) checkpointing: bool,
+    /// By how much the committed state outweighs the row on disk: what the next checkpoint adds to the leaf there.
+    pub(super) unwritten: Sum,
     /// What waits until the row is loaded; `None` once it is.
     waiting: Option<Vec<WorkId>>,
     /// Waiting work that needs the row to stay.
     pins: u32,
     /// Touched since the eviction hand last passed.
     referenced: bool,
+    /// The neighbours in the chain of this leaf's cells.
+    before: u32,
+    after: u32,
 }
 
 impl Cell {
@@ -76,11 +87,18 @@ impl Cell {
         true
     }
 
-    /// The commit that held `slot` is synced: it becomes part of the committed row.
-    pub(super) fn settle(&mut self, replica: ReplicaId, slot: Slot) {
+    /// The commit that held `slot` is synced: it becomes part of the committed row. Returns what that adds to the leaf.
+    pub(super) fn settle(&mut self, hasher: &Hasher, replica: ReplicaId, slot: Slot) -> Sum {
+        let old = self.row.slot(replica);
+        let new = old.join(slot);
+        self.pending.retain(|(held, pending)| *held != replica || !new.covers(*pending));
+        if new == old {
+            return Sum::default();
+        }
         self.row.join_slot(replica, slot);
-        let row = &self.row;
-        self.pending.retain(|(held, pending)| *held != replica || !row.slot(replica).covers(*pending));
+        let grown = hasher.slot(&self.key, replica, new).minus(hasher.slot(&self.key, replica, old));
+        self.unwritten = self.unwritten.plus(grown);
+        grown
     }
 
     fn is_evictable(&self) -> bool {
@@ -92,14 +110,20 @@ impl Cell {
 pub(super) struct Rows {
     table: HashTable<RowId>,
     cells: Slab<Cell>,
-    seed: u64,
+    hasher: Hasher,
     hand: usize,
+    /// The first cell of each leaf's chain.
+    chains: Box<[u32]>,
+    /// Leaves that are being read from disk, and by how many: their cells stay, or what a cell held and the reading did
+    /// not see would be missed.
+    held: BTreeMap<Leaf, usize>,
 }
 
 impl Rows {
-    /// `seed` keeps clients from choosing keys that collide.
-    pub(super) fn new(seed: u64) -> Self {
-        Self { table: HashTable::new(), cells: Slab::new(), seed, hand: 0 }
+    /// The hasher's secret keeps clients from choosing keys that collide.
+    pub(super) fn new(hasher: Hasher) -> Self {
+        let chains = vec![NONE; LEAVES].into();
+        Self { table: HashTable::new(), cells: Slab::new(), hasher, hand: 0, chains, held: BTreeMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -107,8 +131,11 @@ impl Rows {
     }
 
     pub(super) fn find(&self, key: &str) -> Option<RowId> {
-        let hash = xxh3_64_with_seed(key.as_bytes(), self.seed);
-        self.table.find(hash, |id| &*self.cells[*id].key == key).copied()
+        self.table.find(self.place(key).0, |id| &*self.cells[*id].key == key).copied()
+    }
+
+    pub(super) fn place(&self, key: &str) -> Place {
+        self.hasher.place(key)
     }
 
     /// A row that is not in memory yet and has to be loaded.
@@ -116,30 +143,78 @@ impl Rows {
         self.insert(key, Row::default(), Some(Vec::new()))
     }
 
-    /// A row that recovery read from disk and the journal.
-    pub(super) fn insert_recovered(&mut self, key: Key, row: Row) -> RowId {
+    /// A row that recovery read from disk, where it is `stored`, and from the journal; returns what that added.
+    pub(super) fn insert_recovered(&mut self, key: Key, stored: &Row, row: Row) -> (RowId, Sum) {
+        let grown = self.hasher.row(&key, &row).minus(self.hasher.row(&key, stored));
         let id = self.insert(key, row, None);
-        self.cells[id].dirty = true;
-        id
+        let cell = &mut self.cells[id];
+        cell.dirty = true;
+        cell.unwritten = grown;
+        (id, grown)
     }
 
     fn insert(&mut self, key: Key, row: Row, waiting: Option<Vec<WorkId>>) -> RowId {
-        let hash = xxh3_64_with_seed(key.as_bytes(), self.seed);
+        let place = self.hasher.place(&key);
         let id = self.cells.insert(Cell {
             key,
+            place,
             row,
             pending: Vec::new(),
             last_commit: 0,
             own_commit: 0,
             dirty: false,
             checkpointing: false,
+            unwritten: Sum::default(),
             waiting,
             pins: 0,
             referenced: true,
+            before: NONE,
+            after: NONE,
         });
-        let (cells, seed) = (&self.cells, self.seed);
-        self.table.insert_unique(hash, id, |id| xxh3_64_with_seed(cells[*id].key.as_bytes(), seed));
+        let cells = &self.cells;
+        self.table.insert_unique(place.0, id, |id| cells[*id].place.0);
+        self.chain(id, place.leaf());
         id
+    }
+
+    fn chain(&mut self, id: RowId, leaf: Leaf) {
+        let name = link(id);
+        let first = std::mem::replace(&mut self.chains[usize::from(leaf.0)], name);
+        self.cells[id].after = first;
+        if let Some(first) = self.cells.get_mut(first as usize) {
+            first.before = name;
+        }
+    }
+
+    fn unchain(&mut self, cell: &Cell) {
+        match self.cells.get_mut(cell.before as usize) {
+            Some(before) => before.after = cell.after,
+            None => self.chains[usize::from(cell.place.leaf().0)] = cell.after,
+        }
+        if let Some(after) = self.cells.get_mut(cell.after as usize) {
+            after.before = cell.before;
+        }
+    }
+
+    /// The rows of a leaf that are in memory.
+    pub(super) fn of_leaf(&self, leaf: Leaf) -> impl Iterator<Item = &Cell> {
+        let cell = |id: u32| self.cells.get(id as usize);
+        let first = cell(self.chains[usize::from(leaf.0)]);
+        std::iter::successors(first, move |held| cell(held.after)).filter(|held| !held.is_loading())
+    }
+
+    /// A leaf is read from disk until [`Self::release`]: none of its rows leaves memory meanwhile.
+    pub(super) fn hold(&mut self, leaf: Leaf) {
+        *self.held.entry(leaf).or_default() += 1;
+    }
+
+    pub(super) fn release(&mut self, leaf: Leaf) {
+        if let Some(readings) = self.held.get_mut(&leaf) {
+            *readings -= 1;
+            if *readings == 0 {
+                self.held.remove(&leaf);
+            }
+        }
     }
 
     pub(super) fn get(&self, id: RowId) -> &Cell {
@@ -193,7 +268,7 @@ impl Rows {
             let Some(cell) = self.cells.get_mut(self.hand) else { continue };
             if cell.referenced {
                 cell.referenced = false;
-            } else if cell.is_evictable() {
+            } else if cell.is_evictable() && !self.held.contains_key(&cell.place.leaf()) {
                 self.remove(self.hand);
                 left -= 1;
             }
@@ -201,10 +276,15 @@ impl Rows {
     }
 
     fn remove(&mut self, id: RowId) {
-        let hash = xxh3_64_with_seed(self.cells[id].key.as_bytes(), self.seed);
-        if let Ok(entry) = self.table.find_entry(hash, |held| *held == id) {
+        if let Ok(entry) = self.table.find_entry(self.cells[id].place.0, |held| *held == id) {
             entry.remove();
         }
-        self.cells.remove(id);
+        let cell = self.cells.remove(id);
+        self.unchain(&cell);
     }
+}
+
+/// A cell's name in a chain. More rows than that do not fit into memory by far.
+fn link(id: RowId) -> u32 {
+    u32::try_from(id).unwrap_or(NONE)
 }

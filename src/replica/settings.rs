@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::identity::{NamespaceId, WorkerId};
+use crate::merkle::Hasher;
 
 /// See `config/default.toml` for what each bound means.
 #[derive(Clone, Debug)]
@@ -11,8 +12,8 @@ pub struct Settings {
     pub worker: WorkerId,
     /// Every other node that shares a namespace with us, and which.
     pub peers: BTreeMap<WorkerId, BTreeSet<NamespaceId>>,
-    /// Against keys that are chosen to collide.
-    pub hash_seed: u64,
+    /// Places and sums under the cluster's secret, the same on every node.
+    pub hasher: Hasher,
     /// `commit.bytes_max`
     pub commit_bytes_max: usize,
     /// `gossip.interval`
@@ -35,6 +36,16 @@ pub struct Settings {
     pub checkpoint_interval_ms: u64,
     /// `checkpoint.dirty_rows_max`
     pub dirty_rows_max: usize,
+    /// `repair.interval`
+    pub repair_interval_ms: u64,
+    /// `repair.session_max`
+    pub repair_session_ms: u64,
+    /// `repair.scrub_interval`
+    pub scrub_interval_ms: u64,
+    /// `hints.max_age`
+    pub hints_age_ms: u64,
+    /// `hints.max_bytes`
+    pub hints_bytes_max: u64,
     /// `drain.timeout`
     pub drain_timeout_ms: u64,
 }

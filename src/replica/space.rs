@@ -1,12 +1,16 @@
 //! One namespace of a replica: its rows, its log and its vectors.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crdt::{Mark, VersionVector};
-use crate::identity::{NamespaceId, Peer, ReplicaId};
+use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::merkle::{Hasher, LEAVES, Leaf, Sum, Tree};
 
+use super::event::RecoveredSpace;
+use super::hints::Hints;
 use super::record::{Record, coalesce};
-use super::rows::Rows;
+use super::repair::Session;
+use super::rows::{RowId, Rows};
 
 /// Deltas of one origin that may wait for rows or for room in a commit; one more is dropped and fetched again.
 const INCOMING_MAX: usize = 64;
@@ -25,6 +29,22 @@ pub(super) struct Space {
     pub(super) moved_at: BTreeMap<ReplicaId, u64>,
     /// Whom an origin's missing records were asked of, and when.
     pub(super) fetching: BTreeMap<ReplicaId, Fetch>,
+    /// The sums of the committed rows.
+    pub(super) tree: Tree,
+    /// The leaves of the rows on disk, as the last part of a checkpoint left them.
+    stored: Box<[Sum]>,
+    /// The vector that the rows on disk cover.
+    pub(super) position: VersionVector,
+    /// How much of the journal is kept.
+    pub(super) hints: Hints,
+    /// The repair session that we began and that is not over.
+    pub(super) session: Option<Session>,
+    /// Who cannot serve an origin's records from where we stand.
+    pub(super) not_whole: BTreeSet<(ReplicaId, WorkerId)>,
+    /// Whom to repair with, because nobody's journal reaches back to where we stand.
+    pub(super) gap: Option<WorkerId>,
+    /// With whom a comparison was left at that because gossip was under way; never twice running.
+    pub(super) skipped: BTreeSet<WorkerId>,
     /// The newest own records, so that pushing them needs no disk.
     tail: Tail,
 }
@@ -37,17 +57,67 @@ pub(super) struct Fetch {
 }
 
 impl Space {
-    pub(super) fn new(id: NamespaceId, seed: u64, vector: VersionVector, tail_bytes_max: usize) -> Self {
-        Self {
-            id,
-            rows: Rows::new(seed),
-            applied: vector.clone(),
-            vector,
+    /// What recovery found; gives back the rows that the disk has not in full.
+    pub(super) fn recover(found: RecoveredSpace, hasher: &Hasher, tail_bytes_max: usize, now: u64) -> (Self, Vec<RowId>) {
+        let (mut tree, mut stored) = (Tree::new(), vec![Sum::default(); LEAVES].into_boxed_slice());
+        for (leaf, sum) in found.leaves {
+            tree.add(leaf, sum);
+            stored[usize::from(leaf.0)] = sum;
+        }
+        let mut rows = Rows::new(hasher.clone());
+        let mut dirty = Vec::with_capacity(found.dirty.len());
+        for row in found.dirty {
+            let (id, grown) = rows.insert_recovered(row.key, &row.stored, row.row);
+            tree.add(rows.get(id).place.leaf(), grown);
+            dirty.push(id);
+        }
+        let space = Self {
+            id: found.namespace,
+            rows,
+            hints: Hints::new(found.journal_bytes, found.vector.clone(), now),
+            applied: found.vector.clone(),
+            vector: found.vector,
             incoming: BTreeMap::new(),
             moved_at: BTreeMap::new(),
             fetching: BTreeMap::new(),
+            tree,
+            stored,
+            position: found.position,
+            session: None,
+            not_whole: BTreeSet::new(),
+            gap: None,
+            skipped: BTreeSet::new(),
             tail: Tail::new(tail_bytes_max),
-        }
+        };
+        (space, dirty)
+    }
+
+    /// A row is about to be written to disk: its leaf there as it then stands.
+    pub(super) fn write_leaf(&mut self, row: RowId) -> (Leaf, Sum) {
+        let cell = self.rows.get_mut(row);
+        let leaf = cell.place.leaf();
+        let grown = std::mem::take(&mut cell.unwritten);
+        let stored = &mut self.stored[usize::from(leaf.0)];
+        *stored = stored.plus(grown);
+        (leaf, *stored)
+    }
+
+    /// What the rows of a leaf on disk should add up to.
+    pub(super) fn stored_sum(&self, leaf: Leaf) -> Sum {
+        self.stored[usize::from(leaf.0)]
+    }
+
+    /// The rows of a leaf outweigh what was kept for them.
+    pub(super) fn correct(&mut self, leaf: Leaf, by: Sum) {
+        let stored = &mut self.stored[usize::from(leaf.0)];
+        *stored = stored.plus(by);
+        self.tree.add(leaf, by);
+    }
+
+    /// Records of `origin` have come, one way or another: who could not serve them may be asked again.
+    pub(super) fn moved(&mut self, origin: ReplicaId, now: u64) {
+        self.moved_at.insert(origin, now);
+        self.not_whole.retain(|(held, _)| *held != origin);
     }
 
     /// Lets a delta wait its turn; false if too many of its origin wait already.
@@ -63,6 +133,7 @@ impl Space {
     /// A record is synced: the vector moves with it (I4), and our own ones can be pushed.
     pub(super) fn committed(&mut self, record: Record, own: bool) {
         self.vector.advance(record.origin, record.mark());
+        self.hints.grow(record.weight());
         if own {
             self.tail.push(record);
         }

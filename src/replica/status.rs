@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::identity::{ReplicaId, WorkerId};
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 /// A snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -23,6 +23,8 @@ pub struct Status {
     pub rows_dirty: usize,
     /// Batches that wait for rows.
     pub batches_waiting: usize,
+    /// Repair sessions that are under way.
+    pub repairs: Vec<RepairStatus>,
     /// Every peer ever linked in this boot.
     pub peers: Vec<PeerStatus>,
 }
@@ -40,4 +42,22 @@ pub struct PeerStatus {
     pub lag_ms: u64,
     /// Bytes of deltas sent and not acknowledged.
     pub inflight_bytes: usize,
+    /// How long ago all rows were last compared with its, in the namespace where that is longest ago; `None` if not
+    /// since the start.
+    pub compared_ms: Option<u64>,
+}
+
+/// How far a repair session is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RepairStatus {
+    /// Where.
+    pub namespace: NamespaceId,
+    /// With whom.
+    pub peer: WorkerId,
+    /// Leaves found to differ so far.
+    pub leaves_found: u64,
+    /// Those of them that are not compared yet.
+    pub leaves_left: u64,
+    /// Rows that came.
+    pub rows: u64,
 }

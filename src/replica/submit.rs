@@ -35,6 +35,8 @@ enum What {
     Batch(Batch),
     /// The first waiting delta of this origin.
     Delta(NamespaceId, ReplicaId),
+    /// The first rows that our repair session brought.
+    Repaired(NamespaceId),
 }
 
 /// All work that waits, and the rows to ask for.
@@ -174,6 +176,12 @@ impl Replica {
         self.wait_for(&wanted, What::Delta(namespace, origin)).is_some()
     }
 
+    /// Whether all `keys` are in memory; if not, they are loaded and the session's first rows wait for them.
+    pub(super) fn await_repaired_rows(&mut self, namespace: NamespaceId, keys: Vec<Key>) -> bool {
+        let wanted: Vec<_> = keys.into_iter().map(|key| (namespace, key)).collect();
+        self.wait_for(&wanted, What::Repaired(namespace)).is_some()
+    }
+
     pub(super) fn loaded(&mut self, namespace: NamespaceId, rows: Vec<(Key, Row)>) {
         for (key, row) in rows {
             let Some(space) = self.spaces.get_mut(&namespace) else { return };
@@ -185,6 +193,7 @@ impl Replica {
                 match what {
                     What::Batch(batch) => self.works.backlog.push_back(batch),
                     What::Delta(namespace, origin) => self.release_origin(namespace, origin),
+                    What::Repaired(namespace) => self.release_repaired(namespace),
                 }
             }
         }

@@ -1,0 +1,139 @@
+//! Keyed hashes: where a counter stands, and what a slot weighs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_128_with_secret};
+
+use crate::crdt::{Row, Slot};
+use crate::identity::ReplicaId;
+
+use super::{Leaf, Sum};
+
+/// Length of the cluster's secret.
+pub const SECRET_BYTES: usize = 192;
+/// A replica id and two totals.
+const SLOT_BYTES: usize = 24;
+/// Slots of keys up to this length are hashed from the stack.
+const SHORT_KEY_BYTES: usize = 104;
+
+/// Where a counter stands in the tree: its upper bits are its leaf. Rows are kept on disk in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct Place(pub u64);
+
+impl Place {
+    /// The leaf that it falls into.
+    #[allow(clippy::cast_possible_truncation)] // sixteen bits
+    pub const fn leaf(self) -> Leaf {
+        Leaf((self.0 >> 48) as u16)
+    }
+}
+
+/// Hashes under the cluster's secret, so that no client can choose counters whose sums cancel out. The encoding that
+/// is hashed never changes: another would make every row differ between an old and a new program.
+#[derive(Clone)]
+pub struct Hasher {
+    secret: Arc<[u8; SECRET_BYTES]>,
+}
+
+impl Hasher {
+    /// The secret must be the same on every node.
+    pub fn new(secret: [u8; SECRET_BYTES]) -> Self {
+        Self { secret: Arc::new(secret) }
+    }
+
+    /// Where `key` stands.
+    pub fn place(&self, key: &str) -> Place {
+        Place(xxh3_64_with_secret(key.as_bytes(), self.secret.as_slice()))
+    }
+
+    /// What one slot adds to its leaf. A slot of two zeros is none, and adds nothing.
+    pub fn slot(&self, key: &str, replica: ReplicaId, slot: Slot) -> Sum {
+        if slot == Slot::default() {
+            return Sum::default();
+        }
+        let mut tail = [0; SLOT_BYTES];
+        let (id, totals) = tail.split_at_mut(8);
+        let (added, subtracted) = totals.split_at_mut(8);
+        id.copy_from_slice(&replica.0.to_le_bytes());
+        added.copy_from_slice(&slot.added.to_le_bytes());
+        subtracted.copy_from_slice(&slot.subtracted.to_le_bytes());
+        if key.len() > SHORT_KEY_BYTES {
+            return self.sum(&[key.as_bytes(), &tail].concat());
+        }
+        let mut bytes = [0; SHORT_KEY_BYTES + SLOT_BYTES];
+        let (before, rest) = bytes.split_at_mut(key.len());
+        before.copy_from_slice(key.as_bytes());
+        if let Some(after) = rest.get_mut(..SLOT_BYTES) {
+            after.copy_from_slice(&tail);
+        }
+        self.sum(bytes.get(..key.len() + SLOT_BYTES).unwrap_or_default())
+    }
+
+    /// What a whole row adds to its leaf.
+    pub fn row(&self, key: &str, row: &Row) -> Sum {
+        let slots = row.slots().iter().map(|(replica, slot)| self.slot(key, *replica, *slot));
+        slots.fold(Sum::default(), Sum::plus)
+    }
+
+    fn sum(&self, bytes: &[u8]) -> Sum {
+        Sum(xxh3_128_with_secret(bytes, self.secret.as_slice()))
+    }
+}
+
+/// The secret is not shown.
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hasher(first: u8) -> Hasher {
+        let mut secret = std::array::from_fn(|at| u8::try_from(at).unwrap().wrapping_mul(151));
+        secret[0] = first;
+        Hasher::new(secret)
+    }
+
+    #[test]
+    fn the_encoding_never_changes() {
+        // Figures of the first program: any other would make nodes of two versions differ in every row.
+        let slot = Slot { added: 7, subtracted: 3 };
+        let (hasher, replica) = (hasher(1), ReplicaId(0x0123_4567_89ab_cdef));
+        assert_eq!(hasher.place("visits").0, 0xPLACE);
+        assert_eq!(hasher.slot("visits", replica, slot).0, 0xSLOT);
+        assert_eq!(hasher.slot(&"k".repeat(200), replica, slot).0, 0xLONG);
+    }
+
+    #[test]
+    fn everything_in_a_slot_counts() {
+        let (hasher, slot) = (hasher(1), Slot { added: 7, subtracted: 3 });
+        let sums = [
+            hasher.slot("a", ReplicaId(1), slot),
+            hasher.slot("b", ReplicaId(1), slot),
+            hasher.slot("a", ReplicaId(2), slot),
+            hasher.slot("a", ReplicaId(1), Slot { added: 3, subtracted: 7 }),
+            super::tests::hasher(2).slot("a", ReplicaId(1), slot),
+        ];
+        for (at, sum) in sums.iter().enumerate() {
+            assert!(!sums[..at].contains(sum) && *sum != Sum::default());
+        }
+        assert_eq!(hasher.slot("a", ReplicaId(1), Slot::default()), Sum::default());
+    }
+
+    #[test]
+    fn a_long_key_is_hashed_like_a_short_one() {
+        // Around the length at which the buffer moves from the stack to the heap.
+        let hasher = hasher(1);
+        for length in SHORT_KEY_BYTES - 1..SHORT_KEY_BYTES + 2 {
+            let key = "k".repeat(length);
+            let slot = Slot { added: 1, subtracted: 2 };
+            let bytes = [key.as_bytes(), &9u64.to_le_bytes(), &1u64.to_le_bytes(), &2u64.to_le_bytes()].concat();
+            assert_eq!(hasher.slot(&key, ReplicaId(9), slot), hasher.sum(&bytes));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The answering end of a session. It keeps nothing of it but a lease on the journal.
+
+use crate::identity::{NamespaceId, Peer};
+use crate::merkle::{Node, Place, Sum};
+
+use super::super::Replica;
+use super::super::effect::LoadLeaves;
+use super::super::message::{RepairStep, RepairedRow};
+use super::listing::{self, Listed};
+use super::session::{LEAVES_PER_ASK, NODES_PER_ASK};
+use super::{ANSWERS_MAX, Lease, Purpose};
+
+/// Bytes of rows in one answer, about.
+const ANSWER_BYTES: usize = 256 << 10;
+/// Bytes of a slot in an answer, at most.
+const SLOT_BYTES: usize = 27;
+
+impl Replica {
+    /// Are the trees equal? If not, how do the first sums stand, and where do we?
+    pub(super) fn compare(&mut self, from: Peer, namespace: NamespaceId, session: u64, root: Sum) {
+        let Some(space) = self.spaces.get(&namespace) else { return };
+        let vector = space.vector.clone();
+        let differ = root != space.tree.root();
+        let children = differ.then(|| Node::ROOT.children().map(|child| space.tree.sum(child).short()).collect());
+        if differ {
+            let until = self.now.saturating_add(self.settings.repair_session_ms);
+            let lease = Lease { vector: vector.clone(), until };
+            self.repairs.leases.insert((from.worker, namespace), lease);
+        }
+        self.send_step(from.worker, namespace, session, RepairStep::Compared { vector, children });
+    }
+
+    pub(super) fn answer_nodes(
+        &mut self,
+        from: Peer,
+        namespace: NamespaceId,
+        session: u64,
+        ask: u64,
+        level: u8,
+        indexes: &[u16],
+    ) {
+        let Some(space) = self.spaces.get(&namespace) else { return };
+        let nodes: Option<Vec<Node>> = indexes.iter().map(|index| Node::new(level, *index)).collect();
+        let Some(nodes) = nodes.filter(|nodes| nodes.len() <= NODES_PER_ASK) else {
+            return self.bad_message(from.worker, "it asks for nodes that its tree cannot have");
+        };
+        let sums = nodes.iter().flat_map(|node| node.children()).map(|child| space.tree.sum(child).short()).collect();
+        self.send_step(from.worker, namespace, session, RepairStep::Children { ask, sums });
+    }
+
+    pub(super) fn answer_rows(
+        &mut self,
+        to: Peer,
+        session: u64,
+        ask: u64,
+        wanted: LoadLeaves,
+        held: Vec<(Place, u64)>,
+    ) {
+        let ascending = wanted.leaves.is_sorted_by(|a, b| a < b) && held.is_sorted_by(|a, b| a.0 < b.0);
+        if !ascending || wanted.leaves.len() > LEAVES_PER_ASK {
+            return self.bad_message(to.worker, "it asks for rows out of order");
+        }
+        let is_answer = |purpose: &Purpose| matches!(purpose, Purpose::Answer { to: other, .. } if *other == to);
+        let answering = self.repairs.readings.values().filter(|reading| is_answer(&reading.purpose)).count();
+        if answering < ANSWERS_MAX {
+            self.read_leaves(wanted, Purpose::Answer { to, session, ask, held });
+        }
+    }
+
+    /// Sends the rows that the asker does not hold as we do.
+    #[allow(clippy::too_many_arguments)] // one message's fields
+    pub(super) fn give_rows(
+        &mut self,
+        to: Peer,
+        namespace: NamespaceId,
+        session: u64,
+        ask: u64,
+        held: &[(Place, u64)],
+        listing: Vec<Listed>,
+        covered: Place,
+    ) {
+        let (rows, covered) = differing(&self.settings.hasher, held, &listing, covered);
+        drop(listing);
+        self.send_step(to.worker, namespace, session, RepairStep::Differing { ask, rows, covered });
+    }
+}
+
+/// The rows at the places whose sum the asker does not hold, until they are enough for one answer; and how far that is.
+fn differing(
+    hasher: &crate::merkle::Hasher,
+    held: &[(Place, u64)],
+    listing: &[Listed],
+    covered: Place,
+) -> (Vec<RepairedRow>, Place) {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for here in listing.chunk_by(|a, b| a.place == b.place) {
+        let Some(place) = here.first().map(|listed| listed.place) else { continue };
+        let theirs = held.binary_search_by_key(&place, |(place, _)| *place).ok().and_then(|at| held.get(at));
+        if theirs.is_some_and(|(_, sum)| *sum == listing::sum(hasher, here).short()) {
+            continue;
+        }
+        for Listed { key, row, .. } in here {
+            bytes += key.len() + row.slots().len() * SLOT_BYTES;
+            rows.push(RepairedRow { key: key.to_string(), slots: row.slots().to_vec() });
+        }
+        if bytes >= ANSWER_BYTES {
+            return (rows, place);
+        }
+    }
+    (rows, covered)
+}
