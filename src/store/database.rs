@@ -1,48 +1,21 @@
-//! The handle on RocksDB: families, batches, and the poison.
+//! RocksDB as the medium that ships: column families, batches, and the poison.
 //!
-//! Everything that is written goes through [`Batch`], so that no failure can be overlooked: the first failed write or
-//! sync, or the first background error that RocksDB reports, stops the handle for good (I9). It is never retried.
+//! Everything that is written goes through one function, so that no failure can be overlooked: the first failed write
+//! or sync, or the first background error that RocksDB reports, stops the handle for good (I9). It is never retried.
+//! The column family `default` exists because RocksDB demands it, and stays empty.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rocksdb::{
-    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, DBRawIterator, Error, ErrorKind, Options,
-    WriteBatch, WriteOptions, properties,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Error, ErrorKind, Options, WriteBatch,
+    WriteOptions, properties,
 };
 
 use super::error::{OpenRefusal, StoreError};
+use super::medium::{Batch, Cursor, Family, Item, Medium, Write};
 use super::tuning;
 use super::warnings::Warnings;
-
-/// The column families. `default` exists because RocksDB demands it, and stays empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    /// Whose directory this is, and how far it got.
-    Meta,
-    /// Records of commits.
-    Journal,
-    /// Rows as of the last checkpoint.
-    Rows,
-    /// Reserved: leaves as of the last checkpoint.
-    Merkle,
-    /// Reserved: idempotency records.
-    Dedupe,
-}
-
-const FAMILIES: [Family; 5] = [Family::Meta, Family::Journal, Family::Rows, Family::Merkle, Family::Dedupe];
-
-impl Family {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Journal => "journal",
-            Self::Rows => "rows",
-            Self::Merkle => "merkle",
-            Self::Dedupe => "dedupe",
-        }
-    }
-}
 
 /// An open RocksDB, alone in its directory.
 pub(super) struct Database {
@@ -66,49 +39,10 @@ impl Database {
         let options = tuning::database_options(create, warnings)?;
         let cache = Cache::new_lru_cache(cache_bytes);
         let descriptors = family_names(path)?.into_iter().map(|name| {
-            let family = FAMILIES.into_iter().find(|family| family.name() == name);
+            let family = Family::ALL.into_iter().find(|family| family.name() == name);
             ColumnFamilyDescriptor::new(name, tuning::family_options(family, &cache))
         });
         DB::open_cf_descriptors(&options, path, descriptors)
-    }
-
-    /// One value.
-    pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, StoreError> {
-        self.alive()?;
-        self.db.get_pinned_cf(self.handle(family), key).map_err(|error| read_failed(family, &error))
-    }
-
-    /// One value per key, in order.
-    pub(super) fn get_many(
-        &self,
-        family: Family,
-        keys: &[Vec<u8>],
-    ) -> Result<Vec<Option<DBPinnableSlice<'_>>>, StoreError> {
-        self.alive()?;
-        let values = self.db.batched_multi_get_cf(self.handle(family), keys, false);
-        values.into_iter().collect::<Result<_, _>>().map_err(|error| read_failed(family, &error))
-    }
-
-    /// A cursor that stands nowhere yet.
-    pub(super) fn cursor(&self, family: Family) -> Result<Cursor<'_>, StoreError> {
-        self.alive()?;
-        Ok(Cursor { family, inner: self.db.raw_iterator_cf(self.handle(family)) })
-    }
-
-    /// An empty batch.
-    pub(super) fn batch(&self) -> Batch<'_> {
-        Batch { database: self, inner: WriteBatch::default() }
-    }
-
-    /// Whether everything written so far is still trusted; cheap enough to ask before every write. A background error poisons, whether or not a write has
-    /// noticed it yet (I9).
-    pub(super) fn health(&self) -> Result<(), StoreError> {
-        self.alive()?;
-        match self.db.property_int_value(properties::BACKGROUND_ERRORS) {
-            Ok(Some(0)) => Ok(()),
-            Ok(count) => Err(self.poison(&self.background_error(count))),
-            Err(error) => Err(self.poison(error.as_ref())),
-        }
     }
 
     fn background_error(&self, count: Option<u64>) -> String {
@@ -116,11 +50,23 @@ impl Database {
         format!("RocksDB reports {} background error(s). {last}", count.unwrap_or_default())
     }
 
-    fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
+    fn write(&self, batch: &Batch, sync: bool) -> Result<(), StoreError> {
         self.health()?;
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        self.db.write_opt(batch, &options).map_err(|error| self.poison(error.as_ref()))
+        self.db.write_opt(self.encode(batch), &options).map_err(|error| self.poison(error.as_ref()))
+    }
+
+    fn encode(&self, batch: &Batch) -> WriteBatch {
+        let mut encoded = WriteBatch::default();
+        for write in &batch.0 {
+            match write {
+                Write::Put(family, key, value) => encoded.put_cf(self.handle(*family), key, value),
+                Write::Delete(family, key) => encoded.delete_cf(self.handle(*family), key),
+                Write::DeleteRange(family, from, to) => encoded.delete_range_cf(self.handle(*family), from, to),
+            }
+        }
+        encoded
     }
 
     fn alive(&self) -> Result<(), StoreError> {
@@ -135,21 +81,71 @@ impl Database {
         StoreError::Poisoned { cause: self.poison.get_or_init(|| cause.into()).clone() }
     }
 
-    /// Bytes that a family takes in files and in memory, as far as RocksDB tells.
-    pub(super) fn size_bytes(&self, family: Family) -> u64 {
+    fn handle(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("a database is opened with every family")
+    }
+}
+
+impl Medium for Database {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.alive()?;
+        self.db.get_cf(self.handle(family), key).map_err(|error| read_failed(family, &error))
+    }
+
+    fn get_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.alive()?;
+        let values = self.db.batched_multi_get_cf(self.handle(family), keys, false);
+        let owned = values.into_iter().map(|value| value.map(|found| found.map(|value| value.to_vec())));
+        owned.collect::<Result<_, _>>().map_err(|error| read_failed(family, &error))
+    }
+
+    fn cursor(&self, family: Family) -> Result<Box<dyn Cursor + '_>, StoreError> {
+        self.alive()?;
+        Ok(Box::new(Iter { family, inner: self.db.raw_iterator_cf(self.handle(family)) }))
+    }
+
+    fn write_synced(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(&batch, true)
+    }
+
+    /// RocksDB syncs every write-ahead log that is not synced yet, oldest first, with the next synced batch.
+    fn write_unsynced(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(&batch, false)
+    }
+
+    /// A background error poisons, whether or not a write has noticed it yet (I9).
+    fn health(&self) -> Result<(), StoreError> {
+        self.alive()?;
+        match self.db.property_int_value(properties::BACKGROUND_ERRORS) {
+            Ok(Some(0)) => Ok(()),
+            Ok(count) => Err(self.poison(&self.background_error(count))),
+            Err(error) => Err(self.poison(error.as_ref())),
+        }
+    }
+
+    /// In files and in memory, as far as RocksDB tells.
+    fn size_bytes(&self, family: Family) -> u64 {
         let family = self.handle(family);
         let sizes = [properties::TOTAL_SST_FILES_SIZE, properties::CUR_SIZE_ALL_MEM_TABLES];
         let told = sizes.iter().filter_map(|name| self.db.property_int_value_cf(family, *name).ok().flatten());
         told.sum()
     }
 
-    fn handle(&self, family: Family) -> &ColumnFamily {
-        self.db.cf_handle(family.name()).expect("a database is opened with every family")
+    /// What this user may still write to the directory's file system.
+    #[allow(clippy::useless_conversion)] // 32 bits on some platforms
+    fn free_bytes(&self) -> u64 {
+        let path = self.db.path();
+        match nix::sys::statvfs::statvfs(path) {
+            Ok(stats) => u64::from(stats.blocks_available()).saturating_mul(u64::from(stats.fragment_size())),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot ask how much disk is free");
+                0
+            }
+        }
     }
 
-    /// How often a write-ahead log was synced, by RocksDB's own count.
     #[cfg(test)]
-    pub(super) fn syncs(&self) -> u64 {
+    fn syncs(&self) -> u64 {
         let stats = self.db.property_value(properties::DBSTATS).unwrap().unwrap();
         let line = stats.lines().find(|line| line.starts_with("Cumulative WAL:")).unwrap();
         line.split_whitespace().collect::<Vec<_>>().windows(2).find(|pair| pair[1] == "syncs,").unwrap()[0]
@@ -158,53 +154,23 @@ impl Database {
     }
 }
 
-/// One atomic write.
-pub(super) struct Batch<'a> {
-    database: &'a Database,
-    inner: WriteBatch,
-}
-
-impl Batch<'_> {
-    pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
-        self.inner.put_cf(self.database.handle(family), key, value);
-    }
-
-    /// Returns once the batch, and with it everything written before it, is on the disk.
-    pub(super) fn write_synced(self) -> Result<(), StoreError> {
-        self.database.write(self.inner, true)
-    }
-
-    /// Returns once the batch can be read; the next synced one makes it durable, because RocksDB syncs every
-    /// write-ahead log that is not synced yet, oldest first.
-    pub(super) fn write_unsynced(self) -> Result<(), StoreError> {
-        self.database.write(self.inner, false)
-    }
-}
-
-/// A key and its value.
-type Item<'a> = (&'a [u8], &'a [u8]);
-
-/// Walks over a family in the order of its keys.
-pub(super) struct Cursor<'a> {
+struct Iter<'a> {
     family: Family,
     inner: DBRawIterator<'a>,
 }
 
-impl Cursor<'_> {
-    /// Stands at the first key at or above `key`, if there is one.
-    pub(super) fn seek(&mut self, key: &[u8]) {
+impl Cursor for Iter<'_> {
+    fn seek(&mut self, key: &[u8]) {
         self.inner.seek(key);
     }
 
-    /// Stands at the key after this one.
-    pub(super) fn advance(&mut self) {
+    fn advance(&mut self) {
         if self.inner.valid() {
             self.inner.next();
         }
     }
 
-    /// The entry here; `None` at the end.
-    pub(super) fn item(&self) -> Result<Option<Item<'_>>, StoreError> {
+    fn item(&self) -> Result<Option<Item<'_>>, StoreError> {
         match self.inner.item() {
             Some(item) => Ok(Some(item)),
             None => self.inner.status().map(|()| None).map_err(|error| read_failed(self.family, &error)),
@@ -220,7 +186,7 @@ fn read_failed(family: Family, error: &Error) -> StoreError {
 /// format it is in.
 fn family_names(path: &Path) -> Result<Vec<String>, Error> {
     let mut names = if path.join("CURRENT").exists() { DB::list_cf(&Options::default(), path)? } else { Vec::new() };
-    for family in FAMILIES {
+    for family in Family::ALL {
         if !names.iter().any(|name| name == family.name()) {
             names.push(family.name().to_owned());
         }
@@ -254,11 +220,11 @@ mod tests {
     use super::*;
 
     fn put(database: &Database) -> Result<(), StoreError> {
-        let mut batch = database.batch();
+        let mut batch = Batch::default();
         // Tables with both ends of this range overlap, so that a compaction has to read them.
-        batch.put(Family::Rows, b"a", b"value");
-        batch.put(Family::Rows, b"z", b"value");
-        batch.write_synced()
+        batch.put(Family::Rows, b"a", b"value".to_vec());
+        batch.put(Family::Rows, b"z", b"value".to_vec());
+        database.write_synced(batch)
     }
 
     fn damage_a_table(dir: &Path) {
@@ -299,6 +265,32 @@ mod tests {
         assert!(cause.contains("checksum mismatch") && cause.contains(".sst"), "{cause}");
         assert_eq!(put(&database).unwrap_err().to_string(), cause, "the first cause stays");
         assert_eq!(database.get(Family::Rows, b"a").err().unwrap().to_string(), cause);
+    }
+
+    #[test]
+    fn a_batch_deletes_keys_and_ranges_in_its_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path(), true, 1 << 20).unwrap();
+        let keys = || {
+            let mut cursor = database.cursor(Family::Journal).unwrap();
+            cursor.seek(b"");
+            let mut found = String::new();
+            while let Some((key, _)) = cursor.item().unwrap() {
+                found.push_str(std::str::from_utf8(key).unwrap());
+                cursor.advance();
+            }
+            found
+        };
+        let mut batch = Batch::default();
+        b"abcdef".iter().for_each(|key| batch.put(Family::Journal, [*key], vec![1]));
+        batch.delete(Family::Journal, b"a");
+        database.write_synced(batch).unwrap();
+        assert_eq!(keys(), "bcdef");
+        let mut batch = Batch::default();
+        batch.delete_range(Family::Journal, b"c", b"e");
+        batch.put(Family::Journal, b"d", vec![2]);
+        database.write_unsynced(batch).unwrap();
+        assert_eq!(keys(), "bdef");
     }
 
     #[test]

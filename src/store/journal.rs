@@ -4,11 +4,11 @@ use crate::crdt::LogHash;
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::replica::Record;
 
-use super::database::{Cursor, Database, Family};
 use super::error::StoreError;
 use super::format::{
     JournalKey, NAMESPACE_BYTES, ORIGIN_BYTES, decode_origin_prefix, origin_prefix, successor, unseal_record,
 };
+use super::medium::{Cursor, Family, Medium};
 
 /// Records that chain from where they were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,20 +22,20 @@ pub struct JournalSlice {
 
 /// The records of one origin in one namespace, oldest first.
 pub(super) struct Log<'a> {
-    cursor: Cursor<'a>,
+    cursor: Box<dyn Cursor + 'a>,
     prefix: [u8; ORIGIN_BYTES],
 }
 
 impl<'a> Log<'a> {
     /// Begins with the first record that ends above `after`; `None` if no number is above it.
     pub(super) fn beyond(
-        database: &'a Database,
+        medium: &'a dyn Medium,
         namespace: NamespaceId,
         origin: ReplicaId,
         after: u64,
     ) -> Result<Option<Self>, StoreError> {
         let Some(upto) = after.checked_add(1) else { return Ok(None) };
-        let mut cursor = database.cursor(Family::Journal)?;
+        let mut cursor = medium.cursor(Family::Journal)?;
         cursor.seek(&JournalKey { namespace, origin, upto }.encode());
         Ok(Some(Self { cursor, prefix: origin_prefix(namespace, origin) }))
     }
@@ -53,13 +53,13 @@ impl<'a> Log<'a> {
 
 /// Records that chain from `after`, up to the first with which `bytes_max` is reached.
 pub(super) fn slice(
-    database: &Database,
+    medium: &dyn Medium,
     (namespace, origin): (NamespaceId, ReplicaId),
     after: u64,
     bytes_max: usize,
 ) -> Result<JournalSlice, StoreError> {
     let mut slice = JournalSlice::default();
-    let Some(mut log) = Log::beyond(database, namespace, origin, after)? else { return Ok(slice) };
+    let Some(mut log) = Log::beyond(medium, namespace, origin, after)? else { return Ok(slice) };
     let (mut reached, mut bytes) = (after, 0usize);
     while let Some(record) = log.next()? {
         if record.after > reached {
@@ -78,28 +78,28 @@ pub(super) fn slice(
 }
 
 /// The running hash at `seq`, if a record ends exactly there.
-pub(super) fn hash_at(database: &Database, key: JournalKey) -> Result<Option<LogHash>, StoreError> {
+pub(super) fn hash_at(medium: &dyn Medium, key: JournalKey) -> Result<Option<LogHash>, StoreError> {
     let encoded = key.encode();
-    let value = database.get(Family::Journal, &encoded)?;
+    let value = medium.get(Family::Journal, &encoded)?;
     value.map(|value| read_record(&encoded, &value).map(|record| record.hash)).transpose()
 }
 
 /// Every origin that has a log in `namespace`.
-pub(super) fn origins(database: &Database, namespace: NamespaceId) -> Result<Vec<ReplicaId>, StoreError> {
-    let prefixes = distinct::<ORIGIN_BYTES>(database, &namespace.0.to_be_bytes())?;
+pub(super) fn origins(medium: &dyn Medium, namespace: NamespaceId) -> Result<Vec<ReplicaId>, StoreError> {
+    let prefixes = distinct::<ORIGIN_BYTES>(medium, &namespace.0.to_be_bytes())?;
     Ok(prefixes.into_iter().map(|prefix| decode_origin_prefix(prefix).1).collect())
 }
 
 /// Every namespace that has a log.
-pub(super) fn namespaces(database: &Database) -> Result<Vec<NamespaceId>, StoreError> {
-    let prefixes = distinct::<NAMESPACE_BYTES>(database, &[])?;
+pub(super) fn namespaces(medium: &dyn Medium) -> Result<Vec<NamespaceId>, StoreError> {
+    let prefixes = distinct::<NAMESPACE_BYTES>(medium, &[])?;
     Ok(prefixes.into_iter().map(|prefix| NamespaceId(u32::from_be_bytes(prefix))).collect())
 }
 
 /// The distinct first `N` bytes of all journal keys that begin with `within`, by one seek for each: the records
 /// between are skipped, however many.
-fn distinct<const N: usize>(database: &Database, within: &[u8]) -> Result<Vec<[u8; N]>, StoreError> {
-    let mut cursor = database.cursor(Family::Journal)?;
+fn distinct<const N: usize>(medium: &dyn Medium, within: &[u8]) -> Result<Vec<[u8; N]>, StoreError> {
+    let mut cursor = medium.cursor(Family::Journal)?;
     let (mut found, mut from) = (Vec::new(), within.to_vec());
     loop {
         cursor.seek(&from);

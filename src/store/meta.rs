@@ -8,9 +8,9 @@ use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::Options;
-use super::database::{Batch, Database, Family};
 use super::error::{Aspect, Malformed, OpenRefusal, StoreError};
 use super::format::{FORMAT, seal, unseal};
+use super::medium::{Batch, Family, Medium};
 
 const FORMAT_KEY: &[u8] = b"format";
 const IDENTITY_KEY: &[u8] = b"identity";
@@ -47,8 +47,8 @@ impl Identity {
 
 /// The format of the directory, `None` if nothing was ever written. Looked at before anything else: whatever a newer
 /// program wrote, one byte under this key says so.
-pub(super) fn check_format(database: &Database) -> Result<Option<u8>, OpenRefusal> {
-    let Some(value) = database.get(Family::Meta, FORMAT_KEY)? else { return Ok(None) };
+pub(super) fn check_format(medium: &dyn Medium) -> Result<Option<u8>, OpenRefusal> {
+    let Some(value) = medium.get(Family::Meta, FORMAT_KEY)? else { return Ok(None) };
     match *value {
         [found] if found > FORMAT => Err(OpenRefusal::NewerFormat { found, known: FORMAT }),
         [found] if found > 0 => Ok(Some(found)),
@@ -59,31 +59,31 @@ pub(super) fn check_format(database: &Database) -> Result<Option<u8>, OpenRefusa
 }
 
 /// Checks that the directory belongs to this configuration.
-pub(super) fn check_identity(database: &Database, options: &Options) -> Result<(), OpenRefusal> {
-    let Some(found) = read::<Identity>(database, IDENTITY_KEY)? else {
+pub(super) fn check_identity(medium: &dyn Medium, options: &Options) -> Result<(), OpenRefusal> {
+    let Some(found) = read::<Identity>(medium, IDENTITY_KEY)? else {
         return Err(missing("the record of its owner").into());
     };
     found.check(&Identity::of(options))
 }
 
 /// Writes what [`check_format`] and [`check_identity`] look for.
-pub(super) fn put_identity(batch: &mut Batch<'_>, options: &Options) {
-    batch.put(Family::Meta, FORMAT_KEY, &[FORMAT]);
-    batch.put(Family::Meta, IDENTITY_KEY, &seal(&Identity::of(options)));
+pub(super) fn put_identity(batch: &mut Batch, options: &Options) {
+    batch.put(Family::Meta, FORMAT_KEY, vec![FORMAT]);
+    batch.put(Family::Meta, IDENTITY_KEY, seal(&Identity::of(options)));
 }
 
 /// How often this directory was started; 0 before the first time.
-pub(super) fn boot(database: &Database) -> Result<u64, StoreError> {
-    Ok(read(database, BOOT_KEY)?.unwrap_or_default())
+pub(super) fn boot(medium: &dyn Medium) -> Result<u64, StoreError> {
+    Ok(read(medium, BOOT_KEY)?.unwrap_or_default())
 }
 
-pub(super) fn put_boot(batch: &mut Batch<'_>, counter: u64) {
-    batch.put(Family::Meta, BOOT_KEY, &seal(&counter));
+pub(super) fn put_boot(batch: &mut Batch, counter: u64) {
+    batch.put(Family::Meta, BOOT_KEY, seal(&counter));
 }
 
 /// The current incarnation, if one was minted: always one of `worker`.
-pub(super) fn replica(database: &Database, worker: WorkerId) -> Result<Option<ReplicaId>, StoreError> {
-    let replica: Option<ReplicaId> = read(database, REPLICA_KEY)?;
+pub(super) fn replica(medium: &dyn Medium, worker: WorkerId) -> Result<Option<ReplicaId>, StoreError> {
+    let replica: Option<ReplicaId> = read(medium, REPLICA_KEY)?;
     match replica {
         Some(replica) if replica.worker() != worker => {
             let reason = format!("{replica} is an incarnation of worker {}, not of {worker}", replica.worker());
@@ -93,38 +93,38 @@ pub(super) fn replica(database: &Database, worker: WorkerId) -> Result<Option<Re
     }
 }
 
-pub(super) fn put_replica(batch: &mut Batch<'_>, replica: ReplicaId) {
-    batch.put(Family::Meta, REPLICA_KEY, &seal(&replica));
+pub(super) fn put_replica(batch: &mut Batch, replica: ReplicaId) {
+    batch.put(Family::Meta, REPLICA_KEY, seal(&replica));
 }
 
 /// The upper bound on ID timestamps; 0 before the first ID.
-pub(super) fn ceiling(database: &Database) -> Result<u64, StoreError> {
-    Ok(read(database, CEILING_KEY)?.unwrap_or_default())
+pub(super) fn ceiling(medium: &dyn Medium) -> Result<u64, StoreError> {
+    Ok(read(medium, CEILING_KEY)?.unwrap_or_default())
 }
 
-pub(super) fn put_ceiling(batch: &mut Batch<'_>, ceiling: u64) {
-    batch.put(Family::Meta, CEILING_KEY, &seal(&ceiling));
+pub(super) fn put_ceiling(batch: &mut Batch, ceiling: u64) {
+    batch.put(Family::Meta, CEILING_KEY, seal(&ceiling));
 }
 
 /// The vector that the family of rows covers; empty before the first checkpoint.
-pub(super) fn position(database: &Database, namespace: NamespaceId) -> Result<VersionVector, StoreError> {
-    Ok(read(database, &position_key(namespace))?.unwrap_or_default())
+pub(super) fn position(medium: &dyn Medium, namespace: NamespaceId) -> Result<VersionVector, StoreError> {
+    Ok(read(medium, &position_key(namespace))?.unwrap_or_default())
 }
 
-pub(super) fn put_position(batch: &mut Batch<'_>, namespace: NamespaceId, vector: &VersionVector) {
-    batch.put(Family::Meta, &position_key(namespace), &seal(vector));
+pub(super) fn put_position(batch: &mut Batch, namespace: NamespaceId, vector: &VersionVector) {
+    batch.put(Family::Meta, position_key(namespace), seal(vector));
 }
 
 fn position_key(namespace: NamespaceId) -> Vec<u8> {
     [POSITION_PREFIX, namespace.0.to_be_bytes().as_slice()].concat()
 }
 
-fn read<T: Decode<()>>(database: &Database, key: &[u8]) -> Result<Option<T>, StoreError> {
+fn read<T: Decode<()>>(medium: &dyn Medium, key: &[u8]) -> Result<Option<T>, StoreError> {
     let decode = |bytes: &[u8]| {
         unseal(bytes)
             .map_err(|reason| StoreError::malformed(format!("the record {:?}", key.escape_ascii().to_string()), reason))
     };
-    database.get(Family::Meta, key)?.map(|value| decode(&value)).transpose()
+    medium.get(Family::Meta, key)?.map(|value| decode(&value)).transpose()
 }
 
 pub(super) fn missing(what: &str) -> StoreError {

@@ -1,4 +1,5 @@
-//! The store: what survives. RocksDB holds the journal, rows as of the last checkpoint, and the identity of the data.
+//! The store: what survives. A medium, which is RocksDB unless it is simulated, holds the journal, rows as of the last
+//! checkpoint, and the identity of the data.
 //!
 //! It promises:
 //! - A commit is one atomic batch, and it is on the disk when [`Store::commit`] returns (I1).
@@ -21,25 +22,27 @@ mod directory;
 mod error;
 mod format;
 mod journal;
+mod medium;
 mod meta;
 mod recovery;
 mod rows;
 mod tuning;
 mod warnings;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::crdt::{LogHash, Row};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::replica::{CheckpointChunk, Commit, Key, Recovered};
 
-use self::database::{Database, Family};
+use self::database::Database;
 use self::directory::Claim;
 use self::error::Malformed as Reason;
 use self::format::{JournalKey, seal_record};
 
 pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
 pub use self::journal::JournalSlice;
+pub use self::medium::{Batch, Cursor, Family, Item, Medium, Write};
 
 /// What to open, and for whom.
 #[derive(Clone, Debug)]
@@ -63,55 +66,57 @@ pub struct Options {
 
 /// An open data directory.
 pub struct Store {
-    database: Database,
-    path: PathBuf,
+    medium: Box<dyn Medium>,
 }
 
 impl Store {
     /// Opens or creates the directory, recovers it, and counts the boot. Nothing else may have it open.
     pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
-        let path = options.path.clone();
-        match Self::recover(options) {
-            Ok((database, recovered)) => Ok((Self { database, path }, recovered)),
-            Err(refusal) => Err(OpenError { path, refusal }),
-        }
+        Self::open_directory(options).map_err(|refusal| OpenError { path: options.path.clone(), refusal })
     }
 
-    fn recover(options: &Options) -> Result<(Database, Recovered), OpenRefusal> {
+    fn open_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
         let claim = directory::claim(&options.path)?;
         let database = Database::open(&options.path, claim == Claim::New, options.cache_bytes_max)?;
-        let known = meta::check_format(&database)?.is_some();
+        let opened = Self::recover(Box::new(database), claim == Claim::New, options)?;
+        if claim == Claim::New {
+            directory::establish(&options.path)?;
+        }
+        Ok(opened)
+    }
+
+    /// Recovers what is on the medium, and counts the boot. Only a `new` one may be without an identity; it gets ours.
+    /// This is [`Self::open`] without the directory, for a medium of one's own.
+    pub fn recover(medium: Box<dyn Medium>, new: bool, options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
+        let known = meta::check_format(&*medium)?.is_some();
         if known {
-            meta::check_identity(&database, options)?;
-        } else if claim == Claim::Established {
+            meta::check_identity(&*medium, options)?;
+        } else if !new {
             return Err(meta::missing("the format version").into());
         }
-        let recovered = read_state(&database, options)?;
-        warn_of_unconfigured(&database, options)?;
-        let mut batch = database.batch();
+        let recovered = read_state(&*medium, options)?;
+        warn_of_unconfigured(&*medium, options)?;
+        let mut batch = Batch::default();
         if !known {
             meta::put_identity(&mut batch, options);
         }
         meta::put_boot(&mut batch, recovered.boot.counter);
-        batch.write_synced()?;
-        if claim == Claim::New {
-            directory::establish(&options.path)?;
-        }
-        Ok((database, recovered))
+        medium.write_synced(batch)?;
+        Ok((Self { medium }, recovered))
     }
 
     /// Writes all records of a commit as one batch. They are on the disk when this returns (I1).
     pub fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        let mut batch = self.database.batch();
+        let mut batch = Batch::default();
         for record in &commit.records {
-            batch.put(Family::Journal, &JournalKey::of(record).encode(), &seal_record(record));
+            batch.put(Family::Journal, JournalKey::of(record).encode(), seal_record(record));
         }
-        batch.write_synced()
+        self.medium.write_synced(batch)
     }
 
     /// Rows as of the last checkpoint, in the order of `keys`; a counter that has none comes with an empty row.
     pub fn load(&self, namespace: NamespaceId, keys: &[Key]) -> Result<Vec<(Key, Row)>, StoreError> {
-        let rows = rows::load(&self.database, namespace, keys)?;
+        let rows = rows::load(&*self.medium, namespace, keys)?;
         Ok(keys.iter().cloned().zip(rows).collect())
     }
 
@@ -124,7 +129,7 @@ impl Store {
         after: u64,
         bytes_max: usize,
     ) -> Result<JournalSlice, StoreError> {
-        journal::slice(&self.database, (namespace, origin), after, bytes_max)
+        journal::slice(&*self.medium, (namespace, origin), after, bytes_max)
     }
 
     /// The running hash of `origin`'s log at `seq`; `None` if no record ends exactly there.
@@ -134,7 +139,7 @@ impl Store {
         origin: ReplicaId,
         seq: u64,
     ) -> Result<Option<LogHash>, StoreError> {
-        journal::hash_at(&self.database, JournalKey { namespace, origin, upto: seq })
+        journal::hash_at(&*self.medium, JournalKey { namespace, origin, upto: seq })
     }
 
     /// Writes a part of a checkpoint.
@@ -143,79 +148,68 @@ impl Store {
     /// logs, all of which that sync covers. A crash before it leaves the old position over some newer rows, which the
     /// replay then joins once more (I5). So no position is ever durable before its rows (I11).
     pub fn checkpoint(&self, chunk: &CheckpointChunk) -> Result<(), StoreError> {
-        let mut batch = self.database.batch();
+        let mut batch = Batch::default();
         for (namespace, key, row) in &chunk.rows {
             rows::put(&mut batch, *namespace, key, row);
         }
-        let Some(position) = &chunk.position else { return batch.write_unsynced() };
+        let Some(position) = &chunk.position else { return self.medium.write_unsynced(batch) };
         for (namespace, vector) in position {
             meta::put_position(&mut batch, *namespace, vector);
         }
-        batch.write_synced()
+        self.medium.write_synced(batch)
     }
 
     /// Persists an incarnation. Nothing may be committed under it before this returns.
     pub fn put_replica(&self, replica: ReplicaId) -> Result<(), StoreError> {
-        let mut batch = self.database.batch();
+        let mut batch = Batch::default();
         meta::put_replica(&mut batch, replica);
-        batch.write_synced()
+        self.medium.write_synced(batch)
     }
 
     /// Persists the bound on ID timestamps. No ID may carry a later one before this returns (I10).
     pub fn put_ceiling(&self, ceiling: u64) -> Result<(), StoreError> {
-        let mut batch = self.database.batch();
+        let mut batch = Batch::default();
         meta::put_ceiling(&mut batch, ceiling);
-        batch.write_synced()
+        self.medium.write_synced(batch)
     }
 
     /// Whether everything written so far can still be relied on. To be asked now and then: RocksDB's background work
     /// may fail between writes (I9).
     pub fn health(&self) -> Result<(), StoreError> {
-        self.database.health()
+        self.medium.health()
     }
 
     /// Bytes that the journal takes.
     pub fn journal_bytes(&self) -> u64 {
-        self.database.size_bytes(Family::Journal)
+        self.medium.size_bytes(Family::Journal)
     }
 
     /// Bytes that this user may still write to the directory's file system; 0 if it cannot be asked, which refuses
     /// writes rather than risk a full disk.
     pub fn disk_free(&self) -> u64 {
-        free_bytes(&self.path)
-    }
-}
-
-#[allow(clippy::useless_conversion)] // 32 bits on some platforms
-fn free_bytes(path: &Path) -> u64 {
-    match nix::sys::statvfs::statvfs(path) {
-        Ok(stats) => u64::from(stats.blocks_available()).saturating_mul(u64::from(stats.fragment_size())),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "cannot ask how much disk is free");
-            0
-        }
+        self.medium.free_bytes()
     }
 }
 
 /// Reads everything; changes nothing.
-fn read_state(database: &Database, options: &Options) -> Result<Recovered, OpenRefusal> {
-    let replica = meta::replica(database, options.worker)?;
-    let spaces = options.namespaces.iter().map(|namespace| recovery::space(database, *namespace, replica));
+fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenRefusal> {
+    let replica = meta::replica(medium, options.worker)?;
+    let spaces = options.namespaces.iter().map(|namespace| recovery::space(medium, *namespace, replica));
     Ok(Recovered {
         replica,
-        boot: Boot { counter: next_boot(database)?, nonce: options.boot_nonce },
-        ceiling: meta::ceiling(database)?,
+        boot: Boot { counter: next_boot(medium)?, nonce: options.boot_nonce },
+        ceiling: meta::ceiling(medium)?,
         spaces: spaces.collect::<Result<_, _>>()?,
     })
 }
 
-fn next_boot(database: &Database) -> Result<u64, StoreError> {
-    let last = meta::boot(database)?;
+fn next_boot(medium: &dyn Medium) -> Result<u64, StoreError> {
+    let last = meta::boot(medium)?;
     last.checked_add(1).ok_or_else(|| StoreError::malformed("the boot counter", Reason::impossible("it is at its end")))
 }
 
-fn warn_of_unconfigured(database: &Database, options: &Options) -> Result<(), StoreError> {
-    for namespace in recovery::unconfigured(database, &options.namespaces)? {
+fn warn_of_unconfigured(medium: &dyn Medium, options: &Options) -> Result<(), StoreError> {
+    for namespace in recovery::unconfigured(medium, &options.namespaces)? {
         tracing::warn!(?namespace, "the data directory holds a namespace that is not configured; its data is kept");
     }
     Ok(())

@@ -9,10 +9,10 @@ use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::replica::{Key, Record, RecoveredSpace};
 
-use super::database::Database;
 use super::error::{Malformed, OpenRefusal, StoreError};
 use super::format::JournalKey;
 use super::journal::{self, Log};
+use super::medium::Medium;
 use super::{meta, rows};
 
 /// Rows are read from disk this many at a time.
@@ -23,30 +23,30 @@ type Changed = BTreeMap<Key, Row>;
 
 /// Recovers one namespace; `own` is the persisted incarnation.
 pub(super) fn space(
-    database: &Database,
+    medium: &dyn Medium,
     namespace: NamespaceId,
     own: Option<ReplicaId>,
 ) -> Result<RecoveredSpace, OpenRefusal> {
-    let mut vector = meta::position(database, namespace)?;
+    let mut vector = meta::position(medium, namespace)?;
     let mut changed = Changed::new();
-    for origin in journal::origins(database, namespace)? {
-        let replay = Replay { database, namespace, origin, own: own == Some(origin) };
+    for origin in journal::origins(medium, namespace)? {
+        let replay = Replay { medium, namespace, origin, own: own == Some(origin) };
         let mark = replay.run(&vector, &mut changed)?;
         vector.advance(origin, mark);
     }
-    Ok(RecoveredSpace { namespace, vector, dirty: whole_rows(database, namespace, changed)? })
+    Ok(RecoveredSpace { namespace, vector, dirty: whole_rows(medium, namespace, changed)? })
 }
 
 /// Namespaces that have data but are not configured: their data stays, unused.
-pub(super) fn unconfigured(database: &Database, configured: &[NamespaceId]) -> Result<Vec<NamespaceId>, StoreError> {
-    let mut found = journal::namespaces(database)?;
+pub(super) fn unconfigured(medium: &dyn Medium, configured: &[NamespaceId]) -> Result<Vec<NamespaceId>, StoreError> {
+    let mut found = journal::namespaces(medium)?;
     found.retain(|namespace| !configured.contains(namespace));
     Ok(found)
 }
 
 /// One origin's log in one namespace.
 struct Replay<'a> {
-    database: &'a Database,
+    medium: &'a dyn Medium,
     namespace: NamespaceId,
     origin: ReplicaId,
     own: bool,
@@ -56,7 +56,7 @@ impl Replay<'_> {
     /// Folds everything beyond `position` into `changed`; returns how far that goes.
     fn run(&self, position: &VersionVector, changed: &mut Changed) -> Result<Mark, OpenRefusal> {
         let mut reached = position.mark(self.origin);
-        let Some(mut log) = Log::beyond(self.database, self.namespace, self.origin, reached.seq)? else {
+        let Some(mut log) = Log::beyond(self.medium, self.namespace, self.origin, reached.seq)? else {
             return Ok(reached);
         };
         while let Some(record) = log.next()? {
@@ -104,7 +104,7 @@ fn fold(record: &Record, changed: &mut Changed) -> Result<(), StoreError> {
 }
 
 /// Joins what the journal changed with what the checkpoint wrote.
-fn whole_rows(database: &Database, namespace: NamespaceId, changed: Changed) -> Result<Vec<(Key, Row)>, StoreError> {
+fn whole_rows(medium: &dyn Medium, namespace: NamespaceId, changed: Changed) -> Result<Vec<(Key, Row)>, StoreError> {
     let mut dirty = Vec::with_capacity(changed.len());
     let mut changed = changed.into_iter();
     loop {
@@ -112,7 +112,7 @@ fn whole_rows(database: &Database, namespace: NamespaceId, changed: Changed) -> 
         if keys.is_empty() {
             return Ok(dirty);
         }
-        let mut held = rows::load(database, namespace, &keys)?;
+        let mut held = rows::load(medium, namespace, &keys)?;
         held.iter_mut().zip(&changes).for_each(|(row, change)| {
             row.join(change);
         });

@@ -5,7 +5,7 @@
 
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Error, Options};
 
-use super::database::Family;
+use super::medium::Family;
 use super::warnings::Warnings;
 
 const MIB: usize = 1 << 20;

@@ -4,9 +4,9 @@ use super::*;
 
 /// How many syncs `act` takes.
 fn syncs(store: &Store, act: impl FnOnce()) -> u64 {
-    let before = store.database.syncs();
+    let before = store.medium.syncs();
     act();
-    store.database.syncs() - before
+    store.medium.syncs() - before
 }
 
 #[test]

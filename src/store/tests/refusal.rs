@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::store::database::{Database, Family};
+use crate::store::database::Database;
 use crate::store::format::FORMAT;
+use crate::store::medium::{Batch, Family, Medium};
 
 fn refusal(options: &Options) -> String {
     Store::open(options).err().unwrap().to_string()
@@ -23,9 +24,9 @@ fn established() -> tempfile::TempDir {
 /// Overwrites one record behind the store's back.
 fn tamper(dir: &Path, family: Family, key: &[u8], value: &[u8]) {
     let database = Database::open(dir, false, 1 << 20).unwrap();
-    let mut batch = database.batch();
-    batch.put(family, key, value);
-    batch.write_synced().unwrap();
+    let mut batch = Batch::default();
+    batch.put(family, key, value.to_vec());
+    database.write_synced(batch).unwrap();
 }
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
