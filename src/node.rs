@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::api::{self, Doors, Stage};
 use crate::config::map::ClusterMap;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, TreeSecret};
 use crate::engine::{self, EngineHandle, News, Outlets};
 use crate::identity::WorkerId;
 use crate::ids::{CeilingStore, IdSource, layout_of};
@@ -71,7 +71,8 @@ impl Node {
         let listener = TcpListener::bind(place.http).await.with_context(|| {
             format!("cannot listen on {}/tcp, which is `http` of {region}/{node} in the region's file", place.http)
         })?;
-        let (store, recovered) = recover(&config, &map, worker).await?;
+        let secret = TreeSecret::of(&config.cluster);
+        let (store, recovered) = recover(&config, &map, &secret, worker).await?;
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
         let store = Arc::new(store);
         let (handle, inlets) = engine::queues(config.api.queue_batches_max);
@@ -86,6 +87,7 @@ impl Node {
             boot: recovered.boot,
             replica: recovered.replica,
             layout: ids.layout().to_string(),
+            secret: secret.fingerprint(),
             engine: handle.clone(),
             endpoint: endpoint.clone(),
         });
@@ -266,11 +268,17 @@ impl Desk {
     }
 }
 
-async fn recover(config: &Config, map: &ClusterMap, worker: WorkerId) -> anyhow::Result<(Store, Recovered)> {
+async fn recover(
+    config: &Config,
+    map: &ClusterMap,
+    secret: &TreeSecret,
+    worker: WorkerId,
+) -> anyhow::Result<(Store, Recovered)> {
     let options = store::Options {
         path: config.data_dir.clone(),
         cluster_id: config.cluster.id.clone(),
         layout: layout_of(&config.ids)?.to_string(),
+        secret: secret.fingerprint(),
         worker,
         namespaces: config.served_namespaces(map, worker.region()).into_values().collect(),
         boot_nonce: getrandom::u64().context("the system gives no randomness")?,

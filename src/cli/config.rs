@@ -169,6 +169,17 @@ mod tests {
     }
 
     #[test]
+    fn the_cluster_secret_is_never_shown_but_its_absence_is() {
+        let secret = "correct-horse-battery";
+        let set = loaded(&[("cluster.secret", secret)]);
+        assert_eq!(set.config.cluster.secret, secret);
+        for shown in [as_toml(&set, true), as_json(&set).to_string()] {
+            assert!(!shown.contains(secret) && shown.contains("(redacted)"), "{shown}");
+        }
+        assert!(as_toml(&loaded(&[]), false).contains("cluster.secret = \"\"\n"));
+    }
+
+    #[test]
     fn the_summary_counts() {
         assert_eq!(summary(&loaded(&[])), "ok: cluster snowtide-dev, 3 regions, 3 nodes, namespaces default");
     }

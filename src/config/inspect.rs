@@ -118,6 +118,8 @@ fn collect(figment: &Figment, shape: &Shape, value: &Value, path: &str, found: &
 
 fn redacted(shape: &Shape, value: &Value) -> Value {
     match (shape, value) {
+        // That there is none is no secret, and can be read back.
+        (Shape::Secret { .. }, value) if value.as_str() == Some("") => value.clone(),
         (Shape::Secret { .. }, _) => Value::from(REDACTED),
         (Shape::List(each), Value::Array(tag, items)) => {
             Value::Array(*tag, items.iter().map(|item| redacted(each, item)).collect())

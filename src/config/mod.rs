@@ -12,6 +12,7 @@ pub mod map;
 pub mod origin;
 mod regions;
 mod schema;
+mod secret;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{ConfigError, Problem};
 pub use load::{Flag, Loaded, Sources};
 pub use origin::{Origin, Setting};
+pub use secret::{SECRET_BYTES, TreeSecret};
 
 use crate::clock;
 use crate::identity::NamespaceId;
@@ -125,6 +127,8 @@ impl Namespace {
 pub struct Cluster {
     /// Nodes of different cluster ids refuse each other; so does a data directory of another cluster.
     pub id: String,
+    /// Keys content hashes, together with the id; may be empty. See [`TreeSecret`].
+    pub secret: String,
 }
 
 /// `[tls]`

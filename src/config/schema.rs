@@ -18,7 +18,7 @@ const DAY: u64 = 24 * HOUR;
 pub(super) const CONFIG: Shape = Shape::Table(&[
     must("regions_dir", PATH),
     must("data_dir", PATH),
-    must("cluster", Shape::Table(&[must("id", CLUSTER_ID)])),
+    must("cluster", Shape::Table(&[must("id", CLUSTER_ID), must("secret", CLUSTER_SECRET)])),
     must("tls", Shape::Table(&[must("dir", PATH)])),
     must("ids", IDS),
     must("namespace", Shape::Named { names: &NAMESPACE_NAME, each: &NAMESPACE }),
@@ -119,6 +119,11 @@ const CLUSTER_ID: Shape = Shape::Text {
     accepts: |text| is_word(text, 64, |b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
 };
 
+const CLUSTER_SECRET: Shape = Shape::Secret {
+    allowed: "nothing, or 16 to 256 letters, digits and -._~+/=",
+    accepts: |text| text.is_empty() || is_secret(text),
+};
+
 const EPOCH: Shape = Shape::Text {
     allowed: "a time since 1970 in quotes, by RFC 3339, such as \"2025-01-01T00:00:00Z\"; it must have passed, \
               and its milliseconds until now must fit ids.bits.time",
@@ -155,10 +160,7 @@ const TOKEN_NAME: Shape = Shape::Text {
 
 /// What an `Authorization` header can carry (RFC 6750, `b64token`). No parenthesis, so that a redacted token that is
 /// pasted back is refused.
-const TOKEN_SECRET: Shape = Shape::Secret {
-    allowed: "16 to 256 letters, digits and -._~+/=",
-    accepts: |text| text.len() >= 16 && is_word(text, 256, |b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b)),
-};
+const TOKEN_SECRET: Shape = Shape::Secret { allowed: "16 to 256 letters, digits and -._~+/=", accepts: is_secret };
 
 const LOG_FILTER: Shape = Shape::Text {
     allowed: "a filter such as \"info\" or \"snowtide=debug,info\"",
@@ -179,6 +181,10 @@ const fn count(min: u64, max: u64) -> Shape {
 
 fn is_word(text: &str, bytes_max: usize, accepts: fn(u8) -> bool) -> bool {
     (1..=bytes_max).contains(&text.len()) && text.bytes().all(accepts)
+}
+
+fn is_secret(text: &str) -> bool {
+    text.len() >= 16 && is_word(text, 256, |b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b))
 }
 
 /// Milliseconds since 1970; `None` for anything earlier or not of RFC 3339.

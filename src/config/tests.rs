@@ -341,6 +341,15 @@ fn a_shortest_pause_longer_than_the_longest() {
 }
 
 #[test]
+fn a_cluster_secret_that_is_too_short_or_was_redacted() {
+    let message = "flag --set: cluster.secret = (redacted): allowed: nothing, or 16 to 256 letters, digits and -._~+/=";
+    for secret in ["short", "(redacted)", "with a blank in it"] {
+        Site::new().set("cluster.secret", secret).refused(message);
+    }
+    Site::new().set("cluster.secret", "correct-horse-battery").loads();
+}
+
+#[test]
 fn an_empty_cluster_id() {
     let message = "cluster.id = \"\": allowed: 1 to 64 letters, digits, dots, dashes and underscores";
     Site::new().file("[cluster]\nid = \"\"\n").refused(&format!("prod.toml: {message}"));

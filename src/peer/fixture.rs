@@ -142,6 +142,7 @@ impl Station {
             boot: boot(counter),
             replica: None,
             layout: "41/5/5/12".into(),
+            secret: "0123456789abcdef".into(),
             engine,
             endpoint: self.endpoint.clone(),
         };

@@ -28,6 +28,8 @@ pub(super) struct Hello {
     pub(super) versions: (u16, u16),
     /// The layout of IDs, as a text to be compared.
     pub(super) layout: String,
+    /// The fingerprint of the cluster's secret.
+    pub(super) secret: String,
     /// The name of the speaker's region.
     pub(super) region: String,
     /// The speaker.
@@ -69,6 +71,8 @@ pub(super) enum Refusal {
     Cluster { refuser: String, refused: String },
     #[error("another ID layout: the refuser has {refuser:?}, the refused {refused:?}")]
     Layout { refuser: String, refused: String },
+    #[error("another cluster.secret: its fingerprint is {refuser:?} at the refuser, {refused:?} at the refused")]
+    Secret { refuser: String, refused: String },
     #[error(
         "no common protocol version: the refuser speaks {} to {}, the refused {} to {}",
         refuser.0, refuser.1, refused.0, refused.1
@@ -138,6 +142,9 @@ fn same_cluster(ours: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     }
     if ours.layout != theirs.layout {
         return Err(Refusal::Layout { refuser: ours.layout.clone(), refused: theirs.layout.clone() });
+    }
+    if ours.secret != theirs.secret {
+        return Err(Refusal::Secret { refuser: ours.secret.clone(), refused: theirs.secret.clone() });
     }
     let (lowest, highest) = theirs.versions;
     if lowest > highest || lowest > ours.versions.1 || highest < ours.versions.0 {

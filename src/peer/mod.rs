@@ -72,6 +72,8 @@ pub struct LinksConfig {
     pub replica: Option<ReplicaId>,
     /// The layout of IDs as a text. Nodes with different ones refuse each other.
     pub layout: String,
+    /// The fingerprint of the cluster's secret. Nodes with different ones refuse each other.
+    pub secret: String,
     /// Where messages and news of links go.
     pub engine: EngineHandle,
     /// What peers are dialed from.
@@ -85,6 +87,7 @@ pub struct Links(Arc<Shared>);
 struct Shared {
     cluster: String,
     layout: String,
+    secret: String,
     region: String,
     worker: WorkerId,
     boot: Boot,
@@ -163,6 +166,7 @@ impl Shared {
         Self {
             cluster: start.cluster,
             layout: start.layout,
+            secret: start.secret,
             region,
             worker,
             boot: start.boot,
@@ -186,6 +190,7 @@ impl Shared {
             cluster: self.cluster.clone(),
             versions: VERSIONS,
             layout: self.layout.clone(),
+            secret: self.secret.clone(),
             region: self.region.clone(),
             worker: self.worker,
             replica: *lock(&self.replica),

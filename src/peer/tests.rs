@@ -95,6 +95,13 @@ fn another_id_layout_is_refused_on_both_sides() {
 }
 
 #[test]
+fn another_cluster_secret_is_refused_on_both_sides() {
+    let (north, south) = pair(|config| config.secret = "fedcba9876543210".into());
+    north.wait_refused(SOUTH, "another cluster.secret");
+    south.wait_refused(NORTH, "another cluster.secret");
+}
+
+#[test]
 fn a_node_with_the_data_of_another_is_refused_on_both_sides() {
     let (north, south) = pair(|config| config.replica = Some(ReplicaId::new(worker(WEST), 7)));
     north.wait_refused(SOUTH, "has data of node");
@@ -175,6 +182,7 @@ fn hello(from: &str, to: &str) -> Hello {
         cluster: "test".into(),
         versions: VERSIONS,
         layout: "41/5/5/12".into(),
+        secret: "0123456789abcdef".into(),
         region: from.into(),
         worker: worker(from),
         replica: None,
@@ -201,9 +209,10 @@ fn north_and_a_rogue() -> (Member, Rogue) {
 #[test]
 fn each_wrong_greeting_is_refused_with_its_reason() {
     type Case = (fn(&mut Hello), fn(&Refusal) -> bool);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         (|hello| hello.cluster = "x".into(), |refusal| matches!(refusal, Refusal::Cluster { .. })),
         (|hello| hello.layout = "x".into(), |refusal| matches!(refusal, Refusal::Layout { .. })),
+        (|hello| hello.secret = "x".into(), |refusal| matches!(refusal, Refusal::Secret { .. })),
         (|hello| hello.versions = (2, 9), |refusal| matches!(refusal, Refusal::Version { .. })),
         (|hello| hello.versions = (1, 0), |refusal| matches!(refusal, Refusal::Version { .. })),
         (|hello| hello.worker = WorkerId::new(31, 31).unwrap(), |refusal| matches!(refusal, Refusal::UnknownWorker(_))),
@@ -238,6 +247,7 @@ fn a_dialer_judges_the_answer_by_the_same_rules() {
     for change in [
         (|hello| hello.cluster = "x".into()) as fn(&mut Hello),
         |hello| hello.layout = "x".into(),
+        |hello| hello.secret = "x".into(),
         |hello| hello.versions = (2, 2),
         |hello| hello.to = worker(WEST),
         |hello| hello.worker = worker(NORTH),

@@ -164,6 +164,8 @@ pub enum Aspect {
     Worker,
     /// The split of the IDs' bits, and their epoch.
     Layout,
+    /// The cluster's secret, by its fingerprint.
+    Secret,
 }
 
 const RESTORE: &str = "Nothing was repaired or dropped. Keep a copy of the directory, check the disk, then either \
@@ -176,6 +178,7 @@ impl fmt::Display for Aspect {
             Self::Cluster => "cluster",
             Self::Worker => "worker (region/node)",
             Self::Layout => "ID layout",
+            Self::Secret => "cluster secret (fingerprint)",
         })
     }
 }

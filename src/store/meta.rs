@@ -25,11 +25,17 @@ struct Identity {
     cluster: String,
     worker: WorkerId,
     layout: String,
+    secret: String,
 }
 
 impl Identity {
     fn of(options: &Options) -> Self {
-        Self { cluster: options.cluster_id.clone(), worker: options.worker, layout: options.layout.clone() }
+        Self {
+            cluster: options.cluster_id.clone(),
+            worker: options.worker,
+            layout: options.layout.clone(),
+            secret: options.secret.clone(),
+        }
     }
 
     fn check(&self, configured: &Self) -> Result<(), OpenRefusal> {
@@ -37,6 +43,7 @@ impl Identity {
             (Aspect::Cluster, self.cluster.clone(), configured.cluster.clone()),
             (Aspect::Worker, self.worker.to_string(), configured.worker.to_string()),
             (Aspect::Layout, self.layout.clone(), configured.layout.clone()),
+            (Aspect::Secret, self.secret.clone(), configured.secret.clone()),
         ];
         match pairs.into_iter().find(|(_, found, configured)| found != configured) {
             Some((aspect, found, configured)) => Err(OpenRefusal::Mismatch { aspect, found, configured }),

@@ -54,6 +54,8 @@ pub struct Options {
     /// The split of the IDs' bits and their epoch, as text; a directory written under another one is refused, because
     /// its ceiling would mean another time.
     pub layout: String,
+    /// The fingerprint of the cluster's secret; a directory with hashes made under another one is refused.
+    pub secret: String,
     /// Another worker's directory is refused.
     pub worker: WorkerId,
     /// The namespaces to recover.

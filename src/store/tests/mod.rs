@@ -34,6 +34,7 @@ fn options(path: &Path) -> Options {
         path: path.to_path_buf(),
         cluster_id: "test".into(),
         layout: "41/5/5/12 since 2025-01-01T00:00:00Z".into(),
+        secret: "0123456789abcdef".into(),
         worker: worker(),
         namespaces: vec![SPACE, OTHER_SPACE],
         boot_nonce: 99,

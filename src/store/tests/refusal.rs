@@ -35,17 +35,20 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_directory_of_another_cluster_worker_or_layout_is_refused() {
+fn a_directory_of_another_cluster_worker_layout_or_secret_is_refused() {
     let dir = established();
     let ours = options(dir.path());
     let cluster = Options { cluster_id: "production".into(), ..ours.clone() };
     let worker = Options { worker: WorkerId::new(4, 0).unwrap(), ..ours.clone() };
     let layout = Options { layout: "42/4/5/12 since 2025-01-01T00:00:00Z".into(), ..ours.clone() };
-    let messages = [refusal(&cluster), refusal(&worker), refusal(&layout)];
+    let secret = Options { secret: "fedcba9876543210".into(), ..ours.clone() };
+    let messages = [refusal(&cluster), refusal(&worker), refusal(&layout), refusal(&secret)];
     let expected = [
         "it belongs to cluster test, and the configuration says cluster production; correct the configuration",
         "it belongs to worker (region/node) 1/2, and the configuration says worker (region/node) 4/0; correct",
         "it belongs to ID layout 41/5/5/12 since 2025-01-01T00:00:00Z, and the configuration says ID layout 42/4/5/12",
+        "it belongs to cluster secret (fingerprint) 0123456789abcdef, and the configuration says cluster secret \
+         (fingerprint) fedcba9876543210; correct",
     ];
     for (message, expected) in messages.iter().zip(expected) {
         assert!(message.starts_with(&format!("data directory {}: {expected}", dir.path().display())), "{message}");

@@ -101,7 +101,7 @@ async fn somebody_elses_files() {
 }
 
 #[tokio::test]
-async fn a_directory_of_another_cluster_worker_or_layout() {
+async fn a_directory_of_another_cluster_worker_layout_or_secret() {
     let ground = Ground::with_data(false).await;
     let remedy = "set data_dir to the right or to an empty directory";
     let data = ground.copy("mine");
@@ -109,6 +109,9 @@ async fn a_directory_of_another_cluster_worker_or_layout() {
     other.refused(1, &["belongs to cluster snowtide-dev", "says cluster elsewhere", remedy]);
     let other = ground.serve(&data, &["ids.bits.time=42", "ids.bits.sequence=11"]).await;
     other.refused(1, &["belongs to ID layout", "says ID layout", remedy]);
+    let other = ground.serve(&data, &["cluster.secret=correct-horse-battery"]).await;
+    other.refused(1, &["belongs to cluster secret (fingerprint)", "says cluster secret (fingerprint)", remedy]);
+    assert!(!other.stderr.contains("correct-horse-battery"), "{other:?}");
     let map = ground.bed.cluster.folder().regions_dir().join("us-east.toml");
     let text = fs::read_to_string(&map).unwrap();
     // The region's number comes first in its file, the node's after it.

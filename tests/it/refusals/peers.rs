@@ -75,6 +75,16 @@ async fn a_node_with_another_layout_of_ids() {
     refused_on_both_sides(&mut bed, "another ID layout").await;
 }
 
+#[tokio::test]
+async fn a_node_with_another_cluster_secret() {
+    let secret = "correct-horse-battery-staple";
+    let mut bed = Bed::start(|options| odd_west(options, &[("cluster.secret", secret)])).await;
+    refused_on_both_sides(&mut bed, "another cluster.secret").await;
+    for region in [EAST, WEST, SOUTH] {
+        assert!(!bed.log(region).contains(secret), "{}", bed.log(region));
+    }
+}
+
 /// Changes one region file in the copy of the map that `of` reads.
 fn edit_map(bed: &Bed, of: &str, region: &str, from: &str, to: &str) {
     let path = bed.cluster.folder().node_regions_dir(of).join(format!("{region}.toml"));
@@ -161,6 +171,7 @@ struct Hello {
     cluster: String,
     versions: (u16, u16),
     layout: String,
+    secret: String,
     region: String,
     worker: WorkerId,
     replica: Option<ReplicaId>,
@@ -174,6 +185,7 @@ fn hello(region: &str, number: u8, to: u8) -> Hello {
         cluster: "snowtide-dev".to_owned(),
         versions: (1, 1),
         layout: "".to_owned(),
+        secret: "".to_owned(),
         region: region.to_owned(),
         worker: WorkerId::new(number, 0).unwrap(),
         replica: None,
