@@ -266,6 +266,9 @@ impl Engine {
             }
             Effect::FindHash { namespace, origin, seq } => self.disk.find_hash(namespace, origin, seq),
             Effect::Checkpoint(chunk) => self.disk.checkpoint(chunk),
+            Effect::LoadLeaves(asked) => self.disk.load_leaves(asked),
+            Effect::Scrub { namespace, leaf } => self.disk.scrub(namespace, leaf),
+            Effect::Truncate { namespace, before } => self.disk.truncate(namespace, before),
             Effect::Reply { ticket, answer } => self.reply(ticket, answer),
             Effect::Status { status, .. } => {
                 if let Some(reply) = self.asked.pop_front() {

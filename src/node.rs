@@ -25,6 +25,7 @@ use crate::config::{Config, Loaded, TreeSecret};
 use crate::engine::{self, EngineHandle, News, Outlets};
 use crate::identity::WorkerId;
 use crate::ids::{CeilingStore, IdSource, layout_of};
+use crate::merkle::Hasher;
 use crate::peer::{Links, LinksConfig};
 use crate::quic::Endpoint;
 use crate::replica::{Event, Notice, Recovered};
@@ -94,8 +95,7 @@ impl Node {
         let (sender, news) = mpsc::unbounded_channel();
         let to_peers = links.clone();
         let outlets = Outlets { send: Box::new(move |to, message| to_peers.send(to, message)), news: sender };
-        let seed = getrandom::u64().context("the system gives no randomness")?;
-        let replica = settings::replica(&config, &map, worker, seed);
+        let replica = settings::replica(&config, &map, worker, Hasher::new(*secret.bytes()));
         let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
         let (stage, stages) = stage::channel(Stage::Starting);
         let doors = Doors {
@@ -263,6 +263,13 @@ impl Desk {
             Notice::Unproven { replica, reason } => {
                 warn!(%replica, reason, "this data's history is not proven; a new incarnation takes over");
             }
+            Notice::Scrub { namespace, leaf } => error!(
+                ?namespace, leaf = leaf.0,
+                "rows on disk are not what was written there; repair fetches what other regions hold of them"
+            ),
+            Notice::Repaired { namespace, peer, rows, whole } => {
+                info!(?namespace, peer = name(peer), rows, whole, "a repair session has ended");
+            }
             Notice::BadMessage { peer, reason } => warn!(peer = name(peer), reason, "a peer's message was ignored"),
         }
     }
@@ -278,6 +285,7 @@ async fn recover(
         path: config.data_dir.clone(),
         cluster_id: config.cluster.id.clone(),
         layout: layout_of(&config.ids)?.to_string(),
+        hasher: Hasher::new(*secret.bytes()),
         secret: secret.fingerprint(),
         worker,
         namespaces: config.served_namespaces(map, worker.region()).into_values().collect(),

@@ -56,6 +56,10 @@ pub struct Config {
     pub frame: Frame,
     /// Gossip.
     pub gossip: Gossip,
+    /// Comparing and repairing.
+    pub repair: Repair,
+    /// How long the journal is kept for peers.
+    pub hints: Hints,
     /// Incarnations.
     pub incarnation: Incarnation,
     /// Rows in memory.
@@ -214,6 +218,32 @@ pub struct Gossip {
     /// A request for somebody's records is asked of another peer after this long.
     #[serde(with = "humantime_serde")]
     pub fetch_timeout: Duration,
+}
+
+/// `[repair]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repair {
+    /// Between two comparisons of trees.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// How long one session may take.
+    #[serde(with = "humantime_serde")]
+    pub session_max: Duration,
+    /// The time in which all rows on disk are verified once.
+    #[serde(with = "humantime_serde")]
+    pub scrub_interval: Duration,
+}
+
+/// `[hints]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hints {
+    /// How long records are kept for peers.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// How many bytes of them, in each namespace.
+    pub max_bytes: ByteSize,
 }
 
 /// `[incarnation]`

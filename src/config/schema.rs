@@ -25,6 +25,8 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     must("commit", Shape::Table(&[must("bytes_max", size(4 * KIB, 64 * MIB))])),
     must("frame", Shape::Table(&[must("bytes_max", size(64 * KIB, 256 * MIB))])),
     must("gossip", GOSSIP),
+    must("repair", REPAIR),
+    must("hints", Shape::Table(&[must("max_age", duration(SECOND, 365 * DAY)), must("max_bytes", size(MIB, 64 * TIB))])),
     must("incarnation", Shape::Table(&[must("proof_timeout", duration(10, 5 * MINUTE))])),
     must("cache", CACHE),
     must("checkpoint", CHECKPOINT),
@@ -70,6 +72,12 @@ const GOSSIP: Shape = Shape::Table(&[
     must("digest_interval", duration(10, MINUTE)),
     must("inflight_bytes_max", size(64 * KIB, GIB)),
     must("fetch_timeout", duration(10, MINUTE)),
+]);
+
+const REPAIR: Shape = Shape::Table(&[
+    must("interval", duration(100, DAY)),
+    must("session_max", duration(SECOND, 7 * DAY)),
+    must("scrub_interval", duration(MINUTE, 365 * DAY)),
 ]);
 
 const CACHE: Shape =

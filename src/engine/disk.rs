@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
-use crate::replica::{CheckpointChunk, Commit, Event, JournalRead, Key};
+use crate::merkle::Leaf;
+use crate::replica::{CheckpointChunk, Commit, Event, JournalRead, Key, LoadLeaves};
 use crate::store::{Store, StoreError};
 use crate::telemetry;
 
@@ -93,6 +94,21 @@ impl Disk {
     pub(super) fn find_hash(&self, namespace: NamespaceId, origin: ReplicaId, seq: u64) {
         queue(&self.reads, move |store| {
             Ok(Event::Hash { namespace, seq, hash: store.find_hash(namespace, origin, seq)? })
+        });
+    }
+
+    pub(super) fn load_leaves(&self, asked: LoadLeaves) {
+        queue(&self.reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)));
+    }
+
+    pub(super) fn scrub(&self, namespace: NamespaceId, leaf: Leaf) {
+        queue(&self.checkpoints, move |store| Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? }));
+    }
+
+    pub(super) fn truncate(&self, namespace: NamespaceId, before: Vec<(ReplicaId, u64)>) {
+        queue(&self.checkpoints, move |store| {
+            store.truncate(namespace, &before)?;
+            Ok(Event::Tick)
         });
     }
 

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use crate::config::Config;
 use crate::config::map::{self, ClusterMap};
 use crate::identity::{NamespaceId, WorkerId};
+use crate::merkle::Hasher;
 use crate::replica::Settings;
 
 /// Where the node of this name stands in the map.
@@ -28,11 +29,11 @@ pub(super) fn place<'a>(map: &'a ClusterMap, region: &str, node: u8) -> anyhow::
 }
 
 /// Everything that the replica is told once.
-pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hash_seed: u64) -> Settings {
+pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hasher: Hasher) -> Settings {
     Settings {
         worker,
         peers: peers(config, map, worker),
-        hash_seed,
+        hasher,
         commit_bytes_max: bytes(config.commit.bytes_max),
         gossip_interval_ms: ms(config.gossip.interval),
         digest_interval_ms: ms(config.gossip.digest_interval),
@@ -44,6 +45,11 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hash_
         loading_rows_max: config.cache.loading_rows_max,
         checkpoint_interval_ms: ms(config.checkpoint.interval),
         dirty_rows_max: config.checkpoint.dirty_rows_max,
+        repair_interval_ms: ms(config.repair.interval),
+        repair_session_ms: ms(config.repair.session_max),
+        scrub_interval_ms: ms(config.repair.scrub_interval),
+        hints_age_ms: ms(config.hints.max_age),
+        hints_bytes_max: config.hints.max_bytes.as_u64(),
         drain_timeout_ms: ms(config.drain.timeout),
     }
 }

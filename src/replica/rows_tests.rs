@@ -3,6 +3,7 @@
 use super::rows::Rows;
 use crate::crdt::{Row, Slot};
 use crate::identity::ReplicaId;
+use crate::merkle::Hasher;
 use crate::replica::Key;
 
 const OWN: ReplicaId = ReplicaId(1);
@@ -11,8 +12,12 @@ fn key(number: usize) -> Key {
     Key::new(format!("key-{number}")).unwrap()
 }
 
+fn hasher() -> Hasher {
+    Hasher::new([7; 192])
+}
+
 fn loaded(count: usize) -> Rows {
-    let mut rows = Rows::new(7);
+    let mut rows = Rows::new(hasher());
     for number in 0..count {
         rows.insert_loading(key(number));
         assert!(rows.loaded(&key(number), Row::default()).is_empty());
@@ -54,17 +59,17 @@ fn what_is_pending_is_part_of_the_value_and_not_of_the_committed_row() {
     assert!(cell.apply(OWN, first, 1) && cell.apply(OWN, second, 2));
     assert!(!cell.apply(OWN, first, 2), "nothing in it is new");
     assert_eq!((cell.working_value(), cell.row.value()), (6, 0));
-    cell.settle(OWN, first);
+    cell.settle(&hasher(), OWN, first);
     assert_eq!((cell.working_value(), cell.row.value()), (6, 5));
     assert!(cell.is_pending());
-    cell.settle(OWN, second);
+    cell.settle(&hasher(), OWN, second);
     assert_eq!((cell.working_value(), cell.row.value()), (6, 6));
     assert!(!cell.is_pending());
 }
 
 #[test]
 fn work_waits_once_and_is_released_with_the_row() {
-    let mut rows = Rows::new(7);
+    let mut rows = Rows::new(hasher());
     let id = rows.insert_loading(key(0));
     assert!(rows.wait(id, 3));
     assert!(!rows.wait(id, 3), "the same work asks for a row only once");

@@ -10,9 +10,10 @@ use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 
 use crate::codec;
-use crate::crdt::{LogHash, Row, Slot};
+use crate::crdt::{LogHash, Mark, Row, Slot};
 use crate::identity::{NamespaceId, ReplicaId};
-use crate::replica::{Key, Payload, Record};
+use crate::merkle::{Leaf, Place};
+use crate::replica::{Key, Payload, Record, Repaired, RepairedRow};
 
 use super::error::Malformed;
 
@@ -22,6 +23,7 @@ pub(super) const FORMAT: u8 = 1;
 pub(super) const NAMESPACE_BYTES: usize = 4;
 /// One origin's journal records in a namespace begin with this many bytes.
 pub(super) const ORIGIN_BYTES: usize = NAMESPACE_BYTES + 8;
+const PLACE_BYTES: usize = NAMESPACE_BYTES + 8;
 const JOURNAL_KEY_BYTES: usize = ORIGIN_BYTES + 8;
 
 /// A record's place in the journal.
@@ -87,9 +89,67 @@ pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A counter's key in the family of rows.
-pub(super) fn row_key(namespace: NamespaceId, key: &Key) -> Vec<u8> {
-    [namespace.0.to_be_bytes().as_slice(), key.as_bytes()].concat()
+/// A counter's key in the family of rows: by its place in the tree, so that the rows of a leaf stand together.
+pub(super) fn row_key(namespace: NamespaceId, place: Place, key: &Key) -> Vec<u8> {
+    [place_key(namespace, place).as_slice(), key.as_bytes()].concat()
+}
+
+/// What the keys of all rows at a place begin with.
+pub(super) fn place_key(namespace: NamespaceId, place: Place) -> [u8; PLACE_BYTES] {
+    let mut bytes = [0; PLACE_BYTES];
+    let (first, second) = bytes.split_at_mut(NAMESPACE_BYTES);
+    first.copy_from_slice(&namespace.0.to_be_bytes());
+    second.copy_from_slice(&place.0.to_be_bytes());
+    bytes
+}
+
+/// The inverse of [`row_key`].
+pub(super) fn decode_row_key(bytes: &[u8]) -> Result<(NamespaceId, Place, Key), Malformed> {
+    let impossible = || Malformed::impossible("a row's key is a namespace, a place and a counter's key");
+    let (prefix, key) = bytes.split_first_chunk::<PLACE_BYTES>().ok_or_else(impossible)?;
+    let [a, b, c, d, place @ ..] = *prefix;
+    let key = std::str::from_utf8(key).ok().and_then(|key| Key::new(key).ok()).ok_or_else(impossible)?;
+    Ok((NamespaceId(u32::from_be_bytes([a, b, c, d])), Place(u64::from_be_bytes(place)), key))
+}
+
+/// A leaf's key in the family of leaves.
+pub(super) fn leaf_key(namespace: NamespaceId, leaf: Leaf) -> Vec<u8> {
+    [namespace.0.to_be_bytes().as_slice(), &leaf.0.to_be_bytes()].concat()
+}
+
+/// The inverse of [`leaf_key`].
+pub(super) fn decode_leaf_key(bytes: &[u8]) -> Result<(NamespaceId, Leaf), Malformed> {
+    match *bytes {
+        [a, b, c, d, e, f] => Ok((NamespaceId(u32::from_be_bytes([a, b, c, d])), Leaf(u16::from_be_bytes([e, f])))),
+        _ => Err(Malformed::impossible(format!("a leaf's key has 6 bytes, this one {}", bytes.len()))),
+    }
+}
+
+/// The key of a record of the local kind.
+pub(super) fn repaired_key(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// The rest of it. The field order is the format.
+#[derive(Encode, Decode)]
+struct RepairedValue {
+    namespace: NamespaceId,
+    rows: Vec<RepairedRow>,
+    adopted: Vec<(ReplicaId, Mark)>,
+}
+
+/// A record of the local kind; its key holds the number.
+pub(super) fn seal_repaired(record: &Repaired) -> Vec<u8> {
+    let Repaired { namespace, number: _, rows, adopted } = record.clone();
+    seal(&RepairedValue { namespace, rows, adopted })
+}
+
+/// The inverse of [`repaired_key`] and [`seal_repaired`].
+pub(super) fn unseal_repaired(key: &[u8], bytes: &[u8]) -> Result<Repaired, Malformed> {
+    let number = key.try_into().map(u64::from_be_bytes);
+    let number = number.map_err(|_| Malformed::impossible(format!("its key has 8 bytes, not {}", key.len())))?;
+    let RepairedValue { namespace, rows, adopted } = unseal(bytes)?;
+    Ok(Repaired { namespace, number, rows, adopted })
 }
 
 /// A value in its envelope.

@@ -14,15 +14,18 @@ pub enum Family {
     Journal,
     /// Rows as of the last checkpoint.
     Rows,
-    /// Reserved: leaves as of the last checkpoint.
+    /// Leaves as of the last checkpoint.
     Merkle,
+    /// Records of the local kind: what repair brought since the last checkpoint.
+    Repair,
     /// Reserved: idempotency records.
     Dedupe,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 5] = [Self::Meta, Self::Journal, Self::Rows, Self::Merkle, Self::Dedupe];
+    pub const ALL: [Self; 6] =
+        [Self::Meta, Self::Journal, Self::Rows, Self::Merkle, Self::Repair, Self::Dedupe];
 
     /// Its name on disk and in messages.
     pub const fn name(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Family {
             Self::Journal => "journal",
             Self::Rows => "rows",
             Self::Merkle => "merkle",
+            Self::Repair => "repair",
             Self::Dedupe => "dedupe",
         }
     }

@@ -17,6 +17,7 @@ const IDENTITY_KEY: &[u8] = b"identity";
 const BOOT_KEY: &[u8] = b"boot";
 const REPLICA_KEY: &[u8] = b"replica";
 const CEILING_KEY: &[u8] = b"ceiling";
+const REPAIRED_KEY: &[u8] = b"repaired";
 const POSITION_PREFIX: &[u8] = b"position/";
 
 /// What ties the directory to one configuration. The field order is the format.
@@ -111,6 +112,15 @@ pub(super) fn ceiling(medium: &dyn Medium) -> Result<u64, StoreError> {
 
 pub(super) fn put_ceiling(batch: &mut Batch, ceiling: u64) {
     batch.put(Family::Meta, CEILING_KEY, seal(&ceiling));
+}
+
+/// The number of the last record of the local kind that the family of rows covers.
+pub(super) fn repaired(medium: &dyn Medium) -> Result<Option<u64>, StoreError> {
+    read(medium, REPAIRED_KEY)
+}
+
+pub(super) fn put_repaired(batch: &mut Batch, number: u64) {
+    batch.put(Family::Meta, REPAIRED_KEY, seal(&number));
 }
 
 /// The vector that the family of rows covers; empty before the first checkpoint.

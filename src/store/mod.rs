@@ -12,9 +12,6 @@
 //!
 //! It never skips a sync, never retries a write, never repairs in silence, and never opens another node's directory.
 //!
-//! The journal is not truncated yet: until there is repair between peers, whoever was away for long can only be brought
-//! up to date from a journal that reaches back to the beginning.
-//!
 //! All calls block. Any number of threads may call at once; RocksDB gathers concurrent synced writes into one sync.
 
 mod database;
@@ -33,12 +30,13 @@ use std::path::PathBuf;
 
 use crate::crdt::{LogHash, Row};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
-use crate::replica::{CheckpointChunk, Commit, Key, Recovered};
+use crate::merkle::{Hasher, Leaf, Sum};
+use crate::replica::{CheckpointChunk, Commit, Key, LeavesLoaded, LoadLeaves, Recovered};
 
 use self::database::Database;
 use self::directory::Claim;
 use self::error::Malformed as Reason;
-use self::format::{JournalKey, seal_record};
+use self::format::{JournalKey, repaired_key, seal_record, seal_repaired};
 
 pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
 pub use self::journal::JournalSlice;
@@ -54,6 +52,8 @@ pub struct Options {
     /// The split of the IDs' bits and their epoch, as text; a directory written under another one is refused, because
     /// its ceiling would mean another time.
     pub layout: String,
+    /// Places and sums under the cluster's secret.
+    pub hasher: Hasher,
     /// The fingerprint of the cluster's secret; a directory with hashes made under another one is refused.
     pub secret: String,
     /// Another worker's directory is refused.
@@ -69,6 +69,7 @@ pub struct Options {
 /// An open data directory.
 pub struct Store {
     medium: Box<dyn Medium>,
+    hasher: Hasher,
 }
 
 impl Store {
@@ -104,7 +105,7 @@ impl Store {
         }
         meta::put_boot(&mut batch, recovered.boot.counter);
         medium.write_synced(batch)?;
-        Ok((Self { medium }, recovered))
+        Ok((Self { medium, hasher: options.hasher.clone() }, recovered))
     }
 
     /// Writes all records of a commit as one batch. They are on the disk when this returns (I1).
@@ -113,12 +114,15 @@ impl Store {
         for record in &commit.records {
             batch.put(Family::Journal, JournalKey::of(record).encode(), seal_record(record));
         }
+        for record in &commit.repaired {
+            batch.put(Family::Repair, repaired_key(record.number), seal_repaired(record));
+        }
         self.medium.write_synced(batch)
     }
 
     /// Rows as of the last checkpoint, in the order of `keys`; a counter that has none comes with an empty row.
     pub fn load(&self, namespace: NamespaceId, keys: &[Key]) -> Result<Vec<(Key, Row)>, StoreError> {
-        let rows = rows::load(&*self.medium, namespace, keys)?;
+        let rows = rows::load(&*self.medium, &self.hasher, namespace, keys)?;
         Ok(keys.iter().cloned().zip(rows).collect())
     }
 
@@ -152,13 +156,40 @@ impl Store {
     pub fn checkpoint(&self, chunk: &CheckpointChunk) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         for (namespace, key, row) in &chunk.rows {
-            rows::put(&mut batch, *namespace, key, row);
+            rows::put(&mut batch, &self.hasher, *namespace, key, row);
+        }
+        for (namespace, leaf, sum) in &chunk.leaves {
+            rows::put_leaf(&mut batch, *namespace, *leaf, *sum);
         }
         let Some(position) = &chunk.position else { return self.medium.write_unsynced(batch) };
-        for (namespace, vector) in position {
+        for (namespace, vector) in &position.vectors {
             meta::put_position(&mut batch, *namespace, vector);
         }
+        meta::put_repaired(&mut batch, position.repaired);
+        batch.delete_range(Family::Repair, repaired_key(0), repaired_key(position.repaired.saturating_add(1)));
         self.medium.write_synced(batch)
+    }
+
+    /// Rows of whole leaves, as of the last checkpoint.
+    pub fn load_leaves(&self, asked: &LoadLeaves) -> Result<LeavesLoaded, StoreError> {
+        let (rows, covered) = rows::of_leaves(&*self.medium, asked)?;
+        Ok(LeavesLoaded { ticket: asked.ticket, rows, covered })
+    }
+
+    /// What the rows of a leaf add up to.
+    pub fn sum_leaf(&self, namespace: NamespaceId, leaf: Leaf) -> Result<Sum, StoreError> {
+        rows::sum(&*self.medium, &self.hasher, namespace, leaf)
+    }
+
+    /// Forgets the records of some logs that end before a seq. Not synced: one that comes back after a crash does no
+    /// harm. What follows from a checkpoint comes after it on the disk, too.
+    pub fn truncate(&self, namespace: NamespaceId, before: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        for (origin, seq) in before {
+            let key = |upto| JournalKey { namespace, origin: *origin, upto }.encode();
+            batch.delete_range(Family::Journal, key(0), key(*seq));
+        }
+        self.medium.write_unsynced(batch)
     }
 
     /// Persists an incarnation. Nothing may be committed under it before this returns.
@@ -196,12 +227,16 @@ impl Store {
 /// Reads everything; changes nothing.
 fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenRefusal> {
     let replica = meta::replica(medium, options.worker)?;
-    let spaces = options.namespaces.iter().map(|namespace| recovery::space(medium, *namespace, replica));
+    let repaired = recovery::repaired(medium)?;
+    let numbered = repaired.last().map(|record| record.number).max(meta::repaired(medium)?);
+    let recovery = recovery::Recovery { medium, hasher: &options.hasher, own: replica, repaired };
+    let spaces = options.namespaces.iter().map(|namespace| recovery.space(*namespace));
     Ok(Recovered {
         replica,
         boot: Boot { counter: next_boot(medium)?, nonce: options.boot_nonce },
         ceiling: meta::ceiling(medium)?,
         spaces: spaces.collect::<Result<_, _>>()?,
+        repaired: numbered.unwrap_or_default(),
     })
 }
 

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId};
-use crate::replica::{Key, Record, RecoveredSpace};
+use crate::merkle::Hasher;
+use crate::replica::{DirtyRow, Key, Record, RecoveredSpace, Repaired};
 
 use super::error::{Malformed, OpenRefusal, StoreError};
-use super::format::JournalKey;
+use super::format::{JournalKey, unseal_repaired};
 use super::journal::{self, Log};
-use super::medium::Medium;
+use super::medium::{Family, Medium};
 use super::{meta, rows};
 
 /// Rows are read from disk this many at a time.
@@ -21,20 +22,85 @@ const ROWS_PER_READ: usize = 1024;
 /// Slots that the journal holds beyond the checkpoint.
 type Changed = BTreeMap<Key, Row>;
 
-/// Recovers one namespace; `own` is the persisted incarnation.
-pub(super) fn space(
-    medium: &dyn Medium,
-    namespace: NamespaceId,
-    own: Option<ReplicaId>,
-) -> Result<RecoveredSpace, OpenRefusal> {
-    let mut vector = meta::position(medium, namespace)?;
-    let mut changed = Changed::new();
-    for origin in journal::origins(medium, namespace)? {
-        let replay = Replay { medium, namespace, origin, own: own == Some(origin) };
-        let mark = replay.run(&vector, &mut changed)?;
-        vector.advance(origin, mark);
+/// What every namespace's recovery needs.
+pub(super) struct Recovery<'a> {
+    pub(super) medium: &'a dyn Medium,
+    pub(super) hasher: &'a Hasher,
+    /// The persisted incarnation.
+    pub(super) own: Option<ReplicaId>,
+    /// The records of the local kind that are left.
+    pub(super) repaired: Vec<Repaired>,
+}
+
+impl Recovery<'_> {
+    /// Recovers one namespace.
+    pub(super) fn space(&self, namespace: NamespaceId) -> Result<RecoveredSpace, OpenRefusal> {
+        let medium = self.medium;
+        let position = meta::position(medium, namespace)?;
+        let mut changed = Changed::new();
+        let adopted = self.fold_repaired(namespace, &mut changed)?;
+        let mut vector = position.clone();
+        for origin in journal::origins(medium, namespace)? {
+            let replay = Replay { medium, namespace, origin, own: self.own == Some(origin) };
+            let mark = replay.run(position.mark(origin), adopted.mark(origin), &mut changed)?;
+            vector.advance(origin, mark);
+        }
+        vector.join(&adopted);
+        Ok(RecoveredSpace {
+            namespace,
+            vector,
+            position,
+            leaves: rows::leaves(medium, namespace)?,
+            dirty: self.dirty_rows(namespace, changed)?,
+            journal_bytes: medium.size_bytes(Family::Journal),
+        })
     }
-    Ok(RecoveredSpace { namespace, vector, dirty: whole_rows(medium, namespace, changed)? })
+
+    /// What repair brought since the checkpoint: its rows, and how far finished sessions moved the vector.
+    fn fold_repaired(&self, namespace: NamespaceId, changed: &mut Changed) -> Result<VersionVector, StoreError> {
+        let mut adopted = VersionVector::default();
+        for record in self.repaired.iter().filter(|record| record.namespace == namespace) {
+            for row in &record.rows {
+                let key = Key::new(row.key.as_str()).map_err(|error| {
+                    StoreError::malformed(describe_repaired(record.number), Malformed::impossible(error.to_string()))
+                })?;
+                changed.entry(key).or_default().join(&row.slots.iter().copied().collect());
+            }
+            adopted.join(&record.adopted.iter().copied().collect());
+        }
+        Ok(adopted)
+    }
+
+    /// Joins what the journal changed with what the checkpoint wrote.
+    fn dirty_rows(&self, namespace: NamespaceId, changed: Changed) -> Result<Vec<DirtyRow>, StoreError> {
+        let mut dirty = Vec::with_capacity(changed.len());
+        let mut changed = changed.into_iter();
+        loop {
+            let (keys, changes): (Vec<Key>, Vec<Row>) = changed.by_ref().take(ROWS_PER_READ).unzip();
+            if keys.is_empty() {
+                return Ok(dirty);
+            }
+            let held = rows::load(self.medium, self.hasher, namespace, &keys)?;
+            dirty.extend(keys.into_iter().zip(held).zip(changes).map(|((key, stored), change)| {
+                let mut row = stored.clone();
+                row.join(&change);
+                DirtyRow { key, stored, row }
+            }));
+        }
+    }
+}
+
+/// All records of the local kind, oldest first.
+pub(super) fn repaired(medium: &dyn Medium) -> Result<Vec<Repaired>, StoreError> {
+    let mut cursor = medium.cursor(Family::Repair)?;
+    let mut records = Vec::new();
+    cursor.seek(&[]);
+    while let Some((key, value)) = cursor.item()? {
+        let record = unseal_repaired(key, value);
+        records.push(record.map_err(|reason| StoreError::malformed("a record of repaired rows", reason))?);
+        cursor.advance();
+    }
+    Ok(records)
 }
 
 /// Namespaces that have data but are not configured: their data stays, unused.
@@ -53,16 +119,22 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Folds everything beyond `position` into `changed`; returns how far that goes.
-    fn run(&self, position: &VersionVector, changed: &mut Changed) -> Result<Mark, OpenRefusal> {
-        let mut reached = position.mark(self.origin);
+    /// Folds everything beyond `position` into `changed`; returns how far that goes. What repair brought has no record
+    /// here, so there may be a hole up to what was `adopted`.
+    fn run(&self, position: Mark, adopted: Mark, changed: &mut Changed) -> Result<Mark, OpenRefusal> {
+        let mut reached = position;
         let Some(mut log) = Log::beyond(self.medium, self.namespace, self.origin, reached.seq)? else {
             return Ok(reached);
         };
         while let Some(record) = log.next()? {
+            if record.after > reached.seq && adopted.seq > reached.seq {
+                reached = adopted;
+            }
             self.check(reached, &record)?;
             fold(&record, changed)?;
-            reached = record.mark();
+            if record.upto > reached.seq {
+                reached = record.mark();
+            }
         }
         Ok(reached)
     }
@@ -103,21 +175,8 @@ fn fold(record: &Record, changed: &mut Changed) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Joins what the journal changed with what the checkpoint wrote.
-fn whole_rows(medium: &dyn Medium, namespace: NamespaceId, changed: Changed) -> Result<Vec<(Key, Row)>, StoreError> {
-    let mut dirty = Vec::with_capacity(changed.len());
-    let mut changed = changed.into_iter();
-    loop {
-        let (keys, changes): (Vec<Key>, Vec<Row>) = changed.by_ref().take(ROWS_PER_READ).unzip();
-        if keys.is_empty() {
-            return Ok(dirty);
-        }
-        let mut held = rows::load(medium, namespace, &keys)?;
-        held.iter_mut().zip(&changes).for_each(|(row, change)| {
-            row.join(change);
-        });
-        dirty.extend(keys.into_iter().zip(held));
-    }
+fn describe_repaired(number: u64) -> String {
+    format!("record {number} of repaired rows")
 }
 
 fn malformed(record: &Record, reason: impl Into<Malformed>) -> StoreError {

@@ -1,26 +1,124 @@
-//! Reading and writing whole rows.
+//! Reading and writing whole rows, and the sums of the leaves that they stand in.
 
 use crate::crdt::Row;
 use crate::identity::NamespaceId;
-use crate::replica::Key;
+use crate::merkle::{Hasher, Leaf, Place, Sum};
+use crate::replica::{Key, LoadLeaves};
 
 use super::error::StoreError;
-use super::format::{row_key, seal_row, unseal_row};
+use super::format::{decode_leaf_key, decode_row_key, leaf_key, place_key, row_key, seal, seal_row, unseal, unseal_row};
 use super::medium::{Batch, Family, Medium};
 
 /// Each key's row as of the last checkpoint, in the order of `keys`; empty if there is none.
-pub(super) fn load(medium: &dyn Medium, namespace: NamespaceId, keys: &[Key]) -> Result<Vec<Row>, StoreError> {
-    let encoded: Vec<Vec<u8>> = keys.iter().map(|key| row_key(namespace, key)).collect();
+pub(super) fn load(
+    medium: &dyn Medium,
+    hasher: &Hasher,
+    namespace: NamespaceId,
+    keys: &[Key],
+) -> Result<Vec<Row>, StoreError> {
+    let encoded: Vec<Vec<u8>> = keys.iter().map(|key| row_key(namespace, hasher.place(key), key)).collect();
     let values = medium.get_many(Family::Rows, &encoded)?;
     let rows = keys.iter().zip(values).map(|(key, value)| match value {
         None => Ok(Row::default()),
-        Some(value) => unseal_row(&value)
-            .map_err(|reason| StoreError::malformed(format!("counter {key:?} of namespace {namespace:?}"), reason)),
+        Some(value) => decode(namespace, key, &value),
     });
     rows.collect()
 }
 
 /// Replaces what is on disk: checkpoints hand over whole committed rows, and a committed row covers every earlier one.
-pub(super) fn put(batch: &mut Batch, namespace: NamespaceId, key: &Key, row: &Row) {
-    batch.put(Family::Rows, row_key(namespace, key), seal_row(row));
+pub(super) fn put(batch: &mut Batch, hasher: &Hasher, namespace: NamespaceId, key: &Key, row: &Row) {
+    batch.put(Family::Rows, row_key(namespace, hasher.place(key), key), seal_row(row));
+}
+
+/// Replaces the sum of a leaf, beside the rows that make it.
+pub(super) fn put_leaf(batch: &mut Batch, namespace: NamespaceId, leaf: Leaf, sum: Sum) {
+    batch.put(Family::Merkle, leaf_key(namespace, leaf), seal(&sum));
+}
+
+/// All leaves of a namespace that ever held something.
+pub(super) fn leaves(medium: &dyn Medium, namespace: NamespaceId) -> Result<Vec<(Leaf, Sum)>, StoreError> {
+    let malformed = |reason| StoreError::malformed(format!("a leaf of namespace {namespace:?}"), reason);
+    let mut cursor = medium.cursor(Family::Merkle)?;
+    let mut found = Vec::new();
+    cursor.seek(&leaf_key(namespace, Leaf(0)));
+    while let Some((key, value)) = cursor.item()? {
+        let (held, leaf) = decode_leaf_key(key).map_err(malformed)?;
+        if held != namespace {
+            break;
+        }
+        found.push((leaf, unseal(value).map_err(malformed)?));
+        cursor.advance();
+    }
+    Ok(found)
+}
+
+/// The rows of some leaves, and the place up to which they are all there.
+pub(super) fn of_leaves(medium: &dyn Medium, asked: &LoadLeaves) -> Result<(Vec<(Key, Row)>, Place), StoreError> {
+    let mut rows = Vec::new();
+    let mut last = asked.from;
+    for leaf in &asked.leaves {
+        let (first, end) = leaf.places();
+        let mut walk = Walk::from(medium, asked.namespace, first.max(asked.from))?;
+        while let Some((place, key, row)) = walk.next()? {
+            if place > end.min(asked.upto) {
+                break;
+            }
+            if rows.len() >= asked.rows_max && place > last {
+                return Ok((rows, last));
+            }
+            last = place;
+            rows.push((key, row));
+        }
+    }
+    Ok((rows, asked.upto))
+}
+
+/// What the rows of a leaf add up to.
+pub(super) fn sum(
+    medium: &dyn Medium,
+    hasher: &Hasher,
+    namespace: NamespaceId,
+    leaf: Leaf,
+) -> Result<Sum, StoreError> {
+    let (first, end) = leaf.places();
+    let mut walk = Walk::from(medium, namespace, first)?;
+    let mut sum = Sum::default();
+    while let Some((place, key, row)) = walk.next()? {
+        if place > end {
+            break;
+        }
+        sum = sum.plus(hasher.row(&key, &row));
+    }
+    Ok(sum)
+}
+
+/// The rows of a namespace, by place.
+struct Walk<'a> {
+    namespace: NamespaceId,
+    cursor: Box<dyn super::medium::Cursor + 'a>,
+}
+
+impl<'a> Walk<'a> {
+    fn from(medium: &'a dyn Medium, namespace: NamespaceId, place: Place) -> Result<Self, StoreError> {
+        let mut cursor = medium.cursor(Family::Rows)?;
+        cursor.seek(&place_key(namespace, place));
+        Ok(Self { namespace, cursor })
+    }
+
+    fn next(&mut self) -> Result<Option<(Place, Key, Row)>, StoreError> {
+        let Some((key, value)) = self.cursor.item()? else { return Ok(None) };
+        let decoded = decode_row_key(key);
+        let (namespace, place, key) = decoded.map_err(|reason| StoreError::malformed("a row's key", reason))?;
+        if namespace != self.namespace {
+            return Ok(None);
+        }
+        let row = decode(namespace, &key, value)?;
+        self.cursor.advance();
+        Ok(Some((place, key, row)))
+    }
+}
+
+fn decode(namespace: NamespaceId, key: &Key, value: &[u8]) -> Result<Row, StoreError> {
+    unseal_row(value)
+        .map_err(|reason| StoreError::malformed(format!("counter {key:?} of namespace {namespace:?}"), reason))
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Pure modules are told the time and given their randomness; they do no I/O.
-const PURE: [&str; 4] = ["identity", "crdt", "snowflake", "replica"];
+const PURE: [&str; 5] = ["identity", "crdt", "merkle", "snowflake", "replica"];
 
 /// What no pure module may name.
 const FORBIDDEN: [&str; 18] = [
@@ -30,7 +30,7 @@ const FORBIDDEN: [&str; 18] = [
 ];
 
 /// Which modules of the crate each module may use. Whatever is not listed here must not exist.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("api", &["clock", "config", "engine", "identity", "ids", "replica", "snowflake", "telemetry"]),
     ("cli", &["clock", "config", "dev", "identity", "ids", "node", "probe", "snowflake", "telemetry", "tls"]),
     ("clock", &[]),
@@ -38,17 +38,18 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("config", &["clock", "identity"]),
     ("crdt", &["identity"]),
     ("dev", &["clock", "config", "identity", "probe", "relay", "tls"]),
-    ("engine", &["clock", "identity", "replica", "store", "telemetry"]),
+    ("engine", &["clock", "identity", "merkle", "replica", "store", "telemetry"]),
     ("identity", &[]),
     ("ids", &["clock", "config", "identity", "snowflake"]),
-    ("node", &["api", "config", "engine", "identity", "ids", "peer", "quic", "replica", "store", "telemetry", "tls"]),
+    ("merkle", &["crdt", "identity"]),
+    ("node", &["api", "config", "engine", "identity", "ids", "merkle", "peer", "quic", "replica", "store", "telemetry", "tls"]),
     ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "tls"]),
     ("probe", &[]),
     ("quic", &["config", "peer", "tls"]),
     ("relay", &["clock"]),
-    ("replica", &["codec", "crdt", "identity"]),
+    ("replica", &["codec", "crdt", "identity", "merkle"]),
     ("snowflake", &["identity"]),
-    ("store", &["codec", "crdt", "identity", "replica"]),
+    ("store", &["codec", "crdt", "identity", "merkle", "replica"]),
 ];
 
 /// Shared by nodes and front doors alike, and by their configuration.

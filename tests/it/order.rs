@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use snowtide::crdt::Row;
+use snowtide::crdt::{Row, VersionVector};
 use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+use snowtide::merkle::Hasher;
 use snowtide::replica::{
     Action, Change, Digest, Effect, Event, Key, Message, Operation, Outcome, Payload, Record, Recovered,
     RecoveredSpace, Replica, Settings,
@@ -30,7 +31,12 @@ fn settings(peer: WorkerId) -> Settings {
     Settings {
         worker: worker(0),
         peers: BTreeMap::from([(peer, BTreeSet::from([NAMESPACE]))]),
-        hash_seed: 1,
+        hasher: Hasher::new([7; 192]),
+        repair_interval_ms: 60_000,
+        repair_session_ms: 60_000,
+        scrub_interval_ms: 60_000,
+        hints_age_ms: 60_000,
+        hints_bytes_max: 1 << 30,
         commit_bytes_max: 1 << 20,
         gossip_interval_ms: 20,
         digest_interval_ms: 1_000,
@@ -58,9 +64,16 @@ impl Bench {
     /// A fresh node that serves and is linked with one peer.
     fn new() -> Self {
         let peer = Peer { worker: worker(1), boot: Boot { counter: 1, nonce: 11 } };
-        let space = RecoveredSpace { namespace: NAMESPACE, vector: Default::default(), dirty: Vec::new() };
+        let space = RecoveredSpace {
+            namespace: NAMESPACE,
+            vector: VersionVector::default(),
+            position: VersionVector::default(),
+            leaves: Vec::new(),
+            dirty: Vec::new(),
+            journal_bytes: 0,
+        };
         let boot = Boot { counter: 1, nonce: 22 };
-        let recovered = Recovered { replica: None, boot, ceiling: 0, spaces: vec![space] };
+        let recovered = Recovered { replica: None, boot, ceiling: 0, spaces: vec![space], repaired: 0 };
         let mut bench = Self { replica: Replica::new(settings(peer.worker), recovered, 0), now: 0, peer };
         assert!(bench.effects().iter().any(|effect| matches!(effect, Effect::Mint)));
         let mut started = bench.tell(Event::Minted(ReplicaId::new(worker(0), 5)));

@@ -135,7 +135,7 @@ fn check_recovered(dir: &Path, committed: u64, ceiling: u64) {
     let seq = space.vector.mark(own()).seq;
     assert!(seq >= committed, "commit {committed} was reported, and the log ends at {seq}");
     assert!(recovered.ceiling >= ceiling, "ceiling {ceiling} was reported, and {} recovered", recovered.ceiling);
-    let dirty = space.dirty.iter().find(|(found, _)| *found == key("total")).map(|(_, row)| row.clone());
+    let dirty = space.dirty.iter().find(|dirty| dirty.key == key("total")).map(|dirty| dirty.row.clone());
     let total = dirty.unwrap_or_else(|| store.load(SPACE, &[key("total")]).unwrap().remove(0).1);
     assert_eq!(total.slot(own()).added, seq);
     let journal = store.read_journal(SPACE, own(), 0, usize::MAX).unwrap();
@@ -152,18 +152,18 @@ fn child_that_meets_a_full_disk() {
     let filler = "x".repeat(500);
     let failure = loop {
         let record = ours.write(&[(&filler, ours.mark.seq)]);
-        match store.commit(&Commit { number: record.upto, records: vec![record.clone()] }) {
+        match store.commit(&Commit { number: record.upto, records: vec![record.clone()], repaired: vec![] }) {
             Ok(()) => println!("committed {}", record.upto),
             Err(error) => break error,
         }
     };
     let cause = poison(failure);
     assert!(cause.contains("File too large"), "{cause}");
-    let again = Commit { number: 1, records: vec![ours.write(&[("a", 1)])] };
+    let again = Commit { number: 1, records: vec![ours.write(&[("a", 1)])], repaired: vec![] };
     assert_eq!(poison(store.commit(&again).unwrap_err()), cause);
     assert_eq!(poison(store.put_ceiling(1).unwrap_err()), cause);
     assert_eq!(poison(store.put_replica(own()).unwrap_err()), cause);
-    assert_eq!(poison(store.checkpoint(&CheckpointChunk { rows: vec![], position: None }).unwrap_err()), cause);
+    assert_eq!(poison(store.checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], position: None }).unwrap_err()), cause);
     assert_eq!(poison(store.load(SPACE, &[key("a")]).unwrap_err()), cause);
     assert_eq!(poison(store.read_journal(SPACE, own(), 0, 1).unwrap_err()), cause);
     assert_eq!(poison(store.find_hash(SPACE, own(), 1).unwrap_err()), cause);

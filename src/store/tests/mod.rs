@@ -10,7 +10,10 @@ use std::path::Path;
 
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
-use crate::replica::{Change, CheckpointChunk, Commit, Key, Payload, Record, Recovered};
+use crate::merkle::Hasher;
+use crate::replica::{
+    Change, CheckpointChunk, Commit, DirtyRow, Key, Payload, Position, Record, Recovered, RecoveredSpace, Repaired,
+};
 
 use super::{Options, Store};
 
@@ -34,6 +37,7 @@ fn options(path: &Path) -> Options {
         path: path.to_path_buf(),
         cluster_id: "test".into(),
         layout: "41/5/5/12 since 2025-01-01T00:00:00Z".into(),
+        hasher: Hasher::new([7; 192]),
         secret: "0123456789abcdef".into(),
         worker: worker(),
         namespaces: vec![SPACE, OTHER_SPACE],
@@ -84,12 +88,22 @@ impl Author {
 }
 
 fn commit(store: &Store, records: &[Record]) {
-    store.commit(&Commit { number: 1, records: records.to_vec() }).unwrap();
+    store.commit(&Commit { number: 1, records: records.to_vec(), repaired: vec![] }).unwrap();
+}
+
+fn repair(store: &Store, repaired: Repaired) {
+    store.commit(&Commit { number: 1, records: vec![], repaired: vec![repaired] }).unwrap();
+}
+
+/// The rows that are newer in the journal.
+fn dirty(space: &RecoveredSpace) -> Vec<(Key, Row)> {
+    space.dirty.iter().map(|DirtyRow { key, row, .. }| (key.clone(), row.clone())).collect()
 }
 
 fn checkpoint(store: &Store, rows: &[(&str, Row)], position: Option<VersionVector>) {
     let rows = rows.iter().map(|(text, row)| (SPACE, key(text), row.clone())).collect();
-    store.checkpoint(&CheckpointChunk { rows, position: position.map(|vector| vec![(SPACE, vector)]) }).unwrap();
+    let position = position.map(|vector| Position { vectors: vec![(SPACE, vector)], repaired: 0 });
+    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], position }).unwrap();
 }
 
 fn vector(marks: &[(ReplicaId, Mark)]) -> VersionVector {

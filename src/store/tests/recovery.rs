@@ -43,8 +43,8 @@ fn commits_are_replayed_into_whole_rows() {
     let [space, other] = &recovered.spaces[..] else { panic!("two namespaces") };
     assert_eq!(space.vector, vector(&[(own(), ours.mark), (remote(), theirs.mark)]));
     let rows = [(key("a"), row(&[(own(), 3, 0), (remote(), 100, 0)])), (key("b"), row(&[(own(), 5, 0)]))];
-    assert_eq!(space.dirty, rows);
-    assert_eq!(other.dirty, [(key("c"), row(&[(own(), 9, 0)]))]);
+    assert_eq!(dirty(&space), rows);
+    assert_eq!(dirty(&other), [(key("c"), row(&[(own(), 9, 0)]))]);
 }
 
 #[test]
@@ -65,12 +65,12 @@ fn a_checkpoint_ends_the_replay_and_its_rows_come_whole() {
 
     let (store, recovered) = open(dir.path());
     assert_eq!(recovered.spaces[0].vector, position);
-    assert_eq!(recovered.spaces[0].dirty, []);
+    assert_eq!(dirty(&recovered.spaces[0]), []);
     commit(&store, &[ours.write(&[("a", 8)])]);
     drop(store);
 
     let (_, recovered) = open(dir.path());
-    assert_eq!(recovered.spaces[0].dirty, [(key("a"), row(&[(own(), 8, 0), (remote(), 40, 2)]))]);
+    assert_eq!(dirty(&recovered.spaces[0]), [(key("a"), row(&[(own(), 8, 0), (remote(), 40, 2)]))]);
     assert_eq!(recovered.spaces[0].vector.mark(own()), ours.mark);
 }
 
@@ -87,7 +87,7 @@ fn rows_ahead_of_their_position_change_nothing() {
     for _ in 0..2 {
         let (_, recovered) = open(dir.path());
         let rows = [(key("a"), row(&[(own(), 2, 0)])), (key("b"), row(&[(own(), 1, 0)]))];
-        assert_eq!(recovered.spaces[0].dirty, rows);
+        assert_eq!(dirty(&recovered.spaces[0]), rows);
         assert_eq!(recovered.spaces[0].vector.mark(own()), ours.mark);
     }
 }
@@ -102,7 +102,7 @@ fn a_log_that_begins_inside_the_checkpoint_is_replayed() {
     checkpoint(&store, &[("a", row(&[(remote(), 4, 0)]))], Some(vector(&[(remote(), inside)])));
     drop(store);
     let (_, recovered) = open(dir.path());
-    assert_eq!(recovered.spaces[0].dirty, [(key("a"), row(&[(remote(), 5, 0)]))]);
+    assert_eq!(dirty(&recovered.spaces[0]), [(key("a"), row(&[(remote(), 5, 0)]))]);
     assert_eq!(recovered.spaces[0].vector.mark(remote()), theirs.mark);
 }
 
@@ -114,7 +114,7 @@ fn a_namespace_that_is_not_configured_keeps_its_data() {
     drop(store);
     let narrow = Options { namespaces: vec![SPACE], ..options(dir.path()) };
     assert_eq!(Store::open(&narrow).unwrap().1.spaces.len(), 1);
-    assert_eq!(open(dir.path()).1.spaces[1].dirty, [(key("a"), row(&[(remote(), 1, 0)]))]);
+    assert_eq!(dirty(&open(dir.path()).1.spaces[1]), [(key("a"), row(&[(remote(), 1, 0)]))]);
 }
 
 /// Commits `records`, and returns why the next start refuses.
@@ -164,4 +164,94 @@ fn a_payload_that_does_not_decode_is_a_refusal() {
         let message = refused(&[Record { payload: Payload(payload.into()), ..record }]).to_string();
         assert!(message.contains("is damaged: journal record 1 of replica"), "{message}");
     }
+}
+
+#[test]
+fn what_repair_brought_is_found_again_until_a_checkpoint_covers_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut theirs = Author::new(SPACE, remote());
+    let (store, recovered) = open(dir.path());
+    assert_eq!(recovered.repaired, 0);
+    commit(&store, &[theirs.write(&[("a", 1)])]);
+    // Commits 2 to 9 came by repair, as a row; from there on the log goes on.
+    theirs.write_many(8, &[]);
+    let rows = vec![RepairedRow { key: "a".into(), slots: vec![(remote(), Slot { added: 5, subtracted: 0 })] }];
+    repair(&store, Repaired { namespace: SPACE, number: 1, rows, adopted: vec![] });
+    repair(&store, Repaired { namespace: SPACE, number: 2, rows: vec![], adopted: vec![(remote(), theirs.mark)] });
+    commit(&store, &[theirs.write(&[("b", 7)])]);
+    drop(store);
+    let (store, recovered) = open(dir.path());
+    let rows = [(key("a"), row(&[(remote(), 5, 0)])), (key("b"), row(&[(remote(), 7, 0)]))];
+    assert_eq!((recovered.repaired, dirty(&recovered.spaces[0])), (2, rows.to_vec()));
+    assert_eq!(recovered.spaces[0].vector, vector(&[(remote(), theirs.mark)]));
+    let rows = rows.iter().map(|(key, row)| (SPACE, key.clone(), row.clone())).collect();
+    let position = Position { vectors: vec![(SPACE, vector(&[(remote(), theirs.mark)]))], repaired: 2 };
+    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], position: Some(position) }).unwrap();
+    drop(store);
+    let (_, recovered) = open(dir.path());
+    assert_eq!((recovered.repaired, dirty(&recovered.spaces[0])), (2, vec![]), "numbers are never used twice");
+}
+
+#[test]
+fn a_hole_that_repair_did_not_close_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut theirs = Author::new(SPACE, remote());
+    let (store, _) = open(dir.path());
+    theirs.write_many(4, &[]);
+    let adopted = theirs.mark;
+    theirs.write(&[("lost", 1)]);
+    commit(&store, &[theirs.write(&[("b", 7)])]);
+    repair(&store, Repaired { namespace: SPACE, number: 1, rows: vec![], adopted: vec![(remote(), adopted)] });
+    drop(store);
+    let refusal = Store::open(&options(dir.path())).err().unwrap().to_string();
+    assert!(refusal.contains("commit 5 is missing"), "{refusal}");
+}
+
+#[test]
+fn a_truncated_log_goes_on_from_the_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ours = Author::new(SPACE, own());
+    let (store, _) = open(dir.path());
+    store.put_replica(own()).unwrap();
+    let records: Vec<Record> = (1..=5).map(|total| ours.write(&[("a", total)])).collect();
+    commit(&store, &records);
+    let position = vector(&[(own(), records[3].mark())]);
+    checkpoint(&store, &[("a", row(&[(own(), 4, 0)]))], Some(position));
+    store.truncate(SPACE, &[(own(), 4)]).unwrap();
+    assert_eq!(store.find_hash(SPACE, own(), 3).unwrap(), None);
+    assert_eq!(store.find_hash(SPACE, own(), 4).unwrap(), hash_of(&records[3]), "the last one stays");
+    assert_eq!(store.read_journal(SPACE, own(), 1, 1 << 20).unwrap().whole_from, Some(3));
+    drop(store);
+    let (_, recovered) = open(dir.path());
+    assert_eq!(dirty(&recovered.spaces[0]), [(key("a"), row(&[(own(), 5, 0)]))]);
+    assert_eq!(recovered.spaces[0].vector, vector(&[(own(), ours.mark)]));
+}
+
+#[test]
+fn a_leaf_is_read_by_place_and_adds_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let hasher = options(dir.path()).hasher;
+    let mut keys: Vec<Key> = (0..500).map(|number| key(&format!("key-{number}"))).collect();
+    keys.sort_by_key(|key| hasher.place(key));
+    let rows: Vec<_> = keys.iter().map(|key| (SPACE, key.clone(), row(&[(own(), 3, 1)]))).collect();
+    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], position: None }).unwrap();
+    let leaves: Vec<Leaf> = (0..=u16::MAX).map(Leaf).collect();
+    let load = |leaves: Vec<Leaf>, from, rows_max| {
+        let asked = LoadLeaves { ticket: 1, namespace: SPACE, leaves, from, upto: Place(u64::MAX), rows_max };
+        store.load_leaves(&asked).unwrap()
+    };
+    let first = load(leaves.clone(), Place(0), 200);
+    assert_eq!((first.rows.len(), first.covered), (200, hasher.place(&keys[199])));
+    let rest = load(leaves, Place(first.covered.0 + 1), 1_000);
+    assert_eq!(rest.covered, Place(u64::MAX));
+    let found: Vec<Key> = first.rows.into_iter().chain(rest.rows).map(|(key, _)| key).collect();
+    assert_eq!(found, keys);
+    let leaf = hasher.place(&keys[0]).leaf();
+    let here = keys.iter().filter(|key| hasher.place(key).leaf() == leaf);
+    let sum = here.map(|key| hasher.row(key, &row(&[(own(), 3, 1)]))).fold(Sum::default(), Sum::plus);
+    assert_eq!(store.sum_leaf(SPACE, leaf).unwrap(), sum);
+    assert_eq!(store.sum_leaf(OTHER_SPACE, leaf).unwrap(), Sum::default());
+    let of_one = load(vec![leaf], Place(0), 1_000);
+    assert!(of_one.rows.iter().all(|(key, _)| hasher.place(key).leaf() == leaf) && !of_one.rows.is_empty());
 }
