@@ -1,75 +1,272 @@
-//! A disk in memory that keeps only what was synced when its node crashes.
+//! A disk in memory: it forgets at a power cut what was not synced, and fails when it is told to.
+//!
+//! Batches are visible at once. Those that were not synced can be undone, the last one first, so a power cut keeps a
+//! prefix of them. A tail that is torn in the middle of a batch counts as if that batch were not there, because the
+//! write-ahead log's checksums say so.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use snowtide::crdt::{Row, VersionVector};
-use snowtide::identity::{Boot, NamespaceId, ReplicaId};
-use snowtide::replica::{CheckpointChunk, Commit, Key, Record, Recovered, RecoveredSpace};
+use bytes::Bytes;
+use snowtide::store::{Batch, Cursor, Family, Item, Medium, StoreError, Write};
 
+const FAMILIES: usize = Family::ALL.len();
+type Tree = BTreeMap<Bytes, Bytes>;
+
+/// What stands on a disk; a copy of it is another disk.
 #[derive(Clone, Default)]
-pub struct Disk {
-    pub replica: Option<ReplicaId>,
-    boots: u64,
-    journal: BTreeMap<(NamespaceId, ReplicaId, u64), Record>,
-    rows: BTreeMap<(NamespaceId, String), Row>,
-    position: BTreeMap<NamespaceId, VersionVector>,
+pub struct Image {
+    families: [Tree; FAMILIES],
+    /// How to undo each batch that is not synced, the oldest first.
+    unsynced: Vec<Vec<(Family, Bytes, Option<Bytes>)>>,
+    /// Once a start has succeeded, nothing on it may be missing any more.
+    pub established: bool,
 }
 
+/// How the next write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The batch is written, and its sync reports an error: it may be on the disk or not.
+    Sync,
+    /// Nothing of the batch is written.
+    Full,
+}
+
+#[derive(Default)]
+struct State {
+    image: Image,
+    failing: Option<Failure>,
+    poison: Option<Arc<str>>,
+}
+
+/// A handle on one disk; clones share it.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
 impl Disk {
-    pub fn commit(&mut self, commit: &Commit) {
-        for record in &commit.records {
-            self.journal.insert((record.namespace, record.origin, record.upto), record.clone());
-        }
+    pub fn holding(image: Image) -> Self {
+        Self(Arc::new(Mutex::new(State { image, ..State::default() })))
     }
 
-    pub fn checkpoint(&mut self, chunk: &CheckpointChunk) {
-        for (namespace, key, row) in &chunk.rows {
-            self.rows.insert((*namespace, key.to_string()), row.clone());
-        }
-        self.position.extend(chunk.position.iter().flatten().cloned());
+    /// What stands on it now, synced or not.
+    pub fn image(&self) -> Image {
+        self.lock().image.clone()
     }
 
-    pub fn row(&self, namespace: NamespaceId, key: &str) -> Row {
-        self.rows.get(&(namespace, key.to_owned())).cloned().unwrap_or_default()
+    pub fn is_established(&self) -> bool {
+        self.lock().image.established
     }
 
-    pub fn chain(&self, namespace: NamespaceId, origin: ReplicaId, after: u64, bytes_max: usize) -> Vec<Record> {
-        let mut bytes = 0;
-        let range = (namespace, origin, after + 1)..=(namespace, origin, u64::MAX);
-        let records = self.journal.range(range).map(|(_, record)| record);
-        let fits = records.take_while(|record| {
-            let fits = bytes < bytes_max;
-            bytes += record.weight();
-            fits
-        });
-        fits.cloned().collect()
+    pub fn establish(&self) {
+        self.lock().image.established = true;
     }
 
-    pub fn hash(&self, namespace: NamespaceId, origin: ReplicaId, seq: u64) -> Option<snowtide::crdt::LogHash> {
-        self.journal.get(&(namespace, origin, seq)).map(|record| record.hash)
+    /// Puts an older state of it, or another one's, in place.
+    pub fn replace(&self, image: Image) {
+        *self.lock() = State { image, ..State::default() };
     }
 
-    /// What a start finds: rows of the last checkpoint with the journal folded over them.
-    pub fn recover(&mut self, namespace: NamespaceId, nonce: u64) -> Recovered {
-        self.boots += 1;
-        let mut vector = self.position.get(&namespace).cloned().unwrap_or_default();
-        let mut dirty: BTreeMap<String, Row> = BTreeMap::new();
-        for record in self.journal.values().filter(|record| record.namespace == namespace) {
-            if record.upto <= self.position.get(&namespace).map_or(0, |position| position.mark(record.origin).seq) {
-                continue;
+    /// The next write fails, and everything after it.
+    pub fn fail_next(&self, failure: Failure) {
+        self.lock().failing = Some(failure);
+    }
+
+    /// Why it has stopped for good, if it has.
+    pub fn poison(&self) -> Option<Arc<str>> {
+        self.lock().poison.clone()
+    }
+
+    /// How many batches a power cut could take now.
+    pub fn unsynced(&self) -> usize {
+        self.lock().image.unsynced.len()
+    }
+
+    /// The power goes: only the oldest `kept` of the batches that were not synced are still there.
+    pub fn cut_power(&self, kept: usize) {
+        let image = &mut self.lock().image;
+        while image.unsynced.len() > kept {
+            let undo = image.unsynced.pop().unwrap_or_default();
+            for (family, key, before) in undo.into_iter().rev() {
+                match before {
+                    Some(value) => image.families[family as usize].insert(key, value),
+                    None => image.families[family as usize].remove(&key),
+                };
             }
-            for change in record.changes().expect("the journal decodes") {
-                let row = dirty.entry(change.key.to_owned()).or_insert_with(|| self.row(namespace, change.key));
-                row.join_slot(record.origin, change.slot);
+        }
+    }
+
+    /// A new process opens it: what stands there counts as synced, and a full disk has been tidied up.
+    pub fn reopen(&self) {
+        let mut state = self.lock();
+        state.image.unsynced.clear();
+        (state.failing, state.poison) = (None, None);
+    }
+
+    fn write(&self, batch: Batch, sync: bool) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.alive()?;
+        match state.failing.take() {
+            None => {}
+            Some(Failure::Full) => return Err(state.poisoned("no space left on the simulated device")),
+            Some(Failure::Sync) => {
+                state.image.apply(batch);
+                return Err(state.poisoned("the simulated sync failed"));
             }
-            vector.advance(record.origin, record.mark());
         }
-        let dirty = dirty.into_iter().map(|(key, row)| (Key::new(key).expect("a key that was journalled"), row));
-        Recovered {
-            replica: self.replica,
-            boot: Boot { counter: self.boots, nonce },
-            ceiling: 0,
-            spaces: vec![RecoveredSpace { namespace, vector, dirty: dirty.collect() }],
+        state.image.apply(batch);
+        if sync {
+            state.image.unsynced.clear();
         }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn alive(&self) -> Result<(), StoreError> {
+        self.poison.clone().map_or(Ok(()), |cause| Err(StoreError::Poisoned { cause }))
+    }
+
+    fn poisoned(&mut self, cause: &str) -> StoreError {
+        StoreError::Poisoned { cause: self.poison.get_or_insert_with(|| cause.into()).clone() }
+    }
+}
+
+impl Image {
+    fn apply(&mut self, batch: Batch) {
+        let mut undo = Vec::with_capacity(batch.0.len());
+        for write in batch.0 {
+            match write {
+                Write::Put(family, key, value) => {
+                    let key = Bytes::from(key);
+                    let before = self.families[family as usize].insert(key.clone(), value.into());
+                    undo.push((family, key, before));
+                }
+                Write::Delete(family, key) => {
+                    if let Some((key, before)) = self.families[family as usize].remove_entry(key.as_slice()) {
+                        undo.push((family, key, Some(before)));
+                    }
+                }
+                Write::DeleteRange(family, from, to) => {
+                    let tree = &mut self.families[family as usize];
+                    let mut gone = tree.split_off(from.as_slice());
+                    tree.append(&mut gone.split_off(to.as_slice()));
+                    undo.extend(gone.into_iter().map(|(key, before)| (family, key, Some(before))));
+                }
+            }
+        }
+        self.unsynced.push(undo);
+    }
+}
+
+impl Medium for Disk {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let state = self.lock();
+        state.alive()?;
+        Ok(state.image.families[family as usize].get(key).map(|value| value.to_vec()))
+    }
+
+    fn get_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        keys.iter().map(|key| self.get(family, key)).collect()
+    }
+
+    fn cursor(&self, family: Family) -> Result<Box<dyn Cursor + '_>, StoreError> {
+        self.lock().alive()?;
+        Ok(Box::new(Walk { disk: self, family, here: None }))
+    }
+
+    fn write_synced(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(batch, true)
+    }
+
+    fn write_unsynced(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(batch, false)
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.lock().alive()
+    }
+
+    fn size_bytes(&self, family: Family) -> u64 {
+        let state = self.lock();
+        let entries = state.image.families[family as usize].iter();
+        entries.map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+
+    fn free_bytes(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+struct Walk<'a> {
+    disk: &'a Disk,
+    family: Family,
+    here: Option<(Bytes, Bytes)>,
+}
+
+impl Walk<'_> {
+    fn stand(&mut self, from: Bound<&[u8]>) {
+        let state = self.disk.lock();
+        let mut entries = state.image.families[self.family as usize].range::<[u8], _>((from, Bound::Unbounded));
+        let next = entries.next().map(|(key, value)| (key.clone(), value.clone()));
+        drop(state);
+        self.here = next;
+    }
+}
+
+impl Cursor for Walk<'_> {
+    fn seek(&mut self, key: &[u8]) {
+        self.stand(Bound::Included(key));
+    }
+
+    fn advance(&mut self) {
+        if let Some((key, _)) = self.here.take() {
+            self.stand(Bound::Excluded(&key));
+        }
+    }
+
+    fn item(&self) -> Result<Option<Item<'_>>, StoreError> {
+        Ok(self.here.as_ref().map(|(key, value)| (key.as_ref(), value.as_ref())))
+    }
+}
+
+/// A disk that can be looked at as if a node started on it, without changing it.
+pub struct Untouched(pub Disk);
+
+impl Medium for Untouched {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(family, key)
+    }
+
+    fn get_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.0.get_many(family, keys)
+    }
+
+    fn cursor(&self, family: Family) -> Result<Box<dyn Cursor + '_>, StoreError> {
+        self.0.cursor(family)
+    }
+
+    fn write_synced(&self, _: Batch) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn write_unsynced(&self, _: Batch) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.0.health()
+    }
+
+    fn size_bytes(&self, family: Family) -> u64 {
+        self.0.size_bytes(family)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.0.free_bytes()
     }
 }

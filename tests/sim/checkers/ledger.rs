@@ -1,0 +1,136 @@
+//! G1 and G2: what clients were told, against what the cluster holds. It is kept by counter and by replica, since each
+//! slot has to come out by itself: at least what was acknowledged there, at most what was attempted.
+
+use std::collections::BTreeMap;
+
+use snowtide::crdt::{Row, Slot};
+use snowtide::identity::{NamespaceId, ReplicaId};
+use snowtide::replica::{Action, Operation};
+
+/// A counter's name.
+pub type Counter = (NamespaceId, String);
+/// All rows of one or of many disks.
+pub type Rows = BTreeMap<Counter, Row>;
+
+/// One direction of one slot.
+#[derive(Clone, Debug, Default)]
+struct Total {
+    attempted: i128,
+    acknowledged: i128,
+    /// May be lost: the only disk that held it was destroyed.
+    excused: i128,
+    /// Every acknowledged amount, to name one that is lost.
+    amounts: Vec<i128>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    added: Total,
+    subtracted: Total,
+}
+
+#[derive(Default)]
+pub struct Ledger {
+    entries: BTreeMap<(Counter, ReplicaId), Entry>,
+    /// Over all replicas, up and down.
+    attempted: BTreeMap<Counter, (i128, i128)>,
+}
+
+fn counter(operation: &Operation) -> Counter {
+    (operation.namespace, operation.key.to_string())
+}
+
+impl Ledger {
+    pub fn attempted(&mut self, replica: ReplicaId, operations: &[Operation]) {
+        self.attempt(replica, operations, 1);
+    }
+
+    /// Nothing of a refused batch was done.
+    pub fn refused(&mut self, replica: ReplicaId, operations: &[Operation]) {
+        self.attempt(replica, operations, -1);
+    }
+
+    fn attempt(&mut self, replica: ReplicaId, operations: &[Operation], sign: i128) {
+        for operation in operations {
+            let Action::Increment(by) = operation.action else { continue };
+            let amount = i128::from(by.unsigned_abs()) * sign;
+            let (up, down) = self.attempted.entry(counter(operation)).or_default();
+            *(if by < 0 { down } else { up }) += amount;
+            self.total(replica, operation, by).attempted += amount;
+        }
+    }
+
+    pub fn acknowledged(&mut self, replica: ReplicaId, operation: &Operation) {
+        let Action::Increment(by) = operation.action else { return };
+        let total = self.total(replica, operation, by);
+        total.acknowledged += i128::from(by.unsigned_abs());
+        total.amounts.push(i128::from(by.unsigned_abs()));
+    }
+
+    fn total(&mut self, replica: ReplicaId, operation: &Operation, by: i64) -> &mut Total {
+        let entry = self.entries.entry((counter(operation), replica)).or_default();
+        if by < 0 { &mut entry.subtracted } else { &mut entry.added }
+    }
+
+    /// G2: no answer exceeds what was attempted.
+    pub fn check_value(&self, node: usize, operation: &Operation, value: i128) -> Option<String> {
+        let (up, down) = self.attempted.get(&counter(operation)).copied().unwrap_or_default();
+        (value > up || value < -down)
+            .then(|| format!("G2: node {node} answered {value} to {operation:?}; +{up} and -{down} were attempted"))
+    }
+
+    /// A disk is about to be lost: `all` disks hold what the `others` may not hold.
+    pub fn excuse(&mut self, all: &Rows, others: &Rows) {
+        for (counter, row) in all {
+            let left = others.get(counter);
+            for (replica, slot) in row.slots() {
+                let left = left.map_or(Slot::default(), |row| row.slot(*replica));
+                if let Some(entry) = self.entries.get_mut(&(counter.clone(), *replica)) {
+                    entry.added.excused += i128::from(slot.added) - i128::from(left.added);
+                    entry.subtracted.excused += i128::from(slot.subtracted) - i128::from(left.subtracted);
+                }
+            }
+        }
+    }
+
+    /// G1: what everybody agrees on holds every acknowledged amount once.
+    pub fn check(&self, rows: &Rows) -> Option<String> {
+        let held = |counter: &Counter, replica| rows.get(counter).map_or(Slot::default(), |row| row.slot(replica));
+        let wrong = self.entries.iter().find_map(|((counter, replica), entry)| {
+            let slot = held(counter, *replica);
+            let wrong = entry.added.judge(slot.added).or_else(|| entry.subtracted.judge(slot.subtracted))?;
+            Some(format!("G1: the slot of {replica} in {counter:?} {wrong}"))
+        });
+        let unheard = || {
+            let mut slots = rows.iter().flat_map(|(counter, row)| row.slots().iter().map(move |slot| (counter, slot)));
+            slots.find_map(|(counter, (replica, slot))| {
+                let known = *slot == Slot::default() || self.entries.contains_key(&(counter.clone(), *replica));
+                (!known).then(|| format!("G2: {replica} holds {slot:?} of {counter:?} without a client"))
+            })
+        };
+        wrong.or_else(unheard)
+    }
+}
+
+impl Total {
+    fn judge(&self, held: u64) -> Option<String> {
+        let held = i128::from(held);
+        let least = self.acknowledged - self.excused;
+        if held > self.attempted {
+            return Some(format!("holds {held}, more than the {} that were attempted", self.attempted));
+        }
+        if held >= least {
+            return None;
+        }
+        let short = least - held;
+        let lost = self.amounts.iter().position(|amount| *amount == short);
+        let which = match lost {
+            Some(index) => format!("acknowledgement {} of {} is lost", index + 1, self.amounts.len()),
+            None => format!("it lacks {short}, which is no single one of {} acknowledgements", self.amounts.len()),
+        };
+        Some(format!(
+            "holds {held}; {} were acknowledged, {} of them excused: {which}",
+            self.acknowledged, self.excused
+        ))
+    }
+}

@@ -1,0 +1,27 @@
+//! Checkers: each watches one promise from outside, and shares nothing with the code under test.
+
+pub mod bounds;
+pub mod ids;
+pub mod ledger;
+pub mod reads;
+pub mod state;
+
+use snowtide::replica::Message;
+
+#[derive(Default)]
+pub struct Checkers {
+    pub ledger: ledger::Ledger,
+    pub reads: reads::Reads,
+    pub ids: ids::Ids,
+}
+
+impl Checkers {
+    /// Every message that a node sends.
+    pub fn on_send(&mut self, _node: usize, _message: &Message) {}
+
+    /// The disk of `node` is no longer what it was: what rests on it cannot be held against it.
+    pub fn disk_lost(&mut self, node: usize) {
+        self.reads.forget(node);
+        self.ids.disk_lost(node);
+    }
+}

@@ -1,0 +1,73 @@
+//! G4: after healing, all nodes hold the same, byte by byte: rows and vectors, read through the store as a start would.
+
+use std::collections::BTreeMap;
+
+use snowtide::crdt::{Mark, Row};
+use snowtide::identity::{NamespaceId, ReplicaId};
+use snowtide::replica::Key;
+use snowtide::store::Store;
+
+use super::ledger::Rows;
+use crate::clients::{KEYS, name};
+use crate::disk::Untouched;
+use crate::node::Node;
+
+/// What one node's disk holds of one namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub vector: Vec<(ReplicaId, Mark)>,
+    pub rows: BTreeMap<String, Row>,
+}
+
+/// What a start would find on a node's disk; nothing on it changes.
+pub fn held(node: &Node) -> Result<BTreeMap<NamespaceId, Held>, String> {
+    if !node.disk.is_established() {
+        return Ok(BTreeMap::new());
+    }
+    let medium = Box::new(Untouched(node.disk.clone()));
+    let refused = |refusal: &dyn std::fmt::Display| format!("the disk of {} cannot be read: {refusal}", node.worker);
+    let options = crate::world::store_options(node, 0);
+    let (store, recovered) = Store::recover(medium, false, &options).map_err(|error| refused(&error))?;
+    let keys: Vec<Key> = (0..KEYS).filter_map(|key| Key::new(name(key)).ok()).collect();
+    let mut all = BTreeMap::new();
+    for space in recovered.spaces {
+        let loaded = store.load(space.namespace, &keys).map_err(|error| refused(&error))?;
+        let rows = loaded.into_iter().chain(space.dirty).map(|(key, row)| (key.to_string(), row));
+        let held = Held { vector: space.vector.iter().collect(), rows: rows.collect() };
+        all.insert(space.namespace, held);
+    }
+    Ok(all)
+}
+
+/// The join of what these nodes hold.
+pub fn joined<'a>(nodes: impl Iterator<Item = &'a Node>) -> Result<Rows, String> {
+    let mut rows = Rows::new();
+    for node in nodes {
+        for (namespace, held) in held(node)? {
+            for (key, row) in held.rows {
+                rows.entry((namespace, key)).or_default().join(&row);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// `None` if all agree on each namespace that they serve; else where they differ.
+pub fn difference(states: &[BTreeMap<NamespaceId, Held>]) -> Option<String> {
+    let mut first: BTreeMap<NamespaceId, (usize, &Held)> = BTreeMap::new();
+    for (node, state) in states.iter().enumerate() {
+        for (namespace, held) in state {
+            let (other, expected) = *first.entry(*namespace).or_insert((node, held));
+            if expected.vector != held.vector {
+                let (here, there) = (&held.vector, &expected.vector);
+                return Some(format!("vectors of {namespace:?}: node {node} {here:?}, node {other} {there:?}"));
+            }
+            let differing = held.rows.iter().find(|(key, row)| expected.rows.get(*key) != Some(*row));
+            if let Some((key, row)) = differing {
+                let there = expected.rows.get(key);
+                return Some(format!("{key} of {namespace:?}: node {node} {row:?}, node {other} {there:?}"));
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,132 @@
+//! Clients: they ask random nodes, and what they were told goes into the ledger.
+
+use rand::RngExt;
+use snowtide::identity::NamespaceId;
+use snowtide::replica::{Action, Event, Key, Operation, Outcome, Refusal, Ticket};
+
+use super::world::World;
+
+/// Counters in each namespace.
+pub const KEYS: usize = 12;
+/// The first of those that are decremented, too.
+pub const MIXED_FROM: usize = 9;
+
+pub fn name(key: usize) -> String {
+    format!("counter-{key}")
+}
+
+/// Whether only increments are asked of this counter, so that reads of it never go back.
+pub fn only_grows(key: &str) -> bool {
+    key.rsplit('-').next().and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number < MIXED_FROM)
+}
+
+impl World {
+    /// One client's turn.
+    pub fn client(&mut self) {
+        let node = self.rng.random_range(0..self.nodes.len());
+        if self.nodes[node].process.is_none() || self.nodes[node].is_paused() {
+            return;
+        }
+        if self.rng.random_bool(0.15) {
+            self.ask_ids(node);
+        }
+        let batches = if self.rng.random_bool(0.1) { self.rng.random_range(2..6) } else { 1 };
+        for _ in 0..batches {
+            let size = if self.rng.random_bool(0.1) { self.rng.random_range(2..20) } else { 1 };
+            let operations = (0..size).filter_map(|_| self.operation(node)).collect();
+            self.submit(node, operations);
+        }
+        self.carry_out(node);
+    }
+
+    fn operation(&mut self, node: usize) -> Option<Operation> {
+        let served = &self.nodes[node].namespaces;
+        let namespace = *served.get(self.rng.random_range(0..served.len()))?;
+        let key = self.rng.random_range(0..KEYS);
+        let action = if self.rng.random_bool(0.3) {
+            Action::Get
+        } else {
+            // Large and distinct, so that a lost one can be named.
+            let by = self.rng.random_range(1..1 << 40);
+            Action::Increment(if key >= MIXED_FROM && self.rng.random_bool(0.5) { -by } else { by })
+        };
+        Some(Operation { namespace, key: Key::new(name(key)).ok()?, action })
+    }
+
+    /// Hands a batch over, if there is room; the effects wait to be carried out.
+    pub fn submit(&mut self, node: usize, operations: Vec<Operation>) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if !process.replica.has_room() {
+            self.tally.note("throttled");
+            return;
+        }
+        self.tickets += 1;
+        process.asked.insert(self.tickets, operations.clone());
+        if let Some(replica) = process.serving {
+            self.checkers.ledger.attempted(replica, &operations);
+        }
+        self.handle(node, Event::Submit { ticket: self.tickets, operations });
+    }
+
+    pub fn reply(&mut self, node: usize, ticket: Ticket, answer: Result<Vec<Outcome>, Refusal>) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(operations) = process.asked.remove(&ticket) else {
+            self.findings.push(format!("node {node} answered ticket {ticket} twice"));
+            return;
+        };
+        let serving = process.serving;
+        match (answer, serving) {
+            (Ok(outcomes), Some(replica)) if outcomes.len() == operations.len() => {
+                for (operation, outcome) in operations.iter().zip(outcomes) {
+                    self.answered(node, replica, operation, outcome);
+                }
+            }
+            (Ok(outcomes), _) => self.findings.push(format!(
+                "node {node}, serving as {serving:?}, answered {} operations with {outcomes:?}",
+                operations.len()
+            )),
+            (Err(_), serving) => {
+                if let Some(replica) = serving {
+                    self.checkers.ledger.refused(replica, &operations);
+                }
+                self.tally.refused += operations.len() as u64;
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        node: usize,
+        replica: snowtide::identity::ReplicaId,
+        operation: &Operation,
+        outcome: Outcome,
+    ) {
+        let Outcome::Value(value) = outcome else {
+            self.findings.push(format!("node {node} answered {operation:?} with {outcome:?}"));
+            return;
+        };
+        match operation.action {
+            Action::Increment(_) => {
+                self.tally.acknowledged += 1;
+                self.checkers.ledger.acknowledged(replica, operation);
+            }
+            Action::Get => self.tally.reads += 1,
+        }
+        if let Some(expected) = &self.expected {
+            let row = expected.get(&(operation.namespace, operation.key.to_string()));
+            let agreed = row.map_or(0, snowtide::crdt::Row::value);
+            if value != agreed {
+                self.findings.push(format!("node {node} answers {value} to {operation:?}; all disks hold {agreed}"));
+            }
+        }
+        let bound = self.checkers.ledger.check_value(node, operation, value);
+        let order = self.checkers.reads.check(node, operation, value);
+        self.findings.extend(bound.into_iter().chain(order));
+    }
+
+    /// The namespaces that both nodes serve.
+    pub fn shared(&self, one: usize, other: usize) -> std::collections::BTreeSet<NamespaceId> {
+        let theirs = &self.nodes[other].namespaces;
+        self.nodes[one].namespaces.iter().copied().filter(|namespace| theirs.contains(namespace)).collect()
+    }
+}

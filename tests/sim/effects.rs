@@ -1,0 +1,172 @@
+//! What replicas want done, carried out as the engine and the store's threads do it.
+
+use rand::RngExt;
+use snowtide::identity::ReplicaId;
+use snowtide::replica::{Effect, Event, JournalRead, Notice, Replica};
+use snowtide::store::{Store, StoreError};
+
+use super::checkers::bounds;
+use super::faults::Fault;
+use super::node::{Lane, Node};
+use super::world::{Happening, World};
+
+impl World {
+    /// Carries out everything that the replica asks for now, and makes sure that it is woken in time.
+    pub fn carry_out(&mut self, node: usize) {
+        while let Some(effect) = self.nodes[node].process.as_mut().and_then(|process| process.replica.poll()) {
+            self.trace.effect(self.now, node, &effect);
+            self.effect(node, effect);
+        }
+        self.arm(node);
+    }
+
+    fn effect(&mut self, node: usize, effect: Effect) {
+        match effect {
+            Effect::Reply { ticket, answer } => self.reply(node, ticket, answer),
+            Effect::Send { to, message } => self.send(node, to, message),
+            Effect::Mint => self.mint_replica(node),
+            Effect::Serving(replica) => self.serving(node, replica),
+            Effect::ClaimIds { ceiling } => self.claim_ids(node, ceiling),
+            Effect::Witness { worker, ceiling } => {
+                let reading = self.reading(node);
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.minting.generator.witness(reading, worker, ceiling);
+                }
+            }
+            Effect::Notice(notice) => self.notice(&notice),
+            Effect::Fence(reason) => self.fenced(node, reason),
+            Effect::Drained(holder) => {
+                self.tally.note(if holder.is_some() { "drained, held elsewhere" } else { "drained, held here only" });
+                let start = self.nodes[node].starts;
+                self.schedule(1, Happening::Exit { node, start });
+            }
+            Effect::Status { status, .. } => {
+                let finding = bounds::check(node, &status, &self.settings);
+                self.findings.extend(finding);
+            }
+            for_the_store => self.store_effect(node, for_the_store),
+        }
+    }
+
+    /// The jobs of `engine::disk`, in its lanes.
+    fn store_effect(&mut self, node: usize, effect: Effect) {
+        match effect {
+            Effect::Commit(commit) => self.job(node, Lane::Commits, move |store| {
+                store.commit(&commit)?;
+                Ok(Event::Committed(commit.number))
+            }),
+            Effect::Load { namespace, keys } => self.job(node, Lane::Reads, move |store| {
+                Ok(Event::Loaded { namespace, rows: store.load(namespace, &keys)? })
+            }),
+            Effect::ReadJournal { to, namespace, origin, after, bytes_max } => {
+                self.job(node, Lane::Reads, move |store| {
+                    let slice = store.read_journal(namespace, origin, after, bytes_max)?;
+                    let (records, whole_from) = (slice.records, slice.whole_from);
+                    Ok(Event::Journal(JournalRead { to, namespace, origin, after, records, whole_from }))
+                });
+            }
+            Effect::FindHash { namespace, origin, seq } => self.job(node, Lane::Reads, move |store| {
+                Ok(Event::Hash { namespace, seq, hash: store.find_hash(namespace, origin, seq)? })
+            }),
+            Effect::Checkpoint(chunk) => self.job(node, Lane::Checkpoints, move |store| {
+                store.checkpoint(&chunk)?;
+                Ok(Event::Checkpointed)
+            }),
+            other => self.findings.push(format!("the simulator does not know {other:?}")),
+        }
+    }
+
+    fn mint_replica(&mut self, node: usize) {
+        let replica = ReplicaId::new(self.nodes[node].worker, self.rng.random());
+        self.tally.note("incarnations");
+        self.job(node, Lane::Commits, move |store| {
+            store.put_replica(replica)?;
+            Ok(Event::Minted(replica))
+        });
+    }
+
+    /// Gives the disk something to do.
+    pub fn job(
+        &mut self,
+        node: usize,
+        lane: Lane,
+        job: impl FnOnce(&Store) -> Result<Event, StoreError> + Send + 'static,
+    ) {
+        let delay = self.rng.random_range(1..15);
+        let start = self.nodes[node].starts;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.lanes[lane as usize].push_back(Box::new(job));
+        let at = process.busy_until[lane as usize].max(self.now) + delay;
+        process.busy_until[lane as usize] = at;
+        self.schedule_at(at, Happening::Done { node, start, lane });
+    }
+
+    /// The disk has carried out the first job of a lane.
+    pub fn done(&mut self, node: usize, lane: Lane) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(job) = process.lanes[lane as usize].pop_front() else { return };
+        match job(&process.store) {
+            Ok(event) => {
+                self.tally.syncs += u64::from(lane != Lane::Reads);
+                if let Event::Ceiling(ceiling) = event {
+                    self.checkers.ids.durable(node, ceiling);
+                    self.ceiling_raised(node, ceiling);
+                }
+                self.tell(node, event);
+            }
+            Err(error) => self.failed(node, &error.to_string()),
+        }
+    }
+
+    /// I9: the node is told, and its process ends.
+    fn failed(&mut self, node: usize, reason: &str) {
+        let delay = self.rng.random_range(1..100);
+        let start = self.nodes[node].starts;
+        self.tell(node, Event::Fence(reason.to_owned()));
+        self.schedule(delay, Happening::Exit { node, start });
+    }
+
+    fn serving(&mut self, node: usize, replica: ReplicaId) {
+        let rival = |other: &Node| {
+            let process = other.process.as_ref();
+            process.is_some_and(|process| process.serving == Some(replica) && process.fenced.is_none())
+        };
+        if self.nodes.iter().any(rival) {
+            self.tally.note("two live processes under one replica id");
+        }
+        if let Some(process) = &mut self.nodes[node].process {
+            process.serving = Some(replica);
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.tally.note(match notice {
+            Notice::Fork { .. } => "forks noticed",
+            Notice::Unproven { .. } => "starts unproven",
+            Notice::BadMessage { .. } => "bad messages",
+        });
+    }
+
+    fn fenced(&mut self, node: usize, reason: String) {
+        let start = self.nodes[node].starts;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.minting.generator.fence();
+        process.fenced = Some(reason);
+        let delay = self.rng.random_range(1_000..30_000);
+        self.schedule(delay, Happening::Operator { node, start });
+    }
+
+    /// The replica's own view, to be checked against its bounds.
+    pub fn inspect(&mut self, node: usize) {
+        self.tell(node, Event::Inspect(0));
+    }
+
+    pub fn replica(&self, node: usize) -> Option<&Replica> {
+        self.nodes[node].process.as_ref().map(|process| &process.replica)
+    }
+
+    pub fn count(&mut self, fault: Fault) {
+        self.trace.note(self.now, [5, fault as u64, 0], || format!("fault: {fault:?}"));
+        self.tally.fault(fault);
+    }
+}

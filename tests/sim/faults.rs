@@ -1,0 +1,139 @@
+//! What may go wrong, how often, and how often it did.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+
+/// One kind of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A message vanishes.
+    Loss,
+    /// A message arrives twice.
+    Duplication,
+    /// A message is overtaken by later ones.
+    Reordering,
+    /// A message takes seconds.
+    Delay,
+    /// One node does not reach another, which may still reach it.
+    OneWayCut,
+    /// The nodes fall into two groups.
+    Split,
+    /// Each node reaches only its two neighbours.
+    Ring,
+    /// `kill -9`: what was written is there, synced or not.
+    Kill,
+    /// What was written and not synced is lost, from some point on.
+    PowerCut,
+    /// A power cut in the middle of a write, of which a part reached the disk.
+    TornTail,
+    /// A sync reports an error: the node has to stop.
+    FailedSync,
+    /// A write finds no room: the node has to stop.
+    DiskFull,
+    /// Little room is left on the disk for a while.
+    DiskLow,
+    /// A node comes back with an empty disk.
+    Wipe,
+    /// A node comes back with an older state of its disk.
+    Rollback,
+    /// A copy of a node's disk is started beside it.
+    Clone,
+    /// A process stands still for a while, then finds everything that has come meanwhile.
+    Pause,
+    /// A clock begins to run slower or faster.
+    Drift,
+    /// A wall clock jumps, by milliseconds to years, either way.
+    Jump,
+    /// A node is shut down in order, and started again.
+    Shutdown,
+}
+
+/// Kinds that befall single messages: their rate is a chance for each.
+const PER_MESSAGE: [Fault; 4] = [Fault::Loss, Fault::Duplication, Fault::Reordering, Fault::Delay];
+/// All other kinds that begin by themselves: their rate is one of events a simulated minute in the whole cluster.
+const EVENTS: [Fault; 15] = [
+    Fault::OneWayCut,
+    Fault::Split,
+    Fault::Ring,
+    Fault::Kill,
+    Fault::PowerCut,
+    Fault::FailedSync,
+    Fault::DiskFull,
+    Fault::DiskLow,
+    Fault::Wipe,
+    Fault::Rollback,
+    Fault::Clone,
+    Fault::Pause,
+    Fault::Drift,
+    Fault::Jump,
+    Fault::Shutdown,
+];
+
+/// Which faults happen, and how often.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(BTreeMap<Fault, f64>);
+
+impl Faults {
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// `rate` is a chance for messages, and events a simulated minute for everything else.
+    pub fn with(mut self, fault: Fault, rate: f64) -> Self {
+        self.0.insert(fault, rate);
+        self
+    }
+
+    /// Everything at once.
+    pub fn all() -> Self {
+        let messages = PER_MESSAGE.into_iter().map(|fault| (fault, 0.02));
+        Self(messages.chain(EVENTS.into_iter().map(|fault| (fault, 0.3))).collect())
+    }
+
+    /// A choice of faults: some bugs need many of one kind, and others hide where there are too many kinds.
+    pub fn swarm(rng: &mut SmallRng) -> Self {
+        let mut faults = Self::none();
+        for fault in PER_MESSAGE {
+            if rng.random_bool(0.5) {
+                faults = faults.with(fault, *[0.002, 0.02, 0.2].choose(rng).unwrap_or(&0.0));
+            }
+        }
+        for fault in EVENTS {
+            if rng.random_bool(0.4) {
+                faults = faults.with(fault, *[0.1, 0.4, 1.5].choose(rng).unwrap_or(&0.0));
+            }
+        }
+        faults
+    }
+
+    /// The faults that are wanted at all. A power cut sometimes tears the tail.
+    pub fn wanted(&self) -> impl Iterator<Item = Fault> {
+        let torn = self.0.contains_key(&Fault::PowerCut).then_some(Fault::TornTail);
+        self.0.keys().copied().chain(torn)
+    }
+
+    pub fn chance(&self, fault: Fault) -> f64 {
+        self.0.get(&fault).copied().unwrap_or(0.0)
+    }
+
+    /// Milliseconds to the next event, and its kind; `None` if none is wanted.
+    pub fn next(&self, rng: &mut SmallRng) -> Option<(u64, Fault)> {
+        let events = || EVENTS.iter().map(|fault| (*fault, self.chance(*fault)));
+        let total: f64 = events().map(|(_, rate)| rate).sum();
+        if total <= 0.0 {
+            return None;
+        }
+        let mut dice = rng.random_range(0.0..total);
+        let chosen = events().find(|(_, rate)| {
+            dice -= rate;
+            dice < 0.0
+        });
+        let mean_ms = 60_000.0 / total;
+        let wait = mean_ms * -rng.random_range(f64::EPSILON..1.0).ln();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // minutes, never negative
+        chosen.map(|(fault, _)| (wait as u64 + 1, fault))
+    }
+}

@@ -1,0 +1,100 @@
+//! The end of all trouble: what follows has to converge within a bounded number of rounds.
+
+use std::collections::BTreeMap;
+
+use snowtide::identity::NamespaceId;
+use snowtide::replica::{Action, Key, Operation};
+
+use super::checkers::state::{self, Held};
+use super::clients::{KEYS, name};
+use super::world::World;
+
+/// Digest intervals after which all must agree.
+const ROUNDS_MAX: u64 = 40;
+
+impl World {
+    /// From here on nothing goes wrong. Operators take copies away and restart what has stopped itself.
+    pub fn heal(&mut self) {
+        self.broken = false;
+        self.network.mend_all();
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].copy_of.is_some() {
+                self.retire(node);
+                continue;
+            }
+            self.nodes[node].clock.correct_wall();
+            if self.nodes[node].is_paused() {
+                self.resume(node);
+            }
+            self.restart_fenced(node);
+            self.start(node);
+        }
+        (0..self.nodes.len()).for_each(|node| self.dial_all(node));
+    }
+
+    /// Heals, waits until all hold the same, and checks it against what clients were told.
+    pub fn converge(&mut self) -> Result<(), String> {
+        self.heal();
+        // Starts have to be proven first.
+        self.run_until(self.now + self.settings.proof_timeout_ms + self.settings.claim_wait_ms);
+        let mut differing = String::new();
+        for round in 0..ROUNDS_MAX {
+            self.run_until(self.now + self.settings.digest_interval_ms);
+            if let Some(finding) = self.findings.first() {
+                return Err(finding.clone());
+            }
+            self.quiet();
+            let states = self.states()?;
+            match self.unready().or_else(|| state::difference(&states)) {
+                Some(difference) => differing = difference,
+                None => {
+                    self.tally.convergences += 1;
+                    self.tally.rounds_max = self.tally.rounds_max.max(round + 1);
+                    return self.agreed();
+                }
+            }
+        }
+        Err(format!("G4: no convergence within {ROUNDS_MAX} rounds: {differing}"))
+    }
+
+    /// No clients until the next trouble.
+    fn quiet(&mut self) {
+        self.clients = false;
+    }
+
+    fn unready(&self) -> Option<String> {
+        let living = self.nodes.iter().enumerate().filter(|(_, node)| !node.retired);
+        let mut unready = living.filter_map(|(at, node)| match &node.process {
+            None => Some(format!("node {at} does not run")),
+            Some(process) if process.fenced.is_some() => Some(format!("node {at} is fenced: {:?}", process.fenced)),
+            Some(process) if process.serving.is_none() => Some(format!("node {at} is not serving")),
+            Some(_) => None,
+        });
+        unready.next()
+    }
+
+    fn states(&self) -> Result<Vec<BTreeMap<NamespaceId, Held>>, String> {
+        self.nodes.iter().filter(|node| !node.retired).map(state::held).collect()
+    }
+
+    /// The ledger against the state that all disks agree on, and that state against what nodes answer.
+    fn agreed(&mut self) -> Result<(), String> {
+        let rows = state::joined(self.nodes.iter().filter(|node| !node.retired))?;
+        if let Some(finding) = self.checkers.ledger.check(&rows) {
+            return Err(finding);
+        }
+        for node in (0..self.nodes.len()).filter(|node| !self.nodes[*node].retired).collect::<Vec<_>>() {
+            self.inspect(node);
+            for namespace in self.nodes[node].namespaces.clone() {
+                let keys = (0..KEYS).filter_map(|key| Key::new(name(key)).ok());
+                let reads = keys.map(|key| Operation { namespace, key, action: Action::Get }).collect();
+                self.expected = Some(rows.clone());
+                self.submit(node, reads);
+                self.carry_out(node);
+            }
+        }
+        self.run_until(self.now + 1_000);
+        self.expected = None;
+        self.findings.first().map_or(Ok(()), |finding| Err(finding.clone()))
+    }
+}

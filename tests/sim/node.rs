@@ -1,0 +1,89 @@
+//! A node: a disk and a clock, and while it runs, a process with the real replica over the real store.
+//!
+//! The disk works in lanes, as the store's threads do: each carries out one job after another, and what a job answers
+//! becomes an event of the replica. A job that fails stops the process (I9).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+use snowtide::replica::{Event, Operation, Replica, Ticket};
+use snowtide::store::{Store, StoreError};
+
+use super::clock::Clock;
+use super::disk::{Disk, Image};
+use super::ids::Minting;
+use super::world::Happening;
+
+/// A piece of work for the disk; what it answers goes to the replica.
+pub type Job = Box<dyn FnOnce(&Store) -> Result<Event, StoreError> + Send>;
+
+/// The threads of the store, and the keeper of the ID ceiling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Commits,
+    Reads,
+    Checkpoints,
+    Ceilings,
+}
+
+pub const LANES: [Lane; 4] = [Lane::Commits, Lane::Reads, Lane::Checkpoints, Lane::Ceilings];
+
+/// One place for a process, with its disk.
+pub struct Node {
+    pub worker: WorkerId,
+    pub namespaces: Vec<NamespaceId>,
+    pub disk: Disk,
+    /// The disk as it was some time ago.
+    pub snapshot: Option<Image>,
+    pub clock: Clock,
+    pub process: Option<Process>,
+    /// Starts so far; happenings of an earlier one mean nothing to a later one.
+    pub starts: u32,
+    /// Whose copy this is.
+    pub copy_of: Option<usize>,
+    /// A copy that was taken away again.
+    pub retired: bool,
+}
+
+/// A running process.
+pub struct Process {
+    pub replica: Replica,
+    pub store: Store,
+    pub boot: Boot,
+    /// Virtual time of its start, where its monotonic clock begins.
+    pub born: u64,
+    pub lanes: [VecDeque<Job>; LANES.len()],
+    /// When each lane is done with what it has.
+    pub busy_until: [u64; LANES.len()],
+    /// Asked and not answered.
+    pub asked: BTreeMap<Ticket, Vec<Operation>>,
+    pub minting: Minting,
+    /// When the next tick is on its way.
+    pub tick_at: u64,
+    /// The incarnation under which it serves.
+    pub serving: Option<ReplicaId>,
+    pub fenced: Option<String>,
+    /// It is being shut down, and says so when it may end.
+    pub leaving: bool,
+    /// While it stands still: what has come meanwhile.
+    pub stash: Option<Vec<Happening>>,
+}
+
+impl Node {
+    pub fn peer(&self) -> Option<Peer> {
+        self.process.as_ref().map(|process| Peer { worker: self.worker, boot: process.boot })
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.stash.is_some())
+    }
+
+    pub fn runs(&self, start: u32) -> bool {
+        self.process.is_some() && self.starts == start
+    }
+
+    /// The process's monotonic clock.
+    pub fn mono(&self, now: u64) -> u64 {
+        self.process.as_ref().map_or(0, |process| self.clock.mono(process.born, now))
+    }
+}

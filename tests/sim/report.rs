@@ -1,0 +1,102 @@
+//! What runs came to: faults by kind, operations, simulated time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::faults::{Fault, Faults};
+
+/// Counts of one run, or of many together.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub seeds: u64,
+    /// Simulated milliseconds times nodes.
+    pub node_ms: u64,
+    pub faults: BTreeMap<Fault, u64>,
+    /// Events of note that are no faults.
+    pub notes: BTreeMap<&'static str, u64>,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub reads: u64,
+    pub ids: u64,
+    pub messages: u64,
+    pub syncs: u64,
+    /// Digest intervals that the slowest convergence took.
+    pub rounds_max: u64,
+    pub convergences: u64,
+}
+
+impl Tally {
+    pub fn fault(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    pub fn note(&mut self, what: &'static str) {
+        *self.notes.entry(what).or_default() += 1;
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (what, count) in &other.notes {
+            *self.notes.entry(*what).or_default() += count;
+        }
+        self.seeds += other.seeds;
+        self.node_ms += other.node_ms;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.reads += other.reads;
+        self.ids += other.ids;
+        self.messages += other.messages;
+        self.syncs += other.syncs;
+        self.rounds_max = self.rounds_max.max(other.rounds_max);
+        self.convergences += other.convergences;
+    }
+
+    /// Faults other than those of single messages.
+    pub fn events(&self) -> u64 {
+        let single = [Fault::Loss, Fault::Duplication, Fault::Reordering, Fault::Delay];
+        self.faults.iter().filter(|(fault, _)| !single.contains(fault)).map(|(_, count)| count).sum()
+    }
+
+    /// A run that did nothing, or in which a wanted fault never happened, shows nothing.
+    pub fn complaint(&self, faults: &Faults) -> Option<String> {
+        let silent: Vec<Fault> =
+            faults.wanted().filter(|fault| self.faults.get(fault).copied().unwrap_or(0) == 0).collect();
+        if self.acknowledged == 0 || self.reads == 0 || self.ids == 0 {
+            Some(format!("too little was served: {self}"))
+        } else if !silent.is_empty() {
+            Some(format!("these faults never happened: {silent:?}"))
+        } else {
+            None
+        }
+    }
+
+    /// As if every cluster had five nodes.
+    #[allow(clippy::cast_precision_loss)] // for people
+    pub fn cluster_hours(&self) -> f64 {
+        self.node_ms as f64 / 5.0 / 3_600_000.0
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} seeds, {:.2} five-node cluster-hours, {} writes acknowledged, {} refused, {} reads, {} ids, {} messages, \
+             {} syncs; {} convergences in at most {} rounds; faults {:?}; {:?}",
+            self.seeds,
+            self.cluster_hours(),
+            self.acknowledged,
+            self.refused,
+            self.reads,
+            self.ids,
+            self.messages,
+            self.syncs,
+            self.convergences,
+            self.rounds_max,
+            self.faults,
+            self.notes
+        )
+    }
+}

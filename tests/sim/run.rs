@@ -1,0 +1,107 @@
+//! Runs of seeds, on all cores, and what they came to.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use super::faults::Faults;
+use super::report::Tally;
+use super::trace::Trace;
+use super::world::World;
+
+/// A run breaks things and heals this often.
+const EPOCHS: u64 = 3;
+/// For so long each time.
+const EPOCH_MS: u64 = 240_000;
+
+/// How a seed came out.
+pub struct Run {
+    pub tally: Tally,
+    pub trace: Trace,
+    pub finding: Option<String>,
+}
+
+/// One seed, from beginning to end; without `faults`, the seed chooses some.
+pub fn seed(seed: u64, faults: Option<&Faults>, keep_lines: bool) -> Run {
+    let mut world = World::new(seed, faults.cloned(), Trace::keeping_lines(keep_lines));
+    let mut finding = None;
+    for _ in 0..EPOCHS {
+        world.break_things(EPOCH_MS);
+        finding = world.findings.first().cloned().or_else(|| world.converge().err());
+        if finding.is_some() {
+            break;
+        }
+    }
+    Run { tally: world.tally, trace: world.trace, finding }
+}
+
+/// Seeds to run: those that `SIM_SEEDS=1000..2000` names, or fresh ones.
+pub fn seeds(count: u64) -> Range<u64> {
+    match std::env::var("SIM_SEEDS").ok() {
+        None => {
+            // Short enough to be typed again.
+            let base = u64::from(getrandom::u32().expect("the system has randomness"));
+            base..base + count
+        }
+        Some(asked) => {
+            let range = asked.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+            let (from, to) =
+                range.unwrap_or_else(|| panic!("SIM_SEEDS is a range such as 7..8, this one is {asked:?}"));
+            from..to
+        }
+    }
+}
+
+/// Runs seeds on all cores; panics with the first that fails, after it has been run once more with its trace kept.
+pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>) -> Tally {
+    let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let (total, findings) = (Mutex::new(Tally::default()), Mutex::new(Vec::new()));
+    let began = Instant::now();
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= seeds.end {
+                        break;
+                    }
+                    let run = seed(number, faults, false);
+                    total.lock().unwrap().add(&run.tally);
+                    if let Some(finding) = run.finding {
+                        failed.store(true, Ordering::Relaxed);
+                        findings.lock().unwrap().push((number, finding, run.trace.hash()));
+                    }
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap();
+    println!("{scenario}: seeds {seeds:?} in {:.1} s", began.elapsed().as_secs_f64());
+    println!("{total}");
+    if let Some((number, finding, hash)) = findings.into_inner().unwrap().into_iter().min() {
+        panic!("{}", retell(scenario, number, faults, &finding, hash));
+    }
+    total
+}
+
+/// Runs a failed seed again and writes down what happened.
+fn retell(scenario: &str, number: u64, faults: Option<&Faults>, finding: &str, hash: u64) -> String {
+    let again = seed(number, faults, true);
+    let same = again.trace.hash() == hash && again.finding.as_deref() == Some(finding);
+    let path = std::env::temp_dir().join(format!("snowtide-sim-{scenario}-{number}.txt"));
+    let lines: Vec<String> = again.trace.lines().into();
+    if std::env::var_os("SIM_TRACE").is_some() {
+        lines.iter().for_each(|line| println!("{line}"));
+    }
+    let written = std::fs::write(&path, lines.join("\n"));
+    let place = written.map_or_else(|error| error.to_string(), |()| path.display().to_string());
+    format!(
+        "{scenario}: seed {number}: {finding}\ntrace hash {hash:016x}, {}; the trace is in {place}\nagain: \
+         SIM_SEEDS={number}..{} SIM_TRACE=1 cargo test --release --test sim {scenario} -- --nocapture",
+        if same { "the same when run again" } else { "NOT the same when run again" },
+        number + 1
+    )
+}
