@@ -264,7 +264,8 @@ impl Desk {
                 warn!(%replica, reason, "this data's history is not proven; a new incarnation takes over");
             }
             Notice::Scrub { namespace, leaf } => error!(
-                ?namespace, leaf = leaf.0,
+                ?namespace,
+                leaf = leaf.0,
                 "rows on disk are not what was written there; repair fetches what other regions hold of them"
             ),
             Notice::Repaired { namespace, peer, rows, whole } => {

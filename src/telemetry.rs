@@ -408,7 +408,14 @@ mod tests {
 
     #[test]
     fn every_configured_peer_is_shown_even_if_it_was_never_linked() {
-        let linked = PeerStatus { worker: worker(2), up: true, lag_commits: 7, lag_ms: 1_500, inflight_bytes: 0 };
+        let linked = PeerStatus {
+            worker: worker(2),
+            up: true,
+            lag_commits: 7,
+            lag_ms: 1_500,
+            inflight_bytes: 0,
+            compared_ms: None,
+        };
         let status = Status { replica: Some(ReplicaId::new(worker(1), 9)), peers: vec![linked], ..Status::default() };
         observe(&status, &map());
         let text = render();

@@ -26,7 +26,10 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     must("frame", Shape::Table(&[must("bytes_max", size(64 * KIB, 256 * MIB))])),
     must("gossip", GOSSIP),
     must("repair", REPAIR),
-    must("hints", Shape::Table(&[must("max_age", duration(SECOND, 365 * DAY)), must("max_bytes", size(MIB, 64 * TIB))])),
+    must(
+        "hints",
+        Shape::Table(&[must("max_age", duration(SECOND, 365 * DAY)), must("max_bytes", size(MIB, 64 * TIB))]),
+    ),
     must("incarnation", Shape::Table(&[must("proof_timeout", duration(10, 5 * MINUTE))])),
     must("cache", CACHE),
     must("checkpoint", CHECKPOINT),

@@ -106,11 +106,7 @@ impl Replica {
 
 /// By origin, the first seq to keep, where that has moved: everything before is on disk in `rows`, `needless` to peers,
 /// and not promised to a session. The last record that may go stays, so that its hash can be compared (I3).
-fn keep_from(
-    space: &mut Space,
-    needless: &VersionVector,
-    leased: Option<VersionVector>,
-) -> Vec<(ReplicaId, u64)> {
+fn keep_from(space: &mut Space, needless: &VersionVector, leased: Option<VersionVector>) -> Vec<(ReplicaId, u64)> {
     let mut moved = Vec::new();
     for (origin, mark) in needless.iter() {
         let promised = leased.as_ref().map_or(u64::MAX, |leased| leased.mark(origin).seq);

@@ -58,7 +58,12 @@ pub(super) struct Fetch {
 
 impl Space {
     /// What recovery found; gives back the rows that the disk has not in full.
-    pub(super) fn recover(found: RecoveredSpace, hasher: &Hasher, tail_bytes_max: usize, now: u64) -> (Self, Vec<RowId>) {
+    pub(super) fn recover(
+        found: RecoveredSpace,
+        hasher: &Hasher,
+        tail_bytes_max: usize,
+        now: u64,
+    ) -> (Self, Vec<RowId>) {
         let (mut tree, mut stored) = (Tree::new(), vec![Sum::default(); LEAVES].into_boxed_slice());
         for (leaf, sum) in found.leaves {
             tree.add(leaf, sum);

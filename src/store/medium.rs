@@ -24,8 +24,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 6] =
-        [Self::Meta, Self::Journal, Self::Rows, Self::Merkle, Self::Repair, Self::Dedupe];
+    pub const ALL: [Self; 6] = [Self::Meta, Self::Journal, Self::Rows, Self::Merkle, Self::Repair, Self::Dedupe];
 
     /// Its name on disk and in messages.
     pub const fn name(self) -> &'static str {

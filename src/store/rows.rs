@@ -6,7 +6,9 @@ use crate::merkle::{Hasher, Leaf, Place, Sum};
 use crate::replica::{Key, LoadLeaves};
 
 use super::error::StoreError;
-use super::format::{decode_leaf_key, decode_row_key, leaf_key, place_key, row_key, seal, seal_row, unseal, unseal_row};
+use super::format::{
+    decode_leaf_key, decode_row_key, leaf_key, place_key, row_key, seal, seal_row, unseal, unseal_row,
+};
 use super::medium::{Batch, Family, Medium};
 
 /// Each key's row as of the last checkpoint, in the order of `keys`; empty if there is none.
@@ -74,12 +76,7 @@ pub(super) fn of_leaves(medium: &dyn Medium, asked: &LoadLeaves) -> Result<(Vec<
 }
 
 /// What the rows of a leaf add up to.
-pub(super) fn sum(
-    medium: &dyn Medium,
-    hasher: &Hasher,
-    namespace: NamespaceId,
-    leaf: Leaf,
-) -> Result<Sum, StoreError> {
+pub(super) fn sum(medium: &dyn Medium, hasher: &Hasher, namespace: NamespaceId, leaf: Leaf) -> Result<Sum, StoreError> {
     let (first, end) = leaf.places();
     let mut walk = Walk::from(medium, namespace, first)?;
     let mut sum = Sum::default();

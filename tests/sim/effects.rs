@@ -72,6 +72,19 @@ impl World {
                 store.checkpoint(&chunk)?;
                 Ok(Event::Checkpointed)
             }),
+            Effect::LoadLeaves(asked) => {
+                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)));
+            }
+            Effect::Scrub { namespace, leaf } => self.job(node, Lane::Checkpoints, move |store| {
+                Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? })
+            }),
+            Effect::Truncate { namespace, before } => {
+                self.tally.note("truncations");
+                self.job(node, Lane::Checkpoints, move |store| {
+                    store.truncate(namespace, &before)?;
+                    Ok(Event::Tick)
+                });
+            }
             other => self.findings.push(format!("the simulator does not know {other:?}")),
         }
     }
@@ -144,6 +157,9 @@ impl World {
             Notice::Fork { .. } => "forks noticed",
             Notice::Unproven { .. } => "starts unproven",
             Notice::BadMessage { .. } => "bad messages",
+            Notice::Scrub { .. } => "scrubs that found damage",
+            Notice::Repaired { whole: true, .. } => "repairs",
+            Notice::Repaired { whole: false, .. } => "repairs given up",
         });
     }
 

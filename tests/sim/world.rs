@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use snowtide::identity::{NamespaceId, Peer, WorkerId};
+use snowtide::merkle::Hasher;
 use snowtide::replica::{Event, Message, Replica, Settings};
 use snowtide::store::{Options, Store};
 
@@ -319,7 +320,7 @@ impl World {
         let others = (0..self.nodes.len()).filter(|other| self.nodes[*other].worker != worker);
         let peers = others.map(|other| (self.nodes[other].worker, self.shared(at, other)));
         let peers = peers.filter(|(_, shared)| !shared.is_empty()).collect();
-        Settings { worker, peers, hash_seed: self.rng.random(), ..self.settings.clone() }
+        Settings { worker, peers, ..self.settings.clone() }
     }
 
     /// An event, and everything that follows from it at once.
@@ -394,7 +395,7 @@ fn settings(rng: &mut SmallRng) -> Settings {
     Settings {
         worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
         peers: BTreeMap::new(),
-        hash_seed: 0,
+        hasher: Hasher::new([7; 192]),
         commit_bytes_max: bytes(any(&[300, 2_000, 16_384])),
         gossip_interval_ms: any(&[20, 100]),
         digest_interval_ms: any(&[1_000, 3_000, 6_000]),
@@ -406,6 +407,11 @@ fn settings(rng: &mut SmallRng) -> Settings {
         loading_rows_max: bytes(any(&[30, 1_000])),
         checkpoint_interval_ms: any(&[500, 3_000, 20_000]),
         dirty_rows_max: bytes(any(&[30, 1_000])),
+        repair_interval_ms: any(&[5_000, 20_000, 60_000]),
+        repair_session_ms: any(&[10_000, 60_000]),
+        scrub_interval_ms: any(&[65_536_000, 655_360_000]),
+        hints_age_ms: any(&[5_000, 60_000]),
+        hints_bytes_max: any(&[2_000, 1 << 30]),
         drain_timeout_ms: 5_000,
     }
 }
@@ -414,6 +420,8 @@ pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
     Options {
         path: PathBuf::from("simulated"),
         cluster_id: "simulated".into(),
+        hasher: Hasher::new([7; 192]),
+        secret: "simulated".into(),
         layout: "simulated".into(),
         worker: node.worker,
         namespaces: node.namespaces.clone(),

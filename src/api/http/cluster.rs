@@ -162,7 +162,14 @@ mod tests {
     }
 
     fn status(up: bool) -> Status {
-        let peer = PeerStatus { worker: worker(2), up, lag_commits: u64::MAX, lag_ms: 1_500, inflight_bytes: 0, compared_ms: None };
+        let peer = PeerStatus {
+            worker: worker(2),
+            up,
+            lag_commits: u64::MAX,
+            lag_ms: 1_500,
+            inflight_bytes: 0,
+            compared_ms: None,
+        };
         Status { peers: vec![peer], ..Status::default() }
     }
 

@@ -158,7 +158,8 @@ impl Replica {
             return;
         }
         let linked = self.peers.values().filter(|peer| peer.up && peer.shared.contains(&namespace));
-        let linked: Vec<Peer> = linked.filter_map(|peer| Some(Peer { worker: peer.worker, boot: peer.boot? })).collect();
+        let linked: Vec<Peer> =
+            linked.filter_map(|peer| Some(Peer { worker: peer.worker, boot: peer.boot? })).collect();
         let with = match gap {
             Some(worker) => linked.iter().find(|peer| peer.worker == worker),
             None => linked.get(self.repairs.turn.checked_rem(linked.len()).unwrap_or_default()),

@@ -85,7 +85,8 @@ impl Session {
     /// With whom, how many leaves were found to differ so far, how many are left, and how many rows came.
     pub(in super::super) fn progress(&self) -> (Peer, u64, u64, u64) {
         let asked = self.asks.values().map(|(ask, _)| if let Ask::Rows(span) = ask { span.leaves.len() } else { 0 });
-        let left = self.leaves.len() + asked.sum::<usize>() + self.rest.iter().map(|span| span.leaves.len()).sum::<usize>();
+        let left =
+            self.leaves.len() + asked.sum::<usize>() + self.rest.iter().map(|span| span.leaves.len()).sum::<usize>();
         (self.with, self.leaves_found, left as u64, self.rows)
     }
 
@@ -189,7 +190,8 @@ impl Replica {
             if !session.closing && vector != space.vector && space.skipped.insert(from.worker) {
                 return self.give_up(namespace);
             }
-            let differing = Node::ROOT.children().zip(children).filter(|(node, sum)| space.tree.sum(*node).short() != *sum);
+            let differing =
+                Node::ROOT.children().zip(children).filter(|(node, sum)| space.tree.sum(*node).short() != *sum);
             differing.for_each(|(node, _)| session.found(node));
         }
         space.skipped.remove(&from.worker);

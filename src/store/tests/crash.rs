@@ -163,7 +163,10 @@ fn child_that_meets_a_full_disk() {
     assert_eq!(poison(store.commit(&again).unwrap_err()), cause);
     assert_eq!(poison(store.put_ceiling(1).unwrap_err()), cause);
     assert_eq!(poison(store.put_replica(own()).unwrap_err()), cause);
-    assert_eq!(poison(store.checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], position: None }).unwrap_err()), cause);
+    assert_eq!(
+        poison(store.checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], position: None }).unwrap_err()),
+        cause
+    );
     assert_eq!(poison(store.load(SPACE, &[key("a")]).unwrap_err()), cause);
     assert_eq!(poison(store.read_journal(SPACE, own(), 0, 1).unwrap_err()), cause);
     assert_eq!(poison(store.find_hash(SPACE, own(), 1).unwrap_err()), cause);

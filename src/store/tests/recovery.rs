@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::identity::Boot;
+use crate::merkle::{Leaf, Place, Sum};
+use crate::replica::{LoadLeaves, RepairedRow};
 use crate::store::OpenRefusal;
 
 #[test]
