@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use snowtide::identity::ReplicaId;
-use snowtide::replica::{Effect, Event, JournalRead, Notice, Replica};
+use snowtide::replica::{Effect, Event, JournalRead, Notice};
 use snowtide::store::{Store, StoreError};
 
 use super::checkers::bounds;
@@ -175,10 +175,6 @@ impl World {
     /// The replica's own view, to be checked against its bounds.
     pub fn inspect(&mut self, node: usize) {
         self.tell(node, Event::Inspect(0));
-    }
-
-    pub fn replica(&self, node: usize) -> Option<&Replica> {
-        self.nodes[node].process.as_ref().map(|process| &process.replica)
     }
 
     pub fn count(&mut self, fault: Fault) {
