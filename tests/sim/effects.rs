@@ -72,14 +72,14 @@ impl World {
                 store.checkpoint(&chunk)?;
                 Ok(Event::Checkpointed)
             }),
-            Effect::LoadLeaves(asked) => self.job(node, Lane::Reads, move |store| {
-                Ok(Event::LeavesLoaded(store.load_leaves(&asked)?))
-            }),
+            Effect::LoadLeaves(asked) => {
+                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)))
+            }
             Effect::Scrub { namespace, leaf } => self.job(node, Lane::Checkpoints, move |store| {
                 Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? })
             }),
             Effect::Truncate { namespace, before } => {
-                self.tally.note("journals truncated");
+                self.tally.note("truncations");
                 self.job(node, Lane::Checkpoints, move |store| {
                     store.truncate(namespace, &before)?;
                     Ok(Event::Tick)
@@ -155,14 +155,11 @@ impl World {
     fn notice(&mut self, notice: &Notice) {
         self.tally.note(match notice {
             Notice::Fork { .. } => "forks noticed",
-            Notice::Scrub { .. } => "scrubs that found a wrong leaf",
-            Notice::Repaired { whole: true, .. } => "repair sessions finished",
-            Notice::Repaired { .. } => "repair sessions given up",
-            Notice::Unproven { .. } => "starts unproven",
-            Notice::BadMessage { .. } => "bad messages",
             Notice::Scrub { .. } => "scrubs that found damage",
             Notice::Repaired { whole: true, .. } => "repairs",
-            Notice::Repaired { whole: false, .. } => "repairs given up",
+            Notice::Repaired { .. } => "repairs given up",
+            Notice::Unproven { .. } => "starts unproven",
+            Notice::BadMessage { .. } => "bad messages",
         });
     }
 

@@ -425,11 +425,9 @@ pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
     Options {
         path: PathBuf::from("simulated"),
         cluster_id: "simulated".into(),
-        hasher: Hasher::new([7; 192]),
-        secret: "simulated".into(),
-        layout: "simulated".into(),
         hasher: hasher(),
         secret: "simulated".into(),
+        layout: "simulated".into(),
         worker: node.worker,
         namespaces: node.namespaces.clone(),
         boot_nonce,
