@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use snowtide::identity::ReplicaId;
-use snowtide::replica::{Effect, Event, JournalRead, Notice, Replica};
+use snowtide::replica::{Effect, Event, JournalRead, Notice};
 use snowtide::store::{Store, StoreError};
 
 use super::checkers::bounds;
@@ -73,7 +73,7 @@ impl World {
                 Ok(Event::Checkpointed)
             }),
             Effect::LoadLeaves(asked) => {
-                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)));
+                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)))
             }
             Effect::Scrub { namespace, leaf } => self.job(node, Lane::Checkpoints, move |store| {
                 Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? })
@@ -155,11 +155,11 @@ impl World {
     fn notice(&mut self, notice: &Notice) {
         self.tally.note(match notice {
             Notice::Fork { .. } => "forks noticed",
-            Notice::Unproven { .. } => "starts unproven",
-            Notice::BadMessage { .. } => "bad messages",
             Notice::Scrub { .. } => "scrubs that found damage",
             Notice::Repaired { whole: true, .. } => "repairs",
-            Notice::Repaired { whole: false, .. } => "repairs given up",
+            Notice::Repaired { .. } => "repairs given up",
+            Notice::Unproven { .. } => "starts unproven",
+            Notice::BadMessage { .. } => "bad messages",
         });
     }
 
@@ -175,10 +175,6 @@ impl World {
     /// The replica's own view, to be checked against its bounds.
     pub fn inspect(&mut self, node: usize) {
         self.tell(node, Event::Inspect(0));
-    }
-
-    pub fn replica(&self, node: usize) -> Option<&Replica> {
-        self.nodes[node].process.as_ref().map(|process| &process.replica)
     }
 
     pub fn count(&mut self, fault: Fault) {

@@ -32,10 +32,8 @@ pub fn held(node: &Node) -> Result<BTreeMap<NamespaceId, Held>, String> {
     let mut all = BTreeMap::new();
     for space in recovered.spaces {
         let loaded = store.load(space.namespace, &keys).map_err(|error| refused(&error))?;
-        let rows = loaded
-            .into_iter()
-            .chain(space.dirty.into_iter().map(|dirty| (dirty.key, dirty.row)))
-            .map(|(key, row)| (key.to_string(), row));
+        let dirty = space.dirty.into_iter().map(|dirty| (dirty.key, dirty.row));
+        let rows = loaded.into_iter().chain(dirty).map(|(key, row)| (key.to_string(), row));
         let held = Held { vector: space.vector.iter().collect(), rows: rows.collect() };
         all.insert(space.namespace, held);
     }
