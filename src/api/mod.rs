@@ -56,7 +56,9 @@ pub enum Stage {
 pub fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::Throttled => Code::Throttled,
-        Refusal::Overloaded => Code::Overloaded,
+        Refusal::Overloaded | Refusal::TooManyWaiting => Code::Overloaded,
+        Refusal::TokenNotHeld(_) => Code::TokenWaitExpired,
+        Refusal::TooFewRegions { .. } => Code::InvalidRequest,
         Refusal::Starting => Code::Starting,
         Refusal::Draining => Code::Draining,
         Refusal::DiskLow => Code::DiskLow,
@@ -67,7 +69,7 @@ pub fn code_of(refusal: &Refusal) -> Code {
 /// When to try again after `code`, in milliseconds; `None` where retrying does not help.
 pub fn retry_after_ms(code: Code) -> Option<u32> {
     match code {
-        Code::Throttled | Code::Overloaded | Code::SequenceExhausted => Some(100),
+        Code::Throttled | Code::Overloaded | Code::SequenceExhausted | Code::TokenWaitExpired => Some(100),
         Code::Starting | Code::Draining | Code::ClockRegressed => Some(1_000),
         Code::DiskLow | Code::ClockAhead | Code::Fenced => Some(30_000),
         _ => None,
