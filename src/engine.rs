@@ -16,9 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::clock::Stopwatch;
 use crate::identity::{Peer, ReplicaId, WorkerId};
-use crate::replica::{Effect, Event, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status};
 #[cfg(test)]
 use crate::replica::Token;
+use crate::replica::{Effect, Event, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status};
 use crate::replica::{Receipt, Recovered, Terms, Ticket};
 use crate::store::Store;
 

@@ -255,19 +255,19 @@ mod tests {
         let result = prop_oneof![any::<i128>().prop_map(Ok), code().prop_map(Err)];
         let share = ("[a-z]{1,9}", any::<i128>(), any::<Option<u64>>())
             .prop_map(|(region, value, as_of_ms)| crate::Share { region, value, as_of_ms });
-        let view = (prop::collection::vec(share, 0..4), any::<Option<i128>>(), prop::collection::vec("[a-z]{1,9}", 0..3))
-            .prop_map(|(regions, settled, behind)| View { regions, settled, behind });
+        let view =
+            (prop::collection::vec(share, 0..4), any::<Option<i128>>(), prop::collection::vec("[a-z]{1,9}", 0..3))
+                .prop_map(|(regions, settled, behind)| View { regions, settled, behind });
         let token = prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
         let regions = prop::collection::vec("[a-z]{1,9}", 0..3);
-        (prop::collection::vec(result, 0..9), token, regions, any::<bool>(), prop::collection::vec(view, 0..3)).prop_map(
-            |(results, token, acknowledged_by, pending, views)| OnTerms {
+        (prop::collection::vec(result, 0..9), token, regions, any::<bool>(), prop::collection::vec(view, 0..3))
+            .prop_map(|(results, token, acknowledged_by, pending, views)| OnTerms {
                 results,
                 token,
                 acknowledged_by,
                 pending,
                 views,
-            },
-        )
+            })
     }
 
     fn answer() -> impl Strategy<Value = Answer> {

@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod quic;
+pub mod scribe;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::identity::{NamespaceId, WorkerId};
 use crate::ids::IdSource;
 use crate::replica::Refusal;
 
+use scribe::Scribe;
+
 /// What every front door needs; cheap to clone.
 #[derive(Clone)]
 pub struct Doors {
@@ -29,6 +32,8 @@ pub struct Doors {
     pub region: Arc<str>,
     /// Namespaces served here, by name.
     pub namespaces: Arc<BTreeMap<String, NamespaceId>>,
+    /// Tokens, acknowledgements and views between clients and the engine.
+    pub scribe: Arc<Scribe>,
     /// Counters.
     pub engine: EngineHandle,
     /// IDs.

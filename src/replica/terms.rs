@@ -157,12 +157,7 @@ impl Replica {
         let holders = owed.written.iter().map(|(namespace, seq)| self.holders(*namespace, *seq));
         let acknowledged_by = holders.reduce(|all, some| all.intersection(&some).copied().collect());
         let token = owed.wants_token.then(|| self.token(&owed.origins));
-        Box::new(Receipt {
-            token,
-            acknowledged_by: acknowledged_by.unwrap_or_default(),
-            pending,
-            views: owed.views,
-        })
+        Box::new(Receipt { token, acknowledged_by: acknowledged_by.unwrap_or_default(), pending, views: owed.views })
     }
 
     /// I1: the committed vector, as far as these origins go. It covers what the answer shows, because the answer has

@@ -7,6 +7,7 @@
 //!
 //! The content type of a request is not looked at: a body is JSON, and one that is not is refused as malformed.
 
+mod asked;
 mod auth;
 mod call;
 mod cluster;
@@ -19,6 +20,7 @@ mod openapi;
 mod problem;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::convert::Infallible;
 use std::sync::Arc;
