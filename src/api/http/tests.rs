@@ -44,7 +44,7 @@ pub(super) fn map() -> ClusterMap {
     ClusterMap { regions: [(1, "eu-west"), (2, "us-east"), (3, "ap-south")].map(region).into() }
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config::builtin()
 }
 
@@ -66,7 +66,7 @@ fn doors_with(stage: Stage, config: Config, engine: impl FnMut(Vec<Operation>) -
     doors_of(stage, config, EngineHandle::fake(engine))
 }
 
-fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Doors {
+pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Doors {
     let worker = WorkerId::new(1, 0).unwrap();
     let ids = IdSource::new(layout_of(&config.ids).unwrap(), worker, &config.ids, 0, Arc::new(Weightless), |_| {});
     Doors {
@@ -82,7 +82,7 @@ fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Doors {
     }
 }
 
-async fn send(doors: Doors, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
+pub(super) async fn send(doors: Doors, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
     let (parts, body) = service(doors).oneshot(request).await.unwrap().into_parts();
     let Ok(body) = body.collect().await else { panic!("the body broke off") };
     (parts.status, parts.headers, body.to_bytes())
