@@ -34,6 +34,8 @@ pub(super) struct Changed {
     pub(super) row: RowId,
     pub(super) replica: ReplicaId,
     pub(super) slot: Slot,
+    /// The seq of the replica's log at which the slot has this value; `None` if it came by repair.
+    pub(super) seq: Option<u64>,
 }
 
 /// What belongs to one commit.

@@ -135,7 +135,8 @@ impl Replica {
     fn recover(&mut self, recovered: RecoveredSpace) {
         let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
         let namespace = recovered.namespace;
-        let (space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
+        let (mut space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
+        space.ahead = self.repairs.numbered > 0;
         dirty.into_iter().for_each(|row| self.checkpointing.add(namespace, row));
         self.spaces.insert(namespace, space);
     }
@@ -249,15 +250,15 @@ impl Replica {
     fn own_record(&mut self, namespace: NamespaceId, rows: &[usize], changed: &mut Vec<Changed>) -> Option<Record> {
         let replica = self.replica?;
         let space = self.spaces.get_mut(&namespace)?;
+        let before = space.applied.mark(replica);
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
             let cell = space.rows.get(*row);
             let slot = cell.working_slot(replica);
             changes.push(Change { key: &cell.key, slot });
-            changed.push(Changed { namespace, row: *row, replica, slot });
+            changed.push(Changed { namespace, row: *row, replica, slot, seq: Some(before.seq + 1) });
         }
         let payload = Payload::encode(&changes);
-        let before = space.applied.mark(replica);
         let record = Record {
             namespace,
             origin: replica,
@@ -273,7 +274,7 @@ impl Replica {
     /// I1: only from here on is the commit visible to anyone.
     fn committed(&mut self, number: u64) {
         let Some(done) = self.commits.finish(number) else { return };
-        for Changed { namespace, row, replica, slot } in done.changed {
+        for Changed { namespace, row, replica, slot, seq } in done.changed {
             let Some(space) = self.spaces.get_mut(&namespace) else { continue };
             let cell = space.rows.get_mut(row);
             let grown = cell.settle(&self.settings.hasher, replica, slot);
@@ -282,8 +283,8 @@ impl Replica {
                 cell.dirty = true;
                 self.checkpointing.add(namespace, row);
             }
-            if !cell.trails.is_empty() {
-                self.follow_on(namespace, row, replica, &done.records);
+            if let Some(seq) = seq.filter(|_| !cell.trails.is_empty()) {
+                self.follow_on(namespace, row, replica, (seq, slot));
             }
         }
         for record in done.records {
@@ -298,6 +299,7 @@ impl Replica {
         self.repairs.synced = done.repaired;
         for (namespace, marks) in done.adopted {
             let Some(space) = self.spaces.get_mut(&namespace) else { continue };
+            space.ahead = true;
             marks.into_iter().for_each(|(origin, mark)| {
                 space.vector.advance(origin, mark);
             });

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::crdt::{Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::merkle::Hasher;
 
 const SPACE: NamespaceId = NamespaceId(7);
 const WAITING_MAX: usize = 3;
@@ -40,7 +41,12 @@ fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Setting
     Settings {
         worker,
         peers: others.map(|other| (other, BTreeSet::from([SPACE]))).collect(),
-        hash_seed: 1,
+        hasher: Hasher::new([7; 192]),
+        repair_interval_ms: 60_000,
+        repair_session_ms: 60_000,
+        scrub_interval_ms: 60_000,
+        hints_age_ms: 60_000,
+        hints_bytes_max: 1 << 30,
         commit_bytes_max: 1 << 20,
         gossip_interval_ms: 20,
         digest_interval_ms: 100,
@@ -81,8 +87,15 @@ impl Net {
     fn new(nodes: usize) -> Self {
         let boot = Boot { counter: 1, nonce: 5 };
         let node = |at: usize| {
-            let space = RecoveredSpace { namespace: SPACE, vector: VersionVector::default(), dirty: Vec::new() };
-            let recovered = Recovered { replica: None, boot, ceiling: 0, spaces: vec![space] };
+            let space = RecoveredSpace {
+                namespace: SPACE,
+                vector: VersionVector::default(),
+                position: VersionVector::default(),
+                leaves: Vec::new(),
+                dirty: Vec::new(),
+                journal_bytes: 0,
+            };
+            let recovered = Recovered { replica: None, boot, ceiling: 0, spaces: vec![space], repaired: 0 };
             let others = (0..nodes).filter(move |other| *other != at).map(worker);
             let replica = Replica::new(settings(worker(at), others), recovered, 0);
             let peer = Peer { worker: worker(at), boot };

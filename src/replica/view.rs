@@ -7,7 +7,6 @@ use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::Replica;
 use super::operation::Operation;
-use super::record::Record;
 use super::rows::{Cell, RowId};
 
 /// A counter by regions.
@@ -84,20 +83,15 @@ pub(super) struct Trail {
 const PLACES_MAX: usize = 3;
 
 impl Trail {
-    /// From `seq` on, where the slot stood at `slot`.
-    pub(super) fn new(origin: ReplicaId, seq: u64, slot: Slot) -> Self {
-        Self { origin, places: vec![(seq, slot)] }
-    }
-
     /// The slot has moved on; every peer is known to hold the log up to `floor`.
-    fn push(&mut self, seq: u64, slot: Slot, floor: u64) {
-        self.places.pop_if(|(held, _)| *held == seq);
+    fn push(&mut self, place: (u64, Slot), floor: u64) {
+        self.places.pop_if(|(held, _)| *held >= place.0);
         let settled = self.places.iter().rposition(|(held, _)| *held <= floor).unwrap_or(0);
         self.places.drain(..settled);
         if self.places.len() == PLACES_MAX {
             self.places.pop();
         }
-        self.places.push((seq, slot));
+        self.places.push(place);
     }
 
     /// The newest totals that every peer holds.
@@ -126,7 +120,7 @@ impl Replica {
             let trail = cell.trails.iter().find(|trail| trail.origin == *origin);
             let known = trail.and_then(|trail| trail.settled(self.floor(namespace, *origin)));
             settled = settled.and_then(|sum: i128| Some(sum + known?.value()));
-            let newest = trail.map_or(u64::MAX, Trail::last_seq);
+            let newest = trail.map_or(space.vector.mark(*origin).seq, Trail::last_seq);
             let pending = cell.working_slot(*origin) != *slot;
             behind.extend(self.lacking(namespace, *origin, if pending { u64::MAX } else { newest }));
         }
@@ -159,32 +153,35 @@ impl Replica {
 
     /// Follows the row's slots from now on, so that it can be told how far they are settled. Only rows that somebody
     /// looks at in this way are followed, and only as long as they are in memory: the others pay nothing.
+    ///
+    /// A slot stands at its origin's seq in our vector, unless repair may have brought it ahead of that; then it is known
+    /// only from the next record that changes it.
     fn follow(&mut self, namespace: NamespaceId, row: RowId) {
+        let own = self.replica;
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let vector = &space.vector;
+        let (vector, ahead) = (&space.vector, space.ahead);
         let Cell { row, trails, .. } = space.rows.get_mut(row);
-        for (origin, slot) in row.slots() {
+        for (origin, slot) in row.slots().iter().filter(|(origin, _)| !ahead || Some(*origin) == own) {
             if !trails.iter().any(|trail| trail.origin == *origin) {
-                trails.push(Trail::new(*origin, vector.mark(*origin).seq, *slot));
+                trails.push(Trail { origin: *origin, places: vec![(vector.mark(*origin).seq, *slot)] });
             }
         }
     }
 
-    /// A commit has moved a slot of a row that is followed; the vector stands where it did before it.
-    pub(super) fn follow_on(&mut self, namespace: NamespaceId, row: RowId, origin: ReplicaId, records: &[Record]) {
+    /// A commit has moved a slot of a row that is followed to a place in its origin's log; the vector stands where it did
+    /// before.
+    pub(super) fn follow_on(&mut self, namespace: NamespaceId, row: RowId, origin: ReplicaId, place: (u64, Slot)) {
         let floor = self.floor(namespace, origin);
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let before = space.vector.mark(origin).seq;
-        let moved = records.iter().filter(|record| record.namespace == namespace && record.origin == origin);
-        let Some(upto) = moved.map(|record| record.upto).max() else { return };
-        let cell = space.rows.get_mut(row);
-        let slot = cell.row.slot(origin);
-        match cell.trails.iter_mut().find(|trail| trail.origin == origin) {
-            Some(trail) => trail.push(upto, slot, floor),
+        let (before, ahead) = (space.vector.mark(origin).seq, space.ahead);
+        let trails = &mut space.rows.get_mut(row).trails;
+        match trails.iter_mut().find(|trail| trail.origin == origin) {
+            Some(trail) => trail.push(place, floor),
+            // Whatever has no trail had no slot.
             None => {
-                let mut trail = Trail::new(origin, before, Slot::default());
-                trail.push(upto, slot, floor);
-                cell.trails.push(trail);
+                let mut trail = Trail { origin, places: if ahead { vec![] } else { vec![(before, Slot::default())] } };
+                trail.push(place, floor);
+                trails.push(trail);
             }
         }
     }

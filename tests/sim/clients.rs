@@ -65,7 +65,7 @@ impl World {
         if let Some(replica) = process.serving {
             self.checkers.ledger.attempted(replica, &operations);
         }
-        self.handle(node, Event::Submit { ticket: self.tickets, operations });
+        self.handle(node, Event::Submit { ticket: self.tickets, operations, terms: None });
     }
 
     pub fn reply(&mut self, node: usize, ticket: Ticket, answer: Result<Vec<Outcome>, Refusal>) {

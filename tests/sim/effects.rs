@@ -22,7 +22,7 @@ impl World {
 
     fn effect(&mut self, node: usize, effect: Effect) {
         match effect {
-            Effect::Reply { ticket, answer } => self.reply(node, ticket, answer),
+            Effect::Reply { ticket, answer, .. } => self.reply(node, ticket, answer),
             Effect::Send { to, message } => self.send(node, to, message),
             Effect::Mint => self.mint_replica(node),
             Effect::Serving(replica) => self.serving(node, replica),

@@ -1,7 +1,7 @@
 //! Tokens, waiting, acknowledgements and views through the router, against an engine whose receipts the test chooses.
 
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::tests::{config, doors_of, send};
@@ -19,7 +19,7 @@ async fn ask(
     headers: &[(&str, &str)],
     body: &'static str,
     mut engine: impl FnMut(Terms) -> Answer + Send + 'static,
-) -> (StatusCode, axum::http::HeaderMap, Value) {
+) -> (StatusCode, HeaderMap, Value) {
     let engine = EngineHandle::fake_on_terms(move |_, terms| engine(*terms.expect("terms")));
     let request = headers
         .iter()
