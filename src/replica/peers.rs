@@ -109,7 +109,8 @@ impl Neighbour {
     pub(super) fn rebooted(&mut self, boot: Boot) {
         let shared = std::mem::take(&mut self.shared);
         let up = self.up && self.boot == Some(boot);
-        let (behind_since, heard) = (self.behind_since, std::mem::take(&mut self.heard));
+        let (behind_since, mut heard) = (self.behind_since, std::mem::take(&mut self.heard));
+        heard.values_mut().for_each(Heard::rebooted);
         *self = Self { boot: Some(boot), up, behind_since, heard, ..Self::new(self.worker, shared) };
     }
 

@@ -8,7 +8,7 @@ use super::{
     Ack, Action, Effect, Event, JournalRead, Key, Message, Operation, Outcome, Receipt, Record, Recovered,
     RecoveredSpace, Refusal, Replica, Settings, Terms, Ticket, Token, View,
 };
-use crate::crdt::{Row, VersionVector};
+use crate::crdt::{LogHash, Mark, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::Hasher;
 
@@ -476,13 +476,10 @@ fn a_view_tells_shares_their_age_and_what_is_settled() {
 
 #[test]
 fn a_region_that_was_never_heard_has_no_age_and_nothing_is_settled() {
-    let mut net = Net::new(2);
-    let mut silent = Net::new(1);
-    let others = [worker(1)].into_iter();
-    silent.nodes[0].replica.settings = settings(worker(0), others);
+    let mut net = Net::new(1);
+    net.nodes[0].replica.settings = settings(worker(0), [worker(1)].into_iter());
     net.token(0, "likes", Action::Increment(1));
-    silent.token(0, "likes", Action::Increment(1));
-    let (value, view) = silent.view(0, "likes");
+    let (value, view) = net.view(0, "likes");
     assert_eq!((value, view.settled, view.behind), (1, None, BTreeSet::from([1])));
     assert_eq!(view.regions.iter().map(|share| share.as_of_ms).collect::<Vec<_>>(), [Some(0), None]);
 }
@@ -501,6 +498,41 @@ fn what_is_settled_moves_on_although_the_counter_never_rests() {
     let (value, last) = settled.pop_back().unwrap();
     assert_eq!(value, 200);
     assert!(last.is_some_and(|last| last > 150), "{last:?}");
+}
+
+#[test]
+fn a_region_is_fresh_again_although_an_earlier_boot_of_it_announced_what_is_lost() {
+    let mut net = Net::new(2);
+    net.token(0, "likes", Action::Increment(1));
+    // It announces a commit that nobody ever gets.
+    let (from, origin) = (net.nodes[1].peer, net.replica(1));
+    let ahead = [(origin, Mark { seq: 9, hash: LogHash(1) })].into_iter().collect();
+    net.tell(0, Event::Received { from, message: Message::Ack(vec![(SPACE, ahead)]) });
+    net.cut_off(1);
+    net.pass(1_000);
+    assert!(net.view(0, "likes").1.regions[1].as_of_ms >= Some(1_000));
+    let reborn = Peer { boot: Boot { counter: 2, nonce: 6 }, ..from };
+    net.tell(0, Event::PeerBoot(reborn));
+    net.tell(0, Event::Received { from: reborn, message: Message::Ack(vec![(SPACE, VersionVector::default())]) });
+    assert_eq!(net.view(0, "likes").1.regions[1].as_of_ms, Some(0));
+}
+
+#[test]
+fn what_repair_has_brought_is_settled_only_once_a_log_tells_where_it_stands() {
+    let mut net = Net::new(2);
+    net.token(1, "likes", Action::Increment(10));
+    net.pass(500);
+    for node in &mut net.nodes {
+        node.replica.spaces.values_mut().for_each(|space| space.ahead = true);
+    }
+    let (_, view) = net.view(0, "likes");
+    assert_eq!(view.settled, None, "the row may hold more than the vector tells");
+    // Our own slots are never ahead of our own log.
+    net.token(0, "likes", Action::Increment(1));
+    net.view(0, "likes");
+    net.token(1, "likes", Action::Increment(100));
+    net.pass(500);
+    assert_eq!(net.view(0, "likes").1.settled, Some(111));
 }
 
 /// One thing that happens in a random history.

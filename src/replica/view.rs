@@ -56,6 +56,11 @@ impl Heard {
         }
     }
 
+    /// Another boot has taken over: what the earlier one announced and we do not hold may be lost for good.
+    pub(super) fn rebooted(&mut self) {
+        self.awaited = None;
+    }
+
     fn look(&mut self, ours: &VersionVector) {
         let held = |marks: &[(ReplicaId, u64)]| marks.iter().all(|(origin, seq)| ours.mark(*origin).seq >= *seq);
         if let Some((at, _)) = self.awaited.take_if(|(_, marks)| held(marks)) {
