@@ -46,6 +46,8 @@ pub enum Code {
     Timeout,
     /// Anything that should not happen.
     Internal,
+    /// The node does not hold in time what a token names. Nothing was done.
+    TokenWaitExpired,
 }
 
 impl Code {
@@ -71,6 +73,7 @@ impl Code {
             Self::Fenced => "fenced",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
+            Self::TokenWaitExpired => "token_wait_expired",
         }
     }
 
@@ -94,13 +97,13 @@ impl Code {
             | Self::ClockAhead
             | Self::SequenceExhausted
             | Self::Fenced => 503,
-            Self::Timeout => 504,
+            Self::Timeout | Self::TokenWaitExpired => 504,
         }
     }
 
     /// Whether the request was certainly not carried out, and the same request may succeed later, here or elsewhere.
     pub const fn is_retryable(self) -> bool {
-        matches!(self.http_status(), 429 | 503)
+        matches!(self, Self::TokenWaitExpired) || matches!(self.http_status(), 429 | 503)
     }
 }
 

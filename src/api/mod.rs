@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod quic;
+pub mod scribe;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::identity::{NamespaceId, WorkerId};
 use crate::ids::IdSource;
 use crate::replica::Refusal;
 
+use scribe::Scribe;
+
 /// What every front door needs; cheap to clone.
 #[derive(Clone)]
 pub struct Doors {
@@ -29,6 +32,8 @@ pub struct Doors {
     pub region: Arc<str>,
     /// Namespaces served here, by name.
     pub namespaces: Arc<BTreeMap<String, NamespaceId>>,
+    /// Tokens, acknowledgements and views between clients and the engine.
+    pub scribe: Arc<Scribe>,
     /// Counters.
     pub engine: EngineHandle,
     /// IDs.
@@ -56,7 +61,9 @@ pub enum Stage {
 pub fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::Throttled => Code::Throttled,
-        Refusal::Overloaded => Code::Overloaded,
+        Refusal::Overloaded | Refusal::TooManyWaiting => Code::Overloaded,
+        Refusal::TokenNotHeld(_) => Code::TokenWaitExpired,
+        Refusal::TooFewRegions { .. } => Code::InvalidRequest,
         Refusal::Starting => Code::Starting,
         Refusal::Draining => Code::Draining,
         Refusal::DiskLow => Code::DiskLow,
@@ -67,7 +74,7 @@ pub fn code_of(refusal: &Refusal) -> Code {
 /// When to try again after `code`, in milliseconds; `None` where retrying does not help.
 pub fn retry_after_ms(code: Code) -> Option<u32> {
     match code {
-        Code::Throttled | Code::Overloaded | Code::SequenceExhausted => Some(100),
+        Code::Throttled | Code::Overloaded | Code::SequenceExhausted | Code::TokenWaitExpired => Some(100),
         Code::Starting | Code::Draining | Code::ClockRegressed => Some(1_000),
         Code::DiskLow | Code::ClockAhead | Code::Fenced => Some(30_000),
         _ => None,

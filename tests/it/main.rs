@@ -17,3 +17,4 @@ mod partitions;
 mod readme;
 mod refusals;
 mod single;
+mod tokens;

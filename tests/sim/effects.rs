@@ -22,7 +22,7 @@ impl World {
 
     fn effect(&mut self, node: usize, effect: Effect) {
         match effect {
-            Effect::Reply { ticket, answer } => self.reply(node, ticket, answer),
+            Effect::Reply { ticket, answer, receipt } => self.reply(node, ticket, answer, receipt),
             Effect::Send { to, message } => self.send(node, to, message),
             Effect::Mint => self.mint_replica(node),
             Effect::Serving(replica) => self.serving(node, replica),
@@ -51,10 +51,13 @@ impl World {
     /// The jobs of `engine::disk`, in its lanes.
     fn store_effect(&mut self, node: usize, effect: Effect) {
         match effect {
-            Effect::Commit(commit) => self.job(node, Lane::Commits, move |store| {
-                store.commit(&commit)?;
-                Ok(Event::Committed(commit.number))
-            }),
+            Effect::Commit(commit) => {
+                self.checkers.tokens.committing(node, self.nodes[node].starts, &commit);
+                self.job(node, Lane::Commits, move |store| {
+                    store.commit(&commit)?;
+                    Ok(Event::Committed(commit.number))
+                });
+            }
             Effect::Load { namespace, keys } => self.job(node, Lane::Reads, move |store| {
                 Ok(Event::Loaded { namespace, rows: store.load(namespace, &keys)? })
             }),
@@ -121,6 +124,9 @@ impl World {
         match job(&process.store) {
             Ok(event) => {
                 self.tally.syncs += u64::from(lane != Lane::Reads);
+                if let Event::Committed(number) = event {
+                    self.checkers.tokens.synced(node, self.nodes[node].starts, number);
+                }
                 if let Event::Ceiling(ceiling) = event {
                     self.checkers.ids.durable(node, ceiling);
                     self.ceiling_raised(node, ceiling);

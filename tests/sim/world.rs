@@ -412,6 +412,7 @@ fn settings(rng: &mut SmallRng) -> Settings {
         scrub_interval_ms: any(&[1_000, 60_000]),
         hints_age_ms: any(&[1_000, 20_000, 3_600_000]),
         hints_bytes_max: any(&[500, 20_000, 1 << 30]),
+        waiting_max: 100,
         drain_timeout_ms: 5_000,
     }
 }
