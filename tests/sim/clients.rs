@@ -112,8 +112,11 @@ impl World {
         let serving = process.serving;
         match (answer, serving) {
             (Ok(outcomes), Some(replica)) if outcomes.len() == operations.len() => {
+                // An answer that waits for other regions tells the value right after it was applied: meanwhile others
+                // may have been told later ones. It overlaps with them, so no order is promised.
+                let ordered = asked.as_ref().is_none_or(|asked| !asked.ack);
                 for (operation, outcome) in operations.iter().zip(&outcomes) {
-                    self.answered(node, replica, operation, *outcome);
+                    self.answered(node, replica, operation, *outcome, ordered);
                 }
                 if let (Some(asked), Some(receipt)) = (asked, receipt) {
                     self.on_terms(node, replica, &operations, &outcomes, &asked, *receipt);
@@ -160,7 +163,9 @@ impl World {
         }
         if let (true, Some(first)) = (asked.ack, operations.first()) {
             self.tally.note(if receipt.pending { "acks pending" } else { "acks of regions" });
-            for region in &receipt.acknowledged_by {
+            // Reading whole disks takes long, so only some are looked at.
+            let looked_at = self.rng.random_bool(0.1);
+            for region in receipt.acknowledged_by.iter().filter(|_| looked_at) {
                 let nodes = self.nodes.iter().enumerate().filter(|(_, node)| node.worker.region() == *region);
                 if nodes.clone().any(|(at, _)| !self.checkers.tokens.is_intact(at)) {
                     continue;
@@ -174,7 +179,7 @@ impl World {
         }
     }
 
-    fn answered(&mut self, node: usize, replica: ReplicaId, operation: &Operation, outcome: Outcome) {
+    fn answered(&mut self, node: usize, replica: ReplicaId, operation: &Operation, outcome: Outcome, ordered: bool) {
         let Outcome::Value(value) = outcome else {
             self.findings.push(format!("node {node} answered {operation:?} with {outcome:?}"));
             return;
@@ -194,7 +199,7 @@ impl World {
             }
         }
         let bound = self.checkers.ledger.check_value(node, operation, value);
-        let order = self.checkers.reads.check(node, operation, value);
+        let order = if ordered { self.checkers.reads.check(node, operation, value) } else { None };
         self.findings.extend(bound.into_iter().chain(order));
     }
 
