@@ -2,6 +2,9 @@
 
 use snowtide::replica::{Settings, Status};
 
+/// A changed slot in a record, with its key, takes less.
+const CHANGE_BYTES: usize = 64;
+
 /// A commit or a delta may overshoot a bound by one batch of the clients, which is of `batch_max` at most.
 pub fn check(node: usize, status: &Status, settings: &Settings, batch_max: usize) -> Option<String> {
     let over = |what: &str, is: usize, bound: usize| {
@@ -9,13 +12,10 @@ pub fn check(node: usize, status: &Status, settings: &Settings, batch_max: usize
     };
     // Rows that are dirty, or that something waits for, cannot leave memory.
     let rows_max = settings.rows_max + settings.dirty_rows_max + settings.loading_rows_max + batch_max;
-    let peers = status.peers.iter().find_map(|peer| {
-        over(
-            "bytes in flight to a peer",
-            peer.inflight_bytes,
-            settings.inflight_bytes_max + settings.commit_bytes_max * 2,
-        )
-    });
+    // What closes a commit or fills a window is sent whole.
+    let inflight_max = settings.inflight_bytes_max + settings.commit_bytes_max + batch_max * CHANGE_BYTES;
+    let peers =
+        status.peers.iter().find_map(|peer| over("bytes in flight to a peer", peer.inflight_bytes, inflight_max));
     over("rows in memory", status.rows_cached, rows_max)
         .or_else(|| over("changed rows", status.rows_dirty, settings.dirty_rows_max + 2 * batch_max))
         .or(peers)
