@@ -168,7 +168,7 @@ impl World {
                 if nodes.clone().any(|(at, _)| !self.checkers.tokens.is_intact(at)) {
                     continue;
                 }
-                let finding = match state::durable(nodes.map(|(_, node)| node)) {
+                let finding = match state::durable(nodes.map(|(_, node)| node), self.keys) {
                     Ok(held) => asked.check_ack(*region, replica, first, &held),
                     Err(refused) => Some(refused),
                 };

@@ -9,8 +9,6 @@ pub mod state;
 mod tests;
 pub mod tokens;
 
-use snowtide::replica::Message;
-
 #[derive(Default)]
 pub struct Checkers {
     pub ledger: ledger::Ledger,
