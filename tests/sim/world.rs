@@ -4,7 +4,7 @@
 //! generator: one seed is one run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::path::PathBuf;
 
 use rand::rngs::SmallRng;
@@ -19,12 +19,18 @@ use super::checkers::Checkers;
 use super::checkers::ledger::Rows;
 use super::clock::Clock;
 use super::disk::Disk;
-use super::faults::{Fault, Faults};
+use super::faults::{Fault, Faults, Way};
 use super::ids::Minting;
 use super::network::{Network, WAITING_MAX};
 use super::node::{LANES, Lane, Node, Process};
 use super::report::Tally;
 use super::trace::Trace;
+
+/// Longer than any run, and more than it writes.
+const NEVER: u64 = 1 << 40;
+/// Some runs have so many counters that a checkpoint has several parts.
+const WIDE_KEYS: usize = 3_000;
+const WIDE_CHANCE: f64 = 0.05;
 
 /// Something that will happen. What names a `start` is void once that process has ended.
 pub enum Happening {
@@ -136,6 +142,8 @@ pub struct World {
     pub settings: Settings,
     /// Milliseconds between two clients, on average.
     client_gap_ms: u64,
+    /// Counters in each namespace.
+    pub keys: usize,
     pub tickets: u64,
     pub checkers: Checkers,
     pub tally: Tally,
@@ -156,9 +164,11 @@ impl World {
         let mut rng = SmallRng::seed_from_u64(seed);
         let faults = faults.unwrap_or_else(|| Faults::swarm(&mut rng));
         let nodes = make_nodes(&mut rng);
-        let client_gap_ms = [50, 300, 1_500, 5_000].choose(&mut rng).copied().unwrap_or(300);
+        let client_gap_ms = [100, 1_000, 2_000, 5_000].choose(&mut rng).copied().unwrap_or(1_000);
+        let wide = rng.random_bool(WIDE_CHANCE);
+        let keys = if wide { WIDE_KEYS } else { 12 };
         let mut world = Self {
-            settings: settings(&mut rng),
+            settings: settings(&mut rng, wide, faults.only),
             rng,
             faults,
             now: 0,
@@ -167,6 +177,7 @@ impl World {
             nodes,
             network: Network::default(),
             client_gap_ms,
+            keys,
             tickets: 0,
             checkers: Checkers::default(),
             tally: Tally { seeds: 1, ..Tally::default() },
@@ -292,6 +303,7 @@ impl World {
         node.starts += 1;
         let (worker, boot, ceiling) = (node.worker, recovered.boot, recovered.ceiling);
         self.trace.note(self.now, [4, at as u64, nonce], || format!("node {at} ({worker}) starts: {recovered:?}"));
+        self.checkers.durable.started(at, &recovered);
         let finding = self.checkers.ids.started(at, worker, ceiling);
         self.findings.extend(finding);
         let settings = self.settings_of(at);
@@ -302,6 +314,7 @@ impl World {
             born: self.now,
             lanes: Default::default(),
             busy_until: [0; LANES.len()],
+            committing: VecDeque::new(),
             asked: BTreeMap::new(),
             minting: Minting::new(worker, ceiling),
             tick_at: u64::MAX,
@@ -389,10 +402,12 @@ fn make_nodes(rng: &mut SmallRng) -> Vec<Node> {
 }
 
 /// Small bounds and short intervals, so that everything that they lead to happens often.
-fn settings(rng: &mut SmallRng) -> Settings {
+fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
     let mut any = |choices: &[u64]| choices.choose(rng).copied().unwrap_or(1);
+    // Whoever asks for many rows at a time needs room for them.
+    let least = if wide { 2 * WIDE_KEYS } else { 1 };
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    Settings {
+    let chosen = Settings {
         worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
         peers: BTreeMap::new(),
         hasher: hasher(),
@@ -404,16 +419,23 @@ fn settings(rng: &mut SmallRng) -> Settings {
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         rows_max: bytes(any(&[2, 8, 100])),
-        loading_rows_max: bytes(any(&[30, 1_000])),
+        loading_rows_max: bytes(any(&[30, 1_000])).max(least),
         checkpoint_interval_ms: any(&[500, 3_000, 20_000]),
-        dirty_rows_max: bytes(any(&[30, 1_000])),
+        dirty_rows_max: bytes(any(&[30, 1_000])).max(least),
         repair_interval_ms: any(&[2_000, 5_000, 20_000]),
         repair_session_ms: any(&[5_000, 30_000]),
-        scrub_interval_ms: any(&[1_000, 60_000]),
+        // A pass over the whole tree, whose leaves are far more than the rows.
+        scrub_interval_ms: any(&[7_200_000, 86_400_000]),
         hints_age_ms: any(&[1_000, 20_000, 3_600_000]),
         hints_bytes_max: any(&[500, 20_000, 1 << 30]),
         waiting_max: 100,
         drain_timeout_ms: 5_000,
+    };
+    match only {
+        Some(Way::Gossip) => {
+            Settings { repair_interval_ms: NEVER, hints_age_ms: NEVER, hints_bytes_max: NEVER, ..chosen }
+        }
+        _ => chosen,
     }
 }
 
