@@ -80,7 +80,7 @@ impl World {
                 Ok(Event::Checkpointed)
             }),
             Effect::LoadLeaves(asked) => {
-                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)))
+                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)));
             }
             Effect::Scrub { namespace, leaf } => self.job(node, Lane::Checkpoints, move |store| {
                 Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? })
@@ -129,7 +129,7 @@ impl World {
             Ok(event) => {
                 self.tally.jobs += 1;
                 if let Event::Committed(number) = event {
-                    let ends = process.committing.pop_front_if(|(first, _)| *first == number);
+                    let ends = process.committing.pop_front().filter(|(first, _)| *first == number);
                     self.checkers.durable.committed(node, ends.map(|(_, ends)| ends).unwrap_or_default());
                     self.checkers.tokens.synced(node, self.nodes[node].starts, number);
                 }

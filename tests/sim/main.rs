@@ -22,6 +22,7 @@
 mod checkers;
 mod clients;
 mod clock;
+mod cluster;
 mod disk;
 mod disk_tests;
 mod effects;

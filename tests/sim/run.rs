@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use snowtide::clock::Stopwatch;
 
 use super::faults::Faults;
 use super::report::Tally;
@@ -68,14 +70,16 @@ pub fn seconds(usual: u64) -> Option<Duration> {
 pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>, limit: Option<Duration>) -> Tally {
     let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let (total, findings) = (Mutex::new(Tally::default()), Mutex::new(Vec::new()));
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while !failed.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let late = limit.is_some_and(|limit| began.elapsed() > limit && number >= seeds.start + SEEDS_MIN);
+                    let late = limit.is_some_and(|limit| {
+                        Duration::from_millis(began.elapsed_ms()) > limit && number >= seeds.start + SEEDS_MIN
+                    });
                     if number >= seeds.end || late {
                         break;
                     }
@@ -90,7 +94,7 @@ pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>, limit: O
         }
     });
     let total = total.into_inner().unwrap();
-    let took = began.elapsed().as_secs_f64();
+    let took = Duration::from_millis(began.elapsed_ms()).as_secs_f64();
     let end = next.into_inner().min(seeds.end);
     println!("{scenario}: seeds {}..{end} in {took:.1} s on {threads} threads\n{}", seeds.start, total.describe(took));
     if let Some((number, finding, hash)) = findings.into_inner().unwrap().into_iter().min() {

@@ -49,7 +49,7 @@ fn held_on(node: &Node, disk: &Disk, keys: usize) -> Result<BTreeMap<NamespaceId
     }
     let medium = Box::new(Untouched(disk.clone()));
     let refused = |refusal: &dyn std::fmt::Display| format!("the disk of {} cannot be read: {refusal}", node.worker);
-    let options = crate::world::store_options(node, 0);
+    let options = crate::cluster::store_options(node, 0);
     let (store, recovered) = Store::recover(medium, false, &options).map_err(|error| refused(&error))?;
     let keys: Vec<Key> = (0..keys).filter_map(|key| Key::new(name(key)).ok()).collect();
     let mut all = BTreeMap::new();
