@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test lint clean
+.PHONY: help setup build demo test soak lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -29,6 +29,9 @@ test: setup ## Runs every test.
 	$(CARGO) test --release --workspace --lib --bins
 	$(CARGO) test --release --workspace --doc
 	$(CARGO) test --release --workspace --test '*'
+
+soak: build ## Kills, power cuts, failing syncs, full disks and flipped bits, many of each; under twenty minutes.
+	$(CARGO) test --release --test disk -- --soak
 
 lint: setup ## Checks formatting and lints.
 	$(CARGO) fmt --all --check
