@@ -147,7 +147,14 @@ fn as_text(report: &Report) -> String {
         .map(|found| vec![found.family.to_owned(), found.entries.to_string(), found.bytes.to_string()]);
     let logs = report.logs.iter().map(|log| {
         let (namespace, origin) = (format!("{:?}", log.namespace), log.origin.to_string());
-        vec![namespace, origin, log.records.to_string(), log.after.saturating_add(1).to_string(), log.upto.to_string()]
+        vec![
+            namespace,
+            origin,
+            log.records.to_string(),
+            log.gaps.to_string(),
+            log.after.saturating_add(1).to_string(),
+            log.upto.to_string(),
+        ]
     });
     let mut lines = Vec::new();
     if !report.owner.is_empty() {
@@ -156,7 +163,7 @@ fn as_text(report: &Report) -> String {
     }
     lines.push(table(&["family", "entries", "bytes"], families.collect()));
     if !report.logs.is_empty() {
-        lines.push(table(&["namespace", "log of", "records", "from commit", "to commit"], logs.collect()));
+        lines.push(table(&["namespace", "log of", "records", "gaps", "from commit", "to commit"], logs.collect()));
     }
     lines.extend(report.remarks.iter().cloned());
     lines.extend(report.damages.iter().map(|damage| format!("damaged: {damage}")));
@@ -176,6 +183,7 @@ fn as_json(report: &Report) -> serde_json::Value {
             "namespace": format!("{:?}", log.namespace),
             "origin": log.origin.to_string(),
             "records": log.records,
+            "gaps": log.gaps,
             "after": log.after.to_string(),
             "upto": log.upto.to_string(),
         })

@@ -100,7 +100,7 @@ impl Ledger {
         let keys: Vec<_> = expected.keys().map(|key| workload::key(key)).collect();
         let loaded = store.load(workload::SPACE, &keys).map_err(|error| Verdict::Refused(error.to_string()))?;
         let mut found: BTreeMap<String, Row> = loaded.into_iter().map(|(key, row)| (key.to_string(), row)).collect();
-        found.extend(space.dirty.iter().map(|(key, row)| (key.to_string(), row.clone())));
+        found.extend(space.dirty.iter().map(|dirty| (dirty.key.to_string(), dirty.row.clone())));
         let differs = expected.iter().find(|(key, row)| found.get(*key) != Some(row));
         if let Some((key, row)) = differs {
             return Err(Verdict::Silent(format!("{key} is {:?}, and must be {row:?}", found.get(key))));

@@ -9,11 +9,12 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use snowtide::clock::Stopwatch;
-use snowtide::config::Config;
+use snowtide::config::{Config, TreeSecret};
 use snowtide::crdt::Row;
 use snowtide::dev::{Cluster, Ending, Options};
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::ids::layout_of;
+use snowtide::merkle::Hasher;
 use snowtide::replica::Key;
 use snowtide::store::{self, Store};
 use snowtide_client::{Client, Error};
@@ -28,8 +29,6 @@ use crate::record::{self, Entry, Notes};
 use crate::shim::Recording;
 use crate::table::{Tally, Verdict};
 
-/// What clusters for development are called.
-const CLUSTER: &str = "snowtide-dev";
 /// Each increments a counter of its own, one at a time.
 const LOADERS: usize = 8;
 const IDS: u32 = 100;
@@ -228,11 +227,14 @@ async fn fail(scale: Scale) -> Tally {
 
 /// What the store holds, with the engine's eyes: rows as of the checkpoint, and over them what the journal changed.
 fn judge(ledger: &Ledger, data: &Path) -> Verdict {
-    let space = NamespaceId::of(NAMESPACE);
+    let (space, config) = (NamespaceId::of(NAMESPACE), Config::default());
+    let secret = TreeSecret::of(&config.cluster);
     let options = store::Options {
         path: data.to_path_buf(),
-        cluster_id: CLUSTER.into(),
-        layout: layout_of(&Config::default().ids).unwrap().to_string(),
+        cluster_id: config.cluster.id.clone(),
+        layout: layout_of(&config.ids).unwrap().to_string(),
+        hasher: Hasher::new(*secret.bytes()),
+        secret: secret.fingerprint(),
         worker: WorkerId::new(0, 0).unwrap(),
         namespaces: vec![space],
         boot_nonce: 1,
@@ -249,7 +251,8 @@ fn judge(ledger: &Ledger, data: &Path) -> Verdict {
         Err(error) => return Verdict::Refused(error.to_string()),
     };
     let dirty = &recovered.spaces[0].dirty;
-    let value = |key: &Key, row: &Row| dirty.iter().find(|(other, _)| other == key).map_or(row, |(_, row)| row).value();
+    let value =
+        |key: &Key, row: &Row| dirty.iter().find(|found| found.key == *key).map_or(row, |found| &found.row).value();
     let counted = rows.iter().map(|(key, row)| (key.to_string(), u64::try_from(value(key, row)).unwrap()));
     let numbers = counted.chain([("ceiling".to_owned(), recovered.ceiling)]);
     let wrong = numbers.into_iter().find_map(|(name, number)| ledger.within(&name, number).err());

@@ -12,7 +12,8 @@ use std::thread;
 
 use snowtide::crdt::{Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
-use snowtide::replica::{Change, CheckpointChunk, Commit, Key, Payload, Record, Recovered};
+use snowtide::merkle::{Hasher, SECRET_BYTES};
+use snowtide::replica::{Change, CheckpointChunk, Commit, DirtyRow, Key, Payload, Position, Record, Recovered};
 use snowtide::store::{Options, Store, StoreError};
 
 use crate::record::Notes;
@@ -73,6 +74,8 @@ pub(crate) fn options(directory: &Path) -> Options {
         path: directory.to_path_buf(),
         cluster_id: "test".into(),
         layout: "any".into(),
+        hasher: Hasher::new([7; SECRET_BYTES]),
+        secret: "test".into(),
         worker: worker(),
         namespaces: vec![SPACE],
         boot_nonce: 99,
@@ -140,7 +143,7 @@ impl State {
         let keys: Vec<Key> = state.rows.keys().map(|text| key(text)).collect();
         let loaded = store.load(SPACE, &keys).unwrap();
         state.rows = loaded.into_iter().map(|(key, row)| (key.to_string(), row)).collect();
-        for (key, row) in &space.dirty {
+        for DirtyRow { key, row, .. } in &space.dirty {
             state.rows.insert(key.to_string(), row.clone());
             state.dirty.push(key.to_string());
         }
@@ -246,7 +249,7 @@ fn commit(
     for record in &records {
         notes.write(&format!("will {} {}", log_name(record.origin), record.upto));
     }
-    store.commit(&Commit { number: round, records: records.clone() })?;
+    store.commit(&Commit { number: round, records: records.clone(), repaired: vec![] })?;
     for record in &records {
         notes.write(&format!("did {} {}", log_name(record.origin), record.upto));
     }
@@ -275,8 +278,9 @@ fn keep_checkpoints(store: &Store, state: &Mutex<State>, over: &AtomicBool) -> R
         for (number, part) in parts.iter().enumerate() {
             // Rows that have changed since are written with their later values, as the engine does.
             let row = |text: &String| (SPACE, key(text), state.lock().unwrap().rows[text].clone());
-            let position = (number + 1 == parts.len()).then(|| vec![(SPACE, position.clone())]);
-            store.checkpoint(&CheckpointChunk { rows: part.iter().map(row).collect(), position })?;
+            let vectors = vec![(SPACE, position.clone())];
+            let position = (number + 1 == parts.len()).then_some(Position { vectors, repaired: 0 });
+            store.checkpoint(&CheckpointChunk { rows: part.iter().map(row).collect(), leaves: vec![], position })?;
         }
         store.health()?;
         thread::yield_now();
