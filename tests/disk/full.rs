@@ -21,7 +21,7 @@ pub(crate) fn run(scale: Scale) -> Vec<Tally> {
     for number in 0..scale.of(3, 30) {
         let (mount, copy) = (cuts::scratch(), cuts::scratch());
         let folder = tempfile::tempdir().unwrap();
-        let (record, kib) = (folder.path().join("record"), 3_000 + number * 173);
+        let (record, kib) = (folder.path().join("record"), 3_000 + number * 40);
         let output = inside(kib, mount.path(), copy.path(), &record);
         let said = String::from_utf8_lossy(&output.stderr);
         if matches!(output.status.code(), None | Some(NOT_MOUNTED | 1)) {
