@@ -76,6 +76,7 @@ impl Node {
             namespaces: vec![NAMESPACE],
             boot_nonce: 1,
             cache_bytes_max: 64 << 20,
+            memtable_bytes_max: 192 << 20,
         };
         let (store, _) = Store::open(&options).unwrap();
         fill(&store, rows, lagging);

@@ -17,4 +17,5 @@ mod partitions;
 mod readme;
 mod refusals;
 mod single;
+mod store;
 mod tokens;

@@ -104,5 +104,6 @@ pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
         namespaces: node.namespaces.clone(),
         boot_nonce,
         cache_bytes_max: 0,
+        memtable_bytes_max: 0,
     }
 }
