@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::api::{self, Doors, Stage};
+use crate::api::{self, Doors, Namespaces, Stage};
 use crate::config::map::ClusterMap;
 use crate::config::{Config, Loaded, TreeSecret};
 use crate::engine::{self, EngineHandle, News, Outlets};
@@ -99,7 +99,7 @@ impl Node {
         let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
         let (stage, stages) = stage::channel(Stage::Starting);
         let doors = Doors {
-            namespaces: Arc::new(config.served_namespaces(&map, worker.region())),
+            namespaces: Arc::new(Namespaces::new(&config, &map, worker.region())),
             region: region.into(),
             engine: handle,
             ids,

@@ -46,6 +46,8 @@ pub enum Code {
     Timeout,
     /// Anything that should not happen.
     Internal,
+    /// The namespace never leaves its regions, and this node is in none of them: ask a node of one.
+    WrongRegion,
 }
 
 impl Code {
@@ -71,6 +73,7 @@ impl Code {
             Self::Fenced => "fenced",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
+            Self::WrongRegion => "wrong_region",
         }
     }
 
@@ -83,6 +86,7 @@ impl Code {
             Self::NotFound | Self::UnknownNamespace => 404,
             Self::MethodNotAllowed => 405,
             Self::TooLarge => 413,
+            Self::WrongRegion => 421,
             Self::CounterOverflow => 422,
             Self::Throttled => 429,
             Self::Internal => 500,

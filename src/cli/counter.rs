@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use snowtide_client::wire::Welcome;
-use snowtide_client::{Batch, Code};
+use snowtide_client::{Batch, Code, Error};
 
 use super::reach::{self, Reach};
 use super::{Global, print, print_json};
@@ -80,8 +80,9 @@ impl Command {
 }
 
 async fn increment(global: &Global, reach: &Reach, namespace: &str, key: &str, by: i64) -> anyhow::Result<()> {
-    let client = reach.connect(global).await?;
-    let value = client.add(namespace, key, by).await.with_context(|| asked(client.welcome()))?;
+    let client = reach.connect_for(global, Some(namespace)).await?;
+    let value = client.add(namespace, key, by).await;
+    let value = value.map_err(|error| advised(error, global, namespace)).with_context(|| asked(client.welcome()))?;
     if global.json {
         let welcome = client.welcome();
         print_json(&json!({
@@ -104,7 +105,7 @@ async fn get(global: &Global, reach: &Reach, namespace: &str, keys: &[String]) -
     for key in keys {
         batch.get(namespace, key)?;
     }
-    let client = reach.connect(global).await?;
+    let client = reach.connect_for(global, Some(namespace)).await?;
     let values = client.batch(&batch).await.with_context(|| asked(client.welcome()))?;
     if global.json {
         print_json(&as_json(client.welcome(), namespace, keys, &values))?;
@@ -114,6 +115,9 @@ async fn get(global: &Global, reach: &Reach, namespace: &str, keys: &[String]) -
     client.close().await;
     let refused = keys.iter().zip(&values).find_map(|(key, value)| value.err().map(|code| (key, code)));
     match refused {
+        Some((key, code @ Code::WrongRegion)) => {
+            anyhow::bail!("{namespace}/{key}: refused ({code}): {}", reach::elsewhere(global, namespace))
+        }
         Some((key, code)) => anyhow::bail!("{namespace}/{key}: refused ({})", code.as_str()),
         None => Ok(()),
     }
@@ -138,6 +142,16 @@ fn print_values(keys: &[String], values: &[Result<i128, Code>]) -> anyhow::Resul
         }
     }
     Ok(())
+}
+
+/// Says where the namespace is, if the node says that it is not there.
+fn advised(error: Error, global: &Global, namespace: &str) -> anyhow::Error {
+    match error {
+        Error::Refused { code: Code::WrongRegion, .. } => {
+            anyhow::Error::new(error).context(reach::elsewhere(global, namespace))
+        }
+        error => error.into(),
+    }
 }
 
 fn asked(welcome: &Welcome) -> String {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use bytesize::ByteSize;
 
-use crate::config::Config;
 use crate::config::map::{self, ClusterMap};
+use crate::config::{Config, Durability};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 use crate::replica::Settings;
@@ -34,7 +34,9 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         worker,
         peers: peers(config, map, worker),
         hasher,
+        unsynced: unsynced(config),
         commit_bytes_max: bytes(config.commit.bytes_max),
+        commit_interval_ms: ms(config.commit.interval),
         gossip_interval_ms: ms(config.gossip.interval),
         digest_interval_ms: ms(config.gossip.digest_interval),
         inflight_bytes_max: bytes(config.gossip.inflight_bytes_max),
@@ -52,6 +54,12 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         hints_bytes_max: config.hints.max_bytes.as_u64(),
         drain_timeout_ms: ms(config.drain.timeout),
     }
+}
+
+/// The namespaces of durability `interval`.
+fn unsynced(config: &Config) -> BTreeSet<NamespaceId> {
+    let unsynced = config.namespace.iter().filter(|(_, namespace)| namespace.durability == Durability::Interval);
+    unsynced.map(|(name, _)| NamespaceId::of(name)).collect()
 }
 
 /// Every other node, with the namespaces that both regions hold.

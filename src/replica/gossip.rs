@@ -51,7 +51,8 @@ impl Replica {
         self.peer_booted(peer);
         let Some(neighbour) = self.peers.get_mut(&peer.worker) else { return };
         neighbour.up = true;
-        neighbour.shared.retain(|namespace| namespaces.contains(namespace));
+        // Afresh with each link: what differed before may have been mended.
+        neighbour.share(self.settings.peers.get(&peer.worker).map(|held| held & namespaces).unwrap_or_default());
         neighbour.pushes.values_mut().for_each(Push::pause);
         neighbour.reading.clear();
         // What this boot has told already is enough to push on from; otherwise its first digest will say.
@@ -83,7 +84,9 @@ impl Replica {
             Message::Digest(digest) => self.digest(from, &digest),
             Message::Ack(vectors) => {
                 for (namespace, vector) in vectors {
-                    self.learn(from, namespace, &vector);
+                    if self.shares(from.worker, namespace) {
+                        self.learn(from, namespace, &vector);
+                    }
                 }
                 self.advance_pushes();
             }

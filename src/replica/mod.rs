@@ -8,6 +8,8 @@
 
 mod checkpoint;
 mod commit;
+#[cfg(test)]
+mod durability_tests;
 pub mod effect;
 pub mod event;
 mod gossip;
@@ -170,7 +172,8 @@ impl Replica {
     /// When to handle `Event::Tick` if nothing else happens before.
     pub fn deadline(&self) -> u64 {
         let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| drain.deadline);
-        let timers = [self.push_at, drain, self.standing.deadline(), self.claim.deadline()];
+        let lingering = self.commits.linger_until.filter(|_| self.commits.inflight.is_none());
+        let timers = [self.push_at, drain, lingering, self.standing.deadline(), self.claim.deadline()];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
         let first = first.min(self.digest_at).min(self.checkpointing.due_at);
         first.min(self.repair_deadline()).min(self.scrub.due_at)
@@ -208,9 +211,10 @@ impl Replica {
 
     /// Closes the gathering commit if it holds anything and none is being synced.
     fn close_commit(&mut self) {
-        if self.commits.inflight.is_some() || self.commits.gathering.is_empty() {
+        if self.commits.inflight.is_some() || self.commits.gathering.is_empty() || self.lingers() {
             return;
         }
+        self.commits.linger_until = None;
         let next = Gathered::new(self.commits.gathering.number + 1);
         let mut closed = std::mem::replace(&mut self.commits.gathering, next);
         let repaired = closed.take_repaired(&mut self.repairs.numbered);

@@ -14,8 +14,12 @@ pub struct Settings {
     pub peers: BTreeMap<WorkerId, BTreeSet<NamespaceId>>,
     /// Places and sums under the cluster's secret, the same on every node.
     pub hasher: Hasher,
+    /// Namespaces whose acknowledgements and local reads do not wait for the sync.
+    pub unsynced: BTreeSet<NamespaceId>,
     /// `commit.bytes_max`
     pub commit_bytes_max: usize,
+    /// `commit.interval`
+    pub commit_interval_ms: u64,
     /// `gossip.interval`
     pub gossip_interval_ms: u64,
     /// `gossip.digest_interval`

@@ -200,7 +200,8 @@ impl Replica {
         self.resume_backlog();
     }
 
-    /// Applies a batch; its answer leaves when the last commit that it has seen is synced (I1). The answers are
+    /// Applies a batch; its answer leaves when the last commit that it has seen is synced (I1), those of namespaces with
+    /// durability `interval` aside, for which nobody waits. The answers are
     /// computed here, so that they are in the order in which operations were applied and never go backwards (G3).
     fn apply(&mut self, batch: &Batch) {
         let Some(replica) = self.replica else { return };
@@ -224,7 +225,7 @@ impl Replica {
                 self.commits.gathering.add_own(space.id, row, operation.key.len());
             }
         }
-        if cell.is_pending() {
+        if cell.is_pending() && !self.settings.unsynced.contains(&operation.namespace) {
             *seen = (*seen).max(cell.last_commit);
         }
         Outcome::Value(cell.working_value())

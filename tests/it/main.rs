@@ -9,6 +9,7 @@
 mod architecture;
 mod config;
 mod drain;
+mod durability;
 mod harness;
 mod hostile;
 mod kills;
@@ -16,4 +17,5 @@ mod order;
 mod partitions;
 mod readme;
 mod refusals;
+mod residency;
 mod single;

@@ -4,7 +4,7 @@
 //! generator: one seed is one run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::path::PathBuf;
 
 use rand::rngs::SmallRng;
@@ -396,7 +396,9 @@ fn settings(rng: &mut SmallRng) -> Settings {
         worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
         peers: BTreeMap::new(),
         hasher: Hasher::new([7; 192]),
+        unsynced: BTreeSet::new(),
         commit_bytes_max: bytes(any(&[300, 2_000, 16_384])),
+        commit_interval_ms: 100,
         gossip_interval_ms: any(&[20, 100]),
         digest_interval_ms: any(&[1_000, 3_000, 6_000]),
         inflight_bytes_max: bytes(any(&[1_000, 16_384])),

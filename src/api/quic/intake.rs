@@ -7,7 +7,6 @@
 //! A frame that cannot be parsed is an error for the whole connection. Anything else that is wrong with a request is
 //! answered, and nothing of that request is submitted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use snowtide_client::Code;
@@ -19,12 +18,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
 use super::error;
+use crate::api::Namespaces;
 use crate::config::Access;
-use crate::identity::NamespaceId;
 
 /// Takes in the frames of one read.
 pub(super) struct Intake<'a> {
-    namespaces: &'a BTreeMap<String, NamespaceId>,
+    namespaces: &'a Namespaces,
     access: Access,
     /// Everything is refused with this, if the node does not serve.
     refusal: Option<WireError>,
@@ -51,7 +50,7 @@ pub(super) struct Taken {
 
 impl<'a> Intake<'a> {
     pub(super) fn new(
-        namespaces: &'a BTreeMap<String, NamespaceId>,
+        namespaces: &'a Namespaces,
         access: Access,
         refusal: Option<WireError>,
         places: &'a Arc<Semaphore>,
@@ -163,6 +162,7 @@ mod tests {
     use super::*;
     use crate::api::Stage;
     use crate::api::quic::refusal_at;
+    use crate::identity::NamespaceId;
     use crate::replica::{Action, Outcome};
 
     const PLACES: usize = 100;
@@ -189,7 +189,8 @@ mod tests {
 
     /// What comes of `frames` with all places free; they stay taken as long as what is returned.
     fn take_as(access: Access, stage: &Stage, places: usize, frames: &[Vec<u8>]) -> Result<Taken, DecodeError> {
-        let served = BTreeMap::from([("here".to_owned(), NamespaceId(1)), ("too".to_owned(), NamespaceId(2))]);
+        let served = Namespaces::from([("here".to_owned(), NamespaceId(1)), ("too".to_owned(), NamespaceId(2))]);
+        let served = served.with_elsewhere("away", &["far"]);
         let places = Arc::new(Semaphore::new(places));
         let mut intake = Intake::new(&served, access, refusal_at(stage), &places);
         for frame in frames {
@@ -249,7 +250,7 @@ mod tests {
         let frames = [
             add(1, "a", 1),
             batch(2, &["gone", "here"], &[(0, "x", WireAction::Get), (1, "b", WireAction::Increment(2))]),
-            batch(3, &["gone"], &[(0, "x", WireAction::Increment(1))]),
+            batch(3, &["away"], &[(0, "x", WireAction::Increment(1))]),
             add(4, "c", 3),
         ];
         let mut taken = take(&frames);
@@ -258,8 +259,12 @@ mod tests {
         assert_eq!(submission.operations.len(), 3);
         let (frames, places) = submission.answer(Ok(&[Outcome::Value(10), Outcome::Value(-20), Outcome::Overflow]));
         let unknown = Err(Code::UnknownNamespace);
-        let expected =
-            [(1, vec![Ok(10)]), (2, vec![unknown, Ok(-20)]), (3, vec![unknown]), (4, vec![Err(Code::CounterOverflow)])];
+        let expected = [
+            (1, vec![Ok(10)]),
+            (2, vec![unknown, Ok(-20)]),
+            (3, vec![Err(Code::WrongRegion)]),
+            (4, vec![Err(Code::CounterOverflow)]),
+        ];
         let expected = expected.map(|(id, results)| Response { id, answer: Ok(Answer::Batch(results)) });
         assert_eq!(responses(&frames), expected);
         assert_eq!(places.unwrap().num_permits(), 4);

@@ -14,7 +14,6 @@ mod greeting;
 mod intake;
 mod session;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +24,9 @@ use snowtide_client::{Code, wire};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::{Doors, Stage, code_of, retry_after_ms};
+use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
 use crate::config::{Config, Token};
 use crate::engine::{Answer, EngineHandle};
-use crate::identity::NamespaceId;
 use crate::ids::{IdRefusal, IdSource};
 use crate::replica::{Operation, Refusal};
 use crate::telemetry;
@@ -83,7 +81,7 @@ struct Door<B> {
     backend: B,
     limits: Limits,
     tokens: Vec<Token>,
-    namespaces: Arc<BTreeMap<String, NamespaceId>>,
+    namespaces: Arc<Namespaces>,
     stage: watch::Receiver<Stage>,
     region: Arc<str>,
     node: u8,

@@ -13,6 +13,7 @@ use snowtide_client::{Batch, Client, ConnectError, Error, codec};
 
 use super::*;
 use crate::config::Access;
+use crate::identity::NamespaceId;
 use crate::replica::{Action, Outcome};
 
 /// Counts in memory; or leaves requests unanswered.
@@ -86,7 +87,7 @@ impl Front {
             backend: Arc::clone(&memory),
             limits,
             tokens,
-            namespaces: Arc::new(BTreeMap::from([("here".to_owned(), NamespaceId(1))])),
+            namespaces: Arc::new([("here".to_owned(), NamespaceId(1))].into()),
             stage: stage_now,
             region: "eu-west".into(),
             node: 3,
