@@ -271,6 +271,12 @@ impl Desk {
             Notice::Repaired { namespace, peer, rows, whole } => {
                 info!(?namespace, peer = name(peer), rows, whole, "a repair session has ended");
             }
+            Notice::Duplicate { worker, stays, loses } => error!(
+                node = name(worker),
+                stays = stays.counter,
+                loses = loses.counter,
+                "duplicate worker: two live processes claim this node; the later boot fences itself, stop one of them"
+            ),
             Notice::BadMessage { peer, reason } => warn!(peer = name(peer), reason, "a peer's message was ignored"),
         }
     }

@@ -12,6 +12,9 @@ use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 use crate::replica::Settings;
 
+/// News of a boot's end may be on its way for as many digests.
+const DIGESTS: u64 = 4;
+
 /// Where the node of this name stands in the map.
 pub(super) fn place<'a>(map: &'a ClusterMap, region: &str, node: u8) -> anyhow::Result<(WorkerId, &'a map::Node)> {
     let known: Vec<&str> = map.regions.iter().map(|region| region.name.as_str()).collect();
@@ -41,6 +44,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         digest_interval_ms: ms(config.gossip.digest_interval),
         inflight_bytes_max: bytes(config.gossip.inflight_bytes_max),
         fetch_timeout_ms: ms(config.gossip.fetch_timeout),
+        duplicate_after_ms: ms(config.peer.idle_timeout).saturating_add(DIGESTS * ms(config.gossip.digest_interval)),
         proof_timeout_ms: ms(config.incarnation.proof_timeout),
         claim_wait_ms: ms(config.ids.claim_wait),
         rows_max: config.cache.rows_max,

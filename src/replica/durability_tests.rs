@@ -36,6 +36,7 @@ fn settings() -> Settings {
         digest_interval_ms: 1_000,
         inflight_bytes_max: 16_384,
         fetch_timeout_ms: 2_000,
+        duplicate_after_ms: 8_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         rows_max: 1_000,

@@ -118,6 +118,7 @@ impl Replica {
         }
         if self.now >= self.digest_at {
             self.digest_at = self.now + self.settings.digest_interval_ms;
+            self.advance_boots();
             let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
             linked.into_iter().for_each(|worker| self.send_digest(worker));
         }
@@ -131,11 +132,13 @@ impl Replica {
             replica: self.replica,
             vectors: shared.map(|space| (space.id, space.vector.clone())).collect(),
             ceilings: self.claim.ceilings(),
+            live: self.live_boots(),
         };
         self.effects.push_back(Effect::Send { to, message: Message::Digest(digest) });
     }
 
     fn digest(&mut self, from: Peer, digest: &Digest) {
+        self.hear_boots(&digest.live);
         for (worker, ceiling) in &digest.ceilings {
             if self.settings.peers.contains_key(worker) && self.claim.raise(*worker, *ceiling) {
                 self.effects.push_back(Effect::Witness { worker: *worker, ceiling: *ceiling });

@@ -6,6 +6,7 @@
 //! Handle any number of events, then poll until `None`: what the events have in common is then done once, so that a
 //! commit gathers whatever came while the last one was synced.
 
+mod boots;
 mod checkpoint;
 mod commit;
 #[cfg(test)]
@@ -33,8 +34,9 @@ mod submit;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crdt::VersionVector;
-use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
+use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
+use boots::Boots;
 use checkpoint::Checkpointing;
 use commit::{Changed, Commits, Gathered, Inflight};
 use peers::Neighbour;
@@ -46,7 +48,7 @@ use submit::Works;
 
 pub use effect::{CheckpointChunk, Commit, Effect, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
-pub use message::{Digest, Message, Proof, Refused, RepairStep, RepairedRow};
+pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow};
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
@@ -68,6 +70,7 @@ pub struct Replica {
     /// Origins whose first waiting delta waits for rows.
     held: BTreeSet<(NamespaceId, ReplicaId)>,
     peers: BTreeMap<WorkerId, Neighbour>,
+    boots: Boots,
     checkpointing: Checkpointing,
     repairs: Repairs,
     scrub: Scrub,
@@ -104,6 +107,7 @@ impl Replica {
             works: Works::default(),
             held: BTreeSet::new(),
             peers: peers.collect(),
+            boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.duplicate_after_ms, now),
             checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
             repairs: Repairs::new(&settings, recovered.repaired, now),
             scrub: Scrub::new(&settings, now),

@@ -28,6 +28,9 @@ pub struct Settings {
     pub inflight_bytes_max: usize,
     /// `gossip.fetch_timeout`
     pub fetch_timeout_ms: u64,
+    /// How long two boots of one worker must be heard side by side until they count as two live processes: longer than
+    /// `peer.idle_timeout`, so that a node that restarts is not taken for two.
+    pub duplicate_after_ms: u64,
     /// `incarnation.proof_timeout`
     pub proof_timeout_ms: u64,
     /// `ids.claim_wait`

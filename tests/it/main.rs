@@ -7,11 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation)]
 
 mod architecture;
+mod clones;
 mod config;
 mod drain;
 mod durability;
 mod harness;
 mod hostile;
+mod incarnations;
 mod kills;
 mod order;
 mod partitions;
@@ -19,3 +21,4 @@ mod readme;
 mod refusals;
 mod residency;
 mod single;
+mod starts;

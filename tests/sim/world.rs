@@ -403,6 +403,8 @@ fn settings(rng: &mut SmallRng) -> Settings {
         digest_interval_ms: any(&[1_000, 3_000, 6_000]),
         inflight_bytes_max: bytes(any(&[1_000, 16_384])),
         fetch_timeout_ms: any(&[1_000, 2_000]),
+        // Longer than four of the longest intervals of digests.
+        duplicate_after_ms: 28_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         rows_max: bytes(any(&[2, 8, 100])),
