@@ -155,6 +155,7 @@ impl World {
     fn notice(&mut self, notice: &Notice) {
         self.tally.note(match notice {
             Notice::Fork { .. } => "forks noticed",
+            Notice::Duplicate { .. } => "duplicates noticed",
             Notice::Unproven { .. } => "starts unproven",
             Notice::BadMessage { .. } => "bad messages",
             Notice::Scrub { .. } => "scrubs that found damage",
