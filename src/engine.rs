@@ -16,14 +16,25 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::clock::Stopwatch;
 use crate::identity::{Peer, ReplicaId, WorkerId};
+#[cfg(test)]
+use crate::replica::Token;
 use crate::replica::{Effect, Event, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status};
-use crate::replica::{Recovered, Ticket};
+use crate::replica::{Receipt, Recovered, Terms, Ticket};
 use crate::store::Store;
 
 use disk::Disk;
 
-/// The answer to a batch: one outcome per operation, or why nothing was applied.
-pub type Answer = Result<Vec<Outcome>, Refusal>;
+/// The answer to a batch, or why nothing was applied.
+pub type Answer = Result<Applied, Refusal>;
+
+/// A batch that was applied.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// One per operation.
+    pub outcomes: Vec<Outcome>,
+    /// What its terms asked for, if it had any.
+    pub receipt: Option<Box<Receipt>>,
+}
 
 /// Deliveries that are handled before the effects are carried out, so that neither queue starves the other.
 const DELIVERIES_PER_TURN: usize = 4_096;
@@ -38,6 +49,7 @@ pub struct EngineHandle {
 /// A client's batch on its way in.
 struct Submission {
     operations: Vec<Operation>,
+    terms: Option<Box<Terms>>,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -95,9 +107,13 @@ pub fn queues(batches_max: usize) -> (EngineHandle, Inlets) {
 impl EngineHandle {
     /// Hands a batch over; `Throttled` if the queue is full. The receiver fails only if the engine has ended, which
     /// leaves the outcome of writes unknown.
-    pub fn submit(&self, operations: Vec<Operation>) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    pub fn submit(
+        &self,
+        operations: Vec<Operation>,
+        terms: Option<Box<Terms>>,
+    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        match self.submissions.try_send(Submission { operations, reply }) {
+        match self.submissions.try_send(Submission { operations, terms, reply }) {
             Ok(()) => Ok(answer),
             Err(TrySendError::Full(_)) => Err(Refusal::Throttled),
             Err(TrySendError::Disconnected(_)) => Err(Refusal::Fenced("the engine has ended".into())),
@@ -106,8 +122,8 @@ impl EngineHandle {
 
     /// [`Self::submit`], and waits for the answer. `None` if the engine ended before it answered: whether writes
     /// happened is unknown.
-    pub async fn apply(&self, operations: Vec<Operation>) -> Option<Answer> {
-        match self.submit(operations) {
+    pub async fn apply(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Option<Answer> {
+        match self.submit(operations, terms) {
             Ok(answer) => answer.await.ok(),
             Err(refusal) => Some(Err(refusal)),
         }
@@ -247,9 +263,9 @@ impl Engine {
         true
     }
 
-    fn submit(&mut self, Submission { operations, reply }: Submission) {
+    fn submit(&mut self, Submission { operations, terms, reply }: Submission) {
         let ticket = self.tickets.insert(reply) as Ticket;
-        self.happen(Event::Submit { ticket, operations });
+        self.happen(Event::Submit { ticket, operations, terms });
     }
 
     fn happen(&mut self, event: Event) {
@@ -269,7 +285,9 @@ impl Engine {
             Effect::LoadLeaves(asked) => self.disk.load_leaves(asked),
             Effect::Scrub { namespace, leaf } => self.disk.scrub(namespace, leaf),
             Effect::Truncate { namespace, before } => self.disk.truncate(namespace, before),
-            Effect::Reply { ticket, answer } => self.reply(ticket, answer),
+            Effect::Reply { ticket, answer, receipt } => {
+                self.reply(ticket, answer.map(|outcomes| Applied { outcomes, receipt }));
+            }
             Effect::Status { status, .. } => {
                 if let Some(reply) = self.asked.pop_front() {
                     let _ = reply.send(*status);
@@ -305,16 +323,31 @@ impl Engine {
     }
 }
 
+/// What a fake engine says to a batch.
+#[cfg(test)]
+pub(crate) type Fake = Result<Vec<Outcome>, Refusal>;
+
 #[cfg(test)]
 impl EngineHandle {
     /// An engine for tests of front doors: answers every batch with `answer` and every inspection with the default
     /// status, each on a thread of its own, until the last handle is gone or `answer` panics.
-    pub(crate) fn fake(mut answer: impl FnMut(Vec<Operation>) -> Answer + Send + 'static) -> Self {
+    pub(crate) fn fake(mut answer: impl FnMut(Vec<Operation>) -> Fake + Send + 'static) -> Self {
+        Self::fake_on_terms(move |operations, terms| {
+            let token = terms.filter(|terms| terms.wants_token).map(|_| Token::default());
+            let receipt = token.map(|token| Box::new(Receipt { token: Some(token), ..Receipt::default() }));
+            answer(operations).map(|outcomes| Applied { outcomes, receipt })
+        })
+    }
+
+    /// As [`Self::fake`], for tests of terms.
+    pub(crate) fn fake_on_terms(
+        mut answer: impl FnMut(Vec<Operation>, Option<Box<Terms>>) -> Answer + Send + 'static,
+    ) -> Self {
         let (submissions, submitted) = bounded::<Submission>(16);
         let (inbox, delivered) = unbounded();
         thread::spawn(move || {
-            for Submission { operations, reply } in submitted {
-                let _ = reply.send(answer(operations));
+            for Submission { operations, terms, reply } in submitted {
+                let _ = reply.send(answer(operations, terms));
             }
         });
         thread::spawn(move || {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::api::scribe::Scribe;
 use crate::api::{self, Doors, Namespaces, Stage};
 use crate::config::map::ClusterMap;
 use crate::config::{Config, Loaded, TreeSecret};
@@ -100,6 +101,7 @@ impl Node {
         let (stage, stages) = stage::channel(Stage::Starting);
         let doors = Doors {
             namespaces: Arc::new(Namespaces::new(&config, &map, worker.region())),
+            scribe: Arc::new(Scribe::new(&config, &map)),
             region: region.into(),
             engine: handle,
             ids,

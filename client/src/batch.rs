@@ -4,7 +4,7 @@ use crate::codec;
 use crate::error::InvalidArgument;
 use crate::wire::{
     Ask, BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, RequestHead, WireAction,
-    WireOperation,
+    WireOperation, WireTerms,
 };
 
 /// Operations on counters that travel, and are applied, together and in order: at most 10 000.
@@ -86,6 +86,18 @@ impl Batch {
     pub(crate) fn append_request(&self, id: u64, bytes: &mut Vec<u8>) {
         let ask = Ask::Batch { namespaces: narrow(self.namespaces.len()), operations: narrow(self.count) };
         codec::encode_into(&RequestHead { id, ask }, bytes);
+        self.append_content(bytes);
+    }
+
+    /// Appends the whole request on terms.
+    pub(crate) fn append_on_terms(&self, id: u64, terms: &WireTerms<'_>, bytes: &mut Vec<u8>) {
+        let ask = Ask::OnTerms { namespaces: narrow(self.namespaces.len()), operations: narrow(self.count) };
+        codec::encode_into(&RequestHead { id, ask }, bytes);
+        codec::encode_into(terms, bytes);
+        self.append_content(bytes);
+    }
+
+    fn append_content(&self, bytes: &mut Vec<u8>) {
         for name in &self.namespaces {
             codec::encode_into::<str>(name, bytes);
         }

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::connect::{self, Connected};
 use crate::error::{ConnectError, Error, InvalidArgument};
 use crate::lane::{CLOSE_WAIT, Lane, Outgoing};
+use crate::terms::{Answered, Counted, Terms};
 use crate::wire::{Answer, Ask, IDS_MAX, IdRun, RequestHead, Welcome, WireAction, WireError, WireOperation, close};
 
 /// A connection to one node; cheap to clone, and any number of requests may be in flight on it.
@@ -102,6 +103,37 @@ impl Client {
         results(answer, batch.len())
     }
 
+    /// As [`Client::add`], on terms.
+    pub async fn add_on(&self, namespace: &str, key: &str, by: i64, terms: &Terms) -> Result<Counted, Error> {
+        let mut batch = Batch::new();
+        batch.add(namespace, key, by)?;
+        only(self.batch_on(&batch, terms).await?, namespace, key)
+    }
+
+    /// As [`Client::get`], on terms.
+    pub async fn get_on(&self, namespace: &str, key: &str, terms: &Terms) -> Result<Counted, Error> {
+        let mut batch = Batch::new();
+        batch.get(namespace, key)?;
+        only(self.batch_on(&batch, terms).await?, namespace, key)
+    }
+
+    /// As [`Client::batch`], on terms. The request's time limit is longer by the time that the terms may wait.
+    pub async fn batch_on(&self, batch: &Batch, terms: &Terms) -> Result<Answered, Error> {
+        if batch.is_empty() {
+            return Ok(Answered::default());
+        }
+        let token = terms.token_bytes();
+        let weight = batch.weight().saturating_add(TERMS_BYTES_MAX).saturating_add(token.len());
+        let body = |id, bytes: &mut Vec<u8>| batch.append_on_terms(id, &terms.to_wire(&token), bytes);
+        let after = self.0.request_timeout.saturating_add(terms.patience());
+        match self.call_within(after, weight, batch.writes(), body).await? {
+            Answer::OnTerms(answer) if answer.results.len() == batch.len() => {
+                Answered::of(answer).map_err(|error| Error::Protocol(error.to_string()))
+            }
+            _ => Err(miscounted(batch.len())),
+        }
+    }
+
     /// `count` IDs, ascending: 1 to 10 000.
     pub async fn ids(&self, count: u32) -> Result<Vec<u64>, Error> {
         Ok(self.id_runs(count).await?.into_iter().flat_map(IdRun::iter).collect())
@@ -155,11 +187,17 @@ impl Client {
     where
         F: FnOnce(u64, &mut Vec<u8>),
     {
+        self.call_within(self.0.request_timeout, weight, writes, body).await
+    }
+
+    async fn call_within<F>(&self, after: Duration, weight: usize, writes: bool, body: F) -> Result<Answer, Error>
+    where
+        F: FnOnce(u64, &mut Vec<u8>),
+    {
         let limit = usize::try_from(self.0.welcome.frame_bytes_max).unwrap_or(usize::MAX);
         if weight > limit.saturating_add(REQUEST_HEAD_BYTES_MAX) {
             return Err(InvalidArgument::FrameLength { bytes: weight, limit }.into());
         }
-        let after = self.0.request_timeout;
         let mut sent = false;
         match tokio::time::timeout(after, self.exchange(weight, writes, body, &mut sent)).await {
             Ok(answer) => answer,
@@ -212,7 +250,24 @@ impl fmt::Debug for Client {
 fn results(answer: Answer, count: usize) -> Result<Vec<Result<i128, Code>>, Error> {
     match answer {
         Answer::Batch(results) if results.len() == count => Ok(results),
-        _ => Err(Error::Protocol(format!("{count} operations were asked for, something else was answered"))),
+        _ => Err(miscounted(count)),
+    }
+}
+
+/// An upper bound of terms without their token.
+const TERMS_BYTES_MAX: usize = 32;
+
+fn miscounted(count: usize) -> Error {
+    Error::Protocol(format!("{count} operations were asked for, something else was answered"))
+}
+
+/// The only operation of a batch on terms.
+fn only(answered: Answered, namespace: &str, key: &str) -> Result<Counted, Error> {
+    let Answered { results, token, acknowledged_by, pending, mut views } = answered;
+    match results.first() {
+        Some(Ok(value)) => Ok(Counted { value: *value, token, acknowledged_by, pending, view: views.pop() }),
+        Some(Err(code)) => Err(refused(*code, namespace, key)),
+        None => Err(miscounted(1)),
     }
 }
 

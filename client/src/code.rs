@@ -46,6 +46,8 @@ pub enum Code {
     Timeout,
     /// Anything that should not happen.
     Internal,
+    /// The node does not hold in time what a token names. Nothing was done.
+    TokenWaitExpired,
     /// The namespace never leaves its regions, and this node is in none of them: ask a node of one.
     WrongRegion,
 }
@@ -73,6 +75,7 @@ impl Code {
             Self::Fenced => "fenced",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
+            Self::TokenWaitExpired => "token_wait_expired",
             Self::WrongRegion => "wrong_region",
         }
     }
@@ -98,13 +101,13 @@ impl Code {
             | Self::ClockAhead
             | Self::SequenceExhausted
             | Self::Fenced => 503,
-            Self::Timeout => 504,
+            Self::Timeout | Self::TokenWaitExpired => 504,
         }
     }
 
     /// Whether the request was certainly not carried out, and the same request may succeed later, here or elsewhere.
     pub const fn is_retryable(self) -> bool {
-        matches!(self.http_status(), 429 | 503)
+        matches!(self, Self::TokenWaitExpired) || matches!(self.http_status(), 429 | 503)
     }
 }
 

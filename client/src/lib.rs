@@ -9,7 +9,9 @@ mod connect;
 mod error;
 pub mod frame;
 mod lane;
+mod terms;
 mod tls;
+mod token;
 pub mod wire;
 
 pub use batch::Batch;
@@ -17,6 +19,8 @@ pub use client::Client;
 pub use code::Code;
 pub use config::Config;
 pub use error::{ConnectError, Error, InvalidArgument};
+pub use terms::{Ack, Answered, BadAck, Counted, Share, Terms, View};
+pub use token::{BadToken, Token};
 
 /// The repository's README: its Rust snippet compiles.
 #[cfg(doctest)]

@@ -6,7 +6,7 @@
 //! server's first is [`Greeting`]; then requests flow one way and [`Response`]s the other, in any order, matched by id.
 //!
 //! A request frame is a [`RequestHead`]. If it asks for a batch, that many namespace names (strings) follow, and then
-//! that many [`WireOperation`]s. So a reader knows every count before it reads, or makes room for, what is counted.
+//! that many [`WireOperation`]s; if it asks for a batch on terms, a [`WireTerms`] comes before them. So a reader knows every count before it reads, or makes room for, what is counted.
 //!
 //! A frame that is malformed or too long closes the connection with one of the codes in [`close`] and a reason for
 //! people. Anything else that is wrong with a request is answered with a [`WireError`], and the stream goes on.
@@ -14,6 +14,7 @@
 use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::code::Code;
+use crate::terms::{Ack, View};
 
 /// The application protocol, RFC 7301.
 pub const ALPN: &[u8] = b"snowtide-client/1";
@@ -104,6 +105,28 @@ pub enum Ask {
     },
     /// So many IDs, 1 to [`IDS_MAX`]. Nothing follows.
     Ids(u32),
+    /// As a batch, but first a [`WireTerms`] follows; answered by [`Answer::OnTerms`].
+    OnTerms {
+        /// So many names of namespaces follow the terms, at most [`BATCH_NAMESPACES_MAX`].
+        namespaces: u32,
+        /// Then so many [`WireOperation`]s, at most [`BATCH_OPERATIONS_MAX`].
+        operations: u32,
+    },
+}
+
+/// What a batch asks beyond its operations, borrowed from its frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct WireTerms<'a> {
+    /// A [`crate::Token`] in bytes, to be held before the batch is applied; empty for none.
+    pub after: &'a [u8],
+    /// How long to wait for the token and for acknowledgements.
+    pub wait_ms: Option<u32>,
+    /// Who has to hold the writes durably before the answer.
+    pub ack: Ack,
+    /// Tell a token.
+    pub wants_token: bool,
+    /// Tell each counter by regions.
+    pub wants_views: bool,
 }
 
 /// One operation, borrowed from its frame.
@@ -151,6 +174,8 @@ pub enum AnswerRef<'a> {
     Batch(&'a [Result<i128, Code>]),
     /// As [`Answer::Ids`].
     Ids(&'a [IdRun]),
+    /// As [`Answer::OnTerms`].
+    OnTerms(&'a OnTerms),
 }
 
 /// What a server can answer.
@@ -160,6 +185,23 @@ pub enum Answer {
     Batch(Vec<Result<i128, Code>>),
     /// The IDs, as ascending runs of consecutive numbers.
     Ids(Vec<IdRun>),
+    /// A batch on terms.
+    OnTerms(OnTerms),
+}
+
+/// The answer to a batch on terms. What was not asked for is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct OnTerms {
+    /// One per operation, in order.
+    pub results: Vec<Result<i128, Code>>,
+    /// A [`crate::Token`] in bytes, unless it would be longer than the node takes.
+    pub token: Option<Vec<u8>>,
+    /// The regions that hold all writes of the batch durably.
+    pub acknowledged_by: Vec<String>,
+    /// The writes are durable at this node, but not yet in as many regions as asked for.
+    pub pending: bool,
+    /// One per operation.
+    pub views: Vec<View>,
 }
 
 /// Consecutive IDs.
@@ -209,12 +251,32 @@ mod tests {
         })
     }
 
+    fn on_terms() -> impl Strategy<Value = OnTerms> {
+        let result = prop_oneof![any::<i128>().prop_map(Ok), code().prop_map(Err)];
+        let share = ("[a-z]{1,9}", any::<i128>(), any::<Option<u64>>())
+            .prop_map(|(region, value, as_of_ms)| crate::Share { region, value, as_of_ms });
+        let view =
+            (prop::collection::vec(share, 0..4), any::<Option<i128>>(), prop::collection::vec("[a-z]{1,9}", 0..3))
+                .prop_map(|(regions, settled, behind)| View { regions, settled, behind });
+        let token = prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
+        let regions = prop::collection::vec("[a-z]{1,9}", 0..3);
+        (prop::collection::vec(result, 0..9), token, regions, any::<bool>(), prop::collection::vec(view, 0..3))
+            .prop_map(|(results, token, acknowledged_by, pending, views)| OnTerms {
+                results,
+                token,
+                acknowledged_by,
+                pending,
+                views,
+            })
+    }
+
     fn answer() -> impl Strategy<Value = Answer> {
         let result = prop_oneof![any::<i128>().prop_map(Ok), code().prop_map(Err)];
         let run = (any::<u64>(), any::<u32>()).prop_map(|(first, count)| IdRun { first, count });
         prop_oneof![
             prop::collection::vec(result, 0..50).prop_map(Answer::Batch),
             prop::collection::vec(run, 0..50).prop_map(Answer::Ids),
+            on_terms().prop_map(Answer::OnTerms),
         ]
     }
 
@@ -283,6 +345,7 @@ mod tests {
             let borrowed = match &response.answer {
                 Ok(Answer::Batch(results)) => Ok(AnswerRef::Batch(results)),
                 Ok(Answer::Ids(runs)) => Ok(AnswerRef::Ids(runs)),
+                Ok(Answer::OnTerms(answer)) => Ok(AnswerRef::OnTerms(answer)),
                 Err(error) => Err(error),
             };
             prop_assert_eq!(codec::encode(&ResponseRef { id: response.id, answer: borrowed }), bytes);
@@ -303,6 +366,7 @@ mod tests {
             let _ = codec::decode::<Greeting>(&bytes);
             let mut cursor = Cursor::new(&bytes);
             if cursor.read::<RequestHead>().is_ok() {
+                let _ = cursor.read::<WireTerms<'_>>();
                 while cursor.read::<WireOperation<'_>>().is_ok() {}
             }
         }

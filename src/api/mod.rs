@@ -3,6 +3,7 @@
 pub mod http;
 pub mod namespaces;
 pub mod quic;
+pub mod scribe;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::ids::IdSource;
 use crate::replica::Refusal;
 
 pub use namespaces::{Namespaces, NotServed};
+use scribe::Scribe;
 
 /// What every front door needs; cheap to clone.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub struct Doors {
     pub region: Arc<str>,
     /// Which namespaces are served here, and where the others are.
     pub namespaces: Arc<Namespaces>,
+    /// Tokens, acknowledgements and views between clients and the engine.
+    pub scribe: Arc<Scribe>,
     /// Counters.
     pub engine: EngineHandle,
     /// IDs.
@@ -58,7 +62,9 @@ pub enum Stage {
 pub fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::Throttled => Code::Throttled,
-        Refusal::Overloaded => Code::Overloaded,
+        Refusal::Overloaded | Refusal::TooManyWaiting => Code::Overloaded,
+        Refusal::TokenNotHeld(_) => Code::TokenWaitExpired,
+        Refusal::TooFewRegions { .. } => Code::InvalidRequest,
         Refusal::Starting => Code::Starting,
         Refusal::Draining => Code::Draining,
         Refusal::DiskLow => Code::DiskLow,
@@ -69,7 +75,7 @@ pub fn code_of(refusal: &Refusal) -> Code {
 /// When to try again after `code`, in milliseconds; `None` where retrying does not help.
 pub fn retry_after_ms(code: Code) -> Option<u32> {
     match code {
-        Code::Throttled | Code::Overloaded | Code::SequenceExhausted => Some(100),
+        Code::Throttled | Code::Overloaded | Code::SequenceExhausted | Code::TokenWaitExpired => Some(100),
         Code::Starting | Code::Draining | Code::ClockRegressed => Some(1_000),
         Code::DiskLow | Code::ClockAhead | Code::Fenced => Some(30_000),
         _ => None,

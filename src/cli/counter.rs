@@ -4,9 +4,10 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use snowtide_client::wire::Welcome;
-use snowtide_client::{Batch, Code, Error};
+use snowtide_client::{Ack, Answered, Batch, Code, Error};
 
 use super::reach::{self, Reach};
+use super::terms::{self, Acknowledgement, Look, Tokens};
 use super::{Global, print, print_json};
 
 /// Add to counters, or read them.
@@ -24,6 +25,10 @@ Examples:
   snowtide counter incr stock --by -3 --namespace shop
   snowtide counter get visits
   snowtide counter get visits stock --at ap-south --json
+  snowtide counter incr visits --at eu-west --ack regions:2 --wait 5s
+  token=$(snowtide counter incr visits --at eu-west --show-token | tail -n 1)
+  snowtide counter get visits --at ap-south --after $token --wait 5s
+  snowtide counter get visits --view regions
 
 A value is what the node that answers knows; the others agree as soon as they have exchanged state.";
 
@@ -40,6 +45,12 @@ enum Action {
         by: i64,
 
         #[command(flatten)]
+        ack: Acknowledgement,
+
+        #[command(flatten)]
+        tokens: Tokens,
+
+        #[command(flatten)]
         namespace: Namespace,
 
         #[command(flatten)]
@@ -51,6 +62,13 @@ enum Action {
         /// Counters; one that does not exist is 0.
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
+
+        /// What else to tell of each counter.
+        #[arg(long, value_name = "WHAT")]
+        view: Option<Look>,
+
+        #[command(flatten)]
+        tokens: Tokens,
 
         #[command(flatten)]
         namespace: Namespace,
@@ -71,49 +89,81 @@ impl Command {
     /// Does what was asked.
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         match self.action {
-            Action::Incr { key, by, namespace, reach } => {
-                reach::block_on(increment(global, &reach, &namespace.namespace, &key, by))
+            Action::Incr { key, by, ack, tokens, namespace, reach } => {
+                reach::block_on(increment(global, &reach, &namespace.namespace, &key, by, ack.ack, &tokens))
             }
-            Action::Get { keys, namespace, reach } => reach::block_on(get(global, &reach, &namespace.namespace, &keys)),
+            Action::Get { keys, view, tokens, namespace, reach } => {
+                reach::block_on(get(global, &reach, &namespace.namespace, &keys, view, &tokens))
+            }
         }
     }
 }
 
-async fn increment(global: &Global, reach: &Reach, namespace: &str, key: &str, by: i64) -> anyhow::Result<()> {
+async fn increment(
+    global: &Global,
+    reach: &Reach,
+    namespace: &str,
+    key: &str,
+    by: i64,
+    ack: Option<Ack>,
+    tokens: &Tokens,
+) -> anyhow::Result<()> {
     let client = reach.connect_for(global, Some(namespace)).await?;
-    let value = client.add(namespace, key, by).await;
-    let value = value.map_err(|error| advised(error, global, namespace)).with_context(|| asked(client.welcome()))?;
+    let terms = tokens.terms().ack(ack.unwrap_or_default());
+    let counted = client.add_on(namespace, key, by, &terms).await;
+    let counted =
+        counted.map_err(|error| advised(error, global, namespace)).with_context(|| asked(client.welcome()))?;
     if global.json {
         let welcome = client.welcome();
-        print_json(&json!({
+        let mut answer = json!({
             "namespace": namespace,
             "key": key,
-            "value": value.to_string(),
+            "value": counted.value.to_string(),
             "by": by.to_string(),
             "region": welcome.region,
             "node": welcome.node,
-        }))?;
+            "token": counted.token.map(|token| token.to_string()),
+        });
+        if ack.is_some() {
+            answer["ack"] = json!(if counted.pending { "pending" } else { "done" });
+            answer["acknowledged_by"] = json!(counted.acknowledged_by);
+        }
+        print_json(&answer)?;
     } else {
-        print(&value.to_string())?;
+        print(&counted.value.to_string())?;
+        if ack.is_some() {
+            let pending = if counted.pending { "; the others follow, do not repeat it" } else { "" };
+            print(&format!("durable in {}{pending}", counted.acknowledged_by.join(", ")))?;
+        }
+        tokens.show(counted.token.as_ref())?;
     }
     client.close().await;
     Ok(())
 }
 
-async fn get(global: &Global, reach: &Reach, namespace: &str, keys: &[String]) -> anyhow::Result<()> {
+async fn get(
+    global: &Global,
+    reach: &Reach,
+    namespace: &str,
+    keys: &[String],
+    view: Option<Look>,
+    tokens: &Tokens,
+) -> anyhow::Result<()> {
     let mut batch = Batch::new();
     for key in keys {
         batch.get(namespace, key)?;
     }
     let client = reach.connect_for(global, Some(namespace)).await?;
-    let values = client.batch(&batch).await.with_context(|| asked(client.welcome()))?;
+    let terms = view.into_iter().fold(tokens.terms(), |terms, Look::Regions| terms.with_regions());
+    let answered = client.batch_on(&batch, &terms).await.with_context(|| asked(client.welcome()))?;
     if global.json {
-        print_json(&as_json(client.welcome(), namespace, keys, &values))?;
+        print_json(&as_json(client.welcome(), namespace, keys, &answered))?;
     } else {
-        print_values(keys, &values)?;
+        print_values(keys, &answered)?;
+        tokens.show(answered.token.as_ref())?;
     }
     client.close().await;
-    let refused = keys.iter().zip(&values).find_map(|(key, value)| value.err().map(|code| (key, code)));
+    let refused = keys.iter().zip(&answered.results).find_map(|(key, value)| value.err().map(|code| (key, code)));
     match refused {
         Some((key, code @ Code::WrongRegion)) => {
             anyhow::bail!("{namespace}/{key}: refused ({code}): {}", reach::elsewhere(global, namespace))
@@ -124,22 +174,30 @@ async fn get(global: &Global, reach: &Reach, namespace: &str, keys: &[String]) -
 }
 
 /// Field names as over HTTP; a counter that was refused has an error code instead of a value.
-fn as_json(welcome: &Welcome, namespace: &str, keys: &[String], values: &[Result<i128, Code>]) -> Value {
-    let counters = keys.iter().zip(values).map(|(key, value)| match value {
-        Ok(value) => json!({ "namespace": namespace, "key": key, "value": value.to_string() }),
+fn as_json(welcome: &Welcome, namespace: &str, keys: &[String], answered: &Answered) -> Value {
+    let counters = keys.iter().zip(&answered.results).enumerate().map(|(at, (key, value))| match value {
+        Ok(value) => {
+            let mut counter = json!({ "namespace": namespace, "key": key, "value": value.to_string() });
+            if let Some(view) = answered.views.get(at) {
+                counter["view"] = terms::view_as_json(view);
+            }
+            counter
+        }
         Err(code) => json!({ "namespace": namespace, "key": key, "code": code.as_str() }),
     });
     let counters: Vec<_> = counters.collect();
-    json!({ "counters": counters, "region": welcome.region, "node": welcome.node })
+    let token = answered.token.as_ref().map(ToString::to_string);
+    json!({ "counters": counters, "region": welcome.region, "node": welcome.node, "token": token })
 }
 
-fn print_values(keys: &[String], values: &[Result<i128, Code>]) -> anyhow::Result<()> {
-    for (key, value) in keys.iter().zip(values) {
+fn print_values(keys: &[String], answered: &Answered) -> anyhow::Result<()> {
+    for (at, (key, value)) in keys.iter().zip(&answered.results).enumerate() {
         match value {
             Ok(value) if keys.len() == 1 => print(&value.to_string())?,
             Ok(value) => print(&format!("{key}\t{value}"))?,
-            Err(_) => {}
+            Err(_) => continue,
         }
+        answered.views.get(at).map_or(Ok(()), terms::print_view)?;
     }
     Ok(())
 }
@@ -161,6 +219,7 @@ fn asked(welcome: &Welcome) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use snowtide_client::Code;
 
     use super::*;
 
@@ -176,10 +235,10 @@ mod tests {
 
     #[test]
     fn an_increment_is_by_one_in_the_default_namespace_unless_said_otherwise() {
-        let Action::Incr { key, by, namespace, reach } = parse(&["incr", "home"]).unwrap() else { panic!() };
+        let Action::Incr { key, by, namespace, reach, .. } = parse(&["incr", "home"]).unwrap() else { panic!() };
         assert_eq!((key.as_str(), by, namespace.namespace.as_str(), reach.at), ("home", 1, "default", None));
         let line = ["incr", "stock", "--by", "-3", "--namespace", "shop", "--at", "eu-west/1"];
-        let Action::Incr { key, by, namespace, reach } = parse(&line).unwrap() else { panic!() };
+        let Action::Incr { key, by, namespace, reach, .. } = parse(&line).unwrap() else { panic!() };
         let expected = ("stock", -3, "shop", Some("eu-west/1"));
         assert_eq!((key.as_str(), by, namespace.namespace.as_str(), reach.at.as_deref()), expected);
     }
@@ -195,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn acknowledgements_tokens_and_waits_are_checked_before_anything_is_sent() {
+        let line = ["incr", "home", "--ack", "regions:2", "--wait", "1500ms", "--after", "AQA", "--after", "AQA"];
+        let Action::Incr { ack, .. } = parse(&line).unwrap() else { panic!() };
+        assert_eq!(ack.ack, Some(Ack::Regions(2)));
+        for bad in [["--ack", "two"], ["--wait", "soon"], ["--after", "!"], ["--view", "regions"]] {
+            assert!(parse(&["incr", "home", bad[0], bad[1]]).is_err(), "{bad:?}");
+        }
+        let Action::Get { view, .. } = parse(&["get", "home", "--view", "regions"]).unwrap() else { panic!() };
+        assert_eq!(view, Some(Look::Regions));
+    }
+
+    #[test]
     fn at_least_one_key_is_read() {
         assert!(parse(&["get"]).is_err());
         let Action::Get { keys, .. } = parse(&["get", "a", "b"]).unwrap() else { panic!() };
@@ -206,7 +277,8 @@ mod tests {
         let welcome =
             Welcome { version: 1, region: "eu-west".into(), node: 2, frame_bytes_max: 1 << 20, requests_max: 16 };
         let keys = ["a".to_owned(), "b".to_owned()];
-        let values = [Ok(i128::from(u64::MAX) * 4), Err(Code::UnknownNamespace)];
+        let results = vec![Ok(i128::from(u64::MAX) * 4), Err(Code::UnknownNamespace)];
+        let answered = Answered { results, ..Answered::default() };
         let expected = json!({
             "counters": [
                 { "namespace": "n", "key": "a", "value": "73786976294838206460" },
@@ -214,7 +286,8 @@ mod tests {
             ],
             "region": "eu-west",
             "node": 2,
+            "token": null,
         });
-        assert_eq!(as_json(&welcome, "n", &keys, &values), expected);
+        assert_eq!(as_json(&welcome, "n", &keys, &answered), expected);
     }
 }

@@ -11,6 +11,7 @@ pub mod id;
 pub mod logging;
 pub mod reach;
 mod serve;
+pub mod terms;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

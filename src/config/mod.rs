@@ -321,6 +321,16 @@ pub struct Api {
     /// How long a request may take.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
+    /// The longest token that is taken, and given out.
+    pub token_bytes_max: ByteSize,
+    /// The longest that a request may ask to wait for a token or for other regions.
+    #[serde(with = "humantime_serde")]
+    pub wait_max: Duration,
+    /// How long a write waits for other regions if the request does not say.
+    #[serde(with = "humantime_serde")]
+    pub ack_wait: Duration,
+    /// Requests that wait for a token, and as many for other regions.
+    pub waiting_max: usize,
     /// Bearer tokens; empty means that anyone may call.
     pub tokens: Vec<Token>,
 }

@@ -97,6 +97,10 @@ const API: Shape = Shape::Table(&[
     must("queue_batches_max", count(1, 1_000_000)),
     must("request_bytes_max", size(4 * KIB, 64 * MIB)),
     must("request_timeout", duration(10, 5 * MINUTE)),
+    must("token_bytes_max", size(256, 64 * KIB)),
+    must("wait_max", duration(SECOND, 5 * MINUTE)),
+    must("ack_wait", duration(10, 5 * MINUTE)),
+    must("waiting_max", count(1, 1_000_000)),
     must("tokens", Shape::List(&TOKEN)),
 ]);
 

@@ -26,6 +26,7 @@ pub(super) fn problems(config: &Config, map: &ClusterMap, origins: &[Setting], n
     checks.rows();
     checks.backoff();
     checks.tokens();
+    checks.ack_wait();
     checks.namespaces();
     checks.namespace_ids();
     checks.problems
@@ -101,6 +102,13 @@ impl Checks<'_> {
         if self.config.peer.backoff_min > self.config.peer.backoff_max {
             let longest = humantime::format_duration(self.config.peer.backoff_max);
             self.refuse("peer.backoff_min", format!("allowed: at most peer.backoff_max ({longest})"));
+        }
+    }
+
+    fn ack_wait(&mut self) {
+        if self.config.api.ack_wait > self.config.api.wait_max {
+            let longest = humantime::format_duration(self.config.api.wait_max);
+            self.refuse("api.ack_wait", format!("allowed: at most api.wait_max ({longest})"));
         }
     }
 

@@ -56,6 +56,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         scrub_interval_ms: ms(config.repair.scrub_interval),
         hints_age_ms: ms(config.hints.max_age),
         hints_bytes_max: config.hints.max_bytes.as_u64(),
+        waiting_max: config.api.waiting_max,
         drain_timeout_ms: ms(config.drain.timeout),
     }
 }

@@ -14,6 +14,7 @@ use super::message::RepairedRow;
 use super::operation::Outcome;
 use super::record::Record;
 use super::rows::RowId;
+use super::terms::Owed;
 
 /// Bytes that a changed slot takes in a record beside its key, at most.
 const CHANGE_BYTES: usize = 24;
@@ -23,6 +24,8 @@ const CHANGE_BYTES: usize = 24;
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
     pub(super) outcomes: Vec<Outcome>,
+    /// What else is to be told and waited for; `None` without terms.
+    pub(super) owed: Option<Box<Owed>>,
 }
 
 /// One slot that a commit changes, with the absolute value that it journals.
@@ -32,6 +35,8 @@ pub(super) struct Changed {
     pub(super) row: RowId,
     pub(super) replica: ReplicaId,
     pub(super) slot: Slot,
+    /// The seq of the replica's log at which the slot has this value; `None` if it came by repair.
+    pub(super) seq: Option<u64>,
 }
 
 /// What belongs to one commit.

@@ -43,6 +43,7 @@ fn settings() -> Settings {
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 10_000,
         dirty_rows_max: 1_000,
+        waiting_max: 10,
         drain_timeout_ms: 5_000,
     }
 }
@@ -107,7 +108,12 @@ impl Bench {
 
     fn submit(&mut self, ticket: Ticket, namespace: NamespaceId, key: &str, action: Action) -> Vec<Effect> {
         let key = Key::new(key).unwrap();
-        self.happen(Event::Submit { ticket, operations: vec![Operation { namespace, key, action }] })
+        self.happen(Event::Submit { ticket, operations: vec![Operation { namespace, key, action }], terms: None })
+    }
+
+    fn submit_on(&mut self, ticket: Ticket, action: Action, terms: Terms) -> Vec<Effect> {
+        let operations = vec![Operation { namespace: FAST, key: Key::new("k").unwrap(), action }];
+        self.happen(Event::Submit { ticket, operations, terms: Some(Box::new(terms)) })
     }
 
     fn add(&mut self, ticket: Ticket, namespace: NamespaceId, by: i64) -> Vec<Effect> {
@@ -117,13 +123,24 @@ impl Bench {
 
 fn replies(effects: &[Effect]) -> Vec<(Ticket, i128)> {
     let reply = |effect: &Effect| match effect {
-        Effect::Reply { ticket, answer: Ok(outcomes) } => match outcomes[..] {
+        Effect::Reply { ticket, answer: Ok(outcomes), .. } => match outcomes[..] {
             [Outcome::Value(value)] => Some((*ticket, value)),
             _ => panic!("{outcomes:?}"),
         },
         _ => None,
     };
     effects.iter().filter_map(reply).collect()
+}
+
+/// What an answer tells beyond its value: the seqs that its token names, if it has one, and who holds the write.
+fn receipt(effects: &[Effect], asked: Ticket) -> Option<(Option<Vec<u64>>, Vec<u8>)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Reply { ticket, receipt: Some(receipt), .. } if *ticket == asked => {
+            let seqs = |token: &Token| token.iter().map(|(.., seq)| seq).collect();
+            Some((receipt.token.as_ref().map(seqs), receipt.acknowledged_by.iter().copied().collect()))
+        }
+        _ => None,
+    })
 }
 
 /// The commit that was asked for: its number, and the namespaces in it.
@@ -188,6 +205,63 @@ fn nothing_but_answers_leaves_before_the_sync() {
 }
 
 #[test]
+fn tokens_and_acknowledgements_wait_for_the_sync_of_what_answers_do_not() {
+    let token = || Terms { wants_token: true, ..Terms::default() };
+    let ack = Terms { ack: Ack::Regions(2), ack_wait_ms: 60_000, ..Terms::default() };
+    let mut bench = Bench::new();
+    assert_eq!(replies(&bench.add(1, FAST, 3)), [(1, 3)]);
+    let asked = bench.submit_on(2, Action::Get, token());
+    assert_eq!(
+        (replies(&asked), commit(&asked)),
+        (vec![], Some((1, vec![FAST]))),
+        "a read that shows what is not synced"
+    );
+    for (ticket, action, terms) in
+        [(3, Action::Increment(4), token()), (4, Action::Increment(5), ack), (5, Action::Get, token())]
+    {
+        assert_eq!(replies(&bench.submit_on(ticket, action, terms)), []);
+    }
+    assert_eq!(
+        replies(&bench.submit(6, FAST, "k", Action::Get)),
+        [(6, 12)],
+        "whoever asks for neither waits for nothing"
+    );
+    let synced = bench.happen(Event::Committed(1));
+    assert_eq!((replies(&synced), receipt(&synced, 2)), (vec![(2, 3)], Some((Some(vec![1]), vec![]))));
+    assert_eq!(commit(&synced), Some((2, vec![FAST])), "answers wait for it");
+    let mut synced = bench.happen(Event::Committed(2));
+    assert_eq!(replies(&synced), [(3, 7), (5, 12)], "the acknowledgement of the other region is missing");
+    assert_eq!(
+        (receipt(&synced, 3), receipt(&synced, 5)),
+        (Some((Some(vec![2]), vec![1])), Some((Some(vec![2]), vec![])))
+    );
+    synced.extend(bench.pass(20));
+    assert_eq!(told(&synced), 2);
+    let replica = bench.replica.id().unwrap();
+    let mark = synced.iter().find_map(|effect| match effect {
+        Effect::Send { message: Message::Delta(record), .. } => Some(record.mark()),
+        _ => None,
+    });
+    let mut vector = VersionVector::default();
+    vector.advance(replica, mark.unwrap());
+    let acked = bench.happen(Event::Received { from: peer(), message: Message::Ack(vec![(FAST, vector)]) });
+    assert_eq!((replies(&acked), receipt(&acked, 4)), (vec![(4, 12)], Some((None, vec![1, 2]))));
+}
+
+#[test]
+fn a_token_told_in_passing_is_left_out_where_it_would_wait() {
+    let terms = || Terms { wants_token: true, in_passing: true, ..Terms::default() };
+    let mut bench = Bench::new();
+    let asked = bench.submit_on(1, Action::Increment(3), terms());
+    assert_eq!((replies(&asked), receipt(&asked, 1), commit(&asked)), (vec![(1, 3)], None, None));
+    let operations = vec![Operation { namespace: SAFE, key: Key::new("k").unwrap(), action: Action::Increment(1) }];
+    let asked = bench.happen(Event::Submit { ticket: 2, operations, terms: Some(Box::new(terms())) });
+    assert_eq!(replies(&asked), []);
+    let synced = bench.happen(Event::Committed(1));
+    assert_eq!((replies(&synced), receipt(&synced, 2)), (vec![(2, 1)], Some((Some(vec![1]), vec![1]))));
+}
+
+#[test]
 fn whoever_waits_for_a_sync_takes_the_rest_along() {
     let mut bench = Bench::new();
     assert_eq!(commit(&bench.add(1, FAST, 3)), None);
@@ -200,7 +274,7 @@ fn whoever_waits_for_a_sync_takes_the_rest_along() {
         key: Key::new("k").unwrap(),
         action: Action::Increment(1),
     });
-    let asked = bench.happen(Event::Submit { ticket: 3, operations: both.into() });
+    let asked = bench.happen(Event::Submit { ticket: 3, operations: both.into(), terms: None });
     assert!(replies(&asked).is_empty() && commit(&asked).is_some());
 }
 

@@ -9,6 +9,7 @@ use super::message::{Message, RepairedRow};
 use super::operation::{Key, Outcome, Refusal};
 use super::record::Record;
 use super::status::Status;
+use super::terms::Receipt;
 
 /// Everything a replica can ask of the world.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub enum Effect {
         ticket: Ticket,
         /// One outcome per operation, in order, or why none was applied.
         answer: Result<Vec<Outcome>, Refusal>,
+        /// What the batch's terms asked for; `None` without terms, or if nothing was applied.
+        receipt: Option<Box<Receipt>>,
     },
     /// Answer `Event::Inspect`.
     Status {

@@ -9,6 +9,7 @@ use crate::merkle::{Leaf, Place, Sum};
 use super::message::Message;
 use super::operation::{Key, Operation};
 use super::record::Record;
+use super::terms::Terms;
 
 /// Names one submitted batch or question until it is answered.
 pub type Ticket = u64;
@@ -22,6 +23,8 @@ pub enum Event {
         ticket: Ticket,
         /// Applied in order.
         operations: Vec<Operation>,
+        /// What else is asked; most batches have none.
+        terms: Option<Box<Terms>>,
     },
     /// The commit of this number is synced. Commits finish in the order in which they were given out.
     Committed(u64),

@@ -159,6 +159,10 @@ impl Replica {
     fn learn(&mut self, from: Peer, namespace: NamespaceId, vector: &VersionVector) {
         let Some(neighbour) = self.peers.get_mut(&from.worker) else { return };
         neighbour.learn(namespace, vector);
+        if let Some(space) = self.spaces.get(&namespace) {
+            neighbour.heard.entry(namespace).or_default().hear(self.now, from.worker, vector, &space.vector);
+        }
+        self.waits.stirred = true;
         let Some(replica) = self.replica else { return };
         let mark = vector.mark(replica);
         if let Some(push) = neighbour.pushes.get_mut(&namespace) {

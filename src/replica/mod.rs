@@ -30,6 +30,12 @@ mod settings;
 mod space;
 pub mod status;
 mod submit;
+pub mod terms;
+#[cfg(test)]
+mod terms_tests;
+pub mod token;
+pub mod view;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -45,6 +51,7 @@ use repair::Repairs;
 use scrub::Scrub;
 use space::Space;
 use submit::Works;
+use waits::Waits;
 
 pub use effect::{CheckpointChunk, Commit, Effect, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
@@ -53,6 +60,9 @@ pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, R
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
 pub use status::{PeerStatus, Status};
+pub use terms::{Ack, Receipt, Terms};
+pub use token::{Missing, Token};
+pub use view::{Share, View};
 
 /// All replicated state of one node, and its single writer.
 pub struct Replica {
@@ -67,6 +77,7 @@ pub struct Replica {
     spaces: BTreeMap<NamespaceId, Space>,
     commits: Commits,
     works: Works,
+    waits: Waits,
     /// Origins whose first waiting delta waits for rows.
     held: BTreeSet<(NamespaceId, ReplicaId)>,
     peers: BTreeMap<WorkerId, Neighbour>,
@@ -105,6 +116,7 @@ impl Replica {
             spaces: BTreeMap::new(),
             commits: Commits::new(),
             works: Works::default(),
+            waits: Waits::default(),
             held: BTreeSet::new(),
             peers: peers.collect(),
             boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.duplicate_after_ms, now),
@@ -129,7 +141,8 @@ impl Replica {
     fn recover(&mut self, recovered: RecoveredSpace) {
         let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
         let namespace = recovered.namespace;
-        let (space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
+        let (mut space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
+        space.ahead = self.repairs.numbered > 0;
         dirty.into_iter().for_each(|row| self.checkpointing.add(namespace, row));
         self.spaces.insert(namespace, space);
     }
@@ -138,7 +151,7 @@ impl Replica {
     pub fn handle(&mut self, now: u64, event: Event) {
         self.now = self.now.max(now);
         match event {
-            Event::Submit { ticket, operations } => self.submit(ticket, operations),
+            Event::Submit { ticket, operations, terms } => self.submit(ticket, operations, terms),
             Event::Committed(number) => self.committed(number),
             Event::Loaded { namespace, rows } => self.loaded(namespace, rows),
             Event::Journal(read) => self.journal_read(read),
@@ -177,7 +190,8 @@ impl Replica {
     pub fn deadline(&self) -> u64 {
         let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| drain.deadline);
         let lingering = self.commits.linger_until.filter(|_| self.commits.inflight.is_none());
-        let timers = [self.push_at, drain, lingering, self.standing.deadline(), self.claim.deadline()];
+        let waits = self.waits.deadline();
+        let timers = [self.push_at, drain, lingering, waits, self.standing.deadline(), self.claim.deadline()];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
         let first = first.min(self.digest_at).min(self.checkpointing.due_at);
         first.min(self.repair_deadline()).min(self.scrub.due_at)
@@ -195,6 +209,7 @@ impl Replica {
 
     /// Does what the handled events made necessary, once for all of them.
     fn settle(&mut self) {
+        self.advance_waits();
         self.resume_backlog();
         self.resume_incoming();
         self.advance_repair();
@@ -244,15 +259,15 @@ impl Replica {
     fn own_record(&mut self, namespace: NamespaceId, rows: &[usize], changed: &mut Vec<Changed>) -> Option<Record> {
         let replica = self.replica?;
         let space = self.spaces.get_mut(&namespace)?;
+        let before = space.applied.mark(replica);
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
             let cell = space.rows.get(*row);
             let slot = cell.working_slot(replica);
             changes.push(Change { key: &cell.key, slot });
-            changed.push(Changed { namespace, row: *row, replica, slot });
+            changed.push(Changed { namespace, row: *row, replica, slot, seq: Some(before.seq + 1) });
         }
         let payload = Payload::encode(&changes);
-        let before = space.applied.mark(replica);
         let record = Record {
             namespace,
             origin: replica,
@@ -268,7 +283,7 @@ impl Replica {
     /// I1: only from here on is the commit visible to anyone.
     fn committed(&mut self, number: u64) {
         let Some(done) = self.commits.finish(number) else { return };
-        for Changed { namespace, row, replica, slot } in done.changed {
+        for Changed { namespace, row, replica, slot, seq } in done.changed {
             let Some(space) = self.spaces.get_mut(&namespace) else { continue };
             let cell = space.rows.get_mut(row);
             let grown = cell.settle(&self.settings.hasher, replica, slot);
@@ -276,6 +291,9 @@ impl Replica {
             if !cell.dirty {
                 cell.dirty = true;
                 self.checkpointing.add(namespace, row);
+            }
+            if let Some(seq) = seq.filter(|_| !cell.trails.is_empty()) {
+                self.follow_on(namespace, row, replica, (seq, slot));
             }
         }
         for record in done.records {
@@ -290,13 +308,13 @@ impl Replica {
         self.repairs.synced = done.repaired;
         for (namespace, marks) in done.adopted {
             let Some(space) = self.spaces.get_mut(&namespace) else { continue };
+            space.ahead = true;
             marks.into_iter().for_each(|(origin, mark)| {
                 space.vector.advance(origin, mark);
             });
         }
-        for waiting in done.answers {
-            self.effects.push_back(Effect::Reply { ticket: waiting.ticket, answer: Ok(waiting.outcomes) });
-        }
+        self.waits.stirred = true;
+        done.answers.into_iter().for_each(|waiting| self.answer(waiting));
         self.acknowledge(&done.acks);
     }
 
@@ -362,6 +380,8 @@ impl Replica {
     fn fence(&mut self, reason: String) {
         if self.fenced.is_none() {
             self.fenced = Some(reason.clone());
+            self.refuse_waiting();
+            self.release_acks();
             self.effects.push_back(Effect::Fence(reason));
         }
     }
@@ -371,6 +391,7 @@ impl Replica {
             let deadline = self.now + self.settings.drain_timeout_ms;
             self.draining = Some(Drain { deadline, told: false, over: false });
             self.push_at = Some(self.now);
+            self.refuse_waiting();
         }
     }
 
@@ -388,6 +409,7 @@ impl Replica {
         }
         if expired || holder.is_some() || (safe && self.settings.peers.is_empty()) {
             drain.over = true;
+            self.release_acks();
             self.effects.push_back(Effect::Drained(holder));
         }
     }
@@ -422,8 +444,8 @@ impl Replica {
             commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
             rows_dirty: self.checkpointing.dirty_rows(),
-            batches_waiting: self.works.len(),
             repairs: self.repair_status(),
+            batches_waiting: self.works.len() + self.waits.len(),
             peers: peers.collect(),
         }
     }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::NamespaceId;
 
+use super::token::Missing;
+
 /// The longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 512;
 
@@ -88,6 +90,24 @@ pub enum Refusal {
     /// More changed rows wait for the checkpoint than `checkpoint.dirty_rows_max`, or more batches wait for rows.
     #[error("this node cannot write its changes to disk as fast as they come; retry after a moment")]
     Overloaded,
+    /// The batch's token names something that was not held here in time.
+    #[error(
+        "the token goes up to commit {} of replica {} (node {}), of which this node holds {}; ask again, wait longer or \
+         ask another node",
+        .0.wanted, .0.replica, .0.replica.worker(), .0.known
+    )]
+    TokenNotHeld(Missing),
+    /// `api.waiting_max` requests wait for tokens or for other regions already.
+    #[error("too many requests wait for tokens or for other regions at this node; retry after a moment")]
+    TooManyWaiting,
+    /// The batch asks for the acknowledgement of more regions than there are.
+    #[error("{wanted} regions are to acknowledge the write, and {held_by} hold the namespace")]
+    TooFewRegions {
+        /// As many as were asked for.
+        wanted: u8,
+        /// As many as hold the namespace.
+        held_by: usize,
+    },
     /// The start is not proven yet (I3).
     #[error("this node is starting: it waits until its peers confirm its history")]
     Starting,

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::crdt::VersionVector;
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
+use super::view::Heard;
+
 /// One peer.
 #[derive(Debug)]
 pub(super) struct Neighbour {
@@ -25,6 +27,8 @@ pub(super) struct Neighbour {
     pub(super) reading: BTreeSet<(NamespaceId, ReplicaId)>,
     /// Since when it lacks commits of ours.
     pub(super) behind_since: Option<u64>,
+    /// How fresh our copy of its own logs is.
+    pub(super) heard: BTreeMap<NamespaceId, Heard>,
 }
 
 /// A proof can be given once commit `barrier` is synced and our link to the asker is up.
@@ -92,6 +96,7 @@ impl Neighbour {
             owed: None,
             reading: BTreeSet::new(),
             behind_since: None,
+            heard: BTreeMap::new(),
         }
     }
 
@@ -114,7 +119,9 @@ impl Neighbour {
     pub(super) fn rebooted(&mut self, boot: Boot) {
         let shared = std::mem::take(&mut self.shared);
         let up = self.up && self.boot == Some(boot);
-        *self = Self { boot: Some(boot), up, behind_since: self.behind_since, ..Self::new(self.worker, shared) };
+        let (behind_since, mut heard) = (self.behind_since, std::mem::take(&mut self.heard));
+        heard.values_mut().for_each(Heard::rebooted);
+        *self = Self { boot: Some(boot), up, behind_since, heard, ..Self::new(self.worker, shared) };
     }
 
     pub(super) fn inflight_bytes(&self) -> usize {

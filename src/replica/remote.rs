@@ -144,8 +144,8 @@ impl Replica {
         for change in changes {
             let Some(row) = space.rows.find(change.key) else { continue };
             if space.rows.get_mut(row).apply(record.origin, change.slot, number) {
-                let (namespace, replica) = (record.namespace, record.origin);
-                self.commits.gathering.foreign.push(Changed { namespace, row, replica, slot: change.slot });
+                let (namespace, replica, seq) = (record.namespace, record.origin, Some(record.upto));
+                self.commits.gathering.foreign.push(Changed { namespace, row, replica, slot: change.slot, seq });
             }
         }
         space.applied.advance(record.origin, record.mark());

@@ -10,6 +10,7 @@ use crate::identity::ReplicaId;
 use crate::merkle::{Hasher, LEAVES, Leaf, Place, Sum};
 
 use super::operation::Key;
+use super::view::Trail;
 
 /// Names a cell while it is in memory.
 pub(super) type RowId = usize;
@@ -47,6 +48,8 @@ pub(super) struct Cell {
     /// The neighbours in the chain of this leaf's cells.
     before: u32,
     after: u32,
+    /// How far its slots are settled, once somebody has asked.
+    pub(super) trails: Vec<Trail>,
 }
 
 impl Cell {
@@ -58,6 +61,13 @@ impl Cell {
     /// Whether a commit that is not finished changes this row.
     pub(super) fn is_pending(&self) -> bool {
         !self.pending.is_empty()
+    }
+
+    /// Whose slots are in it, with everything applied so far.
+    pub(super) fn origins(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        let committed = self.row.slots().iter().map(|(origin, _)| *origin);
+        let first = self.pending.iter().map(|(origin, _)| *origin);
+        committed.chain(first.filter(|origin| self.row.slot(*origin) == Slot::default()))
     }
 
     /// The slot with everything applied so far.
@@ -170,6 +180,7 @@ impl Rows {
             referenced: true,
             before: NONE,
             after: NONE,
+            trails: Vec::new(),
         });
         let cells = &self.cells;
         self.table.insert_unique(place.0, id, |id| cells[*id].place.0);

@@ -53,6 +53,8 @@ pub struct Settings {
     pub hints_age_ms: u64,
     /// `hints.max_bytes`
     pub hints_bytes_max: u64,
+    /// `api.waiting_max`
+    pub waiting_max: usize,
     /// `drain.timeout`
     pub drain_timeout_ms: u64,
 }

@@ -43,6 +43,8 @@ pub(super) struct Space {
     pub(super) not_whole: BTreeSet<(ReplicaId, WorkerId)>,
     /// Whom to repair with, because nobody's journal reaches back to where we stand.
     pub(super) gap: Option<WorkerId>,
+    /// Repair has brought rows, ever: they may hold more than the vector tells.
+    pub(super) ahead: bool,
     /// With whom a comparison was left at that because gossip was under way; never twice running.
     pub(super) skipped: BTreeSet<WorkerId>,
     /// The newest own records, so that pushing them needs no disk.
@@ -92,6 +94,7 @@ impl Space {
             not_whole: BTreeSet::new(),
             gap: None,
             skipped: BTreeSet::new(),
+            ahead: false,
             tail: Tail::new(tail_bytes_max),
         };
         (space, dirty)

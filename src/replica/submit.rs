@@ -13,12 +13,15 @@ use super::effect::Effect;
 use super::event::Ticket;
 use super::operation::{Action, Key, Operation, Outcome, Refusal};
 use super::rows::{RowId, WorkId};
+use super::terms::{Due, Terms};
 
 /// A batch that cannot be applied yet.
 #[derive(Debug)]
 pub(super) struct Batch {
-    ticket: Ticket,
-    operations: Vec<Operation>,
+    pub(super) ticket: Ticket,
+    pub(super) operations: Vec<Operation>,
+    /// What else is asked; `None` without terms.
+    pub(super) due: Option<Box<Due>>,
 }
 
 /// A piece of work that waits for rows.
@@ -97,14 +100,31 @@ impl Replica {
         overloaded.then_some(Refusal::Overloaded)
     }
 
-    pub(super) fn submit(&mut self, ticket: Ticket, operations: Vec<Operation>) {
-        let writes = operations.iter().any(|operation| operation.action != Action::Get);
-        if let Some(refusal) = self.refusal(writes) {
-            self.effects.push_back(Effect::Reply { ticket, answer: Err(refusal) });
-            return;
+    pub(super) fn submit(&mut self, ticket: Ticket, operations: Vec<Operation>, terms: Option<Box<Terms>>) {
+        let refusal = terms.as_ref().and_then(|terms| self.refuse_terms(&operations, terms));
+        if let Some(refusal) = refusal {
+            return self.refuse(ticket, refusal);
         }
-        self.works.backlog.push_back(Batch { ticket, operations });
+        let due = terms.map(|terms| Box::new(Due::new(*terms, self.now)));
+        self.resume_batch(Batch { ticket, operations, due });
         self.resume_backlog();
+    }
+
+    /// Puts a batch in line, unless it is refused or has to wait for its token.
+    pub(super) fn resume_batch(&mut self, batch: Batch) {
+        let writes = batch.operations.iter().any(|operation| operation.action != Action::Get);
+        match self.refusal(writes) {
+            Some(refusal) => self.refuse(batch.ticket, refusal),
+            None => {
+                let ready = self.await_token(batch);
+                self.works.backlog.extend(ready);
+            }
+        }
+    }
+
+    /// Nothing of the batch is applied.
+    pub(super) fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
+        self.effects.push_back(Effect::Reply { ticket, answer: Err(refusal), receipt: None });
     }
 
     /// Applies the batches in line while the gathering commit has room; one whose rows are not there waits for them.
@@ -200,16 +220,16 @@ impl Replica {
         self.resume_backlog();
     }
 
-    /// Applies a batch; its answer leaves when the last commit that it has seen is synced (I1), those of namespaces with
-    /// durability `interval` aside, for which nobody waits. The answers are
-    /// computed here, so that they are in the order in which operations were applied and never go backwards (G3).
+    /// Applies a batch; its answer leaves when the last commit that it has seen is synced (I1). Bare answers do not wait
+    /// for those of namespaces with durability `interval`, answers on terms do. They are computed here, so that they are
+    /// in the order in which operations were applied and never go backwards (G3).
     fn apply(&mut self, batch: &Batch) {
         let Some(replica) = self.replica else { return };
         let mut seen = 0;
         let outcomes = batch.operations.iter().map(|operation| self.operate(replica, operation, &mut seen)).collect();
-        let waiting = Waiting { ticket: batch.ticket, outcomes };
-        if let Some(Waiting { ticket, outcomes }) = self.commits.hold(seen, waiting) {
-            self.effects.push_back(Effect::Reply { ticket, answer: Ok(outcomes) });
+        let owed = self.due(batch).map(|due| self.owe(&batch.operations, due, &mut seen));
+        if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, owed }) {
+            self.answer(waiting);
         }
     }
 

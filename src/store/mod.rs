@@ -21,6 +21,7 @@ mod format;
 mod journal;
 mod medium;
 mod meta;
+mod open;
 mod recovery;
 mod rows;
 mod tuning;
@@ -33,8 +34,6 @@ use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Hasher, Leaf, Sum};
 use crate::replica::{CheckpointChunk, Commit, Key, LeavesLoaded, LoadLeaves, Recovered};
 
-use self::database::Database;
-use self::directory::Claim;
 use self::error::Malformed as Reason;
 use self::format::{JournalKey, repaired_key, seal_record, seal_repaired};
 
@@ -73,21 +72,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the directory, recovers it, and counts the boot. Nothing else may have it open.
-    pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
-        Self::open_directory(options).map_err(|refusal| OpenError { path: options.path.clone(), refusal })
-    }
-
-    fn open_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
-        let claim = directory::claim(&options.path)?;
-        let database = Database::open(&options.path, claim == Claim::New, options.cache_bytes_max)?;
-        let opened = Self::recover(Box::new(database), claim == Claim::New, options)?;
-        if claim == Claim::New {
-            directory::establish(&options.path)?;
-        }
-        Ok(opened)
-    }
-
     /// Recovers what is on the medium, and counts the boot. Only a `new` one may be without an identity; it gets ours.
     /// This is [`Self::open`] without the directory, for a medium of one's own.
     pub fn recover(medium: Box<dyn Medium>, new: bool, options: &Options) -> Result<(Self, Recovered), OpenRefusal> {

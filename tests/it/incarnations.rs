@@ -102,7 +102,7 @@ impl<'a> Life<'a> {
     fn ask(&mut self, key: u64, action: Action) {
         let key = Key::new(format!("key-{key}")).unwrap();
         let operations = vec![Operation { namespace: NAMESPACE, key, action }];
-        self.tell(Event::Submit { ticket: 0, operations });
+        self.tell(Event::Submit { ticket: 0, operations, terms: None });
     }
 
     /// Lets a checkpoint and a digest pass.

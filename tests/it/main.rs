@@ -22,3 +22,4 @@ mod refusals;
 mod residency;
 mod single;
 mod starts;
+mod tokens;

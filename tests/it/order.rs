@@ -51,6 +51,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 500,
         dirty_rows_max: 1_000,
+        waiting_max: 100,
         drain_timeout_ms: 5_000,
     }
 }
@@ -125,7 +126,7 @@ impl Bench {
     }
 
     fn submit(&mut self, ticket: u64, action: Action) -> Vec<Effect> {
-        self.tell(Event::Submit { ticket, operations: vec![operation(action)] })
+        self.tell(Event::Submit { ticket, operations: vec![operation(action)], terms: None })
     }
 }
 
@@ -158,7 +159,7 @@ fn assert_unseen(effects: &[Effect], origin: ReplicaId) {
 
 fn answers(effects: &[Effect]) -> Vec<(u64, i128)> {
     let answer = |effect: &Effect| match effect {
-        Effect::Reply { ticket, answer } => match answer.as_deref() {
+        Effect::Reply { ticket, answer, .. } => match answer.as_deref() {
             Ok([Outcome::Value(value)]) => Some((*ticket, *value)),
             other => panic!("{other:?}"),
         },

@@ -1,9 +1,12 @@
 //! Clients: they ask random nodes, and what they were told goes into the ledger.
 
 use rand::RngExt;
-use snowtide::identity::NamespaceId;
-use snowtide::replica::{Action, Event, Key, Operation, Outcome, Refusal, Ticket};
+use snowtide::identity::{NamespaceId, ReplicaId};
+use snowtide::replica::{Ack, Action, Event, Key, Operation, Outcome, Receipt, Refusal, Terms, Ticket};
 
+use super::checkers::state;
+use super::checkers::tokens::Asked;
+use super::faults::Fault;
 use super::world::World;
 
 /// Counters in each namespace.
@@ -65,10 +68,43 @@ impl World {
         if let Some(replica) = process.serving {
             self.checkers.ledger.attempted(replica, &operations);
         }
-        self.handle(node, Event::Submit { ticket: self.tickets, operations });
+        let serving = process.serving;
+        let terms = self.terms();
+        if let (Some(terms), Some(first)) = (&terms, operations.first()) {
+            let (brought, ack) = (terms.after.clone(), terms.ack != Ack::Local);
+            self.checkers.tokens.submitted(self.tickets, brought, ack, first, serving);
+        }
+        self.handle(node, Event::Submit { ticket: self.tickets, operations, terms: terms.map(Box::new) });
     }
 
-    pub fn reply(&mut self, node: usize, ticket: Ticket, answer: Result<Vec<Outcome>, Refusal>) {
+    /// Some requests bring a token, want one, or want their writes acknowledged by others.
+    fn terms(&mut self) -> Option<Terms> {
+        if !self.rng.random_bool(0.3) {
+            return None;
+        }
+        let after = if self.rng.random_bool(0.5) {
+            self.checkers.tokens.pick(self.rng.random_range(0..1_000))
+        } else {
+            Default::default()
+        };
+        let ack = match self.rng.random_range(0..6) {
+            0 => Ack::All,
+            1 => Ack::Regions(2),
+            _ => Ack::Local,
+        };
+        let (wait_ms, ack_wait_ms) = (self.rng.random_range(0..3_000), self.rng.random_range(0..3_000));
+        let wants_views = self.rng.random_bool(0.1);
+        Some(Terms { after, wait_ms, ack, ack_wait_ms, wants_token: true, in_passing: false, wants_views })
+    }
+
+    pub fn reply(
+        &mut self,
+        node: usize,
+        ticket: Ticket,
+        answer: Result<Vec<Outcome>, Refusal>,
+        receipt: Option<Box<Receipt>>,
+    ) {
+        let asked = self.checkers.tokens.answered(ticket);
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some(operations) = process.asked.remove(&ticket) else {
             self.findings.push(format!("node {node} answered ticket {ticket} twice"));
@@ -77,15 +113,21 @@ impl World {
         let serving = process.serving;
         match (answer, serving) {
             (Ok(outcomes), Some(replica)) if outcomes.len() == operations.len() => {
-                for (operation, outcome) in operations.iter().zip(outcomes) {
-                    self.answered(node, replica, operation, outcome);
+                for (operation, outcome) in operations.iter().zip(&outcomes) {
+                    self.answered(node, replica, operation, *outcome);
+                }
+                if let (Some(asked), Some(receipt)) = (asked, receipt) {
+                    self.on_terms(node, replica, &operations, &outcomes, &asked, *receipt);
                 }
             }
             (Ok(outcomes), _) => self.findings.push(format!(
                 "node {node}, serving as {serving:?}, answered {} operations with {outcomes:?}",
                 operations.len()
             )),
-            (Err(_), serving) => {
+            (Err(refusal), serving) => {
+                if matches!(refusal, Refusal::TokenNotHeld(_)) {
+                    self.tally.note("tokens not held in time");
+                }
                 if let Some(replica) = serving {
                     self.checkers.ledger.refused(replica, &operations);
                 }
@@ -94,13 +136,46 @@ impl World {
         }
     }
 
-    fn answered(
+    /// What was promised beyond the values.
+    fn on_terms(
         &mut self,
         node: usize,
-        replica: snowtide::identity::ReplicaId,
-        operation: &Operation,
-        outcome: Outcome,
+        replica: ReplicaId,
+        operations: &[Operation],
+        outcomes: &[Outcome],
+        asked: &Asked,
+        receipt: Receipt,
     ) {
+        if !asked.brought.is_empty() {
+            self.tally.note("answers after a token");
+        }
+        receipt.token.into_iter().for_each(|token| self.checkers.tokens.told(token));
+        // Two processes under one replica id have two histories, and nothing can be said of either.
+        if self.tally.faults.contains_key(&Fault::Clone) {
+            return;
+        }
+        for (operation, outcome) in operations.iter().zip(outcomes) {
+            let Outcome::Value(value) = outcome else { continue };
+            let finding = self.checkers.tokens.check(node, operation, *value, &asked.brought);
+            self.findings.extend(finding);
+        }
+        if let (true, Some(first)) = (asked.ack, operations.first()) {
+            self.tally.note(if receipt.pending { "acks pending" } else { "acks of regions" });
+            for region in &receipt.acknowledged_by {
+                let nodes = self.nodes.iter().enumerate().filter(|(_, node)| node.worker.region() == *region);
+                if nodes.clone().any(|(at, _)| !self.checkers.tokens.is_intact(at)) {
+                    continue;
+                }
+                let finding = match state::durable(nodes.map(|(_, node)| node)) {
+                    Ok(held) => asked.check_ack(*region, replica, first, &held),
+                    Err(refused) => Some(refused),
+                };
+                self.findings.extend(finding);
+            }
+        }
+    }
+
+    fn answered(&mut self, node: usize, replica: ReplicaId, operation: &Operation, outcome: Outcome) {
         let Outcome::Value(value) = outcome else {
             self.findings.push(format!("node {node} answered {operation:?} with {outcome:?}"));
             return;

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use snowtide::identity::ReplicaId;
-use snowtide::replica::{Effect, Event, JournalRead, Notice, Replica};
+use snowtide::replica::{Effect, Event, JournalRead, Notice};
 use snowtide::store::{Store, StoreError};
 
 use super::checkers::bounds;
@@ -22,7 +22,7 @@ impl World {
 
     fn effect(&mut self, node: usize, effect: Effect) {
         match effect {
-            Effect::Reply { ticket, answer } => self.reply(node, ticket, answer),
+            Effect::Reply { ticket, answer, receipt } => self.reply(node, ticket, answer, receipt),
             Effect::Send { to, message } => self.send(node, to, message),
             Effect::Mint => self.mint_replica(node),
             Effect::Serving(replica) => self.serving(node, replica),
@@ -51,10 +51,13 @@ impl World {
     /// The jobs of `engine::disk`, in its lanes.
     fn store_effect(&mut self, node: usize, effect: Effect) {
         match effect {
-            Effect::Commit(commit) => self.job(node, Lane::Commits, move |store| {
-                store.commit(&commit)?;
-                Ok(Event::Committed(commit.number))
-            }),
+            Effect::Commit(commit) => {
+                self.checkers.tokens.committing(node, self.nodes[node].starts, &commit);
+                self.job(node, Lane::Commits, move |store| {
+                    store.commit(&commit)?;
+                    Ok(Event::Committed(commit.number))
+                });
+            }
             Effect::Load { namespace, keys } => self.job(node, Lane::Reads, move |store| {
                 Ok(Event::Loaded { namespace, rows: store.load(namespace, &keys)? })
             }),
@@ -73,7 +76,7 @@ impl World {
                 Ok(Event::Checkpointed)
             }),
             Effect::LoadLeaves(asked) => {
-                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)));
+                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)))
             }
             Effect::Scrub { namespace, leaf } => self.job(node, Lane::Checkpoints, move |store| {
                 Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? })
@@ -121,6 +124,9 @@ impl World {
         match job(&process.store) {
             Ok(event) => {
                 self.tally.syncs += u64::from(lane != Lane::Reads);
+                if let Event::Committed(number) = event {
+                    self.checkers.tokens.synced(node, self.nodes[node].starts, number);
+                }
                 if let Event::Ceiling(ceiling) = event {
                     self.checkers.ids.durable(node, ceiling);
                     self.ceiling_raised(node, ceiling);
@@ -156,11 +162,11 @@ impl World {
         self.tally.note(match notice {
             Notice::Fork { .. } => "forks noticed",
             Notice::Duplicate { .. } => "duplicates noticed",
-            Notice::Unproven { .. } => "starts unproven",
-            Notice::BadMessage { .. } => "bad messages",
             Notice::Scrub { .. } => "scrubs that found damage",
             Notice::Repaired { whole: true, .. } => "repairs",
-            Notice::Repaired { whole: false, .. } => "repairs given up",
+            Notice::Repaired { .. } => "repairs given up",
+            Notice::Unproven { .. } => "starts unproven",
+            Notice::BadMessage { .. } => "bad messages",
         });
     }
 
@@ -176,10 +182,6 @@ impl World {
     /// The replica's own view, to be checked against its bounds.
     pub fn inspect(&mut self, node: usize) {
         self.tell(node, Event::Inspect(0));
-    }
-
-    pub fn replica(&self, node: usize) -> Option<&Replica> {
-        self.nodes[node].process.as_ref().map(|process| &process.replica)
     }
 
     pub fn count(&mut self, fault: Fault) {

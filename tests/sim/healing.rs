@@ -23,6 +23,7 @@ impl World {
                 continue;
             }
             self.nodes[node].clock.correct_wall();
+            self.nodes[node].disk.tidy();
             if self.nodes[node].is_paused() {
                 self.resume(node);
             }
@@ -37,15 +38,19 @@ impl World {
         self.heal();
         // Starts have to be proven first.
         self.run_until(self.now + self.settings.proof_timeout_ms + self.settings.claim_wait_ms);
+        // Clients ask on while nodes come back, but not while the rounds are counted.
+        self.clients = false;
         let mut differing = String::new();
         for round in 0..ROUNDS_MAX {
             self.run_until(self.now + self.settings.digest_interval_ms);
             if let Some(finding) = self.findings.first() {
                 return Err(finding.clone());
             }
-            self.quiet();
-            let states = self.states()?;
-            match self.unready().or_else(|| state::difference(&states)) {
+            let difference = match self.unready() {
+                Some(unready) => Some(unready),
+                None => state::difference(&self.states()?),
+            };
+            match difference {
                 Some(difference) => differing = difference,
                 None => {
                     self.tally.convergences += 1;
@@ -55,11 +60,6 @@ impl World {
             }
         }
         Err(format!("G4: no convergence within {ROUNDS_MAX} rounds: {differing}"))
-    }
-
-    /// No clients until the next trouble.
-    fn quiet(&mut self) {
-        self.clients = false;
     }
 
     fn unready(&self) -> Option<String> {

@@ -21,8 +21,10 @@ impl World {
     }
 
     pub fn trouble(&mut self, fault: Fault) {
-        let node = self.rng.random_range(0..self.nodes.len());
+        let (node, other) = (self.rng.random_range(0..self.nodes.len()), self.rng.random_range(0..self.nodes.len()));
         self.inspect(node);
+        // So that a rollback goes back to anywhere.
+        self.nodes[other].snapshot = Some(self.nodes[other].disk.image());
         if self.nodes[node].retired {
             return;
         }
@@ -44,10 +46,6 @@ impl World {
                 self.schedule(delay, Happening::DiskRoom { node, start });
             }
             Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Delay | Fault::TornTail => {}
-        }
-        // So that a rollback goes back to anywhere.
-        if self.rng.random_bool(0.3) {
-            self.nodes[node].snapshot = Some(self.nodes[node].disk.image());
         }
     }
 

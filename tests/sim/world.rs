@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use snowtide::identity::{NamespaceId, Peer, WorkerId};
-use snowtide::merkle::Hasher;
+use snowtide::merkle::{Hasher, SECRET_BYTES};
 use snowtide::replica::{Event, Message, Replica, Settings};
 use snowtide::store::{Options, Store};
 
@@ -395,7 +395,7 @@ fn settings(rng: &mut SmallRng) -> Settings {
     Settings {
         worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
         peers: BTreeMap::new(),
-        hasher: Hasher::new([7; 192]),
+        hasher: hasher(),
         unsynced: BTreeSet::new(),
         commit_bytes_max: bytes(any(&[300, 2_000, 16_384])),
         commit_interval_ms: 100,
@@ -411,20 +411,26 @@ fn settings(rng: &mut SmallRng) -> Settings {
         loading_rows_max: bytes(any(&[30, 1_000])),
         checkpoint_interval_ms: any(&[500, 3_000, 20_000]),
         dirty_rows_max: bytes(any(&[30, 1_000])),
-        repair_interval_ms: any(&[5_000, 20_000, 60_000]),
-        repair_session_ms: any(&[10_000, 60_000]),
-        scrub_interval_ms: any(&[65_536_000, 655_360_000]),
-        hints_age_ms: any(&[5_000, 60_000]),
-        hints_bytes_max: any(&[2_000, 1 << 30]),
+        repair_interval_ms: any(&[2_000, 5_000, 20_000]),
+        repair_session_ms: any(&[5_000, 30_000]),
+        scrub_interval_ms: any(&[1_000, 60_000]),
+        hints_age_ms: any(&[1_000, 20_000, 3_600_000]),
+        hints_bytes_max: any(&[500, 20_000, 1 << 30]),
+        waiting_max: 100,
         drain_timeout_ms: 5_000,
     }
+}
+
+/// Any secret will do, as long as all have the same.
+fn hasher() -> Hasher {
+    Hasher::new([7; SECRET_BYTES])
 }
 
 pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
     Options {
         path: PathBuf::from("simulated"),
         cluster_id: "simulated".into(),
-        hasher: Hasher::new([7; 192]),
+        hasher: hasher(),
         secret: "simulated".into(),
         layout: "simulated".into(),
         worker: node.worker,

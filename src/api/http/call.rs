@@ -10,19 +10,23 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Response};
+use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use serde::Serialize;
 use snowtide_client::Code;
 
 use crate::api::{Doors, Stage};
 use crate::clock;
 use crate::config::Access;
-use crate::replica::Refusal;
+use crate::engine::Applied;
+use crate::replica::{Operation, Receipt, Refusal, Terms};
 use crate::telemetry::{self, Verb};
 
+use super::asked::{self, Asked};
 use super::auth::{self, Tokens};
+use super::json;
 use super::problem::Problem;
 
 /// What all requests share.
@@ -37,6 +41,9 @@ pub(super) struct Door {
 pub(super) struct Call {
     pub(super) door: Arc<Door>,
     access: Access,
+    /// What its headers and its query ask.
+    pub(super) asked: Asked,
+    terms: Box<Terms>,
     parts: Parts,
     body: Body,
 }
@@ -60,8 +67,11 @@ impl Door {
     {
         let begun = clock::monotonic();
         let limit = self.timeout;
-        let answer = match self.admit(request) {
-            Ok(call) => tokio::time::timeout(limit, handler(call)).await.unwrap_or_else(|_| Err(timed_out(limit))),
+        let answer = match self.admit(verb, request) {
+            Ok(call) => {
+                let limit = limit.saturating_add(call.patience());
+                tokio::time::timeout(limit, handler(call)).await.unwrap_or_else(|_| Err(timed_out(limit)))
+            }
             Err(problem) => Err(problem),
         };
         let refused = answer.as_ref().err().map(|problem| problem.code);
@@ -70,11 +80,12 @@ impl Door {
         answer.unwrap_or_else(IntoResponse::into_response)
     }
 
-    fn admit(self: Arc<Self>, request: Request) -> Result<Call, Problem> {
+    fn admit(self: Arc<Self>, verb: Verb, request: Request) -> Result<Call, Problem> {
         let (parts, body) = request.into_parts();
         let access = self.tokens.access(&parts.headers)?;
-        refuse_unsupported(&parts)?;
-        Ok(Call { door: self, access, parts, body })
+        let asked = Asked::of(&parts, verb, &self.doors.scribe)?;
+        let terms = self.doors.scribe.terms(asked.terms.clone());
+        Ok(Call { door: self, access, asked, terms, parts, body })
     }
 
     /// Refuses what a node in this stage does not do, without troubling the engine.
@@ -104,6 +115,40 @@ impl Call {
         auth::require(self.access, needed)
     }
 
+    /// Hands operations to the engine, on the terms that were asked.
+    pub(super) async fn apply(&mut self, operations: Vec<Operation>) -> Result<Applied, Problem> {
+        let terms = std::mem::take(&mut self.terms);
+        match self.door.doors.engine.apply(operations, Some(terms)).await {
+            Some(answer) => Ok(answer?),
+            None => {
+                let detail = "this node stopped before it answered; whether a write was carried out is unknown";
+                Err(Problem::internal(detail))
+            }
+        }
+    }
+
+    /// An answer with what the receipt tells in headers.
+    pub(super) fn answer(
+        &self,
+        status: StatusCode,
+        value: &impl Serialize,
+        receipt: Option<&Receipt>,
+    ) -> Result<Response<Body>, Problem> {
+        let mut response = json::answer(value)?;
+        *response.status_mut() = status;
+        let token = receipt.and_then(|receipt| self.door.doors.scribe.write(receipt.token.as_ref()?));
+        if let Some(Ok(token)) = token.map(|token| HeaderValue::try_from(token.to_string())) {
+            response.headers_mut().insert(asked::TOKEN, token);
+        }
+        self.asked.applied(response.headers_mut());
+        Ok(response)
+    }
+
+    /// How much longer than others the request may take.
+    fn patience(&self) -> Duration {
+        self.door.doors.scribe.patience(&self.terms)
+    }
+
     /// The path, still percent-encoded.
     pub(super) fn path(&self) -> &str {
         self.parts.uri.path()
@@ -125,38 +170,6 @@ impl Call {
             Err(_) => Err(Problem::invalid("the body ended early")),
         }
     }
-}
-
-/// Whoever asks for a promise that this version does not make must not be led to believe that it was made.
-fn refuse_unsupported(parts: &Parts) -> Result<(), Problem> {
-    const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-    const TOKEN: HeaderName = HeaderName::from_static("snowtide-token");
-    for (header, shown) in [(IDEMPOTENCY_KEY, "Idempotency-Key"), (TOKEN, "Snowtide-Token")] {
-        if parts.headers.contains_key(header) {
-            return Err(Problem::invalid(format!("the header {shown} is not supported by this version")));
-        }
-    }
-    if prefers_waiting(&parts.headers) {
-        return Err(Problem::invalid("the preference `wait` (header Prefer) is not supported by this version"));
-    }
-    match parts.uri.query() {
-        None | Some("") => Ok(()),
-        Some(query) => {
-            let name: String = query.chars().take_while(|c| !['=', '&'].contains(c)).take(64).collect();
-            Err(Problem::invalid(format!("the query parameter {name:?} is not supported by this version")))
-        }
-    }
-}
-
-/// RFC 7240: preferences are separated by commas, their parameters by semicolons; names have no case.
-fn prefers_waiting(headers: &HeaderMap) -> bool {
-    const PREFER: HeaderName = HeaderName::from_static("prefer");
-    headers.get_all(PREFER).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|preference| {
-            let name = preference.split(|byte| [b'=', b';'].contains(byte)).next().unwrap_or_default();
-            name.trim_ascii().eq_ignore_ascii_case(b"wait")
-        })
-    })
 }
 
 fn body_too_large(max: usize) -> Problem {
@@ -182,39 +195,4 @@ pub(super) async fn method_not_allowed() -> Problem {
 
 fn count_unknown(code: Code) {
     telemetry::request_answered(telemetry::Door::Http, Verb::Unknown, Some(code), 0.0);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(request: http::request::Builder) -> Option<String> {
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        refuse_unsupported(&parts).err().map(|problem| {
-            assert_eq!(problem.code, Code::InvalidRequest);
-            problem.detail.into_owned()
-        })
-    }
-
-    #[test]
-    fn promises_of_later_versions_are_refused_by_name() {
-        let get = || Request::get("/v1/counters/a/b");
-        assert_eq!(refused(get()), None);
-        assert_eq!(refused(Request::get("/v1/cluster?")), None);
-        assert!(refused(get().header("Idempotency-Key", "x")).unwrap().contains("Idempotency-Key"));
-        assert!(refused(get().header("Snowtide-Token", "x")).unwrap().contains("Snowtide-Token"));
-        assert!(refused(Request::get("/v1/counters/a/b?view=regions")).unwrap().contains("\"view\""));
-        assert!(refused(Request::get("/v1/cluster?x")).unwrap().contains("\"x\""));
-    }
-
-    #[test]
-    fn only_the_preference_that_would_change_the_answer_is_refused() {
-        let prefer = |value: &str| refused(Request::get("/").header("Prefer", value)).is_some();
-        for value in ["wait=5", "WAIT=5", "respond-async, wait=1", " wait ; x", "wait"] {
-            assert!(prefer(value), "{value}");
-        }
-        for value in ["return=minimal", "waiting=1", "handling=\"wait\""] {
-            assert!(!prefer(value), "{value}");
-        }
-    }
 }

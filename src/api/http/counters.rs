@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::Response;
+use axum::http::{Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use snowtide_client::Code;
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::api::{Namespaces, NotServed};
 use crate::config::Access;
-use crate::engine::Answer;
+use crate::engine::Applied;
 use crate::replica::{Action, Key, KeyLength, Operation, Outcome};
 use crate::telemetry::{self, Door};
 
@@ -23,6 +23,7 @@ use super::call::Call;
 use super::json::{self, By};
 use super::openapi::Failures;
 use super::problem::Problem;
+use super::told::{self, AckState, Acknowledged, CounterView};
 
 const PREFIX: &str = "/v1/counters/";
 const INCREMENT_SUFFIX: &str = "/increment";
@@ -55,6 +56,13 @@ pub(super) struct Incremented<'a> {
     #[serde(serialize_with = "json::decimal")]
     #[schema(value_type = String, pattern = r"^-?\d+$", example = "5")]
     by: i64,
+    /// Only if `ack` was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack: Option<AckState>,
+    /// The regions that hold the increment durably; only if `ack` was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = json!(["eu-west"]))]
+    acknowledged_by: Option<Vec<String>>,
 }
 
 /// A counter.
@@ -68,6 +76,9 @@ pub(super) struct CounterValue<'a> {
     #[serde(serialize_with = "json::decimal")]
     #[schema(value_type = String, pattern = r"^-?\d+$", example = "42")]
     value: i128,
+    /// Only with `view=regions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    view: Option<CounterView>,
 }
 
 /// A batch.
@@ -124,6 +135,13 @@ pub(super) struct BatchGet<'a> {
 pub(super) struct BatchResults {
     /// One per operation, in order.
     results: Vec<BatchResult>,
+    /// Only if `ack` was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack: Option<AckState>,
+    /// The regions that hold all increments of the batch durably; only if `ack` was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = json!(["eu-west"]))]
+    acknowledged_by: Option<Vec<String>>,
 }
 
 /// The answer to one operation of a batch.
@@ -139,6 +157,9 @@ pub(super) enum BatchResult {
         #[serde(serialize_with = "json::decimal")]
         #[schema(value_type = String, pattern = r"^-?\d+$", example = "42")]
         value: i128,
+        /// Only with `view=regions`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        view: Option<CounterView>,
     },
     /// It was not; the others are unaffected.
     Refused {
@@ -162,9 +183,24 @@ pub(super) enum BatchResult {
     params(
         ("namespace" = String, Path, description = "A configured namespace", example = "default"),
         ("key" = String, Path, description = "1 to 512 bytes of UTF-8, percent-encoded, slashes too"),
+        ("ack" = Option<String>, Query, description = "`local` (default), `regions:k` or `all`: answered when so many regions \
+            hold it durably, or with 202 when the time is over", example = "regions:2"),
+        ("Snowtide-Token" = Option<String>, Header, description = "Tokens of earlier answers, separated by commas: answered \
+            from a state that includes what they name, or 504 `token_wait_expired` and nothing is done"),
+        ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token and for other regions; \
+            the answer says in `Preference-Applied` how long was granted"),
     ),
     request_body(content = Option<IncrementRequest>, content_type = "application/json"),
-    responses((status = 200, description = "Counted, and durable at this node", body = Incremented), Failures),
+    responses(
+        (status = 200, description = "Counted, and durable at this node and wherever `ack` asked for", body = Incremented, headers(
+            ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
+                of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
+            ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
+        )),
+        (status = 202, description = "Counted, and durable at this node, but not yet in as many regions as `ack` asked for: \
+            do not send it again", body = Incremented),
+        Failures,
+    ),
 )]
 /// Adds to a counter.
 ///
@@ -174,11 +210,16 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
     call.door.admit_counting()?;
     let body = call.body().await?;
     let IncrementRequest { by: By(by) } = json::parse_or_default(&body)?;
-    let (namespace, key) = counter(call.path(), INCREMENT_SUFFIX)?;
+    let path = call.path().to_owned();
+    let (namespace, key) = counter(&path, INCREMENT_SUFFIX)?;
     let operation = operation(&call.door.doors.namespaces, &namespace, &key, Action::Increment(by))?;
-    let value = only(call.door.doors.engine.apply(vec![operation]).await, &namespace)?;
+    let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
+    let value = only(&outcomes, &namespace)?;
     telemetry::increments_acknowledged(Door::Http, 1);
-    json::answer(&Incremented { namespace: &namespace, key: &key, value, by })
+    let (status, Acknowledged { ack, by: acknowledged_by }) =
+        Acknowledged::of(&call.asked, receipt.as_deref(), &call.door.doors.scribe);
+    let incremented = Incremented { namespace: &namespace, key: &key, value, by, ack, acknowledged_by };
+    call.answer(status, &incremented, receipt.as_deref())
 }
 
 #[utoipa::path(
@@ -186,22 +227,57 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
     params(
         ("namespace" = String, Path, description = "A configured namespace", example = "default"),
         ("key" = String, Path, description = "1 to 512 bytes of UTF-8, percent-encoded, slashes too"),
+        ("view" = Option<String>, Query, description = "`regions`: also tell each region's share, how fresh it is, and the \
+            settled value", example = "regions"),
+        ("Snowtide-Token" = Option<String>, Header, description = "Tokens of earlier answers, separated by commas: answered \
+            from a state that includes what they name, or 504 `token_wait_expired` and nothing is done"),
+        ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token; \
+            the answer says in `Preference-Applied` how long was granted"),
     ),
-    responses((status = 200, description = "What this region knows of it", body = CounterValue), Failures),
+    responses(
+        (status = 200, description = "What this region knows of it", body = CounterValue, headers(
+            ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
+                of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
+            ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
+        )),
+        Failures,
+    ),
 )]
 /// Reads a counter.
-pub(super) async fn get(call: Call) -> Result<Response<Body>, Problem> {
+pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
     call.door.admit_counting()?;
-    let (namespace, key) = counter(call.path(), "")?;
+    let path = call.path().to_owned();
+    let (namespace, key) = counter(&path, "")?;
     let operation = operation(&call.door.doors.namespaces, &namespace, &key, Action::Get)?;
-    let value = only(call.door.doors.engine.apply(vec![operation]).await, &namespace)?;
-    json::answer(&CounterValue { namespace: &namespace, key: &key, value })
+    let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
+    let value = only(&outcomes, &namespace)?;
+    let view = told::views(receipt.as_deref(), &call.door.doors.scribe).pop();
+    call.answer(StatusCode::OK, &CounterValue { namespace: &namespace, key: &key, value, view }, receipt.as_deref())
 }
 
 #[utoipa::path(
     post, path = "/v1/batch", tag = "counters", operation_id = "batch",
+    params(
+        ("ack" = Option<String>, Query, description = "`local` (default), `regions:k` or `all`: answered when so many regions \
+            hold it durably, or with 202 when the time is over", example = "regions:2"),
+        ("view" = Option<String>, Query, description = "`regions`: also tell each region's share, how fresh it is, and the \
+            settled value", example = "regions"),
+        ("Snowtide-Token" = Option<String>, Header, description = "Tokens of earlier answers, separated by commas: answered \
+            from a state that includes what they name, or 504 `token_wait_expired` and nothing is done"),
+        ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token and for other regions; \
+            the answer says in `Preference-Applied` how long was granted"),
+    ),
     request_body(content = BatchRequest, content_type = "application/json"),
-    responses((status = 200, description = "Each operation has its own status", body = BatchResults), Failures),
+    responses(
+        (status = 200, description = "Each operation has its own status", body = BatchResults, headers(
+            ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
+                of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
+            ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
+        )),
+        (status = 202, description = "As 200, but the increments are not yet in as many regions as `ack` asked for: do not \
+            send them again", body = BatchResults),
+        Failures,
+    ),
 )]
 /// Applies up to 10 000 operations in order.
 ///
@@ -215,14 +291,14 @@ pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
     if plan.writes() {
         call.require(Access::Write)?;
     }
-    let outcomes = if plan.operations.is_empty() {
-        Vec::new()
-    } else {
-        answered(call.door.doors.engine.apply(plan.operations).await)?
-    };
-    let (results, increments) = results(&plan.steps, &outcomes)?;
+    let Applied { outcomes, receipt } =
+        if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
+    let views = told::views(receipt.as_deref(), &call.door.doors.scribe);
+    let (results, increments) = results(&plan.steps, &outcomes, views)?;
     telemetry::increments_acknowledged(Door::Http, increments);
-    json::answer(&BatchResults { results })
+    let (status, Acknowledged { ack, by: acknowledged_by }) =
+        Acknowledged::of(&call.asked, receipt.as_deref(), &call.door.doors.scribe);
+    call.answer(status, &BatchResults { results, ack, acknowledged_by }, receipt.as_deref())
 }
 
 /// The namespace and the key in a path like `/v1/counters/{namespace}/{key}{suffix}`, decoded. The router has matched
@@ -262,19 +338,9 @@ fn bad_key(length: KeyLength) -> Problem {
     Problem::new(code, length.to_string())
 }
 
-/// What the engine says to a whole batch.
-fn answered(answer: Option<Answer>) -> Result<Vec<Outcome>, Problem> {
-    match answer {
-        Some(answer) => Ok(answer?),
-        None => {
-            Err(Problem::internal("this node stopped before it answered; whether a write was carried out is unknown"))
-        }
-    }
-}
-
 /// The value of the only operation of a batch.
-fn only(answer: Option<Answer>, namespace: &str) -> Result<i128, Problem> {
-    match answered(answer)?.first() {
+fn only(outcomes: &[Outcome], namespace: &str) -> Result<i128, Problem> {
+    match outcomes.first() {
         Some(Outcome::Value(value)) => Ok(*value),
         Some(Outcome::Overflow) => Err(Problem::new(Code::CounterOverflow, OVERFLOW)),
         Some(Outcome::UnknownNamespace) => Err(Problem::not_served(namespace, &NotServed::Unknown)),
@@ -344,11 +410,12 @@ impl Plan {
 }
 
 /// The results in the request's order, and how many increments took place.
-fn results(steps: &[Step], outcomes: &[Outcome]) -> Result<(Vec<BatchResult>, u64), Problem> {
+fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Result<(Vec<BatchResult>, u64), Problem> {
     if outcomes.len() != steps.iter().filter(|step| !matches!(step, Step::Refused(_))).count() {
         return Err(miscounted());
     }
     let mut outcomes = outcomes.iter().copied();
+    let mut views = views.into_iter();
     let mut increments: u64 = 0;
     let mut results = Vec::with_capacity(steps.len());
     for step in steps {
@@ -360,7 +427,7 @@ fn results(steps: &[Step], outcomes: &[Outcome]) -> Result<(Vec<BatchResult>, u6
         if *step == Step::Increment && matches!(outcome, Outcome::Value(_)) {
             increments = increments.saturating_add(1);
         }
-        results.push(BatchResult::from(outcome));
+        results.push(BatchResult::of(outcome, views.next()));
     }
     Ok((results, increments))
 }
@@ -370,17 +437,15 @@ fn within(at: usize, problem: &Problem) -> Problem {
     Problem::new(problem.code, format!("operations[{at}]: {}", problem.detail))
 }
 
-impl From<Outcome> for BatchResult {
-    fn from(outcome: Outcome) -> Self {
+impl BatchResult {
+    fn of(outcome: Outcome, view: Option<CounterView>) -> Self {
         match outcome {
-            Outcome::Value(value) => Self::Done { status: 200, value },
+            Outcome::Value(value) => Self::Done { status: 200, value, view },
             Outcome::Overflow => Self::refused(Code::CounterOverflow, OVERFLOW, Arc::default()),
             Outcome::UnknownNamespace => Self::not_served(&NotServed::Unknown),
         }
     }
-}
 
-impl BatchResult {
     fn refused(code: Code, detail: &'static str, regions: Arc<[String]>) -> Self {
         Self::Refused { status: code.http_status(), code: code.as_str(), detail, regions }
     }
@@ -397,7 +462,6 @@ impl BatchResult {
 mod tests {
     use super::*;
     use crate::identity::NamespaceId;
-    use crate::replica::Refusal;
 
     fn namespaces() -> Namespaces {
         [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into()
@@ -466,21 +530,21 @@ mod tests {
             ]
         );
         let outcomes = [Outcome::Overflow, Outcome::Value(-1)];
-        let (done, increments) = results(&plan.steps, &outcomes).unwrap();
+        let (done, increments) = results(&plan.steps, &outcomes, Vec::new()).unwrap();
         let results_json = serde_json::to_value(done).unwrap();
         assert_eq!(results_json[0]["code"], "unknown_namespace");
         assert_eq!((&results_json[1]["status"], &results_json[1]["code"]), (&422.into(), &"counter_overflow".into()));
         assert_eq!(results_json[2], serde_json::json!({"status": 200, "value": "-1"}));
         assert_eq!(increments, 0, "a refused increment does not count");
-        let (_, increments) = results(&plan.steps, &[Outcome::Value(3), Outcome::Value(3)]).unwrap();
+        let (_, increments) = results(&plan.steps, &[Outcome::Value(3), Outcome::Value(3)], Vec::new()).unwrap();
         assert_eq!(increments, 1, "nor does a read");
     }
 
     #[test]
     fn an_engine_that_miscounts_is_not_believed() {
         let plan = plan(r#"{"operations":[{"get":{"namespace":"default","key":"k"}}]}"#).unwrap();
-        assert_eq!(results(&plan.steps, &[]).unwrap_err().code, Code::Internal);
-        assert_eq!(results(&plan.steps, &[Outcome::Value(1); 2]).unwrap_err().code, Code::Internal);
+        assert_eq!(results(&plan.steps, &[], Vec::new()).unwrap_err().code, Code::Internal);
+        assert_eq!(results(&plan.steps, &[Outcome::Value(1); 2], Vec::new()).unwrap_err().code, Code::Internal);
     }
 
     #[test]
@@ -516,18 +580,16 @@ mod tests {
     #[test]
     fn values_are_decimal_strings_beyond_64_bits() {
         let value = i128::from(u64::MAX) * 3;
-        let counter = CounterValue { namespace: "default", key: "k", value };
+        let counter = CounterValue { namespace: "default", key: "k", value, view: None };
         assert_eq!(serde_json::to_value(counter).unwrap()["value"], value.to_string());
     }
 
     #[test]
     fn each_verdict_of_the_engine_has_its_code() {
-        let code = |answer| only(answer, "default").map_err(|problem| problem.code);
-        assert_eq!(code(Some(Ok(vec![Outcome::Value(7)]))), Ok(7));
-        assert_eq!(code(Some(Ok(vec![Outcome::Overflow]))), Err(Code::CounterOverflow));
-        assert_eq!(code(Some(Ok(vec![Outcome::UnknownNamespace]))), Err(Code::UnknownNamespace));
-        assert_eq!(code(Some(Err(Refusal::DiskLow))), Err(Code::DiskLow));
-        assert_eq!(code(Some(Ok(vec![]))), Err(Code::Internal));
-        assert_eq!(code(None), Err(Code::Internal), "the outcome of a write is unknown, so nothing invites a retry");
+        let code = |outcomes: &[Outcome]| only(outcomes, "default").map_err(|problem| problem.code);
+        assert_eq!(code(&[Outcome::Value(7)]), Ok(7));
+        assert_eq!(code(&[Outcome::Overflow]), Err(Code::CounterOverflow));
+        assert_eq!(code(&[Outcome::UnknownNamespace]), Err(Code::UnknownNamespace));
+        assert_eq!(code(&[]), Err(Code::Internal));
     }
 }

@@ -3,10 +3,11 @@
 //! Promises: every error above the level of the protocol itself is a problem document with a `code`; nothing of a
 //! body is buffered beyond `api.request_bytes_max`; a request is answered within `api.request_timeout`; connections
 //! are bounded in number and in idle time. It never guesses: unknown JSON members, query parameters and headers that
-//! ask for promises of later versions are refused. It never ends a task with a panic of a handler.
+//! ask for what a request does not do are refused. It never ends a task with a panic of a handler.
 //!
 //! The content type of a request is not looked at: a body is JSON, and one that is not is refused as malformed.
 
+mod asked;
 mod auth;
 mod call;
 mod cluster;
@@ -18,7 +19,10 @@ mod json;
 mod openapi;
 mod problem;
 #[cfg(test)]
+mod terms_tests;
+#[cfg(test)]
 mod tests;
+mod told;
 
 use std::convert::Infallible;
 use std::sync::Arc;

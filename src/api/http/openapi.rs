@@ -46,7 +46,9 @@ pub(super) enum Failures {
     /// `fenced`: nothing was done; retry later or elsewhere.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemBody<'static>),
-    /// `timeout`: whether a write was carried out is unknown.
+    /// `timeout`: whether a write was carried out is unknown. `token_wait_expired`: nothing was done, because this node
+    /// does not hold in time what the token names; the detail says which replica's log, how far it is known here, and
+    /// how far it is wanted.
     #[response(status = 504, content_type = "application/problem+json")]
     Timeout(ProblemBody<'static>),
 }

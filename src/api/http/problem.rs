@@ -172,6 +172,7 @@ const fn title(code: Code) -> &'static str {
         Code::SequenceExhausted => "IDs used up for the moment",
         Code::Fenced => "Stopped itself",
         Code::Timeout => "Timed out",
+        Code::TokenWaitExpired => "Token not held in time",
         _ => "Internal error",
     }
 }

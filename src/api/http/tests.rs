@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{routes, serve, service};
+use crate::api::scribe::Scribe;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Access, Config, Token};
-use crate::engine::{Answer, EngineHandle};
+use crate::engine::{EngineHandle, Fake};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::ids::{CeilingStore, IdSource, layout_of};
 use crate::replica::{Action, Operation, Outcome, Refusal};
@@ -43,7 +44,7 @@ pub(super) fn map() -> ClusterMap {
     ClusterMap { regions: [(1, "eu-west"), (2, "us-east"), (3, "ap-south")].map(region).into() }
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config::builtin()
 }
 
@@ -61,10 +62,15 @@ pub(super) fn doors(stage: Stage) -> Doors {
     doors_with(stage, config(), |operations| Ok(vec![Outcome::Value(7); operations.len()]))
 }
 
-fn doors_with(stage: Stage, config: Config, engine: impl FnMut(Vec<Operation>) -> Answer + Send + 'static) -> Doors {
+fn doors_with(stage: Stage, config: Config, engine: impl FnMut(Vec<Operation>) -> Fake + Send + 'static) -> Doors {
+    doors_of(stage, config, EngineHandle::fake(engine))
+}
+
+pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Doors {
     let worker = WorkerId::new(1, 0).unwrap();
     let ids = IdSource::new(layout_of(&config.ids).unwrap(), worker, &config.ids, 0, Arc::new(Weightless), |_| {});
     Doors {
+        scribe: Arc::new(Scribe::new(&config, &map())),
         config: Arc::new(config),
         map: Arc::new(map()),
         worker,
@@ -73,13 +79,13 @@ fn doors_with(stage: Stage, config: Config, engine: impl FnMut(Vec<Operation>) -
             Namespaces::from([("default".to_owned(), NamespaceId(1))])
                 .with_elsewhere("orders", &["us-east", "ap-south"]),
         ),
-        engine: EngineHandle::fake(engine),
+        engine,
         ids: ids.unwrap(),
         stage: watch::channel(stage).1,
     }
 }
 
-async fn send(doors: Doors, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
+pub(super) async fn send(doors: Doors, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
     let (parts, body) = service(doors).oneshot(request).await.unwrap().into_parts();
     let Ok(body) = body.collect().await else { panic!("the body broke off") };
     (parts.status, parts.headers, body.to_bytes())
@@ -142,7 +148,7 @@ async fn a_read_and_a_batch_answer_what_the_engine_says() {
 #[tokio::test]
 async fn what_the_engine_refuses_is_a_problem() {
     let path = "/v1/counters/default/k/increment";
-    type Engine = fn(Vec<Operation>) -> Answer;
+    type Engine = fn(Vec<Operation>) -> Fake;
     let cases: [(Engine, u16, &str); 3] = [
         (|_| Err(Refusal::Throttled), 429, "throttled"),
         (|_| Ok(vec![Outcome::Overflow]), 422, "counter_overflow"),
@@ -201,7 +207,9 @@ async fn malformed_input_is_refused_by_its_kind() {
         (Method::POST, "/v1/ids", r#"{"count":10001}"#, 413, "too_large"),
         (Method::GET, "/v1/ids/abc", "", 400, "invalid_request"),
         (Method::GET, "/v1/ids/9223372036854775808", "", 400, "invalid_request"),
-        (Method::GET, "/v1/counters/default/k?view=regions", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/default/k?view=all", "", 400, "invalid_request"),
+        (Method::POST, "/v1/counters/default/k/increment?ack=two", "", 400, "invalid_request"),
+        (Method::POST, "/v1/ids?ack=all", "", 400, "invalid_request"),
         (Method::GET, "/v1/counters/default//", "", 404, "not_found"),
         (Method::GET, "/", "", 404, "not_found"),
         (Method::GET, "/v1/counters/default/k/", "", 404, "not_found"),

@@ -3,13 +3,15 @@
 
 use std::collections::VecDeque;
 
-use snowtide_client::Code;
 use snowtide_client::frame;
 use snowtide_client::wire::{AnswerRef, IdRun, ResponseRef, WireError};
+use snowtide_client::{Code, View};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error;
-use crate::replica::{Operation, Outcome};
+use crate::api::scribe::Scribe;
+use crate::engine::Applied;
+use crate::replica::{Operation, Outcome, Terms};
 
 /// What an operation weighs in memory beside its bytes in the frame: itself, its key's allocation, its outcome.
 const OPERATION_WEIGHT: usize = 96;
@@ -18,6 +20,10 @@ const OPERATION_WEIGHT: usize = 96;
 #[derive(Debug, Default)]
 pub(super) struct Submission {
     pub(super) operations: Vec<Operation>,
+    /// What else its only request asks, until the engine gets it.
+    pub(super) terms: Option<Box<Terms>>,
+    /// It was submitted on terms and is answered so.
+    on_terms: bool,
     parts: Vec<Part>,
     weight: usize,
     places: Option<OwnedSemaphorePermit>,
@@ -60,6 +66,12 @@ impl Submission {
         join(&mut self.places, place);
     }
 
+    /// Sets the terms of its only request.
+    pub(super) fn put_on(&mut self, terms: Box<Terms>) {
+        self.terms = Some(terms);
+        self.on_terms = true;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
@@ -70,15 +82,24 @@ impl Submission {
     }
 
     /// A frame for every request, and the places that they held.
-    pub(super) fn answer(self, answer: Result<&[Outcome], WireError>) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
+    pub(super) fn answer(
+        self,
+        answer: Result<Applied, WireError>,
+        scribe: &Scribe,
+    ) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
         let expected: usize = self.parts.iter().map(|part| part.operations).sum();
         let answer = match answer {
-            Ok(outcomes) if outcomes.len() != expected => Err(error(Code::Internal, "results were lost in the node")),
+            Ok(applied) if applied.outcomes.len() != expected => {
+                Err(error(Code::Internal, "results were lost in the node"))
+            }
             other => other,
         };
         let mut bytes = Vec::new();
         match answer {
-            Ok(outcomes) => split(&self.parts, outcomes, &mut bytes),
+            Ok(applied) => match &self.parts[..] {
+                [part] if self.on_terms => tell(part, applied, scribe, &mut bytes),
+                parts => split(parts, &applied.outcomes, &mut bytes),
+            },
             Err(refusal) => refuse(self.parts.iter().map(|part| part.id), &refusal, &mut bytes),
         }
         (bytes, self.places)
@@ -120,6 +141,19 @@ impl IdBatch {
         }
         (bytes, self.places)
     }
+}
+
+/// Answers the only request of a submission on terms.
+fn tell(part: &Part, Applied { outcomes, receipt }: Applied, scribe: &Scribe, bytes: &mut Vec<u8>) {
+    let mut results = Vec::with_capacity(outcomes.len());
+    weave(outcomes.into_iter().map(result_of), &part.unknown, &mut results);
+    let mut answer = scribe.on_terms(results, &receipt.unwrap_or_default());
+    if !answer.views.is_empty() {
+        // Positions ascend, so each is where it will be in the end.
+        let places = part.unknown.iter().filter_map(|(position, _)| usize::try_from(*position).ok());
+        places.for_each(|place| answer.views.insert(place.min(answer.views.len()), View::default()));
+    }
+    frame::append(&ResponseRef { id: part.id, answer: Ok(AnswerRef::OnTerms(&answer)) }, bytes);
 }
 
 /// Deals the outcomes out, in order.

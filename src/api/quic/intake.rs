@@ -2,28 +2,33 @@
 //!
 //! Requests that came in together go to the engine together, so that deeply pipelined single operations cost as little
 //! as batches. What only reads goes apart from what writes: a read need not wait for the disk, and a full disk refuses
-//! writes only. Requests keep their order within each kind; between unanswered requests none is promised.
+//! writes only. A request on terms goes alone, because it may wait. Requests keep their order within each kind; between unanswered requests none is promised.
 //!
 //! A frame that cannot be parsed is an error for the whole connection. Anything else that is wrong with a request is
 //! answered, and nothing of that request is submitted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use snowtide_client::Code;
 use snowtide_client::codec::{Cursor, DecodeError};
 use snowtide_client::frame;
-use snowtide_client::wire::{Ask, BATCH_OPERATIONS_MAX, IDS_MAX, RequestHead, ResponseRef, WireError};
+use snowtide_client::wire::{Ask, BATCH_OPERATIONS_MAX, IDS_MAX, RequestHead, ResponseRef, WireError, WireTerms};
+use snowtide_client::{Ack, BadAck, Code};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
 use super::error;
 use crate::api::Namespaces;
+use crate::api::scribe::{Asked, Scribe};
 use crate::config::Access;
+use crate::identity::REGIONS_MAX;
+use crate::replica::Terms;
 
 /// Takes in the frames of one read.
 pub(super) struct Intake<'a> {
     namespaces: &'a Namespaces,
+    scribe: &'a Scribe,
     access: Access,
     /// Everything is refused with this, if the node does not serve.
     refusal: Option<WireError>,
@@ -51,12 +56,14 @@ pub(super) struct Taken {
 impl<'a> Intake<'a> {
     pub(super) fn new(
         namespaces: &'a Namespaces,
+        scribe: &'a Scribe,
         access: Access,
         refusal: Option<WireError>,
         places: &'a Arc<Semaphore>,
     ) -> Self {
         Self {
             namespaces,
+            scribe,
             access,
             refusal,
             places,
@@ -107,7 +114,7 @@ impl<'a> Intake<'a> {
         &mut self,
         id: u64,
         ask: Ask,
-        cursor: Cursor<'_>,
+        mut cursor: Cursor<'_>,
         frame_bytes: usize,
         place: OwnedSemaphorePermit,
     ) -> Result<(), Rejected> {
@@ -118,22 +125,50 @@ impl<'a> Intake<'a> {
             }
             Ask::Batch { namespaces, operations } => {
                 self.batch.read(self.namespaces, namespaces, operations, cursor)?;
-                self.take_batch(id, frame_bytes, place).map_err(Rejected::Refused)
+                self.take_batch(id, None, frame_bytes, place).map_err(Rejected::Refused)
+            }
+            Ask::OnTerms { namespaces, operations } => {
+                let terms = cursor.read()?;
+                self.batch.read(self.namespaces, namespaces, operations, cursor)?;
+                let terms = self.terms(&terms).map_err(Rejected::Refused)?;
+                self.take_batch(id, Some(terms), frame_bytes, place).map_err(Rejected::Refused)
             }
         }
     }
 
-    fn take_batch(&mut self, id: u64, frame_bytes: usize, place: OwnedSemaphorePermit) -> Result<(), WireError> {
+    fn terms(&self, terms: &WireTerms<'_>) -> Result<Box<Terms>, WireError> {
+        let invalid = |detail: &dyn std::fmt::Display| error(Code::InvalidRequest, detail);
+        if matches!(terms.ack, Ack::Regions(regions) if !(1..=REGIONS_MAX).contains(&regions)) {
+            return Err(invalid(&BadAck));
+        }
+        let after = self.scribe.read_bytes(terms.after).map_err(|detail| invalid(&detail))?;
+        let wait = terms.wait_ms.map(|ms| Duration::from_millis(u64::from(ms)));
+        let (token, views) = (terms.wants_token, terms.wants_views);
+        Ok(self.scribe.terms(Asked { after, wait, ack: terms.ack, token, in_passing: false, views }))
+    }
+
+    fn take_batch(
+        &mut self,
+        id: u64,
+        terms: Option<Box<Terms>>,
+        frame_bytes: usize,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(), WireError> {
         if self.batch.writes && self.access < Access::Write {
             return Err(error(Code::Forbidden, "this token allows reading only"));
         }
         let group = if self.batch.writes { &mut self.writes } else { &mut self.reads };
-        if group.operations.len().saturating_add(self.batch.operations.len()) > BATCH_OPERATIONS_MAX {
+        let full = group.operations.len().saturating_add(self.batch.operations.len()) > BATCH_OPERATIONS_MAX;
+        if !group.is_empty() && (full || terms.is_some()) {
             self.taken.submissions.push(std::mem::take(group));
         }
         let part =
             Part { id, operations: self.batch.operations.len(), unknown: std::mem::take(&mut self.batch.unknown) };
         group.push(part, &mut self.batch.operations, frame_bytes, place);
+        if let Some(terms) = terms {
+            group.put_on(terms);
+            self.taken.submissions.push(std::mem::take(group));
+        }
         Ok(())
     }
 
@@ -162,10 +197,29 @@ mod tests {
     use super::*;
     use crate::api::Stage;
     use crate::api::quic::refusal_at;
+    use crate::config::Config;
+    use crate::config::map::ClusterMap;
+    use crate::engine::Applied;
     use crate::identity::NamespaceId;
     use crate::replica::{Action, Outcome};
 
     const PLACES: usize = 100;
+
+    fn scribe() -> Scribe {
+        Scribe::new(&Config::builtin(), &ClusterMap::default())
+    }
+
+    /// As `batch`, on terms.
+    fn on_terms(id: u64, terms: &WireTerms<'_>, operations: &[(u32, &str, WireAction)]) -> Vec<u8> {
+        let ask = Ask::OnTerms { namespaces: 1, operations: u32::try_from(operations.len()).unwrap() };
+        let mut frame = codec::encode(&RequestHead { id, ask });
+        codec::encode_into(terms, &mut frame);
+        codec::encode_into("here", &mut frame);
+        for &(namespace, key, action) in operations {
+            codec::encode_into(&WireOperation { namespace, key, action }, &mut frame);
+        }
+        frame
+    }
 
     /// A request frame, without its length.
     fn batch(id: u64, names: &[&str], operations: &[(u32, &str, WireAction)]) -> Vec<u8> {
@@ -192,7 +246,8 @@ mod tests {
         let served = Namespaces::from([("here".to_owned(), NamespaceId(1)), ("too".to_owned(), NamespaceId(2))]);
         let served = served.with_elsewhere("away", &["far"]);
         let places = Arc::new(Semaphore::new(places));
-        let mut intake = Intake::new(&served, access, refusal_at(stage), &places);
+        let scribe = scribe();
+        let mut intake = Intake::new(&served, &scribe, access, refusal_at(stage), &places);
         for frame in frames {
             intake.take(frame)?;
         }
@@ -257,7 +312,8 @@ mod tests {
         let submission = taken.submissions.pop().unwrap();
         assert!(taken.submissions.is_empty());
         assert_eq!(submission.operations.len(), 3);
-        let (frames, places) = submission.answer(Ok(&[Outcome::Value(10), Outcome::Value(-20), Outcome::Overflow]));
+        let outcomes = vec![Outcome::Value(10), Outcome::Value(-20), Outcome::Overflow];
+        let (frames, places) = submission.answer(Ok(Applied { outcomes, receipt: None }), &scribe());
         let unknown = Err(Code::UnknownNamespace);
         let expected = [
             (1, vec![Ok(10)]),
@@ -272,11 +328,62 @@ mod tests {
 
     #[test]
     fn a_refusal_or_a_wrong_number_of_outcomes_reaches_every_request() {
-        for answer in [Ok(&[][..]), Err(error(Code::Internal, "broken"))] {
+        for answer in [Ok(Applied::default()), Err(error(Code::Internal, "broken"))] {
             let submission = take(&[add(1, "a", 1), add(2, "a", 1)]).submissions.pop().unwrap();
-            let (frames, _) = submission.answer(answer);
+            let (frames, _) = submission.answer(answer, &scribe());
             let codes: Vec<_> = responses(&frames).iter().map(|one| one.answer.clone().unwrap_err().code).collect();
             assert_eq!(codes, [Code::Internal, Code::Internal]);
+        }
+    }
+
+    #[test]
+    fn a_request_on_terms_goes_alone_and_in_its_place() {
+        let increment = [(0, "a", WireAction::Increment(1))];
+        let terms = WireTerms { ack: Ack::Regions(2), wants_token: true, ..WireTerms::default() };
+        let frames = [add(1, "a", 1), on_terms(2, &terms, &increment), add(3, "a", 1), add(4, "a", 1)];
+        let submissions = take(&frames).submissions;
+        let shape: Vec<_> = submissions.iter().map(|some| (some.operations.len(), some.terms.is_some())).collect();
+        assert_eq!(shape, [(1, false), (1, true), (2, false)]);
+        let terms = submissions[1].terms.as_deref().unwrap();
+        assert_eq!((terms.ack, terms.ack_wait_ms), (crate::replica::Ack::Regions(2), 2_000));
+    }
+
+    #[test]
+    fn the_answer_to_a_request_on_terms_tells_what_was_asked() {
+        let get = [(0, "a", WireAction::Get)];
+        let submission = take(&[on_terms(5, &WireTerms::default(), &get)]).submissions.pop().unwrap();
+        let namespace = NamespaceId::of("default");
+        let token = [(namespace, crate::identity::ReplicaId(7), 8)].into_iter().collect();
+        let receipt = crate::replica::Receipt {
+            token: Some(token),
+            acknowledged_by: [3].into(),
+            pending: true,
+            views: Vec::new(),
+        };
+        let applied = Applied { outcomes: vec![Outcome::Value(4)], receipt: Some(Box::new(receipt)) };
+        let (frames, _) = submission.answer(Ok(applied), &scribe());
+        let [Response { id: 5, answer: Ok(Answer::OnTerms(told)) }] = &responses(&frames)[..] else { panic!() };
+        assert_eq!((&told.results[..], told.pending), (&[Ok(4)][..], true));
+        assert_eq!(told.acknowledged_by, ["region-3"]);
+        let token = snowtide_client::Token::from_bytes(told.token.as_deref().unwrap()).unwrap();
+        assert_eq!(token.iter().map(|(_, replica, seq)| (replica, seq)).collect::<Vec<_>>(), [(7, 8)]);
+    }
+
+    #[test]
+    fn bad_terms_are_answered_and_nothing_is_submitted() {
+        let get = [(0, "a", WireAction::Get)];
+        let ack = |regions| WireTerms { ack: Ack::Regions(regions), ..WireTerms::default() };
+        let long = [1; 9_000];
+        for terms in [
+            ack(0),
+            ack(33),
+            WireTerms { after: &[2], ..WireTerms::default() },
+            WireTerms { after: &[1, 9], ..WireTerms::default() },
+            WireTerms { after: &long, ..WireTerms::default() },
+        ] {
+            let taken = take(&[on_terms(1, &terms, &get)]);
+            assert_eq!(refusals(&taken), [(1, Code::InvalidRequest)], "{terms:?}");
+            assert!(taken.submissions.is_empty());
         }
     }
 

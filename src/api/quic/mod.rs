@@ -24,11 +24,12 @@ use snowtide_client::{Code, wire};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::scribe::Scribe;
 use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
 use crate::config::{Config, Token};
 use crate::engine::{Answer, EngineHandle};
 use crate::ids::{IdRefusal, IdSource};
-use crate::replica::{Operation, Refusal};
+use crate::replica::{Operation, Refusal, Terms};
 use crate::telemetry;
 
 /// The application protocol, for the endpoint that tells clients from peers.
@@ -43,6 +44,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
         limits: Limits::from(&*doors.config),
         tokens: doors.config.api.tokens.clone(),
         namespaces: doors.namespaces,
+        scribe: doors.scribe,
         stage: doors.stage,
         region: doors.region,
         node: doors.worker.node(),
@@ -55,7 +57,11 @@ pub async fn serve(connection: Connection, doors: Doors) {
 /// What stands behind the door: the node, or whatever a test puts there.
 trait Backend: Send + Sync + 'static {
     /// As [`EngineHandle::submit`].
-    fn submit(&self, operations: Vec<Operation>) -> Result<oneshot::Receiver<Answer>, Refusal>;
+    fn submit(
+        &self,
+        operations: Vec<Operation>,
+        terms: Option<Box<Terms>>,
+    ) -> Result<oneshot::Receiver<Answer>, Refusal>;
     /// As [`IdSource::mint`].
     fn mint(&self, count: u32) -> impl Future<Output = Result<Vec<IdRun>, IdRefusal>> + Send;
 }
@@ -67,8 +73,12 @@ struct Node {
 }
 
 impl Backend for Node {
-    fn submit(&self, operations: Vec<Operation>) -> Result<oneshot::Receiver<Answer>, Refusal> {
-        self.engine.submit(operations)
+    fn submit(
+        &self,
+        operations: Vec<Operation>,
+        terms: Option<Box<Terms>>,
+    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        self.engine.submit(operations, terms)
     }
 
     async fn mint(&self, count: u32) -> Result<Vec<IdRun>, IdRefusal> {
@@ -82,6 +92,7 @@ struct Door<B> {
     limits: Limits,
     tokens: Vec<Token>,
     namespaces: Arc<Namespaces>,
+    scribe: Arc<Scribe>,
     stage: watch::Receiver<Stage>,
     region: Arc<str>,
     node: u8,

@@ -19,7 +19,8 @@ use super::{Backend, Door, Ending, error, greeting, refusal_at, refused};
 use crate::api::Stage;
 use crate::clock;
 use crate::config::Access;
-use crate::replica::{Action, Outcome};
+use crate::engine::Applied;
+use crate::replica::Action;
 use crate::telemetry::{self, Verb};
 
 /// Unanswered requests of a stream may weigh as much as so many of the longest frames; then it is not read further.
@@ -140,7 +141,7 @@ impl<B: Backend> Session<B> {
     /// Takes in every whole frame that has arrived.
     fn take_frames(&mut self) -> Result<(), Ending> {
         let refusal = refusal_at(&self.door.stage.borrow());
-        let mut intake = Intake::new(&self.door.namespaces, self.access, refusal, &self.places);
+        let mut intake = Intake::new(&self.door.namespaces, &self.door.scribe, self.access, refusal, &self.places);
         while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
             intake.take(frame).map_err(Ending::malformed)?;
         }
@@ -154,23 +155,26 @@ impl<B: Backend> Session<B> {
     /// Hands a submission to the engine.
     fn submit(&mut self, mut submission: Submission) {
         let operations = std::mem::take(&mut submission.operations);
+        let terms = submission.terms.take();
+        let scribe = Arc::clone(&self.door.scribe);
         if operations.is_empty() {
-            return self.push(submission.answer(Ok(&[])).0);
+            return self.push(submission.answer(Ok(Applied::default()), &scribe).0);
         }
         let weight = submission.weight();
         let writes = operations.iter().filter(|operation| operation.action != Action::Get).count();
         let began = clock::monotonic();
-        match self.door.backend.submit(operations) {
+        let patience = terms.as_ref().map_or(Duration::ZERO, |terms| scribe.patience(terms));
+        match self.door.backend.submit(operations, terms) {
             Ok(answer) => {
-                let limit = self.door.limits.request_timeout;
+                let limit = self.door.limits.request_timeout.saturating_add(patience);
                 self.held = self.held.saturating_add(weight);
                 self.work.spawn(async move {
-                    let outcomes: Result<Vec<Outcome>, WireError> = match timeout(limit, answer).await {
+                    let applied: Result<Applied, WireError> = match timeout(limit, answer).await {
                         Ok(Ok(answer)) => answer.map_err(|refusal| refused(&refusal)),
                         Ok(Err(_)) => Err(error(Code::Internal, "the node stopped; a write may have happened")),
                         Err(_) => Err(error(Code::Timeout, "no commit in time; a write may yet happen")),
                     };
-                    let refused = outcomes.as_ref().err().map(|error| error.code);
+                    let refused = applied.as_ref().err().map(|error| error.code);
                     telemetry::request_answered(
                         telemetry::Door::Quic,
                         Verb::Batch,
@@ -180,14 +184,11 @@ impl<B: Backend> Session<B> {
                     if refused.is_none() {
                         telemetry::increments_acknowledged(telemetry::Door::Quic, writes as u64);
                     }
-                    let (frames, places) = match outcomes {
-                        Ok(outcomes) => submission.answer(Ok(&outcomes)),
-                        Err(refusal) => submission.answer(Err(refusal)),
-                    };
+                    let (frames, places) = submission.answer(applied, &scribe);
                     Done { frames, weight, places }
                 });
             }
-            Err(refusal) => self.push(submission.answer(Err(refused(&refusal))).0),
+            Err(refusal) => self.push(submission.answer(Err(refused(&refusal)), &scribe).0),
         }
     }
 

@@ -13,6 +13,8 @@ use snowtide_client::{Batch, Client, ConnectError, Error, codec};
 
 use super::*;
 use crate::config::Access;
+use crate::config::map::ClusterMap;
+use crate::engine::Applied;
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Outcome};
 
@@ -27,7 +29,11 @@ struct Memory {
 }
 
 impl Backend for Arc<Memory> {
-    fn submit(&self, operations: Vec<Operation>) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    fn submit(
+        &self,
+        operations: Vec<Operation>,
+        _terms: Option<Box<Terms>>,
+    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
         self.submissions.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         if let Some(silent) = &self.silent {
@@ -42,7 +48,7 @@ impl Backend for Arc<Memory> {
             }
             Outcome::Value(*value)
         });
-        let _ = reply.send(Ok(outcomes.collect()));
+        let _ = reply.send(Ok(Applied { outcomes: outcomes.collect(), receipt: None }));
         Ok(answer)
     }
 
@@ -88,6 +94,7 @@ impl Front {
             limits,
             tokens,
             namespaces: Arc::new([("here".to_owned(), NamespaceId(1))].into()),
+            scribe: Arc::new(Scribe::new(&Config::builtin(), &ClusterMap::default())),
             stage: stage_now,
             region: "eu-west".into(),
             node: 3,

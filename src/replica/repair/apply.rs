@@ -54,7 +54,7 @@ impl Replica {
                     ahead |= !cell.working_slot(*replica).covers(*slot);
                 } else if cell.apply(*replica, *slot, number) {
                     news.push((*replica, *slot));
-                    let changed = Changed { namespace, row: id, replica: *replica, slot: *slot };
+                    let changed = Changed { namespace, row: id, replica: *replica, slot: *slot, seq: None };
                     self.commits.gathering.foreign.push(changed);
                 }
             }

@@ -5,6 +5,7 @@ pub mod ids;
 pub mod ledger;
 pub mod reads;
 pub mod state;
+pub mod tokens;
 
 use snowtide::replica::Message;
 
@@ -13,6 +14,7 @@ pub struct Checkers {
     pub ledger: ledger::Ledger,
     pub reads: reads::Reads,
     pub ids: ids::Ids,
+    pub tokens: tokens::Tokens,
 }
 
 impl Checkers {
@@ -22,6 +24,7 @@ impl Checkers {
     /// The disk of `node` is no longer what it was: what rests on it cannot be held against it.
     pub fn disk_lost(&mut self, node: usize) {
         self.reads.forget(node);
+        self.tokens.disk_lost(node);
         self.ids.disk_lost(node);
     }
 }

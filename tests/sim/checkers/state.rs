@@ -9,7 +9,7 @@ use snowtide::store::Store;
 
 use super::ledger::Rows;
 use crate::clients::{KEYS, name};
-use crate::disk::Untouched;
+use crate::disk::{Disk, Untouched};
 use crate::node::Node;
 
 /// What one node's disk holds of one namespace.
@@ -21,10 +21,33 @@ pub struct Held {
 
 /// What a start would find on a node's disk; nothing on it changes.
 pub fn held(node: &Node) -> Result<BTreeMap<NamespaceId, Held>, String> {
-    if !node.disk.is_established() {
+    held_on(node, &node.disk)
+}
+
+/// What these nodes would hold together if the power went now.
+pub fn durable<'a>(nodes: impl Iterator<Item = &'a Node>) -> Result<Rows, String> {
+    let mut rows = Rows::new();
+    for node in nodes {
+        let disk = Disk::holding(node.disk.image());
+        disk.cut_power(0);
+        join(&mut rows, held_on(node, &disk)?);
+    }
+    Ok(rows)
+}
+
+fn join(rows: &mut Rows, state: BTreeMap<NamespaceId, Held>) {
+    for (namespace, held) in state {
+        for (key, row) in held.rows {
+            rows.entry((namespace, key)).or_default().join(&row);
+        }
+    }
+}
+
+fn held_on(node: &Node, disk: &Disk) -> Result<BTreeMap<NamespaceId, Held>, String> {
+    if !disk.is_established() {
         return Ok(BTreeMap::new());
     }
-    let medium = Box::new(Untouched(node.disk.clone()));
+    let medium = Box::new(Untouched(disk.clone()));
     let refused = |refusal: &dyn std::fmt::Display| format!("the disk of {} cannot be read: {refusal}", node.worker);
     let options = crate::world::store_options(node, 0);
     let (store, recovered) = Store::recover(medium, false, &options).map_err(|error| refused(&error))?;
@@ -32,10 +55,8 @@ pub fn held(node: &Node) -> Result<BTreeMap<NamespaceId, Held>, String> {
     let mut all = BTreeMap::new();
     for space in recovered.spaces {
         let loaded = store.load(space.namespace, &keys).map_err(|error| refused(&error))?;
-        let rows = loaded
-            .into_iter()
-            .chain(space.dirty.into_iter().map(|dirty| (dirty.key, dirty.row)))
-            .map(|(key, row)| (key.to_string(), row));
+        let dirty = space.dirty.into_iter().map(|dirty| (dirty.key, dirty.row));
+        let rows = loaded.into_iter().chain(dirty).map(|(key, row)| (key.to_string(), row));
         let held = Held { vector: space.vector.iter().collect(), rows: rows.collect() };
         all.insert(space.namespace, held);
     }
@@ -46,11 +67,7 @@ pub fn held(node: &Node) -> Result<BTreeMap<NamespaceId, Held>, String> {
 pub fn joined<'a>(nodes: impl Iterator<Item = &'a Node>) -> Result<Rows, String> {
     let mut rows = Rows::new();
     for node in nodes {
-        for (namespace, held) in held(node)? {
-            for (key, row) in held.rows {
-                rows.entry((namespace, key)).or_default().join(&row);
-            }
-        }
+        join(&mut rows, held(node)?);
     }
     Ok(rows)
 }

@@ -1,0 +1,232 @@
+//! What the headers and the query of a request ask: a token to be held, a time to wait, acknowledgements, views.
+//!
+//! Whoever asks for something that a request of its kind does not do is refused: they must not be led to believe that
+//! it was done.
+
+use std::time::Duration;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
+use snowtide_client::Ack;
+
+use crate::api::scribe::{self, Scribe};
+use crate::telemetry::Verb;
+
+use super::problem::Problem;
+
+/// Tokens come and go in this header.
+pub(super) const TOKEN: HeaderName = HeaderName::from_static("snowtide-token");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// What a request asks beyond its operations.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// For the engine.
+    pub(super) terms: scribe::Asked,
+    /// Acknowledgements were asked for, be it only this node's.
+    pub(super) ack: bool,
+    /// How long it may wait, if it asked to and has something to wait for.
+    pub(super) granted: Option<Duration>,
+}
+
+impl Asked {
+    pub(super) fn of(parts: &Parts, verb: Verb, scribe: &Scribe) -> Result<Self, Problem> {
+        if parts.headers.contains_key(IDEMPOTENCY_KEY) {
+            return Err(Problem::invalid("the header Idempotency-Key is not supported by this version"));
+        }
+        let mut asked = Self::default();
+        let counts = matches!(verb, Verb::Get | Verb::Increment | Verb::Batch);
+        let has_token = parts.headers.contains_key(TOKEN);
+        if has_token && !counts {
+            return Err(Problem::invalid("the header Snowtide-Token is understood with counters only"));
+        }
+        for text in listed(&parts.headers, &TOKEN)? {
+            let token = scribe.read(text).map_err(|error| Problem::invalid(format!("Snowtide-Token: {error}")))?;
+            token.iter().for_each(|(namespace, replica, seq)| asked.terms.after.raise(namespace, replica, seq));
+        }
+        asked.query(parts.uri.query().unwrap_or_default(), verb)?;
+        asked.terms.token = counts;
+        asked.terms.in_passing = !(has_token || asked.ack || asked.terms.views);
+        asked.terms.wait = wait(&parts.headers)?;
+        let waits = has_token || asked.terms.ack != Ack::Local;
+        asked.granted = asked.terms.wait.filter(|_| waits).map(|wait| scribe.granted(wait));
+        Ok(asked)
+    }
+
+    fn query(&mut self, query: &str, verb: Verb) -> Result<(), Problem> {
+        let (mut ack, mut view) = (false, false);
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = percent_decode_str(value).decode_utf8_lossy();
+            let seen = match (name, verb) {
+                ("ack", Verb::Increment | Verb::Batch) => {
+                    self.terms.ack = value.parse().map_err(|error| Problem::invalid(format!("ack: {error}")))?;
+                    self.ack = true;
+                    std::mem::replace(&mut ack, true)
+                }
+                ("view", Verb::Get | Verb::Batch) if value == "regions" => {
+                    self.terms.views = true;
+                    std::mem::replace(&mut view, true)
+                }
+                ("view", Verb::Get | Verb::Batch) => return Err(Problem::invalid("view: allowed: regions")),
+                _ => return Err(unsupported(name)),
+            };
+            if seen {
+                return Err(Problem::invalid(format!("the query parameter {name} comes twice")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells how long was granted (RFC 7240, section 3).
+    pub(super) fn applied(&self, headers: &mut HeaderMap) {
+        let applied = self.granted.map(|granted| HeaderValue::try_from(format!("wait={}", granted.as_secs())));
+        if let Some(Ok(applied)) = applied {
+            headers.insert(PREFERENCE_APPLIED, applied);
+        }
+    }
+}
+
+fn unsupported(name: &str) -> Problem {
+    let name: String = name.chars().take(64).collect();
+    Problem::invalid(format!("the query parameter {name:?} is not supported here"))
+}
+
+/// The members of a header that is a list; it may come in several fields.
+fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Vec<&'a str>, Problem> {
+    let mut members = Vec::new();
+    for value in headers.get_all(name) {
+        let text = value.to_str().map_err(|_| Problem::invalid(format!("the header {name} is not plain text")))?;
+        members.extend(text.split(',').map(str::trim).filter(|member| !member.is_empty()));
+    }
+    Ok(members)
+}
+
+/// The preference `wait` in whole seconds (RFC 7240, section 4.3). Preferences are separated by commas, their parameters
+/// by semicolons; names have no case; of several, the first counts. Other preferences are not ours.
+fn wait(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    for preference in headers.get_all(&PREFER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let preference = preference.split(|byte| *byte == b';').next().unwrap_or_default();
+        let mut halves = preference.splitn(2, |byte| *byte == b'=');
+        let name = halves.next().unwrap_or_default().trim_ascii();
+        if !name.eq_ignore_ascii_case(b"wait") {
+            continue;
+        }
+        let value = halves.next().unwrap_or_default().trim_ascii();
+        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let seconds = std::str::from_utf8(value).ok().filter(|_| digits);
+        // So many digits that they do not fit are more than any limit.
+        let seconds = seconds.map(|digits| digits.parse().unwrap_or(u64::from(u32::MAX)));
+        let seconds = seconds.ok_or_else(|| Problem::invalid("Prefer: wait takes whole seconds, such as wait=5"))?;
+        return Ok(Some(Duration::from_secs(seconds)));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use axum::http::request::Builder;
+    use snowtide_client::Code;
+
+    use super::*;
+    use crate::api::http::tests::map;
+    use crate::config::Config;
+
+    fn asked(verb: Verb, request: Builder) -> Result<Asked, String> {
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        Asked::of(&parts, verb, &Scribe::new(&Config::builtin(), &map())).map_err(|problem| {
+            assert_eq!(problem.code, Code::InvalidRequest);
+            problem.detail.into_owned()
+        })
+    }
+
+    fn get(query: &str) -> Builder {
+        Request::get(format!("/v1/counters/a/b{query}"))
+    }
+
+    #[test]
+    fn what_a_request_does_not_do_is_refused_by_name() {
+        assert!(asked(Verb::Get, get("?")).is_ok());
+        for (verb, request, word) in [
+            (Verb::Get, get("").header("Idempotency-Key", "x"), "Idempotency-Key"),
+            (Verb::Cluster, get("").header("Snowtide-Token", "AQA"), "counters only"),
+            (Verb::MintIds, get("?ack=all"), "\"ack\""),
+            (Verb::Get, get("?ack=all"), "\"ack\""),
+            (Verb::Increment, get("?view=regions"), "\"view\""),
+            (Verb::Get, get("?x"), "\"x\""),
+            (Verb::Get, get("?view=all"), "regions"),
+            (Verb::Get, get("?view=regions&view=regions"), "twice"),
+            (Verb::Increment, get("?ack=regions:0"), "regions:k"),
+            (Verb::Increment, get("?ack"), "regions:k"),
+        ] {
+            let refused = asked(verb, request).unwrap_err();
+            assert!(refused.contains(word), "{word}: {refused}");
+        }
+    }
+
+    #[test]
+    fn acknowledgements_and_views_are_asked_in_the_query() {
+        let increment = asked(Verb::Increment, get("?ack=regions%3A2")).unwrap();
+        assert_eq!((increment.terms.ack, increment.ack), (Ack::Regions(2), true));
+        let batch = asked(Verb::Batch, get("?view=regions&ack=all")).unwrap();
+        assert_eq!((batch.terms.ack, batch.terms.views), (Ack::All, true));
+        assert!(!asked(Verb::Increment, get("")).unwrap().ack);
+    }
+
+    #[test]
+    fn waiting_is_a_preference_in_whole_seconds() {
+        let wait = |value: &str| asked(Verb::Get, get("").header("Prefer", value)).map(|asked| asked.terms.wait);
+        let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
+        for value in ["wait=5", "WAIT=5", "respond-async, wait=5", " wait = \"5\" ; x=1", "wait=5, wait=9"] {
+            assert_eq!(wait(value), seconds(5), "{value}");
+        }
+        assert_eq!(wait("wait=99999999999999999999999"), seconds(u64::from(u32::MAX)));
+        for value in ["return=minimal", "waiting=1", "handling=\"wait\""] {
+            assert_eq!(wait(value), Ok(None), "{value}");
+        }
+        for value in ["wait", "wait=", "wait=-1", "wait=1.5", "wait=soon"] {
+            assert!(wait(value).unwrap_err().contains("whole seconds"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_granted_if_there_is_something_to_wait_for() {
+        let granted = |verb, request: Builder| asked(verb, request.header("Prefer", "wait=60")).unwrap().granted;
+        let most = Some(Config::builtin().api.wait_max);
+        assert_eq!(granted(Verb::Get, get("")), None);
+        assert_eq!(granted(Verb::Get, get("").header("Snowtide-Token", "AQA")), most);
+        assert_eq!(granted(Verb::Increment, get("?ack=all")), most);
+        assert_eq!(granted(Verb::Increment, get("?ack=local")), None);
+    }
+
+    #[test]
+    fn a_token_is_told_in_passing_unless_something_is_asked_for() {
+        let in_passing = |verb, request| asked(verb, request).unwrap().terms.in_passing;
+        assert!(in_passing(Verb::Get, get("")) && in_passing(Verb::Increment, get("").header("Prefer", "wait=1")));
+        assert!(!in_passing(Verb::Increment, get("?ack=local")));
+        assert!(!in_passing(Verb::Get, get("?view=regions")));
+        assert!(!in_passing(Verb::Get, get("").header("Snowtide-Token", "AQA")));
+    }
+
+    #[test]
+    fn several_tokens_are_joined_and_a_bad_one_is_refused() {
+        let token = |scope: &str, seq| {
+            let scribe = Scribe::new(&Config::builtin(), &map());
+            let namespace = crate::identity::NamespaceId::of(scope);
+            let token = [(namespace, crate::identity::ReplicaId(seq), seq)].into_iter().collect();
+            scribe.write(&token).unwrap().to_string()
+        };
+        let (one, two, three) = (token("default", 1), token("default", 2), token("default", 3));
+        let request = get("").header("Snowtide-Token", format!("{one}, {two}")).header("Snowtide-Token", three);
+        assert_eq!(asked(Verb::Get, request).unwrap().terms.after.iter().count(), 3);
+        for bad in ["x", "AgA", "!"] {
+            let refused = asked(Verb::Get, get("").header("Snowtide-Token", bad)).unwrap_err();
+            assert!(refused.starts_with("Snowtide-Token: "), "{refused}");
+        }
+    }
+}

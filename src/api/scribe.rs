@@ -1,0 +1,242 @@
+//! The scribe: writes tokens, acknowledgements and views in the words of clients, and reads theirs.
+//!
+//! A client's token speaks of scopes: numbers that stand for a namespace of this cluster, so that a token of another
+//! cluster is told apart. The replica's speaks of namespaces, and its regions are numbers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use snowtide_client::wire::OnTerms;
+use snowtide_client::{self as client, Code};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::config::Config;
+use crate::config::map::ClusterMap;
+use crate::identity::{NamespaceId, ReplicaId};
+use crate::replica::{Ack, Receipt, Terms, Token, View};
+
+/// What it takes to translate.
+#[derive(Debug)]
+pub struct Scribe {
+    /// Every namespace of the configuration, whether it is served here or not.
+    namespaces: BTreeMap<u64, NamespaceId>,
+    scopes: BTreeMap<NamespaceId, u64>,
+    regions: BTreeMap<u8, String>,
+    token_bytes_max: usize,
+    wait_max: Duration,
+    ack_wait: Duration,
+}
+
+/// What a request asks beyond its operations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// To be held before the request is carried out.
+    pub after: Token,
+    /// How long it is ready to wait; not granted yet.
+    pub wait: Option<Duration>,
+    /// Who has to hold its writes.
+    pub ack: client::Ack,
+    /// A token is wanted.
+    pub token: bool,
+    /// It is not worth waiting for.
+    pub in_passing: bool,
+    /// Views are wanted.
+    pub views: bool,
+}
+
+impl Scribe {
+    /// For one node.
+    pub fn new(config: &Config, map: &ClusterMap) -> Self {
+        let scope = |name: &String| (scope_of(&config.cluster.id, name), NamespaceId::of(name));
+        let namespaces: BTreeMap<u64, NamespaceId> = config.namespace.keys().map(scope).collect();
+        Self {
+            scopes: namespaces.iter().map(|(scope, namespace)| (*namespace, *scope)).collect(),
+            namespaces,
+            regions: map.regions.iter().map(|region| (region.id, region.name.clone())).collect(),
+            token_bytes_max: usize::try_from(config.api.token_bytes_max.as_u64()).unwrap_or(usize::MAX),
+            wait_max: config.api.wait_max,
+            ack_wait: config.api.ack_wait,
+        }
+    }
+
+    /// Reads a token in its written form.
+    pub fn read(&self, text: &str) -> Result<Token, String> {
+        self.fits(text.len())?;
+        self.known(&text.parse().map_err(|error: client::BadToken| error.to_string())?)
+    }
+
+    /// Reads a token in bytes; empty bytes are none.
+    pub fn read_bytes(&self, bytes: &[u8]) -> Result<Token, String> {
+        if bytes.is_empty() {
+            return Ok(Token::default());
+        }
+        self.fits(written_len(bytes.len()))?;
+        self.known(&client::Token::from_bytes(bytes).map_err(|error| error.to_string())?)
+    }
+
+    fn fits(&self, length: usize) -> Result<(), String> {
+        let max = self.token_bytes_max;
+        let detail = || format!("a token has at most {max} characters (api.token_bytes_max), this one {length}");
+        if length <= max { Ok(()) } else { Err(detail()) }
+    }
+
+    fn known(&self, token: &client::Token) -> Result<Token, String> {
+        let mark = |(scope, replica, seq)| {
+            let namespace = self.namespaces.get(&scope);
+            namespace.map(|namespace| (*namespace, ReplicaId(replica), seq)).ok_or_else(|| {
+                "the token is another cluster's, or names a namespace that this cluster does not have".to_owned()
+            })
+        };
+        token.iter().map(mark).collect()
+    }
+
+    /// A token as a client gets it; `None` if it is longer than this node would take back.
+    pub fn write(&self, token: &Token) -> Option<client::Token> {
+        let mut written = client::Token::new();
+        for (namespace, replica, seq) in token.iter() {
+            written.raise(*self.scopes.get(&namespace)?, replica.0, seq);
+        }
+        (written_len(written.to_bytes().len()) <= self.token_bytes_max).then_some(written)
+    }
+
+    /// How long a request that asks to wait may do so.
+    pub fn granted(&self, wait: Duration) -> Duration {
+        wait.min(self.wait_max)
+    }
+
+    /// How much longer than others a request on these terms may take.
+    pub fn patience(&self, terms: &Terms) -> Duration {
+        Duration::from_millis(if terms.ack == Ack::Local {
+            terms.wait_ms
+        } else {
+            terms.wait_ms.max(terms.ack_wait_ms)
+        })
+    }
+
+    /// The terms that the replica gets.
+    pub fn terms(&self, asked: Asked) -> Box<Terms> {
+        let ms = |wait: Duration| u64::try_from(self.granted(wait).as_millis()).unwrap_or(u64::MAX);
+        let ack = match asked.ack {
+            client::Ack::Local => Ack::Local,
+            client::Ack::Regions(regions) => Ack::Regions(regions),
+            client::Ack::All => Ack::All,
+        };
+        Box::new(Terms {
+            after: asked.after,
+            wait_ms: asked.wait.map_or(0, ms),
+            ack,
+            ack_wait_ms: ms(asked.wait.unwrap_or(self.ack_wait)),
+            wants_token: asked.token,
+            in_passing: asked.in_passing,
+            wants_views: asked.views,
+        })
+    }
+
+    /// The receipt with results, as a QUIC client gets it.
+    pub fn on_terms(&self, results: Vec<Result<i128, Code>>, receipt: &Receipt) -> OnTerms {
+        let token = receipt.token.as_ref().and_then(|token| self.write(token)).map(|token| token.to_bytes());
+        let views = receipt.views.iter().map(|view| self.view(view)).collect();
+        OnTerms {
+            results,
+            token,
+            acknowledged_by: self.names(&receipt.acknowledged_by),
+            pending: receipt.pending,
+            views,
+        }
+    }
+
+    /// A view with the regions' names.
+    pub fn view(&self, view: &View) -> client::View {
+        let share = |share: &crate::replica::Share| client::Share {
+            region: self.name(share.region),
+            value: share.value,
+            as_of_ms: share.as_of_ms,
+        };
+        client::View {
+            regions: view.regions.iter().map(share).collect(),
+            settled: view.settled,
+            behind: self.names(&view.behind),
+        }
+    }
+
+    /// The regions' names, by number.
+    pub fn names<'a>(&self, regions: impl IntoIterator<Item = &'a u8>) -> Vec<String> {
+        regions.into_iter().map(|region| self.name(*region)).collect()
+    }
+
+    /// A region that has left the map is shown by its number.
+    fn name(&self, region: u8) -> String {
+        self.regions.get(&region).cloned().unwrap_or_else(|| format!("region-{region}"))
+    }
+}
+
+/// The number that stands for a namespace of a cluster in tokens.
+fn scope_of(cluster: &str, namespace: &str) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(cluster.as_bytes());
+    // A byte that is in neither name.
+    hasher.update(&[0]);
+    hasher.update(namespace.as_bytes());
+    hasher.digest()
+}
+
+/// Characters of base64 without padding.
+fn written_len(bytes: usize) -> usize {
+    bytes.saturating_mul(4).div_ceil(3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scribe(cluster: &str) -> Scribe {
+        let mut config = Config::builtin();
+        config.cluster.id = cluster.to_owned();
+        Scribe::new(&config, &ClusterMap { regions: Vec::new() })
+    }
+
+    fn token(marks: u64) -> Token {
+        (0..marks).map(|replica| (NamespaceId::of("default"), ReplicaId(u64::MAX - replica), u64::MAX)).collect()
+    }
+
+    #[test]
+    fn a_token_comes_back_as_it_was_given_out() {
+        let scribe = scribe("one");
+        for token in [Token::default(), token(1), token(20)] {
+            let written = scribe.write(&token).unwrap();
+            assert_eq!(scribe.read(&written.to_string()).unwrap(), token);
+            assert_eq!(scribe.read_bytes(&written.to_bytes()).unwrap(), token);
+        }
+        assert_eq!(scribe.read_bytes(&[]).unwrap(), Token::default());
+    }
+
+    #[test]
+    fn another_clusters_token_is_told_apart() {
+        let written = scribe("one").write(&token(1)).unwrap().to_string();
+        assert!(scribe("two").read(&written).unwrap_err().contains("another cluster"));
+    }
+
+    #[test]
+    fn no_token_is_taken_or_given_out_that_is_longer_than_allowed() {
+        let mut config = Config::builtin();
+        config.api.token_bytes_max = bytesize::ByteSize(256);
+        let narrow = Scribe::new(&config, &ClusterMap { regions: Vec::new() });
+        assert!(narrow.write(&token(5)).is_some());
+        assert_eq!(narrow.write(&token(50)), None);
+        let wide = Scribe::new(&Config::builtin(), &ClusterMap { regions: Vec::new() }).write(&token(50)).unwrap();
+        for refused in [narrow.read(&wide.to_string()), narrow.read_bytes(&wide.to_bytes())] {
+            assert!(refused.unwrap_err().contains("api.token_bytes_max"));
+        }
+    }
+
+    #[test]
+    fn waiting_is_cut_to_what_is_allowed_and_acknowledgements_have_a_wait_of_their_own() {
+        let scribe = scribe("one");
+        let long = Asked { wait: Some(Duration::from_secs(1_000_000)), ..Asked::default() };
+        let terms = scribe.terms(long);
+        assert_eq!((terms.wait_ms, terms.ack_wait_ms), (10_000, 10_000));
+        let none = scribe.terms(Asked { ack: client::Ack::All, ..Asked::default() });
+        assert_eq!((none.wait_ms, none.ack_wait_ms), (0, 2_000));
+        assert_eq!(scribe.patience(&none), Duration::from_secs(2));
+    }
+}

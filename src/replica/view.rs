@@ -1,0 +1,207 @@
+//! Views: what a counter is made of, how fresh each region's part is, and what every region is known to have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::crdt::{Slot, VersionVector};
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+
+use super::Replica;
+use super::operation::Operation;
+use super::rows::{Cell, RowId};
+
+/// A counter by regions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Every region that holds the namespace, and any other that has ever changed the counter; by number. Their shares
+    /// add up to the value.
+    pub regions: Vec<Share>,
+    /// The value that every node of the namespace is known to hold at least, as far as its logs go; `None` until that
+    /// is known.
+    pub settled: Option<i128>,
+    /// Regions of which some node is not known to hold all of the value.
+    pub behind: BTreeSet<u8>,
+}
+
+/// One region's part of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The region's number.
+    pub region: u8,
+    /// What its nodes added and subtracted.
+    pub value: i128,
+    /// How long ago each of its nodes had last told how far its log goes, such that all of that is held here now; of
+    /// the node that is longest ago. 0 for this node. `None` if some node of it has not told so since our start, or is
+    /// no longer on the map.
+    pub as_of_ms: Option<u64>,
+}
+
+/// When a peer told how far its own logs go, and whether that is held here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The latest time whose announcement is held.
+    level_at: Option<u64>,
+    /// The earliest announcement after that which was not held when it was last looked at.
+    awaited: Option<(u64, Vec<(ReplicaId, u64)>)>,
+}
+
+impl Heard {
+    /// The peer `from` announces its vector.
+    pub(super) fn hear(&mut self, now: u64, from: WorkerId, theirs: &VersionVector, ours: &VersionVector) {
+        self.look(ours);
+        // An announcement that is not held yet is kept, so that a log which always moves is not always behind.
+        if self.awaited.is_none() {
+            let own = theirs.iter().filter(|(origin, _)| origin.worker() == from);
+            self.awaited = Some((now, own.map(|(origin, mark)| (origin, mark.seq)).collect()));
+            self.look(ours);
+        }
+    }
+
+    /// Another boot has taken over: what the earlier one announced and we do not hold may be lost for good.
+    pub(super) fn rebooted(&mut self) {
+        self.awaited = None;
+    }
+
+    fn look(&mut self, ours: &VersionVector) {
+        let held = |marks: &[(ReplicaId, u64)]| marks.iter().all(|(origin, seq)| ours.mark(*origin).seq >= *seq);
+        if let Some((at, _)) = self.awaited.take_if(|(_, marks)| held(marks)) {
+            self.level_at = Some(at);
+        }
+    }
+
+    fn age(&mut self, now: u64, ours: &VersionVector) -> Option<u64> {
+        self.look(ours);
+        self.level_at.map(|at| now.saturating_sub(at))
+    }
+}
+
+/// The totals of one slot at a few places of its origin's log, oldest first: the last one is the newest.
+///
+/// One of them is settled once every peer is known to hold the log up to it. A place in the middle is kept until that
+/// happens, so that the settled one advances even if the slot never rests.
+#[derive(Clone, Debug)]
+pub(super) struct Trail {
+    origin: ReplicaId,
+    places: Vec<(u64, Slot)>,
+}
+
+/// Settled, on the way there, newest.
+const PLACES_MAX: usize = 3;
+
+impl Trail {
+    /// The slot has moved on; every peer is known to hold the log up to `floor`.
+    fn push(&mut self, place: (u64, Slot), floor: u64) {
+        self.places.pop_if(|(held, _)| *held >= place.0);
+        let settled = self.places.iter().rposition(|(held, _)| *held <= floor).unwrap_or(0);
+        self.places.drain(..settled);
+        if self.places.len() == PLACES_MAX {
+            self.places.pop();
+        }
+        self.places.push(place);
+    }
+
+    /// The newest totals that every peer holds.
+    fn settled(&self, floor: u64) -> Option<Slot> {
+        self.places.iter().rev().find(|(seq, _)| *seq <= floor).map(|(_, slot)| *slot)
+    }
+
+    fn last_seq(&self) -> u64 {
+        self.places.last().map_or(0, |(seq, _)| *seq)
+    }
+}
+
+impl Replica {
+    /// The counter of an operation that has just been applied.
+    pub(super) fn view(&mut self, operation: &Operation) -> View {
+        let namespace = operation.namespace;
+        let Some(row) = self.spaces.get(&namespace).and_then(|space| space.rows.find(&operation.key)) else {
+            return View::default();
+        };
+        let regions = self.split(namespace, row);
+        self.follow(namespace, row);
+        let Some(space) = self.spaces.get(&namespace) else { return View::default() };
+        let cell = space.rows.get(row);
+        let (mut settled, mut behind) = (Some(0), BTreeSet::new());
+        for (origin, slot) in cell.row.slots() {
+            let trail = cell.trails.iter().find(|trail| trail.origin == *origin);
+            let known = trail.and_then(|trail| trail.settled(self.floor(namespace, *origin)));
+            settled = settled.and_then(|sum: i128| Some(sum + known?.value()));
+            let newest = trail.map_or(space.vector.mark(*origin).seq, Trail::last_seq);
+            let pending = cell.working_slot(*origin) != *slot;
+            behind.extend(self.lacking(namespace, *origin, if pending { u64::MAX } else { newest }));
+        }
+        for origin in cell.origins().filter(|origin| cell.row.slot(*origin) == Slot::default()) {
+            behind.extend(self.lacking(namespace, origin, u64::MAX));
+        }
+        View { regions, settled, behind }
+    }
+
+    /// The parts of a row, with everything applied so far, that add up to its value.
+    fn split(&mut self, namespace: NamespaceId, row: RowId) -> Vec<Share> {
+        let held_by = self.regions_of(namespace);
+        let Some(space) = self.spaces.get(&namespace) else { return Vec::new() };
+        let cell = space.rows.get(row);
+        let mut values: BTreeMap<u8, i128> = held_by.iter().map(|region| (*region, 0)).collect();
+        for origin in cell.origins() {
+            *values.entry(origin.worker().region()).or_default() += cell.working_slot(origin).value();
+        }
+        let mut ages: BTreeMap<u8, Option<u64>> = BTreeMap::from([(self.settings.worker.region(), Some(0))]);
+        let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
+        for (worker, _) in sharing {
+            let heard = self.peers.get_mut(worker).and_then(|peer| peer.heard.get_mut(&namespace));
+            let age = heard.and_then(|heard| heard.age(self.now, &space.vector));
+            let oldest = ages.entry(worker.region()).or_insert(Some(0));
+            *oldest = oldest.zip(age).map(|(one, other)| one.max(other));
+        }
+        let share = |(region, value)| Share { region, value, as_of_ms: ages.get(&region).copied().flatten() };
+        values.into_iter().map(share).collect()
+    }
+
+    /// Follows the row's slots from now on, so that it can be told how far they are settled. Only rows that somebody
+    /// looks at in this way are followed, and only as long as they are in memory: the others pay nothing.
+    ///
+    /// A slot stands at its origin's seq in our vector, unless repair may have brought it ahead of that; then it is known
+    /// only from the next record that changes it.
+    fn follow(&mut self, namespace: NamespaceId, row: RowId) {
+        let own = self.replica;
+        let Some(space) = self.spaces.get_mut(&namespace) else { return };
+        let (vector, ahead) = (&space.vector, space.ahead);
+        let Cell { row, trails, .. } = space.rows.get_mut(row);
+        for (origin, slot) in row.slots().iter().filter(|(origin, _)| !ahead || Some(*origin) == own) {
+            if !trails.iter().any(|trail| trail.origin == *origin) {
+                trails.push(Trail { origin: *origin, places: vec![(vector.mark(*origin).seq, *slot)] });
+            }
+        }
+    }
+
+    /// A commit has moved a slot of a row that is followed to a place in its origin's log; the vector stands where it did
+    /// before.
+    pub(super) fn follow_on(&mut self, namespace: NamespaceId, row: RowId, origin: ReplicaId, place: (u64, Slot)) {
+        let floor = self.floor(namespace, origin);
+        let Some(space) = self.spaces.get_mut(&namespace) else { return };
+        let (before, ahead) = (space.vector.mark(origin).seq, space.ahead);
+        let trails = &mut space.rows.get_mut(row).trails;
+        match trails.iter_mut().find(|trail| trail.origin == origin) {
+            Some(trail) => trail.push(place, floor),
+            // Whatever has no trail had no slot.
+            None => {
+                let mut trail = Trail { origin, places: if ahead { vec![] } else { vec![(before, Slot::default())] } };
+                trail.push(place, floor);
+                trails.push(trail);
+            }
+        }
+    }
+
+    /// How far every peer that shares the namespace is known to hold this log durably.
+    fn floor(&self, namespace: NamespaceId, origin: ReplicaId) -> u64 {
+        let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
+        let holds = sharing.map(|(worker, _)| self.peers.get(worker).map_or(0, |peer| peer.holds(namespace, origin)));
+        holds.min().unwrap_or(u64::MAX)
+    }
+
+    /// The regions of peers that are not known to hold this log up to `seq`.
+    fn lacking(&self, namespace: NamespaceId, origin: ReplicaId, seq: u64) -> BTreeSet<u8> {
+        let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
+        let lacks = |worker: &WorkerId| self.peers.get(worker).is_none_or(|peer| peer.holds(namespace, origin) < seq);
+        sharing.map(|(worker, _)| *worker).filter(lacks).map(WorkerId::region).collect()
+    }
+}

@@ -1,0 +1,24 @@
+//! Opening a data directory: its marker, RocksDB in it, and then recovery.
+
+use super::database::Database;
+use super::directory::{self, Claim};
+use super::error::{OpenError, OpenRefusal};
+use super::{Options, Store};
+use crate::replica::Recovered;
+
+impl Store {
+    /// Opens or creates the directory, recovers it, and counts the boot. Nothing else may have it open.
+    pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
+        Self::open_directory(options).map_err(|refusal| OpenError { path: options.path.clone(), refusal })
+    }
+
+    fn open_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
+        let claim = directory::claim(&options.path)?;
+        let database = Database::open(&options.path, claim == Claim::New, options.cache_bytes_max)?;
+        let opened = Self::recover(Box::new(database), claim == Claim::New, options)?;
+        if claim == Claim::New {
+            directory::establish(&options.path)?;
+        }
+        Ok(opened)
+    }
+}

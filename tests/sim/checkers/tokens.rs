@@ -1,0 +1,130 @@
+//! Tokens and acknowledgements: an answer to a request that brings a token shows at least what the token names, and a region
+//! that is said to hold a write holds it on a disk when that is said.
+//!
+//! What a token names is known from the records that disks have reported as synced: the totals of each slot at each seq.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use snowtide::identity::{NamespaceId, ReplicaId};
+use snowtide::replica::{Action, Commit, Operation, Record, Ticket, Token};
+
+use super::ledger::{Counter, Rows};
+use crate::clients::only_grows;
+
+/// Tokens that clients remember; the oldest goes first.
+const REMEMBERED_MAX: usize = 64;
+
+/// A start of a node, and the number of a commit in it.
+type CommitOf = (usize, u32, u64);
+
+/// A request on terms that is not answered yet.
+pub struct Asked {
+    pub brought: Token,
+    /// Acknowledgements were asked for.
+    pub ack: bool,
+    /// What the serving replica had added to the first operation's counter, as far as that was synced.
+    before: u64,
+}
+
+#[derive(Default)]
+pub struct Tokens {
+    /// What was added to a counter by a replica, at the seqs that changed it.
+    added: BTreeMap<(Counter, ReplicaId), BTreeMap<u64, u64>>,
+    /// Commits that the disks have and have not reported.
+    committing: BTreeMap<CommitOf, Vec<Record>>,
+    remembered: Vec<Token>,
+    next: usize,
+    asked: BTreeMap<Ticket, Asked>,
+    /// Nodes whose disks were lost, some time: what they had acknowledged may be gone with them.
+    lost: BTreeSet<usize>,
+}
+
+fn counter(operation: &Operation) -> Counter {
+    (operation.namespace, operation.key.to_string())
+}
+
+impl Tokens {
+    /// A disk has been given a commit.
+    pub fn committing(&mut self, node: usize, start: u32, commit: &Commit) {
+        self.committing.insert((node, start, commit.number), commit.records.clone());
+    }
+
+    /// A disk has synced it.
+    pub fn synced(&mut self, node: usize, start: u32, number: u64) {
+        for record in self.committing.remove(&(node, start, number)).unwrap_or_default() {
+            for change in record.changes().unwrap_or_default() {
+                let counter = (record.namespace, change.key.to_owned());
+                self.added.entry((counter, record.origin)).or_default().insert(record.upto, change.slot.added);
+            }
+        }
+    }
+
+    /// One of the tokens that clients have been given.
+    pub fn pick(&self, at: usize) -> Token {
+        at.checked_rem(self.remembered.len()).and_then(|at| self.remembered.get(at)).cloned().unwrap_or_default()
+    }
+
+    /// A client asks on terms.
+    pub fn submitted(
+        &mut self,
+        ticket: Ticket,
+        brought: Token,
+        ack: bool,
+        first: &Operation,
+        replica: Option<ReplicaId>,
+    ) {
+        let totals = replica.and_then(|replica| self.added.get(&(counter(first), replica)));
+        let before = totals.and_then(|totals| totals.last_key_value()).map_or(0, |(_, added)| *added);
+        self.asked.insert(ticket, Asked { brought, ack, before });
+    }
+
+    /// It is answered, one way or another.
+    pub fn answered(&mut self, ticket: Ticket) -> Option<Asked> {
+        self.asked.remove(&ticket)
+    }
+
+    pub fn disk_lost(&mut self, node: usize) {
+        self.lost.insert(node);
+    }
+
+    /// Whether the disk of a node is the one that it began with.
+    pub fn is_intact(&self, node: usize) -> bool {
+        !self.lost.contains(&node)
+    }
+
+    /// A client has been given a token.
+    pub fn told(&mut self, token: Token) {
+        if self.remembered.len() < REMEMBERED_MAX {
+            self.remembered.push(token);
+        } else if let Some(oldest) = self.remembered.get_mut(self.next) {
+            *oldest = token;
+            self.next = (self.next + 1) % REMEMBERED_MAX;
+        }
+    }
+
+    /// What an answer to a request that brought a token shows.
+    pub fn check(&self, node: usize, operation: &Operation, value: i128, brought: &Token) -> Option<String> {
+        if !only_grows(&operation.key) {
+            return None;
+        }
+        let named = brought.iter().filter(|(namespace, ..): &(NamespaceId, _, _)| *namespace == operation.namespace);
+        let least: i128 = named
+            .filter_map(|(_, replica, seq)| self.added.get(&(counter(operation), replica))?.range(..=seq).next_back())
+            .map(|(_, added)| i128::from(*added))
+            .sum();
+        (value < least)
+            .then(|| format!("token: node {node} answered {value} to {operation:?}, and {brought:?} names {least}"))
+    }
+}
+
+impl Asked {
+    /// A region is said to hold an increment by `replica` durably; `held` is what its disks hold.
+    pub fn check_ack(&self, region: u8, replica: ReplicaId, operation: &Operation, held: &Rows) -> Option<String> {
+        let Action::Increment(by @ 1..) = operation.action else { return None };
+        let least = self.before.saturating_add(by.unsigned_abs());
+        let found = held.get(&counter(operation)).map_or(0, |row| row.slot(replica).added);
+        (found < least).then(|| {
+            format!("ack: region {region} is said to hold {operation:?} of {replica}: {found} of {least} is there")
+        })
+    }
+}
