@@ -29,6 +29,7 @@ test: setup ## Runs every test.
 	$(CARGO) test --release --workspace --lib --bins
 	$(CARGO) test --release --workspace --doc
 	$(CARGO) test --release --workspace --test it --test node --test end_to_end
+	$(CARGO) test --release --test disk
 	$(CARGO) test --release --test sim -- --nocapture --test-threads=1
 
 sim: setup ## Runs the simulator alone. SIM_SECONDS=3600 takes fresh seeds for an hour, SIM_SEEDS=7..8 repeats one.

@@ -185,10 +185,13 @@ fn settings(own: WorkerId, peer: WorkerId) -> Settings {
         peers: BTreeMap::from([(peer, BTreeSet::from([NAMESPACE]))]),
         hasher: hasher(),
         commit_bytes_max: 4 << 20,
+        unsynced: BTreeSet::new(),
+        commit_interval_ms: 100,
         gossip_interval_ms: 20,
         digest_interval_ms: 1_000,
         inflight_bytes_max: 8 << 20,
         fetch_timeout_ms: 2_000,
+        duplicate_after_ms: 14_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         rows_max: 2_000_000,
@@ -214,11 +217,8 @@ struct Pair {
 
 impl Pair {
     fn new(rows: usize, lagging: usize) -> Self {
-        let mut pair = Self {
-            nodes: [Node::new(0, rows, lagging), Node::new(1, rows, 0)],
-            now: 0,
-            traffic: Traffic::default(),
-        };
+        let mut pair =
+            Self { nodes: [Node::new(0, rows, lagging), Node::new(1, rows, 0)], now: 0, traffic: Traffic::default() };
         pair.turn();
         let boot = snowtide::identity::Boot { counter: 2, nonce: 1 };
         for at in 0..2 {

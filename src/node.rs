@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::api::scribe::Scribe;
-use crate::api::{self, Doors, Stage};
+use crate::api::{self, Doors, Namespaces, Stage};
 use crate::config::map::ClusterMap;
 use crate::config::{Config, Loaded, TreeSecret};
 use crate::engine::{self, EngineHandle, News, Outlets};
@@ -100,7 +100,7 @@ impl Node {
         let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
         let (stage, stages) = stage::channel(Stage::Starting);
         let doors = Doors {
-            namespaces: Arc::new(config.served_namespaces(&map, worker.region())),
+            namespaces: Arc::new(Namespaces::new(&config, &map, worker.region())),
             scribe: Arc::new(Scribe::new(&config, &map)),
             region: region.into(),
             engine: handle,
@@ -273,6 +273,12 @@ impl Desk {
             Notice::Repaired { namespace, peer, rows, whole } => {
                 info!(?namespace, peer = name(peer), rows, whole, "a repair session has ended");
             }
+            Notice::Duplicate { worker, stays, loses } => error!(
+                node = name(worker),
+                stays = stays.counter,
+                loses = loses.counter,
+                "duplicate worker: two live processes claim this node; the later boot fences itself, stop one of them"
+            ),
             Notice::BadMessage { peer, reason } => warn!(peer = name(peer), reason, "a peer's message was ignored"),
         }
     }

@@ -279,6 +279,7 @@ fn total(runs: &[IdRun]) -> u64 {
 fn refused(code: Code, namespace: &str, key: &str) -> Error {
     let detail = match code {
         Code::UnknownNamespace => format!("this node does not serve the namespace {namespace:?}"),
+        Code::WrongRegion => format!("the region of this node does not hold the namespace {namespace:?}"),
         Code::CounterOverflow => format!("a 64-bit total of {key:?} would overflow at this node; it is unchanged"),
         _ => format!("the operation on {key:?} was refused"),
     };

@@ -48,6 +48,8 @@ pub enum Code {
     Internal,
     /// The node does not hold in time what a token names. Nothing was done.
     TokenWaitExpired,
+    /// The namespace never leaves its regions, and this node is in none of them: ask a node of one.
+    WrongRegion,
 }
 
 impl Code {
@@ -74,6 +76,7 @@ impl Code {
             Self::Timeout => "timeout",
             Self::Internal => "internal",
             Self::TokenWaitExpired => "token_wait_expired",
+            Self::WrongRegion => "wrong_region",
         }
     }
 
@@ -86,6 +89,7 @@ impl Code {
             Self::NotFound | Self::UnknownNamespace => 404,
             Self::MethodNotAllowed => 405,
             Self::TooLarge => 413,
+            Self::WrongRegion => 421,
             Self::CounterOverflow => 422,
             Self::Throttled => 429,
             Self::Internal => 500,

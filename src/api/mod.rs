@@ -1,10 +1,10 @@
 //! The front doors: they parse, authenticate and validate, and turn requests into batches for the engine.
 
 pub mod http;
+pub mod namespaces;
 pub mod quic;
 pub mod scribe;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use snowtide_client::Code;
@@ -13,10 +13,11 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::config::map::ClusterMap;
 use crate::engine::EngineHandle;
-use crate::identity::{NamespaceId, WorkerId};
+use crate::identity::WorkerId;
 use crate::ids::IdSource;
 use crate::replica::Refusal;
 
+pub use namespaces::{Namespaces, NotServed};
 use scribe::Scribe;
 
 /// What every front door needs; cheap to clone.
@@ -30,8 +31,8 @@ pub struct Doors {
     pub worker: WorkerId,
     /// Its region's name.
     pub region: Arc<str>,
-    /// Namespaces served here, by name.
-    pub namespaces: Arc<BTreeMap<String, NamespaceId>>,
+    /// Which namespaces are served here, and where the others are.
+    pub namespaces: Arc<Namespaces>,
     /// Tokens, acknowledgements and views between clients and the engine.
     pub scribe: Arc<Scribe>,
     /// Counters.

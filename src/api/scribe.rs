@@ -38,6 +38,8 @@ pub struct Asked {
     pub ack: client::Ack,
     /// A token is wanted.
     pub token: bool,
+    /// It is not worth waiting for.
+    pub in_passing: bool,
     /// Views are wanted.
     pub views: bool,
 }
@@ -125,6 +127,7 @@ impl Scribe {
             ack,
             ack_wait_ms: ms(asked.wait.unwrap_or(self.ack_wait)),
             wants_token: asked.token,
+            in_passing: asked.in_passing,
             wants_views: asked.views,
         })
     }

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use snowtide_client::wire::Welcome;
-use snowtide_client::{Ack, Answered, Batch};
+use snowtide_client::{Ack, Answered, Batch, Code, Error};
 
 use super::reach::{self, Reach};
 use super::terms::{self, Acknowledgement, Look, Tokens};
@@ -108,9 +108,11 @@ async fn increment(
     ack: Option<Ack>,
     tokens: &Tokens,
 ) -> anyhow::Result<()> {
-    let client = reach.connect(global).await?;
+    let client = reach.connect_for(global, Some(namespace)).await?;
     let terms = tokens.terms().ack(ack.unwrap_or_default());
-    let counted = client.add_on(namespace, key, by, &terms).await.with_context(|| asked(client.welcome()))?;
+    let counted = client.add_on(namespace, key, by, &terms).await;
+    let counted =
+        counted.map_err(|error| advised(error, global, namespace)).with_context(|| asked(client.welcome()))?;
     if global.json {
         let welcome = client.welcome();
         let mut answer = json!({
@@ -151,7 +153,7 @@ async fn get(
     for key in keys {
         batch.get(namespace, key)?;
     }
-    let client = reach.connect(global).await?;
+    let client = reach.connect_for(global, Some(namespace)).await?;
     let terms = view.into_iter().fold(tokens.terms(), |terms, Look::Regions| terms.with_regions());
     let answered = client.batch_on(&batch, &terms).await.with_context(|| asked(client.welcome()))?;
     if global.json {
@@ -163,6 +165,9 @@ async fn get(
     client.close().await;
     let refused = keys.iter().zip(&answered.results).find_map(|(key, value)| value.err().map(|code| (key, code)));
     match refused {
+        Some((key, code @ Code::WrongRegion)) => {
+            anyhow::bail!("{namespace}/{key}: refused ({code}): {}", reach::elsewhere(global, namespace))
+        }
         Some((key, code)) => anyhow::bail!("{namespace}/{key}: refused ({})", code.as_str()),
         None => Ok(()),
     }
@@ -195,6 +200,16 @@ fn print_values(keys: &[String], answered: &Answered) -> anyhow::Result<()> {
         answered.views.get(at).map_or(Ok(()), terms::print_view)?;
     }
     Ok(())
+}
+
+/// Says where the namespace is, if the node says that it is not there.
+fn advised(error: Error, global: &Global, namespace: &str) -> anyhow::Error {
+    match error {
+        Error::Refused { code: Code::WrongRegion, .. } => {
+            anyhow::Error::new(error).context(reach::elsewhere(global, namespace))
+        }
+        error => error.into(),
+    }
 }
 
 fn asked(welcome: &Welcome) -> String {

@@ -10,6 +10,7 @@ use snowtide_client::{Client, ConnectError};
 use tokio::task::JoinSet;
 
 use super::{Global, Misuse};
+use crate::config::Loaded;
 use crate::config::map::{ClusterMap, Node, Region};
 use crate::tls;
 
@@ -45,7 +46,12 @@ struct Target {
 impl Reach {
     /// Connects to the node that was meant.
     pub async fn connect(&self, global: &Global) -> anyhow::Result<Client> {
-        let (targets, ca) = self.targets(global)?;
+        self.connect_for(global, None).await
+    }
+
+    /// The same; if no node was meant, only those of regions that hold the namespace are tried.
+    pub async fn connect_for(&self, global: &Global, namespace: Option<&str>) -> anyhow::Result<Client> {
+        let (targets, ca) = self.targets(global, namespace)?;
         let pem = std::fs::read(&ca).with_context(|| {
             format!(
                 "cannot read {}: name the cluster's authority with --ca, or make one: snowtide dev certs",
@@ -63,7 +69,7 @@ impl Reach {
     }
 
     /// Whom to try, and whom to believe. An address with its own authority needs no configuration at all.
-    fn targets(&self, global: &Global) -> anyhow::Result<(Vec<Target>, PathBuf)> {
+    fn targets(&self, global: &Global, namespace: Option<&str>) -> anyhow::Result<(Vec<Target>, PathBuf)> {
         let address = self.at.as_deref().filter(|at| at.contains(':')).map(Target::at_address);
         if let (Some(target), Some(ca)) = (&address, &self.ca) {
             return Ok((vec![target.clone()], ca.clone()));
@@ -72,6 +78,7 @@ impl Reach {
         let ca = self.ca.clone().unwrap_or_else(|| loaded.config.tls.dir.join(tls::CA_FILE));
         let targets = match address {
             Some(target) => vec![target],
+            None if self.at.is_none() => on_the_map(&holders(&loaded, namespace), None)?,
             None => on_the_map(&loaded.map, self.at.as_deref())?,
         };
         Ok((targets, ca))
@@ -99,6 +106,27 @@ impl Target {
             }
             other => other.to_string(),
         }
+    }
+}
+
+/// The map, without the regions that do not hold the namespace. One that is not configured may be known to the nodes.
+fn holders(loaded: &Loaded, namespace: Option<&str>) -> ClusterMap {
+    let mut map = loaded.map.clone();
+    if let Some(namespace) = namespace.and_then(|name| loaded.config.namespace.get(name)) {
+        map.regions.retain(|region| namespace.is_held_by(&region.name));
+    }
+    map
+}
+
+/// What to do when a node says that its region does not hold the namespace.
+pub fn elsewhere(global: &Global, namespace: &str) -> String {
+    let held = global.load().ok().and_then(|loaded| Some(loaded.config.namespace.get(namespace)?.regions.clone()));
+    match held.as_deref() {
+        Some([first, ..]) => {
+            let regions = held.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
+            format!("namespace {namespace:?} is held by {regions} only; try --at {first}")
+        }
+        _ => format!("namespace {namespace:?} is held by other regions only; name one with --at"),
     }
 }
 
@@ -203,9 +231,27 @@ mod tests {
     fn an_address_with_an_authority_needs_no_configuration() {
         let global = Global { regions_dir: Some("/nowhere".into()), ..Global::default() };
         let reach = Reach { at: Some("localhost:7410".into()), ca: Some("my-ca.pem".into()), token: None };
-        let (targets, ca) = reach.targets(&global).unwrap();
+        let (targets, ca) = reach.targets(&global, None).unwrap();
         assert_eq!((targets[0].address.as_str(), ca), ("localhost:7410", PathBuf::from("my-ca.pem")));
-        assert!(Reach { ca: None, ..reach }.targets(&global).is_err());
+        assert!(Reach { ca: None, ..reach }.targets(&global, None).is_err());
+    }
+
+    #[test]
+    fn a_namespace_is_asked_for_where_it_is_held() {
+        let mut global = Global::default();
+        global.set.push(("namespace.orders.regions".into(), "[eu-west, ap-south]".into()));
+        let addresses = |reach: &Reach, namespace| -> Vec<String> {
+            let (targets, _) = reach.targets(&global, Some(namespace)).unwrap();
+            targets.into_iter().map(|target| target.address).collect()
+        };
+        let anywhere = Reach::default();
+        assert_eq!(addresses(&anywhere, "orders"), ["127.0.0.1:7410", "127.0.0.1:7420"]);
+        assert_eq!(addresses(&anywhere, "default").len(), 3);
+        assert_eq!(addresses(&anywhere, "unknown").len(), 3);
+        let there = Reach { at: Some("us-east".into()), ..Reach::default() };
+        assert_eq!(addresses(&there, "orders"), ["127.0.0.1:7400"], "who was named is asked");
+        let advice = elsewhere(&global, "orders");
+        assert_eq!(advice, "namespace \"orders\" is held by eu-west, ap-south only; try --at eu-west");
     }
 
     #[tokio::test]

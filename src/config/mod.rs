@@ -19,6 +19,7 @@ mod tests;
 mod validate;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -185,6 +186,28 @@ pub struct IdBits {
 pub struct Namespace {
     /// The regions that hold it; empty means all.
     pub regions: Vec<String>,
+    /// What an acknowledgement waits for.
+    pub durability: Durability,
+}
+
+/// What an acknowledgement of an increment waits for (I1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The sync of the commit that holds it.
+    #[default]
+    Fsync,
+    /// Nothing: the commit that holds it is synced within `commit.interval`.
+    Interval,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fsync => "fsync",
+            Self::Interval => "interval",
+        })
+    }
 }
 
 /// `[commit]`
@@ -193,6 +216,9 @@ pub struct Namespace {
 pub struct Commit {
     /// A commit is closed once its records hold this much.
     pub bytes_max: ByteSize,
+    /// A commit on which nobody waits stays open for this long.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
 }
 
 /// `[frame]`

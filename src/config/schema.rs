@@ -22,7 +22,7 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     must("tls", Shape::Table(&[must("dir", PATH)])),
     must("ids", IDS),
     must("namespace", Shape::Named { names: &NAMESPACE_NAME, each: &NAMESPACE }),
-    must("commit", Shape::Table(&[must("bytes_max", size(4 * KIB, 64 * MIB))])),
+    must("commit", COMMIT),
     must("frame", Shape::Table(&[must("bytes_max", size(64 * KIB, 256 * MIB))])),
     must("gossip", GOSSIP),
     must("repair", REPAIR),
@@ -68,7 +68,11 @@ const ID_BITS: Shape = Shape::Table(&[
     must("sequence", count(8, 14)),
 ]);
 
-const NAMESPACE: Shape = Shape::Table(&[may("regions", Shape::List(&REGION_NAME))]);
+const NAMESPACE: Shape =
+    Shape::Table(&[may("regions", Shape::List(&REGION_NAME)), may("durability", Shape::OneOf(&["fsync", "interval"]))]);
+
+const COMMIT: Shape =
+    Shape::Table(&[must("bytes_max", size(4 * KIB, 64 * MIB)), must("interval", duration(1, 10 * SECOND))]);
 
 const GOSSIP: Shape = Shape::Table(&[
     must("interval", duration(1, 10 * SECOND)),

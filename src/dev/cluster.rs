@@ -207,6 +207,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// Sets what only this region's node is told, from its next start on, in place of what it was told before.
+    pub fn set_of(&mut self, region: &str, settings: &[(&str, &str)]) {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.options.settings_of.insert(region.to_owned(), settings);
+    }
+
     /// Kills a node with SIGKILL, and waits until it is gone.
     pub async fn kill(&mut self, region: &str) -> Result<(), DevError> {
         let mut process = self.take(region)?;

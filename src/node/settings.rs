@@ -6,11 +6,14 @@ use std::time::Duration;
 use anyhow::Context;
 use bytesize::ByteSize;
 
-use crate::config::Config;
 use crate::config::map::{self, ClusterMap};
+use crate::config::{Config, Durability};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 use crate::replica::Settings;
+
+/// News of a boot's end may be on its way for as many digests.
+const DIGESTS: u64 = 4;
 
 /// Where the node of this name stands in the map.
 pub(super) fn place<'a>(map: &'a ClusterMap, region: &str, node: u8) -> anyhow::Result<(WorkerId, &'a map::Node)> {
@@ -34,11 +37,14 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         worker,
         peers: peers(config, map, worker),
         hasher,
+        unsynced: unsynced(config),
         commit_bytes_max: bytes(config.commit.bytes_max),
+        commit_interval_ms: ms(config.commit.interval),
         gossip_interval_ms: ms(config.gossip.interval),
         digest_interval_ms: ms(config.gossip.digest_interval),
         inflight_bytes_max: bytes(config.gossip.inflight_bytes_max),
         fetch_timeout_ms: ms(config.gossip.fetch_timeout),
+        duplicate_after_ms: ms(config.peer.idle_timeout).saturating_add(DIGESTS * ms(config.gossip.digest_interval)),
         proof_timeout_ms: ms(config.incarnation.proof_timeout),
         claim_wait_ms: ms(config.ids.claim_wait),
         rows_max: config.cache.rows_max,
@@ -53,6 +59,12 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         waiting_max: config.api.waiting_max,
         drain_timeout_ms: ms(config.drain.timeout),
     }
+}
+
+/// The namespaces of durability `interval`.
+fn unsynced(config: &Config) -> BTreeSet<NamespaceId> {
+    let unsynced = config.namespace.iter().filter(|(_, namespace)| namespace.durability == Durability::Interval);
+    unsynced.map(|(name, _)| NamespaceId::of(name)).collect()
 }
 
 /// Every other node, with the namespaces that both regions hold.

@@ -18,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::codec;
 use crate::identity::{Boot, Peer};
@@ -126,10 +126,7 @@ async fn welcome<'a>(
     let ended = CancellationToken::new();
     *caller = Some(Caller { boot: theirs.boot, connection: connection.clone(), ended: ended.clone() });
     debug!(peer = shared.map.name(theirs.worker), boot = theirs.boot.counter, "welcomed a peer's link");
-    if !agreement.differing.is_empty() {
-        warn!(peer = shared.map.name(theirs.worker), namespaces = ?agreement.differing,
-            "these namespaces are not exchanged: the peer has other regions for them");
-    }
+    shared.tell_differences(theirs.worker, &agreement);
     // The reader of any earlier boot has ended, so nothing of it can follow this (I3).
     shared.engine.notify(Event::PeerBoot(Peer { worker: theirs.worker, boot: theirs.boot }));
     link.called.send_replace(Some(theirs.boot));

@@ -13,7 +13,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use quinn::{Connection, ConnectionError, SendStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::clock::Stopwatch;
 use crate::codec;
@@ -209,10 +209,7 @@ async fn carry(
         Ok(stream) => stream,
         Err(error) => return unreachable(error),
     };
-    if !agreement.differing.is_empty() {
-        warn!(peer = shared.map.name(peer.worker), namespaces = ?agreement.differing,
-            "these namespaces are not exchanged: the peer has other regions for them");
-    }
+    shared.tell_differences(peer.worker, &agreement);
     let messages = link.open(shared.limits.queue_messages_max);
     shared.engine.notify(Event::PeerUp { peer, namespaces: agreement.namespaces });
     let _announced = Announced { shared, peer };

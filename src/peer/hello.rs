@@ -38,7 +38,7 @@ pub(super) struct Hello {
     pub(super) replica: Option<ReplicaId>,
     /// This start of it.
     pub(super) boot: Boot,
-    /// What it serves.
+    /// Every namespace that it knows, served or not: a definition that one end has not got differs, too.
     pub(super) namespaces: Vec<Space>,
     /// Whom it means to reach.
     pub(super) to: WorkerId,
@@ -53,6 +53,28 @@ pub(super) struct Space {
     pub(super) id: NamespaceId,
     /// The names of all regions that hold it, sorted.
     pub(super) regions: Vec<String>,
+    /// What an acknowledgement waits for, in the word of the configuration.
+    pub(super) durability: String,
+}
+
+impl Space {
+    /// Whether the region of this name holds it.
+    pub(super) fn is_held_by(&self, region: &str) -> bool {
+        self.regions.iter().any(|name| name == region)
+    }
+
+    /// What differs, and how, from the same name elsewhere; nothing if both mean the same.
+    fn difference(&self, theirs: &Self) -> Option<String> {
+        let regions = || format!("regions are {} here, {} there", self.regions.join(", "), theirs.regions.join(", "));
+        let durability = || format!("durability is {} here, {} there", self.durability, theirs.durability);
+        let aspects = [
+            (self.regions != theirs.regions).then(regions),
+            (self.durability != theirs.durability).then(durability),
+            (self.id != theirs.id).then(|| format!("its number is {:?} here, {:?} there", self.id, theirs.id)),
+        ];
+        let aspects: Vec<String> = aspects.into_iter().flatten().collect();
+        (!aspects.is_empty()).then(|| aspects.join("; "))
+    }
 }
 
 /// The acceptor's answer.
@@ -104,7 +126,7 @@ pub(super) enum Refusal {
 pub(super) struct Agreement {
     /// The namespaces that both serve, and of which both mean the same.
     pub(super) namespaces: BTreeSet<NamespaceId>,
-    /// Those that only have the same name, for the log.
+    /// Those that are not exchanged although one end serves them by its own account, and why; for the log.
     pub(super) differing: Vec<String>,
 }
 
@@ -133,7 +155,7 @@ pub(super) fn examine(
     if !tls::certificate_names(certificate, &name) {
         return Err(Refusal::Certificate(name));
     }
-    Ok(agree(&ours.namespaces, &theirs.namespaces))
+    Ok(agree(ours, theirs))
 }
 
 fn same_cluster(ours: &Hello, theirs: &Hello) -> Result<(), Refusal> {
@@ -166,37 +188,42 @@ fn right_ends(ours: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn agree(ours: &[Space], theirs: &[Space]) -> Agreement {
-    let theirs: BTreeMap<&str, &Space> = theirs.iter().map(|space| (space.name.as_str(), space)).collect();
+fn by_name(hello: &Hello) -> BTreeMap<&str, &Space> {
+    hello.namespaces.iter().map(|space| (space.name.as_str(), space)).collect()
+}
+
+fn agree(ours: &Hello, theirs: &Hello) -> Agreement {
+    let (here, there) = (by_name(ours), by_name(theirs));
     let mut agreement = Agreement { namespaces: BTreeSet::new(), differing: Vec::new() };
-    for space in ours {
-        match theirs.get(space.name.as_str()) {
-            Some(same) if *same == space => {
+    for (name, space) in &here {
+        match there.get(name).map(|same| space.difference(same)) {
+            Some(None) if space.is_held_by(&ours.region) && space.is_held_by(&theirs.region) => {
                 agreement.namespaces.insert(space.id);
             }
-            Some(_) => agreement.differing.push(space.name.clone()),
-            None => {}
+            Some(None) => {}
+            Some(Some(difference)) => agreement.differing.push(format!("{name}: {difference}")),
+            None => agreement.differing.push(format!("{name}: it is not configured there")),
         }
     }
+    let missing = there.keys().filter(|name| !here.contains_key(*name));
+    agreement.differing.extend(missing.map(|name| format!("{name}: it is not configured here")));
     agreement
 }
 
-/// The namespaces that `region` serves, spelled out: an empty list of regions means all of the map.
-pub(super) fn spaces(namespaces: &BTreeMap<String, Namespace>, map: &ClusterMap, region: &str) -> Vec<Space> {
+/// All namespaces, spelled out: an empty list of regions means all of the map.
+pub(super) fn spaces(namespaces: &BTreeMap<String, Namespace>, map: &ClusterMap) -> Vec<Space> {
     let all = || map.regions.iter().map(|region| region.name.clone()).collect();
-    namespaces
-        .iter()
-        .map(|(name, namespace)| {
-            let mut regions: Vec<String> = if namespace.regions.is_empty() { all() } else { namespace.regions.clone() };
-            regions.sort();
-            regions.dedup();
-            Space { name: name.clone(), id: NamespaceId::of(name), regions }
-        })
-        .filter(|space| space.regions.iter().any(|name| name == region))
-        .collect()
+    let space = |(name, namespace): (&String, &Namespace)| {
+        let mut regions: Vec<String> = if namespace.regions.is_empty() { all() } else { namespace.regions.clone() };
+        regions.sort();
+        regions.dedup();
+        let durability = namespace.durability.to_string();
+        Space { name: name.clone(), id: NamespaceId::of(name), regions, durability }
+    };
+    namespaces.iter().map(space).collect()
 }
 
-/// Whether `region` holds any of the namespaces.
-pub(super) fn shares(spaces: &[Space], region: &str) -> bool {
-    spaces.iter().any(|space| space.regions.iter().any(|name| name == region))
+/// Whether both regions hold one of the namespaces.
+pub(super) fn shares(spaces: &[Space], one: &str, other: &str) -> bool {
+    spaces.iter().any(|space| space.is_held_by(one) && space.is_held_by(other))
 }

@@ -40,7 +40,7 @@ use crate::identity::{Boot, ReplicaId, WorkerId};
 use crate::quic::Endpoint;
 use crate::replica::Message;
 
-use hello::{Hello, Space, VERSIONS};
+use hello::{Agreement, Hello, Space, VERSIONS};
 use link::Link;
 
 /// The application protocol, RFC 7301.
@@ -101,6 +101,7 @@ struct Shared {
     peers: BTreeMap<WorkerId, Link>,
     places: Arc<Semaphore>,
     troubles: Mutex<BTreeMap<Option<WorkerId>, String>>,
+    differences: Mutex<BTreeMap<WorkerId, Vec<String>>>,
     stop: CancellationToken,
 }
 
@@ -157,11 +158,14 @@ impl Shared {
     fn new(start: LinksConfig) -> Self {
         let LinksConfig { map, worker, .. } = start;
         let region = map.region_by_id(worker.region()).map(|region| region.name.clone()).unwrap_or_default();
-        let spaces = hello::spaces(&start.namespaces, &map, &region);
+        let spaces = hello::spaces(&start.namespaces, &map);
+        let own = &region;
         let peers: BTreeMap<WorkerId, Link> = map
             .nodes()
             .filter(|(peer, ..)| *peer != worker)
-            .map(|(peer, region, node)| (peer, Link::new(peer, region, node, hello::shares(&spaces, &region.name))))
+            .map(|(peer, region, node)| {
+                (peer, Link::new(peer, region, node, hello::shares(&spaces, own, &region.name)))
+            })
             .collect();
         Self {
             cluster: start.cluster,
@@ -180,6 +184,7 @@ impl Shared {
             endpoint: start.endpoint,
             peers,
             troubles: Mutex::default(),
+            differences: Mutex::default(),
             stop: CancellationToken::new(),
         }
     }
@@ -213,6 +218,22 @@ impl Shared {
             warn!(peer, reason = what, "refused a peer's link");
             troubles.insert(claimed, what);
         }
+    }
+
+    /// Logs what keeps namespaces from being exchanged, unless nothing has changed since the last time.
+    fn tell_differences(&self, worker: WorkerId, agreement: &Agreement) {
+        let mut told = lock(&self.differences);
+        if told.get(&worker).is_some_and(|told| *told == agreement.differing) {
+            return;
+        }
+        for difference in &agreement.differing {
+            warn!(
+                peer = self.map.name(worker),
+                difference = brief(difference),
+                "a namespace is not exchanged with this peer: the definitions differ"
+            );
+        }
+        told.insert(worker, agreement.differing.clone());
     }
 
     /// The caller is fine now.

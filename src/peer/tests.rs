@@ -61,7 +61,8 @@ fn a_namespace_with_other_regions_is_refused_but_not_the_link() {
     let (north, south) = (Station::new(&authority, NORTH), Station::new(&authority, SOUTH));
     let map = map(&[(NORTH, north.address), (SOUTH, south.address)]);
     let with = |regions: &[&str]| {
-        let namespace = Namespace { regions: regions.iter().map(|&name| name.to_owned()).collect() };
+        let regions = regions.iter().map(|&name| name.to_owned()).collect();
+        let namespace = Namespace { regions, ..Namespace::default() };
         move |config: &mut LinksConfig| {
             config.namespaces.insert("differs".into(), namespace);
         }
@@ -74,7 +75,7 @@ fn a_namespace_with_other_regions_is_refused_but_not_the_link() {
 
 #[test]
 fn nodes_that_share_no_namespace_do_not_dial_each_other() {
-    let alone = Namespace { regions: vec![SOUTH.into()] };
+    let alone = Namespace { regions: vec![SOUTH.into()], ..Namespace::default() };
     let (north, south) = pair(|config| config.namespaces = [("everywhere".to_owned(), alone)].into());
     assert_eq!(south.links.states(), []);
     assert_eq!(north.wait_up(south.identity), [], "the link stands, but nothing is exchanged");
@@ -178,6 +179,7 @@ impl Rogue {
 
 fn hello(from: &str, to: &str) -> Hello {
     let regions = [NORTH, SOUTH, WEST].map(str::to_owned).into();
+    let (name, id, durability) = ("everywhere".to_owned(), NamespaceId::of("everywhere"), "fsync".to_owned());
     Hello {
         cluster: "test".into(),
         versions: VERSIONS,
@@ -187,7 +189,7 @@ fn hello(from: &str, to: &str) -> Hello {
         worker: worker(from),
         replica: None,
         boot: boot(1),
-        namespaces: vec![Space { name: "everywhere".into(), id: NamespaceId::of("everywhere"), regions }],
+        namespaces: vec![Space { name, id, regions, durability }],
         to: worker(to),
     }
 }

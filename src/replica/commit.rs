@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::crdt::{Mark, Slot};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
+use super::Replica;
 use super::effect::Repaired;
 use super::event::Ticket;
 use super::message::RepairedRow;
@@ -122,11 +123,31 @@ pub(super) struct Inflight {
 pub(super) struct Commits {
     pub(super) gathering: Gathered,
     pub(super) inflight: Option<Inflight>,
+    /// When the gathering commit closes, if nobody waits for it.
+    pub(super) linger_until: Option<u64>,
+}
+
+impl Replica {
+    /// Whether the gathering commit stays open although it could be synced: a commit on which nobody waits is synced
+    /// only every `commit.interval`, so that one sync serves many changes.
+    pub(super) fn lingers(&mut self) -> bool {
+        let unsynced = |namespace| self.settings.unsynced.contains(namespace);
+        let gathering = &self.commits.gathering;
+        let unawaited = gathering.own.keys().all(unsynced)
+            && gathering.records.iter().all(|record| unsynced(&record.namespace))
+            && gathering.repaired.is_empty()
+            && gathering.answers.is_empty();
+        if !unawaited || self.is_full() || self.draining.is_some() {
+            return false;
+        }
+        let until = self.now.saturating_add(self.settings.commit_interval_ms);
+        self.now < *self.commits.linger_until.get_or_insert(until)
+    }
 }
 
 impl Commits {
     pub(super) fn new() -> Self {
-        Self { gathering: Gathered::new(1), inflight: None }
+        Self { gathering: Gathered::new(1), inflight: None, linger_until: None }
     }
 
     /// Lets an answer wait until commit `number` is synced; gives it back if that has happened already.

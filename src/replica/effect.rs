@@ -1,7 +1,7 @@
 //! What a replica wants done. Effects leave as data; the engine carries them out.
 
 use crate::crdt::{Mark, Row, VersionVector};
-use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
 
 use super::event::Ticket;
@@ -204,6 +204,15 @@ pub enum Notice {
         rows: u64,
         /// The whole tree was compared; otherwise the session was given up.
         whole: bool,
+    },
+    /// Two live processes claim one worker id.
+    Duplicate {
+        /// Which.
+        worker: WorkerId,
+        /// The earlier boot: it stays.
+        stays: Boot,
+        /// The later one: it fences itself once it hears.
+        loses: Boot,
     },
     /// The start could not be proven; a new incarnation takes over.
     Unproven {

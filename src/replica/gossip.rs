@@ -51,7 +51,8 @@ impl Replica {
         self.peer_booted(peer);
         let Some(neighbour) = self.peers.get_mut(&peer.worker) else { return };
         neighbour.up = true;
-        neighbour.shared.retain(|namespace| namespaces.contains(namespace));
+        // Afresh with each link: what differed before may have been mended.
+        neighbour.share(self.settings.peers.get(&peer.worker).map(|held| held & namespaces).unwrap_or_default());
         neighbour.pushes.values_mut().for_each(Push::pause);
         neighbour.reading.clear();
         // What this boot has told already is enough to push on from; otherwise its first digest will say.
@@ -83,7 +84,9 @@ impl Replica {
             Message::Digest(digest) => self.digest(from, &digest),
             Message::Ack(vectors) => {
                 for (namespace, vector) in vectors {
-                    self.learn(from, namespace, &vector);
+                    if self.shares(from.worker, namespace) {
+                        self.learn(from, namespace, &vector);
+                    }
                 }
                 self.advance_pushes();
             }
@@ -115,6 +118,7 @@ impl Replica {
         }
         if self.now >= self.digest_at {
             self.digest_at = self.now + self.settings.digest_interval_ms;
+            self.advance_boots();
             let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
             linked.into_iter().for_each(|worker| self.send_digest(worker));
         }
@@ -128,11 +132,13 @@ impl Replica {
             replica: self.replica,
             vectors: shared.map(|space| (space.id, space.vector.clone())).collect(),
             ceilings: self.claim.ceilings(),
+            live: self.live_boots(),
         };
         self.effects.push_back(Effect::Send { to, message: Message::Digest(digest) });
     }
 
     fn digest(&mut self, from: Peer, digest: &Digest) {
+        self.hear_boots(&digest.live);
         for (worker, ceiling) in &digest.ceilings {
             if self.settings.peers.contains_key(worker) && self.claim.raise(*worker, *ceiling) {
                 self.effects.push_back(Effect::Witness { worker: *worker, ceiling: *ceiling });

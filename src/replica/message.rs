@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::crdt::{Slot, VersionVector};
-use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
+use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
 
 use super::record::Record;
@@ -59,6 +59,17 @@ pub struct Digest {
     pub vectors: Vec<(NamespaceId, VersionVector)>,
     /// The highest durable ceiling seen for each worker id, in milliseconds of the ID epoch.
     pub ceilings: Vec<(WorkerId, u64)>,
+    /// The boots that the sender has heard of lately, itself among them unless it is fenced.
+    pub live: Vec<Heartbeat>,
+}
+
+/// A sign of life, passed on from digest to digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Heartbeat {
+    /// Who lives.
+    pub peer: Peer,
+    /// Counted by it alone: 1, 2, 3, … with each round of its digests.
+    pub beat: u64,
 }
 
 /// Why nothing was applied or sent.

@@ -6,8 +6,11 @@
 //! Handle any number of events, then poll until `None`: what the events have in common is then done once, so that a
 //! commit gathers whatever came while the last one was synced.
 
+mod boots;
 mod checkpoint;
 mod commit;
+#[cfg(test)]
+mod durability_tests;
 pub mod effect;
 pub mod event;
 mod gossip;
@@ -37,8 +40,9 @@ mod waits;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crdt::VersionVector;
-use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
+use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
+use boots::Boots;
 use checkpoint::Checkpointing;
 use commit::{Changed, Commits, Gathered, Inflight};
 use peers::Neighbour;
@@ -51,7 +55,7 @@ use waits::Waits;
 
 pub use effect::{CheckpointChunk, Commit, Effect, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
-pub use message::{Digest, Message, Proof, Refused, RepairStep, RepairedRow};
+pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow};
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
@@ -77,6 +81,7 @@ pub struct Replica {
     /// Origins whose first waiting delta waits for rows.
     held: BTreeSet<(NamespaceId, ReplicaId)>,
     peers: BTreeMap<WorkerId, Neighbour>,
+    boots: Boots,
     checkpointing: Checkpointing,
     repairs: Repairs,
     scrub: Scrub,
@@ -114,6 +119,7 @@ impl Replica {
             waits: Waits::default(),
             held: BTreeSet::new(),
             peers: peers.collect(),
+            boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.duplicate_after_ms, now),
             checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
             repairs: Repairs::new(&settings, recovered.repaired, now),
             scrub: Scrub::new(&settings, now),
@@ -183,7 +189,9 @@ impl Replica {
     /// When to handle `Event::Tick` if nothing else happens before.
     pub fn deadline(&self) -> u64 {
         let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| drain.deadline);
-        let timers = [self.push_at, drain, self.standing.deadline(), self.claim.deadline(), self.waits.deadline()];
+        let lingering = self.commits.linger_until.filter(|_| self.commits.inflight.is_none());
+        let waits = self.waits.deadline();
+        let timers = [self.push_at, drain, lingering, waits, self.standing.deadline(), self.claim.deadline()];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
         let first = first.min(self.digest_at).min(self.checkpointing.due_at);
         first.min(self.repair_deadline()).min(self.scrub.due_at)
@@ -222,9 +230,10 @@ impl Replica {
 
     /// Closes the gathering commit if it holds anything and none is being synced.
     fn close_commit(&mut self) {
-        if self.commits.inflight.is_some() || self.commits.gathering.is_empty() {
+        if self.commits.inflight.is_some() || self.commits.gathering.is_empty() || self.lingers() {
             return;
         }
+        self.commits.linger_until = None;
         let next = Gathered::new(self.commits.gathering.number + 1);
         let mut closed = std::mem::replace(&mut self.commits.gathering, next);
         let repaired = closed.take_repaired(&mut self.repairs.numbered);

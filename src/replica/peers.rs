@@ -105,6 +105,16 @@ impl Neighbour {
         self.boot == Some(from.boot)
     }
 
+    /// These namespaces are exchanged from now on.
+    pub(super) fn share(&mut self, shared: BTreeSet<NamespaceId>) {
+        self.pushes.retain(|namespace, _| shared.contains(namespace));
+        self.known.retain(|namespace, _| shared.contains(namespace));
+        shared.iter().for_each(|namespace| {
+            self.pushes.entry(*namespace).or_default();
+        });
+        self.shared = shared;
+    }
+
     /// Another boot has taken over; nothing that was known of the old one holds.
     pub(super) fn rebooted(&mut self, boot: Boot) {
         let shared = std::mem::take(&mut self.shared);

@@ -14,8 +14,12 @@ pub struct Settings {
     pub peers: BTreeMap<WorkerId, BTreeSet<NamespaceId>>,
     /// Places and sums under the cluster's secret, the same on every node.
     pub hasher: Hasher,
+    /// Namespaces whose acknowledgements and local reads do not wait for the sync.
+    pub unsynced: BTreeSet<NamespaceId>,
     /// `commit.bytes_max`
     pub commit_bytes_max: usize,
+    /// `commit.interval`
+    pub commit_interval_ms: u64,
     /// `gossip.interval`
     pub gossip_interval_ms: u64,
     /// `gossip.digest_interval`
@@ -24,6 +28,9 @@ pub struct Settings {
     pub inflight_bytes_max: usize,
     /// `gossip.fetch_timeout`
     pub fetch_timeout_ms: u64,
+    /// How long two boots of one worker must be heard side by side until they count as two live processes: longer than
+    /// `peer.idle_timeout`, so that a node that restarts is not taken for two.
+    pub duplicate_after_ms: u64,
     /// `incarnation.proof_timeout`
     pub proof_timeout_ms: u64,
     /// `ids.claim_wait`

@@ -220,13 +220,14 @@ impl Replica {
         self.resume_backlog();
     }
 
-    /// Applies a batch; its answer leaves when the last commit that it has seen is synced (I1). The answers are
-    /// computed here, so that they are in the order in which operations were applied and never go backwards (G3).
+    /// Applies a batch; its answer leaves when the last commit that it has seen is synced (I1). Bare answers do not wait
+    /// for those of namespaces with durability `interval`, answers on terms do. They are computed here, so that they are
+    /// in the order in which operations were applied and never go backwards (G3).
     fn apply(&mut self, batch: &Batch) {
         let Some(replica) = self.replica else { return };
         let mut seen = 0;
         let outcomes = batch.operations.iter().map(|operation| self.operate(replica, operation, &mut seen)).collect();
-        let owed = batch.due.as_ref().map(|due| self.owe(&batch.operations, due, &mut seen));
+        let owed = self.due(batch).map(|due| self.owe(&batch.operations, due, &mut seen));
         if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, owed }) {
             self.answer(waiting);
         }
@@ -244,7 +245,7 @@ impl Replica {
                 self.commits.gathering.add_own(space.id, row, operation.key.len());
             }
         }
-        if cell.is_pending() {
+        if cell.is_pending() && !self.settings.unsynced.contains(&operation.namespace) {
             *seen = (*seen).max(cell.last_commit);
         }
         Outcome::Value(cell.working_value())

@@ -10,6 +10,7 @@ use crate::identity::{NamespaceId, ReplicaId};
 
 use super::Replica;
 use super::operation::{Action, Operation, Refusal};
+use super::submit::Batch;
 use super::token::{Missing, Token};
 use super::view::View;
 
@@ -27,6 +28,9 @@ pub struct Terms {
     pub ack_wait_ms: u64,
     /// Tell a token that covers everything that the answer shows.
     pub wants_token: bool,
+    /// Nobody asked for all this, the token is told in passing: the answer comes without it from namespaces of durability
+    /// `interval`, where it would have to wait for the sync.
+    pub in_passing: bool,
     /// Tell a [`View`] of each operation's counter.
     pub wants_views: bool,
 }
@@ -86,6 +90,12 @@ impl Due {
 }
 
 impl Replica {
+    /// The terms on which a batch is answered: those told in passing are not worth a sync.
+    pub(super) fn due<'a>(&self, batch: &'a Batch) -> Option<&'a Due> {
+        let unsynced = |operation: &Operation| self.settings.unsynced.contains(&operation.namespace);
+        batch.due.as_deref().filter(|due| !(due.terms.in_passing && batch.operations.iter().any(unsynced)))
+    }
+
     /// Terms that cannot be met, whatever happens, or not by one more.
     pub(super) fn refuse_terms(&self, operations: &[Operation], terms: &Terms) -> Option<Refusal> {
         if terms.ack != Ack::Local && !self.may_await_acks() {
@@ -126,8 +136,13 @@ impl Replica {
             }
             let Some(space) = self.spaces.get(&operation.namespace) else { continue };
             let Some(row) = space.rows.find(&operation.key) else { continue };
+            let cell = space.rows.get(row);
+            // I1: what is shown is synced before anything is told of it, also where a bare answer waits for no sync.
+            if cell.is_pending() {
+                *seen = cell.last_commit.max(*seen);
+            }
             if due.terms.wants_token {
-                owed.origins.entry(space.id).or_default().extend(space.rows.get(row).origins());
+                owed.origins.entry(space.id).or_default().extend(cell.origins());
             }
         }
         Box::new(owed)

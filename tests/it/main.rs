@@ -7,15 +7,20 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation)]
 
 mod architecture;
+mod clones;
 mod config;
 mod drain;
+mod durability;
 mod harness;
 mod hostile;
+mod incarnations;
 mod kills;
 mod order;
 mod partitions;
 mod readme;
 mod refusals;
+mod residency;
 mod single;
+mod starts;
 mod store;
 mod tokens;

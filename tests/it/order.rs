@@ -13,9 +13,9 @@ use snowtide::replica::{
     RecoveredSpace, Replica, Settings,
 };
 
-const NAMESPACE: NamespaceId = NamespaceId(7);
+pub(crate) const NAMESPACE: NamespaceId = NamespaceId(7);
 /// Longer than every interval of the settings, so that whatever may be sent is sent.
-const LONG_MS: u64 = 10_000;
+pub(crate) const LONG_MS: u64 = 10_000;
 
 struct Bench {
     replica: Replica,
@@ -23,11 +23,11 @@ struct Bench {
     peer: Peer,
 }
 
-fn worker(region: u8) -> WorkerId {
+pub(crate) fn worker(region: u8) -> WorkerId {
     WorkerId::new(region, 0).unwrap()
 }
 
-fn settings(peer: WorkerId) -> Settings {
+pub(crate) fn settings(peer: WorkerId) -> Settings {
     Settings {
         worker: worker(0),
         peers: BTreeMap::from([(peer, BTreeSet::from([NAMESPACE]))]),
@@ -37,11 +37,14 @@ fn settings(peer: WorkerId) -> Settings {
         scrub_interval_ms: 60_000,
         hints_age_ms: 60_000,
         hints_bytes_max: 1 << 30,
+        unsynced: BTreeSet::new(),
         commit_bytes_max: 1 << 20,
+        commit_interval_ms: 100,
         gossip_interval_ms: 20,
         digest_interval_ms: 1_000,
         inflight_bytes_max: 1 << 20,
         fetch_timeout_ms: 2_000,
+        duplicate_after_ms: 8_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         rows_max: 1_000,
@@ -82,7 +85,7 @@ impl Bench {
         started.extend(bench.tell(Event::PeerUp { peer, namespaces: BTreeSet::from([NAMESPACE]) }));
         // Pushing to a peer begins once it has said what it holds.
         let vectors = vec![(NAMESPACE, Default::default())];
-        let digest = Message::Digest(Digest { replica: None, vectors, ceilings: Vec::new() });
+        let digest = Message::Digest(Digest { replica: None, vectors, ceilings: Vec::new(), live: Vec::new() });
         started.extend(bench.tell(Event::Received { from: peer, message: digest }));
         started.extend(bench.later());
         assert!(started.iter().any(|effect| matches!(effect, Effect::Serving(_))), "{started:?}");

@@ -1,6 +1,6 @@
 //! The cluster that a seed chooses: its nodes, its namespaces, its settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use rand::RngExt;
@@ -61,10 +61,14 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         peers: BTreeMap::new(),
         hasher: hasher(),
         commit_bytes_max: bytes(any(&[300, 2_000, 16_384])),
+        unsynced: BTreeSet::new(),
+        commit_interval_ms: 100,
         gossip_interval_ms: any(&[20, 100]),
         digest_interval_ms: any(&[1_000, 3_000, 6_000]),
         inflight_bytes_max: bytes(any(&[1_000, 16_384])),
         fetch_timeout_ms: any(&[1_000, 2_000]),
+        // Longer than four of the longest intervals of digests.
+        duplicate_after_ms: 28_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         rows_max: bytes(any(&[2, 8, 100])),

@@ -167,6 +167,7 @@ impl World {
     fn notice(&mut self, notice: &Notice) {
         self.tally.note(match notice {
             Notice::Fork { .. } => "forks noticed",
+            Notice::Duplicate { .. } => "duplicates noticed",
             Notice::Scrub { .. } => "scrubs that found damage",
             Notice::Repaired { whole: true, .. } => "repairs",
             Notice::Repaired { .. } => "repairs given up",

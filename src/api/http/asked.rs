@@ -49,6 +49,7 @@ impl Asked {
         }
         asked.query(parts.uri.query().unwrap_or_default(), verb)?;
         asked.terms.token = counts;
+        asked.terms.in_passing = !(has_token || asked.ack || asked.terms.views);
         asked.terms.wait = wait(&parts.headers)?;
         let waits = has_token || asked.terms.ack != Ack::Local;
         asked.granted = asked.terms.wait.filter(|_| waits).map(|wait| scribe.granted(wait));
@@ -201,6 +202,15 @@ mod tests {
         assert_eq!(granted(Verb::Get, get("").header("Snowtide-Token", "AQA")), most);
         assert_eq!(granted(Verb::Increment, get("?ack=all")), most);
         assert_eq!(granted(Verb::Increment, get("?ack=local")), None);
+    }
+
+    #[test]
+    fn a_token_is_told_in_passing_unless_something_is_asked_for() {
+        let in_passing = |verb, request| asked(verb, request).unwrap().terms.in_passing;
+        assert!(in_passing(Verb::Get, get("")) && in_passing(Verb::Increment, get("").header("Prefer", "wait=1")));
+        assert!(!in_passing(Verb::Increment, get("?ack=local")));
+        assert!(!in_passing(Verb::Get, get("?view=regions")));
+        assert!(!in_passing(Verb::Get, get("").header("Snowtide-Token", "AQA")));
     }
 
     #[test]

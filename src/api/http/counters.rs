@@ -3,7 +3,7 @@
 //! A request becomes a list of operations for the engine and its outcomes become an answer; both are pure functions.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -13,9 +13,9 @@ use snowtide_client::Code;
 use snowtide_client::wire::BATCH_OPERATIONS_MAX;
 use utoipa::ToSchema;
 
+use crate::api::{Namespaces, NotServed};
 use crate::config::Access;
 use crate::engine::Applied;
-use crate::identity::NamespaceId;
 use crate::replica::{Action, Key, KeyLength, Operation, Outcome};
 use crate::telemetry::{self, Door};
 
@@ -28,10 +28,9 @@ use super::told::{self, AckState, Acknowledged, CounterView};
 const PREFIX: &str = "/v1/counters/";
 const INCREMENT_SUFFIX: &str = "/increment";
 const OVERFLOW: &str = "a 64-bit total of this counter at this node would overflow; the counter is unchanged";
-const NOT_SERVED: &str = "this node does not serve the namespace";
 
-/// The namespaces served here.
-type Namespaces = BTreeMap<String, NamespaceId>;
+const NOT_SERVED: &str = "this node does not serve the namespace";
+const NOT_HELD: &str = "this node's region does not hold the namespace";
 
 /// The body of an increment; may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -172,6 +171,10 @@ pub(super) enum BatchResult {
         code: &'static str,
         /// A sentence for people.
         detail: &'static str,
+        /// With `wrong_region`: the regions that serve the namespace.
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        #[schema(value_type = Vec<String>, required = false)]
+        regions: Arc<[String]>,
     },
 }
 
@@ -190,7 +193,8 @@ pub(super) enum BatchResult {
     request_body(content = Option<IncrementRequest>, content_type = "application/json"),
     responses(
         (status = 200, description = "Counted, and durable at this node and wherever `ack` asked for", body = Incremented, headers(
-            ("Snowtide-Token" = String, description = "Covers everything that this answer shows"),
+            ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
+                of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
             ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
         )),
         (status = 202, description = "Counted, and durable at this node, but not yet in as many regions as `ack` asked for: \
@@ -232,7 +236,8 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
     ),
     responses(
         (status = 200, description = "What this region knows of it", body = CounterValue, headers(
-            ("Snowtide-Token" = String, description = "Covers everything that this answer shows"),
+            ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
+                of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
             ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
         )),
         Failures,
@@ -265,7 +270,8 @@ pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
     request_body(content = BatchRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "Each operation has its own status", body = BatchResults, headers(
-            ("Snowtide-Token" = String, description = "Covers everything that this answer shows"),
+            ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
+                of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
             ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
         )),
         (status = 202, description = "As 200, but the increments are not yet in as many regions as `ack` asked for: do not \
@@ -323,7 +329,7 @@ fn is_percent_encoded(segment: &str) -> bool {
 }
 
 fn operation(namespaces: &Namespaces, namespace: &str, key: &str, action: Action) -> Result<Operation, Problem> {
-    let id = *namespaces.get(namespace).ok_or_else(|| Problem::unknown_namespace(namespace))?;
+    let id = namespaces.find(namespace).map_err(|reason| Problem::not_served(namespace, &reason))?;
     Ok(Operation { namespace: id, key: Key::new(key).map_err(bad_key)?, action })
 }
 
@@ -337,7 +343,7 @@ fn only(outcomes: &[Outcome], namespace: &str) -> Result<i128, Problem> {
     match outcomes.first() {
         Some(Outcome::Value(value)) => Ok(*value),
         Some(Outcome::Overflow) => Err(Problem::new(Code::CounterOverflow, OVERFLOW)),
-        Some(Outcome::UnknownNamespace) => Err(Problem::unknown_namespace(namespace)),
+        Some(Outcome::UnknownNamespace) => Err(Problem::not_served(namespace, &NotServed::Unknown)),
         None => Err(miscounted()),
     }
 }
@@ -355,14 +361,14 @@ struct Plan {
 }
 
 /// What became of one operation of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// The engine gets it, as an increment.
     Increment,
     /// The engine gets it, as a read.
     Get,
     /// The engine does not get it: its namespace is not served here.
-    NotServed,
+    Refused(NotServed),
 }
 
 impl Plan {
@@ -388,12 +394,12 @@ impl Plan {
             BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get, Step::Get),
         };
         let key = Key::new(key).map_err(bad_key)?;
-        match namespaces.get(&*namespace) {
-            Some(&namespace) => {
+        match namespaces.find(&namespace) {
+            Ok(namespace) => {
                 self.operations.push(Operation { namespace, key, action });
                 self.steps.push(step);
             }
-            None => self.steps.push(Step::NotServed),
+            Err(reason) => self.steps.push(Step::Refused(reason)),
         }
         Ok(())
     }
@@ -405,7 +411,7 @@ impl Plan {
 
 /// The results in the request's order, and how many increments took place.
 fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Result<(Vec<BatchResult>, u64), Problem> {
-    if outcomes.len() != steps.iter().filter(|step| **step != Step::NotServed).count() {
+    if outcomes.len() != steps.iter().filter(|step| !matches!(step, Step::Refused(_))).count() {
         return Err(miscounted());
     }
     let mut outcomes = outcomes.iter().copied();
@@ -413,12 +419,15 @@ fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Res
     let mut increments: u64 = 0;
     let mut results = Vec::with_capacity(steps.len());
     for step in steps {
-        let (served, view) = if *step == Step::NotServed { (None, None) } else { (outcomes.next(), views.next()) };
-        let outcome = served.unwrap_or(Outcome::UnknownNamespace);
+        if let Step::Refused(reason) = step {
+            results.push(BatchResult::not_served(reason));
+            continue;
+        }
+        let outcome = outcomes.next().unwrap_or(Outcome::UnknownNamespace);
         if *step == Step::Increment && matches!(outcome, Outcome::Value(_)) {
             increments = increments.saturating_add(1);
         }
-        results.push(BatchResult::of(outcome, view));
+        results.push(BatchResult::of(outcome, views.next()));
     }
     Ok((results, increments))
 }
@@ -432,19 +441,27 @@ impl BatchResult {
     fn of(outcome: Outcome, view: Option<CounterView>) -> Self {
         match outcome {
             Outcome::Value(value) => Self::Done { status: 200, value, view },
-            Outcome::Overflow => Self::refused(Code::CounterOverflow, OVERFLOW),
-            Outcome::UnknownNamespace => Self::refused(Code::UnknownNamespace, NOT_SERVED),
+            Outcome::Overflow => Self::refused(Code::CounterOverflow, OVERFLOW, Arc::default()),
+            Outcome::UnknownNamespace => Self::not_served(&NotServed::Unknown),
         }
     }
 
-    fn refused(code: Code, detail: &'static str) -> Self {
-        Self::Refused { status: code.http_status(), code: code.as_str(), detail }
+    fn refused(code: Code, detail: &'static str, regions: Arc<[String]>) -> Self {
+        Self::Refused { status: code.http_status(), code: code.as_str(), detail, regions }
+    }
+
+    fn not_served(reason: &NotServed) -> Self {
+        match reason {
+            NotServed::Unknown => Self::refused(reason.code(), NOT_SERVED, Arc::default()),
+            NotServed::Elsewhere(regions) => Self::refused(reason.code(), NOT_HELD, Arc::clone(regions)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::NamespaceId;
 
     fn namespaces() -> Namespaces {
         [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into()

@@ -27,6 +27,9 @@ pub(super) enum Failures {
     /// `not_found`, `unknown_namespace`.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(ProblemBody<'static>),
+    /// `wrong_region`: the region of this node does not hold the namespace; `regions` do.
+    #[response(status = 421, content_type = "application/problem+json")]
+    WrongRegion(ProblemBody<'static>),
     /// `too_large`: the body, the key, the batch or the count.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(ProblemBody<'static>),
@@ -181,7 +184,7 @@ mod tests {
     fn every_v1_operation_documents_the_shared_failures() {
         let document = document();
         for (path, method, operation) in operations(&document).filter(|(path, ..)| path.starts_with("/v1/")) {
-            for status in ["400", "401", "403", "404", "413", "422", "429", "500", "503", "504"] {
+            for status in ["400", "401", "403", "404", "413", "421", "422", "429", "500", "503", "504"] {
                 let problem = &operation["responses"][status]["content"]["application/problem+json"];
                 assert!(problem["schema"]["$ref"].is_string(), "{method} {path} {status}: {problem}");
             }

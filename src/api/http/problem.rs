@@ -14,7 +14,7 @@ use serde::Serialize;
 use snowtide_client::Code;
 use utoipa::ToSchema;
 
-use crate::api::{code_of, retry_after_ms};
+use crate::api::{NotServed, code_of, retry_after_ms};
 use crate::ids::IdRefusal;
 use crate::replica::Refusal;
 
@@ -31,6 +31,8 @@ pub(super) struct Problem {
     pub(super) detail: Cow<'static, str>,
     /// What to send in `WWW-Authenticate` (RFC 6750).
     challenge: Option<&'static str>,
+    /// The regions that serve what was asked for.
+    regions: Vec<String>,
 }
 
 /// The body of every error (`application/problem+json`, RFC 9457).
@@ -54,11 +56,15 @@ pub(super) struct ProblemBody<'a> {
     code: &'a str,
     /// Whether the request was certainly not carried out and may succeed later, here or elsewhere.
     retryable: bool,
+    /// With `wrong_region`: the regions that serve the namespace.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(required = false, example = json!(["eu-west"]))]
+    regions: &'a [String],
 }
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), challenge: None }
+        Self { code, detail: detail.into(), challenge: None, regions: Vec::new() }
     }
 
     pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -74,9 +80,10 @@ impl Problem {
     }
 
     /// The namespace is not served here; its name is shown, but never more of it than a name may have.
-    pub(super) fn unknown_namespace(name: &str) -> Self {
+    pub(super) fn not_served(name: &str, reason: &NotServed) -> Self {
         let shown: String = name.chars().take(64).collect();
-        Self::new(Code::UnknownNamespace, format!("this node does not serve the namespace {shown:?}"))
+        let regions = reason.regions().to_vec();
+        Self { regions, ..Self::new(reason.code(), format!("{shown:?}: {reason}")) }
     }
 
     /// Adds a `WWW-Authenticate` header.
@@ -94,6 +101,7 @@ impl Problem {
             detail: &self.detail,
             code: self.code.as_str(),
             retryable: self.code.is_retryable(),
+            regions: &self.regions,
         };
         // Strings, a number and a boolean: there is nothing in it that JSON could refuse.
         serde_json::to_vec(&body).unwrap_or_default()
@@ -151,6 +159,7 @@ const fn title(code: Code) -> &'static str {
         Code::NotFound => "Not found",
         Code::MethodNotAllowed => "Method not allowed",
         Code::UnknownNamespace => "Unknown namespace",
+        Code::WrongRegion => "Held by other regions",
         Code::TooLarge => "Too large",
         Code::CounterOverflow => "Counter overflow",
         Code::Throttled => "Too many requests",
@@ -212,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_detail_is_escaped_and_a_long_name_is_cut() {
-        let (_, _, body) = rendered(Problem::unknown_namespace(&"\"\u{1f9ca}".repeat(1_000))).await;
+        let (_, _, body) = rendered(Problem::not_served(&"\"\u{1f9ca}".repeat(1_000), &NotServed::Unknown)).await;
         assert!(body["detail"].as_str().unwrap().len() < 600, "{body}");
     }
 

@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::{routes, serve, service};
 use crate::api::scribe::Scribe;
-use crate::api::{Doors, Stage};
+use crate::api::{Doors, Namespaces, Stage};
 use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Access, Config, Token};
 use crate::engine::{EngineHandle, Fake};
@@ -75,7 +75,10 @@ pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Do
         map: Arc::new(map()),
         worker,
         region: "eu-west".into(),
-        namespaces: Arc::new([("default".to_owned(), NamespaceId(1))].into()),
+        namespaces: Arc::new(
+            Namespaces::from([("default".to_owned(), NamespaceId(1))])
+                .with_elsewhere("orders", &["us-east", "ap-south"]),
+        ),
         engine,
         ids: ids.unwrap(),
         stage: watch::channel(stage).1,
@@ -192,6 +195,8 @@ async fn malformed_input_is_refused_by_its_kind() {
         (Method::GET, "/v1/counters/default/%ff", "", 400, "invalid_request"),
         (Method::GET, "/v1/counters/%ff/k", "", 400, "invalid_request"),
         (Method::GET, "/v1/counters/nowhere/k", "", 404, "unknown_namespace"),
+        (Method::GET, "/v1/counters/orders/k", "", 421, "wrong_region"),
+        (Method::POST, "/v1/counters/orders/k/increment", "", 421, "wrong_region"),
         (Method::GET, &long, "", 413, "too_large"),
         (Method::POST, "/v1/counters/default/k/increment", "{", 400, "invalid_request"),
         (Method::POST, "/v1/counters/default/k/increment", r#"{"by":1.5}"#, 400, "invalid_request"),
@@ -500,4 +505,22 @@ async fn one_connection_too_many_is_told_so_and_its_place_comes_back() {
         }
     };
     tokio::time::timeout(DEADLINE, retried).await.expect("the place never came back");
+}
+
+#[tokio::test]
+async fn a_namespace_of_other_regions_is_refused_with_their_names_and_never_reaches_the_engine() {
+    let doors = || doors_with(Stage::Ready, config(), |operations| panic!("{operations:?}"));
+    let (status, problem) = ask(doors(), Method::POST, "/v1/counters/orders/secret/increment", "").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::MISDIRECTED_REQUEST, &json!("wrong_region")));
+    assert_eq!(problem["regions"], json!(["us-east", "ap-south"]));
+    assert!(problem["detail"].as_str().unwrap().contains("ask a node of us-east or ap-south"), "{problem}");
+    assert!(!problem.to_string().contains("secret"), "{problem}");
+    let batch = r#"{"operations":[{"increment":{"namespace":"orders","key":"secret"}}]}"#;
+    let (status, body) = ask(doors(), Method::POST, "/v1/batch", batch).await;
+    assert_eq!(status, StatusCode::OK);
+    let result = &body["results"][0];
+    assert_eq!((&result["status"], &result["code"]), (&json!(421), &json!("wrong_region")));
+    assert_eq!(result["regions"], json!(["us-east", "ap-south"]));
+    let (_, unknown) = ask(doors(), Method::GET, "/v1/counters/nowhere/k", "").await;
+    assert_eq!(unknown.get("regions"), None);
 }

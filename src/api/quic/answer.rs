@@ -36,8 +36,9 @@ pub(super) struct Part {
     pub(super) id: u64,
     /// How many of the submission's operations are its own.
     pub(super) operations: usize,
-    /// Positions of its operations that the submission leaves out, ascending: their namespace is not served here.
-    pub(super) unknown: Vec<u32>,
+    /// Its operations that the submission leaves out, because their namespace is not served here: ascending positions,
+    /// and why.
+    pub(super) unknown: Vec<(u32, Code)>,
 }
 
 /// Requests for IDs, for the ID source as one.
@@ -149,7 +150,7 @@ fn tell(part: &Part, Applied { outcomes, receipt }: Applied, scribe: &Scribe, by
     let mut answer = scribe.on_terms(results, &receipt.unwrap_or_default());
     if !answer.views.is_empty() {
         // Positions ascend, so each is where it will be in the end.
-        let places = part.unknown.iter().filter_map(|position| usize::try_from(*position).ok());
+        let places = part.unknown.iter().filter_map(|(position, _)| usize::try_from(*position).ok());
         places.for_each(|place| answer.views.insert(place.min(answer.views.len()), View::default()));
     }
     frame::append(&ResponseRef { id: part.id, answer: Ok(AnswerRef::OnTerms(&answer)) }, bytes);
@@ -172,15 +173,20 @@ fn split(parts: &[Part], outcomes: &[Outcome], bytes: &mut Vec<u8>) {
 }
 
 /// Puts the operations that were left out back in their places.
-fn weave(own: impl Iterator<Item = Result<i128, Code>>, unknown: &[u32], results: &mut Vec<Result<i128, Code>>) {
+fn weave(
+    own: impl Iterator<Item = Result<i128, Code>>,
+    unknown: &[(u32, Code)],
+    results: &mut Vec<Result<i128, Code>>,
+) {
     let mut own = own.peekable();
     let mut unknown = unknown.iter().peekable();
     while own.peek().is_some() || unknown.peek().is_some() {
-        let here = unknown.next_if(|position| usize::try_from(**position) == Ok(results.len()));
+        let here = unknown.next_if(|(position, _)| usize::try_from(*position) == Ok(results.len()));
         match (here, own.next_if(|_| here.is_none())) {
+            (Some((_, code)), _) => results.push(Err(*code)),
             (None, Some(result)) => results.push(result),
-            // Positions ascend and leave no holes, so whatever is not the engine's is unknown.
-            _ => results.push(Err(Code::UnknownNamespace)),
+            // Positions ascend and leave no holes, so this does not happen.
+            (None, None) => results.extend(unknown.next().map(|(_, code)| Err(*code))),
         }
     }
 }
@@ -239,6 +245,8 @@ mod tests {
             (vec![2, 3], vec![own[0], own[1], unknown, unknown]),
             (vec![0, 2, 4], vec![unknown, own[0], unknown, own[1], unknown]),
         ] {
+            let positions: Vec<(u32, Code)> =
+                positions.into_iter().map(|position| (position, Code::UnknownNamespace)).collect();
             let mut results = Vec::new();
             weave(own.into_iter(), &positions, &mut results);
             assert_eq!(results, expected, "{positions:?}");

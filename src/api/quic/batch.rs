@@ -1,12 +1,11 @@
 //! One batch, parsed and validated. The keys are copied once, out of the frame; every count is checked first.
 
-use std::collections::BTreeMap;
-
 use snowtide_client::Code;
 use snowtide_client::codec::{Cursor, DecodeError};
 use snowtide_client::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, WireAction, WireError, WireOperation};
 
 use super::error;
+use crate::api::Namespaces;
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Key, Operation};
 
@@ -15,11 +14,12 @@ use crate::replica::{Action, Key, Operation};
 pub(super) struct Batch {
     /// What the engine is asked, in order.
     pub(super) operations: Vec<Operation>,
-    /// Positions, in the batch, of operations on namespaces that are not served here; the engine never sees them.
-    pub(super) unknown: Vec<u32>,
+    /// Operations on namespaces that are not served here: their positions in the batch, and why. The engine never sees
+    /// them.
+    pub(super) unknown: Vec<(u32, Code)>,
     /// Any operation changes a counter.
     pub(super) writes: bool,
-    names: Vec<Option<NamespaceId>>,
+    names: Vec<Result<NamespaceId, Code>>,
 }
 
 /// Why a request goes no further.
@@ -41,7 +41,7 @@ impl Batch {
     /// Reads what follows the head of a batch, in place of what was read before.
     pub(super) fn read(
         &mut self,
-        served: &BTreeMap<String, NamespaceId>,
+        known: &Namespaces,
         namespaces: u32,
         operations: u32,
         mut cursor: Cursor<'_>,
@@ -51,7 +51,7 @@ impl Batch {
         self.clear();
         for _ in 0..namespaces {
             let name: &str = cursor.read()?;
-            self.names.push(served.get(name).copied());
+            self.names.push(known.find(name).map_err(|reason| reason.code()));
         }
         for position in 0..operations {
             let operation = cursor.read()?;
@@ -78,8 +78,8 @@ impl Batch {
         let key = Key::new(key).map_err(|length| invalid(&length))?;
         self.writes |= matches!(action, WireAction::Increment(_));
         match usize::try_from(namespace).ok().and_then(|at| self.names.get(at)) {
-            Some(Some(id)) => self.operations.push(Operation { namespace: *id, key, action: action_of(action) }),
-            Some(None) => self.unknown.push(position),
+            Some(Ok(id)) => self.operations.push(Operation { namespace: *id, key, action: action_of(action) }),
+            Some(Err(code)) => self.unknown.push((position, *code)),
             None => return Err(invalid(&format_args!("namespace {namespace} of {} in the batch", self.names.len()))),
         }
         Ok(())

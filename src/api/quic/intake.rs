@@ -7,7 +7,6 @@
 //! A frame that cannot be parsed is an error for the whole connection. Anything else that is wrong with a request is
 //! answered, and nothing of that request is submitted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +19,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
 use super::error;
+use crate::api::Namespaces;
 use crate::api::scribe::{Asked, Scribe};
 use crate::config::Access;
-use crate::identity::{NamespaceId, REGIONS_MAX};
+use crate::identity::REGIONS_MAX;
 use crate::replica::Terms;
 
 /// Takes in the frames of one read.
 pub(super) struct Intake<'a> {
-    namespaces: &'a BTreeMap<String, NamespaceId>,
+    namespaces: &'a Namespaces,
     scribe: &'a Scribe,
     access: Access,
     /// Everything is refused with this, if the node does not serve.
@@ -55,7 +55,7 @@ pub(super) struct Taken {
 
 impl<'a> Intake<'a> {
     pub(super) fn new(
-        namespaces: &'a BTreeMap<String, NamespaceId>,
+        namespaces: &'a Namespaces,
         scribe: &'a Scribe,
         access: Access,
         refusal: Option<WireError>,
@@ -144,7 +144,7 @@ impl<'a> Intake<'a> {
         let after = self.scribe.read_bytes(terms.after).map_err(|detail| invalid(&detail))?;
         let wait = terms.wait_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         let (token, views) = (terms.wants_token, terms.wants_views);
-        Ok(self.scribe.terms(Asked { after, wait, ack: terms.ack, token, views }))
+        Ok(self.scribe.terms(Asked { after, wait, ack: terms.ack, token, in_passing: false, views }))
     }
 
     fn take_batch(
@@ -200,6 +200,7 @@ mod tests {
     use crate::config::Config;
     use crate::config::map::ClusterMap;
     use crate::engine::Applied;
+    use crate::identity::NamespaceId;
     use crate::replica::{Action, Outcome};
 
     const PLACES: usize = 100;
@@ -242,7 +243,8 @@ mod tests {
 
     /// What comes of `frames` with all places free; they stay taken as long as what is returned.
     fn take_as(access: Access, stage: &Stage, places: usize, frames: &[Vec<u8>]) -> Result<Taken, DecodeError> {
-        let served = BTreeMap::from([("here".to_owned(), NamespaceId(1)), ("too".to_owned(), NamespaceId(2))]);
+        let served = Namespaces::from([("here".to_owned(), NamespaceId(1)), ("too".to_owned(), NamespaceId(2))]);
+        let served = served.with_elsewhere("away", &["far"]);
         let places = Arc::new(Semaphore::new(places));
         let scribe = scribe();
         let mut intake = Intake::new(&served, &scribe, access, refusal_at(stage), &places);
@@ -303,7 +305,7 @@ mod tests {
         let frames = [
             add(1, "a", 1),
             batch(2, &["gone", "here"], &[(0, "x", WireAction::Get), (1, "b", WireAction::Increment(2))]),
-            batch(3, &["gone"], &[(0, "x", WireAction::Increment(1))]),
+            batch(3, &["away"], &[(0, "x", WireAction::Increment(1))]),
             add(4, "c", 3),
         ];
         let mut taken = take(&frames);
@@ -313,8 +315,12 @@ mod tests {
         let outcomes = vec![Outcome::Value(10), Outcome::Value(-20), Outcome::Overflow];
         let (frames, places) = submission.answer(Ok(Applied { outcomes, receipt: None }), &scribe());
         let unknown = Err(Code::UnknownNamespace);
-        let expected =
-            [(1, vec![Ok(10)]), (2, vec![unknown, Ok(-20)]), (3, vec![unknown]), (4, vec![Err(Code::CounterOverflow)])];
+        let expected = [
+            (1, vec![Ok(10)]),
+            (2, vec![unknown, Ok(-20)]),
+            (3, vec![Err(Code::WrongRegion)]),
+            (4, vec![Err(Code::CounterOverflow)]),
+        ];
         let expected = expected.map(|(id, results)| Response { id, answer: Ok(Answer::Batch(results)) });
         assert_eq!(responses(&frames), expected);
         assert_eq!(places.unwrap().num_permits(), 4);

@@ -14,7 +14,6 @@ mod greeting;
 mod intake;
 mod session;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +25,9 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::scribe::Scribe;
-use super::{Doors, Stage, code_of, retry_after_ms};
+use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
 use crate::config::{Config, Token};
 use crate::engine::{Answer, EngineHandle};
-use crate::identity::NamespaceId;
 use crate::ids::{IdRefusal, IdSource};
 use crate::replica::{Operation, Refusal, Terms};
 use crate::telemetry;
@@ -93,7 +91,7 @@ struct Door<B> {
     backend: B,
     limits: Limits,
     tokens: Vec<Token>,
-    namespaces: Arc<BTreeMap<String, NamespaceId>>,
+    namespaces: Arc<Namespaces>,
     scribe: Arc<Scribe>,
     stage: watch::Receiver<Stage>,
     region: Arc<str>,

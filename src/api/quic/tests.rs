@@ -15,6 +15,7 @@ use super::*;
 use crate::config::Access;
 use crate::config::map::ClusterMap;
 use crate::engine::Applied;
+use crate::identity::NamespaceId;
 use crate::replica::{Action, Outcome};
 
 /// Counts in memory; or leaves requests unanswered.
@@ -92,7 +93,7 @@ impl Front {
             backend: Arc::clone(&memory),
             limits,
             tokens,
-            namespaces: Arc::new(BTreeMap::from([("here".to_owned(), NamespaceId(1))])),
+            namespaces: Arc::new([("here".to_owned(), NamespaceId(1))].into()),
             scribe: Arc::new(Scribe::new(&Config::builtin(), &ClusterMap::default())),
             stage: stage_now,
             region: "eu-west".into(),

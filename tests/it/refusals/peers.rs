@@ -214,11 +214,15 @@ async fn greet(bed: &Bed, identity: &str, hello: &Hello) -> String {
 #[tokio::test]
 async fn a_rogue_with_a_valid_certificate_that_claims_to_be_somebody_else() {
     let mut bed = Bed::start(|options| options).await;
-    // The layout in words is the node's own business, so it is taken from its first refusal.
-    let refusal = greet(&bed, "eu-west-0", &hello(WEST, 1, 0)).await;
-    let layout = refusal.split("the refuser has \"").nth(1).and_then(|rest| rest.split('"').next());
-    let layout = layout.unwrap_or_else(|| panic!("{refusal}")).to_owned();
+    // The layout in words is the node's own business, and so is the secret: they are taken from its first refusals.
+    let told = |refusal: String, before: &str| {
+        let words = refusal.split(before).nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
+        words.unwrap_or_else(|| panic!("{refusal}"))
+    };
+    let layout = told(greet(&bed, "eu-west-0", &hello(WEST, 1, 0)).await, "the refuser has \"");
     let hello = |region, number, to| Hello { layout: layout.clone(), ..hello(region, number, to) };
+    let secret = told(greet(&bed, "eu-west-0", &hello(WEST, 1, 0)).await, "its fingerprint is \"");
+    let hello = |region, number, to| Hello { secret: secret.clone(), ..hello(region, number, to) };
 
     let stolen = greet(&bed, "ap-south-0", &hello(WEST, 1, 0)).await;
     assert_eq!(stolen, "the certificate is not for node-0.eu-west.snowtide");

@@ -1,0 +1,118 @@
+//! Which namespaces are served here, and where the others are (residency).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use snowtide_client::Code;
+
+use crate::config::Config;
+use crate::config::map::ClusterMap;
+use crate::identity::NamespaceId;
+
+/// Every configured namespace, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces {
+    served: BTreeMap<String, NamespaceId>,
+    /// Those that only other regions hold.
+    elsewhere: BTreeMap<String, Arc<[String]>>,
+}
+
+/// Why a namespace is not served here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotServed {
+    /// No node serves it: it is not configured.
+    Unknown,
+    /// These regions do; neither its counters nor their keys leave them.
+    Elsewhere(Arc<[String]>),
+}
+
+impl Namespaces {
+    /// As the nodes of this region see them.
+    pub fn new(config: &Config, map: &ClusterMap, region: u8) -> Self {
+        let served = config.served_namespaces(map, region);
+        let others = config.namespace.iter().filter(|(name, _)| !served.contains_key(*name));
+        let elsewhere = others.map(|(name, namespace)| (name.clone(), namespace.regions.clone().into())).collect();
+        Self { served, elsewhere }
+    }
+
+    /// The namespace of this name, or why it is not served here.
+    pub fn find(&self, name: &str) -> Result<NamespaceId, NotServed> {
+        self.served.get(name).copied().ok_or_else(|| match self.elsewhere.get(name) {
+            Some(regions) => NotServed::Elsewhere(Arc::clone(regions)),
+            None => NotServed::Unknown,
+        })
+    }
+}
+
+impl NotServed {
+    /// The code on every front door.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unknown => Code::UnknownNamespace,
+            Self::Elsewhere(_) => Code::WrongRegion,
+        }
+    }
+
+    /// The regions that serve it; none if it is unknown.
+    pub fn regions(&self) -> &[String] {
+        match self {
+            Self::Unknown => &[],
+            Self::Elsewhere(regions) => regions,
+        }
+    }
+}
+
+impl fmt::Display for NotServed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("this node does not serve the namespace"),
+            Self::Elsewhere(regions) => {
+                write!(f, "this node's region does not hold the namespace: ask a node of {}", regions.join(" or "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(String, NamespaceId); N]> for Namespaces {
+    fn from(served: [(String, NamespaceId); N]) -> Self {
+        Self { served: served.into(), elsewhere: BTreeMap::new() }
+    }
+}
+
+#[cfg(test)]
+impl Namespaces {
+    /// With one more that only other regions hold.
+    pub(crate) fn with_elsewhere(mut self, name: &str, regions: &[&str]) -> Self {
+        self.elsewhere.insert(name.to_owned(), regions.iter().map(|&region| region.to_owned()).collect());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Namespace;
+    use crate::config::map::Region;
+
+    #[test]
+    fn a_node_knows_what_it_serves_and_who_serves_the_rest() {
+        let region = |id: u8, name: &str| Region { name: name.into(), id, location: None, nodes: Vec::new() };
+        let map = ClusterMap { regions: vec![region(0, "us"), region(1, "eu"), region(2, "ap")] };
+        let mut config = Config::builtin();
+        let regions = vec!["eu".to_owned(), "ap".to_owned()];
+        config.namespace.insert("orders".into(), Namespace { regions, ..Namespace::default() });
+        let (us, eu) = (Namespaces::new(&config, &map, 0), Namespaces::new(&config, &map, 1));
+        assert_eq!(us.find("default"), Ok(NamespaceId::of("default")));
+        assert_eq!(eu.find("orders"), Ok(NamespaceId::of("orders")));
+        let elsewhere = us.find("orders").unwrap_err();
+        assert_eq!(
+            (elsewhere.code(), elsewhere.regions()),
+            (Code::WrongRegion, &["eu".to_owned(), "ap".to_owned()][..])
+        );
+        assert_eq!(elsewhere.to_string(), "this node's region does not hold the namespace: ask a node of eu or ap");
+        let unknown = us.find("nowhere").unwrap_err();
+        assert_eq!((unknown.code(), unknown.regions()), (Code::UnknownNamespace, &[][..]));
+    }
+}

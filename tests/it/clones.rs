@@ -1,0 +1,232 @@
+//! Two live processes under one worker id: exactly one is fenced, and nothing that either acknowledged is lost (I3, G5).
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use snowtide::config::map::ClusterMap;
+use snowtide_client::{Client, Code, Error};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, WEST, ensure, eventually, executable, http};
+
+const KEY: &str = "kept";
+/// How often each of two works.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Two addresses that are free for now.
+fn free() -> (SocketAddr, SocketAddr) {
+    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    (udp.local_addr().unwrap(), tcp.local_addr().unwrap())
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A second process of eu-west, on a copy of its data.
+struct Twin {
+    dir: TempDir,
+    quic: SocketAddr,
+    http: SocketAddr,
+    process: Option<Child>,
+}
+
+impl Twin {
+    fn new() -> Self {
+        let (quic, http) = free();
+        Self { dir: tempfile::tempdir().unwrap(), quic, http, process: None }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("twin.log")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Starts it. It finds the others at these addresses, and is itself found at its own.
+    fn start(&mut self, bed: &Bed, others: &[(&str, SocketAddr)]) {
+        let mut map = ClusterMap::load(&bed.cluster.folder().regions_dir()).unwrap();
+        let regions = self.dir.path().join("regions");
+        fs::create_dir(&regions).unwrap();
+        for region in &mut map.regions {
+            let node = region.nodes.first_mut().unwrap();
+            let other = others.iter().find(|(name, _)| *name == region.name);
+            node.quic = other.map_or(self.quic, |(_, quic)| *quic);
+            if other.is_none() {
+                node.http = self.http;
+            }
+            fs::write(regions.join(format!("{}.toml", region.name)), toml::to_string(&region).unwrap()).unwrap();
+        }
+        let text = |path: &Path| path.display().to_string();
+        let settings = [
+            ("regions_dir", text(&regions)),
+            ("data_dir", text(&self.dir.path().join("data"))),
+            ("tls.dir", text(&bed.cluster.folder().certs_dir())),
+            ("gossip.digest_interval", "200ms".into()),
+            ("peer.idle_timeout", "1500ms".into()),
+            ("peer.backoff_max", "400ms".into()),
+            ("incarnation.proof_timeout", "500ms".into()),
+            ("ids.claim_wait", "500ms".into()),
+        ];
+        let settings = settings.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]);
+        let log = fs::File::create(self.log_file()).unwrap();
+        let process = Command::new(executable())
+            .args(settings)
+            .args(["serve", "--region", WEST, "--node", "0"])
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn();
+        self.process = Some(process.unwrap());
+    }
+
+    async fn client(&self, bed: &Bed) -> Client {
+        let pem = fs::read(bed.cluster.folder().ca_file()).unwrap();
+        let config = snowtide_client::Config::new(self.quic.to_string()).ca_pem(&pem).unwrap();
+        let name = config.server_name("node-0.eu-west.snowtide");
+        eventually(DEADLINE, "the twin listens", async || Client::connect(name.clone()).await).await
+    }
+}
+
+impl Drop for Twin {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the twin's log:\n{}", self.log());
+        }
+    }
+}
+
+/// What a node says of itself.
+async fn node(http: SocketAddr) -> Result<Value, String> {
+    let answer = http::get(http, "/v1/cluster").await.map_err(|error| error.to_string())?;
+    Ok(answer.json()["node"].clone())
+}
+
+async fn stage(http: SocketAddr) -> Result<String, String> {
+    Ok(node(http).await?["stage"].as_str().unwrap_or_default().to_owned())
+}
+
+/// A fenced node refuses counters and IDs alike, and says why.
+async fn is_fenced(http: SocketAddr, client: &Client) {
+    let reason = node(http).await.unwrap()["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("duplicate worker"), "{reason}");
+    for refused in [client.increment(NAMESPACE, KEY, 1).await.map(|_| ()), client.ids(1).await.map(|_| ())] {
+        assert!(matches!(refused, Err(Error::Refused { code: Code::Fenced, .. })), "{refused:?}");
+    }
+}
+
+fn swift(options: snowtide::dev::Options) -> snowtide::dev::Options {
+    options.set("incarnation.proof_timeout", "500ms").set("ids.claim_wait", "500ms")
+}
+
+#[tokio::test]
+async fn a_copy_that_calls_a_peer_of_the_original_is_fenced_at_once() {
+    let mut bed = Bed::start(swift).await;
+    bed.client(WEST).await.increment(NAMESPACE, KEY, 1_000_003).await.unwrap();
+    bed.counted(&[EAST, SOUTH], KEY, 1_000_003).await;
+    bed.cluster.kill(WEST).await.unwrap();
+    let mut twin = Twin::new();
+    copy(&bed.cluster.folder().data_dir(WEST), &twin.dir.path().join("data"));
+    bed.start_node(WEST).await;
+    for other in [EAST, SOUTH] {
+        bed.logged(other, &["INFO", "peer=\"eu-west/0\"", "its link to this node is up", "boot=2"]).await;
+    }
+
+    twin.start(&bed, &[(EAST, bed.quic(EAST)), (SOUTH, bed.quic(SOUTH))]);
+    eventually(DEADLINE, "the twin is fenced", async || {
+        let stage = stage(twin.http).await?;
+        ensure(stage == "fenced", || stage)
+    })
+    .await;
+    is_fenced(twin.http, &twin.client(&bed).await).await;
+    assert_ne!(stage(bed.http(WEST)).await.unwrap(), "fenced");
+    bed.client(WEST).await.increment(NAMESPACE, KEY, 1_000_033).await.unwrap();
+    bed.counted(&[EAST, WEST, SOUTH], KEY, 2_000_036).await;
+    bed.serves(WEST).await;
+}
+
+/// Mints and increments until this node or the other refuses because it is fenced; returns what it acknowledged.
+async fn work(client: &Client, key: &str, by: u64, over: &AtomicBool) -> (u64, Vec<u64>) {
+    let (mut sum, mut ids) = (0, Vec::new());
+    while !over.load(Ordering::Relaxed) {
+        match client.increment(NAMESPACE, key, by).await {
+            Ok(_) => sum += by,
+            Err(Error::Refused { code: Code::Fenced, .. }) => over.store(true, Ordering::Relaxed),
+            Err(error) => assert!(!error.is_ambiguous(), "{error}"),
+        }
+        if let Ok(minted) = client.ids(1).await {
+            ids.extend(minted);
+        }
+        tokio::time::sleep(PACE).await;
+    }
+    (sum, ids)
+}
+
+#[tokio::test]
+async fn two_that_share_no_peer_hear_of_each_other_and_one_is_fenced() {
+    let mut twin = Twin::new();
+    let mut bed = Bed::prepare(swift);
+    // eu-west speaks with us-east only. ap-south knows eu-west at the address of the twin, which speaks with it only.
+    bed.cluster.cut_between(WEST, SOUTH).unwrap();
+    let map = bed.cluster.folder().node_regions_dir(SOUTH).join("eu-west.toml");
+    let mut west: snowtide::config::map::Region = toml::from_str(&fs::read_to_string(&map).unwrap()).unwrap();
+    west.nodes[0].quic = twin.quic;
+    fs::write(&map, toml::to_string(&west).unwrap()).unwrap();
+    bed.start_all().await;
+    bed.client(WEST).await.increment(NAMESPACE, KEY, 1_000_003).await.unwrap();
+    bed.counted(&[EAST, SOUTH], KEY, 1_000_003).await;
+
+    bed.cluster.kill(WEST).await.unwrap();
+    copy(&bed.cluster.folder().data_dir(WEST), &twin.dir.path().join("data"));
+    bed.start_node(WEST).await;
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    twin.start(&bed, &[(EAST, silent.local_addr().unwrap()), (SOUTH, bed.quic(SOUTH))]);
+    let (one, other) = (bed.client(WEST).await, twin.client(&bed).await);
+    let over = AtomicBool::new(false);
+    let both = async { tokio::join!(work(&one, "one", 3, &over), work(&other, "other", 5, &over)) };
+    let worked = tokio::time::timeout(DEADLINE, both).await.expect("one of them is fenced");
+    let ((first, first_ids), (second, second_ids)) = worked;
+    assert!(first > 0 && second > 0, "both have worked: {first}, {second}");
+
+    let stages = eventually(DEADLINE, "one is fenced", async || {
+        let stages = [stage(bed.http(WEST)).await?, stage(twin.http).await?];
+        ensure(stages.iter().any(|stage| stage == "fenced"), || format!("{stages:?}")).map(|()| stages)
+    })
+    .await;
+    assert_eq!(stages.iter().filter(|stage| *stage == "fenced").count(), 1, "{stages:?}");
+    let original_stays = stages[1] == "fenced";
+    let (loser, loser_http) = if original_stays { (&other, twin.http) } else { (&one, bed.http(WEST)) };
+    is_fenced(loser_http, loser).await;
+    let reason = node(loser_http).await.unwrap()["reason"].to_string();
+    assert!(reason.contains("as peers that hear both tell"), "no peer has seen both: {reason}");
+
+    // From now on one of them mints, above everything that both have minted.
+    let survivor = if original_stays { &one } else { &other };
+    let minted = survivor.ids(1_000).await.unwrap();
+    let before: HashSet<u64> = first_ids.iter().chain(&second_ids).copied().collect();
+    assert!(minted.iter().all(|id| !before.contains(id)));
+    // What either has acknowledged counts once, everywhere, whatever became of it.
+    survivor.increment(NAMESPACE, KEY, 1_000_033).await.unwrap();
+    bed.counted(&[EAST, SOUTH], KEY, 2_000_036).await;
+    bed.counted(&[EAST, SOUTH], "one", first.into()).await;
+    bed.counted(&[EAST, SOUTH], "other", second.into()).await;
+    println!(
+        "{} stays; {first} and {second} were acknowledged",
+        if original_stays { "the original" } else { "the copy" }
+    );
+}
