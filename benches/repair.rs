@@ -8,8 +8,8 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
 
+use snowtide::clock::Stopwatch;
 use snowtide::codec;
 use snowtide::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
@@ -260,11 +260,11 @@ fn repair(differing: usize) {
     // Only node 0 has anything to fetch; node 1 would compare, too, at the same moment.
     pair.now = 60_000;
     let mut turns = 0;
-    let began = Instant::now();
+    let watch = Stopwatch::start();
     while pair.turn() {
         turns += 1;
     }
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = watch.elapsed_ms() as f64 / 1_000.0;
     assert_eq!(pair.nodes[0].rows, differing as u64, "every differing row came");
     let Traffic { repair, rows, .. } = pair.traffic;
     println!("| {ROWS} | {differing} | {repair} | {rows} | {} | {seconds:.3} |", turns / 2);

@@ -39,6 +39,13 @@ pub(super) struct Changed {
     pub(super) seq: Option<u64>,
 }
 
+/// What repair brought to one namespace: rows, and how far a finished session moves the vector.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    rows: Vec<RepairedRow>,
+    adopted: Vec<(ReplicaId, Mark)>,
+}
+
 /// What belongs to one commit.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
@@ -50,8 +57,8 @@ pub(super) struct Gathered {
     pub(super) foreign: Vec<Changed>,
     /// The records of others, to be journalled under their own origin.
     pub(super) records: Vec<Record>,
-    /// What repair brought: rows, and how far a finished session moves the vector.
-    pub(super) repaired: BTreeMap<NamespaceId, (Vec<RepairedRow>, Vec<(ReplicaId, Mark)>)>,
+    /// What repair brought.
+    pub(super) repaired: BTreeMap<NamespaceId, Brought>,
     /// Whom to acknowledge records, and in which namespaces.
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
     /// Answers that may leave once this is synced.
@@ -85,18 +92,18 @@ impl Gathered {
 
     pub(super) fn add_repaired(&mut self, namespace: NamespaceId, row: RepairedRow) {
         self.bytes += row.key.len() + row.slots.len() * CHANGE_BYTES;
-        self.repaired.entry(namespace).or_default().0.push(row);
+        self.repaired.entry(namespace).or_default().rows.push(row);
     }
 
     /// I4: everything up to these marks is in this commit or in an earlier one.
     pub(super) fn adopt(&mut self, namespace: NamespaceId, marks: Vec<(ReplicaId, Mark)>) {
-        self.repaired.entry(namespace).or_default().1.extend(marks);
+        self.repaired.entry(namespace).or_default().adopted.extend(marks);
     }
 
     /// The records of the local kind, numbered on from `last`.
     pub(super) fn take_repaired(&mut self, last: &mut u64) -> Vec<Repaired> {
         let taken = std::mem::take(&mut self.repaired).into_iter();
-        let numbered = taken.map(|(namespace, (rows, adopted))| {
+        let numbered = taken.map(|(namespace, Brought { rows, adopted })| {
             *last += 1;
             Repaired { namespace, number: *last, rows, adopted }
         });

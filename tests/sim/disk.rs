@@ -108,6 +108,11 @@ impl Disk {
         (state.failing, state.poison) = (None, None);
     }
 
+    /// What no store does: a write that the next power cut may take.
+    pub fn write_unsynced(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(batch, false)
+    }
+
     fn write(&self, batch: Batch, sync: bool) -> Result<(), StoreError> {
         let mut state = self.lock();
         state.alive()?;
