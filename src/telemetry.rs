@@ -42,6 +42,10 @@ pub const PEER_UP: &str = "snowtide_peer_up";
 pub const PEER_LAG_COMMITS: &str = "snowtide_peer_lag_commits";
 /// For how long a `peer` has been behind without a break.
 pub const PEER_LAG_SECONDS: &str = "snowtide_peer_lag_seconds";
+/// Seconds since everything was last compared with what a `peer` holds, and repaired.
+pub const PEER_COMPARED_SECONDS: &str = "snowtide_peer_compared_seconds";
+/// Repair sessions that are under way.
+pub const REPAIRS: &str = "snowtide_repairs";
 /// Bytes of deltas sent to a `peer` and not acknowledged.
 pub const PEER_INFLIGHT_BYTES: &str = "snowtide_peer_inflight_bytes";
 /// Rows in memory.
@@ -205,6 +209,7 @@ pub fn observe(status: &Status, map: &ClusterMap) {
     meters.rows_cached.set(status.rows_cached as f64);
     meters.rows_dirty.set(status.rows_dirty as f64);
     meters.batches_waiting.set(status.batches_waiting as f64);
+    gauge!(REPAIRS).set(status.repairs.len() as f64);
     observe_peers(status, map);
 }
 
@@ -221,6 +226,9 @@ fn observe_peers(status: &Status, map: &ClusterMap) {
         gauge!(PEER_UP, "peer" => name.clone()).set(if peer.up { 1.0 } else { 0.0 });
         gauge!(PEER_LAG_COMMITS, "peer" => name.clone()).set(peer.lag_commits as f64);
         gauge!(PEER_LAG_SECONDS, "peer" => name.clone()).set(peer.lag_ms as f64 / 1_000.0);
+        if let Some(ms) = peer.compared_ms {
+            gauge!(PEER_COMPARED_SECONDS, "peer" => name.clone()).set(ms as f64 / 1_000.0);
+        }
         gauge!(PEER_INFLIGHT_BYTES, "peer" => name).set(peer.inflight_bytes as f64);
     }
 }
@@ -339,6 +347,12 @@ fn describe() {
     describe_gauge!(PEER_LAG_COMMITS, Unit::Count, "Own commits that the peer has not acknowledged");
     describe_gauge!(PEER_LAG_SECONDS, Unit::Seconds, "For how long the peer has been behind without a break");
     describe_gauge!(PEER_INFLIGHT_BYTES, Unit::Bytes, "Deltas sent to the peer and not acknowledged");
+    describe_gauge!(
+        PEER_COMPARED_SECONDS,
+        Unit::Seconds,
+        "Since everything was last compared with the peer, and repaired"
+    );
+    describe_gauge!(REPAIRS, "Repair sessions that are under way");
     describe_gauge!(ROWS_CACHED, Unit::Count, "Rows in memory");
     describe_gauge!(ROWS_DIRTY, Unit::Count, "Rows changed since the last checkpoint");
     describe_gauge!(BATCHES_WAITING, Unit::Count, "Batches that wait for rows");

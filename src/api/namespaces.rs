@@ -36,6 +36,11 @@ impl Namespaces {
         Self { served, elsewhere }
     }
 
+    /// The name of a namespace that is served here.
+    pub fn name(&self, id: NamespaceId) -> Option<&str> {
+        self.served.iter().find(|(_, served)| **served == id).map(|(name, _)| name.as_str())
+    }
+
     /// The namespace of this name, or why it is not served here.
     pub fn find(&self, name: &str) -> Result<NamespaceId, NotServed> {
         self.served.get(name).copied().ok_or_else(|| match self.elsewhere.get(name) {

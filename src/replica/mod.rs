@@ -59,7 +59,7 @@ pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, Repair
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
-pub use status::{PeerStatus, Status};
+pub use status::{PeerStatus, RepairStatus, Status};
 pub use terms::{Ack, Receipt, Terms};
 pub use token::{Missing, Token};
 pub use view::{Share, View};

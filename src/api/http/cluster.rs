@@ -14,6 +14,7 @@ use super::call::Call;
 use super::json;
 use super::openapi::Failures;
 use super::problem::Problem;
+use super::repairs::{self, RepairView};
 
 /// This node, and its peers as it sees them.
 #[derive(Serialize, ToSchema)]
@@ -21,6 +22,8 @@ pub(super) struct ClusterView<'a> {
     node: NodeView<'a>,
     /// Every other configured node, linked or not.
     peers: Vec<PeerView>,
+    /// Repair sessions that this node has begun and that are under way.
+    repairs: Vec<RepairView>,
 }
 
 /// The node that answers.
@@ -76,6 +79,9 @@ struct PeerView {
     /// For how long it has been behind without a break.
     #[schema(example = 0.0)]
     lag_seconds: Option<f64>,
+    /// How long ago everything was last compared with what it holds, and repaired; `null` if not since the start.
+    #[schema(example = 42.0)]
+    compared_seconds: Option<f64>,
 }
 
 /// Whether a peer is linked.
@@ -113,6 +119,7 @@ fn view<'a>(doors: &'a Doors, status: Option<&Status>) -> ClusterView<'a> {
             commits: status.map(|status| status.commits),
         },
         peers: peers(&doors.map, doors.worker, status),
+        repairs: repairs::views(doors, status),
     }
 }
 
@@ -137,6 +144,7 @@ fn peer(map: &ClusterMap, worker: WorkerId, seen: Option<&PeerStatus>, engine_an
         },
         lag_commits: seen.map(|peer| peer.lag_commits),
         lag_seconds: seen.map(|peer| peer.lag_ms as f64 / 1_000.0),
+        compared_seconds: seen.and_then(|peer| peer.compared_ms).map(|ms| ms as f64 / 1_000.0),
     }
 }
 
@@ -156,6 +164,8 @@ impl StageName {
 mod tests {
     use super::*;
     use crate::api::http::tests::{doors, map};
+    use crate::identity::NamespaceId;
+    use crate::replica::RepairStatus;
 
     fn worker(region: u8) -> WorkerId {
         WorkerId::new(region, 0).unwrap()
@@ -168,9 +178,11 @@ mod tests {
             lag_commits: u64::MAX,
             lag_ms: 1_500,
             inflight_bytes: 0,
-            compared_ms: None,
+            compared_ms: Some(2_500),
         };
-        Status { peers: vec![peer], ..Status::default() }
+        let namespace = NamespaceId::of("default");
+        let repair = RepairStatus { namespace, peer: worker(2), leaves_found: 9, leaves_left: 4, rows: 70 };
+        Status { peers: vec![peer], repairs: vec![repair], ..Status::default() }
     }
 
     #[test]
@@ -200,6 +212,8 @@ mod tests {
         let view = serde_json::to_value(view(&doors, Some(&status(true)))).unwrap();
         assert_eq!(view["peers"][0]["lag_commits"], u64::MAX.to_string());
         assert_eq!(view["peers"][0]["lag_seconds"], 1.5);
+        assert_eq!(view["peers"][0]["compared_seconds"], 2.5);
+        assert_eq!((&view["repairs"][0]["leaves_left"], &view["repairs"][0]["rows"]), (&4.into(), &"70".into()));
         assert_eq!((&view["node"]["stage"], &view["node"]["reason"]), (&"fenced".into(), &"disk".into()));
         assert_eq!(view["node"]["version"], env!("CARGO_PKG_VERSION"));
     }

@@ -1,9 +1,11 @@
-//! Probes and metrics: open to everyone, outside `/v1`, and independent of the engine.
+//! Probes and metrics: open to everyone, outside `/v1`, and independent of the engine, but for
+//! what the verbose answer adds.
 //!
 //! Liveness never depends on peers, nor on anything but that the process answers: a supervisor that restarted a node
 //! because another one is gone would make an outage of a hiccup.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -19,7 +21,10 @@ use crate::telemetry;
 use super::call::Door;
 use super::cluster::StageName;
 use super::json;
+use super::repairs::{self, RepairView};
 
+/// How long the verbose answer waits for the engine.
+const STATUS_WAIT: Duration = Duration::from_millis(500);
 /// The content type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -31,6 +36,9 @@ pub(super) struct Readiness {
     /// Why it stopped itself, if it did.
     reason: Option<String>,
     checks: [Check; 3],
+    /// Repair sessions that are under way. A node that fetches what it lacks is ready meanwhile: it takes increments at
+    /// once, and reads show what it has.
+    repairs: Vec<RepairView>,
 }
 
 /// One condition of readiness.
@@ -60,9 +68,14 @@ pub(super) async fn livez() -> &'static str {
 )]
 /// Whether the node has recovered and serves.
 pub(super) async fn readyz(State(door): State<Arc<Door>>, RawQuery(query): RawQuery) -> Response<Body> {
-    let readiness = Readiness::of(&door.doors.stage.borrow());
+    let mut readiness = Readiness::of(&door.doors.stage.borrow());
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let verbose = query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")));
+    if verbose {
+        // A busy engine is no reason to be late: what is not known in time is left out.
+        let status = tokio::time::timeout(STATUS_WAIT, door.doors.engine.status()).await;
+        readiness.repairs = repairs::views(&door.doors, status.ok().flatten().as_ref());
+    }
     let mut response = if verbose {
         json::answer(&readiness).unwrap_or_else(IntoResponse::into_response)
     } else {
@@ -96,6 +109,7 @@ impl Readiness {
                 check("accepting", name != StageName::Draining),
                 check("unfenced", name != StageName::Fenced),
             ],
+            repairs: Vec::new(),
         }
     }
 

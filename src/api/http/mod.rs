@@ -18,6 +18,7 @@ mod ids;
 mod json;
 mod openapi;
 mod problem;
+mod repairs;
 #[cfg(test)]
 mod terms_tests;
 #[cfg(test)]
