@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test sim soak lint clean
+.PHONY: help setup build demo test sim soak bench lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -37,6 +37,9 @@ sim: setup ## Runs the simulator alone. SIM_SECONDS=3600 takes fresh seeds for a
 
 soak: build ## Kills, power cuts, failing syncs, full disks and flipped bits, many of each; under twenty minutes.
 	$(CARGO) test --release --test disk -- --soak
+
+bench: setup ## Measures what repair costs.
+	$(CARGO) bench --profile release --bench repair
 
 lint: setup ## Checks formatting and lints.
 	$(CARGO) fmt --all --check
