@@ -19,6 +19,7 @@ mod order;
 mod partitions;
 mod readme;
 mod refusals;
+mod repair;
 mod residency;
 mod single;
 mod starts;
