@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test lint clean
+.PHONY: help setup build demo test sim soak lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -28,7 +28,15 @@ test: setup ## Runs every test.
 	$(CARGO) build --release --workspace --bins --tests
 	$(CARGO) test --release --workspace --lib --bins
 	$(CARGO) test --release --workspace --doc
-	$(CARGO) test --release --workspace --test '*'
+	$(CARGO) test --release --workspace --test it --test node --test end_to_end
+	$(CARGO) test --release --test disk
+	$(CARGO) test --release --test sim -- --nocapture --test-threads=1
+
+sim: setup ## Runs the simulator alone. SIM_SECONDS=3600 takes fresh seeds for an hour, SIM_SEEDS=7..8 repeats one.
+	$(CARGO) test --release --test sim -- --nocapture --test-threads=1 $(SIM)
+
+soak: build ## Kills, power cuts, failing syncs, full disks and flipped bits, many of each; under twenty minutes.
+	$(CARGO) test --release --test disk -- --soak
 
 lint: setup ## Checks formatting and lints.
 	$(CARGO) fmt --all --check

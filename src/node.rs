@@ -300,6 +300,7 @@ async fn recover(
         namespaces: config.served_namespaces(map, worker.region()).into_values().collect(),
         boot_nonce: getrandom::u64().context("the system gives no randomness")?,
         cache_bytes_max: STORE_CACHE_BYTES,
+        memtable_bytes_max: store::MEMTABLE_BYTES_MAX,
     };
     Ok(tokio::task::spawn_blocking(move || Store::open(&options)).await.context("recovery has panicked")??)
 }

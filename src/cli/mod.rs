@@ -11,6 +11,7 @@ pub mod id;
 pub mod logging;
 pub mod reach;
 mod serve;
+mod store;
 pub mod terms;
 
 use std::ffi::OsString;
@@ -77,6 +78,7 @@ enum Command {
     Counter(counter::Command),
     Cluster(cluster::Command),
     Config(config::Command),
+    Store(store::Command),
     Dev(dev::Command),
 }
 
@@ -114,6 +116,7 @@ impl Command {
             Self::Counter(command) => command.run(global),
             Self::Cluster(command) => command.run(global),
             Self::Config(command) => command.run(global),
+            Self::Store(command) => command.run(global),
             Self::Dev(command) => command.run(global),
         }
     }

@@ -199,7 +199,7 @@ impl Replica {
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
     pub fn has_room(&self) -> bool {
-        !self.is_full() && self.works.backlog.is_empty()
+        !self.is_full() && self.works.backlog.is_empty() && self.works.len() < self.settings.loading_rows_max
     }
 
     /// Our incarnation, once there is one.

@@ -5,6 +5,7 @@
 //!   ceiling, so they strictly increase over restarts as well.
 //! - **I10.** No ID carries a timestamp above the durable ceiling. A ceiling is asked for at most `max_backstep`
 //!   ahead of the clock, so that restarts, each of which begins above the last ceiling, cannot creep ahead.
+//!   The one exception is the floor of a claim, above which every ID lies anyway: it is asked for as it is.
 //! - **No borrowing.** Where the clock keeps up, an ID's timestamp lies between the arrival of its request and now. A
 //!   request that had to wait may use the milliseconds that have passed meanwhile, so a coarse timer loses none.
 //! - **Logical time.** Where the clock stands behind the last timestamp (it stepped back, or a restart began above it),
@@ -280,6 +281,11 @@ impl Generator {
     }
 
     fn ceiling_target(&self, at: Moment) -> Option<i64> {
+        // What peers told in the claim is made durable at once, whatever the clock says: they may have forgotten it at
+        // the next start, and a disk that was lost must not make us forget it twice. It lets no ID be issued.
+        if self.last.timestamp > self.ceiling {
+            return Some(self.last.timestamp);
+        }
         if self.obstacle(at).is_some() {
             return None;
         }
@@ -323,6 +329,19 @@ mod tests {
     /// So many milliseconds after the start by both clocks, the wall stepped by `step`.
     fn at(ms: u64, step: i64) -> Reading {
         Reading { wall_ms: (EPOCH_MS + START_MS + ms).saturating_add_signed(step), mono_ms: ms }
+    }
+
+    #[test]
+    fn what_peers_told_in_the_claim_is_made_durable_even_if_the_clock_stands_behind_it() {
+        let told = START_MS + 3_600_000;
+        let mut generator = Generator::new(layout(), worker(), LIMITS, 0).unwrap();
+        generator.claim(at(0, 0), told);
+        assert_eq!(generator.ceiling_possible(at(0, 0)), Some(told));
+        assert_eq!(generator.ceiling_due(at(0, 0)), Some(told));
+        generator.raise_ceiling(told);
+        assert_eq!(generator.ceiling_due(at(0, 0)), None);
+        let verdict = generator.allocate(at(0, 0), at(0, 0).wall_ms, 1, &mut Vec::new());
+        assert_eq!(verdict, Verdict::ClockRegressed { behind_ms: 3_600_000 });
     }
 
     fn claimed(ceiling: u64) -> Generator {

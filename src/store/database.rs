@@ -4,9 +4,12 @@
 //! or sync, or the first background error that RocksDB reports, stops the handle for good (I9). It is never retried.
 //! The column family `default` exists because RocksDB demands it, and stays empty.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use nix::fcntl::Flock;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Error, ErrorKind, Options, WriteBatch,
     WriteOptions, properties,
@@ -14,46 +17,73 @@ use rocksdb::{
 
 use super::error::{OpenRefusal, StoreError};
 use super::medium::{Batch, Cursor, Family, Item, Medium, Write};
-use super::tuning;
+use super::tuning::{self, Memory};
 use super::warnings::Warnings;
+use super::{directory, wal};
 
 /// An open RocksDB, alone in its directory.
 pub(super) struct Database {
     db: DB,
     warnings: Warnings,
     poison: OnceLock<Arc<str>>,
+    /// Given up after RocksDB has closed.
+    _lock: Flock<File>,
 }
 
 impl Database {
     /// Opens what is at `path`; with `create`, makes what is not there yet.
-    pub(super) fn open(path: &Path, create: bool, cache_bytes: usize) -> Result<Self, OpenRefusal> {
+    pub(super) fn open(path: &Path, create: bool, memory: Memory) -> Result<Self, OpenRefusal> {
+        Self::open_by(path, |warnings| {
+            let options = tuning::database_options(create, memory, warnings)?;
+            DB::open_cf_descriptors(&options, path, Self::families(path, memory)?)
+        })
+    }
+
+    /// Opens what is at `path`, to look at it only.
+    pub(super) fn open_read_only(path: &Path, memory: Memory) -> Result<Self, OpenRefusal> {
+        Self::open_by(path, |warnings| {
+            let options = tuning::database_options(false, memory, warnings)?;
+            DB::open_cf_descriptors_read_only(&options, path, Self::families(path, memory)?, false)
+        })
+    }
+
+    fn open_by(path: &Path, open: impl FnOnce(&Warnings) -> Result<DB, Error>) -> Result<Self, OpenRefusal> {
+        let _lock = directory::lock(path)?;
+        for repair in wal::settle(path)? {
+            tracing::warn!("{repair}");
+        }
         let warnings = Warnings::default();
-        let opened = Self::open_families(path, create, cache_bytes, &warnings);
-        match opened {
-            Ok(db) => Ok(Self { db, warnings, poison: OnceLock::new() }),
+        match open(&warnings) {
+            Ok(db) => Ok(Self { db, warnings, poison: OnceLock::new(), _lock }),
             Err(error) => Err(refusal(&error, &warnings)),
         }
     }
 
-    fn open_families(path: &Path, create: bool, cache_bytes: usize, warnings: &Warnings) -> Result<DB, Error> {
-        let options = tuning::database_options(create, warnings)?;
-        let cache = Cache::new_lru_cache(cache_bytes);
+    fn families(path: &Path, memory: Memory) -> Result<Vec<ColumnFamilyDescriptor>, Error> {
+        let cache = Cache::new_lru_cache(memory.cache);
         let descriptors = family_names(path)?.into_iter().map(|name| {
             let family = Family::ALL.into_iter().find(|family| family.name() == name);
-            ColumnFamilyDescriptor::new(name, tuning::family_options(family, &cache))
+            ColumnFamilyDescriptor::new(name, tuning::family_options(family, memory, &cache))
         });
-        DB::open_cf_descriptors(&options, path, descriptors)
+        Ok(descriptors.collect())
+    }
+
+    /// Makes a copy of everything at `to`.
+    pub(super) fn checkpoint(&self, to: &Path) -> Result<(), Error> {
+        Checkpoint::new(&self.db)?.create_checkpoint(to)
     }
 
     fn background_error(&self, count: Option<u64>) -> String {
-        let last = self.warnings.last(|line| line.contains("rror")).unwrap_or_default();
-        format!("RocksDB reports {} background error(s). {last}", count.unwrap_or_default())
+        // What the system said comes before what RocksDB makes of it.
+        let system = self.warnings.last(|line| line.contains("IO error") || line.contains("Corruption"));
+        let cause = system.or_else(|| self.warnings.last(|line| line.contains("rror"))).unwrap_or_default();
+        format!("RocksDB reports {} background error(s). {cause}", count.unwrap_or_default())
     }
 
-    fn write(&self, batch: &Batch, sync: bool) -> Result<(), StoreError> {
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         self.health()?;
         let mut options = WriteOptions::default();
-        options.set_sync(sync);
+        options.set_sync(true);
         self.db.write_opt(self.encode(batch), &options).map_err(|error| self.poison(error.as_ref()))
     }
 
@@ -105,12 +135,7 @@ impl Medium for Database {
     }
 
     fn write_synced(&self, batch: Batch) -> Result<(), StoreError> {
-        self.write(&batch, true)
-    }
-
-    /// RocksDB syncs every write-ahead log that is not synced yet, oldest first, with the next synced batch.
-    fn write_unsynced(&self, batch: Batch) -> Result<(), StoreError> {
-        self.write(&batch, false)
+        self.write(&batch)
     }
 
     /// A background error poisons, whether or not a write has noticed it yet (I9).
@@ -198,8 +223,14 @@ fn family_names(path: &Path) -> Result<Vec<String>, Error> {
 fn refusal(error: &Error, warnings: &Warnings) -> OpenRefusal {
     let reason = error.to_string();
     match error.kind() {
-        ErrorKind::IOError if reason.contains("LOCK") || reason.contains("lock hold") => OpenRefusal::Locked,
+        ErrorKind::IOError if reason.contains("LOCK") || reason.contains("lock hold") => {
+            OpenRefusal::Locked { holder: None }
+        }
         ErrorKind::Corruption => OpenRefusal::Damaged { reason: with_file(reason, warnings) },
+        // The manifest is missing by its name in another file.
+        _ if reason.contains("No such file") && reason.contains("MANIFEST") => {
+            OpenRefusal::Damaged { reason: format!("{reason} (named by CURRENT)") }
+        }
         // A file that should be there is not.
         ErrorKind::InvalidArgument => OpenRefusal::Damaged { reason },
         ErrorKind::IOError if reason.contains("No such file") => OpenRefusal::Damaged { reason },
@@ -218,6 +249,8 @@ fn with_file(reason: String, warnings: &Warnings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MEMORY: Memory = Memory { cache: 1 << 20, memtables: tuning::MEMTABLE_BYTES_MAX };
 
     fn put(database: &Database) -> Result<(), StoreError> {
         let mut batch = Batch::default();
@@ -249,7 +282,7 @@ mod tests {
     #[test]
     fn a_background_error_poisons_even_if_no_write_has_failed() {
         let dir = tempfile::tempdir().unwrap();
-        let database = Database::open(dir.path(), true, 1 << 20).unwrap();
+        let database = Database::open(dir.path(), true, MEMORY).unwrap();
         database.health().unwrap();
         let flush = || {
             put(&database).unwrap();
@@ -270,7 +303,7 @@ mod tests {
     #[test]
     fn a_batch_deletes_keys_and_ranges_in_its_order() {
         let dir = tempfile::tempdir().unwrap();
-        let database = Database::open(dir.path(), true, 1 << 20).unwrap();
+        let database = Database::open(dir.path(), true, MEMORY).unwrap();
         let keys = || {
             let mut cursor = database.cursor(Family::Journal).unwrap();
             cursor.seek(b"");
@@ -289,14 +322,14 @@ mod tests {
         let mut batch = Batch::default();
         batch.delete_range(Family::Journal, b"c", b"e");
         batch.put(Family::Journal, b"d", vec![2]);
-        database.write_unsynced(batch).unwrap();
+        database.write_synced(batch).unwrap();
         assert_eq!(keys(), "bdef");
     }
 
     #[test]
     fn automatic_resume_is_off() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Database::open(dir.path(), true, 1 << 20).unwrap());
+        drop(Database::open(dir.path(), true, MEMORY).unwrap());
         let written = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
         let newest = written.filter(|path| path.to_string_lossy().contains("OPTIONS-")).max().unwrap();
         let text = std::fs::read_to_string(newest).unwrap();

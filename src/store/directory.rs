@@ -5,10 +5,14 @@
 //! is on disk; from then on nothing is created, because a database that has lost a file must be noticed rather than
 //! replaced by an empty one.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::error::OpenRefusal;
 
@@ -43,11 +47,58 @@ pub(super) fn claim(path: &Path) -> Result<Claim, OpenRefusal> {
     Ok(Claim::New)
 }
 
+/// A node's data is here.
+pub(super) fn expect(path: &Path) -> Result<(), OpenRefusal> {
+    if path.is_file() {
+        return Err(OpenRefusal::NotADirectory);
+    }
+    fs::metadata(path).map_err(OpenRefusal::directory("open the directory"))?;
+    if exists(&path.join(MARKER))? { Ok(()) } else { Err(OpenRefusal::NoData) }
+}
+
+/// Nothing is here, and a copy may come to be.
+pub(super) fn expect_nothing(path: &Path) -> Result<(), OpenRefusal> {
+    if path.symlink_metadata().is_ok() { Err(OpenRefusal::Occupied) } else { Ok(()) }
+}
+
+/// Marks a finished copy as ours, for good.
+pub(super) fn mark(path: &Path) -> Result<(), OpenRefusal> {
+    let marked = mark_new(path).map_err(OpenRefusal::directory("mark the directory as ours"));
+    marked.and_then(|()| establish(path))?;
+    sync_directory(above(path)).map_err(OpenRefusal::directory("sync the directory above"))
+}
+
+/// Whether a file of this name marks a directory as ours.
+pub(super) fn is_mark(name: &OsStr) -> bool {
+    name == MARKER || name == MARKER_NEW
+}
+
 /// The first start is on disk: from now on nothing may be missing.
 pub(super) fn establish(path: &Path) -> Result<(), OpenRefusal> {
     fs::rename(path.join(MARKER_NEW), path.join(MARKER))
         .and_then(|()| sync_directory(path))
         .map_err(OpenRefusal::directory("mark the directory as ours"))
+}
+
+/// Keeps every other process out, until it is dropped. RocksDB has a lock of its own, but only while it is open, and the
+/// write-ahead logs are looked at before that.
+pub(super) fn lock(path: &Path) -> Result<Flock<File>, OpenRefusal> {
+    let directory = File::open(path).map_err(OpenRefusal::directory("open the directory"))?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => OpenRefusal::Locked { holder: holder(path) },
+        error => OpenRefusal::directory("lock the directory")(error.into()),
+    })
+}
+
+/// Who holds the lock, as Linux tells: a line `1: FLOCK ADVISORY WRITE 4711 fd:00:1234 0 EOF` names process and inode.
+fn holder(path: &Path) -> Option<u32> {
+    let inode = fs::metadata(path).ok()?.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (kind, process, place) = (fields.next()?, fields.nth(2)?, fields.next()?);
+        (kind == "FLOCK" && place.rsplit(':').next() == Some(inode.as_str())).then(|| process.parse().ok())?
+    })
 }
 
 fn mark_new(path: &Path) -> io::Result<()> {
@@ -64,12 +115,15 @@ fn create(path: &Path) -> Result<(), OpenRefusal> {
     }
     let missing: Vec<PathBuf> = path.ancestors().take_while(|part| !part.exists()).map(Path::to_path_buf).collect();
     fs::create_dir_all(path).map_err(OpenRefusal::directory("create the directory"))?;
-    for parent in missing.iter().filter_map(|part| part.parent()) {
-        // The parent of a relative path of one part is the empty path.
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        sync_directory(parent).map_err(OpenRefusal::directory("sync the directory above"))?;
+    for part in missing {
+        sync_directory(above(&part)).map_err(OpenRefusal::directory("sync the directory above"))?;
     }
     Ok(())
+}
+
+/// The directory that holds this one; of a relative path of one part, that is the current one.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -127,6 +181,16 @@ mod tests {
              own, which may not exist yet"
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_tells_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let message = lock(dir.path()).unwrap_err().to_string();
+        assert!(message.contains(&format!("so stop that process ({})", std::process::id())), "{message}");
+        drop(held);
+        lock(dir.path()).unwrap();
     }
 
     #[test]

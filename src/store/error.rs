@@ -94,12 +94,22 @@ pub enum OpenRefusal {
         /// The name of something in it.
         found: String,
     },
+    /// No node's data is here.
+    #[error("there is no node's data in it; name the data directory of a node, or a backup of one")]
+    NoData,
+    /// Something is where a copy is to be made.
+    #[error("it exists already; name a directory that does not exist yet")]
+    Occupied,
     /// Another process has it open.
     #[error(
-        "another process is using it; each node needs a directory of its own, so stop that process or set another \
-         data_dir"
+        "another process is using it; each node needs a directory of its own, so stop that process{} or set another \
+         data_dir",
+        holder.map_or_else(String::new, |id| format!(" ({id})"))
     )]
-    Locked,
+    Locked {
+        /// The process's number, where the system tells it.
+        holder: Option<u32>,
+    },
     /// Written by a newer program.
     #[error(
         "it is in format {found}, and this program knows formats up to {known}; start the newer program that wrote it"

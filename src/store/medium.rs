@@ -86,11 +86,9 @@ pub trait Medium: Send + Sync {
     /// A cursor that stands nowhere yet. It need not see what is written after this call.
     fn cursor(&self, family: Family) -> Result<Box<dyn Cursor + '_>, StoreError>;
 
-    /// Returns once the batch, and with it everything written before it, is on the disk.
+    /// Returns once the batch, and with it everything written before it, is on the disk. There is no write without a
+    /// sync: what stands behind a batch proves that the batch was whole once.
     fn write_synced(&self, batch: Batch) -> Result<(), StoreError>;
-
-    /// Returns once the batch can be read; the next synced one makes it durable.
-    fn write_unsynced(&self, batch: Batch) -> Result<(), StoreError>;
 
     /// Whether everything written so far is still trusted; cheap enough to ask before every write.
     fn health(&self) -> Result<(), StoreError>;

@@ -2,6 +2,8 @@
 //!
 //! Every write here is synced, except that positions ride on the checkpoint's own batch.
 
+use std::fmt;
+
 use bincode::{Decode, Encode};
 
 use crate::crdt::VersionVector;
@@ -22,11 +24,17 @@ const POSITION_PREFIX: &[u8] = b"position/";
 
 /// What ties the directory to one configuration. The field order is the format.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
-struct Identity {
+pub(super) struct Identity {
     cluster: String,
-    worker: WorkerId,
+    pub(super) worker: WorkerId,
     layout: String,
     secret: String,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster {}, worker {}, IDs {}", self.cluster, self.worker, self.layout)
+    }
 }
 
 impl Identity {
@@ -68,10 +76,12 @@ pub(super) fn check_format(medium: &dyn Medium) -> Result<Option<u8>, OpenRefusa
 
 /// Checks that the directory belongs to this configuration.
 pub(super) fn check_identity(medium: &dyn Medium, options: &Options) -> Result<(), OpenRefusal> {
-    let Some(found) = read::<Identity>(medium, IDENTITY_KEY)? else {
-        return Err(missing("the record of its owner").into());
-    };
-    found.check(&Identity::of(options))
+    identity(medium)?.check(&Identity::of(options))
+}
+
+/// Whose directory this is.
+pub(super) fn identity(medium: &dyn Medium) -> Result<Identity, StoreError> {
+    read(medium, IDENTITY_KEY)?.ok_or_else(|| missing("the record of its owner"))
 }
 
 /// Writes what [`check_format`] and [`check_identity`] look for.
@@ -103,6 +113,11 @@ pub(super) fn replica(medium: &dyn Medium, worker: WorkerId) -> Result<Option<Re
 
 pub(super) fn put_replica(batch: &mut Batch, replica: ReplicaId) {
     batch.put(Family::Meta, REPLICA_KEY, seal(&replica));
+}
+
+/// The next start mints an incarnation, as the first one does.
+pub(super) fn forget_replica(batch: &mut Batch) {
+    batch.delete(Family::Meta, REPLICA_KEY);
 }
 
 /// The upper bound on ID timestamps; 0 before the first ID.

@@ -14,6 +14,8 @@
 //!
 //! All calls block. Any number of threads may call at once; RocksDB gathers concurrent synced writes into one sync.
 
+mod backup;
+mod check;
 mod database;
 mod directory;
 mod error;
@@ -25,6 +27,7 @@ mod open;
 mod recovery;
 mod rows;
 mod tuning;
+mod wal;
 mod warnings;
 
 use std::path::PathBuf;
@@ -37,9 +40,12 @@ use crate::replica::{CheckpointChunk, Commit, Key, LeavesLoaded, LoadLeaves, Rec
 use self::error::Malformed as Reason;
 use self::format::{JournalKey, repaired_key, seal_record, seal_repaired};
 
+pub use self::backup::{backup, restore};
+pub use self::check::{Contents, Log, Report, check};
 pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
 pub use self::journal::JournalSlice;
 pub use self::medium::{Batch, Cursor, Family, Item, Medium, Write};
+pub use self::tuning::MEMTABLE_BYTES_MAX;
 
 /// What to open, and for whom.
 #[derive(Clone, Debug)]
@@ -63,6 +69,8 @@ pub struct Options {
     pub boot_nonce: u64,
     /// RocksDB's cache of blocks, indexes and filters.
     pub cache_bytes_max: usize,
+    /// What RocksDB gathers in memory before it writes a table; see [`MEMTABLE_BYTES_MAX`].
+    pub memtable_bytes_max: usize,
 }
 
 /// An open data directory.
@@ -134,9 +142,10 @@ impl Store {
 
     /// Writes a part of a checkpoint.
     ///
-    /// Only the part with the position is synced: the rows of the parts before it stand earlier in the same write-ahead
-    /// logs, all of which that sync covers. A crash before it leaves the old position over some newer rows, which the
-    /// replay then joins once more (I5). So no position is ever durable before its rows (I11).
+    /// The position comes with the last part, when the rows of all others are on the disk (I11). A crash before it leaves
+    /// the old position over some newer rows, which the replay then joins once more (I5). Every part is synced, although
+    /// only the last would have to be: so nothing is ever written behind a batch that is not on the disk, and a torn
+    /// write can be told from rot (see `wal`).
     pub fn checkpoint(&self, chunk: &CheckpointChunk) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         for (namespace, key, row) in &chunk.rows {
@@ -145,12 +154,13 @@ impl Store {
         for (namespace, leaf, sum) in &chunk.leaves {
             rows::put_leaf(&mut batch, *namespace, *leaf, *sum);
         }
-        let Some(position) = &chunk.position else { return self.medium.write_unsynced(batch) };
-        for (namespace, vector) in &position.vectors {
-            meta::put_position(&mut batch, *namespace, vector);
+        if let Some(position) = &chunk.position {
+            for (namespace, vector) in &position.vectors {
+                meta::put_position(&mut batch, *namespace, vector);
+            }
+            meta::put_repaired(&mut batch, position.repaired);
+            batch.delete_range(Family::Repair, repaired_key(0), repaired_key(position.repaired.saturating_add(1)));
         }
-        meta::put_repaired(&mut batch, position.repaired);
-        batch.delete_range(Family::Repair, repaired_key(0), repaired_key(position.repaired.saturating_add(1)));
         self.medium.write_synced(batch)
     }
 
@@ -165,15 +175,15 @@ impl Store {
         rows::sum(&*self.medium, &self.hasher, namespace, leaf)
     }
 
-    /// Forgets the records of some logs that end before a seq. Not synced: one that comes back after a crash does no
-    /// harm. What follows from a checkpoint comes after it on the disk, too.
+    /// Forgets the records of some logs that end before a seq. One that comes back after a crash does no harm; it is
+    /// synced for the reason that parts of a checkpoint are.
     pub fn truncate(&self, namespace: NamespaceId, before: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         for (origin, seq) in before {
             let key = |upto| JournalKey { namespace, origin: *origin, upto }.encode();
             batch.delete_range(Family::Journal, key(0), key(*seq));
         }
-        self.medium.write_unsynced(batch)
+        self.medium.write_synced(batch)
     }
 
     /// Persists an incarnation. Nothing may be committed under it before this returns.

@@ -3,6 +3,7 @@
 use super::database::Database;
 use super::directory::{self, Claim};
 use super::error::{OpenError, OpenRefusal};
+use super::tuning::Memory;
 use super::{Options, Store};
 use crate::replica::Recovered;
 
@@ -14,7 +15,11 @@ impl Store {
 
     fn open_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
         let claim = directory::claim(&options.path)?;
-        let database = Database::open(&options.path, claim == Claim::New, options.cache_bytes_max)?;
+        let database = Database::open(
+            &options.path,
+            claim == Claim::New,
+            Memory { cache: options.cache_bytes_max, memtables: options.memtable_bytes_max },
+        )?;
         let opened = Self::recover(Box::new(database), claim == Claim::New, options)?;
         if claim == Claim::New {
             directory::establish(&options.path)?;

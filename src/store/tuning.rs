@@ -8,11 +8,10 @@ use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Error
 use super::medium::Family;
 use super::warnings::Warnings;
 
-const MIB: usize = 1 << 20;
 /// The write-ahead logs together; beyond it, RocksDB flushes whatever pins the oldest. It bounds the time of a restart.
 const WAL_BYTES_MAX: u64 = 256 << 20;
 /// All memtables together; beyond it, the largest is flushed.
-const MEMTABLE_BYTES_MAX: usize = 192 * MIB;
+pub const MEMTABLE_BYTES_MAX: usize = 192 << 20;
 /// Open table files.
 const FILES_MAX: i32 = 512;
 
@@ -20,8 +19,15 @@ const FILES_MAX: i32 = 512;
 /// on as if nothing had happened (I9).
 const BY_STRING: &str = "max_bgerror_resume_count=0";
 
+/// What RocksDB may take in memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    pub(super) cache: usize,
+    pub(super) memtables: usize,
+}
+
 /// The options of the whole database; `create` only where nothing can be overwritten.
-pub(super) fn database_options(create: bool, warnings: &Warnings) -> Result<Options, Error> {
+pub(super) fn database_options(create: bool, memory: Memory, warnings: &Warnings) -> Result<Options, Error> {
     let mut options = Options::default().get_options_from_string(BY_STRING)?;
     options.create_if_missing(create);
     options.create_missing_column_families(true);
@@ -33,7 +39,7 @@ pub(super) fn database_options(create: bool, warnings: &Warnings) -> Result<Opti
     // or not, in silence; absolute consistency would refuse to start after many a kill.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
-    options.set_db_write_buffer_size(MEMTABLE_BYTES_MAX);
+    options.set_db_write_buffer_size(memory.memtables);
     options.set_max_open_files(FILES_MAX);
     options.set_max_background_jobs(2);
     // Flushes hand their bytes to the disk as they go, so that the sync of a commit does not queue behind all of them.
@@ -44,7 +50,7 @@ pub(super) fn database_options(create: bool, warnings: &Warnings) -> Result<Opti
 }
 
 /// The options of one column family; all share one bounded block cache.
-pub(super) fn family_options(family: Option<Family>, cache: &Cache) -> Options {
+pub(super) fn family_options(family: Option<Family>, memory: Memory, cache: &Cache) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     // Indexes and filters are in the cache too, or they would have no bound.
@@ -53,9 +59,9 @@ pub(super) fn family_options(family: Option<Family>, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(match family {
-        Some(Family::Journal) => 64 * MIB,
-        Some(Family::Rows) => 32 * MIB,
-        _ => MIB,
+        Some(Family::Journal) => memory.memtables / 3,
+        Some(Family::Rows) => memory.memtables / 6,
+        _ => memory.memtables / 192,
     });
     if family == Some(Family::Rows) {
         // Most counters that are loaded are new: a filter answers for them without touching a block.

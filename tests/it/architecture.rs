@@ -32,7 +32,7 @@ const FORBIDDEN: [&str; 18] = [
 /// Which modules of the crate each module may use. Whatever is not listed here must not exist.
 const ARROWS: [(&str, &[&str]); 19] = [
     ("api", &["clock", "config", "engine", "identity", "ids", "replica", "snowflake", "telemetry"]),
-    ("cli", &["clock", "config", "dev", "identity", "ids", "node", "probe", "snowflake", "telemetry", "tls"]),
+    ("cli", &["clock", "config", "dev", "identity", "ids", "node", "probe", "snowflake", "store", "telemetry", "tls"]),
     ("clock", &[]),
     ("codec", &[]),
     ("config", &["clock", "identity"]),

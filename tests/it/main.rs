@@ -22,4 +22,5 @@ mod refusals;
 mod residency;
 mod single;
 mod starts;
+mod store;
 mod tokens;

@@ -35,8 +35,11 @@ impl Clock {
 
     /// The virtual time at which the monotonic clock shows `mono` or more.
     pub fn at(&self, born: u64, mono: u64) -> u64 {
+        if mono > 1 << 50 {
+            return u64::MAX;
+        }
         let guess = born.saturating_add(mono.saturating_mul(1_000_000) / 1_000_000u64.saturating_add_signed(self.ppm));
-        (guess..).find(|at| *at == u64::MAX || self.mono(born, *at) >= mono).unwrap_or(u64::MAX)
+        (guess..).find(|at| self.mono(born, *at) >= mono).unwrap_or(u64::MAX)
     }
 
     pub fn reading(&self, born: u64, now: u64) -> Reading {

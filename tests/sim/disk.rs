@@ -187,10 +187,6 @@ impl Medium for Disk {
         self.write(batch, true)
     }
 
-    fn write_unsynced(&self, batch: Batch) -> Result<(), StoreError> {
-        self.write(batch, false)
-    }
-
     fn health(&self) -> Result<(), StoreError> {
         self.lock().alive()
     }
@@ -255,10 +251,6 @@ impl Medium for Untouched {
     }
 
     fn write_synced(&self, _: Batch) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn write_unsynced(&self, _: Batch) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use snowtide::identity::ReplicaId;
 use snowtide::replica::{Effect, Event, JournalRead, Notice};
 use snowtide::store::{Store, StoreError};
 
-use super::checkers::bounds;
+use super::checkers::{bounds, durable};
 use super::faults::Fault;
 use super::node::{Lane, Node};
 use super::world::{Happening, World};
@@ -41,7 +41,7 @@ impl World {
                 self.schedule(1, Happening::Exit { node, start });
             }
             Effect::Status { status, .. } => {
-                let finding = bounds::check(node, &status, &self.settings);
+                let finding = bounds::check(node, &status, &self.settings, self.keys.max(64));
                 self.findings.extend(finding);
             }
             for_the_store => self.store_effect(node, for_the_store),
@@ -53,6 +53,10 @@ impl World {
         match effect {
             Effect::Commit(commit) => {
                 self.checkers.tokens.committing(node, self.nodes[node].starts, &commit);
+                let ends = durable::ends(&commit);
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.committing.push_back((commit.number, ends));
+                }
                 self.job(node, Lane::Commits, move |store| {
                     store.commit(&commit)?;
                     Ok(Event::Committed(commit.number))
@@ -76,7 +80,7 @@ impl World {
                 Ok(Event::Checkpointed)
             }),
             Effect::LoadLeaves(asked) => {
-                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)))
+                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)));
             }
             Effect::Scrub { namespace, leaf } => self.job(node, Lane::Checkpoints, move |store| {
                 Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? })
@@ -123,8 +127,10 @@ impl World {
         let Some(job) = process.lanes[lane as usize].pop_front() else { return };
         match job(&process.store) {
             Ok(event) => {
-                self.tally.syncs += u64::from(lane != Lane::Reads);
+                self.tally.jobs += 1;
                 if let Event::Committed(number) = event {
+                    let ends = process.committing.pop_front().filter(|(first, _)| *first == number);
+                    self.checkers.durable.committed(node, ends.map(|(_, ends)| ends).unwrap_or_default());
                     self.checkers.tokens.synced(node, self.nodes[node].starts, number);
                 }
                 if let Event::Ceiling(ceiling) = event {

@@ -33,6 +33,8 @@ pub enum Fault {
     FailedSync,
     /// A write finds no room: the node has to stop.
     DiskFull,
+    /// The disk takes seconds for what takes it milliseconds.
+    SlowDisk,
     /// Little room is left on the disk for a while.
     DiskLow,
     /// A node comes back with an empty disk.
@@ -54,7 +56,7 @@ pub enum Fault {
 /// Kinds that befall single messages: their rate is a chance for each.
 const PER_MESSAGE: [Fault; 4] = [Fault::Loss, Fault::Duplication, Fault::Reordering, Fault::Delay];
 /// All other kinds that begin by themselves: their rate is one of events a simulated minute in the whole cluster.
-const EVENTS: [Fault; 15] = [
+const EVENTS: [Fault; 16] = [
     Fault::OneWayCut,
     Fault::Split,
     Fault::Ring,
@@ -62,6 +64,7 @@ const EVENTS: [Fault; 15] = [
     Fault::PowerCut,
     Fault::FailedSync,
     Fault::DiskFull,
+    Fault::SlowDisk,
     Fault::DiskLow,
     Fault::Wipe,
     Fault::Rollback,
@@ -74,7 +77,20 @@ const EVENTS: [Fault; 15] = [
 
 /// Which faults happen, and how often.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(BTreeMap<Fault, f64>);
+pub struct Faults {
+    rates: BTreeMap<Fault, f64>,
+    /// How state travels, if not in both ways.
+    pub only: Option<Way>,
+}
+
+/// How state travels from node to node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Deltas, from journals that go back to the beginning.
+    Gossip,
+    /// Trees that are compared.
+    Repair,
+}
 
 impl Faults {
     pub fn none() -> Self {
@@ -83,14 +99,20 @@ impl Faults {
 
     /// `rate` is a chance for messages, and events a simulated minute for everything else.
     pub fn with(mut self, fault: Fault, rate: f64) -> Self {
-        self.0.insert(fault, rate);
+        self.rates.insert(fault, rate);
         self
+    }
+
+    /// State travels in this way alone.
+    pub fn only(self, way: Way) -> Self {
+        Self { only: Some(way), ..self }
     }
 
     /// Everything at once.
     pub fn all() -> Self {
         let messages = PER_MESSAGE.into_iter().map(|fault| (fault, 0.02));
-        Self(messages.chain(EVENTS.into_iter().map(|fault| (fault, 0.3))).collect())
+        let rates = messages.chain(EVENTS.into_iter().map(|fault| (fault, 0.3))).collect();
+        Self { rates, only: None }
     }
 
     /// A choice of faults: some bugs need many of one kind, and others hide where there are too many kinds.
@@ -111,12 +133,12 @@ impl Faults {
 
     /// The faults that are wanted at all. A power cut sometimes tears the tail.
     pub fn wanted(&self) -> impl Iterator<Item = Fault> {
-        let torn = self.0.contains_key(&Fault::PowerCut).then_some(Fault::TornTail);
-        self.0.keys().copied().chain(torn)
+        let torn = self.rates.contains_key(&Fault::PowerCut).then_some(Fault::TornTail);
+        self.rates.keys().copied().chain(torn)
     }
 
     pub fn chance(&self, fault: Fault) -> f64 {
-        self.0.get(&fault).copied().unwrap_or(0.0)
+        self.rates.get(&fault).copied().unwrap_or(0.0)
     }
 
     /// Milliseconds to the next event, and its kind; `None` if none is wanted.

@@ -6,10 +6,12 @@ use snowtide::identity::NamespaceId;
 use snowtide::replica::{Action, Key, Operation};
 
 use super::checkers::state::{self, Held};
-use super::clients::{KEYS, name};
+use super::clients::name;
 use super::world::World;
 
-/// Digest intervals after which all must agree.
+/// Without repair, its interval is longer than any run.
+const LONGEST_ROUND_MS: u64 = 60_000;
+/// Intervals of digests or of repair, whichever is longer, after which all must agree.
 const ROUNDS_MAX: u64 = 40;
 
 impl World {
@@ -40,9 +42,10 @@ impl World {
         self.run_until(self.now + self.settings.proof_timeout_ms + self.settings.claim_wait_ms);
         // Clients ask on while nodes come back, but not while the rounds are counted.
         self.clients = false;
+        let round_ms = self.settings.digest_interval_ms.max(self.settings.repair_interval_ms.min(LONGEST_ROUND_MS));
         let mut differing = String::new();
         for round in 0..ROUNDS_MAX {
-            self.run_until(self.now + self.settings.digest_interval_ms);
+            self.run_until(self.now + round_ms);
             if let Some(finding) = self.findings.first() {
                 return Err(finding.clone());
             }
@@ -74,19 +77,19 @@ impl World {
     }
 
     fn states(&self) -> Result<Vec<BTreeMap<NamespaceId, Held>>, String> {
-        self.nodes.iter().filter(|node| !node.retired).map(state::held).collect()
+        self.nodes.iter().filter(|node| !node.retired).map(|node| state::held(node, self.keys)).collect()
     }
 
     /// The ledger against the state that all disks agree on, and that state against what nodes answer.
     fn agreed(&mut self) -> Result<(), String> {
-        let rows = state::joined(self.nodes.iter().filter(|node| !node.retired))?;
+        let rows = state::joined(self.nodes.iter().filter(|node| !node.retired), self.keys)?;
         if let Some(finding) = self.checkers.ledger.check(&rows) {
             return Err(finding);
         }
         for node in (0..self.nodes.len()).filter(|node| !self.nodes[*node].retired).collect::<Vec<_>>() {
             self.inspect(node);
             for namespace in self.nodes[node].namespaces.clone() {
-                let keys = (0..KEYS).filter_map(|key| Key::new(name(key)).ok());
+                let keys = (0..self.keys).filter_map(|key| Key::new(name(key)).ok());
                 let reads = keys.map(|key| Operation { namespace, key, action: Action::Get }).collect();
                 self.expected = Some(rows.clone());
                 self.submit(node, reads);

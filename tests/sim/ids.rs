@@ -35,7 +35,9 @@ impl Minting {
 
 impl World {
     pub fn claim_ids(&mut self, node: usize, ceiling: u64) {
-        self.checkers.ids.claimed(node, ceiling);
+        if self.checkers.ids.claimed(node, ceiling) {
+            self.tally.note("claims after a lost disk on the clock alone");
+        }
         let reading = self.reading(node);
         if let Some(process) = &mut self.nodes[node].process {
             process.minting.generator.claim(reading, ceiling);

@@ -13,7 +13,7 @@
 //! # How to add a checker
 //! One promise, one file in `checkers/`, with nothing of the code under test in it but its types. Add it to `Checkers`
 //! and tell it what it has to know: answers to clients pass through `clients::answered`, messages through
-//! `Checkers::on_send`, starts through `World::start`, lost disks through `Checkers::disk_lost`. What it returns goes to
+//! `World::send`, starts through `World::start`, lost disks through `Checkers::disk_lost`. What it returns goes to
 //! `World::findings`, which ends the run. Excuse only what `README.md` excuses, and count how often.
 
 // A test binary: what is public here is public to its own modules, and what it prints is its report.
@@ -22,7 +22,9 @@
 mod checkers;
 mod clients;
 mod clock;
+mod cluster;
 mod disk;
+mod disk_tests;
 mod effects;
 mod faults;
 mod healing;
@@ -35,11 +37,14 @@ mod trace;
 mod trouble;
 mod world;
 
-use faults::{Fault, Faults};
+use faults::{Fault, Faults, Way};
+
+/// What `make test` spends on fresh seeds.
+const SWARM_SECONDS: u64 = 40;
 
 /// Runs a scenario over some seeds; every fault that it wants has to happen.
 fn scenario(name: &str, seeds: u64, faults: &Faults) {
-    let total = run::many(name, run::seeds(seeds), Some(faults));
+    let total = run::many(name, run::seeds(seeds), Some(faults), None);
     if let Some(complaint) = total.complaint(faults) {
         panic!("{name}: {complaint}");
     }
@@ -70,7 +75,11 @@ fn crashes() {
 
 #[test]
 fn failing_disks() {
-    let faults = Faults::none().with(Fault::FailedSync, 1.0).with(Fault::DiskFull, 1.0).with(Fault::DiskLow, 0.5);
+    let faults = Faults::none()
+        .with(Fault::FailedSync, 1.0)
+        .with(Fault::DiskFull, 1.0)
+        .with(Fault::DiskLow, 0.5)
+        .with(Fault::SlowDisk, 0.5);
     scenario("failing_disks", 6, &faults.with(Fault::PowerCut, 1.0));
 }
 
@@ -90,10 +99,26 @@ fn clones() {
     scenario("clones", 6, &Faults::none().with(Fault::Clone, 0.5).with(Fault::Kill, 0.3).with(Fault::Loss, 0.02));
 }
 
+/// Faults that leave state to be caught up with.
+fn setbacks() -> Faults {
+    Faults::none().with(Fault::Loss, 0.05).with(Fault::Split, 0.5).with(Fault::PowerCut, 0.5)
+}
+
+#[test]
+fn gossip_alone() {
+    // No disk is lost: journals go back only as far as some peer may still need them.
+    scenario("gossip_alone", 6, &setbacks().only(Way::Gossip));
+}
+
+#[test]
+fn repair_alone() {
+    scenario("repair_alone", 6, &setbacks().with(Fault::Wipe, 0.3).with(Fault::Rollback, 0.3).only(Way::Repair));
+}
+
 /// Fresh seeds each time, each with a choice of faults of its own.
 #[test]
 fn swarm() {
-    let total = run::many("swarm", run::seeds(100), None);
+    let total = run::many("swarm", run::seeds(100_000), None, run::seconds(SWARM_SECONDS));
     if let Some(complaint) = total.complaint(&Faults::all()) {
         panic!("swarm: {complaint}");
     }
@@ -103,5 +128,6 @@ fn swarm() {
 fn a_run_repeats_itself_exactly() {
     let hash = |seed| run::seed(seed, Some(&Faults::all()), false).trace.hash();
     assert_eq!(hash(7), hash(7));
+    assert_eq!(hash(7), run::seed(7, Some(&Faults::all()), true).trace.hash(), "being watched changes nothing");
     assert_ne!(hash(7), hash(8));
 }

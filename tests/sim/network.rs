@@ -6,7 +6,7 @@ use rand::RngExt;
 use snowtide::identity::{Boot, Peer, WorkerId};
 use snowtide::replica::{Event, Message};
 
-use super::faults::Fault;
+use super::faults::{Fault, Way};
 use super::world::{Happening, World};
 
 /// A dead link is noticed after at most this long.
@@ -165,7 +165,8 @@ impl World {
     }
 
     pub fn send(&mut self, node: usize, to: WorkerId, message: Message) {
-        self.checkers.on_send(node, &message);
+        let finding = self.checkers.durable.check(node, &message);
+        self.findings.extend(finding);
         let Some(link) = self.network.links.get(&(node, to)).copied() else { return };
         let Some(from) = self.nodes[node].peer() else { return };
         // An acceptor that has given the place to another boot reads this link no more, and a new process never did.
@@ -174,7 +175,12 @@ impl World {
         if self.network.is_cut(node, link.to) || !read {
             return;
         }
-        if self.befalls(Fault::Loss) {
+        let muted = match self.faults.only {
+            Some(Way::Gossip) => matches!(message, Message::Repair { .. }),
+            Some(Way::Repair) => matches!(message, Message::Delta(_)),
+            None => false,
+        };
+        if muted || self.befalls(Fault::Loss) {
             return;
         }
         let near = self.nodes[node].worker.region() == to.region();

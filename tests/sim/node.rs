@@ -9,6 +9,7 @@ use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::replica::{Event, Operation, Replica, Ticket};
 use snowtide::store::{Store, StoreError};
 
+use super::checkers::durable::Ends;
 use super::clock::Clock;
 use super::disk::{Disk, Image};
 use super::ids::Minting;
@@ -55,6 +56,8 @@ pub struct Process {
     pub lanes: [VecDeque<Job>; LANES.len()],
     /// When each lane is done with what it has.
     pub busy_until: [u64; LANES.len()],
+    /// The ends of the logs that each commit under way moves, by its number.
+    pub committing: VecDeque<(u64, Ends)>,
     /// Asked and not answered.
     pub asked: BTreeMap<Ticket, Vec<Operation>>,
     pub minting: Minting,

@@ -1,7 +1,6 @@
 //! What runs came to: faults by kind, operations, simulated time.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::faults::{Fault, Faults};
 
@@ -19,7 +18,8 @@ pub struct Tally {
     pub reads: u64,
     pub ids: u64,
     pub messages: u64,
-    pub syncs: u64,
+    /// Done by disks.
+    pub jobs: u64,
     /// Digest intervals that the slowest convergence took.
     pub rounds_max: u64,
     pub convergences: u64,
@@ -48,7 +48,7 @@ impl Tally {
         self.reads += other.reads;
         self.ids += other.ids;
         self.messages += other.messages;
-        self.syncs += other.syncs;
+        self.jobs += other.jobs;
         self.rounds_max = self.rounds_max.max(other.rounds_max);
         self.convergences += other.convergences;
     }
@@ -64,7 +64,7 @@ impl Tally {
         let silent: Vec<Fault> =
             faults.wanted().filter(|fault| self.faults.get(fault).copied().unwrap_or(0) == 0).collect();
         if self.acknowledged == 0 || self.reads == 0 || self.ids == 0 {
-            Some(format!("too little was served: {self}"))
+            Some(format!("too little was served: {self:?}"))
         } else if !silent.is_empty() {
             Some(format!("these faults never happened: {silent:?}"))
         } else {
@@ -72,31 +72,33 @@ impl Tally {
         }
     }
 
-    /// As if every cluster had five nodes.
-    #[allow(clippy::cast_precision_loss)] // for people
-    pub fn cluster_hours(&self) -> f64 {
-        self.node_ms as f64 / 5.0 / 3_600_000.0
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} seeds, {:.2} five-node cluster-hours, {} writes acknowledged, {} refused, {} reads, {} ids, {} messages, \
-             {} syncs; {} convergences in at most {} rounds; faults {:?}; {:?}",
-            self.seeds,
-            self.cluster_hours(),
+    /// For people; `seconds` is how long it took.
+    pub fn describe(&self, seconds: f64) -> String {
+        let hours = self.cluster_hours();
+        #[allow(clippy::cast_precision_loss)] // for people
+        let often = self.events() as f64 / (hours * 60.0);
+        let counts = |counts: Vec<String>| counts.join(", ");
+        format!(
+            "  {hours:.2} five-node cluster-hours simulated, {:.1} a minute; {often:.1} faults a simulated minute\n  {} \
+             writes acknowledged, {} refused, {} reads, {} ids, {} messages, {} disk jobs; {} convergences, {} rounds at \
+             most\n  faults: {}\n  also: {}",
+            hours / seconds * 60.0,
             self.acknowledged,
             self.refused,
             self.reads,
             self.ids,
             self.messages,
-            self.syncs,
+            self.jobs,
             self.convergences,
             self.rounds_max,
-            self.faults,
-            self.notes
+            counts(self.faults.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect()),
+            counts(self.notes.iter().map(|(what, count)| format!("{what} {count}")).collect()),
         )
+    }
+
+    /// As if every cluster had five nodes.
+    #[allow(clippy::cast_precision_loss)] // for people
+    pub fn cluster_hours(&self) -> f64 {
+        self.node_ms as f64 / 5.0 / 3_600_000.0
     }
 }

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
+
+use snowtide::clock::Stopwatch;
 
 use super::faults::Faults;
 use super::report::Tally;
@@ -15,6 +17,9 @@ use super::world::World;
 const EPOCHS: u64 = 3;
 /// For so long each time.
 const EPOCH_MS: u64 = 240_000;
+
+/// However slow the machine is.
+const SEEDS_MIN: u64 = 30;
 
 /// How a seed came out.
 pub struct Run {
@@ -54,18 +59,28 @@ pub fn seeds(count: u64) -> Range<u64> {
     }
 }
 
-/// Runs seeds on all cores; panics with the first that fails, after it has been run once more with its trace kept.
-pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>) -> Tally {
+/// For how long fresh seeds are run: `SIM_SECONDS`, or so many seconds. Named seeds are all run.
+pub fn seconds(usual: u64) -> Option<Duration> {
+    let asked = std::env::var("SIM_SECONDS").ok().map(|asked| asked.parse().expect("SIM_SECONDS is a number"));
+    let named = std::env::var_os("SIM_SEEDS").is_some();
+    (!named).then(|| Duration::from_secs(asked.unwrap_or(usual)))
+}
+
+/// Runs seeds on all cores, as many as can be begun within `limit`, if there is one; panics with the first that fails, after it has been run once more with its trace kept.
+pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>, limit: Option<Duration>) -> Tally {
     let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let (total, findings) = (Mutex::new(Tally::default()), Mutex::new(Vec::new()));
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while !failed.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= seeds.end {
+                    let late = limit.is_some_and(|limit| {
+                        Duration::from_millis(began.elapsed_ms()) > limit && number >= seeds.start + SEEDS_MIN
+                    });
+                    if number >= seeds.end || late {
                         break;
                     }
                     let run = seed(number, faults, false);
@@ -79,8 +94,9 @@ pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>) -> Tally
         }
     });
     let total = total.into_inner().unwrap();
-    println!("{scenario}: seeds {seeds:?} in {:.1} s", began.elapsed().as_secs_f64());
-    println!("{total}");
+    let took = Duration::from_millis(began.elapsed_ms()).as_secs_f64();
+    let end = next.into_inner().min(seeds.end);
+    println!("{scenario}: seeds {}..{end} in {took:.1} s on {threads} threads\n{}", seeds.start, total.describe(took));
     if let Some((number, finding, hash)) = findings.into_inner().unwrap().into_iter().min() {
         panic!("{}", retell(scenario, number, faults, &finding, hash));
     }

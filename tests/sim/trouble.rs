@@ -39,6 +39,13 @@ impl World {
             Fault::DiskFull => self.fail_write(node, Failure::Full, fault),
             Fault::Pause => self.pause(node),
             Fault::Shutdown => self.shut_down(node),
+            Fault::SlowDisk => {
+                self.count(fault);
+                let slow = self.now + self.rng.random_range(500..15_000);
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.busy_until.iter_mut().for_each(|until| *until = slow.max(*until));
+                }
+            }
             Fault::DiskLow => {
                 self.count(fault);
                 let (delay, start) = (self.rng.random_range(1_000..20_000), self.nodes[node].starts);
@@ -156,8 +163,8 @@ impl World {
     fn excuse(&mut self, node: usize) {
         let kept = |(_, node): &(usize, &Node)| !node.retired;
         let nodes = || self.nodes.iter().enumerate().filter(kept);
-        let all = state::joined(nodes().map(|(_, node)| node));
-        let others = state::joined(nodes().filter(|(at, _)| *at != node).map(|(_, node)| node));
+        let all = state::joined(nodes().map(|(_, node)| node), self.keys);
+        let others = state::joined(nodes().filter(|(at, _)| *at != node).map(|(_, node)| node), self.keys);
         match (all, others) {
             (Ok(all), Ok(others)) => self.checkers.ledger.excuse(&all, &others),
             (Err(finding), _) | (_, Err(finding)) => self.findings.push(finding),

@@ -4,21 +4,18 @@
 //! generator: one seed is one run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use snowtide::identity::{NamespaceId, Peer, WorkerId};
-use snowtide::merkle::{Hasher, SECRET_BYTES};
+use snowtide::identity::{Peer, WorkerId};
 use snowtide::replica::{Event, Message, Replica, Settings};
-use snowtide::store::{Options, Store};
+use snowtide::store::Store;
 
 use super::checkers::Checkers;
 use super::checkers::ledger::Rows;
-use super::clock::Clock;
-use super::disk::Disk;
+use super::cluster::{self, WIDE_CHANCE, WIDE_KEYS, store_options};
 use super::faults::{Fault, Faults};
 use super::ids::Minting;
 use super::network::{Network, WAITING_MAX};
@@ -136,6 +133,8 @@ pub struct World {
     pub settings: Settings,
     /// Milliseconds between two clients, on average.
     client_gap_ms: u64,
+    /// Counters in each namespace.
+    pub keys: usize,
     pub tickets: u64,
     pub checkers: Checkers,
     pub tally: Tally,
@@ -155,10 +154,12 @@ impl World {
     pub fn new(seed: u64, faults: Option<Faults>, trace: Trace) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let faults = faults.unwrap_or_else(|| Faults::swarm(&mut rng));
-        let nodes = make_nodes(&mut rng);
-        let client_gap_ms = [50, 300, 1_500, 5_000].choose(&mut rng).copied().unwrap_or(300);
+        let nodes = cluster::nodes(&mut rng);
+        let client_gap_ms = [100, 1_000, 2_000, 5_000].choose(&mut rng).copied().unwrap_or(1_000);
+        let wide = rng.random_bool(WIDE_CHANCE);
+        let keys = if wide { WIDE_KEYS } else { 12 };
         let mut world = Self {
-            settings: settings(&mut rng),
+            settings: cluster::settings(&mut rng, wide, faults.only),
             rng,
             faults,
             now: 0,
@@ -167,6 +168,7 @@ impl World {
             nodes,
             network: Network::default(),
             client_gap_ms,
+            keys,
             tickets: 0,
             checkers: Checkers::default(),
             tally: Tally { seeds: 1, ..Tally::default() },
@@ -292,6 +294,7 @@ impl World {
         node.starts += 1;
         let (worker, boot, ceiling) = (node.worker, recovered.boot, recovered.ceiling);
         self.trace.note(self.now, [4, at as u64, nonce], || format!("node {at} ({worker}) starts: {recovered:?}"));
+        self.checkers.durable.started(at, &recovered);
         let finding = self.checkers.ids.started(at, worker, ceiling);
         self.findings.extend(finding);
         let settings = self.settings_of(at);
@@ -302,6 +305,7 @@ impl World {
             born: self.now,
             lanes: Default::default(),
             busy_until: [0; LANES.len()],
+            committing: VecDeque::new(),
             asked: BTreeMap::new(),
             minting: Minting::new(worker, ceiling),
             tick_at: u64::MAX,
@@ -357,85 +361,5 @@ impl World {
             let start = node.starts;
             self.schedule_at(due, Happening::Tick { node: at, start });
         }
-    }
-}
-
-fn make_nodes(rng: &mut SmallRng) -> Vec<Node> {
-    let count = rng.random_range(3..=7);
-    let mut workers = Vec::new();
-    let mut region = 0;
-    while workers.len() < count {
-        let twice = rng.random_bool(0.3) && workers.len() + 2 <= count && (region > 0 || count > 3);
-        for node in 0..=u8::from(twice) {
-            workers.extend(WorkerId::new(region, node));
-        }
-        region += 1;
-    }
-    let wide = NamespaceId(1);
-    // Residency: the second namespace lives in the first regions only.
-    let narrow = (NamespaceId(2), rng.random_range(2..=region));
-    let make = |worker: WorkerId| Node {
-        worker,
-        namespaces: if worker.region() < narrow.1 { vec![wide, narrow.0] } else { vec![wide] },
-        disk: Disk::default(),
-        snapshot: None,
-        clock: Clock::default(),
-        process: None,
-        starts: 0,
-        copy_of: None,
-        retired: false,
-    };
-    workers.into_iter().map(make).collect()
-}
-
-/// Small bounds and short intervals, so that everything that they lead to happens often.
-fn settings(rng: &mut SmallRng) -> Settings {
-    let mut any = |choices: &[u64]| choices.choose(rng).copied().unwrap_or(1);
-    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    Settings {
-        worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
-        peers: BTreeMap::new(),
-        hasher: hasher(),
-        unsynced: BTreeSet::new(),
-        commit_bytes_max: bytes(any(&[300, 2_000, 16_384])),
-        commit_interval_ms: 100,
-        gossip_interval_ms: any(&[20, 100]),
-        digest_interval_ms: any(&[1_000, 3_000, 6_000]),
-        inflight_bytes_max: bytes(any(&[1_000, 16_384])),
-        fetch_timeout_ms: any(&[1_000, 2_000]),
-        // Longer than four of the longest intervals of digests.
-        duplicate_after_ms: 28_000,
-        proof_timeout_ms: 3_000,
-        claim_wait_ms: 3_000,
-        rows_max: bytes(any(&[2, 8, 100])),
-        loading_rows_max: bytes(any(&[30, 1_000])),
-        checkpoint_interval_ms: any(&[500, 3_000, 20_000]),
-        dirty_rows_max: bytes(any(&[30, 1_000])),
-        repair_interval_ms: any(&[2_000, 5_000, 20_000]),
-        repair_session_ms: any(&[5_000, 30_000]),
-        scrub_interval_ms: any(&[1_000, 60_000]),
-        hints_age_ms: any(&[1_000, 20_000, 3_600_000]),
-        hints_bytes_max: any(&[500, 20_000, 1 << 30]),
-        waiting_max: 100,
-        drain_timeout_ms: 5_000,
-    }
-}
-
-/// Any secret will do, as long as all have the same.
-fn hasher() -> Hasher {
-    Hasher::new([7; SECRET_BYTES])
-}
-
-pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
-    Options {
-        path: PathBuf::from("simulated"),
-        cluster_id: "simulated".into(),
-        hasher: hasher(),
-        secret: "simulated".into(),
-        layout: "simulated".into(),
-        worker: node.worker,
-        namespaces: node.namespaces.clone(),
-        boot_nonce,
-        cache_bytes_max: 0,
     }
 }

@@ -1,5 +1,6 @@
 //! The store on real RocksDB in temporary directories.
 
+mod copies;
 mod crash;
 mod durability;
 mod journal;
@@ -43,6 +44,7 @@ fn options(path: &Path) -> Options {
         namespaces: vec![SPACE, OTHER_SPACE],
         boot_nonce: 99,
         cache_bytes_max: 8 << 20,
+        memtable_bytes_max: super::MEMTABLE_BYTES_MAX,
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::store::database::Database;
 use crate::store::format::FORMAT;
 use crate::store::medium::{Batch, Family, Medium};
+use crate::store::tuning::{MEMTABLE_BYTES_MAX, Memory};
 
 fn refusal(options: &Options) -> String {
     Store::open(options).err().unwrap().to_string()
@@ -23,7 +24,7 @@ fn established() -> tempfile::TempDir {
 
 /// Overwrites one record behind the store's back.
 fn tamper(dir: &Path, family: Family, key: &[u8], value: &[u8]) {
-    let database = Database::open(dir, false, 1 << 20).unwrap();
+    let database = Database::open(dir, false, Memory { cache: 1 << 20, memtables: MEMTABLE_BYTES_MAX }).unwrap();
     let mut batch = Batch::default();
     batch.put(family, key, value.to_vec());
     database.write_synced(batch).unwrap();
@@ -151,7 +152,7 @@ fn a_flipped_bit_in_the_write_ahead_log_refuses_the_start_and_names_the_file() {
     bytes[middle] ^= 1;
     fs::write(&log, bytes).unwrap();
     let message = refusal(&options(dir.path()));
-    assert!(message.contains("it is damaged: ") && message.contains("checksum mismatch"), "{message}");
+    assert!(message.contains("it is damaged: ") && message.contains("is corrupt at byte"), "{message}");
     assert!(message.contains(log.file_name().unwrap().to_str().unwrap()), "{message}");
 }
 

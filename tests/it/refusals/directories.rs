@@ -190,7 +190,7 @@ async fn a_directory_that_another_process_uses() {
         ["--config", config.to_str().unwrap(), "--regions-dir", map.to_str().unwrap(), "serve", "--region", EAST];
     let arguments: Vec<&str> = arguments.into_iter().chain(["--data-dir", data.to_str().unwrap()]).collect();
     let ended = run(ground.scratch.path(), &arguments, &[]).await;
-    ended.refused(1, &["another process is using it", "stop that process or set another data_dir"]);
+    ended.refused(1, &["another process is using it", "stop that process (", "or set another data_dir"]);
     ground.bed.counted(&[EAST], KEY, 50 * i128::from(VALUE)).await;
 }
 

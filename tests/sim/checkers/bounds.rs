@@ -2,23 +2,21 @@
 
 use snowtide::replica::{Settings, Status};
 
-/// A commit or a delta may overshoot a bound by one batch of the clients.
-const BATCH_MAX: usize = 64;
+/// A changed slot in a record, with its key, takes less.
+const CHANGE_BYTES: usize = 64;
 
-pub fn check(node: usize, status: &Status, settings: &Settings) -> Option<String> {
+/// A commit or a delta may overshoot a bound by one batch of the clients, which is of `batch_max` at most.
+pub fn check(node: usize, status: &Status, settings: &Settings, batch_max: usize) -> Option<String> {
     let over = |what: &str, is: usize, bound: usize| {
         (is > bound).then(|| format!("G7: node {node} has {is} {what}, the bound is {bound}"))
     };
     // Rows that are dirty, or that something waits for, cannot leave memory.
-    let rows_max = settings.rows_max + settings.dirty_rows_max + settings.loading_rows_max + BATCH_MAX;
-    let peers = status.peers.iter().find_map(|peer| {
-        over(
-            "bytes in flight to a peer",
-            peer.inflight_bytes,
-            settings.inflight_bytes_max + settings.commit_bytes_max * 2,
-        )
-    });
+    let rows_max = settings.rows_max + settings.dirty_rows_max + settings.loading_rows_max + batch_max;
+    // What closes a commit or fills a window is sent whole.
+    let inflight_max = settings.inflight_bytes_max + settings.commit_bytes_max + batch_max * CHANGE_BYTES;
+    let peers =
+        status.peers.iter().find_map(|peer| over("bytes in flight to a peer", peer.inflight_bytes, inflight_max));
     over("rows in memory", status.rows_cached, rows_max)
-        .or_else(|| over("changed rows", status.rows_dirty, settings.dirty_rows_max + 2 * BATCH_MAX))
+        .or_else(|| over("changed rows", status.rows_dirty, settings.dirty_rows_max + 2 * batch_max))
         .or(peers)
 }

@@ -1,6 +1,6 @@
 //! G5: no ID is issued twice in the cluster, IDs of one node increase, and none lies above the durable ceiling (I10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use snowtide::identity::WorkerId;
 use snowtide::snowflake::{Layout, Run};
@@ -24,7 +24,7 @@ pub struct Ids {
     durable: BTreeMap<usize, u64>,
     workers: BTreeMap<usize, WorkerId>,
     /// Nodes whose disk was lost since they last claimed.
-    lost: BTreeMap<usize, ()>,
+    lost: BTreeSet<usize>,
 }
 
 impl Ids {
@@ -67,23 +67,23 @@ impl Ids {
 
     /// IDs begin above this one. After a lost disk, peers may not have heard of the highest: then nothing but the clock
     /// keeps IDs apart, and what was issued before is excused.
-    pub fn claimed(&mut self, node: usize, ceiling: u64) {
-        if self.lost.remove(&node).is_none() {
-            return;
-        }
-        let Some(worker) = self.workers.get(&node).copied() else { return };
+    /// True if something was excused.
+    pub fn claimed(&mut self, node: usize, ceiling: u64) -> bool {
+        let Some(worker) = self.workers.get(&node).copied().filter(|_| self.lost.remove(&node)) else { return false };
         let excused = |issued: &Issued| self.workers.get(&issued.node) == Some(&worker);
         let highest = self.issued.values().filter(|issued| excused(issued)).map(|issued| issued.last).max();
         let highest = highest.and_then(|id| layout().decode(id).ok());
-        if highest.is_some_and(|parts| parts.timestamp_ms > ceiling) {
+        let unheard = highest.is_some_and(|parts| parts.timestamp_ms > ceiling);
+        if unheard {
             let workers = &self.workers;
             self.issued.retain(|_, issued| workers.get(&issued.node) != Some(&worker));
             self.last.remove(&node);
         }
+        unheard
     }
 
     pub fn disk_lost(&mut self, node: usize) {
         self.durable.remove(&node);
-        self.lost.insert(node, ());
+        self.lost.insert(node);
     }
 }

@@ -1,13 +1,13 @@
 //! Checkers: each watches one promise from outside, and shares nothing with the code under test.
 
 pub mod bounds;
+pub mod durable;
 pub mod ids;
 pub mod ledger;
 pub mod reads;
 pub mod state;
+mod tests;
 pub mod tokens;
-
-use snowtide::replica::Message;
 
 #[derive(Default)]
 pub struct Checkers {
@@ -15,12 +15,10 @@ pub struct Checkers {
     pub reads: reads::Reads,
     pub ids: ids::Ids,
     pub tokens: tokens::Tokens,
+    pub durable: durable::Durable,
 }
 
 impl Checkers {
-    /// Every message that a node sends.
-    pub fn on_send(&mut self, _node: usize, _message: &Message) {}
-
     /// The disk of `node` is no longer what it was: what rests on it cannot be held against it.
     pub fn disk_lost(&mut self, node: usize) {
         self.reads.forget(node);

@@ -8,7 +8,7 @@ use snowtide::replica::Key;
 use snowtide::store::Store;
 
 use super::ledger::Rows;
-use crate::clients::{KEYS, name};
+use crate::clients::name;
 use crate::disk::{Disk, Untouched};
 use crate::node::Node;
 
@@ -20,17 +20,17 @@ pub struct Held {
 }
 
 /// What a start would find on a node's disk; nothing on it changes.
-pub fn held(node: &Node) -> Result<BTreeMap<NamespaceId, Held>, String> {
-    held_on(node, &node.disk)
+pub fn held(node: &Node, keys: usize) -> Result<BTreeMap<NamespaceId, Held>, String> {
+    held_on(node, &node.disk, keys)
 }
 
 /// What these nodes would hold together if the power went now.
-pub fn durable<'a>(nodes: impl Iterator<Item = &'a Node>) -> Result<Rows, String> {
+pub fn durable<'a>(nodes: impl Iterator<Item = &'a Node>, keys: usize) -> Result<Rows, String> {
     let mut rows = Rows::new();
     for node in nodes {
         let disk = Disk::holding(node.disk.image());
         disk.cut_power(0);
-        join(&mut rows, held_on(node, &disk)?);
+        join(&mut rows, held_on(node, &disk, keys)?);
     }
     Ok(rows)
 }
@@ -43,15 +43,15 @@ fn join(rows: &mut Rows, state: BTreeMap<NamespaceId, Held>) {
     }
 }
 
-fn held_on(node: &Node, disk: &Disk) -> Result<BTreeMap<NamespaceId, Held>, String> {
+fn held_on(node: &Node, disk: &Disk, keys: usize) -> Result<BTreeMap<NamespaceId, Held>, String> {
     if !disk.is_established() {
         return Ok(BTreeMap::new());
     }
     let medium = Box::new(Untouched(disk.clone()));
     let refused = |refusal: &dyn std::fmt::Display| format!("the disk of {} cannot be read: {refusal}", node.worker);
-    let options = crate::world::store_options(node, 0);
+    let options = crate::cluster::store_options(node, 0);
     let (store, recovered) = Store::recover(medium, false, &options).map_err(|error| refused(&error))?;
-    let keys: Vec<Key> = (0..KEYS).filter_map(|key| Key::new(name(key)).ok()).collect();
+    let keys: Vec<Key> = (0..keys).filter_map(|key| Key::new(name(key)).ok()).collect();
     let mut all = BTreeMap::new();
     for space in recovered.spaces {
         let loaded = store.load(space.namespace, &keys).map_err(|error| refused(&error))?;
@@ -64,10 +64,10 @@ fn held_on(node: &Node, disk: &Disk) -> Result<BTreeMap<NamespaceId, Held>, Stri
 }
 
 /// The join of what these nodes hold.
-pub fn joined<'a>(nodes: impl Iterator<Item = &'a Node>) -> Result<Rows, String> {
+pub fn joined<'a>(nodes: impl Iterator<Item = &'a Node>, keys: usize) -> Result<Rows, String> {
     let mut rows = Rows::new();
     for node in nodes {
-        join(&mut rows, held(node)?);
+        join(&mut rows, held(node, keys)?);
     }
     Ok(rows)
 }

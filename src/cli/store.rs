@@ -1,0 +1,202 @@
+//! `snowtide store`: look at a data directory, back it up, restore it. The node must not run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{Global, print, print_json};
+use crate::store::{self, Report};
+
+/// Check, back up and restore data directories.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide store check /var/lib/snowtide
+  snowtide store backup --data-dir /var/lib/snowtide /backup/2026-11-22
+  snowtide store restore /backup/2026-11-22 /var/lib/snowtide
+  snowtide store check /backup/2026-11-22 --json
+
+Stop the node first: these commands need the directory to themselves, and refuse one in use.
+Exit codes: 0 done, nothing is wrong; 1 failed, or something is damaged; 2 wrong usage or configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Read every file with its checksums, decode everything, and say what is there and what is damaged.
+    #[command(after_help = EXAMPLES)]
+    Check {
+        /// A data directory or a backup; without it, data_dir of the configuration.
+        dir: Option<PathBuf>,
+    },
+    /// Copy a data directory. On one file system the tables are links: copy the backup to another disk.
+    #[command(after_help = EXAMPLES)]
+    Backup {
+        /// The data directory; without it, data_dir of the configuration.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// Where the copy goes; must not exist.
+        to: PathBuf,
+    },
+    /// Copy a backup to where a node will start on it, under a new incarnation.
+    #[command(after_help = EXAMPLES)]
+    Restore {
+        /// The backup. It is checked first, and only read.
+        from: PathBuf,
+        /// The node's data directory; must not exist.
+        to: PathBuf,
+    },
+}
+
+impl Command {
+    /// Does what was asked.
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
+        match self.action {
+            Action::Check { dir } => {
+                let report = look(&directory(dir, global)?)?;
+                if global.json {
+                    print_json(&as_json(&report))?;
+                } else {
+                    print(&as_text(&report))?;
+                }
+                sound(&report)
+            }
+            Action::Backup { data_dir, to } => backup(&directory(data_dir, global)?, &to, global),
+            Action::Restore { from, to } => restore(&from, &to, global),
+        }
+    }
+}
+
+fn directory(named: Option<PathBuf>, global: &Global) -> anyhow::Result<PathBuf> {
+    named.map_or_else(|| Ok(global.load()?.config.data_dir), Ok)
+}
+
+fn look(dir: &std::path::Path) -> anyhow::Result<Report> {
+    let bar = ProgressBar::new_spinner().with_message("opening");
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let report = store::check(dir, &mut |family, entries| {
+        bar.set_message(format!("{family}: {} entries", HumanCount(entries)));
+    });
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+/// Success only if nothing is damaged.
+fn sound(report: &Report) -> anyhow::Result<()> {
+    let all = report.more_damages.saturating_add(report.damages.len() as u64);
+    match report.damages.first() {
+        None => Ok(()),
+        Some(first) if all == 1 => bail!("damaged: {first}"),
+        Some(first) => bail!("damaged in {all} places; the first: {first}"),
+    }
+}
+
+fn backup(from: &std::path::Path, to: &std::path::Path, global: &Global) -> anyhow::Result<()> {
+    let bar = ProgressBar::new_spinner().with_message("copying");
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let outcome = store::backup(from, to);
+    bar.finish_and_clear();
+    outcome.context("no backup was made")?;
+    finish("backed up to", to, global)
+}
+
+fn restore(from: &std::path::Path, to: &std::path::Path, global: &Global) -> anyhow::Result<()> {
+    sound(&look(from)?).context("the backup is not restored")?;
+    let style = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {eta} left")?;
+    let bar = ProgressBar::new(0).with_style(style);
+    let outcome = store::restore(from, to, &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    outcome.context("the backup is not restored")?;
+    finish("restored to", to, global)
+}
+
+/// A copy is good once it has been looked at.
+fn finish(what: &str, copy: &std::path::Path, global: &Global) -> anyhow::Result<()> {
+    let report = look(copy)?;
+    sound(&report).with_context(|| format!("the copy at {} is not good", copy.display()))?;
+    if global.json {
+        return print_json(&as_json(&report));
+    }
+    print(&as_text(&report))?;
+    print(&format!("{what} {}; a start there mints a new incarnation", copy.display()))
+}
+
+fn as_text(report: &Report) -> String {
+    let table = |header: &[&str], rows: Vec<Vec<String>>| {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.set_header(header.iter().copied());
+        table.add_rows(rows);
+        table.trim_fmt()
+    };
+    let families = report
+        .families
+        .iter()
+        .map(|found| vec![found.family.to_owned(), found.entries.to_string(), found.bytes.to_string()]);
+    let logs = report.logs.iter().map(|log| {
+        let (namespace, origin) = (format!("{:?}", log.namespace), log.origin.to_string());
+        vec![
+            namespace,
+            origin,
+            log.records.to_string(),
+            log.gaps.to_string(),
+            log.after.saturating_add(1).to_string(),
+            log.upto.to_string(),
+        ]
+    });
+    let mut lines = Vec::new();
+    if !report.owner.is_empty() {
+        let replica = report.replica.map_or("none yet: the next start mints one".to_owned(), |id| id.to_string());
+        lines.push(format!("{}\nreplica {replica}, {} starts", report.owner, report.boots));
+    }
+    lines.push(table(&["family", "entries", "bytes"], families.collect()));
+    if !report.logs.is_empty() {
+        lines.push(table(&["namespace", "log of", "records", "gaps", "from commit", "to commit"], logs.collect()));
+    }
+    lines.extend(report.remarks.iter().cloned());
+    lines.extend(report.damages.iter().map(|damage| format!("damaged: {damage}")));
+    if report.damages.is_empty() {
+        lines.push("nothing is damaged".to_owned());
+    }
+    lines.join("\n")
+}
+
+fn as_json(report: &Report) -> serde_json::Value {
+    let families = report
+        .families
+        .iter()
+        .map(|found| json!({ "family": found.family, "entries": found.entries, "bytes": found.bytes }));
+    let logs = report.logs.iter().map(|log| {
+        json!({
+            "namespace": format!("{:?}", log.namespace),
+            "origin": log.origin.to_string(),
+            "records": log.records,
+            "gaps": log.gaps,
+            "after": log.after.to_string(),
+            "upto": log.upto.to_string(),
+        })
+    });
+    json!({
+        "ok": report.damages.is_empty(),
+        "owner": report.owner,
+        "replica": report.replica.map(|replica| replica.to_string()),
+        "boots": report.boots,
+        "ceiling": report.ceiling.to_string(),
+        "families": families.collect::<Vec<_>>(),
+        "logs": logs.collect::<Vec<_>>(),
+        "remarks": report.remarks,
+        "damages": report.damages,
+    })
+}

@@ -1,0 +1,79 @@
+//! Real disks: power cuts, kills, failing syncs, full file systems and flipped bits, against the real store and binary.
+//!
+//! One table at the end says how many of each there were, and how many lost something, changed something in silence, or
+//! kept a node from starting. `make test` runs a small number of each, `make soak` (`--soak`) the full one. The parts
+//! run one after the other; words on the command line choose among them.
+//!
+//! `kill -9` keeps the page cache, so it cannot see a missing sync. Here a preloaded library ([`shim`]) records every
+//! operation on the data directory; a model of a disk ([`model`]) replays the record up to any point and keeps only
+//! what was synced by then, and any part of the rest. So one run of a workload can be cut thousands of times.
+
+// What it prints is its report, and nothing where something must be is what a test is for.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+mod cuts;
+mod flips;
+mod full;
+mod kills;
+mod ledger;
+mod model;
+mod node;
+#[allow(dead_code, unused_imports)] // there is more in them than is needed here
+mod processes;
+mod record;
+mod shim;
+mod syncs;
+mod table;
+mod workload;
+
+use std::process::ExitCode;
+
+use table::Tally;
+
+/// How much of everything: (make test, make soak).
+#[derive(Clone, Copy)]
+pub(crate) struct Scale {
+    soak: bool,
+}
+
+impl Scale {
+    pub(crate) fn of(self, test: usize, soak: usize) -> usize {
+        if self.soak { soak } else { test }
+    }
+}
+
+/// What the parts that talk to nodes run on.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+type Part = (&'static str, fn(Scale) -> Vec<Tally>);
+
+const PARTS: [Part; 6] = [
+    ("cuts", cuts::run),
+    ("node", node::run),
+    ("kills", kills::run),
+    ("syncs", syncs::run),
+    ("full", full::run),
+    ("flips", flips::run),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("--child", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        workload::child(rest);
+        return ExitCode::SUCCESS;
+    }
+    let scale = Scale { soak: arguments.iter().any(|argument| argument == "--soak") };
+    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut tallies = Vec::new();
+    for (name, part) in PARTS {
+        if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
+            println!("{name} …");
+            tallies.extend(part(scale));
+        }
+    }
+    shim::clean();
+    println!("{}", table::render(&tallies));
+    if tallies.iter().all(Tally::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

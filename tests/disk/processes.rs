@@ -1,0 +1,6 @@
+//! Real processes under load, as the tests of the whole have them.
+
+#[path = "../it/harness/mod.rs"]
+pub(crate) mod harness;
+#[path = "../it/kills.rs"]
+pub(crate) mod kills;

@@ -1,0 +1,90 @@
+//! Checkers that never object show nothing: each is shown something wrong.
+
+use snowtide::crdt::Slot;
+use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
+use snowtide::replica::{Action, Key, Operation};
+use snowtide::snowflake::Run;
+
+use super::ids::Ids;
+use super::ledger::{Ledger, Rows};
+use super::reads::Reads;
+use crate::ids::layout;
+
+const SPACE: NamespaceId = NamespaceId(1);
+const REPLICA: ReplicaId = ReplicaId(7);
+
+fn add(by: i64) -> Operation {
+    Operation { namespace: SPACE, key: Key::new("counter-1").unwrap(), action: Action::Increment(by) }
+}
+
+fn rows(added: u64) -> Rows {
+    let row = [(REPLICA, Slot { added, subtracted: 0 })].into_iter().collect();
+    Rows::from([((SPACE, "counter-1".to_owned()), row)])
+}
+
+/// 1, 20 and 300 are acknowledged, 4 000 is attempted.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    for by in [1, 20, 300, 4_000] {
+        ledger.attempted(REPLICA, &[add(by)]);
+    }
+    [1, 20, 300].iter().for_each(|by| ledger.acknowledged(REPLICA, &add(*by)));
+    ledger
+}
+
+#[test]
+fn the_ledger_takes_what_was_acknowledged_with_or_without_what_was_attempted() {
+    assert_eq!(ledger().check(&rows(321)), None);
+    assert_eq!(ledger().check(&rows(4_321)), None);
+}
+
+#[test]
+fn the_ledger_names_what_is_lost_and_what_is_too_much() {
+    let lost = ledger().check(&rows(301)).unwrap();
+    assert!(lost.contains("acknowledgement 2 of 3 is lost"), "{lost}");
+    let doubled = ledger().check(&rows(4_322)).unwrap();
+    assert!(doubled.contains("more than the 4321 that were attempted"), "{doubled}");
+    let unheard = Ledger::default().check(&rows(1)).unwrap();
+    assert!(unheard.contains("without a client"), "{unheard}");
+}
+
+#[test]
+fn the_ledger_excuses_only_what_a_lost_disk_held_alone() {
+    let mut ledger = ledger();
+    ledger.excuse(&rows(321), &rows(301));
+    assert_eq!(ledger.check(&rows(301)), None);
+    assert!(ledger.check(&rows(300)).is_some());
+}
+
+#[test]
+fn refused_increments_were_not_attempted() {
+    let mut ledger = ledger();
+    ledger.refused(REPLICA, &[add(4_000)]);
+    assert!(ledger.check(&rows(4_321)).is_some());
+    assert!(ledger.check_value(0, &add(1), 322).is_some());
+    assert_eq!(ledger.check_value(0, &add(1), 321), None);
+}
+
+#[test]
+fn reads_that_go_back_are_noticed_at_the_same_node() {
+    let mut reads = Reads::default();
+    assert_eq!(reads.check(0, &add(1), 5), None);
+    assert_eq!(reads.check(1, &add(1), 4), None);
+    assert!(reads.check(0, &add(1), 4).is_some());
+    reads.forget(0);
+    assert_eq!(reads.check(0, &add(1), 1), None);
+}
+
+#[test]
+fn ids_that_repeat_or_lie_above_the_ceiling_are_noticed() {
+    let worker = WorkerId::new(1, 1).unwrap();
+    let run = |timestamp, count| Run { first: layout().compose(timestamp, worker, 5).unwrap(), count };
+    let mut ids = Ids::default();
+    assert_eq!(ids.started(0, worker, 100), None);
+    assert!(ids.issued(0, run(101, 1), layout()).unwrap().starts_with("I10"));
+    assert_eq!(ids.issued(0, run(100, 10), layout()), None);
+    assert!(ids.issued(0, run(100, 1), layout()).unwrap().contains("after"));
+    assert_eq!(ids.started(1, worker, 100), None);
+    assert!(ids.issued(1, Run { first: run(100, 1).first + 9, count: 1 }, layout()).unwrap().contains("had issued"));
+    assert!(ids.started(0, worker, 99).is_some());
+}

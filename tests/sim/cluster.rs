@@ -1,0 +1,113 @@
+//! The cluster that a seed chooses: its nodes, its namespaces, its settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use snowtide::identity::{NamespaceId, WorkerId};
+use snowtide::merkle::{Hasher, SECRET_BYTES};
+use snowtide::replica::Settings;
+use snowtide::store::Options;
+
+use super::clock::Clock;
+use super::disk::Disk;
+use super::faults::Way;
+use super::node::Node;
+
+/// Longer than any run, and more than it writes.
+const NEVER: u64 = 1 << 40;
+/// Some runs have so many counters that a checkpoint has several parts.
+pub const WIDE_KEYS: usize = 3_000;
+pub const WIDE_CHANCE: f64 = 0.05;
+
+pub fn nodes(rng: &mut SmallRng) -> Vec<Node> {
+    let count = rng.random_range(3..=7);
+    let mut workers = Vec::new();
+    let mut region = 0;
+    while workers.len() < count {
+        let twice = rng.random_bool(0.3) && workers.len() + 2 <= count && (region > 0 || count > 3);
+        for node in 0..=u8::from(twice) {
+            workers.extend(WorkerId::new(region, node));
+        }
+        region += 1;
+    }
+    let wide = NamespaceId(1);
+    // Residency: the second namespace lives in the first regions only.
+    let narrow = (NamespaceId(2), rng.random_range(2..=region));
+    let make = |worker: WorkerId| Node {
+        worker,
+        namespaces: if worker.region() < narrow.1 { vec![wide, narrow.0] } else { vec![wide] },
+        disk: Disk::default(),
+        snapshot: None,
+        clock: Clock::default(),
+        process: None,
+        starts: 0,
+        copy_of: None,
+        retired: false,
+    };
+    workers.into_iter().map(make).collect()
+}
+
+/// Small bounds and short intervals, so that everything that they lead to happens often.
+pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
+    let mut any = |choices: &[u64]| choices.choose(rng).copied().unwrap_or(1);
+    // Whoever asks for many rows at a time needs room for them.
+    let least = if wide { 2 * WIDE_KEYS } else { 1 };
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let chosen = Settings {
+        worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
+        peers: BTreeMap::new(),
+        hasher: hasher(),
+        commit_bytes_max: bytes(any(&[300, 2_000, 16_384])),
+        unsynced: BTreeSet::new(),
+        commit_interval_ms: 100,
+        gossip_interval_ms: any(&[20, 100]),
+        digest_interval_ms: any(&[1_000, 3_000, 6_000]),
+        inflight_bytes_max: bytes(any(&[1_000, 16_384])),
+        fetch_timeout_ms: any(&[1_000, 2_000]),
+        // Longer than four of the longest intervals of digests.
+        duplicate_after_ms: 28_000,
+        proof_timeout_ms: 3_000,
+        claim_wait_ms: 3_000,
+        rows_max: bytes(any(&[2, 8, 100])),
+        loading_rows_max: bytes(any(&[30, 1_000])).max(least),
+        checkpoint_interval_ms: any(&[500, 3_000, 20_000]),
+        dirty_rows_max: bytes(any(&[30, 1_000])).max(least),
+        repair_interval_ms: any(&[2_000, 5_000, 20_000]),
+        repair_session_ms: any(&[5_000, 30_000]),
+        // A pass over the whole tree, whose leaves are far more than the rows.
+        scrub_interval_ms: any(&[7_200_000, 86_400_000]),
+        hints_age_ms: any(&[1_000, 20_000, 3_600_000]),
+        hints_bytes_max: any(&[500, 20_000, 1 << 30]),
+        waiting_max: 100,
+        drain_timeout_ms: 5_000,
+    };
+    match only {
+        Some(Way::Gossip) => {
+            Settings { repair_interval_ms: NEVER, hints_age_ms: NEVER, hints_bytes_max: NEVER, ..chosen }
+        }
+        _ => chosen,
+    }
+}
+
+/// Any secret will do, as long as all have the same.
+fn hasher() -> Hasher {
+    Hasher::new([7; SECRET_BYTES])
+}
+
+pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
+    Options {
+        path: PathBuf::from("simulated"),
+        cluster_id: "simulated".into(),
+        hasher: hasher(),
+        secret: "simulated".into(),
+        layout: "simulated".into(),
+        worker: node.worker,
+        namespaces: node.namespaces.clone(),
+        boot_nonce,
+        cache_bytes_max: 0,
+        memtable_bytes_max: 0,
+    }
+}
