@@ -39,6 +39,9 @@ pub(super) struct Changed {
     pub(super) seq: Option<u64>,
 }
 
+/// The rows that repair brought, and where a finished session moves the vector.
+type Brought = (Vec<RepairedRow>, Vec<(ReplicaId, Mark)>);
+
 /// What belongs to one commit.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
@@ -51,7 +54,7 @@ pub(super) struct Gathered {
     /// The records of others, to be journalled under their own origin.
     pub(super) records: Vec<Record>,
     /// What repair brought: rows, and how far a finished session moves the vector.
-    pub(super) repaired: BTreeMap<NamespaceId, (Vec<RepairedRow>, Vec<(ReplicaId, Mark)>)>,
+    pub(super) repaired: BTreeMap<NamespaceId, Brought>,
     /// Whom to acknowledge records, and in which namespaces.
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
     /// Answers that may leave once this is synced.

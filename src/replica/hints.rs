@@ -84,7 +84,8 @@ impl Replica {
             if let Some(expired) = space.hints.expire(&self.settings, self.now) {
                 needed.join(&expired);
             }
-            let before = keep_from(space, &needed, self.repairs.leased(namespace, self.now));
+            let leased = self.repairs.leased(namespace, self.now);
+            let before = keep_from(space, &needed, leased.as_ref());
             if !before.is_empty() {
                 self.effects.push_back(Effect::Truncate { namespace, before });
             }
@@ -106,10 +107,10 @@ impl Replica {
 
 /// By origin, the first seq to keep, where that has moved: everything before is on disk in `rows`, `needless` to peers,
 /// and not promised to a session. The last record that may go stays, so that its hash can be compared (I3).
-fn keep_from(space: &mut Space, needless: &VersionVector, leased: Option<VersionVector>) -> Vec<(ReplicaId, u64)> {
+fn keep_from(space: &mut Space, needless: &VersionVector, leased: Option<&VersionVector>) -> Vec<(ReplicaId, u64)> {
     let mut moved = Vec::new();
     for (origin, mark) in needless.iter() {
-        let promised = leased.as_ref().map_or(u64::MAX, |leased| leased.mark(origin).seq);
+        let promised = leased.map_or(u64::MAX, |leased| leased.mark(origin).seq);
         let seq = mark.seq.min(space.position.mark(origin).seq).min(promised);
         let kept_from = space.hints.kept_from.entry(origin).or_default();
         if seq > *kept_from {

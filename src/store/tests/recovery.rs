@@ -45,8 +45,8 @@ fn commits_are_replayed_into_whole_rows() {
     let [space, other] = &recovered.spaces[..] else { panic!("two namespaces") };
     assert_eq!(space.vector, vector(&[(own(), ours.mark), (remote(), theirs.mark)]));
     let rows = [(key("a"), row(&[(own(), 3, 0), (remote(), 100, 0)])), (key("b"), row(&[(own(), 5, 0)]))];
-    assert_eq!(dirty(&space), rows);
-    assert_eq!(dirty(&other), [(key("c"), row(&[(own(), 9, 0)]))]);
+    assert_eq!(dirty(space), rows);
+    assert_eq!(dirty(other), [(key("c"), row(&[(own(), 9, 0)]))]);
 }
 
 #[test]
