@@ -197,7 +197,7 @@ mod tests {
         let error = anyhow::Error::from(Config::load(&sources).unwrap_err());
         assert_eq!(
             complaint(&error),
-            "error: flag --set: commit.bytes is not a key; the keys here are bytes_max\n\
+            "error: flag --set: commit.bytes is not a key; the keys here are bytes_max, interval\n\
              error: flag --set: log.format = \"xml\": allowed: \"text\" or \"json\"\n"
         );
         assert_eq!(exit_code(&error), 2);

@@ -148,7 +148,9 @@ fn a_value_of_the_wrong_kind() {
     Site::new()
         .file("[cache]\nrows_max = \"many\"\n")
         .refused("prod.toml: cache.rows_max = \"many\": allowed: a whole number from 1000 to 1000000000");
-    Site::new().file("commit = 5\n").refused("prod.toml: commit = 5: allowed: a table with the keys bytes_max");
+    Site::new()
+        .file("commit = 5\n")
+        .refused("prod.toml: commit = 5: allowed: a table with the keys bytes_max, interval");
     Site::new()
         .file("[cluster]\nid = 7\n")
         .refused("prod.toml: cluster.id = 7: allowed: 1 to 64 letters, digits, dots, dashes and underscores");

@@ -104,9 +104,9 @@ mod tests {
         // Figures of the first program: any other would make nodes of two versions differ in every row.
         let slot = Slot { added: 7, subtracted: 3 };
         let (hasher, replica) = (keyed(1), ReplicaId(0x0123_4567_89ab_cdef));
-        assert_eq!(hasher.place("visits").0, 0);
-        assert_eq!(hasher.slot("visits", replica, slot).0, 0);
-        assert_eq!(hasher.slot(&"k".repeat(200), replica, slot).0, 0);
+        assert_eq!(hasher.place("visits").0, 2_671_121_980_782_839_075);
+        assert_eq!(hasher.slot("visits", replica, slot).0, 70_994_587_002_886_189_837_895_530_042_318_327_161);
+        assert_eq!(hasher.slot(&"k".repeat(200), replica, slot).0, 43_436_425_045_103_717_980_889_114_725_367_923_503);
     }
 
     #[test]
