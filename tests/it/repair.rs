@@ -46,7 +46,9 @@ async fn miss(bed: &mut Bed, region: &str, clients: &[Client], wipe: bool) -> u6
         }
         bed.start_node(region).await;
         bed.agreed(&REGIONS, &keys()).await;
-        ensure(!bed.lines(region, &["a repair session has ended", "whole=true"]).is_empty(), || "gossip was enough".into())
+        ensure(!bed.lines(region, &["a repair session has ended", "whole=true"]).is_empty(), || {
+            "gossip was enough".into()
+        })
     })
     .await;
     added
