@@ -122,8 +122,8 @@ impl Node {
             Effect::Scrub { namespace, leaf } => {
                 Some(Event::Scrubbed { namespace, sum: self.store.sum_leaf(namespace, leaf).unwrap() })
             }
-            Effect::Truncate { namespace, before } => {
-                self.store.truncate(namespace, &before).unwrap();
+            Effect::Truncate { namespace, logs } => {
+                self.store.truncate(namespace, &logs).unwrap();
                 None
             }
             Effect::Notice(Notice::Repaired { rows, .. }) => {

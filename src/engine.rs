@@ -284,7 +284,7 @@ impl Engine {
             Effect::Checkpoint(chunk) => self.disk.checkpoint(chunk),
             Effect::LoadLeaves(asked) => self.disk.load_leaves(asked),
             Effect::Scrub { namespace, leaf } => self.disk.scrub(namespace, leaf),
-            Effect::Truncate { namespace, before } => self.disk.truncate(namespace, before),
+            Effect::Truncate { namespace, logs } => self.disk.truncate(namespace, logs),
             Effect::Reply { ticket, answer, receipt } => {
                 self.reply(ticket, answer.map(|outcomes| Applied { outcomes, receipt }));
             }

@@ -4,6 +4,7 @@
 //! the queues are bounded by what it may have outstanding. Any failure is final (I9): the node is told, the thread
 //! ends, and what was not reported as done never will be.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -105,9 +106,9 @@ impl Disk {
         queue(&self.checkpoints, move |store| Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? }));
     }
 
-    pub(super) fn truncate(&self, namespace: NamespaceId, before: Vec<(ReplicaId, u64)>) {
+    pub(super) fn truncate(&self, namespace: NamespaceId, logs: Vec<(ReplicaId, Range<u64>)>) {
         queue(&self.checkpoints, move |store| {
-            store.truncate(namespace, &before)?;
+            store.truncate(namespace, &logs)?;
             Ok(Event::Tick)
         });
     }

@@ -1,5 +1,7 @@
 //! What a replica wants done. Effects leave as data; the engine carries them out.
 
+use std::ops::Range;
+
 use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
@@ -56,13 +58,12 @@ pub enum Effect {
         /// Which.
         leaf: Leaf,
     },
-    /// Forget journal records that nobody needs any more, in order with the checkpoints: all of these logs that end
-    /// before the seq. Nothing is reported.
+    /// Forget journal records that nobody needs any more, in order with the checkpoints. Nothing is reported.
     Truncate {
         /// Where.
         namespace: NamespaceId,
-        /// Per origin, the first seq that stays.
-        before: Vec<(ReplicaId, u64)>,
+        /// Per origin, the records that end in this range; what was before it is forgotten already.
+        logs: Vec<(ReplicaId, Range<u64>)>,
     },
     /// Make a new incarnation from the system's randomness, persist and sync it, then report `Event::Minted`.
     Mint,

@@ -112,15 +112,15 @@ impl Replica {
 
     /// Sends what is due.
     pub(super) fn advance_gossip(&mut self) {
-        if self.push_at.is_some_and(|at| self.now >= at) {
-            self.push_at = None;
-            self.advance_pushes();
-        }
         if self.now >= self.digest_at {
             self.digest_at = self.now + self.settings.digest_interval_ms;
             self.advance_boots();
             let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
             linked.into_iter().for_each(|worker| self.send_digest(worker));
+        }
+        if self.push_at.is_some_and(|at| self.now >= at) {
+            self.push_at = None;
+            self.advance_pushes();
         }
     }
 

@@ -5,6 +5,7 @@
 //! session stay until it is over, because whoever finishes it goes on from there (I4).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, ReplicaId};
@@ -85,9 +86,9 @@ impl Replica {
                 needed.join(&expired);
             }
             let leased = self.repairs.leased(namespace, self.now);
-            let before = keep_from(space, &needed, leased.as_ref());
-            if !before.is_empty() {
-                self.effects.push_back(Effect::Truncate { namespace, before });
+            let logs = forget(space, &needed, leased.as_ref());
+            if !logs.is_empty() {
+                self.effects.push_back(Effect::Truncate { namespace, logs });
             }
         }
     }
@@ -105,17 +106,18 @@ impl Replica {
     }
 }
 
-/// By origin, the first seq to keep, where that has moved: everything before is on disk in `rows`, `needless` to peers,
-/// and not promised to a session. The last record that may go stays, so that its hash can be compared (I3).
-fn keep_from(space: &mut Space, needless: &VersionVector, leased: Option<&VersionVector>) -> Vec<(ReplicaId, u64)> {
+/// By origin, what can be forgotten now: it is on disk in `rows`, `needless` to peers, and not promised to a session. The
+/// last record that may go stays, so that its hash can be compared (I3). Ranges never overlap: the store keeps a trace of
+/// each until it has compacted the journal.
+fn forget(space: &mut Space, needless: &VersionVector, leased: Option<&VersionVector>) -> Vec<(ReplicaId, Range<u64>)> {
     let mut moved = Vec::new();
     for (origin, mark) in needless.iter() {
         let promised = leased.map_or(u64::MAX, |leased| leased.mark(origin).seq);
         let seq = mark.seq.min(space.position.mark(origin).seq).min(promised);
         let kept_from = space.hints.kept_from.entry(origin).or_default();
         if seq > *kept_from {
+            moved.push((origin, *kept_from..seq));
             *kept_from = seq;
-            moved.push((origin, seq));
         }
     }
     moved

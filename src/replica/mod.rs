@@ -168,7 +168,10 @@ impl Replica {
             Event::Drain => self.drain(),
             Event::DiskLow(low) => self.disk_low = low,
             Event::Ceiling(ceiling) => {
-                self.claim.raise(self.settings.worker, ceiling);
+                // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
+                if self.claim.raise(self.settings.worker, ceiling) {
+                    self.digest_at = self.digest_at.min(self.now + self.settings.gossip_interval_ms);
+                }
             }
             Event::Fence(reason) => self.fence(reason),
             Event::Inspect(ticket) => {

@@ -30,6 +30,7 @@ mod tuning;
 mod wal;
 mod warnings;
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::crdt::{LogHash, Row};
@@ -175,13 +176,13 @@ impl Store {
         rows::sum(&*self.medium, &self.hasher, namespace, leaf)
     }
 
-    /// Forgets the records of some logs that end before a seq. One that comes back after a crash does no harm; it is
-    /// synced for the reason that parts of a checkpoint are.
-    pub fn truncate(&self, namespace: NamespaceId, before: &[(ReplicaId, u64)]) -> Result<(), StoreError> {
+    /// Forgets the records of some logs that end in a range of seqs. One that comes back after a crash does no harm; it
+    /// is synced for the reason that parts of a checkpoint are.
+    pub fn truncate(&self, namespace: NamespaceId, logs: &[(ReplicaId, Range<u64>)]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
-        for (origin, seq) in before {
+        for (origin, seqs) in logs {
             let key = |upto| JournalKey { namespace, origin: *origin, upto }.encode();
-            batch.delete_range(Family::Journal, key(0), key(*seq));
+            batch.delete_range(Family::Journal, key(seqs.start), key(seqs.end));
         }
         self.medium.write_synced(batch)
     }

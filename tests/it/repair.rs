@@ -24,6 +24,8 @@ async fn add_all(client: &Client, by: u64) {
 async fn forgetful() -> Bed {
     Bed::start(|options| {
         let options = options.set("hints.max_age", "1s").set("checkpoint.interval", "100ms");
+        // The newest records are in memory, too, twice as many as may be on their way to a peer.
+        let options = options.set("gossip.inflight_bytes_max", "64KiB");
         options.set("repair.interval", "1d").set("incarnation.proof_timeout", "2s")
     })
     .await

@@ -85,10 +85,10 @@ impl World {
             Effect::Scrub { namespace, leaf } => self.job(node, Lane::Checkpoints, move |store| {
                 Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? })
             }),
-            Effect::Truncate { namespace, before } => {
+            Effect::Truncate { namespace, logs } => {
                 self.tally.note("truncations");
                 self.job(node, Lane::Checkpoints, move |store| {
-                    store.truncate(namespace, &before)?;
+                    store.truncate(namespace, &logs)?;
                     Ok(Event::Tick)
                 });
             }

@@ -219,7 +219,7 @@ fn a_truncated_log_goes_on_from_the_checkpoint() {
     commit(&store, &records);
     let position = vector(&[(own(), records[3].mark())]);
     checkpoint(&store, &[("a", row(&[(own(), 4, 0)]))], Some(position));
-    store.truncate(SPACE, &[(own(), 4)]).unwrap();
+    store.truncate(SPACE, &[(own(), 0..4)]).unwrap();
     assert_eq!(store.find_hash(SPACE, own(), 3).unwrap(), None);
     assert_eq!(store.find_hash(SPACE, own(), 4).unwrap(), hash_of(&records[3]), "the last one stays");
     assert_eq!(store.read_journal(SPACE, own(), 1, 1 << 20).unwrap().whole_from, Some(3));
