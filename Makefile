@@ -29,17 +29,17 @@ test: setup ## Runs every test.
 	$(CARGO) test --release --workspace --lib --bins
 	$(CARGO) test --release --workspace --doc
 	$(CARGO) test --release --workspace --test it --test node --test end_to_end
-	$(CARGO) test --release --test disk
-	$(CARGO) test --release --test sim -- --nocapture --test-threads=1
+	$(CARGO) test --release --workspace --test disk
+	$(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1
 
 sim: setup ## Runs the simulator alone. SIM_SECONDS=3600 takes fresh seeds for an hour, SIM_SEEDS=7..8 repeats one.
-	$(CARGO) test --release --test sim -- --nocapture --test-threads=1 $(SIM)
+	$(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1 $(SIM)
 
 soak: build ## Kills, power cuts, failing syncs, full disks and flipped bits, many of each; under twenty minutes.
-	$(CARGO) test --release --test disk -- --soak
+	$(CARGO) test --release --workspace --test disk -- --soak
 
 bench: setup ## Measures what repair costs.
-	$(CARGO) bench --profile release --bench repair
+	$(CARGO) bench --profile release --workspace --bench repair
 
 lint: setup ## Checks formatting and lints.
 	$(CARGO) fmt --all --check
