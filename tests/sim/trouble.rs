@@ -108,12 +108,13 @@ impl World {
         self.trace.note(self.now, [6, node as u64, 0], || format!("node {node} ends"));
         let mut torn = false;
         for lane in &mut process.lanes {
-            let reached = self.rng.random_range(0..=lane.len());
+            let under_way = lane.len();
+            let reached = self.rng.random_range(0..=under_way);
             for job in lane.drain(..).take(reached) {
                 // Nobody hears of it any more.
                 let _ = job(&process.store);
             }
-            torn |= reached > 0;
+            torn |= reached < under_way;
         }
         if power_lost {
             let unsynced = self.nodes[node].disk.unsynced();
