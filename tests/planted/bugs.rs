@@ -106,7 +106,7 @@ fn replaced(text: &str, places: &BTreeMap<usize, (usize, String)>) -> Option<Str
 
 /// Every file that a build needs, relative to the root.
 fn sources(root: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut found = vec![PathBuf::from("Cargo.toml"), PathBuf::from("Cargo.lock")];
+    let mut found = ["Cargo.toml", "Cargo.lock", "README.md"].map(PathBuf::from).to_vec();
     let mut left: Vec<PathBuf> =
         ["src", "tests", "benches", "config", "regions", "client", "loadtest"].map(PathBuf::from).into();
     while let Some(dir) = left.pop() {
