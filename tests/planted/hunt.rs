@@ -32,7 +32,7 @@ pub(crate) fn build(copy: &Path) -> Result<PathBuf, String> {
     let mut command = Command::new(cargo);
     // What cargo tells this process of itself would make build scripts run again.
     let ours = |name: &str| name.starts_with("CARGO_") && !matches!(name, "CARGO_TARGET_DIR" | "CARGO_HOME");
-    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
         command.env_remove(name);
     }
     command.current_dir(copy).args(["test", "--release", "--locked", "--test", "sim", "--no-run"]);
