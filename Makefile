@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test sim soak bench lint clean
+.PHONY: help setup build demo test sim planted soak bench lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -34,6 +34,9 @@ test: setup ## Runs every test.
 
 sim: setup ## Runs the simulator alone. SIM_SECONDS=3600 takes fresh seeds for an hour, SIM_SEEDS=7..8 repeats one.
 	$(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1 $(SIM)
+
+planted: setup ## Plants bugs in a copy of the sources, one at a time; the simulator has to find each. PLANTED=words chooses some.
+	$(CARGO) test --release --workspace --test planted -- $(PLANTED)
 
 soak: build ## Kills, power cuts, failing syncs, full disks and flipped bits, many of each; under twenty minutes.
 	$(CARGO) test --release --workspace --test disk -- --soak

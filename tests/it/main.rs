@@ -17,6 +17,7 @@ mod incarnations;
 mod kills;
 mod order;
 mod partitions;
+mod planted;
 mod readme;
 mod refusals;
 mod repair;

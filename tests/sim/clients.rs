@@ -1,5 +1,7 @@
 //! Clients: they ask random nodes, and what they were told goes into the ledger.
 
+use std::collections::BTreeSet;
+
 use rand::RngExt;
 use snowtide::identity::{NamespaceId, ReplicaId};
 use snowtide::replica::{Ack, Action, Event, Key, Operation, Outcome, Receipt, Refusal, Terms, Ticket};
@@ -74,8 +76,12 @@ impl World {
         let serving = process.serving;
         let terms = self.terms();
         if let (Some(terms), Some(first)) = (&terms, operations.first()) {
-            let (brought, ack) = (terms.after.clone(), terms.ack != Ack::Local);
-            self.checkers.tokens.submitted(self.tickets, brought, ack, first, serving);
+            let regions = match terms.ack {
+                Ack::Local => 0,
+                Ack::Regions(regions) => usize::from(regions),
+                Ack::All => self.regions_of(first.namespace),
+            };
+            self.checkers.tokens.submitted(self.tickets, terms.after.clone(), regions, first, serving);
         }
         self.handle(node, Event::Submit { ticket: self.tickets, operations, terms: terms.map(Box::new) });
     }
@@ -114,11 +120,14 @@ impl World {
             return;
         };
         let serving = process.serving;
+        if answer.is_ok() && process.fenced_after.is_some_and(|last| ticket > last) {
+            self.findings.push(format!("I3: node {node} answered ticket {ticket}, and was fenced when that came"));
+        }
         match (answer, serving) {
             (Ok(outcomes), Some(replica)) if outcomes.len() == operations.len() => {
                 // An answer that waits for other regions tells the value right after it was applied: meanwhile others
                 // may have been told later ones. It overlaps with them, so no order is promised.
-                let ordered = asked.as_ref().is_none_or(|asked| !asked.ack);
+                let ordered = asked.as_ref().is_none_or(|asked| asked.regions == 0);
                 for (operation, outcome) in operations.iter().zip(&outcomes) {
                     self.answered(node, replica, operation, *outcome, ordered);
                 }
@@ -155,7 +164,11 @@ impl World {
         if !asked.brought.is_empty() {
             self.tally.note("answers after a token");
         }
-        receipt.token.into_iter().for_each(|token| self.checkers.tokens.told(token));
+        if let Some(token) = receipt.token {
+            let finding = self.checkers.durable.check_token(node, &token);
+            self.findings.extend(finding);
+            self.checkers.tokens.told(token);
+        }
         // Two processes under one replica id have two histories, and nothing can be said of either.
         if self.tally.faults.contains_key(&Fault::Clone) {
             return;
@@ -165,8 +178,15 @@ impl World {
             let finding = self.checkers.tokens.check(node, operation, *value, &asked.brought);
             self.findings.extend(finding);
         }
-        if let (true, Some(first)) = (asked.ack, operations.first()) {
+        if let (true, Some(first)) = (asked.regions > 0, operations.first()) {
             self.tally.note(if receipt.pending { "acks pending" } else { "acks of regions" });
+            let holders = receipt.acknowledged_by.len();
+            let alike = operations.iter().all(|operation| operation.namespace == first.namespace);
+            let wrote = operations.iter().any(|operation| operation.action != Action::Get);
+            if alike && wrote && !receipt.pending && holders < asked.regions {
+                let wanted = asked.regions;
+                self.findings.push(format!("ack: node {node} waited for {holders} regions, {wanted} were asked for"));
+            }
             // Reading whole disks takes long, so only some are looked at.
             let looked_at = self.rng.random_bool(0.1);
             for region in receipt.acknowledged_by.iter().filter(|_| looked_at) {
@@ -207,8 +227,13 @@ impl World {
         self.findings.extend(bound.into_iter().chain(order));
     }
 
+    fn regions_of(&self, namespace: NamespaceId) -> usize {
+        let holders = self.nodes.iter().filter(|node| node.namespaces.contains(&namespace));
+        holders.map(|node| node.worker.region()).collect::<BTreeSet<_>>().len()
+    }
+
     /// The namespaces that both nodes serve.
-    pub fn shared(&self, one: usize, other: usize) -> std::collections::BTreeSet<NamespaceId> {
+    pub fn shared(&self, one: usize, other: usize) -> BTreeSet<NamespaceId> {
         let theirs = &self.nodes[other].namespaces;
         self.nodes[one].namespaces.iter().copied().filter(|namespace| theirs.contains(namespace)).collect()
     }

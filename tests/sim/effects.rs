@@ -5,7 +5,7 @@ use snowtide::identity::ReplicaId;
 use snowtide::replica::{Effect, Event, JournalRead, Notice};
 use snowtide::store::{Store, StoreError};
 
-use super::checkers::{bounds, durable};
+use super::checkers::{bounds, durable, state};
 use super::faults::Fault;
 use super::node::{Lane, Node};
 use super::world::{Happening, World};
@@ -33,7 +33,7 @@ impl World {
                     process.minting.generator.witness(reading, worker, ceiling);
                 }
             }
-            Effect::Notice(notice) => self.notice(&notice),
+            Effect::Notice(notice) => self.notice(node, &notice),
             Effect::Fence(reason) => self.fenced(node, reason),
             Effect::Drained(holder) => {
                 self.tally.note(if holder.is_some() { "drained, held elsewhere" } else { "drained, held here only" });
@@ -131,7 +131,8 @@ impl World {
                 if let Event::Committed(number) = event {
                     let ends = process.committing.pop_front().filter(|(first, _)| *first == number);
                     self.checkers.durable.committed(node, ends.map(|(_, ends)| ends).unwrap_or_default());
-                    self.checkers.tokens.synced(node, self.nodes[node].starts, number);
+                    let Node { starts, worker, .. } = self.nodes[node];
+                    self.checkers.tokens.synced(node, worker, starts, number);
                 }
                 if let Event::Ceiling(ceiling) = event {
                     self.checkers.ids.durable(node, ceiling);
@@ -159,12 +160,21 @@ impl World {
         if self.nodes.iter().any(rival) {
             self.tally.note("two live processes under one replica id");
         }
+        let kept = state::incarnation(&self.nodes[node]);
+        if kept != Ok(Some(replica)) {
+            self.findings.push(format!("I3: node {node} serves as {replica}, and its disk holds {kept:?}"));
+        }
         if let Some(process) = &mut self.nodes[node].process {
             process.serving = Some(replica);
         }
     }
 
-    fn notice(&mut self, notice: &Notice) {
+    fn notice(&mut self, node: usize, notice: &Notice) {
+        if let Notice::Scrub { namespace, leaf } = notice {
+            // No disk here changes what stands on it.
+            self.findings
+                .push(format!("G4: node {node} kept another sum of {leaf:?} of {namespace:?} than its rows have"));
+        }
         self.tally.note(match notice {
             Notice::Fork { .. } => "forks noticed",
             Notice::Duplicate { .. } => "duplicates noticed",
@@ -181,6 +191,7 @@ impl World {
         let Some(process) = &mut self.nodes[node].process else { return };
         process.minting.generator.fence();
         process.fenced = Some(reason);
+        process.fenced_after = Some(self.tickets);
         let delay = self.rng.random_range(1_000..30_000);
         self.schedule(delay, Happening::Operator { node, start });
     }

@@ -98,6 +98,9 @@ impl World {
         }
         self.run_until(self.now + 1_000);
         self.expected = None;
+        self.still = true;
+        self.run_until(self.now + 2 * self.settings.repair_interval_ms.min(LONGEST_ROUND_MS));
+        self.still = false;
         self.findings.first().map_or(Ok(()), |finding| Err(finding.clone()))
     }
 }

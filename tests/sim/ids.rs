@@ -1,6 +1,7 @@
 //! IDs: the real generator, its ceiling kept ahead as `src/ids` does it.
 
 use rand::RngExt;
+use snowtide::identity::Peer;
 use snowtide::replica::Event;
 use snowtide::snowflake::{Bits, Generator, Layout, Limits, Run, Verdict};
 
@@ -34,7 +35,18 @@ impl Minting {
 }
 
 impl World {
+    /// A peer has told how far IDs of this worker had come. What an earlier boot of a peer said is dropped, and rightly.
+    pub fn heard_ceiling(&mut self, node: usize, from: Peer, ceiling: u64) {
+        if self.nodes.iter().all(|other| other.copy_of.is_none())
+            && self.nodes.iter().any(|other| other.peer() == Some(from))
+        {
+            self.checkers.ids.heard(node, ceiling);
+        }
+    }
+
     pub fn claim_ids(&mut self, node: usize, ceiling: u64) {
+        let finding = self.checkers.ids.check_claim(node, ceiling);
+        self.findings.extend(finding);
         if self.checkers.ids.claimed(node, ceiling) {
             self.tally.note("claims after a lost disk on the clock alone");
         }

@@ -86,6 +86,8 @@ fn failing_disks() {
 #[test]
 fn lost_disks() {
     let faults = Faults::none().with(Fault::Wipe, 0.5).with(Fault::Rollback, 1.0).with(Fault::Kill, 0.5);
+    // What an earlier boot sent arrives late, and is synced late.
+    let faults = faults.with(Fault::Delay, 0.02).with(Fault::SlowDisk, 0.5);
     scenario("lost_disks", 6, &faults.with(Fault::Split, 0.3));
 }
 

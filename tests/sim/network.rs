@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt;
 use snowtide::identity::{Boot, Peer, WorkerId};
-use snowtide::replica::{Event, Message};
+use snowtide::replica::{Event, Message, RepairStep};
 
 use super::faults::{Fault, Way};
 use super::world::{Happening, World};
@@ -167,6 +167,12 @@ impl World {
     pub fn send(&mut self, node: usize, to: WorkerId, message: Message) {
         let finding = self.checkers.durable.check(node, &message);
         self.findings.extend(finding);
+        if let (true, Message::Repair { namespace, step: RepairStep::Compared { children: Some(_), .. }, .. }) =
+            (self.still, &message)
+        {
+            let finding = format!("G4: node {node} and {to} hold the same of {namespace:?}, and their trees differ");
+            self.findings.push(finding);
+        }
         let Some(link) = self.network.links.get(&(node, to)).copied() else { return };
         let Some(from) = self.nodes[node].peer() else { return };
         // An acceptor that has given the place to another boot reads this link no more, and a new process never did.

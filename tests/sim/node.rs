@@ -66,6 +66,8 @@ pub struct Process {
     /// The incarnation under which it serves.
     pub serving: Option<ReplicaId>,
     pub fenced: Option<String>,
+    /// The last request that came before it was.
+    pub fenced_after: Option<Ticket>,
     /// It is being shut down, and says so when it may end.
     pub leaving: bool,
     /// While it stands still: what has come meanwhile.

@@ -1,6 +1,8 @@
 //! Runs of seeds, on all cores, and what they came to.
 
+use std::any::Any;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -31,15 +33,21 @@ pub struct Run {
 /// One seed, from beginning to end; without `faults`, the seed chooses some.
 pub fn seed(seed: u64, faults: Option<&Faults>, keep_lines: bool) -> Run {
     let mut world = World::new(seed, faults.cloned(), Trace::keeping_lines(keep_lines));
-    let mut finding = None;
-    for _ in 0..EPOCHS {
-        world.break_things(EPOCH_MS);
-        finding = world.findings.first().cloned().or_else(|| world.converge().err());
-        if finding.is_some() {
-            break;
-        }
-    }
+    let finding = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
+    let finding = finding.unwrap_or_else(|panic| Some(format!("a process panicked: {}", words(&*panic))));
     Run { tally: world.tally, trace: world.trace, finding }
+}
+
+fn live(world: &mut World) -> Option<String> {
+    (0..EPOCHS).find_map(|_| {
+        world.break_things(EPOCH_MS);
+        world.findings.first().cloned().or_else(|| world.converge().err())
+    })
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
 }
 
 /// Seeds to run: those that `SIM_SEEDS=1000..2000` names, or fresh ones.

@@ -148,6 +148,8 @@ pub struct World {
     pub clients: bool,
     /// What every answer has to agree with, while nothing changes.
     pub expected: Option<Rows>,
+    /// All hold the same and nothing changes: trees have to agree.
+    pub still: bool,
 }
 
 impl World {
@@ -178,6 +180,7 @@ impl World {
             epoch: 0,
             clients: true,
             expected: None,
+            still: false,
         };
         (0..world.nodes.len()).for_each(|node| world.start(node));
         world.schedule(1, Happening::Client);
@@ -311,6 +314,7 @@ impl World {
             tick_at: u64::MAX,
             serving: None,
             fenced: None,
+            fenced_after: None,
             leaving: false,
             stash: None,
         });
@@ -338,7 +342,16 @@ impl World {
         let mono = self.nodes[node].mono(self.now);
         if let Some(process) = &mut self.nodes[node].process {
             self.trace.event(self.now, node, &event);
+            let told = match &event {
+                Event::Received { from, message: Message::Proof(proof) } if proof.boot == process.boot => {
+                    Some((*from, proof.ceiling))
+                }
+                _ => None,
+            };
             process.replica.handle(mono, event);
+            if let Some((from, ceiling)) = told {
+                self.heard_ceiling(node, from, ceiling);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use snowtide::crdt::VersionVector;
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Commit, Message, Recovered};
+use snowtide::replica::{Commit, Message, Recovered, Token};
 
 /// How far each log is synced at each node.
 #[derive(Default)]
@@ -44,6 +44,11 @@ impl Durable {
             Message::Ack(vectors) => self.judge_vectors(node, vectors),
             _ => None,
         }
+    }
+
+    /// What a client is told to be held is synced as well.
+    pub fn check_token(&self, node: usize, token: &Token) -> Option<String> {
+        token.iter().find_map(|(namespace, origin, seq)| self.judge(node, namespace, origin, seq))
     }
 
     fn judge_vectors(&self, node: usize, vectors: &[(NamespaceId, VersionVector)]) -> Option<String> {

@@ -25,12 +25,19 @@ pub struct Ids {
     workers: BTreeMap<usize, WorkerId>,
     /// Nodes whose disk was lost since they last claimed.
     lost: BTreeSet<usize>,
+    /// Nodes that have claimed since their start.
+    claimed: BTreeSet<usize>,
+    /// The highest ceiling that peers have told each node since its start.
+    heard: BTreeMap<usize, u64>,
 }
 
 impl Ids {
     pub fn issued(&mut self, node: usize, run: Run, layout: Layout) -> Option<String> {
         let last = run.first + u64::from(run.count) - 1;
         let Ok(parts) = layout.decode(last) else { return Some(format!("G5: {last} is no id")) };
+        if !self.claimed.contains(&node) {
+            return Some(format!("G5: node {node} issued {} before its peers were asked", run.first));
+        }
         let ceiling = self.durable.get(&node).copied().unwrap_or(0);
         let timestamp = parts.timestamp_ms;
         if timestamp > ceiling {
@@ -56,6 +63,8 @@ impl Ids {
     /// A start found this ceiling on disk.
     pub fn started(&mut self, node: usize, worker: WorkerId, ceiling: u64) -> Option<String> {
         self.workers.insert(node, worker);
+        self.claimed.remove(&node);
+        self.heard.remove(&node);
         let before = self.durable.insert(node, ceiling).unwrap_or(0);
         (ceiling < before).then(|| format!("I10: node {node} starts with ceiling {ceiling} after {before} was durable"))
     }
@@ -63,6 +72,19 @@ impl Ids {
     pub fn durable(&mut self, node: usize, ceiling: u64) {
         let durable = self.durable.entry(node).or_default();
         *durable = ceiling.max(*durable);
+    }
+
+    /// A peer tells a node how far its IDs had come.
+    pub fn heard(&mut self, node: usize, ceiling: u64) {
+        let heard = self.heard.entry(node).or_default();
+        *heard = ceiling.max(*heard);
+    }
+
+    /// Whoever claims has listened.
+    pub fn check_claim(&mut self, node: usize, ceiling: u64) -> Option<String> {
+        self.claimed.insert(node);
+        let heard = self.heard.get(&node).copied().unwrap_or(0);
+        (ceiling < heard).then(|| format!("I10: node {node} claims ids above {ceiling}; a peer told it {heard}"))
     }
 
     /// IDs begin above this one. After a lost disk, peers may not have heard of the highest: then nothing but the clock

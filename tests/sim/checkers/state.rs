@@ -63,6 +63,15 @@ fn held_on(node: &Node, disk: &Disk, keys: usize) -> Result<BTreeMap<NamespaceId
     Ok(all)
 }
 
+/// The incarnation that a node would find after a power cut.
+pub fn incarnation(node: &Node) -> Result<Option<ReplicaId>, String> {
+    let disk = Disk::holding(node.disk.image());
+    disk.cut_power(0);
+    let options = crate::cluster::store_options(node, 0);
+    let recovered = Store::recover(Box::new(Untouched(disk)), false, &options);
+    recovered.map(|(_, recovered)| recovered.replica).map_err(|refusal| refusal.to_string())
+}
+
 /// The join of what these nodes hold.
 pub fn joined<'a>(nodes: impl Iterator<Item = &'a Node>, keys: usize) -> Result<Rows, String> {
     let mut rows = Rows::new();

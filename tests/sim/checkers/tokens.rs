@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use snowtide::identity::{NamespaceId, ReplicaId};
+use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
 use snowtide::replica::{Action, Commit, Operation, Record, Ticket, Token};
 
 use super::ledger::{Counter, Rows};
@@ -20,8 +20,8 @@ type CommitOf = (usize, u32, u64);
 /// A request on terms that is not answered yet.
 pub struct Asked {
     pub brought: Token,
-    /// Acknowledgements were asked for.
-    pub ack: bool,
+    /// As many regions as are to hold what it writes; 0 if that was not asked for.
+    pub regions: usize,
     /// What the serving replica had added to the first operation's counter, as far as that was synced.
     before: u64,
 }
@@ -32,6 +32,8 @@ pub struct Tokens {
     added: BTreeMap<(Counter, ReplicaId), BTreeMap<u64, u64>>,
     /// Commits that the disks have and have not reported.
     committing: BTreeMap<CommitOf, Vec<Record>>,
+    /// How far each log goes at its origin.
+    ends: BTreeMap<(NamespaceId, ReplicaId), u64>,
     remembered: Vec<Token>,
     next: usize,
     asked: BTreeMap<Ticket, Asked>,
@@ -49,12 +51,26 @@ impl Tokens {
         self.committing.insert((node, start, commit.number), commit.records.clone());
     }
 
-    /// A disk has synced it.
-    pub fn synced(&mut self, node: usize, start: u32, number: u64) {
+    /// The disk of `worker` has synced it.
+    pub fn synced(&mut self, node: usize, worker: WorkerId, start: u32, number: u64) {
         for record in self.committing.remove(&(node, start, number)).unwrap_or_default() {
+            if record.origin.worker() == worker {
+                self.written(&record);
+            }
             for change in record.changes().unwrap_or_default() {
                 let counter = (record.namespace, change.key.to_owned());
                 self.added.entry((counter, record.origin)).or_default().insert(record.upto, change.slot.added);
+            }
+        }
+    }
+
+    /// A log goes on. After a lost disk it may go on from further back, if nobody had what came after.
+    fn written(&mut self, record: &Record) {
+        let end = self.ends.entry((record.namespace, record.origin)).or_default();
+        let rewritten = record.upto <= std::mem::replace(end, record.upto);
+        for ((counter, origin), added) in self.added.iter_mut().filter(|_| rewritten) {
+            if counter.0 == record.namespace && *origin == record.origin {
+                added.retain(|seq, _| *seq < record.upto);
             }
         }
     }
@@ -69,13 +85,13 @@ impl Tokens {
         &mut self,
         ticket: Ticket,
         brought: Token,
-        ack: bool,
+        regions: usize,
         first: &Operation,
         replica: Option<ReplicaId>,
     ) {
         let totals = replica.and_then(|replica| self.added.get(&(counter(first), replica)));
         let before = totals.and_then(|totals| totals.last_key_value()).map_or(0, |(_, added)| *added);
-        self.asked.insert(ticket, Asked { brought, ack, before });
+        self.asked.insert(ticket, Asked { brought, regions, before });
     }
 
     /// It is answered, one way or another.

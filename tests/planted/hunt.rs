@@ -1,0 +1,99 @@
+//! The hunt: the simulator runs with one bug planted, over more and more seeds, until one of its checkers objects.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use snowtide::clock::Stopwatch;
+
+use super::bugs::Bug;
+
+/// Every bug has to be found within so many seeds.
+pub(crate) const SEEDS_MAX: u64 = 10_000;
+/// And so much time.
+const LONGEST: Duration = Duration::from_secs(900);
+/// Seeds of the first run; each further one has twice as many.
+const FIRST: u64 = 20;
+/// A run without any bug has to pass this many.
+const SOUND: u64 = 100;
+
+/// What came of one bug.
+pub(crate) struct Catch {
+    /// What a checker said first.
+    pub(crate) finding: Option<String>,
+    /// Seeds that it took.
+    pub(crate) seeds: u64,
+    pub(crate) took: Duration,
+}
+
+/// Builds the simulator over the copy; returns the program.
+pub(crate) fn build(copy: &Path) -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // What cargo tells this process of itself would make build scripts run again.
+    let ours = |name: &str| name.starts_with("CARGO_") && !matches!(name, "CARGO_TARGET_DIR" | "CARGO_HOME");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
+        command.env_remove(name);
+    }
+    command.current_dir(copy).args(["test", "--release", "--locked", "--workspace", "--test", "sim", "--no-run"]);
+    let built = command.args(["--message-format", "json"]).stderr(Stdio::inherit()).output();
+    let built = built.map_err(|error| format!("cargo does not run: {error}"))?;
+    if !built.status.success() {
+        return Err("the planted copy does not compile".to_owned());
+    }
+    let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    // The binaries are built as well.
+    let mut ours = messages.filter(|message| message["target"]["name"] == "sim");
+    let program = ours.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    program.ok_or_else(|| "cargo built no program".to_owned())
+}
+
+/// The simulator with nothing planted objects to nothing: what it finds later is the bug.
+pub(crate) fn sound(program: &Path, scenarios: &[&str]) -> Result<(), String> {
+    for scenario in scenarios {
+        if let Some((seed, finding)) = run(program, scenario, None, (1, SOUND + 1))? {
+            return Err(format!("{scenario} fails without any bug, at seed {seed}: {finding}"));
+        }
+    }
+    Ok(())
+}
+
+/// Looks for one bug.
+pub(crate) fn hunt(program: &Path, number: usize, bug: &Bug) -> Result<Catch, String> {
+    let began = Stopwatch::start();
+    let took = || Duration::from_millis(began.elapsed_ms());
+    let (mut from, mut many) = (1, FIRST);
+    while from <= SEEDS_MAX && took() < LONGEST {
+        let end = (from + many).min(SEEDS_MAX + 1);
+        if let Some((seed, finding)) = run(program, &bug.scenario, Some(number), (from, end))? {
+            return Ok(Catch { finding: Some(finding), seeds: seed, took: took() });
+        }
+        (from, many) = (end, many * 2);
+    }
+    Ok(Catch { finding: None, seeds: from - 1, took: took() })
+}
+
+/// The seed that failed, and the first line of what was found. A simulator that fails for another reason is an error.
+fn run(
+    program: &Path,
+    scenario: &str,
+    planted: Option<usize>,
+    (from, end): (u64, u64),
+) -> Result<Option<(u64, String)>, String> {
+    let mut command = Command::new(program);
+    command.args([scenario, "--exact", "--nocapture", "--test-threads=1"]).env("SIM_SEEDS", format!("{from}..{end}"));
+    command.env_remove("SNOWTIDE_PLANTED").env_remove("SIM_TRACE");
+    command.envs(planted.map(|number| ("SNOWTIDE_PLANTED", number.to_string())));
+    let output = command.output().map_err(|error| format!("{}: {error}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let told = format!("{scenario}: seed ");
+    let found = text.lines().find_map(|line| line.strip_prefix(&told)?.split_once(": "));
+    match found.and_then(|(seed, finding)| Some((seed.parse().ok()?, finding.to_owned()))) {
+        Some(found) => Ok(Some(found)),
+        None if output.status.success() && text.contains("1 passed") => Ok(None),
+        // Few seeds may lack a fault that the scenario wants.
+        None if text.contains("these faults never happened") => Ok(None),
+        None => Err(format!("the simulator failed without a finding: {text}")),
+    }
+}
