@@ -216,9 +216,10 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(rows: usize, lagging: usize) -> Self {
-        let mut pair =
-            Self { nodes: [Node::new(0, rows, lagging), Node::new(1, rows, 0)], now: 0, traffic: Traffic::default() };
+    fn new(rows: usize, lagging: usize, intervals_ms: [u64; 2]) -> Self {
+        let [first, second] = intervals_ms;
+        let nodes = [Node::new(0, rows, lagging, first), Node::new(1, rows, 0, second)];
+        let mut pair = Self { nodes, now: 0, traffic: Traffic::default() };
         pair.turn();
         let boot = snowtide::identity::Boot { counter: 2, nonce: 1 };
         for at in 0..2 {
