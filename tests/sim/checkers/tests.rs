@@ -81,10 +81,15 @@ fn ids_that_repeat_or_lie_above_the_ceiling_are_noticed() {
     let run = |timestamp, count| Run { first: layout().compose(timestamp, worker, 5).unwrap(), count };
     let mut ids = Ids::default();
     assert_eq!(ids.started(0, worker, 100), None);
+    assert!(ids.issued(0, run(100, 1), layout()).unwrap().contains("before its peers were asked"));
+    ids.heard(0, 90);
+    assert!(ids.check_claim(0, 80).unwrap().starts_with("I10"));
+    assert_eq!(ids.check_claim(0, 100), None);
     assert!(ids.issued(0, run(101, 1), layout()).unwrap().starts_with("I10"));
     assert_eq!(ids.issued(0, run(100, 10), layout()), None);
     assert!(ids.issued(0, run(100, 1), layout()).unwrap().contains("after"));
     assert_eq!(ids.started(1, worker, 100), None);
+    assert_eq!(ids.check_claim(1, 100), None);
     assert!(ids.issued(1, Run { first: run(100, 1).first + 9, count: 1 }, layout()).unwrap().contains("had issued"));
     assert!(ids.started(0, worker, 99).is_some());
 }
