@@ -56,28 +56,28 @@ async fn miss(bed: &mut Bed, region: &str, clients: &[Client], wipe: bool) -> u6
     added
 }
 
-#[tokio::test]
-async fn a_region_that_was_away_for_too_long_is_repaired() {
+/// Three regions of which eu-west missed so much that it was repaired, and how much each counter holds now.
+async fn repaired(wipe: bool) -> (Bed, i128) {
     let mut bed = forgetful().await;
     let clients = [bed.client(EAST).await, bed.client(SOUTH).await];
     add_all(&bed.client(WEST).await, 1).await;
     bed.agreed(&REGIONS, &keys()).await;
-    let added = miss(&mut bed, WEST, &clients, false).await;
+    let added = i128::from(miss(&mut bed, WEST, &clients, wipe).await) + 1;
     let values = bed.agreed(&REGIONS, &keys()).await;
-    assert!(values.iter().all(|value| *value == i128::from(added) + 1), "{added} and 1 were added: {values:?}");
+    assert!(values.iter().all(|value| *value == added), "{added} were added: {values:?}");
+    (bed, added)
+}
+
+#[tokio::test]
+async fn a_region_that_was_away_for_too_long_is_repaired() {
+    let (bed, added) = repaired(false).await;
     add_all(&bed.client(WEST).await, 1_000).await;
-    bed.counted(&REGIONS, "repaired/0", i128::from(added) + 1_001).await;
+    bed.counted(&REGIONS, "repaired/0", added + 1_000).await;
 }
 
 #[tokio::test]
 async fn a_region_whose_disk_was_lost_is_repaired_from_nothing() {
-    let mut bed = forgetful().await;
-    let clients = [bed.client(EAST).await, bed.client(SOUTH).await];
-    add_all(&bed.client(WEST).await, 1).await;
-    bed.agreed(&REGIONS, &keys()).await;
-    let added = miss(&mut bed, WEST, &clients, true).await;
-    let values = bed.agreed(&REGIONS, &keys()).await;
-    assert!(values.iter().all(|value| *value == i128::from(added) + 1), "{added} and 1 were added: {values:?}");
+    let (bed, _) = repaired(true).await;
     let ready = http::get(bed.http(WEST), "/readyz?verbose").await.unwrap().json();
     assert_eq!((&ready["ready"], &ready["repairs"]), (&true.into(), &serde_json::json!([])));
 }
