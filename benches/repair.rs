@@ -166,7 +166,8 @@ fn fill(store: &Store, rows: usize, lagging: usize) {
         store.checkpoint(&CheckpointChunk { rows: chunk, leaves, position: None }).unwrap();
     }
     let marks = ORIGINS.map(|origin| (origin, Mark { seq: 1_000, hash: LogHash(1) }));
-    let position = Position { vectors: vec![(NAMESPACE, marks.into_iter().collect::<VersionVector>())], repaired: 0 };
+    let position =
+        Position { vectors: vec![(NAMESPACE, marks.into_iter().collect::<VersionVector>())], ..Position::default() };
     store.checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], position: Some(position) }).unwrap();
 }
 

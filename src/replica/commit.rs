@@ -12,6 +12,7 @@ use super::effect::Repaired;
 use super::event::Ticket;
 use super::message::RepairedRow;
 use super::operation::Outcome;
+use super::reach::Reach;
 use super::record::Record;
 use super::rows::RowId;
 use super::terms::Owed;
@@ -43,6 +44,7 @@ pub(super) struct Changed {
 #[derive(Debug, Default)]
 pub(super) struct Brought {
     rows: Vec<RepairedRow>,
+    reach: BTreeMap<ReplicaId, u64>,
     adopted: Vec<(ReplicaId, Mark)>,
 }
 
@@ -90,9 +92,14 @@ impl Gathered {
         self.records.push(record);
     }
 
-    pub(super) fn add_repaired(&mut self, namespace: NamespaceId, row: RepairedRow) {
+    /// A row, whose slots are covered by the seqs that `reach` tells.
+    pub(super) fn add_repaired(&mut self, namespace: NamespaceId, row: RepairedRow, reach: &Reach) {
         self.bytes += row.key.len() + row.slots.len() * CHANGE_BYTES;
-        self.repaired.entry(namespace).or_default().rows.push(row);
+        let brought = self.repaired.entry(namespace).or_default();
+        brought
+            .reach
+            .extend(row.slots.iter().map(|(origin, _)| (*origin, reach.of(*origin))).filter(|(_, seq)| *seq > 0));
+        brought.rows.push(row);
     }
 
     /// I4: everything up to these marks is in this commit or in an earlier one.
@@ -103,9 +110,9 @@ impl Gathered {
     /// The records of the local kind, numbered on from `last`.
     pub(super) fn take_repaired(&mut self, last: &mut u64) -> Vec<Repaired> {
         let taken = std::mem::take(&mut self.repaired).into_iter();
-        let numbered = taken.map(|(namespace, Brought { rows, adopted })| {
+        let numbered = taken.map(|(namespace, Brought { rows, reach, adopted })| {
             *last += 1;
-            Repaired { namespace, number: *last, rows, adopted }
+            Repaired { namespace, number: *last, rows, reach: reach.into_iter().collect(), adopted }
         });
         numbered.collect()
     }

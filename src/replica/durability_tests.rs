@@ -60,6 +60,7 @@ impl Bench {
             namespace,
             vector: VersionVector::default(),
             position: VersionVector::default(),
+            reach: Vec::new(),
             leaves: Vec::new(),
             dirty: Vec::new(),
             journal_bytes: 0,

@@ -133,6 +133,8 @@ pub struct Repaired {
     pub number: u64,
     /// Absolute slots.
     pub rows: Vec<RepairedRow>,
+    /// The seqs that cover them, where these may be beyond the vector.
+    pub reach: Vec<(ReplicaId, u64)>,
     /// Marks up to which everything is held once this record and all before it are applied (I4).
     pub adopted: Vec<(ReplicaId, Mark)>,
 }
@@ -170,6 +172,8 @@ pub struct CheckpointChunk {
 pub struct Position {
     /// The vectors that they cover from now on.
     pub vectors: Vec<(NamespaceId, VersionVector)>,
+    /// The seqs beyond the vectors that cover what repair brought.
+    pub reach: Vec<(NamespaceId, Vec<(ReplicaId, u64)>)>,
     /// Records of the local kind that they cover: all up to this number may go.
     pub repaired: u64,
 }

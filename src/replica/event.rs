@@ -143,6 +143,8 @@ pub struct RecoveredSpace {
     pub vector: VersionVector,
     /// The vector that `rows` on disk covers.
     pub position: VersionVector,
+    /// The seqs that cover what repair brought, where they are beyond the vector.
+    pub reach: Vec<(ReplicaId, u64)>,
     /// Leaves as of the last checkpoint; absent ones are zero.
     pub leaves: Vec<(Leaf, Sum)>,
     /// Rows that the journal changed after the last checkpoint.

@@ -158,7 +158,7 @@ impl Replica {
     /// What a peer holds durably, from its digest or acknowledgement.
     fn learn(&mut self, from: Peer, namespace: NamespaceId, vector: &VersionVector) {
         let Some(neighbour) = self.peers.get_mut(&from.worker) else { return };
-        neighbour.learn(namespace, vector);
+        neighbour.learn(self.now, namespace, vector);
         if let Some(space) = self.spaces.get(&namespace) {
             neighbour.heard.entry(namespace).or_default().hear(self.now, from.worker, vector, &space.vector);
         }
@@ -209,6 +209,14 @@ impl Replica {
             self.fence(reason);
         } else {
             self.unproven(reason);
+        }
+    }
+
+    /// A peer holds slots of ours that our log holds at `seq` at the latest: whatever it lacks of our log, it has seen that.
+    pub(super) fn judge_rows(&mut self, peer: WorkerId, namespace: NamespaceId, seq: u64) {
+        let own = self.spaces.get(&namespace).map(|space| space.own_mark(self.replica));
+        if let Some(own) = own.filter(|own| seq > own.seq) {
+            self.judge_own(peer, namespace, Mark { seq, ..own });
         }
     }
 

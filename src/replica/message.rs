@@ -104,6 +104,8 @@ pub struct Proof {
     pub boot: Boot,
     /// The peer's mark of it in each namespace that both serve.
     pub marks: Vec<(NamespaceId, crate::crdt::Mark)>,
+    /// How far slots of it go that repair brought, where that is beyond the mark.
+    pub reach: Vec<(NamespaceId, u64)>,
     /// The highest ID ceiling seen for the asker's worker id.
     pub ceiling: u64,
 }
@@ -159,6 +161,8 @@ pub enum RepairStep {
         ask: u64,
         /// Whole rows.
         rows: Vec<RepairedRow>,
+        /// How far the logs go that hold their slots.
+        reach: Vec<(ReplicaId, u64)>,
         /// Every place up to here was compared.
         covered: Place,
     },

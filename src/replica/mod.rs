@@ -19,6 +19,7 @@ pub mod message;
 pub mod operation;
 mod peers;
 mod proof;
+mod reach;
 pub mod record;
 mod remote;
 mod repair;
@@ -141,8 +142,7 @@ impl Replica {
     fn recover(&mut self, recovered: RecoveredSpace) {
         let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
         let namespace = recovered.namespace;
-        let (mut space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
-        space.ahead = self.repairs.numbered > 0;
+        let (space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
         dirty.into_iter().for_each(|row| self.checkpointing.add(namespace, row));
         self.spaces.insert(namespace, space);
     }
@@ -311,7 +311,6 @@ impl Replica {
         self.repairs.synced = done.repaired;
         for (namespace, marks) in done.adopted {
             let Some(space) = self.spaces.get_mut(&namespace) else { continue };
-            space.ahead = true;
             marks.into_iter().for_each(|(origin, mark)| {
                 space.vector.advance(origin, mark);
             });
@@ -327,7 +326,9 @@ impl Replica {
         if due && !self.checkpointing.is_running() {
             self.checkpointing.due_at = self.now + self.settings.checkpoint_interval_ms;
             if dirty > 0 {
-                let position = Position { vectors: self.vectors(), repaired: self.repairs.synced };
+                let spaces = self.spaces.values_mut();
+                let reach = spaces.map(|space| (space.id, space.reach.settle(&space.vector))).collect();
+                let position = Position { vectors: self.vectors(), reach, repaired: self.repairs.synced };
                 self.checkpointing.begin(position);
             }
             self.truncate();

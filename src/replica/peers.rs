@@ -19,6 +19,8 @@ pub(super) struct Neighbour {
     pub(super) up: bool,
     /// What it is known to hold durably.
     pub(super) known: BTreeMap<NamespaceId, VersionVector>,
+    /// When it last told so.
+    pub(super) told_at: u64,
     /// Own records on their way, by namespace.
     pub(super) pushes: BTreeMap<NamespaceId, Push>,
     /// A proof that it asked for and that we owe.
@@ -92,6 +94,7 @@ impl Neighbour {
             boot: None,
             up: false,
             known: BTreeMap::new(),
+            told_at: 0,
             pushes,
             owed: None,
             reading: BTreeSet::new(),
@@ -133,7 +136,8 @@ impl Neighbour {
         self.known.get(&namespace).map_or(0, |vector| vector.mark(origin).seq)
     }
 
-    pub(super) fn learn(&mut self, namespace: NamespaceId, vector: &VersionVector) {
+    pub(super) fn learn(&mut self, now: u64, namespace: NamespaceId, vector: &VersionVector) {
+        self.told_at = now;
         self.known.entry(namespace).or_default().join(vector);
     }
 }

@@ -150,11 +150,13 @@ impl Replica {
             let Some(OwedProof { replica, boot, .. }) = peer.owed.take_if(|owed| owed.barrier <= synced) else {
                 continue;
             };
-            let shared = peer.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
+            let shared = || peer.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
+            let ahead = shared().filter(|space| space.is_ahead(replica));
             let proof = Proof {
                 replica,
                 boot,
-                marks: shared.map(|space| (space.id, space.vector.mark(replica))).collect(),
+                marks: shared().map(|space| (space.id, space.vector.mark(replica))).collect(),
+                reach: ahead.map(|space| (space.id, space.reach.of(replica))).collect(),
                 ceiling: self.claim.ceiling(peer.worker),
             };
             self.effects.push_back(Effect::Send { to: peer.worker, message: Message::Proof(proof) });
@@ -173,6 +175,9 @@ impl Replica {
         for (namespace, mark) in &proof.marks {
             self.judge_own(from.worker, *namespace, *mark);
             self.check_hash(from.worker, *namespace, *mark);
+        }
+        for (namespace, seq) in &proof.reach {
+            self.judge_rows(from.worker, *namespace, *seq);
         }
         if let Standing::Proving(proving) = &mut self.standing {
             proving.awaiting.remove(&from.worker);

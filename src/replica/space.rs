@@ -8,6 +8,7 @@ use crate::merkle::{Hasher, LEAVES, Leaf, Sum, Tree};
 
 use super::event::RecoveredSpace;
 use super::hints::Hints;
+use super::reach::Reach;
 use super::record::{Record, coalesce};
 use super::repair::Session;
 use super::rows::{RowId, Rows};
@@ -43,8 +44,8 @@ pub(super) struct Space {
     pub(super) not_whole: BTreeSet<(ReplicaId, WorkerId)>,
     /// Whom to repair with, because nobody's journal reaches back to where we stand.
     pub(super) gap: Option<WorkerId>,
-    /// Repair has brought rows, ever: they may hold more than the vector tells.
-    pub(super) ahead: bool,
+    /// How far what repair brought may be ahead of the vector.
+    pub(super) reach: Reach,
     /// With whom a comparison was left at that because gossip was under way; never twice running.
     pub(super) skipped: BTreeSet<WorkerId>,
     /// The newest own records, so that pushing them needs no disk.
@@ -94,7 +95,7 @@ impl Space {
             not_whole: BTreeSet::new(),
             gap: None,
             skipped: BTreeSet::new(),
-            ahead: false,
+            reach: Reach::new(found.reach, now),
             tail: Tail::new(tail_bytes_max),
         };
         (space, dirty)
@@ -155,6 +156,11 @@ impl Space {
     /// Own records after `after` folded into one of about `bytes_max`; `None` if memory does not reach back that far.
     pub(super) fn tail_after(&mut self, after: u64, bytes_max: usize) -> Option<Record> {
         self.tail.after(after, bytes_max)
+    }
+
+    /// Whether slots of `origin` here may be newer than the vector tells.
+    pub(super) fn is_ahead(&self, origin: ReplicaId) -> bool {
+        self.reach.of(origin) > self.vector.mark(origin).seq
     }
 
     /// How far our own log goes, committed.

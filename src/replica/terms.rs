@@ -175,12 +175,12 @@ impl Replica {
         Box::new(Receipt { token, acknowledged_by: acknowledged_by.unwrap_or_default(), pending, views: owed.views })
     }
 
-    /// I1: the committed vector, as far as these origins go. It covers what the answer shows, because the answer has
-    /// waited for the last commit that it saw.
+    /// I1: the committed vector, as far as these origins go, or what a peer held durably that repaired from it. It covers
+    /// what the answer shows, because the answer has waited for the last commit that it saw.
     fn token(&self, origins: &BTreeMap<NamespaceId, BTreeSet<ReplicaId>>) -> Token {
         let spaces = origins.iter().filter_map(|(namespace, origins)| Some((self.spaces.get(namespace)?, origins)));
         let marks = spaces.flat_map(|(space, origins)| {
-            origins.iter().map(|origin| (space.id, *origin, space.vector.mark(*origin).seq))
+            origins.iter().map(|origin| (space.id, *origin, self.covering_seq(space, *origin)))
         });
         marks.filter(|(.., seq)| *seq > 0).collect()
     }

@@ -94,6 +94,7 @@ impl Net {
                 namespace: SPACE,
                 vector: VersionVector::default(),
                 position: VersionVector::default(),
+                reach: Vec::new(),
                 leaves: Vec::new(),
                 dirty: Vec::new(),
                 journal_bytes: 0,
@@ -525,8 +526,9 @@ fn what_repair_has_brought_is_settled_only_once_a_log_tells_where_it_stands() {
     let mut net = Net::new(2);
     net.token(1, "likes", Action::Increment(10));
     net.pass(500);
+    let origin = net.replica(1);
     for node in &mut net.nodes {
-        node.replica.spaces.values_mut().for_each(|space| space.ahead = true);
+        node.replica.spaces.values_mut().for_each(|space| space.reach.raise(origin, 2, 0));
     }
     let (_, view) = net.view(0, "likes");
     assert_eq!(view.settled, None, "the row may hold more than the vector tells");

@@ -125,7 +125,8 @@ impl Replica {
             let trail = cell.trails.iter().find(|trail| trail.origin == *origin);
             let known = trail.and_then(|trail| trail.settled(self.floor(namespace, *origin)));
             settled = settled.and_then(|sum: i128| Some(sum + known?.value()));
-            let newest = trail.map_or(space.vector.mark(*origin).seq, Trail::last_seq);
+            let newest = trail.filter(|_| !space.is_ahead(*origin)).map(Trail::last_seq);
+            let newest = newest.unwrap_or_else(|| self.covering_seq(space, *origin));
             let pending = cell.working_slot(*origin) != *slot;
             behind.extend(self.lacking(namespace, *origin, if pending { u64::MAX } else { newest }));
         }
@@ -162,11 +163,11 @@ impl Replica {
     /// A slot stands at its origin's seq in our vector, unless repair may have brought it ahead of that; then it is known
     /// only from the next record that changes it.
     fn follow(&mut self, namespace: NamespaceId, row: RowId) {
-        let own = self.replica;
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let (vector, ahead) = (&space.vector, space.ahead);
+        let (vector, reach) = (&space.vector, &space.reach);
         let Cell { row, trails, .. } = space.rows.get_mut(row);
-        for (origin, slot) in row.slots().iter().filter(|(origin, _)| !ahead || Some(*origin) == own) {
+        let at_vector = |origin| reach.of(origin) <= vector.mark(origin).seq;
+        for (origin, slot) in row.slots().iter().filter(|(origin, _)| at_vector(*origin)) {
             if !trails.iter().any(|trail| trail.origin == *origin) {
                 trails.push(Trail { origin: *origin, places: vec![(vector.mark(*origin).seq, *slot)] });
             }
@@ -178,7 +179,7 @@ impl Replica {
     pub(super) fn follow_on(&mut self, namespace: NamespaceId, row: RowId, origin: ReplicaId, place: (u64, Slot)) {
         let floor = self.floor(namespace, origin);
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let (before, ahead) = (space.vector.mark(origin).seq, space.ahead);
+        let (before, ahead) = (space.vector.mark(origin).seq, space.is_ahead(origin));
         let trails = &mut space.rows.get_mut(row).trails;
         match trails.iter_mut().find(|trail| trail.origin == origin) {
             Some(trail) => trail.push(place, floor),

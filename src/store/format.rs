@@ -135,21 +135,22 @@ pub(super) fn repaired_key(number: u64) -> [u8; 8] {
 struct RepairedValue {
     namespace: NamespaceId,
     rows: Vec<RepairedRow>,
+    reach: Vec<(ReplicaId, u64)>,
     adopted: Vec<(ReplicaId, Mark)>,
 }
 
 /// A record of the local kind; its key holds the number.
 pub(super) fn seal_repaired(record: &Repaired) -> Vec<u8> {
-    let Repaired { namespace, number: _, rows, adopted } = record.clone();
-    seal(&RepairedValue { namespace, rows, adopted })
+    let Repaired { namespace, number: _, rows, reach, adopted } = record.clone();
+    seal(&RepairedValue { namespace, rows, reach, adopted })
 }
 
 /// The inverse of [`repaired_key`] and [`seal_repaired`].
 pub(super) fn unseal_repaired(key: &[u8], bytes: &[u8]) -> Result<Repaired, Malformed> {
     let number = key.try_into().map(u64::from_be_bytes);
     let number = number.map_err(|_| Malformed::impossible(format!("its key has 8 bytes, not {}", key.len())))?;
-    let RepairedValue { namespace, rows, adopted } = unseal(bytes)?;
-    Ok(Repaired { namespace, number, rows, adopted })
+    let RepairedValue { namespace, rows, reach, adopted } = unseal(bytes)?;
+    Ok(Repaired { namespace, number, rows, reach, adopted })
 }
 
 /// A value in its envelope.

@@ -21,6 +21,7 @@ const REPLICA_KEY: &[u8] = b"replica";
 const CEILING_KEY: &[u8] = b"ceiling";
 const REPAIRED_KEY: &[u8] = b"repaired";
 const POSITION_PREFIX: &[u8] = b"position/";
+const REACH_PREFIX: &[u8] = b"reach/";
 
 /// What ties the directory to one configuration. The field order is the format.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
@@ -140,15 +141,24 @@ pub(super) fn put_repaired(batch: &mut Batch, number: u64) {
 
 /// The vector that the family of rows covers; empty before the first checkpoint.
 pub(super) fn position(medium: &dyn Medium, namespace: NamespaceId) -> Result<VersionVector, StoreError> {
-    Ok(read(medium, &position_key(namespace))?.unwrap_or_default())
+    Ok(read(medium, &of_namespace(POSITION_PREFIX, namespace))?.unwrap_or_default())
 }
 
 pub(super) fn put_position(batch: &mut Batch, namespace: NamespaceId, vector: &VersionVector) {
-    batch.put(Family::Meta, position_key(namespace), seal(vector));
+    batch.put(Family::Meta, of_namespace(POSITION_PREFIX, namespace), seal(vector));
 }
 
-fn position_key(namespace: NamespaceId) -> Vec<u8> {
-    [POSITION_PREFIX, namespace.0.to_be_bytes().as_slice()].concat()
+/// The seqs beyond that vector which cover what repair brought to the family of rows.
+pub(super) fn reach(medium: &dyn Medium, namespace: NamespaceId) -> Result<Vec<(ReplicaId, u64)>, StoreError> {
+    Ok(read(medium, &of_namespace(REACH_PREFIX, namespace))?.unwrap_or_default())
+}
+
+pub(super) fn put_reach(batch: &mut Batch, namespace: NamespaceId, reach: &[(ReplicaId, u64)]) {
+    batch.put(Family::Meta, of_namespace(REACH_PREFIX, namespace), seal(reach));
+}
+
+fn of_namespace(prefix: &[u8], namespace: NamespaceId) -> Vec<u8> {
+    [prefix, namespace.0.to_be_bytes().as_slice()].concat()
 }
 
 fn read<T: Decode<()>>(medium: &dyn Medium, key: &[u8]) -> Result<Option<T>, StoreError> {

@@ -159,6 +159,9 @@ impl Store {
             for (namespace, vector) in &position.vectors {
                 meta::put_position(&mut batch, *namespace, vector);
             }
+            for (namespace, reach) in &position.reach {
+                meta::put_reach(&mut batch, *namespace, reach);
+            }
             meta::put_repaired(&mut batch, position.repaired);
             batch.delete_range(Family::Repair, repaired_key(0), repaired_key(position.repaired.saturating_add(1)));
         }

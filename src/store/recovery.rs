@@ -50,6 +50,7 @@ impl Recovery<'_> {
             namespace,
             vector,
             position,
+            reach: self.reach(namespace)?,
             leaves: rows::leaves(medium, namespace)?,
             dirty: self.dirty_rows(namespace, changed)?,
             journal_bytes: medium.size_bytes(Family::Journal),
@@ -69,6 +70,18 @@ impl Recovery<'_> {
             adopted.join(&record.adopted.iter().copied().collect());
         }
         Ok(adopted)
+    }
+
+    /// The seqs that cover what repair brought, before the checkpoint and since.
+    fn reach(&self, namespace: NamespaceId) -> Result<Vec<(ReplicaId, u64)>, StoreError> {
+        let mut reach: BTreeMap<ReplicaId, u64> = meta::reach(self.medium, namespace)?.into_iter().collect();
+        for (origin, seq) in
+            self.repaired.iter().filter(|held| held.namespace == namespace).flat_map(|held| &held.reach)
+        {
+            let held = reach.entry(*origin).or_default();
+            *held = (*seq).max(*held);
+        }
+        Ok(reach.into_iter().collect())
     }
 
     /// Joins what the journal changed with what the checkpoint wrote.

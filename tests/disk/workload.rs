@@ -279,7 +279,7 @@ fn keep_checkpoints(store: &Store, state: &Mutex<State>, over: &AtomicBool) -> R
             // Rows that have changed since are written with their later values, as the engine does.
             let row = |text: &String| (SPACE, key(text), state.lock().unwrap().rows[text].clone());
             let vectors = vec![(SPACE, position.clone())];
-            let position = (number + 1 == parts.len()).then_some(Position { vectors, repaired: 0 });
+            let position = (number + 1 == parts.len()).then_some(Position { vectors, ..Position::default() });
             store.checkpoint(&CheckpointChunk { rows: part.iter().map(row).collect(), leaves: vec![], position })?;
         }
         store.health()?;

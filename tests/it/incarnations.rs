@@ -45,6 +45,7 @@ impl<'a> Life<'a> {
             namespace: NAMESPACE,
             vector: disk.vector.clone(),
             position: disk.vector.clone(),
+            reach: Vec::new(),
             leaves: disk.leaves.clone().into_iter().collect(),
             dirty: Vec::new(),
             journal_bytes: 0,

@@ -72,6 +72,7 @@ impl Bench {
             namespace: NAMESPACE,
             vector: VersionVector::default(),
             position: VersionVector::default(),
+            reach: Vec::new(),
             leaves: Vec::new(),
             dirty: Vec::new(),
             journal_bytes: 0,

@@ -83,6 +83,7 @@ pub(crate) fn plant(root: &Path, to: &Path, bugs: &[Bug]) -> Result<(), String> 
     let library = PathBuf::from("src/lib.rs");
     planted.insert(library.clone(), read(&root.join(library))? + "\n#[allow(missing_docs)]\npub mod planted;\n");
     planted.insert("src/planted.rs".into(), MODULE.to_owned());
+    planted.insert("Cargo.toml".into(), told_apart(&read(&root.join("Cargo.toml"))?)?);
     for file in sources(root)? {
         let text = match planted.remove(&file) {
             Some(text) => text.into_bytes(),
@@ -91,6 +92,17 @@ pub(crate) fn plant(root: &Path, to: &Path, bugs: &[Bug]) -> Result<(), String> 
         write(&to.join(file), &text)?;
     }
     planted.into_iter().try_for_each(|(file, text)| write(&to.join(file), text.as_bytes()))
+}
+
+/// The copy shares a target directory with the product. Cargo knows packages there by their names, versions and places in
+/// the workspace: with another version, what is built of the one is never taken for what is built of the other.
+fn told_apart(manifest: &str) -> Result<String, String> {
+    let version = concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"");
+    let ours = concat!("version = \"", env!("CARGO_PKG_VERSION"), "+planted\"");
+    match manifest.matches(version).count() {
+        1 => Ok(manifest.replace(version, ours)),
+        many => Err(format!("Cargo.toml: {version:?} stands there {many} times, once was expected")),
+    }
 }
 
 /// The text with all replacements; `None` if two of them overlap. By where each begins: where it ends, and what comes.

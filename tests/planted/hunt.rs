@@ -35,7 +35,7 @@ pub(crate) fn build(copy: &Path) -> Result<PathBuf, String> {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
         command.env_remove(name);
     }
-    command.current_dir(copy).args(["test", "--release", "--locked", "--workspace", "--test", "sim", "--no-run"]);
+    command.current_dir(copy).args(["test", "--release", "--offline", "--workspace", "--test", "sim", "--no-run"]);
     let built = command.args(["--message-format", "json"]).stderr(Stdio::inherit()).output();
     let built = built.map_err(|error| format!("cargo does not run: {error}"))?;
     if !built.status.success() {

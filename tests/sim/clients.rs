@@ -164,10 +164,11 @@ impl World {
         if !asked.brought.is_empty() {
             self.tally.note("answers after a token");
         }
-        if let Some(token) = receipt.token {
-            let finding = self.checkers.durable.check_token(node, &token);
+        if let Some(token) = &receipt.token {
+            let worker = self.nodes[node].worker;
+            let finding = self.checkers.durable.check_token(node, worker, token);
             self.findings.extend(finding);
-            self.checkers.tokens.told(token);
+            self.checkers.tokens.told(token.clone());
         }
         // Two processes under one replica id have two histories, and nothing can be said of either.
         if self.tally.faults.contains_key(&Fault::Clone) {
@@ -176,6 +177,9 @@ impl World {
         for (operation, outcome) in operations.iter().zip(outcomes) {
             let Outcome::Value(value) = outcome else { continue };
             let finding = self.checkers.tokens.check(node, operation, *value, &asked.brought);
+            self.findings.extend(finding);
+            let finding =
+                receipt.token.as_ref().and_then(|told| self.checkers.tokens.check_told(node, operation, *value, told));
             self.findings.extend(finding);
         }
         if let (true, Some(first)) = (asked.regions > 0, operations.first()) {

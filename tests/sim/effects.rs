@@ -52,9 +52,9 @@ impl World {
     fn store_effect(&mut self, node: usize, effect: Effect) {
         match effect {
             Effect::Commit(commit) => {
-                self.checkers.tokens.committing(node, self.nodes[node].starts, &commit);
-                let ends = durable::ends(&commit);
+                let (start, ends) = (self.nodes[node].starts, durable::ends(&commit));
                 if let Some(process) = &mut self.nodes[node].process {
+                    self.checkers.tokens.committing(node, process.serving, start, &commit);
                     process.committing.push_back((commit.number, ends));
                 }
                 self.job(node, Lane::Commits, move |store| {
@@ -131,8 +131,7 @@ impl World {
                 if let Event::Committed(number) = event {
                     let ends = process.committing.pop_front().filter(|(first, _)| *first == number);
                     self.checkers.durable.committed(node, ends.map(|(_, ends)| ends).unwrap_or_default());
-                    let Node { starts, worker, .. } = self.nodes[node];
-                    self.checkers.tokens.synced(node, worker, starts, number);
+                    self.checkers.tokens.synced(node, self.nodes[node].starts, number);
                 }
                 if let Event::Ceiling(ceiling) = event {
                     self.checkers.ids.durable(node, ceiling);

@@ -165,7 +165,7 @@ impl World {
     }
 
     pub fn send(&mut self, node: usize, to: WorkerId, message: Message) {
-        let finding = self.checkers.durable.check(node, &message);
+        let finding = self.checkers.durable.check(node, to, &message);
         self.findings.extend(finding);
         if let (true, Message::Repair { namespace, step: RepairStep::Compared { children: Some(_), .. }, .. }) =
             (self.still, &message)

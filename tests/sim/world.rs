@@ -298,6 +298,7 @@ impl World {
         let (worker, boot, ceiling) = (node.worker, recovered.boot, recovered.ceiling);
         self.trace.note(self.now, [4, at as u64, nonce], || format!("node {at} ({worker}) starts: {recovered:?}"));
         self.checkers.durable.started(at, &recovered);
+        self.checkers.tokens.started(at, &recovered);
         let finding = self.checkers.ids.started(at, worker, ceiling);
         self.findings.extend(finding);
         let settings = self.settings_of(at);

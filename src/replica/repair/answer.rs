@@ -81,7 +81,8 @@ impl Replica {
     ) {
         let (rows, covered) = differing(&self.settings.hasher, held, &listing, covered);
         drop(listing);
-        self.send_step(to.worker, namespace, session, RepairStep::Differing { ask, rows, covered });
+        let reach = self.covering_dots(namespace, &rows);
+        self.send_step(to.worker, namespace, session, RepairStep::Differing { ask, rows, reach, covered });
     }
 }
 

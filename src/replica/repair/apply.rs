@@ -60,7 +60,8 @@ impl Replica {
             }
             if !news.is_empty() {
                 applied += 1;
-                self.commits.gathering.add_repaired(namespace, RepairedRow { key: row.key.clone(), slots: news });
+                let row = RepairedRow { key: row.key.clone(), slots: news };
+                self.commits.gathering.add_repaired(namespace, row, &space.reach);
             }
         }
         if let Some(session) = space.session.as_mut() {

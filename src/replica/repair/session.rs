@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crdt::VersionVector;
-use crate::identity::{NamespaceId, Peer, WorkerId};
+use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Node, Place};
 
 use super::super::Replica;
@@ -228,6 +228,18 @@ impl Replica {
         let (leaves, from, upto) = (span.leaves.clone(), span.from, span.upto);
         let (to, held) = (session.with.worker, listing::sums(&self.settings.hasher, listing));
         self.send_step(to, namespace, id, RepairStep::Rows { ask, leaves, from, upto, held });
+    }
+
+    /// Rows are coming that may be ahead of our vector, as far as this.
+    pub(super) fn reach_to(&mut self, from: Peer, namespace: NamespaceId, id: u64, reach: &[(ReplicaId, u64)]) {
+        let now = self.now;
+        if self.session(from, namespace, id).is_none() {
+            return;
+        }
+        let Some(space) = self.spaces.get_mut(&namespace) else { return };
+        for (origin, seq) in reach.iter().filter(|(origin, seq)| *seq > space.vector.mark(*origin).seq) {
+            space.reach.raise(*origin, *seq, now);
+        }
     }
 
     pub(super) fn differing(

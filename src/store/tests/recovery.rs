@@ -178,8 +178,11 @@ fn what_repair_brought_is_found_again_until_a_checkpoint_covers_it() {
     // Commits 2 to 9 came by repair, as a row; from there on the log goes on.
     theirs.write_many(8, &[]);
     let rows = vec![RepairedRow { key: "a".into(), slots: vec![(remote(), Slot { added: 5, subtracted: 0 })] }];
-    repair(&store, Repaired { namespace: SPACE, number: 1, rows, adopted: vec![] });
-    repair(&store, Repaired { namespace: SPACE, number: 2, rows: vec![], adopted: vec![(remote(), theirs.mark)] });
+    repair(&store, Repaired { namespace: SPACE, number: 1, rows, reach: vec![], adopted: vec![] });
+    repair(
+        &store,
+        Repaired { namespace: SPACE, number: 2, rows: vec![], reach: vec![], adopted: vec![(remote(), theirs.mark)] },
+    );
     commit(&store, &[theirs.write(&[("b", 7)])]);
     drop(store);
     let (store, recovered) = open(dir.path());
@@ -187,7 +190,8 @@ fn what_repair_brought_is_found_again_until_a_checkpoint_covers_it() {
     assert_eq!((recovered.repaired, dirty(&recovered.spaces[0])), (2, rows.to_vec()));
     assert_eq!(recovered.spaces[0].vector, vector(&[(remote(), theirs.mark)]));
     let rows = rows.iter().map(|(key, row)| (SPACE, key.clone(), row.clone())).collect();
-    let position = Position { vectors: vec![(SPACE, vector(&[(remote(), theirs.mark)]))], repaired: 2 };
+    let position =
+        Position { vectors: vec![(SPACE, vector(&[(remote(), theirs.mark)]))], repaired: 2, ..Position::default() };
     store.checkpoint(&CheckpointChunk { rows, leaves: vec![], position: Some(position) }).unwrap();
     drop(store);
     let (_, recovered) = open(dir.path());
@@ -203,7 +207,10 @@ fn a_hole_that_repair_did_not_close_is_refused() {
     let adopted = theirs.mark;
     theirs.write(&[("lost", 1)]);
     commit(&store, &[theirs.write(&[("b", 7)])]);
-    repair(&store, Repaired { namespace: SPACE, number: 1, rows: vec![], adopted: vec![(remote(), adopted)] });
+    repair(
+        &store,
+        Repaired { namespace: SPACE, number: 1, rows: vec![], reach: vec![], adopted: vec![(remote(), adopted)] },
+    );
     drop(store);
     let refusal = Store::open(&options(dir.path())).err().unwrap().to_string();
     assert!(refusal.contains("commit 5 is missing"), "{refusal}");

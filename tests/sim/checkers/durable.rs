@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 
 use snowtide::crdt::VersionVector;
-use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Commit, Message, Recovered, Token};
+use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
+use snowtide::replica::{Commit, Message, Recovered, RepairStep, Token};
 
 /// How far each log is synced at each node.
 #[derive(Default)]
-pub struct Durable(BTreeMap<(usize, NamespaceId, ReplicaId), u64>);
+pub struct Durable {
+    synced: BTreeMap<(usize, NamespaceId, ReplicaId), u64>,
+    /// How far each log was ever synced anywhere.
+    ever: BTreeMap<(NamespaceId, ReplicaId), u64>,
+    /// How far each node was ever told that the rows go which repair brings it.
+    reach: BTreeMap<(WorkerId, NamespaceId, ReplicaId), u64>,
+}
 
 /// The ends of the logs that a commit moves.
 pub type Ends = Vec<(NamespaceId, ReplicaId, u64)>;
@@ -23,32 +29,60 @@ pub fn ends(commit: &Commit) -> Ends {
 }
 
 impl Durable {
+    /// What a start finds is synced, also where nobody was left to be told so.
     pub fn started(&mut self, node: usize, recovered: &Recovered) {
-        self.0.retain(|(at, ..), _| *at != node);
+        self.synced.retain(|(at, ..), _| *at != node);
         for space in &recovered.spaces {
-            self.0.extend(space.vector.iter().map(|(origin, mark)| ((node, space.namespace, origin), mark.seq)));
+            let ends = space.vector.iter().map(|(origin, mark)| (space.namespace, origin, mark.seq));
+            self.committed(node, ends.collect());
         }
     }
 
     pub fn committed(&mut self, node: usize, ends: Ends) {
         for (namespace, origin, seq) in ends {
-            let end = self.0.entry((node, namespace, origin)).or_default();
-            *end = seq.max(*end);
+            let synced = self.synced.entry((node, namespace, origin)).or_default();
+            let ever = self.ever.entry((namespace, origin)).or_default();
+            (*synced, *ever) = (seq.max(*synced), seq.max(*ever));
         }
     }
 
-    pub fn check(&self, node: usize, message: &Message) -> Option<String> {
+    pub fn check(&mut self, node: usize, to: WorkerId, message: &Message) -> Option<String> {
         match message {
             Message::Delta(record) => self.judge(node, record.namespace, record.origin, record.upto),
             Message::Digest(digest) => self.judge_vectors(node, &digest.vectors),
             Message::Ack(vectors) => self.judge_vectors(node, vectors),
+            Message::Repair { namespace, step: RepairStep::Differing { reach, .. }, .. } => {
+                self.judge_reach(node, to, *namespace, reach)
+            }
             _ => None,
         }
     }
 
-    /// What a client is told to be held is synced as well.
-    pub fn check_token(&self, node: usize, token: &Token) -> Option<String> {
-        token.iter().find_map(|(namespace, origin, seq)| self.judge(node, namespace, origin, seq))
+    /// What a client is told to be held is synced as well: here, or where repair has it from.
+    pub fn check_token(&self, node: usize, worker: WorkerId, token: &Token) -> Option<String> {
+        token.iter().find_map(|(namespace, origin, seq)| {
+            let reach = self.reach.get(&(worker, namespace, origin)).copied().unwrap_or(0);
+            if seq <= reach { None } else { self.judge(node, namespace, origin, seq) }
+        })
+    }
+
+    fn judge_reach(
+        &mut self,
+        node: usize,
+        to: WorkerId,
+        namespace: NamespaceId,
+        reach: &[(ReplicaId, u64)],
+    ) -> Option<String> {
+        reach.iter().find_map(|(origin, seq)| {
+            let told = self.reach.entry((to, namespace, *origin)).or_default();
+            *told = (*seq).max(*told);
+            let ever = self.ever.get(&(namespace, *origin)).copied().unwrap_or(0);
+            (*seq > ever).then(|| {
+                format!(
+                    "I1: node {node} says that rows go up to {seq} of {origin} in {namespace:?}; {ever} was ever synced"
+                )
+            })
+        })
     }
 
     fn judge_vectors(&self, node: usize, vectors: &[(NamespaceId, VersionVector)]) -> Option<String> {
@@ -58,7 +92,7 @@ impl Durable {
     }
 
     fn judge(&self, node: usize, namespace: NamespaceId, origin: ReplicaId, told: u64) -> Option<String> {
-        let synced = self.0.get(&(node, namespace, origin)).copied().unwrap_or(0);
+        let synced = self.synced.get(&(node, namespace, origin)).copied().unwrap_or(0);
         (told > synced)
             .then(|| format!("I1: node {node} tells of commit {told} of {origin} in {namespace:?}; {synced} is synced"))
     }

@@ -1,12 +1,12 @@
-//! Tokens and acknowledgements: an answer to a request that brings a token shows at least what the token names, and a region
-//! that is said to hold a write holds it on a disk when that is said.
+//! Tokens and acknowledgements: an answer to a request that brings a token shows at least what the token names, a token that
+//! is told names at least what the answer shows, and a region that is said to hold a write holds it on a disk when that is said.
 //!
 //! What a token names is known from the records that disks have reported as synced: the totals of each slot at each seq.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
-use snowtide::replica::{Action, Commit, Operation, Record, Ticket, Token};
+use snowtide::identity::{NamespaceId, ReplicaId};
+use snowtide::replica::{Action, Commit, Operation, Record, Recovered, Ticket, Token};
 
 use super::ledger::{Counter, Rows};
 use crate::clients::only_grows;
@@ -31,7 +31,7 @@ pub struct Tokens {
     /// What was added to a counter by a replica, at the seqs that changed it.
     added: BTreeMap<(Counter, ReplicaId), BTreeMap<u64, u64>>,
     /// Commits that the disks have and have not reported.
-    committing: BTreeMap<CommitOf, Vec<Record>>,
+    committing: BTreeMap<CommitOf, (Option<ReplicaId>, Vec<Record>)>,
     /// How far each log goes at its origin.
     ends: BTreeMap<(NamespaceId, ReplicaId), u64>,
     remembered: Vec<Token>,
@@ -46,21 +46,37 @@ fn counter(operation: &Operation) -> Counter {
 }
 
 impl Tokens {
-    /// A disk has been given a commit.
-    pub fn committing(&mut self, node: usize, start: u32, commit: &Commit) {
-        self.committing.insert((node, start, commit.number), commit.records.clone());
+    /// The disk of a node that counts as `serving` has been given a commit.
+    pub fn committing(&mut self, node: usize, serving: Option<ReplicaId>, start: u32, commit: &Commit) {
+        self.committing.insert((node, start, commit.number), (serving, commit.records.clone()));
     }
 
-    /// The disk of `worker` has synced it.
-    pub fn synced(&mut self, node: usize, worker: WorkerId, start: u32, number: u64) {
-        for record in self.committing.remove(&(node, start, number)).unwrap_or_default() {
-            if record.origin.worker() == worker {
-                self.written(&record);
-            }
-            for change in record.changes().unwrap_or_default() {
-                let counter = (record.namespace, change.key.to_owned());
-                self.added.entry((counter, record.origin)).or_default().insert(record.upto, change.slot.added);
-            }
+    /// What a start finds was synced, also where nobody was left to be told so.
+    pub fn started(&mut self, node: usize, recovered: &Recovered) {
+        let held = |record: &Record| {
+            let space = recovered.spaces.iter().find(|space| space.namespace == record.namespace);
+            space.is_some_and(|space| space.vector.mark(record.origin).seq >= record.upto)
+        };
+        let untold: Vec<CommitOf> = self.committing.keys().filter(|(at, ..)| *at == node).copied().collect();
+        for commit in untold {
+            let Some((serving, records)) = self.committing.remove(&commit) else { continue };
+            records.iter().filter(|record| held(record)).for_each(|record| self.learn(serving, record));
+        }
+    }
+
+    /// The disk has synced it.
+    pub fn synced(&mut self, node: usize, start: u32, number: u64) {
+        let (serving, records) = self.committing.remove(&(node, start, number)).unwrap_or_default();
+        records.iter().for_each(|record| self.learn(serving, record));
+    }
+
+    fn learn(&mut self, serving: Option<ReplicaId>, record: &Record) {
+        if Some(record.origin) == serving {
+            self.written(record);
+        }
+        for change in record.changes().unwrap_or_default() {
+            let counter = (record.namespace, change.key.to_owned());
+            self.added.entry((counter, record.origin)).or_default().insert(record.upto, change.slot.added);
         }
     }
 
@@ -118,16 +134,31 @@ impl Tokens {
         }
     }
 
+    /// What had been added to the counter of an operation at the places that a token names.
+    fn named(&self, operation: &Operation, token: &Token) -> i128 {
+        let named = token.iter().filter(|(namespace, ..): &(NamespaceId, _, _)| *namespace == operation.namespace);
+        let added = named
+            .filter_map(|(_, replica, seq)| self.added.get(&(counter(operation), replica))?.range(..=seq).next_back());
+        added.map(|(_, added)| i128::from(*added)).sum()
+    }
+
+    /// A token covers the answer that it comes with.
+    pub fn check_told(&self, node: usize, operation: &Operation, value: i128, told: &Token) -> Option<String> {
+        if !only_grows(&operation.key) {
+            return None;
+        }
+        let most = self.named(operation, told);
+        (value > most).then(|| {
+            format!("token: node {node} answered {value} to {operation:?}, and {told:?}, told with it, names {most}")
+        })
+    }
+
     /// What an answer to a request that brought a token shows.
     pub fn check(&self, node: usize, operation: &Operation, value: i128, brought: &Token) -> Option<String> {
         if !only_grows(&operation.key) {
             return None;
         }
-        let named = brought.iter().filter(|(namespace, ..): &(NamespaceId, _, _)| *namespace == operation.namespace);
-        let least: i128 = named
-            .filter_map(|(_, replica, seq)| self.added.get(&(counter(operation), replica))?.range(..=seq).next_back())
-            .map(|(_, added)| i128::from(*added))
-            .sum();
+        let least = self.named(operation, brought);
         (value < least)
             .then(|| format!("token: node {node} answered {value} to {operation:?}, and {brought:?} names {least}"))
     }
