@@ -15,7 +15,7 @@ use snowtide::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::{Hasher, Leaf, Sum};
 use snowtide::replica::{
-    Action, CheckpointChunk, Effect, Event, JournalRead, Key, Message, Notice, Operation, Position, Replica, Settings,
+    Action, CheckpointChunk, Effect, Event, Job, Key, Message, Notice, Operation, Position, Replica, Settings,
 };
 use snowtide::store::{Options, Store};
 
@@ -97,35 +97,8 @@ impl Node {
 
     fn carry_out(&mut self, effect: Effect, traffic: &mut Traffic, out: &mut Vec<Message>) -> Option<Event> {
         match effect {
-            Effect::Commit(commit) => {
-                self.store.commit(&commit).unwrap();
-                Some(Event::Committed(commit.number))
-            }
-            Effect::Mint => {
-                let replica = ReplicaId::new(self.worker, 99);
-                self.store.put_replica(replica).unwrap();
-                Some(Event::Minted(replica))
-            }
-            Effect::Load { namespace, keys } => {
-                Some(Event::Loaded { namespace, rows: self.store.load(namespace, &keys).unwrap() })
-            }
-            Effect::ReadJournal { to, namespace, origin, after, bytes_max } => {
-                let slice = self.store.read_journal(namespace, origin, after, bytes_max).unwrap();
-                let (records, whole_from) = (slice.records, slice.whole_from);
-                Some(Event::Journal(JournalRead { to, namespace, origin, after, records, whole_from }))
-            }
-            Effect::Checkpoint(chunk) => {
-                self.store.checkpoint(&chunk).unwrap();
-                Some(Event::Checkpointed)
-            }
-            Effect::LoadLeaves(asked) => Some(Event::LeavesLoaded(self.store.load_leaves(&asked).unwrap())),
-            Effect::Scrub { namespace, leaf } => {
-                Some(Event::Scrubbed { namespace, sum: self.store.sum_leaf(namespace, leaf).unwrap() })
-            }
-            Effect::Truncate { namespace, logs } => {
-                self.store.truncate(namespace, &logs).unwrap();
-                None
-            }
+            Effect::Disk(job) => Some(job.run(&self.store).unwrap()),
+            Effect::Mint => Some(Job::Mint(ReplicaId::new(self.worker, 99)).run(&self.store).unwrap()),
             Effect::Notice(Notice::Repaired { rows, .. }) => {
                 self.sessions += 1;
                 self.rows += rows;

@@ -18,7 +18,7 @@ use crate::clock::Stopwatch;
 use crate::identity::{Peer, ReplicaId, WorkerId};
 #[cfg(test)]
 use crate::replica::Token;
-use crate::replica::{Effect, Event, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status};
+use crate::replica::{Effect, Event, Job, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status};
 use crate::replica::{Receipt, Recovered, Terms, Ticket};
 use crate::store::Store;
 
@@ -274,17 +274,8 @@ impl Engine {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Commit(commit) => self.disk.commit(commit),
+            Effect::Disk(job) => self.disk.queue(job),
             Effect::Mint => self.mint(),
-            Effect::Load { namespace, keys } => self.disk.load(namespace, keys),
-            Effect::ReadJournal { to, namespace, origin, after, bytes_max } => {
-                self.disk.read_journal(to, namespace, origin, after, bytes_max);
-            }
-            Effect::FindHash { namespace, origin, seq } => self.disk.find_hash(namespace, origin, seq),
-            Effect::Checkpoint(chunk) => self.disk.checkpoint(chunk),
-            Effect::LoadLeaves(asked) => self.disk.load_leaves(asked),
-            Effect::Scrub { namespace, leaf } => self.disk.scrub(namespace, leaf),
-            Effect::Truncate { namespace, logs } => self.disk.truncate(namespace, logs),
             Effect::Reply { ticket, answer, receipt } => {
                 self.reply(ticket, answer.map(|outcomes| Applied { outcomes, receipt }));
             }
@@ -305,7 +296,7 @@ impl Engine {
 
     fn mint(&self) {
         match getrandom::u64() {
-            Ok(random) => self.disk.mint(ReplicaId::new(self.worker, random)),
+            Ok(random) => self.disk.queue(Job::Mint(ReplicaId::new(self.worker, random))),
             Err(error) => self.tell(News::Failed(format!("the system gives no randomness: {error}"))),
         }
     }

@@ -4,7 +4,6 @@
 //! the queues are bounded by what it may have outstanding. Any failure is final (I9): the node is told, the thread
 //! ends, and what was not reported as done never will be.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -12,16 +11,11 @@ use crossbeam_channel::{Sender, unbounded};
 use tokio::sync::mpsc;
 
 use crate::clock;
-use crate::identity::{NamespaceId, ReplicaId, WorkerId};
-use crate::merkle::Leaf;
-use crate::replica::{CheckpointChunk, Commit, Event, JournalRead, Key, LoadLeaves};
-use crate::store::{Store, StoreError};
+use crate::replica::{Event, Job};
+use crate::store::{Lane, Store, StoreError};
 use crate::telemetry;
 
 use super::{EngineHandle, News, Tripwire};
-
-/// A piece of work; what it answers goes to the replica.
-type Job = Box<dyn FnOnce(&Store) -> Result<Event, StoreError> + Send>;
 
 /// The way to the store's threads.
 pub(super) struct Disk {
@@ -56,74 +50,24 @@ impl Disk {
         Ok(Self { writes, reads, checkpoints, _threads: Threads(vec![committing, reading, writing]) })
     }
 
-    /// I1: `Committed` is made only after the store has returned from its sync.
-    pub(super) fn commit(&self, commit: Commit) {
-        queue(&self.writes, move |store| {
-            let began = clock::monotonic();
-            store.commit(&commit)?;
-            telemetry::commit_synced(began.elapsed().as_secs_f64(), commit.records.len());
-            Ok(Event::Committed(commit.number))
-        });
-    }
-
-    pub(super) fn mint(&self, replica: ReplicaId) {
-        queue(&self.writes, move |store| {
-            store.put_replica(replica)?;
-            Ok(Event::Minted(replica))
-        });
-    }
-
-    pub(super) fn load(&self, namespace: NamespaceId, keys: Vec<Key>) {
-        queue(&self.reads, move |store| Ok(Event::Loaded { namespace, rows: store.load(namespace, &keys)? }));
-    }
-
-    pub(super) fn read_journal(
-        &self,
-        to: WorkerId,
-        namespace: NamespaceId,
-        origin: ReplicaId,
-        after: u64,
-        bytes_max: usize,
-    ) {
-        queue(&self.reads, move |store| {
-            let slice = store.read_journal(namespace, origin, after, bytes_max)?;
-            let (records, whole_from) = (slice.records, slice.whole_from);
-            Ok(Event::Journal(JournalRead { to, namespace, origin, after, records, whole_from }))
-        });
-    }
-
-    pub(super) fn find_hash(&self, namespace: NamespaceId, origin: ReplicaId, seq: u64) {
-        queue(&self.reads, move |store| {
-            Ok(Event::Hash { namespace, seq, hash: store.find_hash(namespace, origin, seq)? })
-        });
-    }
-
-    pub(super) fn load_leaves(&self, asked: LoadLeaves) {
-        queue(&self.reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)));
-    }
-
-    pub(super) fn scrub(&self, namespace: NamespaceId, leaf: Leaf) {
-        queue(&self.checkpoints, move |store| Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? }));
-    }
-
-    pub(super) fn truncate(&self, namespace: NamespaceId, logs: Vec<(ReplicaId, Range<u64>)>) {
-        queue(&self.checkpoints, move |store| {
-            store.truncate(namespace, &logs)?;
-            Ok(Event::Tick)
-        });
-    }
-
-    pub(super) fn checkpoint(&self, chunk: CheckpointChunk) {
-        queue(&self.checkpoints, move |store| {
-            store.checkpoint(&chunk)?;
-            Ok(Event::Checkpointed)
-        });
+    /// Queues a job behind the others of its lane.
+    pub(super) fn queue(&self, job: Job) {
+        let lane = match job.lane() {
+            Lane::Commits => &self.writes,
+            Lane::Reads => &self.reads,
+            Lane::Checkpoints => &self.checkpoints,
+        };
+        // A thread that has ended has said why.
+        let _ = lane.send(job);
     }
 }
 
-fn queue(jobs: &Sender<Job>, job: impl FnOnce(&Store) -> Result<Event, StoreError> + Send + 'static) {
-    // A thread that has ended has said why.
-    let _ = jobs.send(Box::new(job));
+fn run(job: Job, store: &Store) -> Result<Event, StoreError> {
+    let Job::Commit(commit) = &job else { return job.run(store) };
+    let (began, records) = (clock::monotonic(), commit.records.len());
+    let committed = job.run(store)?;
+    telemetry::commit_synced(began.elapsed().as_secs_f64(), records);
+    Ok(committed)
 }
 
 fn spawn(
@@ -136,7 +80,7 @@ fn spawn(
     let thread = thread::Builder::new().name(name.into()).spawn(move || {
         let _tripwire = Tripwire(news.clone());
         for job in queue {
-            match job(&store) {
+            match run(job, &store) {
                 Ok(event) => handle.notify(event),
                 Err(error) => {
                     let _ = news.send(News::Failed(error.to_string()));

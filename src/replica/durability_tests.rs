@@ -87,7 +87,7 @@ impl Bench {
     fn effects(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(effect) = self.replica.poll() {
-            if let Effect::Load { namespace, keys } = effect {
+            if let Effect::Disk(Job::Load { namespace, keys }) = effect {
                 let rows = keys.into_iter().map(|key| (key, Row::default())).collect();
                 self.replica.handle(self.now, Event::Loaded { namespace, rows });
             } else {
@@ -147,7 +147,9 @@ fn receipt(effects: &[Effect], asked: Ticket) -> Option<(Option<Vec<u64>>, Vec<u
 /// The commit that was asked for: its number, and the namespaces in it.
 fn commit(effects: &[Effect]) -> Option<(u64, Vec<NamespaceId>)> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Commit(commit) => Some((commit.number, commit.records.iter().map(|record| record.namespace).collect())),
+        Effect::Disk(Job::Commit(commit)) => {
+            Some((commit.number, commit.records.iter().map(|record| record.namespace).collect()))
+        }
         _ => None,
     })
 }

@@ -16,56 +16,9 @@ use super::terms::Receipt;
 /// Everything a replica can ask of the world.
 #[derive(Debug)]
 pub enum Effect {
-    /// Write these records as one synced batch, then report `Event::Committed` (I1).
-    Commit(Commit),
-    /// Read these rows, then report `Event::Loaded`.
-    Load {
-        /// Where.
-        namespace: NamespaceId,
-        /// Each once.
-        keys: Vec<Key>,
-    },
-    /// Read records that chain from `after`, then report `Event::Journal`.
-    ReadJournal {
-        /// Whom they are for.
-        to: WorkerId,
-        /// Where.
-        namespace: NamespaceId,
-        /// Whose.
-        origin: ReplicaId,
-        /// From here.
-        after: u64,
-        /// Stop after the first record with which this is reached.
-        bytes_max: usize,
-    },
-    /// Look up the running hash of our own log at `seq`, then report `Event::Hash`.
-    FindHash {
-        /// Where.
-        namespace: NamespaceId,
-        /// Our incarnation.
-        origin: ReplicaId,
-        /// At this seq.
-        seq: u64,
-    },
-    /// Write a part of a checkpoint, then report `Event::Checkpointed`.
-    Checkpoint(CheckpointChunk),
-    /// Read whole leaves, then report `Event::LeavesLoaded`.
-    LoadLeaves(LoadLeaves),
-    /// Add up the rows of a leaf on disk, in order with the checkpoints, then report `Event::Scrubbed`.
-    Scrub {
-        /// Where.
-        namespace: NamespaceId,
-        /// Which.
-        leaf: Leaf,
-    },
-    /// Forget journal records that nobody needs any more, in order with the checkpoints. Nothing is reported.
-    Truncate {
-        /// Where.
-        namespace: NamespaceId,
-        /// Per origin, the records that end in this range; what was before it is forgotten already.
-        logs: Vec<(ReplicaId, Range<u64>)>,
-    },
-    /// Make a new incarnation from the system's randomness, persist and sync it, then report `Event::Minted`.
+    /// Carry out a job for the disk, and report what comes of it.
+    Disk(Job),
+    /// Make a new incarnation from the system's randomness, and give the disk [`Job::Mint`].
     Mint,
     /// Answer a client's batch.
     Reply {
@@ -110,6 +63,62 @@ pub enum Effect {
     Fence(String),
     /// The drain is over; the region number that holds our whole log, if any.
     Drained(Option<u8>),
+}
+
+/// What a replica asks of its disk.
+#[derive(Debug)]
+pub enum Job {
+    /// Write these records as one synced batch, then report `Event::Committed` (I1).
+    Commit(Commit),
+    /// Read these rows, then report `Event::Loaded`.
+    Load {
+        /// Where.
+        namespace: NamespaceId,
+        /// Each once.
+        keys: Vec<Key>,
+    },
+    /// Read records that chain from `after`, then report `Event::Journal`.
+    ReadJournal {
+        /// Whom they are for.
+        to: WorkerId,
+        /// Where.
+        namespace: NamespaceId,
+        /// Whose.
+        origin: ReplicaId,
+        /// From here.
+        after: u64,
+        /// Stop after the first record with which this is reached.
+        bytes_max: usize,
+    },
+    /// Look up the running hash of our own log at `seq`, then report `Event::Hash`.
+    FindHash {
+        /// Where.
+        namespace: NamespaceId,
+        /// Our incarnation.
+        origin: ReplicaId,
+        /// At this seq.
+        seq: u64,
+    },
+    /// Write a part of a checkpoint, then report `Event::Checkpointed`.
+    Checkpoint(CheckpointChunk),
+    /// Read whole leaves, then report `Event::LeavesLoaded`.
+    LoadLeaves(LoadLeaves),
+    /// Add up the rows of a leaf on disk, in order with the checkpoints, then report `Event::Scrubbed`.
+    Scrub {
+        /// Where.
+        namespace: NamespaceId,
+        /// Which.
+        leaf: Leaf,
+    },
+    /// Forget journal records that nobody needs any more, in order with the checkpoints, then report `Event::Tick`.
+    Truncate {
+        /// Where.
+        namespace: NamespaceId,
+        /// Per origin, the records that end in this range; what was before it is forgotten already.
+        logs: Vec<(ReplicaId, Range<u64>)>,
+    },
+    /// Persist and sync an incarnation, then report `Event::Minted`.
+    Mint(ReplicaId),
 }
 
 /// One synced write batch.

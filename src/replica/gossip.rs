@@ -9,7 +9,7 @@ use crate::crdt::{Mark, VersionVector};
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 
 use super::Replica;
-use super::effect::{Effect, Notice};
+use super::effect::{Effect, Job, Notice};
 use super::event::JournalRead;
 use super::message::{Digest, Message, Refused};
 use super::peers::Push;
@@ -332,7 +332,7 @@ impl Replica {
     fn read_journal(&mut self, to: WorkerId, namespace: NamespaceId, origin: ReplicaId, after: u64, bytes_max: usize) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
         if peer.reading.insert((namespace, origin)) {
-            self.effects.push_back(Effect::ReadJournal { to, namespace, origin, after, bytes_max });
+            self.effects.push_back(Effect::Disk(Job::ReadJournal { to, namespace, origin, after, bytes_max }));
         }
     }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, ReplicaId};
 
-use super::effect::Effect;
+use super::effect::{Effect, Job};
 use super::space::Space;
 use super::{Replica, Settings};
 
@@ -88,7 +88,7 @@ impl Replica {
             let leased = self.repairs.leased(namespace, self.now);
             let logs = forget(space, &needed, leased.as_ref());
             if !logs.is_empty() {
-                self.effects.push_back(Effect::Truncate { namespace, logs });
+                self.effects.push_back(Effect::Disk(Job::Truncate { namespace, logs }));
             }
         }
     }

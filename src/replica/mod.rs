@@ -54,7 +54,7 @@ use space::Space;
 use submit::Works;
 use waits::Waits;
 
-pub use effect::{CheckpointChunk, Commit, Effect, LoadLeaves, Notice, Position, Repaired};
+pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow};
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
@@ -246,7 +246,11 @@ impl Replica {
         for (namespace, rows) in closed.own {
             records.extend(self.own_record(namespace, &rows, &mut changed));
         }
-        self.effects.push_back(Effect::Commit(Commit { number: closed.number, records: records.clone(), repaired }));
+        self.effects.push_back(Effect::Disk(Job::Commit(Commit {
+            number: closed.number,
+            records: records.clone(),
+            repaired,
+        })));
         self.commits.inflight = Some(Inflight {
             number: closed.number,
             changed,
@@ -346,7 +350,11 @@ impl Replica {
             rows.push((namespace, cell.key.clone(), cell.row.clone()));
         }
         let leaves = leaves.into_iter().map(|((namespace, leaf), sum)| (namespace, leaf, sum)).collect();
-        self.effects.push_back(Effect::Checkpoint(CheckpointChunk { rows, leaves, position: part.position }));
+        self.effects.push_back(Effect::Disk(Job::Checkpoint(CheckpointChunk {
+            rows,
+            leaves,
+            position: part.position,
+        })));
     }
 
     fn checkpointed(&mut self) {

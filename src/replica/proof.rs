@@ -11,7 +11,7 @@ use crate::crdt::{LogHash, Mark};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
 use super::Replica;
-use super::effect::{Effect, Notice};
+use super::effect::{Effect, Job, Notice};
 use super::message::{Message, Proof};
 use super::peers::OwedProof;
 use super::settings::Settings;
@@ -192,7 +192,7 @@ impl Replica {
             return;
         }
         proving.unchecked.entry((namespace, mark.seq)).or_default().push((peer, mark.hash));
-        self.effects.push_back(Effect::FindHash { namespace, origin, seq: mark.seq });
+        self.effects.push_back(Effect::Disk(Job::FindHash { namespace, origin, seq: mark.seq }));
     }
 
     pub(super) fn hash_found(&mut self, namespace: NamespaceId, seq: u64, hash: Option<LogHash>) {

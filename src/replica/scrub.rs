@@ -6,7 +6,7 @@ use crate::identity::NamespaceId;
 use crate::merkle::{LEAVES, Leaf, Sum};
 
 use super::Replica;
-use super::effect::{Effect, Notice};
+use super::effect::{Effect, Job, Notice};
 use super::settings::Settings;
 
 /// One leaf of every namespace at a time, all of them once in `repair.scrub_interval`.
@@ -41,7 +41,7 @@ impl Replica {
         self.scrub.next = Leaf(leaf.0.wrapping_add(1));
         for space in self.spaces.values() {
             self.scrub.expected.insert(space.id, (leaf, space.stored_sum(leaf)));
-            self.effects.push_back(Effect::Scrub { namespace: space.id, leaf });
+            self.effects.push_back(Effect::Disk(Job::Scrub { namespace: space.id, leaf }));
         }
     }
 

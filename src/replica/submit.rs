@@ -9,7 +9,7 @@ use crate::identity::{NamespaceId, ReplicaId};
 
 use super::Replica;
 use super::commit::Waiting;
-use super::effect::Effect;
+use super::effect::{Effect, Job};
 use super::event::Ticket;
 use super::operation::{Action, Key, Operation, Outcome, Refusal};
 use super::rows::{RowId, WorkId};
@@ -69,7 +69,7 @@ impl Works {
 
     pub(super) fn emit_loads(&mut self, effects: &mut VecDeque<Effect>) {
         let wanted = std::mem::take(&mut self.wanted);
-        effects.extend(wanted.into_iter().map(|(namespace, keys)| Effect::Load { namespace, keys }));
+        effects.extend(wanted.into_iter().map(|(namespace, keys)| Effect::Disk(Job::Load { namespace, keys })));
     }
 
     /// One row that `work` waited for is there; returns the work if it was the last.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::{
-    Ack, Action, Effect, Event, JournalRead, Key, Message, Operation, Outcome, Receipt, Record, Recovered,
+    Ack, Action, Effect, Event, Job, JournalRead, Key, Message, Operation, Outcome, Receipt, Record, Recovered,
     RecoveredSpace, Refusal, Replica, Settings, Terms, Ticket, Token, View,
 };
 use crate::crdt::{LogHash, Mark, Row, VersionVector};
@@ -136,24 +136,24 @@ impl Net {
     fn carry_out(&mut self, at: usize, effect: Effect) {
         let (now, node) = (self.now, &mut self.nodes[at]);
         match effect {
-            Effect::Commit(commit) => {
+            Effect::Disk(Job::Commit(commit)) => {
                 node.unsynced = Some((commit.number, commit.records));
                 if node.syncs {
                     self.sync(at);
                 }
             }
             Effect::Mint => node.replica.handle(now, Event::Minted(ReplicaId::new(node.peer.worker, 9))),
-            Effect::Load { namespace, keys } => {
+            Effect::Disk(Job::Load { namespace, keys }) => {
                 let rows = keys.into_iter().map(|key| (key, Row::default())).collect();
                 node.replica.handle(now, Event::Loaded { namespace, rows });
             }
-            Effect::ReadJournal { to, namespace, origin, after, .. } => {
+            Effect::Disk(Job::ReadJournal { to, namespace, origin, after, .. }) => {
                 let records = node.journal.iter().filter(|record| record.origin == origin && record.upto > after);
                 let records = records.cloned().collect();
                 let read = JournalRead { to, namespace, origin, after, records, whole_from: None };
                 node.replica.handle(now, Event::Journal(read));
             }
-            Effect::Checkpoint(_) => node.replica.handle(now, Event::Checkpointed),
+            Effect::Disk(Job::Checkpoint(_)) => node.replica.handle(now, Event::Checkpointed),
             Effect::Reply { ticket, answer, receipt } => self.answered(at, ticket, answer, receipt),
             Effect::Send { to, message } => self.deliver(at, usize::from(to.region()), message),
             _ => {}

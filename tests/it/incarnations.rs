@@ -9,7 +9,7 @@ use snowtide::crdt::{Row, Slot, VersionVector};
 use snowtide::identity::{Boot, Peer, ReplicaId};
 use snowtide::merkle::{Leaf, Sum};
 use snowtide::replica::{
-    Action, Effect, Event, Key, Message, Operation, Outcome, Recovered, RecoveredSpace, Replica, Settings,
+    Action, Effect, Event, Job, Key, Message, Operation, Outcome, Recovered, RecoveredSpace, Replica, Settings,
 };
 
 use crate::order::{LONG_MS, NAMESPACE, settings, worker};
@@ -71,12 +71,12 @@ impl<'a> Life<'a> {
 
     fn carry_out(&mut self, effect: Effect) {
         let done = match effect {
-            Effect::Commit(commit) => Event::Committed(commit.number),
-            Effect::Load { namespace, keys } => {
+            Effect::Disk(Job::Commit(commit)) => Event::Committed(commit.number),
+            Effect::Disk(Job::Load { namespace, keys }) => {
                 let held = |key: Key| (key.clone(), self.disk.rows.get(&key).cloned().unwrap_or_default());
                 Event::Loaded { namespace, rows: keys.into_iter().map(held).collect() }
             }
-            Effect::Checkpoint(chunk) => {
+            Effect::Disk(Job::Checkpoint(chunk)) => {
                 self.disk.rows.extend(chunk.rows.into_iter().map(|(_, key, row)| (key, row)));
                 self.disk.leaves.extend(chunk.leaves.into_iter().map(|(_, leaf, sum)| (leaf, sum)));
                 if let Some(position) = chunk.position {

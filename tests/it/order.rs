@@ -9,7 +9,7 @@ use snowtide::crdt::{Row, VersionVector};
 use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::Hasher;
 use snowtide::replica::{
-    Action, Change, Digest, Effect, Event, Key, Message, Operation, Outcome, Payload, Record, Recovered,
+    Action, Change, Digest, Effect, Event, Job, Key, Message, Operation, Outcome, Payload, Record, Recovered,
     RecoveredSpace, Replica, Settings,
 };
 
@@ -61,7 +61,7 @@ fn operation(action: Action) -> Operation {
 }
 
 fn is_commit(effect: &Effect) -> bool {
-    matches!(effect, Effect::Commit(_))
+    matches!(effect, Effect::Disk(Job::Commit(_)))
 }
 
 impl Bench {
@@ -101,7 +101,7 @@ impl Bench {
     fn effects(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(effect) = self.replica.poll() {
-            if let Effect::Load { namespace, keys } = effect {
+            if let Effect::Disk(Job::Load { namespace, keys }) = effect {
                 let rows = keys.into_iter().map(|key| (key, Row::default())).collect();
                 self.handle(Event::Loaded { namespace, rows });
             } else {
@@ -146,7 +146,7 @@ fn shown(effect: &Effect, origin: ReplicaId) -> Option<(u64, &'static str)> {
         Effect::Send { message: Message::Ack(vectors), .. } => {
             vectors.iter().map(|(_, vector)| vector.mark(origin).seq).find(|seq| *seq > 0).map(|seq| (seq, "an ack"))
         }
-        Effect::Checkpoint(chunk) => (!chunk.rows.is_empty()).then_some((0, "a checkpoint")),
+        Effect::Disk(Job::Checkpoint(chunk)) => (!chunk.rows.is_empty()).then_some((0, "a checkpoint")),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use snowtide::identity::ReplicaId;
-use snowtide::replica::{Effect, Event, JournalRead, Notice};
+use snowtide::replica::{Effect, Event, Job, Notice};
 use snowtide::store::{Store, StoreError};
 
 use super::checkers::{bounds, durable, state};
@@ -44,65 +44,27 @@ impl World {
                 let finding = bounds::check(node, &status, &self.settings, self.keys.max(64));
                 self.findings.extend(finding);
             }
-            for_the_store => self.store_effect(node, for_the_store),
+            Effect::Disk(job) => self.disk(node, job),
         }
     }
 
-    /// The jobs of `engine::disk`, in its lanes.
-    fn store_effect(&mut self, node: usize, effect: Effect) {
-        match effect {
-            Effect::Commit(commit) => {
-                let (start, ends) = (self.nodes[node].starts, durable::ends(&commit));
-                if let Some(process) = &mut self.nodes[node].process {
-                    self.checkers.tokens.committing(node, process.serving, start, &commit);
-                    process.committing.push_back((commit.number, ends));
-                }
-                self.job(node, Lane::Commits, move |store| {
-                    store.commit(&commit)?;
-                    Ok(Event::Committed(commit.number))
-                });
-            }
-            Effect::Load { namespace, keys } => self.job(node, Lane::Reads, move |store| {
-                Ok(Event::Loaded { namespace, rows: store.load(namespace, &keys)? })
-            }),
-            Effect::ReadJournal { to, namespace, origin, after, bytes_max } => {
-                self.job(node, Lane::Reads, move |store| {
-                    let slice = store.read_journal(namespace, origin, after, bytes_max)?;
-                    let (records, whole_from) = (slice.records, slice.whole_from);
-                    Ok(Event::Journal(JournalRead { to, namespace, origin, after, records, whole_from }))
-                });
-            }
-            Effect::FindHash { namespace, origin, seq } => self.job(node, Lane::Reads, move |store| {
-                Ok(Event::Hash { namespace, seq, hash: store.find_hash(namespace, origin, seq)? })
-            }),
-            Effect::Checkpoint(chunk) => self.job(node, Lane::Checkpoints, move |store| {
-                store.checkpoint(&chunk)?;
-                Ok(Event::Checkpointed)
-            }),
-            Effect::LoadLeaves(asked) => {
-                self.job(node, Lane::Reads, move |store| Ok(Event::LeavesLoaded(store.load_leaves(&asked)?)));
-            }
-            Effect::Scrub { namespace, leaf } => self.job(node, Lane::Checkpoints, move |store| {
-                Ok(Event::Scrubbed { namespace, sum: store.sum_leaf(namespace, leaf)? })
-            }),
-            Effect::Truncate { namespace, logs } => {
-                self.tally.note("truncations");
-                self.job(node, Lane::Checkpoints, move |store| {
-                    store.truncate(namespace, &logs)?;
-                    Ok(Event::Tick)
-                });
-            }
-            other => self.findings.push(format!("the simulator does not know {other:?}")),
+    /// The replica gives its disk a job.
+    fn disk(&mut self, node: usize, job: Job) {
+        let start = self.nodes[node].starts;
+        if let (Job::Commit(commit), Some(process)) = (&job, &mut self.nodes[node].process) {
+            self.checkers.tokens.committing(node, process.serving, start, commit);
+            process.committing.push_back((commit.number, durable::ends(commit)));
         }
+        if matches!(job, Job::Truncate { .. }) {
+            self.tally.note("truncations");
+        }
+        self.job(node, job.lane().into(), |store| job.run(store));
     }
 
     fn mint_replica(&mut self, node: usize) {
         let replica = ReplicaId::new(self.nodes[node].worker, self.rng.random());
         self.tally.note("incarnations");
-        self.job(node, Lane::Commits, move |store| {
-            store.put_replica(replica)?;
-            Ok(Event::Minted(replica))
-        });
+        self.disk(node, Job::Mint(replica));
     }
 
     /// Gives the disk something to do.

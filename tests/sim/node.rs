@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::replica::{Event, Operation, Replica, Ticket};
-use snowtide::store::{Store, StoreError};
+use snowtide::store::{self, Store, StoreError};
 
 use super::checkers::durable::Ends;
 use super::clock::Clock;
@@ -16,7 +16,7 @@ use super::ids::Minting;
 use super::world::Happening;
 
 /// A piece of work for the disk; what it answers goes to the replica.
-pub type Job = Box<dyn FnOnce(&Store) -> Result<Event, StoreError> + Send>;
+pub type Errand = Box<dyn FnOnce(&Store) -> Result<Event, StoreError> + Send>;
 
 /// The threads of the store, and the keeper of the ID ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,16 @@ pub enum Lane {
     Reads,
     Checkpoints,
     Ceilings,
+}
+
+impl From<store::Lane> for Lane {
+    fn from(lane: store::Lane) -> Self {
+        match lane {
+            store::Lane::Commits => Self::Commits,
+            store::Lane::Reads => Self::Reads,
+            store::Lane::Checkpoints => Self::Checkpoints,
+        }
+    }
 }
 
 pub const LANES: [Lane; 4] = [Lane::Commits, Lane::Reads, Lane::Checkpoints, Lane::Ceilings];
@@ -53,7 +63,7 @@ pub struct Process {
     pub boot: Boot,
     /// Virtual time of its start, where its monotonic clock begins.
     pub born: u64,
-    pub lanes: [VecDeque<Job>; LANES.len()],
+    pub lanes: [VecDeque<Errand>; LANES.len()],
     /// When each lane is done with what it has.
     pub busy_until: [u64; LANES.len()],
     /// The ends of the logs that each commit under way moves, by its number.

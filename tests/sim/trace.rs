@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use snowtide::codec;
-use snowtide::replica::{Effect, Event, Message};
+use snowtide::replica::{Effect, Event, Job, Message};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Older lines are forgotten.
@@ -60,11 +60,11 @@ impl Trace {
     pub fn effect(&mut self, now: u64, node: usize, effect: &Effect) {
         let digest = match effect {
             Effect::Send { message, .. } => message_hash(message),
-            Effect::Commit(commit) => commit.records.iter().fold(commit.number, |sum, record| {
+            Effect::Disk(Job::Commit(commit)) => commit.records.iter().fold(commit.number, |sum, record| {
                 sum.rotate_left(7) ^ record.upto ^ u64::from_le_bytes(low_half(record.hash.0))
             }),
             Effect::Reply { ticket, .. } => *ticket,
-            Effect::Checkpoint(chunk) => chunk.rows.len() as u64,
+            Effect::Disk(Job::Checkpoint(chunk)) => chunk.rows.len() as u64,
             _ => 0,
         };
         self.note(now, [2, node as u64, digest], || format!("node {node} -> {effect:?}"));

@@ -17,7 +17,7 @@ use crate::identity::{NamespaceId, Peer, WorkerId};
 use crate::merkle::Place;
 
 use super::Replica;
-use super::effect::{Effect, LoadLeaves};
+use super::effect::{Effect, Job, LoadLeaves};
 use super::event::{LeavesLoaded, Ticket};
 use super::message::{Message, RepairStep};
 use super::settings::Settings;
@@ -205,7 +205,7 @@ impl Replica {
     fn read_leaves(&mut self, asked: LoadLeaves, purpose: Purpose) {
         let Some(space) = self.spaces.get_mut(&asked.namespace) else { return };
         asked.leaves.iter().for_each(|leaf| space.rows.hold(*leaf));
-        self.effects.push_back(Effect::LoadLeaves(asked.clone()));
+        self.effects.push_back(Effect::Disk(Job::LoadLeaves(asked.clone())));
         self.repairs.readings.insert(asked.ticket, Reading { asked, purpose });
     }
 
