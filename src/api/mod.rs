@@ -1,5 +1,6 @@
 //! The front doors: they parse, authenticate and validate, and turn requests into batches for the engine.
 
+mod bearer;
 pub mod http;
 pub mod namespaces;
 pub mod quic;

@@ -1,42 +1,24 @@
-//! Bearer tokens (RFC 6750): who may call, and what.
-//!
-//! Only digests of the configured tokens are kept, and every one of them is compared in full, so that the time of an
-//! answer tells nothing about how much of a guess was right.
+//! Bearer tokens over HTTP (RFC 6750).
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use ring::digest::{SHA256, digest};
 use snowtide_client::Code;
 
-use crate::config::{Access, Token};
-
 use super::problem::Problem;
+use crate::api::bearer::{Bearers, Stranger};
+use crate::config::Access;
 
-const DIGEST_BYTES: usize = 32;
-
-/// The tokens that open this door; none at all means that anyone may do anything.
-pub(super) struct Tokens(Vec<([u8; DIGEST_BYTES], Access)>);
-
-impl Tokens {
-    pub(super) fn new(tokens: &[Token]) -> Self {
-        Self(tokens.iter().map(|Token { token, access, .. }| (hashed(token.as_bytes()), *access)).collect())
-    }
-
-    /// What the caller may do.
-    pub(super) fn access(&self, headers: &HeaderMap) -> Result<Access, Problem> {
-        if self.0.is_empty() {
-            return Ok(Access::Write);
+/// What the caller may do.
+pub(super) fn access(bearers: &Bearers, headers: &HeaderMap) -> Result<Access, Problem> {
+    let shown = headers.get(AUTHORIZATION).and_then(|header| bearer(header.as_bytes()));
+    bearers.access(shown).map_err(|stranger| match stranger {
+        Stranger::Anonymous => {
+            Problem::new(Code::Unauthenticated, "this node asks for a token: send `Authorization: Bearer <token>`")
+                .challenged(r#"Bearer realm="snowtide""#)
         }
-        let header = headers.get(AUTHORIZATION).ok_or_else(anonymous)?;
-        let presented = hashed(bearer(header.as_bytes()).ok_or_else(anonymous)?);
-        let mut found = None;
-        for (known, access) in &self.0 {
-            if equal(known, &presented) {
-                found = found.max(Some(*access));
-            }
-        }
-        found.ok_or_else(unknown)
-    }
+        Stranger::Unknown => Problem::new(Code::Unauthenticated, stranger.to_string())
+            .challenged(r#"Bearer realm="snowtide", error="invalid_token""#),
+    })
 }
 
 /// Refuses a caller whose token does not reach as far as `needed`.
@@ -55,47 +37,19 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
-fn hashed(token: &[u8]) -> [u8; DIGEST_BYTES] {
-    let mut bytes = [0; DIGEST_BYTES];
-    for (byte, hashed) in bytes.iter_mut().zip(digest(&SHA256, token).as_ref()) {
-        *byte = *hashed;
-    }
-    bytes
-}
-
-/// Compares all bytes, wherever the first difference is.
-fn equal(one: &[u8; DIGEST_BYTES], other: &[u8; DIGEST_BYTES]) -> bool {
-    let difference = one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b));
-    std::hint::black_box(difference) == 0
-}
-
-fn anonymous() -> Problem {
-    Problem::new(Code::Unauthenticated, "this node asks for a token: send `Authorization: Bearer <token>`")
-        .challenged(r#"Bearer realm="snowtide""#)
-}
-
-fn unknown() -> Problem {
-    Problem::new(Code::Unauthenticated, "this node does not know the token")
-        .challenged(r#"Bearer realm="snowtide", error="invalid_token""#)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Token;
 
-    fn tokens() -> Tokens {
+    fn bearers() -> Bearers {
         let token = |token: &str, access| Token { name: token.to_owned(), token: token.to_owned(), access };
-        Tokens::new(&[token("reader", Access::Read), token("writer", Access::Write)])
+        Bearers::new(&[token("reader", Access::Read), token("writer", Access::Write)])
     }
 
     fn asked(header: &str) -> Result<Access, Code> {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())]);
-        tokens().access(&headers).map_err(|problem| problem.code)
-    }
-
-    #[test]
-    fn no_configured_token_means_an_open_door() {
-        assert_eq!(Tokens::new(&[]).access(&HeaderMap::new()), Ok(Access::Write));
+        access(&bearers(), &headers).map_err(|problem| problem.code)
     }
 
     #[test]
@@ -109,7 +63,7 @@ mod tests {
         for header in ["", "Bearer", "Bearer ", "Basic writer", "Bearer write", "Bearer writerr", "writer"] {
             assert_eq!(asked(header), Err(Code::Unauthenticated), "{header:?}");
         }
-        assert_eq!(tokens().access(&HeaderMap::new()).unwrap_err().code, Code::Unauthenticated);
+        assert_eq!(access(&bearers(), &HeaderMap::new()).unwrap_err().code, Code::Unauthenticated);
     }
 
     #[test]

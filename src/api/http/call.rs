@@ -17,6 +17,7 @@ use hyper::body::Body as _;
 use serde::Serialize;
 use snowtide_client::Code;
 
+use crate::api::bearer::Bearers;
 use crate::api::{Doors, Stage};
 use crate::clock;
 use crate::config::Access;
@@ -25,14 +26,14 @@ use crate::replica::{Operation, Receipt, Refusal, Terms};
 use crate::telemetry::{self, Verb};
 
 use super::asked::{self, Asked};
-use super::auth::{self, Tokens};
+use super::auth;
 use super::json;
 use super::problem::Problem;
 
 /// What all requests share.
 pub(super) struct Door {
     pub(super) doors: Doors,
-    tokens: Tokens,
+    bearers: Bearers,
     body_bytes_max: usize,
     timeout: Duration,
 }
@@ -52,7 +53,7 @@ impl Door {
     pub(super) fn new(doors: Doors) -> Self {
         let api = &doors.config.api;
         Self {
-            tokens: Tokens::new(&api.tokens),
+            bearers: Bearers::new(&api.tokens),
             body_bytes_max: usize::try_from(api.request_bytes_max.as_u64()).unwrap_or(usize::MAX),
             timeout: api.request_timeout,
             doors,
@@ -82,7 +83,7 @@ impl Door {
 
     fn admit(self: Arc<Self>, verb: Verb, request: Request) -> Result<Call, Problem> {
         let (parts, body) = request.into_parts();
-        let access = self.tokens.access(&parts.headers)?;
+        let access = auth::access(&self.bearers, &parts.headers)?;
         let asked = Asked::of(&parts, verb, &self.doors.scribe)?;
         let terms = self.doors.scribe.terms(asked.terms.clone());
         Ok(Call { door: self, access, asked, terms, parts, body })

@@ -24,9 +24,10 @@ use snowtide_client::{Code, wire};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::bearer::Bearers;
 use super::scribe::Scribe;
 use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
-use crate::config::{Config, Token};
+use crate::config::Config;
 use crate::engine::{Answer, EngineHandle};
 use crate::ids::{IdRefusal, IdSource};
 use crate::replica::{Operation, Refusal, Terms};
@@ -42,7 +43,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
     let door = Door {
         backend,
         limits: Limits::from(&*doors.config),
-        tokens: doors.config.api.tokens.clone(),
+        bearers: Bearers::new(&doors.config.api.tokens),
         namespaces: doors.namespaces,
         scribe: doors.scribe,
         stage: doors.stage,
@@ -90,7 +91,7 @@ impl Backend for Node {
 struct Door<B> {
     backend: B,
     limits: Limits,
-    tokens: Vec<Token>,
+    bearers: Bearers,
     namespaces: Arc<Namespaces>,
     scribe: Arc<Scribe>,
     stage: watch::Receiver<Stage>,

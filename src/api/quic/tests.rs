@@ -12,8 +12,8 @@ use snowtide_client::wire::{Ask, Greeting, Hello, RequestHead, Response, VERSION
 use snowtide_client::{Batch, Client, ConnectError, Error, codec};
 
 use super::*;
-use crate::config::Access;
 use crate::config::map::ClusterMap;
+use crate::config::{Access, Token};
 use crate::engine::Applied;
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Outcome};
@@ -75,7 +75,7 @@ const LIMITS: Limits = Limits {
 
 impl Front {
     /// Opens the door; connections are served until the test ends.
-    fn open(memory: Memory, limits: Limits, tokens: Vec<Token>) -> Self {
+    fn open(memory: Memory, limits: Limits, tokens: &[Token]) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -92,7 +92,7 @@ impl Front {
         let door = Arc::new(Door {
             backend: Arc::clone(&memory),
             limits,
-            tokens,
+            bearers: Bearers::new(tokens),
             namespaces: Arc::new([("here".to_owned(), NamespaceId(1))].into()),
             scribe: Arc::new(Scribe::new(&Config::builtin(), &ClusterMap::default())),
             stage: stage_now,
@@ -188,7 +188,7 @@ fn token(token: &str, access: Access) -> Token {
 
 #[tokio::test]
 async fn counters_batches_and_ids_through_the_real_client() {
-    let front = Front::open(Memory::default(), LIMITS, vec![]);
+    let front = Front::open(Memory::default(), LIMITS, &[]);
     let client = front.client().await;
     assert_eq!((client.welcome().region.as_str(), client.welcome().node), ("eu-west", 3));
     assert_eq!(client.increment("here", "a", 5).await, Ok(5));
@@ -206,7 +206,7 @@ async fn counters_batches_and_ids_through_the_real_client() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_tasks_and_streams_lose_nothing() {
-    let front = Front::open(Memory::default(), LIMITS, vec![]);
+    let front = Front::open(Memory::default(), LIMITS, &[]);
     let mut calls = JoinSet::new();
     for streams in [1, 2] {
         let client = Client::connect(front.config().streams(streams)).await.unwrap();
@@ -234,8 +234,8 @@ async fn many_clients_tasks_and_streams_lose_nothing() {
 
 #[tokio::test]
 async fn tokens_open_the_door_as_far_as_they_allow() {
-    let tokens = vec![token("reader", Access::Read), token("writer", Access::Write)];
-    let front = Front::open(Memory::default(), LIMITS, tokens);
+    let tokens = [token("reader", Access::Read), token("writer", Access::Write)];
+    let front = Front::open(Memory::default(), LIMITS, &tokens);
     for config in [front.config(), front.config().token("nonsense")] {
         let refused = Client::connect(config).await.unwrap_err();
         assert!(matches!(refused, ConnectError::Refused { code: Code::Unauthenticated, .. }), "{refused}");
@@ -251,7 +251,7 @@ async fn tokens_open_the_door_as_far_as_they_allow() {
 
 #[tokio::test]
 async fn a_stage_other_than_ready_refuses_at_once_and_may_pass() {
-    let front = Front::open(Memory::default(), LIMITS, vec![]);
+    let front = Front::open(Memory::default(), LIMITS, &[]);
     let client = front.client().await;
     front.stage.send_replace(Stage::Draining);
     let refused = client.increment("here", "a", 1).await.unwrap_err();
@@ -264,12 +264,12 @@ async fn a_stage_other_than_ready_refuses_at_once_and_may_pass() {
 #[tokio::test]
 async fn an_engine_that_is_silent_or_gone_leaves_a_write_unknown() {
     let limits = Limits { request_timeout: Duration::from_millis(50), ..LIMITS };
-    let front = Front::open(Memory { silent: Some(Mutex::default()), ..Memory::default() }, limits, vec![]);
+    let front = Front::open(Memory { silent: Some(Mutex::default()), ..Memory::default() }, limits, &[]);
     let client = front.client().await;
     let late = client.increment("here", "a", 1).await.unwrap_err();
     assert!(matches!(late, Error::Refused { code: Code::Timeout, .. }) && late.is_ambiguous(), "{late}");
 
-    let front = Front::open(Memory { silent: Some(Mutex::default()), ..Memory::default() }, LIMITS, vec![]);
+    let front = Front::open(Memory { silent: Some(Mutex::default()), ..Memory::default() }, LIMITS, &[]);
     let client = front.client().await;
     let call = tokio::spawn(async move { client.increment("here", "a", 1).await });
     let waiting = front.memory.silent.as_ref().unwrap();
@@ -287,7 +287,7 @@ async fn an_engine_that_is_silent_or_gone_leaves_a_write_unknown() {
 #[tokio::test]
 async fn one_unanswered_request_too_many_is_throttled() {
     let limits = Limits { requests_max: 2, ..LIMITS };
-    let front = Front::open(Memory { silent: Some(Mutex::default()), ..Memory::default() }, limits, vec![]);
+    let front = Front::open(Memory { silent: Some(Mutex::default()), ..Memory::default() }, limits, &[]);
     let mut rogue = front.rogue().await.greeted().await;
     let ask = Ask::Batch { namespaces: 1, operations: 1 };
     for id in 1..=3 {
@@ -306,7 +306,7 @@ async fn one_unanswered_request_too_many_is_throttled() {
 
 #[tokio::test]
 async fn rogue_bytes_close_the_connection_with_a_reason() {
-    let front = Front::open(Memory::default(), LIMITS, vec![]);
+    let front = Front::open(Memory::default(), LIMITS, &[]);
     let cases: [(&[u8], u32, &str); 4] = [
         (&u32::MAX.to_le_bytes(), close::TOO_LARGE, "a frame of 4294967295 bytes exceeds the limit of 100000"),
         (&100_001_u32.to_le_bytes(), close::TOO_LARGE, "a frame of 100001 bytes exceeds the limit of 100000"),
@@ -333,12 +333,12 @@ async fn rogue_bytes_close_the_connection_with_a_reason() {
 #[tokio::test]
 async fn no_hello_and_no_common_version_end_early() {
     let limits = Limits { request_timeout: Duration::from_millis(50), ..LIMITS };
-    let front = Front::open(Memory::default(), limits, vec![]);
+    let front = Front::open(Memory::default(), limits, &[]);
     let mut rogue = front.rogue().await;
     rogue.send.write_all(&[1]).await.unwrap();
     assert_eq!(rogue.closed().await.0, close::STALLED);
 
-    let front = Front::open(Memory::default(), LIMITS, vec![]);
+    let front = Front::open(Memory::default(), LIMITS, &[]);
     let mut rogue = front.rogue().await;
     rogue.say(&Hello { versions: (VERSION + 1, VERSION + 5), token: None }).await;
     match rogue.hear().await {
@@ -350,7 +350,7 @@ async fn no_hello_and_no_common_version_end_early() {
 /// Not a measurement, which belongs to the load generator: shows that deep pipelining merges into few submissions.
 #[tokio::test]
 async fn deeply_pipelined_single_operations_share_submissions() {
-    let front = Front::open(Memory::default(), LIMITS, vec![]);
+    let front = Front::open(Memory::default(), LIMITS, &[]);
     let mut rogue = front.rogue().await.greeted().await;
     let mut bytes = Vec::new();
     for id in 0..200 {
