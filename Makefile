@@ -38,7 +38,8 @@ sim: setup ## Runs the simulator alone. SIM_SECONDS=3600 takes fresh seeds for a
 planted: setup ## Plants bugs in a copy of the sources, one at a time; the simulator has to find each. PLANTED=words chooses some.
 	$(CARGO) test --release --workspace --test planted -- $(PLANTED)
 
-soak: build ## Kills, power cuts, failing syncs, full disks and flipped bits, many of each; under twenty minutes.
+soak: setup ## Kills, power cuts, failing syncs, full disks and flipped bits, many of each; under twenty minutes.
+	$(CARGO) build --release --workspace --bins --tests
 	$(CARGO) test --release --workspace --test disk -- --soak
 
 bench: setup ## Measures what repair costs.
