@@ -11,6 +11,19 @@ pub fn wall_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Microseconds since the Unix epoch, by the wall clock, which may jump.
+#[allow(clippy::disallowed_methods)] // this is the one place
+pub fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A moment in milliseconds of Unix time, for people and programs: RFC 3339, in UTC.
+pub fn rfc3339(unix_ms: u64) -> String {
+    let moment = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    moment.map_or_else(|| "after the year 9999".to_owned(), |moment| moment.to_string())
+}
+
 /// The monotonic clock, which never jumps.
 #[allow(clippy::disallowed_methods)] // this is the one place
 pub fn monotonic() -> Instant {
@@ -32,8 +45,25 @@ impl Stopwatch {
         u64::try_from(monotonic().duration_since(self.0).as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Microseconds since the start.
+    pub fn elapsed_us(&self) -> u64 {
+        u64::try_from(monotonic().duration_since(self.0).as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// The moment at `ms` on this stopwatch.
     pub fn at(&self, ms: u64) -> Instant {
         self.0 + Duration::from_millis(ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_in_utc_and_one_beyond_the_calendar_in_words() {
+        assert_eq!(rfc3339(3_934_712_855_551), "2094-09-07T15:47:35.551Z");
+        assert_eq!(rfc3339(u64::MAX), "after the year 9999");
+        assert_eq!(rfc3339(1 << 49), "after the year 9999");
     }
 }

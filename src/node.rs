@@ -4,6 +4,7 @@
 //! so (I3); until then `/livez` answers and every door says `starting`. A stop goes the other way: refuse new work,
 //! commit what is in hand, wait until another region has it, close.
 
+mod horizon;
 mod settings;
 mod watch;
 

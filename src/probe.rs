@@ -69,8 +69,20 @@ pub struct Probe {
 pub struct ClusterView {
     /// The node that was asked.
     pub node: NodeView,
+    /// Its IDs; absent in the answers of former releases.
+    #[serde(default)]
+    pub ids: Option<IdsView>,
     /// Every other configured node.
     pub peers: Vec<PeerView>,
+}
+
+/// What a node's IDs are made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IdsView {
+    /// The split of their bits.
+    pub layout: String,
+    /// The last moment that one can carry.
+    pub last: String,
 }
 
 /// The node that was asked.

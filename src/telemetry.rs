@@ -60,6 +60,8 @@ pub const SERVING: &str = "snowtide_serving";
 pub const JOURNAL_BYTES: &str = "snowtide_journal_bytes";
 /// Bytes free on the disk of the data directory.
 pub const DISK_FREE_BYTES: &str = "snowtide_disk_free_bytes";
+/// Unix time of the last moment that an ID can carry.
+pub const IDS_END_SECONDS: &str = "snowtide_ids_end_time_seconds";
 /// How often the node stopped itself.
 pub const FENCES: &str = "snowtide_fences_total";
 /// 1, labelled with the `version`.
@@ -194,6 +196,11 @@ pub fn commit_synced(seconds: f64, records: usize) {
 pub fn disk_measured(journal_bytes: u64, free_bytes: u64) {
     meters().journal_bytes.set(journal_bytes as f64);
     meters().disk_free_bytes.set(free_bytes as f64);
+}
+
+/// Unix time of the last moment that an ID can carry.
+pub fn ids_end(unix_ms: u64) {
+    gauge!(IDS_END_SECONDS).set(unix_ms as f64 / 1_000.0);
 }
 
 /// The node stopped itself.
@@ -359,6 +366,7 @@ fn describe() {
     describe_gauge!(SERVING, Unit::Count, "1 while counters are served");
     describe_gauge!(JOURNAL_BYTES, Unit::Bytes, "Journal on disk");
     describe_gauge!(DISK_FREE_BYTES, Unit::Bytes, "Free on the disk of the data directory");
+    describe_gauge!(IDS_END_SECONDS, Unit::Seconds, "Unix time of the last moment that an ID can carry");
     describe_counter!(FENCES, Unit::Count, "How often the node stopped itself");
     describe_gauge!(BUILD, Unit::Count, "1, labelled with the version that runs");
     describe_gauge!(PROCESS_START_SECONDS, Unit::Seconds, "Unix time of the process's start");

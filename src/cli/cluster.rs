@@ -10,7 +10,7 @@ use super::reach;
 use super::{Global, Misuse, print, print_json};
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
-use crate::probe::{ClusterView, PeerView, Probe, ProbeError};
+use crate::probe::{ClusterView, IdsView, PeerView, Probe, ProbeError};
 
 /// Look at the whole cluster.
 #[derive(Debug, Args)]
@@ -55,6 +55,9 @@ async fn status(global: &Global, token: Option<&str>) -> anyhow::Result<()> {
         print_json(&json!({ "nodes": lines.iter().map(Line::as_json).collect::<Vec<_>>() }))?;
     } else {
         print(&table(&lines))?;
+        if let Some(ids) = lines.iter().find_map(Line::ids) {
+            print(&format!("IDs: {}, until {}", ids.layout, ids.last))?;
+        }
     }
     if lines.iter().any(|line| line.ready.is_some()) {
         return Ok(());
@@ -94,6 +97,10 @@ pub(super) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<V
 }
 
 impl Line {
+    fn ids(&self) -> Option<&IdsView> {
+        self.view.as_ref().ok()?.ids.as_ref()
+    }
+
     fn as_json(&self) -> Value {
         let node = self.view.as_ref().ok().map(|view| &view.node);
         json!({
@@ -107,6 +114,7 @@ impl Line {
             "version": node.and_then(|node| node.version.as_ref()),
             "replica": node.and_then(|node| node.replica.as_ref()),
             "commits": node.and_then(|node| node.commits.as_ref()),
+            "ids": self.ids(),
             "peers": self.view.as_ref().map(|view| view.peers.clone()).unwrap_or_default(),
             "error": self.view.as_ref().err().map(ToString::to_string),
         })
@@ -121,7 +129,7 @@ impl Line {
         };
         let dash = || "-".to_owned();
         match &self.view {
-            Ok(ClusterView { node, peers }) => [
+            Ok(ClusterView { node, peers, .. }) => [
                 name,
                 node.reason.as_ref().map_or_else(|| node.stage.clone(), |why| format!("{}: {why}", node.stage)),
                 ready.to_owned(),
@@ -194,7 +202,8 @@ mod tests {
             peer("ap-south", "down", Some("7"), Some(1.25)),
             peer("me-south", "down", None, None),
         ];
-        line(Ok(ClusterView { node, peers }))
+        let ids = Some(IdsView { layout: "41 time".into(), last: "2094-09-07T15:47:35.551Z".into() });
+        line(Ok(ClusterView { node, ids, peers }))
     }
 
     fn unreachable() -> Line {
@@ -227,6 +236,7 @@ mod tests {
         assert_eq!(fields(&answering()), fields(&unreachable()));
         let json = answering().as_json();
         assert_eq!((&json["commits"], &json["peers"][1]["lag_commits"]), (&"12".into(), &"7".into()));
+        assert_eq!(json["ids"]["last"], "2094-09-07T15:47:35.551Z");
         assert_eq!(unreachable().as_json()["reachable"], false);
     }
 }

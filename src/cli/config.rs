@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Global, print, print_json};
+use crate::clock;
 use crate::config::map::Region;
 use crate::config::{ConfigError, Loaded};
 
@@ -63,9 +64,10 @@ fn summary(loaded: &Loaded) -> String {
     let (regions, nodes) = (loaded.map.regions.len(), loaded.map.nodes().count());
     let namespaces: Vec<_> = loaded.config.namespace.keys().map(String::as_str).collect();
     format!(
-        "ok: cluster {}, {regions} regions, {nodes} nodes, namespaces {}",
+        "ok: cluster {}, {regions} regions, {nodes} nodes, namespaces {}, IDs until {}",
         loaded.config.cluster.id,
-        namespaces.join(", ")
+        namespaces.join(", "),
+        clock::rfc3339(loaded.config.ids_end_ms()),
     )
 }
 
@@ -77,6 +79,7 @@ fn verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
             "regions": loaded.map.regions.len(),
             "nodes": loaded.map.nodes().count(),
             "namespaces": loaded.config.namespace.keys().collect::<Vec<_>>(),
+            "ids_last": clock::rfc3339(loaded.config.ids_end_ms()),
         }),
         Err(refused) => {
             let problems: Vec<_> = refused.problems().iter().map(ToString::to_string).collect();
@@ -181,7 +184,9 @@ mod tests {
 
     #[test]
     fn the_summary_counts() {
-        assert_eq!(summary(&loaded(&[])), "ok: cluster snowtide-dev, 3 regions, 3 nodes, namespaces default");
+        let summary = summary(&loaded(&[]));
+        let counted = "ok: cluster snowtide-dev, 3 regions, 3 nodes, namespaces default";
+        assert_eq!(summary, format!("{counted}, IDs until 2094-09-07T15:47:35.551Z"));
     }
 
     #[test]

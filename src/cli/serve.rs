@@ -10,13 +10,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Global, logging};
+use super::{Global, Misuse, logging};
+use crate::config::Config;
 use crate::node::{Farewell, Node};
 use crate::telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
   snowtide serve --region eu-west
+  snowtide serve --region eu-west --node auto
   snowtide --config prod.toml serve --region eu-west --node 1 --data-dir /var/lib/snowtide
 
 SIGTERM and SIGINT drain: new work is refused, what is in hand is committed, another region is given what it lacks,
@@ -30,9 +32,14 @@ pub(super) struct Command {
     #[arg(long, value_name = "NAME")]
     region: String,
 
-    /// The node's number in its region.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    node: u8,
+    /// The node's number in its region, or `auto` for the one at the end of the host's name (snowtide-3 is node 3); the
+    /// same as --set node=NUMBER. Without it, node 0.
+    #[arg(long, value_name = "NUMBER")]
+    node: Option<String>,
+
+    /// The name from which `auto` takes the number, where it is not that of the system.
+    #[arg(long, value_name = "NAME", env = "SNOWTIDE_HOST_NAME")]
+    host_name: Option<String>,
 
     /// Where the data is; the same as --set data_dir=DIR.
     #[arg(long, value_name = "DIR")]
@@ -53,7 +60,11 @@ impl Command {
         if let Some(dir) = &self.data_dir {
             sources.flag("--data-dir", "data_dir", dir);
         }
-        let loaded = crate::config::Config::load(&sources)?;
+        if let Some(node) = &self.node {
+            sources.flag("--node", "node", node);
+        }
+        let loaded = Config::load(&sources)?;
+        let number = self.number(&loaded.config)?;
         logging::init(&loaded.config.log)?;
         telemetry::install();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -66,7 +77,7 @@ impl Command {
             if self.exit_with_stdin {
                 stop_with_stdin(shutdown.clone());
             }
-            let node = Node::open(loaded, &self.region, self.node).await?;
+            let node = Node::open(loaded, &self.region, number).await?;
             match node.run(shutdown).await? {
                 Farewell::HeldBy(region) => info!(region, "stopped; the region named holds everything from here"),
                 Farewell::HereOnly => {
@@ -78,6 +89,16 @@ impl Command {
         // Whatever still holds the store lets go of it now: a process that exits while RocksDB is open may abort.
         runtime.shutdown_timeout(CLOSING_TIMEOUT);
         outcome
+    }
+}
+
+impl Command {
+    fn number(&self, config: &Config) -> anyhow::Result<u8> {
+        let host = || {
+            let system = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+            self.host_name.clone().unwrap_or_else(system)
+        };
+        config.node.resolve(host).map_err(|error| Misuse(error.to_string()).into())
     }
 }
 

@@ -102,9 +102,9 @@ pub(super) fn load(sources: &Sources, now_ms: u64) -> Result<Loaded, ConfigError
     ConfigError::unless_none(problems)?;
     let config: Config = figment.extract().map_err(|error| Problem::Inconsistent(error.to_string()))?;
     let origins = settings(&figment, &CONFIG, &values);
-    let (region_files, regions) = regions.into_iter().unzip();
+    let (region_files, regions): (Vec<PathBuf>, Vec<_>) = regions.into_iter().unzip();
     let map = ClusterMap { regions };
-    ConfigError::unless_none(validate::problems(&config, &map, &origins, now_ms))?;
+    ConfigError::unless_none(validate::problems(&config, &map, &region_files, &origins, now_ms))?;
     Ok(Loaded { config, map, origins, region_files })
 }
 

@@ -10,6 +10,7 @@ mod inspect;
 mod load;
 pub mod map;
 pub mod origin;
+mod place;
 mod regions;
 mod schema;
 mod secret;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{ConfigError, Problem};
 pub use load::{Flag, Loaded, Sources};
 pub use origin::{Origin, Setting};
+pub use place::{NoOrdinal, NodeNumber};
 pub use secret::{SECRET_BYTES, TreeSecret};
 
 use crate::clock;
@@ -43,6 +45,8 @@ pub struct Config {
     pub regions_dir: PathBuf,
     /// Where the data is.
     pub data_dir: PathBuf,
+    /// Which node of its region this one is.
+    pub node: NodeNumber,
     /// The cluster.
     pub cluster: Cluster,
     /// Certificates.
@@ -111,6 +115,15 @@ impl Config {
     pub fn ids_epoch_ms(&self) -> u64 {
         schema::epoch_ms(&self.ids.epoch).expect("loading refuses an epoch that is no time")
     }
+
+    /// The last moment that an ID can carry, in milliseconds since 1970.
+    ///
+    /// # Panics
+    /// As [`Self::ids_epoch_ms`].
+    pub fn ids_end_ms(&self) -> u64 {
+        let span = 1_u64.checked_shl(self.ids.bits.time.into()).unwrap_or(u64::MAX);
+        self.ids_epoch_ms().saturating_add(span - 1)
+    }
 }
 
 impl Default for Config {
@@ -164,6 +177,15 @@ pub struct Ids {
     /// How long a request may wait for the clock to move on.
     #[serde(with = "humantime_serde")]
     pub wait_max: Duration,
+    /// A clock further than this past every ceiling that is known is not believed at a start on its own word.
+    #[serde(with = "humantime_serde")]
+    pub max_absence: Duration,
+    /// How far above the ceiling of whoever had the worker id before, IDs of a new data directory begin.
+    #[serde(with = "humantime_serde")]
+    pub quarantine: Duration,
+    /// From so long before the time field is used up, the log says so.
+    #[serde(with = "humantime_serde")]
+    pub exhaustion_warning: Duration,
 }
 
 /// `[ids.bits]`
@@ -404,6 +426,9 @@ pub struct PeerLinks {
     /// How long an older boot of a peer has to show that it still lives.
     #[serde(with = "humantime_serde")]
     pub probe_timeout: Duration,
+    /// How often a peer is asked what its clock says.
+    #[serde(with = "humantime_serde")]
+    pub clock_interval: Duration,
 }
 
 /// `[drain]`

@@ -18,6 +18,7 @@ const DAY: u64 = 24 * HOUR;
 pub(super) const CONFIG: Shape = Shape::Table(&[
     must("regions_dir", PATH),
     must("data_dir", PATH),
+    must("node", Shape::NodeNumber),
     must("cluster", Shape::Table(&[must("id", CLUSTER_ID), must("secret", CLUSTER_SECRET)])),
     must("tls", Shape::Table(&[must("dir", PATH)])),
     must("ids", IDS),
@@ -59,13 +60,16 @@ const IDS: Shape = Shape::Table(&[
     must("max_leap", duration(MINUTE, 365 * DAY)),
     must("claim_wait", duration(10, MINUTE)),
     must("wait_max", duration(1, 10 * SECOND)),
+    must("max_absence", duration(HOUR, 3_650 * DAY)),
+    must("quarantine", duration(100, DAY)),
+    must("exhaustion_warning", duration(DAY, 36_500 * DAY)),
 ]);
 
 const ID_BITS: Shape = Shape::Table(&[
-    must("time", count(39, 45)),
-    must("region", count(5, 5)),
-    must("node", count(5, 5)),
-    must("sequence", count(8, 14)),
+    must("time", count(39, 48)),
+    must("region", count(0, 5)),
+    must("node", count(0, 5)),
+    must("sequence", count(8, 22)),
 ]);
 
 const NAMESPACE: Shape =
@@ -129,6 +133,7 @@ const PEER: Shape = Shape::Table(&[
     must("backoff_max", duration(1, 10 * MINUTE)),
     must("idle_timeout", duration(200, 5 * MINUTE)),
     must("probe_timeout", duration(10, MINUTE)),
+    must("clock_interval", duration(100, HOUR)),
 ]);
 
 const PATH: Shape = Shape::Text { allowed: "a path that is not empty", accepts: |text| !text.is_empty() };

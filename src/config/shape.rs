@@ -5,6 +5,9 @@ use std::fmt;
 use bytesize::ByteSize;
 use figment::value::Value;
 
+use super::place::NodeNumber;
+use crate::identity::REGIONS_MAX;
+
 /// What a value may be.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
@@ -24,6 +27,8 @@ pub(super) enum Shape {
     Size { min: u64, max: u64 },
     /// A whole number within these bounds, both included.
     Count { min: u64, max: u64 },
+    /// A node's number, or the word for that of the host's name.
+    NodeNumber,
     /// Latitude and longitude.
     Location,
     /// Known keys.
@@ -61,6 +66,10 @@ impl Shape {
                 .is_some_and(|ns| (u128::from(*min_ms) * NS_PER_MS..=u128::from(*max_ms) * NS_PER_MS).contains(&ns)),
             Self::Size { min, max } => size_bytes(value).is_some_and(|bytes| (*min..=*max).contains(&bytes)),
             Self::Count { min, max } => whole(value).is_some_and(|count| (*min..=*max).contains(&count)),
+            Self::NodeNumber => match value.as_str() {
+                Some(text) => NodeNumber::parse(text).is_some(),
+                None => whole(value).is_some_and(|number| number < REGIONS_MAX.into()),
+            },
             Self::Location => is_location(value),
             Self::Table(_) | Self::Named { .. } => value.as_dict().is_some(),
             Self::List(_) => value.as_array().is_some(),
@@ -83,7 +92,7 @@ impl Shape {
 
     /// Whether what stands in the environment or after a flag is the string itself, whatever it looks like.
     pub(super) fn is_verbatim(&self) -> bool {
-        matches!(self, Self::Text { .. } | Self::Secret { .. } | Self::OneOf(_))
+        matches!(self, Self::Text { .. } | Self::Secret { .. } | Self::OneOf(_) | Self::NodeNumber)
     }
 
     /// Whether a value here, or within, may be a secret.
@@ -107,8 +116,8 @@ impl fmt::Display for Shape {
                 write!(f, "a duration from {} to {}", duration(*min_ms), duration(*max_ms))
             }
             Self::Size { min, max } => write!(f, "a size from {} to {}", size(*min), size(*max)),
-            Self::Count { min, max } if min == max => write!(f, "{min}, and nothing else in this version"),
             Self::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::NodeNumber => write!(f, "\"auto\", or a whole number from 0 to {}", REGIONS_MAX - 1),
             Self::Location => f.write_str("[latitude from -90 to 90, longitude from -180 to 180], in degrees"),
             Self::Table(fields) => {
                 let keys: Vec<_> = fields.iter().map(|field| field.key).collect();

@@ -313,10 +313,45 @@ fn bits_that_make_no_id() {
         "prod.toml: ids.bits.time = 42: with ids.bits.sequence = 12 and 10 bits of region and node, an ID has 64 bits, \
          not 63; allowed: time and sequence that make 53 together",
     );
-    Site::new().file("[ids.bits]\nregion = 4\nnode = 6\n").refused(
-        "prod.toml: ids.bits.node = 6: allowed: 5, and nothing else in this version\n\
-         prod.toml: ids.bits.region = 4: allowed: 5, and nothing else in this version",
+    Site::new().file("[ids.bits]\nregion = 6\nnode = 6\n").refused(
+        "prod.toml: ids.bits.node = 6: allowed: a whole number from 0 to 5\n\
+         prod.toml: ids.bits.region = 6: allowed: a whole number from 0 to 5",
     );
+}
+
+#[test]
+fn every_split_in_bounds_is_taken_and_lasts_until_its_bits_are_used_up() {
+    let (mut taken, mut refused) = (0, 0);
+    for (region, node, sequence) in [(1, 0, 12), (5, 5, 12), (5, 5, 8), (2, 3, 17), (1, 5, 8), (1, 0, 22), (4, 1, 15)] {
+        for time in 38..=49_u32 {
+            let file = format!(
+                "[ids.bits]\ntime = {time}\nregion = {region}\nnode = {node}\nsequence = {sequence}\n[ids]\n\
+                 epoch = \"2020-01-01T00:00:00Z\"\n"
+            );
+            let site = Site::new().file(&file);
+            if (39..=48).contains(&time) && time + region + node + sequence == 63 {
+                let end = site.loads().config.ids_end_ms();
+                assert_eq!(end, 1_577_836_800_000 + (1 << time) - 1);
+                taken += 1;
+            } else {
+                let message = site.refusal();
+                assert!(message.contains("ids.bits.time"), "{message}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((taken, refused), (5, 79));
+}
+
+#[test]
+fn a_number_that_the_split_has_no_room_for() {
+    Site::new()
+        .file("[ids.bits]\ntime = 46\nregion = 0\n")
+        .refused("regions/eu.toml: id = 1: ids.bits.region = 0 has no room for it; allowed: 0 to 0");
+    Site::new()
+        .file("[ids.bits]\ntime = 45\nnode = 1\n")
+        .region_file("b.toml", &(region("b", 2, 7500) + &node(2, 7501)))
+        .refused("regions/b.toml: node[1].id = 2: ids.bits.node = 1 has no room for it; allowed: 0 to 1");
 }
 
 #[test]
@@ -558,6 +593,20 @@ fn a_region_may_stand_without_nodes_to_keep_its_number() {
     let loaded = Site::new().region_file("old.toml", "name = \"old\"\nid = 7\nlocation = [0, -12.5]\n").loads();
     let old = loaded.map.region("old").unwrap();
     assert_eq!((old.nodes.len(), old.location), (0, Some([0.0, -12.5])));
+}
+
+#[test]
+fn a_node_is_a_number_or_the_word_in_every_layer() {
+    let node = |site: Site| site.loads().config.node;
+    assert_eq!(node(Site::new()), NodeNumber::Fixed(0));
+    assert_eq!(node(Site::new().file("node = 3\n")), NodeNumber::Fixed(3));
+    assert_eq!(node(Site::new().file("node = \"auto\"\n")), NodeNumber::Auto);
+    assert_eq!(node(Site::new().file("node = \"auto\"\n").env("SNOWTIDE_NODE", "31")), NodeNumber::Fixed(31));
+    assert_eq!(node(Site::new().set("node", "auto")), NodeNumber::Auto);
+    for wrong in ["32", "-1", "first", "", "1.0"] {
+        let message = format!("flag --set: node = \"{wrong}\": allowed: \"auto\", or a whole number from 0 to 31");
+        Site::new().set("node", wrong).refused(&message);
+    }
 }
 
 // The defaults and their documentation.

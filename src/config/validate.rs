@@ -1,6 +1,7 @@
 //! What values must be together, once each is allowed by itself.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
@@ -18,9 +19,16 @@ const ID_BITS: u32 = 63;
 pub(super) const FRAME_OVERHEAD_BYTES: u64 = 64 << 10;
 
 /// Every problem of a configuration whose values are allowed one by one.
-pub(super) fn problems(config: &Config, map: &ClusterMap, origins: &[Setting], now_ms: u64) -> Vec<Problem> {
+pub(super) fn problems(
+    config: &Config,
+    map: &ClusterMap,
+    region_files: &[PathBuf],
+    origins: &[Setting],
+    now_ms: u64,
+) -> Vec<Problem> {
     let mut checks = Checks { config, map, origins, problems: Vec::new() };
     checks.id_bits();
+    checks.numbers(region_files);
     checks.epoch(now_ms);
     checks.frame();
     checks.rows();
@@ -53,6 +61,29 @@ impl Checks<'_> {
                      not {ID_BITS}; allowed: time and sequence that make {rest} together"
                 ),
             );
+        }
+    }
+
+    /// Every number of the map has room in an ID.
+    fn numbers(&mut self, region_files: &[PathBuf]) {
+        let IdBits { region: region_bits, node: node_bits, .. } = self.config.ids.bits;
+        for (region, file) in self.map.regions.iter().zip(region_files) {
+            self.number(file, "id".into(), region.id, "region", region_bits);
+            for (index, node) in region.nodes.iter().enumerate() {
+                self.number(file, format!("node[{index}].id"), node.id, "node", node_bits);
+            }
+        }
+    }
+
+    fn number(&mut self, file: &Path, key: String, number: u8, part: &str, bits: u8) {
+        let fit = 1_u64.checked_shl(bits.into()).unwrap_or(u64::MAX);
+        if u64::from(number) >= fit {
+            self.problems.push(Problem::Refused {
+                origin: Origin::File(file.to_owned()),
+                key,
+                value: number.to_string(),
+                reason: format!("ids.bits.{part} = {bits} has no room for it; allowed: 0 to {}", fit - 1),
+            });
         }
     }
 

@@ -38,6 +38,9 @@ mod tests {
             max_leap: Duration::from_secs(3_600),
             claim_wait: Duration::from_secs(3),
             wait_max: Duration::from_secs(1),
+            max_absence: Duration::from_secs(86_400),
+            quarantine: Duration::from_secs(10),
+            exhaustion_warning: Duration::from_secs(86_400),
         }
     }
 

@@ -70,6 +70,9 @@ fn config(sequence: u8, wait_max: Duration) -> config::Ids {
         max_leap: LONG * 30,
         claim_wait: Duration::from_secs(3),
         wait_max,
+        max_absence: LONG * 300,
+        quarantine: Duration::from_secs(10),
+        exhaustion_warning: LONG,
     }
 }
 

@@ -7,9 +7,12 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Doors;
+use crate::clock::{self, Stopwatch};
 use crate::replica::Event;
 use crate::store::Store;
 use crate::telemetry;
+
+use super::horizon::Horizon;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -18,8 +21,10 @@ pub(super) async fn keep(doors: Doors, store: Arc<Store>, alarm: mpsc::Unbounded
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut low = false;
+    let (mut horizon, uptime) = (Horizon::new(&doors.config), Stopwatch::start());
     loop {
         ticks.tick().await;
+        horizon.look(clock::wall_ms(), uptime.elapsed_ms());
         let looked = tokio::task::spawn_blocking({
             let store = store.clone();
             move || (store.health(), store.disk_free(), store.journal_bytes())

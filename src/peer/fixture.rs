@@ -64,6 +64,7 @@ pub(crate) fn limits() -> PeerLinks {
         backoff_max: Duration::from_millis(200),
         idle_timeout: Duration::from_secs(2),
         probe_timeout: Duration::from_millis(500),
+        clock_interval: Duration::from_millis(100),
     }
 }
 

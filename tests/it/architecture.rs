@@ -46,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "node",
         &[
             "api",
+            "clock",
             "config",
             "engine",
             "identity",

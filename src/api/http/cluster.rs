@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::{Doors, Stage};
+use crate::clock;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::replica::{PeerStatus, Status};
@@ -20,6 +21,7 @@ use super::repairs::{self, RepairView};
 #[derive(Serialize, ToSchema)]
 pub(super) struct ClusterView<'a> {
     node: NodeView<'a>,
+    ids: IdsView,
     /// Every other configured node, linked or not.
     peers: Vec<PeerView>,
     /// Repair sessions that this node has begun and that are under way.
@@ -47,6 +49,18 @@ struct NodeView<'a> {
     #[serde(serialize_with = "json::decimal_or_null")]
     #[schema(value_type = Option<String>, example = "1234")]
     commits: Option<u64>,
+}
+
+/// What IDs of this cluster are made of, and until when.
+#[derive(Serialize, ToSchema)]
+#[schema(as = IdLayout)]
+struct IdsView {
+    /// The split of their 63 bits, and where their time begins.
+    #[schema(example = "41 time + 5 region + 5 node + 12 sequence bits since 1735689600000 ms")]
+    layout: String,
+    /// The last moment that an ID can carry.
+    #[schema(example = "2094-09-07T15:47:35.551Z")]
+    last: String,
 }
 
 /// Where a node stands.
@@ -118,6 +132,7 @@ fn view<'a>(doors: &'a Doors, status: Option<&Status>) -> ClusterView<'a> {
             version: env!("CARGO_PKG_VERSION"),
             commits: status.map(|status| status.commits),
         },
+        ids: IdsView { layout: doors.ids.layout().to_string(), last: clock::rfc3339(doors.config.ids_end_ms()) },
         peers: peers(&doors.map, doors.worker, status),
         repairs: repairs::views(doors, status),
     }
@@ -216,5 +231,6 @@ mod tests {
         assert_eq!((&view["repairs"][0]["leaves_left"], &view["repairs"][0]["rows"]), (&4.into(), &"70".into()));
         assert_eq!((&view["node"]["stage"], &view["node"]["reason"]), (&"fenced".into(), &"disk".into()));
         assert_eq!(view["node"]["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(view["ids"]["last"], "2094-09-07T15:47:35.551Z");
     }
 }
