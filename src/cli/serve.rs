@@ -45,6 +45,10 @@ pub(super) struct Command {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 
+    /// Vouches for this machine's clock, where it stands so far past the last ID that it is not believed by itself.
+    #[arg(long)]
+    confirm_clock: bool,
+
     /// Drains when standard input ends, so that the node does not outlive the program that started it.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -77,7 +81,10 @@ impl Command {
             if self.exit_with_stdin {
                 stop_with_stdin(shutdown.clone());
             }
-            let node = Node::open(loaded, &self.region, number).await?;
+            let mut node = Node::open(loaded, &self.region, number).await?;
+            if self.confirm_clock {
+                node.confirm_clock();
+            }
             match node.run(shutdown).await? {
                 Farewell::HeldBy(region) => info!(region, "stopped; the region named holds everything from here"),
                 Farewell::HereOnly => {

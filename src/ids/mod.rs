@@ -280,6 +280,7 @@ fn limits(config: &config::Ids) -> Limits {
     Limits {
         max_backstep_ms: millis(config.max_backstep),
         max_leap_ms: millis(config.max_leap),
+        max_absence_ms: millis(config.max_absence),
         probation_ms: millis(config.claim_wait),
     }
 }

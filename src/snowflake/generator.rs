@@ -31,6 +31,8 @@ pub struct Limits {
     pub max_backstep_ms: u64,
     /// A clock further than this ahead of what is expected is not believed.
     pub max_leap_ms: u64,
+    /// At a start that no peer's clock can settle, one further than this past every ceiling is not believed.
+    pub max_absence_ms: u64,
     /// How long, after a start, peers have to contradict a clock that is far past all that they told.
     pub probation_ms: u64,
 }
@@ -137,7 +139,7 @@ impl Generator {
             layout,
             worker,
             max_backstep: signed(limits.max_backstep_ms),
-            trust: Trust::new(limits.max_leap_ms, limits.probation_ms),
+            trust: Trust::new(limits.max_leap_ms, limits.max_absence_ms, limits.probation_ms),
             gate: Gate::Unclaimed,
             ceiling,
             last: Position { timestamp: ceiling, used: layout.ids_per_ms() },
@@ -168,6 +170,18 @@ impl Generator {
         }
     }
 
+    /// A living peer's clock says `unix_ms` now, and that peer believes it.
+    pub fn hear_clock(&mut self, now: Reading, unix_ms: u64) {
+        self.trust.hear(self.moment(now), self.timestamp(unix_ms));
+    }
+
+    /// Whether this clock can be held against others: IDs are claimed, and it is neither ahead nor behind too far.
+    pub fn believes(&mut self, now: Reading) -> bool {
+        let at = self.moment(now);
+        self.trust.settle(at);
+        self.trust.believes(at) && self.last.timestamp.saturating_sub(at.wall) <= self.max_backstep
+    }
+
     /// An operator says that the clock is right.
     pub fn confirm_clock(&mut self, now: Reading) {
         self.trust.confirm(self.moment(now));
@@ -187,6 +201,7 @@ impl Generator {
     /// request arrived: no ID of it carries an earlier timestamp.
     pub fn allocate(&mut self, now: Reading, since_unix_ms: u64, count: u32, runs: &mut Vec<Run>) -> Verdict {
         let at = self.moment(now);
+        self.trust.settle(at);
         let since = self.timestamp(since_unix_ms).min(at.wall);
         let mut left = count;
         while left > 0 {
@@ -316,7 +331,7 @@ mod tests {
 
     const EPOCH_MS: u64 = 1_735_689_600_000;
     const START_MS: u64 = 50_000_000;
-    const LIMITS: Limits = Limits { max_backstep_ms: 1_000, max_leap_ms: 60_000, probation_ms: 3_000 };
+    const LIMITS: Limits = Limits { max_backstep_ms: 1_000, max_leap_ms: 60_000, max_absence_ms: 86_400_000, probation_ms: 3_000 };
 
     fn worker() -> WorkerId {
         WorkerId::new(1, 2).unwrap()

@@ -3,6 +3,8 @@
 //! Promises (G5): the IDs of one generator are strictly increasing, over restarts too, as long as it is given the last
 //! durable ceiling. Never: reads a clock, sleeps, or issues an ID above the ceiling it was told is durable (I10).
 
+#[cfg(test)]
+mod clock_tests;
 mod generator;
 mod layout;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::identity::WorkerId;
 
 use super::{Bits, Generator, Layout, Limits, Reading, Verdict};
 
-const LIMITS: Limits = Limits { max_backstep_ms: 40, max_leap_ms: 1_000, probation_ms: 50 };
+const LIMITS: Limits = Limits { max_backstep_ms: 40, max_leap_ms: 1_000, max_absence_ms: 100_000, probation_ms: 50 };
 const EPOCH_MS: u64 = 1_000_000;
 
 /// What befalls the generator.
@@ -27,6 +27,8 @@ enum Step {
     Restart { peers_percent: u64 },
     /// A peer whose clock is right shows its ceiling.
     Witness,
+    /// A peer's clock shows the same as ours.
+    Hear,
     /// An operator confirms the clock.
     Confirm,
 }
@@ -80,6 +82,7 @@ impl World {
                 let ceiling = self.now.wall_ms.saturating_sub(EPOCH_MS);
                 self.generator.witness(self.now, WorkerId::new(0, 0).unwrap(), ceiling);
             }
+            Step::Hear => self.generator.hear_clock(self.now, self.now.wall_ms),
             Step::Confirm => self.generator.confirm_clock(self.now),
         }
     }
@@ -151,6 +154,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::DieExtending),
         1 => (0..=100_u64).prop_map(|peers_percent| Step::Restart { peers_percent }),
         1 => Just(Step::Witness),
+        1 => Just(Step::Hear),
         1 => Just(Step::Confirm),
     ]
 }

@@ -6,12 +6,16 @@
 //! - **While running**, the expectation is the last believed reading plus the monotonic time since then. A wall clock
 //!   that outruns it is refused, and believed again when it falls back, when a peer's ceiling comes near it, or when
 //!   an operator confirms it.
-//! - **At the start** there is no monotonic time that reaches back. If no peer has told a ceiling, the clock is
-//!   believed. It is believed too if it is not far past our last ceiling or the highest of theirs. A clock further
-//!   ahead may be wrong, or the node was switched off for a week, or the whole cluster was. So old ceilings prove
-//!   nothing: the clock is on *probation* for a few seconds. A ceiling that moves in our sight shows where a living
-//!   peer's clock stands, and if all that moved are far behind ours, ours is ahead. If none moves, nobody
-//!   contradicts, and the clock is believed.
+//! - **At the start** there is no monotonic time that reaches back. The clock is believed if it is not far past our last
+//!   ceiling or the highest that peers told, and in a cluster that has no ceiling yet. A clock further ahead may be
+//!   wrong, or the node was switched off for a week, or the whole cluster was: old ceilings prove nothing. So the clock
+//!   is on *probation* for a few seconds, if there is anybody to ask. A peer's clock, or a ceiling that moves in our
+//!   sight, shows where a living peer stands; if all of them are far behind ours, ours is ahead. If none shows, nobody
+//!   contradicts, and the clock is believed as long as it is at most `max_absence` past the highest ceiling: so no start
+//!   burns years of the epoch on its own word.
+//!
+//! Only clocks that their own node believes count. Else all clocks that leap together, as under one bad time server,
+//! would confirm each other.
 //!
 //! A clock that is behind is none of this module's concern: IDs never follow it back.
 
@@ -39,10 +43,11 @@ pub(super) struct Moment {
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
     max_leap: i64,
+    max_absence: i64,
     probation_ms: u64,
     /// The highest ceiling that was told of each peer: at most one per worker id.
     told: BTreeMap<WorkerId, i64>,
-    /// The highest ceiling that moved in our sight, and when.
+    /// Where the clock of the living peer that is furthest ahead stood, and when.
     live: Option<Moment>,
     standing: Standing,
 }
@@ -51,16 +56,18 @@ pub(super) struct Trust {
 enum Standing {
     /// Before the claim.
     Unjudged,
-    /// At `since` it was far past everything told; from `until` on, of monotonic time, that reading is believed.
-    Probation { since: Moment, until: u64 },
+    /// At `since` it was far past `known`, the highest ceiling. From `until` on, of monotonic time, a reading within
+    /// `max_absence` of that is believed.
+    Probation { since: Moment, until: u64, known: i64 },
     /// At this monotonic time it was this late.
     Anchored(Moment),
 }
 
 impl Trust {
-    pub(super) fn new(max_leap_ms: u64, probation_ms: u64) -> Self {
+    pub(super) fn new(max_leap_ms: u64, max_absence_ms: u64, probation_ms: u64) -> Self {
         Self {
             max_leap: i64::try_from(max_leap_ms).unwrap_or(i64::MAX),
+            max_absence: i64::try_from(max_absence_ms).unwrap_or(i64::MAX),
             probation_ms,
             told: BTreeMap::new(),
             live: None,
@@ -68,31 +75,48 @@ impl Trust {
         }
     }
 
-    /// Judges the clock once, when IDs are claimed; `floor` is our own last ceiling.
+    /// Judges the clock once, when IDs are claimed; `floor` is our own last ceiling, 0 if there was none.
     pub(super) fn begin(&mut self, at: Moment, floor: i64) {
         if self.standing != Standing::Unjudged {
             return;
         }
+        let known = self.latest_told().max(floor);
+        let wait_ms = if self.told.is_empty() { 0 } else { self.probation_ms };
         self.standing = match self.live {
-            _ if self.told.is_empty() || at.wall <= self.latest_told().max(floor).saturating_add(self.max_leap) => {
-                Standing::Anchored(at)
-            }
-            Some(live) => Standing::Anchored(live),
-            None => Standing::Probation { since: at, until: at.mono.saturating_add(self.probation_ms) },
+            Some(live) if at.wall > latest(live, at).saturating_add(self.max_leap) => Standing::Anchored(live),
+            Some(_) => Standing::Anchored(at),
+            None if known <= 0 || at.wall <= known.saturating_add(self.max_leap) => Standing::Anchored(at),
+            None => Standing::Probation { since: at, until: at.mono.saturating_add(wait_ms), known },
         };
+    }
+
+    /// A reading that is believed after its probation is what the next ones are held to.
+    pub(super) fn settle(&mut self, at: Moment) {
+        if let Standing::Probation { until, .. } = self.standing
+            && at.mono >= until
+            && self.ahead_ms(at).is_none()
+        {
+            self.standing = Standing::Anchored(at);
+        }
     }
 
     /// How far the clock is ahead of what is believable, in milliseconds; `None` if it is believed.
     pub(super) fn ahead_ms(&self, at: Moment) -> Option<u64> {
-        let expected = match self.standing {
+        let (expected, slack) = match self.standing {
             Standing::Unjudged => return None,
-            Standing::Probation { until, .. } if at.mono < until => self.latest_told(),
-            Standing::Probation { since: anchor, .. } | Standing::Anchored(anchor) => {
-                anchor.wall.saturating_add(elapsed(anchor, at))
+            Standing::Anchored(anchor) => (latest(anchor, at), self.max_leap),
+            Standing::Probation { until, known, .. } if at.mono < until => (known, self.max_leap),
+            Standing::Probation { since, known, .. } => {
+                (latest(Moment { wall: known, ..since }, at), self.max_absence.max(self.max_leap))
             }
         };
         let ahead = at.wall.saturating_sub(expected);
-        if ahead > self.max_leap { u64::try_from(ahead).ok() } else { None }
+        if ahead > slack { u64::try_from(ahead).ok() } else { None }
+    }
+
+    /// Whether a node says to others that its clock is right.
+    pub(super) fn believes(&self, at: Moment) -> bool {
+        matches!(self.standing, Standing::Anchored(_)) && self.ahead_ms(at).is_none()
     }
 
     /// A peer's durable ceiling, as it tells it or as others tell it of that peer.
@@ -100,16 +124,31 @@ impl Trust {
         let before = self.told.insert(peer, ceiling).unwrap_or(ceiling);
         if before > ceiling {
             self.told.insert(peer, before);
-        } else if before < ceiling && self.live.is_none_or(|live| live.wall < ceiling) {
-            self.live = Some(Moment { wall: ceiling, mono: at.mono });
+        } else if before < ceiling {
+            self.lives(at, ceiling);
         }
-        let near = at.wall.saturating_sub(ceiling).checked_abs().is_some_and(|apart| apart <= self.max_leap);
+        self.compare(at, ceiling);
+    }
+
+    /// A living peer's clock, which that peer believes, stands here now.
+    pub(super) fn hear(&mut self, at: Moment, wall: i64) {
+        self.lives(at, wall);
+        self.compare(at, wall);
+    }
+
+    fn lives(&mut self, at: Moment, wall: i64) {
+        if self.live.is_none_or(|live| latest(live, at) < wall) {
+            self.live = Some(Moment { wall, mono: at.mono });
+        }
+    }
+
+    /// A time near ours confirms it. One that lives and is far behind ends a probation.
+    fn compare(&mut self, at: Moment, wall: i64) {
+        let near = at.wall.saturating_sub(wall).checked_abs().is_some_and(|apart| apart <= self.max_leap);
         match (self.standing, self.live) {
             (Standing::Unjudged, _) => {}
             _ if near => self.standing = Standing::Anchored(at),
-            (Standing::Probation { until, .. }, Some(live)) if at.mono < until => {
-                self.standing = Standing::Anchored(live);
-            }
+            (Standing::Probation { .. }, Some(live)) => self.standing = Standing::Anchored(live),
             _ => {}
         }
     }
@@ -126,8 +165,9 @@ impl Trust {
     }
 }
 
-fn elapsed(anchor: Moment, at: Moment) -> i64 {
-    i64::try_from(at.mono.saturating_sub(anchor.mono)).unwrap_or(i64::MAX)
+/// What a clock that stood at `anchor` shows now.
+fn latest(anchor: Moment, at: Moment) -> i64 {
+    anchor.wall.saturating_add(i64::try_from(at.mono.saturating_sub(anchor.mono)).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -136,9 +176,11 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
     const WEEK: i64 = 7 * 24 * HOUR;
+    const YEAR: i64 = 365 * 24 * HOUR;
 
+    /// A leap of an hour and an absence of four weeks are believed.
     fn trust() -> Trust {
-        Trust::new(u64::try_from(HOUR).unwrap(), 3_000)
+        Trust::new(u64::try_from(HOUR).unwrap(), u64::try_from(4 * WEEK).unwrap(), 3_000)
     }
 
     fn at(wall: i64, mono: u64) -> Moment {
@@ -172,9 +214,87 @@ mod tests {
         assert!(trust.ahead_ms(at(WEEK + 2_999, 2_999)).is_some());
         trust.witness(at(WEEK + 2_999, 2_999), peer(1), 10);
         assert_eq!(trust.ahead_ms(at(WEEK + 3_000, 3_000)), None);
+        trust.settle(at(WEEK + 3_000, 3_000));
         trust.witness(at(WEEK + 3_000, 3_000), peer(1), 20);
         assert_eq!(trust.ahead_ms(at(WEEK + 3_000, 3_000)), None);
         assert!(trust.ahead_ms(at(2 * WEEK, 3_001)).is_some());
+    }
+
+    #[test]
+    fn a_start_years_ahead_is_believed_by_nobodys_word_but_a_peers_or_an_operators() {
+        for alone in [true, false] {
+            let mut trust = trust();
+            if !alone {
+                trust.witness(at(3 * YEAR, 0), peer(1), 10);
+            }
+            trust.begin(at(3 * YEAR, 0), 5);
+            for mono in [0, 3_000, 1_000_000] {
+                trust.settle(at(3 * YEAR, mono));
+                assert!(trust.ahead_ms(at(3 * YEAR, mono)).is_some(), "alone: {alone}, after {mono} ms");
+                assert!(!trust.believes(at(3 * YEAR, mono)));
+            }
+            let (mut heard, mut confirmed) = (trust.clone(), trust.clone());
+            heard.hear(at(3 * YEAR, 1_000_000), 3 * YEAR - HOUR);
+            confirmed.confirm(at(3 * YEAR, 1_000_000));
+            for trust in [heard, confirmed] {
+                assert!(trust.believes(at(3 * YEAR, 1_000_000)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_started_years_ahead_is_believed_once_it_is_set_right() {
+        let mut trust = trust();
+        trust.begin(at(3 * YEAR, 0), 5);
+        trust.settle(at(3 * YEAR, 60_000));
+        assert!(trust.ahead_ms(at(3 * YEAR, 60_000)).is_some());
+        // It was off for two weeks, in truth.
+        trust.settle(at(2 * WEEK, 60_001));
+        assert!(trust.believes(at(2 * WEEK, 60_001)));
+        assert!(trust.ahead_ms(at(4 * WEEK, 60_001)).is_some(), "from now on it is held to that");
+    }
+
+    #[test]
+    fn a_first_start_of_all_has_nothing_to_be_held_to() {
+        let mut trust = trust();
+        trust.begin(at(3 * YEAR, 0), 0);
+        assert!(trust.believes(at(3 * YEAR, 0)));
+    }
+
+    #[test]
+    fn a_peers_clock_far_behind_ends_the_probation_and_one_that_is_near_outweighs_it() {
+        for before_the_claim in [true, false] {
+            let mut trust = trust();
+            trust.witness(at(WEEK, 0), peer(1), 10);
+            if before_the_claim {
+                trust.hear(at(WEEK, 1), 2 * HOUR);
+            }
+            trust.begin(at(WEEK, 2), 5);
+            trust.hear(at(WEEK, 3), 2 * HOUR);
+            assert!(trust.ahead_ms(at(WEEK, 1_000_000)).is_some());
+            assert_eq!(trust.ahead_ms(at(2 * HOUR + 1_000_000, 1_000_000)), None, "recovers by itself");
+            trust.hear(at(WEEK, 1_000_000), WEEK + 7);
+            assert!(trust.believes(at(WEEK, 1_000_000)));
+        }
+    }
+
+    #[test]
+    fn clocks_that_leap_together_are_believed_by_neither_node() {
+        let (mut one, mut other) = (trust(), trust());
+        one.begin(at(WEEK, 0), WEEK);
+        other.begin(at(WEEK, 0), WEEK);
+        // Each is asked what its clock says, and says whether it believes that; what it does not believe is not heard.
+        let leapt = at(WEEK + YEAR, 1);
+        for _ in 0..10 {
+            if other.believes(leapt) {
+                one.hear(leapt, leapt.wall);
+            }
+            if one.believes(leapt) {
+                other.hear(leapt, leapt.wall);
+            }
+        }
+        assert!(one.ahead_ms(leapt).is_some() && other.ahead_ms(leapt).is_some());
+        assert!(one.believes(at(WEEK + 5, 5)) && other.believes(at(WEEK + 5, 5)), "both recover by themselves");
     }
 
     #[test]
@@ -223,7 +343,7 @@ mod tests {
 
     #[test]
     fn absurd_numbers_get_a_verdict() {
-        let mut trust = Trust::new(u64::MAX, u64::MAX);
+        let mut trust = Trust::new(u64::MAX, u64::MAX, u64::MAX);
         trust.witness(at(i64::MIN, u64::MAX), peer(1), i64::MAX);
         trust.witness(at(i64::MAX, 0), peer(1), i64::MIN);
         trust.begin(at(i64::MAX, u64::MAX), i64::MIN);

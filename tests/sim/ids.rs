@@ -8,7 +8,8 @@ use snowtide::snowflake::{Bits, Generator, Layout, Limits, Run, Verdict};
 use super::node::Lane;
 use super::world::{Happening, World};
 
-const LIMITS: Limits = Limits { max_backstep_ms: 1_000, max_leap_ms: 3_600_000, probation_ms: 3_000 };
+const LIMITS: Limits =
+    Limits { max_backstep_ms: 1_000, max_leap_ms: 3_600_000, max_absence_ms: 365 * 86_400_000, probation_ms: 3_000 };
 /// A request that has to wait is served again this soon, and this often.
 const RETRY_MS: u64 = 2;
 const RETRIES_MAX: u32 = 50;
