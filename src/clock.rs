@@ -2,6 +2,8 @@
 //!
 //! Everything else is told the time, so that the simulator can tell it any time it likes (I7).
 
+pub mod offset;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch, by the wall clock, which may jump.

@@ -22,13 +22,14 @@ use tracing::{error, info, warn};
 
 use crate::api::scribe::Scribe;
 use crate::api::{self, Doors, Namespaces, Stage};
+use crate::clock::offset::Offset;
 use crate::config::map::ClusterMap;
 use crate::config::{Config, Loaded, TreeSecret};
 use crate::engine::{self, EngineHandle, News, Outlets};
 use crate::identity::WorkerId;
-use crate::ids::{CeilingStore, IdSource, layout_of};
+use crate::ids::{CeilingStore, IdSource, PeerClock, layout_of};
 use crate::merkle::Hasher;
-use crate::peer::{Links, LinksConfig};
+use crate::peer::{ClockReading, Clockwork, Links, LinksConfig};
 use crate::quic::Endpoint;
 use crate::replica::{Event, Notice, Recovered};
 use crate::store::{self, Store};
@@ -93,6 +94,7 @@ impl Node {
             layout: ids.layout().to_string(),
             secret: secret.fingerprint(),
             engine: handle.clone(),
+            clock: Arc::new(Clock(ids.clone())),
             endpoint: endpoint.clone(),
         });
         let (sender, news) = mpsc::unbounded_channel();
@@ -140,7 +142,8 @@ impl Node {
         let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), alarm));
         let (doors, links) = (self.doors.clone(), self.links.clone());
         let clock_confirmed = self.clock_confirmed;
-        let mut desk = Desk { doors, stage: self.stage, links, alarms, clock_confirmed, serving: false, claimed: false };
+        let mut desk =
+            Desk { doors, stage: self.stage, links, alarms, clock_confirmed, serving: false, claimed: false };
         let farewell = desk.serve(&mut self.news, &shutdown).await;
         watching.abort();
         closing.cancel();
@@ -340,5 +343,23 @@ struct Ceilings(Arc<Store>);
 impl CeilingStore for Ceilings {
     fn persist(&self, ceiling: u64) -> Result<(), String> {
         self.0.put_ceiling(ceiling).map_err(|error| error.to_string())
+    }
+}
+
+/// The ID source, as far as links need it: it judges clocks.
+struct Clock(IdSource);
+
+impl Clockwork for Clock {
+    fn read(&self) -> ClockReading {
+        let (unix_us, believed) = self.0.read_clock();
+        ClockReading { unix_us, believed }
+    }
+
+    fn heard(&self, peer: WorkerId, offset: Offset, believed: bool) {
+        self.0.hear_clock(peer, PeerClock { offset, believed });
+    }
+
+    fn lost(&self, peer: WorkerId) {
+        self.0.lose_clock(peer);
     }
 }

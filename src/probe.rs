@@ -119,6 +119,12 @@ pub struct PeerView {
     pub lag_commits: Option<String>,
     /// For how long the peer has been behind.
     pub lag_seconds: Option<f64>,
+    /// By how much the peer's clock is ahead.
+    #[serde(default)]
+    pub clock_offset_seconds: Option<f64>,
+    /// How far the truth may be from that.
+    #[serde(default)]
+    pub clock_uncertainty_seconds: Option<f64>,
 }
 
 /// What a problem document says.

@@ -209,7 +209,8 @@ fn dialer(peer: &PeerLinks, credentials: &Credentials) -> Result<ClientConfig, T
     transport
         .max_idle_timeout(Some(idle(peer.idle_timeout)))
         .keep_alive_interval(Some(peer.idle_timeout / 3))
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        // Two questions after its pulse may be under way: one for the place of its worker id, one for its clock.
+        .max_concurrent_bidi_streams(VarInt::from_u32(2))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)

@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use snowtide_client::Code;
 
 use crate::clock;
+use crate::clock::offset::Offset;
 use crate::config::map::ClusterMap;
 use crate::replica::Status;
 
@@ -48,6 +49,12 @@ pub const PEER_COMPARED_SECONDS: &str = "snowtide_peer_compared_seconds";
 pub const REPAIRS: &str = "snowtide_repairs";
 /// Bytes of deltas sent to a `peer` and not acknowledged.
 pub const PEER_INFLIGHT_BYTES: &str = "snowtide_peer_inflight_bytes";
+/// By how many seconds the clock of a linked `peer` is ahead of ours; negative if it is behind.
+pub const PEER_CLOCK_OFFSET_SECONDS: &str = "snowtide_peer_clock_offset_seconds";
+/// The true offset is at most this far from the measured one.
+pub const PEER_CLOCK_UNCERTAINTY_SECONDS: &str = "snowtide_peer_clock_uncertainty_seconds";
+/// 1 while this node believes its own clock.
+pub const CLOCK_BELIEVED: &str = "snowtide_clock_believed";
 /// Rows in memory.
 pub const ROWS_CACHED: &str = "snowtide_rows_cached";
 /// Rows changed since the last checkpoint.
@@ -240,6 +247,18 @@ fn observe_peers(status: &Status, map: &ClusterMap) {
     }
 }
 
+/// Whether we believe our own clock.
+pub fn clock_believed(believed: bool) {
+    gauge!(CLOCK_BELIEVED).set(if believed { 1.0 } else { 0.0 });
+}
+
+/// The clock of a peer of this name was found so far from ours; not a number while nobody knows.
+pub fn peer_clock(peer: &str, offset: Option<Offset>) {
+    let (ahead, uncertainty) = offset.map_or((f64::NAN, f64::NAN), Offset::seconds);
+    gauge!(PEER_CLOCK_OFFSET_SECONDS, "peer" => peer.to_owned()).set(ahead);
+    gauge!(PEER_CLOCK_UNCERTAINTY_SECONDS, "peer" => peer.to_owned()).set(uncertainty);
+}
+
 /// The handles, looked up once.
 struct Meters {
     prometheus: PrometheusHandle,
@@ -353,6 +372,17 @@ fn describe() {
     describe_gauge!(PEER_UP, Unit::Count, "1 while the link to the peer is up");
     describe_gauge!(PEER_LAG_COMMITS, Unit::Count, "Own commits that the peer has not acknowledged");
     describe_gauge!(PEER_LAG_SECONDS, Unit::Seconds, "For how long the peer has been behind without a break");
+    describe_gauge!(
+        PEER_CLOCK_OFFSET_SECONDS,
+        Unit::Seconds,
+        "By how much the clock of the linked peer is ahead of ours; not a number while it is not linked"
+    );
+    describe_gauge!(
+        PEER_CLOCK_UNCERTAINTY_SECONDS,
+        Unit::Seconds,
+        "How far the true offset may be from the measured one"
+    );
+    describe_gauge!(CLOCK_BELIEVED, Unit::Count, "1 while this node believes its own clock");
     describe_gauge!(PEER_INFLIGHT_BYTES, Unit::Bytes, "Deltas sent to the peer and not acknowledged");
     describe_gauge!(
         PEER_COMPARED_SECONDS,

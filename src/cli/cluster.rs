@@ -25,7 +25,8 @@ Examples:
   snowtide cluster status
   snowtide cluster status --json | jq '.nodes[] | select(.ready | not)'
 
-A peer's lag is how many commits of the line's node it has not acknowledged, and for how long.
+A peer's lag is how many commits of the line's node it has not acknowledged, and for how long; its clock is how far it is
+ahead of that node's, and how certain that is.
 Exits with 1 only if no node answers at all.";
 
 #[derive(Debug, Subcommand)]
@@ -153,11 +154,16 @@ fn complaint(error: &ProbeError) -> String {
 
 fn peer(peer: &PeerView) -> String {
     let name = format!("{}/{} {}", peer.region, peer.node, peer.state);
-    match (&peer.lag_commits, peer.lag_seconds) {
-        (Some(commits), Some(seconds)) if commits != "0" => format!("{name}, {commits} behind for {seconds:.1} s"),
-        (Some(_), _) => format!("{name}, 0 behind"),
-        _ => name,
-    }
+    let lag = match (&peer.lag_commits, peer.lag_seconds) {
+        (Some(commits), Some(seconds)) if commits != "0" => format!(", {commits} behind for {seconds:.1} s"),
+        (Some(_), _) => ", 0 behind".to_owned(),
+        _ => String::new(),
+    };
+    let clock = match (peer.clock_offset_seconds, peer.clock_uncertainty_seconds) {
+        (Some(ahead), Some(uncertainty)) => format!(", clock {ahead:+.4} ± {uncertainty:.4} s"),
+        _ => String::new(),
+    };
+    format!("{name}{lag}{clock}")
 }
 
 /// One line a node, its peers below each other.
@@ -187,6 +193,8 @@ mod tests {
             state: state.into(),
             lag_commits: commits.map(Into::into),
             lag_seconds: seconds,
+            clock_offset_seconds: (state == "up").then_some(-0.000_81),
+            clock_uncertainty_seconds: (state == "up").then_some(0.000_36),
         };
         let node = NodeView {
             region: "eu-west".into(),
@@ -219,7 +227,7 @@ mod tests {
             "yes",
             "0021c5b94e6bdbc5",
             "12",
-            "us-east/0 up, 0 behind\nap-south/0 down, 7 behind for 1.2 s\nme-south/0 down",
+            "us-east/0 up, 0 behind, clock -0.0008 ± 0.0004 s\nap-south/0 down, 7 behind for 1.2 s\nme-south/0 down",
         ];
         assert_eq!(answering().cells(), expected);
     }

@@ -6,9 +6,11 @@
 
 mod keeper;
 mod line;
+mod peers;
 mod refusal;
 mod setting;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -23,8 +25,10 @@ use crate::identity::WorkerId;
 use crate::snowflake::{Generator, Layout, Limits, Misfit, NotAnId, Parts, Reading, Run, Verdict};
 
 use line::Line;
+use peers::PeerClocks;
 
 pub use keeper::CeilingStore;
+pub use peers::PeerClock;
 pub use refusal::IdRefusal;
 pub use setting::{SettingError, layout_of};
 
@@ -53,6 +57,7 @@ struct Shared {
     /// Tells those that wait for a ceiling to look again.
     moved: Notify,
     minted: AtomicU64,
+    peers: PeerClocks,
     fenced: watch::Sender<Option<String>>,
 }
 
@@ -97,6 +102,7 @@ impl IdSource {
             eager: AtomicBool::new(false),
             moved: Notify::new(),
             minted: AtomicU64::new(0),
+            peers: PeerClocks::default(),
             fenced: watch::Sender::new(None),
         });
         let keeper = tokio::spawn(keeper::keep(shared.clone(), store, observer));
@@ -127,6 +133,34 @@ impl IdSource {
     pub fn witness(&self, peer: WorkerId, ceiling: u64) {
         let now = self.shared.reading();
         self.shared.lock().witness(now, peer, ceiling);
+    }
+
+    /// What our clock says, in microseconds of Unix time, and whether we believe it.
+    pub fn read_clock(&self) -> (u64, bool) {
+        let mut generator = self.shared.lock();
+        let unix_us = clock::wall_us();
+        let now = Reading { wall_ms: unix_us / 1_000, mono_ms: self.shared.watch.elapsed_ms() };
+        (unix_us, generator.believes(now))
+    }
+
+    /// A linked peer's clock stands here. If that peer believes it, it counts for or against ours.
+    pub fn hear_clock(&self, peer: WorkerId, clock: PeerClock) {
+        self.shared.peers.put(peer, clock);
+        if clock.believed {
+            let mut generator = self.shared.lock();
+            let now = self.shared.reading();
+            generator.hear_clock(now, now.wall_ms.saturating_add_signed(clock.offset.us / 1_000));
+        }
+    }
+
+    /// A peer's link is lost, and its clock out of sight.
+    pub fn lose_clock(&self, peer: WorkerId) {
+        self.shared.peers.remove(peer);
+    }
+
+    /// The clocks of all linked peers, as far as they have been measured.
+    pub fn peer_clocks(&self) -> BTreeMap<WorkerId, PeerClock> {
+        self.shared.peers.all()
     }
 
     /// An operator says that the clock is right: ends a refusal with `clock_ahead`.

@@ -30,7 +30,10 @@ impl Horizon {
     pub(super) fn look(&mut self, wall_ms: u64, elapsed_ms: u64) {
         if self.is_due(wall_ms, elapsed_ms) {
             let last = clock::rfc3339(self.end_ms);
-            warn!(last, "the milliseconds of ids.bits.time will be used up: no IDs after that; plan for another layout");
+            warn!(
+                last,
+                "the milliseconds of ids.bits.time will be used up: no IDs after that; plan for another layout"
+            );
         }
     }
 

@@ -41,9 +41,18 @@ pub(super) async fn keep(doors: Doors, store: Arc<Store>, alarm: mpsc::Unbounded
             log(low, free);
             doors.engine.notify(Event::DiskLow(low));
         }
+        tell_clocks(&doors);
         if let Some(status) = doors.engine.status().await {
             telemetry::observe(&status, &doors.map);
         }
+    }
+}
+
+fn tell_clocks(doors: &Doors) {
+    telemetry::clock_believed(doors.ids.read_clock().1);
+    let clocks = doors.ids.peer_clocks();
+    for (peer, ..) in doors.map.nodes().filter(|(peer, ..)| *peer != doors.worker) {
+        telemetry::peer_clock(&doors.map.name(peer), clocks.get(&peer).map(|clock| clock.offset));
     }
 }
 

@@ -20,7 +20,6 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info};
 
-use crate::codec;
 use crate::identity::{Boot, Peer};
 use crate::quic::Close;
 use crate::replica::{Event, Message};
@@ -28,12 +27,10 @@ use crate::replica::{Event, Message};
 use super::frame::{self, FrameError};
 use super::hello::{self, HELLO_BYTES_MAX, Hello, HelloReply, Refusal};
 use super::link::Link;
-use super::{Shared, brief, certificate};
+use super::{Shared, brief, certificate, pulse};
 
 /// Messages of one link that the engine has not handled yet. One more waits in the peer's send queue (I6).
 const UNHANDLED_MESSAGES_MAX: usize = 64;
-/// An answer to a probe is a boot.
-const PROBE_BYTES_MAX: usize = 64;
 
 /// The holder of a peer's place.
 pub(super) struct Caller {
@@ -136,7 +133,7 @@ async fn welcome<'a>(
 /// Makes sure that the holder's place is free and its reader has ended, unless it is another process that lives.
 async fn vacate(shared: &Shared, holder: &Caller, newcomer: &Hello) -> Result<(), Refusal> {
     let another = holder.boot != newcomer.boot && holder.connection.close_reason().is_none();
-    if another && lives(shared, holder).await {
+    if another && pulse::beats(shared, &holder.connection, holder.boot).await {
         return Err(Refusal::Duplicate { worker: newcomer.worker, live: holder.boot, refused: newcomer.boot });
     }
     Close::Replaced.close(&holder.connection, "a newer link of the same node takes this one's place");
@@ -144,23 +141,12 @@ async fn vacate(shared: &Shared, holder: &Caller, newcomer: &Hello) -> Result<()
     Ok(())
 }
 
-/// Whether the process at the other end answers.
-async fn lives(shared: &Shared, holder: &Caller) -> bool {
-    let probe = async {
-        let (mut question, mut answer) = holder.connection.open_bi().await.ok()?;
-        question.write_all(b"?").await.ok()?;
-        let bytes = answer.read_to_end(PROBE_BYTES_MAX).await.ok()?;
-        codec::decode::<Boot>(&bytes).ok()
-    };
-    let answer = timeout(shared.limits.probe_timeout, probe).await;
-    answer.ok().flatten() == Some(holder.boot)
-}
-
 /// Reads the link until it ends or breaks the protocol.
 async fn carry(shared: &Shared, link: &Link, connection: &Connection, peer: Peer) {
     let end = tokio::select! {
         end = read(shared, link, connection, peer) => end,
         error = connection.closed() => Err(error.to_string()),
+        never = pulse::follow(shared, connection, peer) => match never {},
     };
     match end {
         Ok(broken) => {

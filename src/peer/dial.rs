@@ -16,7 +16,6 @@ use tokio::time::timeout;
 use tracing::error;
 
 use crate::clock::Stopwatch;
-use crate::codec;
 use crate::identity::{Boot, Peer, WorkerId};
 use crate::quic::Close;
 use crate::replica::{Event, Message};
@@ -24,7 +23,7 @@ use crate::replica::{Event, Message};
 use super::frame;
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState, STOPPING};
-use super::{Shared, brief, certificate};
+use super::{Shared, brief, certificate, pulse};
 
 /// Messages gathered into one write.
 const MESSAGES_PER_WRITE: usize = 64;
@@ -217,7 +216,7 @@ async fn carry(
         error = write(link, stream, messages, shared.frame_bytes_max) => {
             End::Lost(connection.close_reason().map_or(error, |reason| brief(&reason.to_string())))
         }
-        error = answer_probes(connection, shared.boot) => End::Lost(brief(&error.to_string())),
+        error = pulse::answer(shared, connection) => End::Lost(brief(&error.to_string())),
         () = other_boot(called, peer.boot) => End::Restarted,
     }
 }
@@ -251,21 +250,6 @@ async fn write(
         link.sent.fetch_add(gathered, Ordering::Relaxed);
     }
     "the queue is closed".into()
-}
-
-/// The peer asks whether we still live before it believes that we have a new boot.
-async fn answer_probes(connection: &Connection, boot: Boot) -> ConnectionError {
-    loop {
-        match connection.accept_bi().await {
-            Ok((mut answer, mut question)) => {
-                // A probe that is broken off wants no answer, and there is no other remedy.
-                let _ = question.stop(quinn::VarInt::from_u32(0));
-                let _ = answer.write_all(&codec::encode(&boot)).await;
-                let _ = answer.finish();
-            }
-            Err(error) => return error,
-        }
-    }
 }
 
 /// Returns once the peer has called from another boot than `linked`.

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{LinkState, Links, LinksConfig, Tally};
+use super::{ClockReading, Clockwork, LinkState, Links, LinksConfig, Tally};
 use crate::clock;
+use crate::clock::offset::Offset;
 use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Namespace, PeerLinks, Quic};
 use crate::engine::{EngineHandle, Recorded};
@@ -133,6 +135,7 @@ impl Station {
         clients: impl Fn(quinn::Connection) -> Serving + Send + Sync + 'static,
     ) -> Member {
         let (engine, arrivals) = EngineHandle::recording();
+        let clocks = Arc::new(Clocks::default());
         let mut config = LinksConfig {
             cluster: "test".into(),
             namespaces: BTreeMap::from([("everywhere".to_owned(), Namespace::default())]),
@@ -145,6 +148,7 @@ impl Station {
             layout: "41/5/5/12".into(),
             secret: "0123456789abcdef".into(),
             engine,
+            clock: clocks.clone(),
             endpoint: self.endpoint.clone(),
         };
         change(&mut config);
@@ -155,7 +159,29 @@ impl Station {
         let (endpoint, served) = (self.endpoint.clone(), links.clone());
         tokio::spawn(async move { endpoint.serve(&map, served, clients).await });
         drop(context);
-        Member { station: self, links, arrivals, identity }
+        Member { station: self, links, arrivals, identity, clocks }
+    }
+}
+
+/// A clock that can be set wrong, and what was heard of others.
+#[derive(Default)]
+pub(crate) struct Clocks {
+    pub(crate) ahead_us: AtomicI64,
+    pub(crate) heard: Mutex<BTreeMap<WorkerId, (Offset, bool)>>,
+}
+
+impl Clockwork for Clocks {
+    fn read(&self) -> ClockReading {
+        let ahead_us = self.ahead_us.load(Ordering::Relaxed);
+        ClockReading { unix_us: clock::wall_us().saturating_add_signed(ahead_us), believed: ahead_us == 0 }
+    }
+
+    fn heard(&self, peer: WorkerId, offset: Offset, believed: bool) {
+        self.heard.lock().unwrap().insert(peer, (offset, believed));
+    }
+
+    fn lost(&self, peer: WorkerId) {
+        self.heard.lock().unwrap().remove(&peer);
     }
 }
 
@@ -164,6 +190,7 @@ pub(crate) struct Member {
     pub(crate) station: Station,
     pub(crate) links: Links,
     pub(crate) identity: Peer,
+    pub(crate) clocks: Arc<Clocks>,
     arrivals: Box<dyn Fn(Duration) -> Option<Recorded> + Send>,
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod fixture;
 mod frame;
 mod hello;
 mod link;
+mod pulse;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 pub use link::{LinkState, Tally};
+pub use pulse::{ClockReading, Clockwork};
 
 use crate::config::map::ClusterMap;
 use crate::config::{Namespace, PeerLinks};
@@ -76,6 +78,8 @@ pub struct LinksConfig {
     pub secret: String,
     /// Where messages and news of links go.
     pub engine: EngineHandle,
+    /// This node's clock, and who wants to hear of the others'.
+    pub clock: Arc<dyn Clockwork>,
     /// What peers are dialed from.
     pub endpoint: Endpoint,
 }
@@ -97,6 +101,7 @@ struct Shared {
     frame_bytes_max: usize,
     map: Arc<ClusterMap>,
     engine: EngineHandle,
+    clock: Arc<dyn Clockwork>,
     endpoint: Endpoint,
     peers: BTreeMap<WorkerId, Link>,
     places: Arc<Semaphore>,
@@ -181,6 +186,7 @@ impl Shared {
             frame_bytes_max: start.frame_bytes_max,
             map,
             engine: start.engine,
+            clock: start.clock,
             endpoint: start.endpoint,
             peers,
             troubles: Mutex::default(),

@@ -404,6 +404,25 @@ fn a_cut_takes_links_down_and_healing_brings_them_back() {
 }
 
 #[test]
+fn peers_measure_each_others_clocks_and_forget_them_with_the_link() {
+    let (north, south) = pair(|_| {});
+    let of_south = || north.clocks.heard.lock().unwrap().get(&worker(SOUTH)).copied();
+    until("north knows that south's clock is right", || {
+        of_south().is_some_and(|(offset, believed)| believed && offset.us.unsigned_abs() <= offset.uncertainty_us)
+    });
+    // Half an hour, and a year back: the step is seen, though the window is full of exchanges from before it.
+    for ahead_us in [1_800_000_000, -31_536_000_000_000] {
+        south.clocks.ahead_us.store(ahead_us, std::sync::atomic::Ordering::Relaxed);
+        until("north sees how far south's clock is off, and that south does not believe it", || {
+            of_south()
+                .is_some_and(|(offset, believed)| !believed && offset.us.abs_diff(ahead_us) <= offset.uncertainty_us)
+        });
+    }
+    south.links.stop();
+    until("north forgets it", || of_south().is_none());
+}
+
+#[test]
 fn a_full_queue_drops_and_counts_and_never_blocks() {
     let (north, south) = pair(|_| {});
     north.wait_up(south.identity);

@@ -331,7 +331,8 @@ mod tests {
 
     const EPOCH_MS: u64 = 1_735_689_600_000;
     const START_MS: u64 = 50_000_000;
-    const LIMITS: Limits = Limits { max_backstep_ms: 1_000, max_leap_ms: 60_000, max_absence_ms: 86_400_000, probation_ms: 3_000 };
+    const LIMITS: Limits =
+        Limits { max_backstep_ms: 1_000, max_leap_ms: 60_000, max_absence_ms: 86_400_000, probation_ms: 3_000 };
 
     fn worker() -> WorkerId {
         WorkerId::new(1, 2).unwrap()

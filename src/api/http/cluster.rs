@@ -1,5 +1,7 @@
 //! The cluster as this node sees it.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::http::Response;
 use serde::Serialize;
@@ -9,6 +11,7 @@ use crate::api::{Doors, Stage};
 use crate::clock;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
+use crate::ids::PeerClock;
 use crate::replica::{PeerStatus, Status};
 
 use super::call::Call;
@@ -96,6 +99,12 @@ struct PeerView {
     /// How long ago everything was last compared with what it holds, and repaired; `null` if not since the start.
     #[schema(example = 42.0)]
     compared_seconds: Option<f64>,
+    /// By how much its clock is ahead of this node's, negative if behind; `null` while it is not linked to this node.
+    #[schema(example = -0.000_8)]
+    clock_offset_seconds: Option<f64>,
+    /// The true offset is at most this far from that: half of the quickest round trip, and what clocks may drift.
+    #[schema(example = 0.000_4)]
+    clock_uncertainty_seconds: Option<f64>,
 }
 
 /// Whether a peer is linked.
@@ -133,18 +142,28 @@ fn view<'a>(doors: &'a Doors, status: Option<&Status>) -> ClusterView<'a> {
             commits: status.map(|status| status.commits),
         },
         ids: IdsView { layout: doors.ids.layout().to_string(), last: clock::rfc3339(doors.config.ids_end_ms()) },
-        peers: peers(&doors.map, doors.worker, status),
+        peers: peers(&doors.map, doors.worker, status, &doors.ids.peer_clocks()),
         repairs: repairs::views(doors, status),
     }
 }
 
 /// Configured peers in the map's order, then linked ones that the map does not know.
-fn peers(map: &ClusterMap, own: WorkerId, status: Option<&Status>) -> Vec<PeerView> {
+fn peers(
+    map: &ClusterMap,
+    own: WorkerId,
+    status: Option<&Status>,
+    clocks: &BTreeMap<WorkerId, PeerClock>,
+) -> Vec<PeerView> {
     let linked = status.map_or(&[][..], |status| &status.peers);
     let configured = map.nodes().map(|(worker, ..)| worker).filter(|worker| *worker != own);
     let foreign = linked.iter().map(|peer| peer.worker).filter(|worker| map.node(*worker).is_none());
     let seen = |worker: WorkerId| linked.iter().find(|peer| peer.worker == worker);
-    configured.chain(foreign).map(|worker| peer(map, worker, seen(worker), status.is_some())).collect()
+    let view = |worker| PeerView {
+        clock_offset_seconds: clocks.get(&worker).map(|clock| clock.offset.seconds().0),
+        clock_uncertainty_seconds: clocks.get(&worker).map(|clock| clock.offset.seconds().1),
+        ..peer(map, worker, seen(worker), status.is_some())
+    };
+    configured.chain(foreign).map(view).collect()
 }
 
 fn peer(map: &ClusterMap, worker: WorkerId, seen: Option<&PeerStatus>, engine_answers: bool) -> PeerView {
@@ -160,6 +179,8 @@ fn peer(map: &ClusterMap, worker: WorkerId, seen: Option<&PeerStatus>, engine_an
         lag_commits: seen.map(|peer| peer.lag_commits),
         lag_seconds: seen.map(|peer| peer.lag_ms as f64 / 1_000.0),
         compared_seconds: seen.and_then(|peer| peer.compared_ms).map(|ms| ms as f64 / 1_000.0),
+        clock_offset_seconds: None,
+        clock_uncertainty_seconds: None,
     }
 }
 
@@ -179,6 +200,7 @@ impl StageName {
 mod tests {
     use super::*;
     use crate::api::http::tests::{doors, map};
+    use crate::clock::offset::Offset;
     use crate::identity::NamespaceId;
     use crate::replica::RepairStatus;
 
@@ -202,7 +224,7 @@ mod tests {
 
     #[test]
     fn every_configured_peer_is_listed_and_the_node_itself_is_not() {
-        let peers = peers(&map(), worker(1), Some(&status(true)));
+        let peers = peers(&map(), worker(1), Some(&status(true)), &BTreeMap::new());
         let names: Vec<_> = peers.iter().map(|peer| (peer.region.as_str(), peer.state)).collect();
         assert_eq!(names, [("us-east", LinkState::Up), ("ap-south", LinkState::Down)]);
         assert_eq!(peers[1].lag_commits, None, "never linked, so nobody knows");
@@ -212,22 +234,27 @@ mod tests {
     fn a_peer_outside_the_map_is_shown_by_its_number() {
         let mut status = status(false);
         status.peers[0].worker = worker(9);
-        let peers = peers(&map(), worker(1), Some(&status));
+        let peers = peers(&map(), worker(1), Some(&status), &BTreeMap::new());
         assert_eq!((peers[2].region.as_str(), peers[2].state), ("9", LinkState::Down));
     }
 
     #[test]
     fn without_an_engine_nothing_is_claimed_about_peers() {
-        assert!(peers(&map(), worker(1), None).iter().all(|peer| peer.state == LinkState::Unknown));
+        assert!(peers(&map(), worker(1), None, &BTreeMap::new()).iter().all(|peer| peer.state == LinkState::Unknown));
     }
 
     #[tokio::test]
     async fn lag_is_a_decimal_string_in_commits_and_a_number_in_seconds() {
         let doors = doors(Stage::Fenced("disk".into()));
+        let offset = Offset { us: -1_500_000, uncertainty_us: 250 };
+        doors.ids.hear_clock(worker(2), PeerClock { offset, believed: true });
         let view = serde_json::to_value(view(&doors, Some(&status(true)))).unwrap();
         assert_eq!(view["peers"][0]["lag_commits"], u64::MAX.to_string());
         assert_eq!(view["peers"][0]["lag_seconds"], 1.5);
         assert_eq!(view["peers"][0]["compared_seconds"], 2.5);
+        assert_eq!(view["peers"][0]["clock_offset_seconds"], -1.5);
+        assert_eq!(view["peers"][0]["clock_uncertainty_seconds"], 0.000_25);
+        assert!(view["peers"][1]["clock_offset_seconds"].is_null());
         assert_eq!((&view["repairs"][0]["leaves_left"], &view["repairs"][0]["rows"]), (&4.into(), &"70".into()));
         assert_eq!((&view["node"]["stage"], &view["node"]["reason"]), (&"fenced".into(), &"disk".into()));
         assert_eq!(view["node"]["version"], env!("CARGO_PKG_VERSION"));
