@@ -168,6 +168,7 @@ fn settings(own: WorkerId, peer: WorkerId) -> Settings {
         duplicate_after_ms: 14_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
+        quarantine_ms: 4_000,
         rows_max: 2_000_000,
         loading_rows_max: 100_000,
         checkpoint_interval_ms: 5_000,

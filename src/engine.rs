@@ -68,7 +68,12 @@ pub enum News {
     /// Counters are served under this incarnation.
     Serving(ReplicaId),
     /// IDs may begin above this ceiling.
-    ClaimIds(u64),
+    ClaimIds {
+        /// In milliseconds of the ID epoch.
+        ceiling: u64,
+        /// It is above what somebody else had under this worker id.
+        quarantined: bool,
+    },
     /// A peer's ID ceiling has moved.
     Witness(WorkerId, u64),
     /// For the log.
@@ -286,7 +291,7 @@ impl Engine {
             }
             Effect::Send { to, message } => (self.outlets.send)(to, message),
             Effect::Serving(replica) => self.tell(News::Serving(replica)),
-            Effect::ClaimIds { ceiling } => self.tell(News::ClaimIds(ceiling)),
+            Effect::ClaimIds { ceiling, quarantined } => self.tell(News::ClaimIds { ceiling, quarantined }),
             Effect::Witness { worker, ceiling } => self.tell(News::Witness(worker, ceiling)),
             Effect::Notice(notice) => self.tell(News::Notice(notice)),
             Effect::Fence(reason) => self.tell(News::Fenced(reason)),

@@ -5,6 +5,7 @@
 //! commit what is in hand, wait until another region has it, close.
 
 mod horizon;
+mod seen;
 mod settings;
 mod watch;
 
@@ -36,6 +37,8 @@ use crate::store::{self, Store};
 use crate::telemetry;
 use crate::tls::Credentials;
 
+use seen::Seen;
+
 /// RocksDB's cache of blocks, indexes and filters.
 const STORE_CACHE_BYTES: usize = 64 << 20;
 
@@ -49,6 +52,7 @@ pub struct Node {
     doors: Doors,
     stage: stage::Sender<Stage>,
     store: Arc<Store>,
+    seen: Arc<Seen>,
     endpoint: Endpoint,
     links: Links,
     listener: TcpListener,
@@ -80,6 +84,7 @@ impl Node {
         let (store, recovered) = recover(&config, &map, &secret, worker).await?;
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
         let store = Arc::new(store);
+        let seen = Arc::new(Seen::new(&recovered.peer_ceilings));
         let (handle, inlets) = engine::queues(config.api.queue_batches_max);
         let ids = id_source(&config, worker, &recovered, &store, &handle)?;
         let links = Links::start(LinksConfig {
@@ -114,7 +119,7 @@ impl Node {
             config,
             map,
         };
-        Ok(Self { doors, stage, store, endpoint, links, listener, engine, news, clock_confirmed: false })
+        Ok(Self { doors, stage, store, seen, endpoint, links, listener, engine, news, clock_confirmed: false })
     }
 
     /// An operator vouches for the clock as it stands when IDs begin.
@@ -139,11 +144,17 @@ impl Node {
             tokio::spawn(async move { endpoint.serve(&map, links, clients).await })
         };
         let (alarm, alarms) = mpsc::unbounded_channel();
-        let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), alarm));
-        let (doors, links) = (self.doors.clone(), self.links.clone());
-        let clock_confirmed = self.clock_confirmed;
-        let mut desk =
-            Desk { doors, stage: self.stage, links, alarms, clock_confirmed, serving: false, claimed: false };
+        let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), self.seen.clone(), alarm));
+        let mut desk = Desk {
+            doors: self.doors.clone(),
+            seen: self.seen,
+            stage: self.stage,
+            links: self.links.clone(),
+            alarms,
+            clock_confirmed: self.clock_confirmed,
+            serving: false,
+            claimed: false,
+        };
         let farewell = desk.serve(&mut self.news, &shutdown).await;
         watching.abort();
         closing.cancel();
@@ -168,6 +179,7 @@ impl Node {
 /// Hears what the engine has to say and acts on it, one thing at a time.
 struct Desk {
     doors: Doors,
+    seen: Arc<Seen>,
     stage: stage::Sender<Stage>,
     links: Links,
     alarms: mpsc::UnboundedReceiver<String>,
@@ -228,22 +240,34 @@ impl Desk {
                 self.serving = true;
                 self.open_doors();
             }
-            News::ClaimIds(ceiling) => {
-                self.doors.ids.claim(ceiling);
-                if self.clock_confirmed {
-                    warn!("the clock is believed on the operator's word");
-                    self.doors.ids.confirm_clock();
+            News::ClaimIds { ceiling, quarantined } => self.claim(ceiling, quarantined),
+            News::Witness(peer, ceiling) => {
+                self.seen.note(peer, ceiling);
+                if self.doors.map.node(peer).is_some() {
+                    self.doors.ids.witness(peer, ceiling);
                 }
-                self.claimed = true;
-                self.open_doors();
             }
-            News::Witness(peer, ceiling) => self.doors.ids.witness(peer, ceiling),
             News::Notice(notice) => self.log(&notice),
             News::Fenced(reason) => self.fence(&reason),
             News::Failed(reason) => bail!("the store has failed: {reason}"),
             News::Drained(region) => return Ok(Some(self.farewell(region))),
         }
         Ok(None)
+    }
+
+    fn claim(&mut self, ceiling: u64, quarantined: bool) {
+        if quarantined {
+            warn!(ceiling, "peers know of IDs of this worker id that this disk does not: they are kept clear of");
+            self.doors.ids.claim_quarantined(ceiling);
+        } else {
+            self.doors.ids.claim(ceiling);
+        }
+        if std::mem::take(&mut self.clock_confirmed) {
+            warn!("the clock is believed on the operator's word");
+            self.doors.ids.confirm_clock();
+        }
+        self.claimed = true;
+        self.open_doors();
     }
 
     /// The node is ready once it serves counters and IDs alike.

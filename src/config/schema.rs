@@ -61,7 +61,7 @@ const IDS: Shape = Shape::Table(&[
     must("claim_wait", duration(10, MINUTE)),
     must("wait_max", duration(1, 10 * SECOND)),
     must("max_absence", duration(HOUR, 3_650 * DAY)),
-    must("quarantine", duration(100, DAY)),
+    must("quarantine", duration(3 * SECOND, DAY)),
     must("exhaustion_warning", duration(DAY, 36_500 * DAY)),
 ]);
 

@@ -355,6 +355,15 @@ fn a_number_that_the_split_has_no_room_for() {
 }
 
 #[test]
+fn a_quarantine_that_is_over_before_a_former_holder_is_found() {
+    Site::new().set("gossip.digest_interval", "2s").refused(
+        "built-in: ids.quarantine = \"10s\": allowed: at least 13s, for ids.max_backstep, peer.idle_timeout and four \
+         gossip.digest_interval",
+    );
+    Site::new().set("gossip.digest_interval", "2s").set("ids.quarantine", "13s").loads();
+}
+
+#[test]
 fn a_frame_that_cannot_hold_a_record() {
     Site::new().file("[frame]\nbytes_max = \"6MiB\"\n").refused(
         "prod.toml: frame.bytes_max = \"6MiB\": allowed: at least 6208KiB, for commit.bytes_max (4MiB), \

@@ -30,6 +30,7 @@ pub(super) fn problems(
     checks.id_bits();
     checks.numbers(region_files);
     checks.epoch(now_ms);
+    checks.quarantine();
     checks.frame();
     checks.rows();
     checks.backoff();
@@ -101,6 +102,17 @@ impl Checks<'_> {
                 self.refuse("ids.epoch", reason);
             }
             Some(_) => {}
+        }
+    }
+
+    fn quarantine(&mut self) {
+        let Config { ids, peer, gossip, .. } = self.config;
+        let digests = gossip.digest_interval.saturating_mul(4);
+        let least = ids.max_backstep.saturating_add(peer.idle_timeout).saturating_add(digests);
+        if ids.quarantine < least {
+            let least = humantime::format_duration(least);
+            let parts = "ids.max_backstep, peer.idle_timeout and four gossip.digest_interval";
+            self.refuse("ids.quarantine", format!("allowed: at least {least}, for {parts}"));
         }
     }
 

@@ -28,6 +28,12 @@ impl Line {
         self.wanted.load(Ordering::Relaxed) == 0
     }
 
+    /// IDs that are being waited for.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> u64 {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
     /// A place for a request of so many IDs; `None` if the line is too long. An empty line takes any request.
     pub(super) fn join(&self, count: u32) -> Option<Place<'_>> {
         let count = u64::from(count);

@@ -129,6 +129,13 @@ impl IdSource {
         self.refresh();
     }
 
+    /// [`Self::claim`], where `ceiling` is `ids.quarantine` above what somebody else had under this worker id.
+    pub fn claim_quarantined(&self, ceiling: u64) {
+        let now = self.shared.reading();
+        self.shared.lock().claim_quarantined(now, ceiling);
+        self.refresh();
+    }
+
     /// A peer's ceiling, as digests tell it: evidence of where that peer's clock stands, should ours leap.
     pub fn witness(&self, peer: WorkerId, ceiling: u64) {
         let now = self.shared.reading();

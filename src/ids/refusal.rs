@@ -51,6 +51,13 @@ impl IdRefusal {
             Verdict::TimeExhausted => {
                 (Code::ClockAhead, "this node's clock is past the last moment that the ID layout can express".into())
             }
+            Verdict::Quarantined { left_ms } => (
+                Code::Starting,
+                format!(
+                    "this node's worker id was used before, by data that this node does not have; its IDs begin in \
+                     {left_ms} ms (ids.quarantine)"
+                ),
+            ),
             Verdict::Unclaimed => {
                 (Code::Starting, "this node is starting: it waits until its peers say which IDs they saw of it".into())
             }

@@ -6,6 +6,7 @@ use std::sync::Condvar;
 use snowtide_client::Code;
 
 use super::*;
+use crate::clock::offset::Offset;
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -170,6 +171,57 @@ async fn ids_wait_for_a_slow_disk() {
     shelf.open();
     let minted = ids(&waiting.await.unwrap().unwrap());
     assert!(source.decode(minted[0]).unwrap().timestamp_ms <= shelf.state().ceiling);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn those_that_wait_are_served_in_the_order_in_which_they_came() {
+    let shelf = Shelf::new(false, false);
+    let _opens = Opens(shelf.clone());
+    let source = claimed(&shelf, &config(12, LONG));
+    let mut waiting = Vec::new();
+    for place in 0..50_u32 {
+        let source = source.clone();
+        let shared = source.shared.clone();
+        waiting.push(tokio::spawn(async move { source.mint(1 + place % 7).await }));
+        // Who is in line is in its order: joining and queueing are one step of its task.
+        let joined: u64 = (0..=place).map(|earlier| u64::from(1 + earlier % 7)).sum();
+        until(|| shared.line.waiting() == joined).await;
+    }
+    shelf.open();
+    let mut last = 0;
+    for request in waiting {
+        let minted = ids(&request.await.unwrap().unwrap());
+        assert!(minted[0] > last, "an earlier request got later IDs");
+        last = *minted.last().unwrap();
+    }
+    assert!(source.shared.line.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quarantine_is_told_as_such_and_mints_nothing() {
+    let shelf = Shelf::new(true, false);
+    let source = source(&shelf, &config(12, LONG));
+    let far = (clock::wall_ms() - source.layout().epoch_ms()) + 3_600_000;
+    source.claim_quarantined(far);
+    until(|| shelf.state().ceiling == far).await;
+    let refusal = source.mint(1).await.unwrap_err();
+    assert_eq!(refusal.code, Code::Starting);
+    assert!(refusal.detail.contains("ids.quarantine"), "{refusal}");
+    assert_eq!(source.minted(), 0);
+}
+
+#[tokio::test]
+async fn peers_clocks_are_kept_while_they_are_linked_and_only_believed_ones_count() {
+    let source = claimed(&Shelf::new(true, false), &config(12, LONG));
+    let (peer, offset) = (WorkerId::new(2, 0).unwrap(), Offset { us: -40_000_000, uncertainty_us: 10 });
+    for believed in [false, true] {
+        source.hear_clock(peer, PeerClock { offset, believed });
+        assert_eq!(source.peer_clocks()[&peer], PeerClock { offset, believed });
+    }
+    assert!(source.read_clock().1, "a peer that is behind takes nothing from our clock");
+    source.hear_clock(peer, PeerClock { offset: Offset { us: i64::MIN, uncertainty_us: u64::MAX }, believed: true });
+    source.lose_clock(peer);
+    assert!(source.peer_clocks().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,6 +47,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         duplicate_after_ms: ms(config.peer.idle_timeout).saturating_add(DIGESTS * ms(config.gossip.digest_interval)),
         proof_timeout_ms: ms(config.incarnation.proof_timeout),
         claim_wait_ms: ms(config.ids.claim_wait),
+        quarantine_ms: ms(config.ids.quarantine),
         rows_max: config.cache.rows_max,
         loading_rows_max: config.cache.loading_rows_max,
         checkpoint_interval_ms: ms(config.checkpoint.interval),

@@ -39,6 +39,7 @@ fn settings() -> Settings {
         duplicate_after_ms: 8_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
+        quarantine_ms: 4_000,
         rows_max: 1_000,
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 10_000,
@@ -69,6 +70,7 @@ impl Bench {
             replica: None,
             boot: Boot { counter: 1, nonce: 1 },
             ceiling: 0,
+            peer_ceilings: Vec::new(),
             spaces: vec![space(SAFE), space(FAST)],
             repaired: 0,
         };

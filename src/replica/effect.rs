@@ -45,10 +45,13 @@ pub enum Effect {
     },
     /// The start is proven, or a new incarnation is minted: counters are served from now on.
     Serving(ReplicaId),
-    /// No peer knows of a higher ID ceiling than this, or `ids.claim_wait` has passed: IDs may begin above it.
+    /// No peer knows of a higher ID ceiling than this, or `ids.claim_wait` has passed: IDs may begin above it. Comes
+    /// again if a peer that answers later knows of a higher one.
     ClaimIds {
         /// In milliseconds of the ID epoch.
         ceiling: u64,
+        /// Somebody had IDs of this worker that this disk does not know of: the ceiling is `ids.quarantine` above theirs.
+        quarantined: bool,
     },
     /// A peer's ID ceiling has moved: evidence of where its clock stands.
     Witness {

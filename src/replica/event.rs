@@ -128,6 +128,8 @@ pub struct Recovered {
     pub boot: Boot,
     /// The durable ID ceiling, in milliseconds of the ID epoch.
     pub ceiling: u64,
+    /// The highest ceilings of other worker ids that were written down here.
+    pub peer_ceilings: Vec<(WorkerId, u64)>,
     /// The state of each configured namespace.
     pub spaces: Vec<RecoveredSpace>,
     /// The number of the last record of the local kind.

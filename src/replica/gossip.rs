@@ -140,7 +140,8 @@ impl Replica {
     fn digest(&mut self, from: Peer, digest: &Digest) {
         self.hear_boots(&digest.live);
         for (worker, ceiling) in &digest.ceilings {
-            if self.settings.peers.contains_key(worker) && self.claim.raise(*worker, *ceiling) {
+            // Of nodes that the map no longer knows, too: their numbers may be given to others.
+            if *worker != self.settings.worker && self.claim.raise(*worker, *ceiling) {
                 self.effects.push_back(Effect::Witness { worker: *worker, ceiling: *ceiling });
             }
         }

@@ -113,7 +113,7 @@ impl Replica {
             now,
             replica: recovered.replica,
             standing: Standing::new(&settings, recovered.replica, now),
-            claim: Claim::new(&settings, recovered.ceiling, now),
+            claim: Claim::new(&settings, recovered.ceiling, &recovered.peer_ceilings, now),
             spaces: BTreeMap::new(),
             commits: Commits::new(),
             works: Works::default(),
@@ -169,7 +169,7 @@ impl Replica {
             Event::DiskLow(low) => self.disk_low = low,
             Event::Ceiling(ceiling) => {
                 // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
-                if self.claim.raise(self.settings.worker, ceiling) {
+                if self.claim.remember(ceiling) {
                     self.digest_at = self.digest_at.min(self.now + self.settings.gossip_interval_ms);
                 }
             }

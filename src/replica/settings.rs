@@ -35,6 +35,8 @@ pub struct Settings {
     pub proof_timeout_ms: u64,
     /// `ids.claim_wait`
     pub claim_wait_ms: u64,
+    /// `ids.quarantine`
+    pub quarantine_ms: u64,
     /// `cache.rows_max`
     pub rows_max: usize,
     /// `cache.loading_rows_max`

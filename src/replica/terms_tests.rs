@@ -57,6 +57,7 @@ fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Setting
         duplicate_after_ms: 8_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
+        quarantine_ms: 4_000,
         rows_max: 1_000,
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 500,
@@ -99,7 +100,14 @@ impl Net {
                 dirty: Vec::new(),
                 journal_bytes: 0,
             };
-            let recovered = Recovered { replica: None, boot, ceiling: 0, spaces: vec![space], repaired: 0 };
+            let recovered = Recovered {
+                replica: None,
+                boot,
+                ceiling: 0,
+                peer_ceilings: Vec::new(),
+                spaces: vec![space],
+                repaired: 0,
+            };
             let others = (0..nodes).filter(move |other| *other != at).map(worker);
             let replica = Replica::new(settings(worker(at), others), recovered, 0);
             let peer = Peer { worker: worker(at), boot };

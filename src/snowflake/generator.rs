@@ -86,6 +86,11 @@ pub enum Verdict {
     },
     /// The clock stands past the last timestamp that the layout can hold.
     TimeExhausted,
+    /// Somebody else had this worker id: IDs begin once the clock has passed theirs and the quarantine after them.
+    Quarantined {
+        /// Left of it, in milliseconds.
+        left_ms: u64,
+    },
     /// No IDs before the claim.
     Unclaimed,
     /// No more IDs: the node shuts down.
@@ -107,6 +112,8 @@ pub struct Generator {
     last: Position,
     /// Monotonic time when the last timestamp was first used.
     entered_mono: u64,
+    /// Up to here, timestamps are kept clear of somebody else's.
+    quarantine: Option<i64>,
 }
 
 /// The timestamp that was used last, and how many of its IDs are used.
@@ -144,6 +151,7 @@ impl Generator {
             ceiling,
             last: Position { timestamp: ceiling, used: layout.ids_per_ms() },
             entered_mono: 0,
+            quarantine: None,
         })
     }
 
@@ -160,6 +168,13 @@ impl Generator {
         }
         self.trust.begin(self.moment(now), self.last.timestamp);
         self.gate = self.gate.max(Gate::Open);
+    }
+
+    /// [`Self::claim`], where the ceiling is above what somebody else had under this worker id. It may come after a
+    /// claim, too, and is kept then.
+    pub fn claim_quarantined(&mut self, now: Reading, ceiling: u64) {
+        self.quarantine = self.quarantine.max(Some(signed(ceiling)));
+        self.claim(now, ceiling);
     }
 
     /// A peer's ceiling: evidence of where its clock stands. Ceilings of our own worker id are ignored here; they
@@ -279,6 +294,12 @@ impl Generator {
             Gate::Open => {}
         }
         let behind = self.last.timestamp.saturating_sub(at.wall);
+        if behind > 0
+            && self.quarantine == Some(self.last.timestamp)
+            && let Ok(left_ms) = u64::try_from(behind)
+        {
+            return Some(Verdict::Quarantined { left_ms });
+        }
         if behind > self.max_backstep {
             return u64::try_from(behind).ok().map(|behind_ms| Verdict::ClockRegressed { behind_ms });
         }
@@ -515,6 +536,40 @@ mod tests {
         let now = Reading { wall_ms: 0, mono_ms: 0 };
         generator.claim(now, 0);
         assert_eq!(mint(&mut generator, now, 1).1, Verdict::ClockRegressed { behind_ms: EPOCH_MS });
+    }
+
+    #[test]
+    fn a_quarantine_is_waited_for_to_its_end_and_survives_a_restart() {
+        let theirs = START_MS + 10_000;
+        let mut generator = Generator::new(layout(), worker(), LIMITS, 0).unwrap();
+        generator.claim_quarantined(at(0, 0), theirs);
+        let durable = generator.ceiling_due(at(0, 0)).unwrap();
+        assert_eq!(durable, theirs);
+        generator.raise_ceiling(durable);
+        assert_eq!(mint(&mut generator, at(0, 0), 1).1, Verdict::Quarantined { left_ms: 10_000 });
+        // No IDs ahead of time, not even by the backstep.
+        assert_eq!(mint(&mut generator, at(9_999, 0), 1).1, Verdict::Quarantined { left_ms: 1 });
+        assert_eq!(mint(&mut generator, at(10_001, 0), 1).1, Verdict::NeedsCeiling);
+        let mut again = Generator::new(layout(), worker(), LIMITS, durable).unwrap();
+        again.claim(at(20, 0), theirs - 500);
+        assert!(matches!(mint(&mut again, at(20, 0), 1).1, Verdict::ClockRegressed { .. }));
+        generator.raise_ceiling(START_MS * 2);
+        let (ids, _) = mint(&mut generator, at(10_001, 0), 1);
+        assert_eq!(timestamp(ids[0]), theirs + 1);
+        assert_eq!(mint(&mut generator, at(9_700, 0), 1).1, Verdict::Done, "from then on it is as any other");
+    }
+
+    #[test]
+    fn a_quarantine_that_comes_late_lifts_ids_over_it() {
+        let mut generator = ready();
+        let (before, _) = mint(&mut generator, at(0, 0), 1);
+        generator.claim_quarantined(at(1, 0), START_MS + 3_000);
+        assert_eq!(mint(&mut generator, at(1, 0), 1).1, Verdict::Quarantined { left_ms: 2_999 });
+        let (after, _) = mint(&mut generator, at(3_001, 0), 1);
+        assert!(after[0] > before[0] && timestamp(after[0]) > START_MS + 3_000);
+        // One that lies below our own IDs changes nothing.
+        generator.claim_quarantined(at(3_002, 0), START_MS + 2_000);
+        assert_eq!(mint(&mut generator, at(3_002, 0), 1).1, Verdict::Done);
     }
 
     #[test]

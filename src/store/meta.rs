@@ -19,6 +19,7 @@ const IDENTITY_KEY: &[u8] = b"identity";
 const BOOT_KEY: &[u8] = b"boot";
 const REPLICA_KEY: &[u8] = b"replica";
 const CEILING_KEY: &[u8] = b"ceiling";
+const PEER_CEILINGS_KEY: &[u8] = b"ceilings";
 const REPAIRED_KEY: &[u8] = b"repaired";
 const POSITION_PREFIX: &[u8] = b"position/";
 const REACH_PREFIX: &[u8] = b"reach/";
@@ -128,6 +129,15 @@ pub(super) fn ceiling(medium: &dyn Medium) -> Result<u64, StoreError> {
 
 pub(super) fn put_ceiling(batch: &mut Batch, ceiling: u64) {
     batch.put(Family::Meta, CEILING_KEY, seal(&ceiling));
+}
+
+/// The highest ceiling that was seen of each other worker id, this cluster's former ones included.
+pub(super) fn peer_ceilings(medium: &dyn Medium) -> Result<Vec<(WorkerId, u64)>, StoreError> {
+    Ok(read(medium, PEER_CEILINGS_KEY)?.unwrap_or_default())
+}
+
+pub(super) fn put_peer_ceilings(batch: &mut Batch, ceilings: &[(WorkerId, u64)]) {
+    batch.put(Family::Meta, PEER_CEILINGS_KEY, seal(&ceilings.to_vec()));
 }
 
 /// The number of the last record of the local kind that the family of rows covers.

@@ -206,6 +206,13 @@ impl Store {
         self.medium.write_synced(batch)
     }
 
+    /// Persists how far other nodes' IDs have come, as seen from here: they may lose their disks.
+    pub fn put_peer_ceilings(&self, ceilings: &[(WorkerId, u64)]) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        meta::put_peer_ceilings(&mut batch, ceilings);
+        self.medium.write_synced(batch)
+    }
+
     /// Whether everything written so far can still be relied on. To be asked now and then: RocksDB's background work
     /// may fail between writes (I9).
     pub fn health(&self) -> Result<(), StoreError> {
@@ -235,6 +242,7 @@ fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenR
         replica,
         boot: Boot { counter: next_boot(medium)?, nonce: options.boot_nonce },
         ceiling: meta::ceiling(medium)?,
+        peer_ceilings: meta::peer_ceilings(medium)?,
         spaces: spaces.collect::<Result<_, _>>()?,
         repaired: numbered.unwrap_or_default(),
     })

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation)]
 
 mod architecture;
+mod clocks;
 mod clones;
 mod config;
 mod drain;
@@ -26,3 +27,4 @@ mod single;
 mod starts;
 mod store;
 mod tokens;
+mod workers;

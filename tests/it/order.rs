@@ -47,6 +47,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         duplicate_after_ms: 8_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
+        quarantine_ms: 4_000,
         rows_max: 1_000,
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 500,
@@ -78,7 +79,8 @@ impl Bench {
             journal_bytes: 0,
         };
         let boot = Boot { counter: 1, nonce: 22 };
-        let recovered = Recovered { replica: None, boot, ceiling: 0, spaces: vec![space], repaired: 0 };
+        let recovered =
+            Recovered { replica: None, boot, ceiling: 0, peer_ceilings: Vec::new(), spaces: vec![space], repaired: 0 };
         let mut bench = Self { replica: Replica::new(settings(peer.worker), recovered, 0), now: 0, peer };
         assert!(bench.effects().iter().any(|effect| matches!(effect, Effect::Mint)));
         let mut started = bench.tell(Event::Minted(ReplicaId::new(worker(0), 5)));

@@ -71,6 +71,7 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         duplicate_after_ms: 28_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
+        quarantine_ms: 4_000,
         rows_max: bytes(any(&[2, 8, 100])),
         loading_rows_max: bytes(any(&[30, 1_000])).max(least),
         checkpoint_interval_ms: any(&[500, 3_000, 20_000]),

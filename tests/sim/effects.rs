@@ -26,7 +26,7 @@ impl World {
             Effect::Send { to, message } => self.send(node, to, message),
             Effect::Mint => self.mint_replica(node),
             Effect::Serving(replica) => self.serving(node, replica),
-            Effect::ClaimIds { ceiling } => self.claim_ids(node, ceiling),
+            Effect::ClaimIds { ceiling, .. } => self.claim_ids(node, ceiling),
             Effect::Witness { worker, ceiling } => {
                 let reading = self.reading(node);
                 if let Some(process) = &mut self.nodes[node].process {

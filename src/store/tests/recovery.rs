@@ -23,9 +23,12 @@ fn replica_ceiling_and_boots_are_kept() {
     let (store, _) = open(dir.path());
     store.put_replica(own()).unwrap();
     store.put_ceiling(5000).unwrap();
+    let seen = [(WorkerId::new(2, 1).unwrap(), 4000), (WorkerId::new(31, 31).unwrap(), u64::MAX)];
+    store.put_peer_ceilings(&seen).unwrap();
     drop(store);
     let (store, recovered) = open(dir.path());
     assert_eq!((recovered.replica, recovered.ceiling, recovered.boot.counter), (Some(own()), 5000, 2));
+    assert_eq!(recovered.peer_ceilings, seen);
     drop(store);
     assert_eq!(open(dir.path()).1.boot.counter, 3);
 }

@@ -78,6 +78,7 @@ impl Bed {
         let options = Options::new(executable(), dir.path())
             .set("gossip.digest_interval", "200ms")
             .set("peer.idle_timeout", "1500ms")
+            .set("ids.quarantine", "4s")
             .set("peer.backoff_max", "400ms");
         let options = Options { ready_within: DEADLINE, drain_within: DEADLINE, ..options };
         Self { cluster: Cluster::prepare(shape(options)).unwrap(), _dir: dir }
