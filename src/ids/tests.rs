@@ -71,7 +71,7 @@ fn config(sequence: u8, wait_max: Duration) -> config::Ids {
         max_leap: LONG * 30,
         claim_wait: Duration::from_secs(3),
         wait_max,
-        max_absence: LONG * 300,
+        max_absence: LONG * 720_000,
         quarantine: Duration::from_secs(10),
         exhaustion_warning: LONG,
     }

@@ -56,9 +56,9 @@ pub(super) struct Trust {
 enum Standing {
     /// Before the claim.
     Unjudged,
-    /// At `since` it was far past `known`, the highest ceiling. From `until` on, of monotonic time, a reading within
-    /// `max_absence` of that is believed.
-    Probation { since: Moment, until: u64, known: i64 },
+    /// At `since` it was far past every ceiling, or far before our own. From `until` on, of monotonic time, a reading
+    /// from `floor` to `max_absence` past `known` is believed.
+    Probation { since: Moment, until: u64, known: i64, floor: i64 },
     /// At this monotonic time it was this late.
     Anchored(Moment),
 }
@@ -81,19 +81,27 @@ impl Trust {
             return;
         }
         let known = self.latest_told().max(floor);
-        let wait_ms = if self.told.is_empty() { 0 } else { self.probation_ms };
-        self.standing = match self.live {
-            Some(live) if at.wall > latest(live, at).saturating_add(self.max_leap) => Standing::Anchored(live),
-            Some(_) => Standing::Anchored(at),
+        let probation =
+            |wait_ms, known| Standing::Probation { since: at, until: at.mono.saturating_add(wait_ms), known, floor };
+        self.standing = match self.live.map(|live| latest(live, at)) {
+            Some(theirs) if at.wall > theirs.saturating_add(self.max_leap) => {
+                Standing::Anchored(Moment { wall: theirs, ..at })
+            }
+            Some(theirs) => Standing::Anchored(Moment { wall: theirs.max(at.wall), ..at }),
+            // It is certainly wrong. Once it comes right it will seem to leap, and must not be taken for a leap.
+            None if known <= 0 && at.wall < 0 => probation(0, i64::MAX),
+            None if at.wall < floor.saturating_sub(self.max_leap) => probation(0, floor),
             None if known <= 0 || at.wall <= known.saturating_add(self.max_leap) => Standing::Anchored(at),
-            None => Standing::Probation { since: at, until: at.mono.saturating_add(wait_ms), known },
+            None if self.told.is_empty() => probation(0, known),
+            None => probation(self.probation_ms, known),
         };
     }
 
     /// A reading that is believed after its probation is what the next ones are held to.
     pub(super) fn settle(&mut self, at: Moment) {
-        if let Standing::Probation { until, .. } = self.standing
+        if let Standing::Probation { until, floor, .. } = self.standing
             && at.mono >= until
+            && at.wall >= floor
             && self.ahead_ms(at).is_none()
         {
             self.standing = Standing::Anchored(at);
@@ -252,6 +260,33 @@ mod tests {
         trust.settle(at(2 * WEEK, 60_001));
         assert!(trust.believes(at(2 * WEEK, 60_001)));
         assert!(trust.ahead_ms(at(4 * WEEK, 60_001)).is_some(), "from now on it is held to that");
+    }
+
+    #[test]
+    fn a_clock_that_starts_years_behind_is_believed_when_it_is_set_right_even_after_a_pause() {
+        for heard in [false, true] {
+            let mut trust = trust();
+            trust.begin(at(YEAR, 0), 3 * YEAR);
+            trust.settle(at(YEAR, 5));
+            assert!(!trust.believes(at(YEAR, 5)), "it is behind our own ceiling");
+            if heard {
+                trust.hear(at(YEAR, 6), 3 * YEAR + WEEK);
+            }
+            trust.settle(at(3 * YEAR + WEEK, 10));
+            assert!(trust.believes(at(3 * YEAR + WEEK, 10)));
+            assert!(trust.ahead_ms(at(3 * YEAR + 2 * WEEK, 11)).is_some(), "held to that from now on");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_has_no_time_at_its_first_start_takes_the_first_that_it_gets() {
+        let mut trust = trust();
+        trust.begin(at(-50 * YEAR, 0), 0);
+        trust.settle(at(-50 * YEAR + 5, 5));
+        assert!(!trust.believes(at(-50 * YEAR + 5, 5)));
+        trust.settle(at(2 * YEAR, 10));
+        assert!(trust.believes(at(2 * YEAR, 10)));
+        assert!(trust.ahead_ms(at(3 * YEAR, 11)).is_some());
     }
 
     #[test]
