@@ -14,6 +14,8 @@ use crate::{cuts, record, workload};
 const SCRIPT: &str = "mount -t tmpfs -o size=$1 none \"$2\" || exit 90; full=$2; copy=$3; shift 3; \"$@\"; code=$?; \
                       cp -a \"$full/.\" \"$copy\" || exit 91; exit $code";
 const NOT_MOUNTED: i32 = 90;
+/// Room for what RocksDB reserves at its start, 4 MiB of it for the manifest, and for some commits.
+const ROOM_KIB: usize = 12_000;
 
 pub(crate) fn run(scale: Scale) -> Vec<Tally> {
     let watch = Stopwatch::start();
@@ -21,7 +23,7 @@ pub(crate) fn run(scale: Scale) -> Vec<Tally> {
     for number in 0..scale.of(3, 30) {
         let (mount, copy) = (cuts::scratch(), cuts::scratch());
         let folder = tempfile::tempdir().unwrap();
-        let (record, kib) = (folder.path().join("record"), 3_000 + number * 40);
+        let (record, kib) = (folder.path().join("record"), ROOM_KIB + number * 40);
         let output = inside(kib, mount.path(), copy.path(), &record);
         let said = String::from_utf8_lossy(&output.stderr);
         if matches!(output.status.code(), None | Some(NOT_MOUNTED | 1)) {

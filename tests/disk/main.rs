@@ -70,7 +70,9 @@ fn main() -> ExitCode {
     for (name, part) in PARTS {
         if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
             println!("{name} …");
-            tallies.extend(part(scale));
+            let harms = part(scale);
+            println!("{}", table::render(&harms));
+            tallies.extend(harms);
         }
     }
     shim::clean();
