@@ -17,10 +17,10 @@ use super::problem::Problem;
 #[derive(Serialize, ToSchema)]
 pub(super) struct IdBounds {
     /// No ID of the range is smaller.
-    #[schema(example = "55340232221128654848")]
+    #[schema(example = "54720567705600000")]
     first: String,
     /// No ID of the range is larger.
-    #[schema(example = "55340239770668728319")]
+    #[schema(example = "55082955571199999")]
     last: String,
     /// The form of both.
     #[schema(value_type = IdFormat)]

@@ -26,11 +26,11 @@ pub(super) struct DecodedId<'a> {
     #[schema(value_type = IdFormat)]
     format: &'static str,
     /// When it was made, by the clock of the node that made it (RFC 3339, milliseconds, UTC).
-    #[schema(value_type = String, format = "date-time", example = "2025-12-07T16:09:13.102Z")]
+    #[schema(value_type = String, format = "date-time", example = "2025-12-07T16:13:12.216Z")]
     timestamp: String,
     /// The same in milliseconds since the Unix epoch.
     #[serde(serialize_with = "json::decimal")]
-    #[schema(value_type = String, example = "1765123753102")]
+    #[schema(value_type = String, example = "1765123992216")]
     unix_ms: u64,
     /// The region's name; `null` if the cluster's map does not know the number.
     #[schema(example = "eu-west")]
@@ -54,13 +54,13 @@ pub(super) struct DecodedId<'a> {
 struct Forms {
     #[schema(example = "123456789012345678")]
     decimal: String,
-    #[schema(example = "03DN6Q7YZQ19E")]
+    #[schema(example = "03DMV9EK31WTE")]
     base32: String,
-    #[schema(example = "097CwvFQ9pe")]
+    #[schema(example = "097Qs0B7n2M")]
     base62: String,
-    #[schema(format = "uuid", example = "0197c5d3-2240-7104-8000-5bd1e995a3f0")]
+    #[schema(format = "uuid", example = "019af996-aa98-7c3c-b4e2-d042002331d6")]
     uuid7: String,
-    #[schema(example = "01JZ2X68J0840005QHX6AR8ZG0")]
+    #[schema(example = "01KBWSDAMRRF6KMRPG88026CEP")]
     ulid: String,
 }
 

@@ -94,7 +94,7 @@ Examples:
 const DECODE_EXAMPLES: &str = "\
 Examples:
   snowtide id decode 264905529122127872
-  snowtide id decode 07B98T49YC000 --format base32
+  snowtide id decode 07B925KD5S000 --format base32
   snowtide id new -n 3 --format ulid | xargs snowtide id decode --json";
 
 const BOUNDS_EXAMPLES: &str = "\
