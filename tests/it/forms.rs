@@ -54,7 +54,7 @@ async fn ids_of_every_form_are_minted_decoded_and_found_within_their_bounds() {
             let told = http::get(address, &path).await.unwrap().json();
             assert_eq!([&told["first"], &told["last"]], [bounds[0].as_str(), bounds[1].as_str()]);
             let within = match format {
-                Format::Decimal => (bounds[0].parse().unwrap()..=bounds[1].parse().unwrap()).contains(&number),
+                Format::Decimal => (bounds[0].parse::<u64>().unwrap()..=bounds[1].parse().unwrap()).contains(&number),
                 _ => (&bounds[0]..=&bounds[1]).contains(&text),
             };
             assert!(within, "{text} is not within {bounds:?}");
@@ -65,5 +65,5 @@ async fn ids_of_every_form_are_minted_decoded_and_found_within_their_bounds() {
     let foreign = ["--config", config, "id", "decode", "0197c5d3-2240-7104-8000-5bd1e995a3f0"];
     run(dir, &foreign, &[]).await.refused(2, &["not made by this cluster"]);
     let early = ["--config", config, "id", "bounds", "--from", "0", "--to", "1"];
-    run(dir, &early, &[]).await.refused(2, &["--from is 1970-01-01", "begins at 2025-01-01"]);
+    run(dir, &early, &[]).await.refused(2, &["from is 1970-01-01", "begins at 2025-01-01"]);
 }

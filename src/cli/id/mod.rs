@@ -174,7 +174,7 @@ fn decode(global: &Global, texts: &[String], format: Option<Format>) -> anyhow::
 fn bounds(global: &Global, from: &str, to: &str, format: Format) -> anyhow::Result<()> {
     let Loaded { config, .. } = global.load()?;
     let scheme = scheme_of(&config.cluster.id, layout_of(&config.ids)?);
-    let range = TimeRange::read(scheme, from, to).map_err(|error| Misuse(format!("--{error}")))?;
+    let range = TimeRange::read(scheme, from, to).map_err(|error| Misuse(error.to_string()))?;
     let (first, last) = scheme.write_range(range.ids, format)?;
     if !global.json {
         return print(&format!("{first}\n{last}"));
