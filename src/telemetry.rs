@@ -117,6 +117,8 @@ pub enum Verb {
     MintIds,
     /// What an ID is made of.
     DecodeId,
+    /// The IDs of a time range.
+    IdBounds,
     /// The state of the cluster.
     Cluster,
     /// Anything that no route or frame stands for.
@@ -125,8 +127,16 @@ pub enum Verb {
 
 impl Verb {
     /// All, in the order of their discriminants.
-    const ALL: [Self; 7] =
-        [Self::Increment, Self::Get, Self::Batch, Self::MintIds, Self::DecodeId, Self::Cluster, Self::Unknown];
+    const ALL: [Self; 8] = [
+        Self::Increment,
+        Self::Get,
+        Self::Batch,
+        Self::MintIds,
+        Self::DecodeId,
+        Self::IdBounds,
+        Self::Cluster,
+        Self::Unknown,
+    ];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -136,6 +146,7 @@ impl Verb {
             Self::Batch => "batch",
             Self::MintIds => "mint_ids",
             Self::DecodeId => "decode_id",
+            Self::IdBounds => "id_bounds",
             Self::Cluster => "cluster",
             Self::Unknown => "unknown",
         }

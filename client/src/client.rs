@@ -15,6 +15,7 @@ use crate::codec;
 use crate::config::Config;
 use crate::connect::{self, Connected};
 use crate::error::{ConnectError, Error, InvalidArgument};
+use crate::id::IdScheme;
 use crate::lane::{CLOSE_WAIT, Lane, Outgoing};
 use crate::terms::{Answered, Counted, Terms};
 use crate::wire::{Answer, Ask, IDS_MAX, IdRun, RequestHead, Welcome, WireAction, WireError, WireOperation, close};
@@ -65,6 +66,11 @@ impl Client {
     /// What this client is connected to.
     pub fn welcome(&self) -> &Welcome {
         &self.0.welcome
+    }
+
+    /// How the IDs of this cluster are written as UUIDs and ULIDs, and read.
+    pub fn id_scheme(&self) -> IdScheme {
+        self.0.welcome.id_scheme
     }
 
     /// The connection is lost or closed: every request will fail.

@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod error;
 pub mod frame;
+pub mod id;
 mod lane;
 mod terms;
 mod tls;

@@ -14,6 +14,7 @@
 use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::code::Code;
+use crate::id::IdScheme;
 use crate::terms::{Ack, View};
 
 /// The application protocol, RFC 7301.
@@ -82,6 +83,8 @@ pub struct Welcome {
     pub frame_bytes_max: u32,
     /// The most requests that may be unanswered on this connection; one more is answered `throttled`.
     pub requests_max: u32,
+    /// How the cluster's IDs are written as UUIDs and ULIDs.
+    pub id_scheme: IdScheme,
 }
 
 /// The beginning of a request frame.
@@ -288,7 +291,15 @@ mod tests {
     fn greeting() -> impl Strategy<Value = Greeting> {
         let welcome =
             (any::<(u16, u8, u32, u32)>(), ".{0,20}").prop_map(|((version, node, frame, requests), region)| {
-                Greeting::Welcome(Welcome { version, region, node, frame_bytes_max: frame, requests_max: requests })
+                let id_scheme = IdScheme::new(&region, u64::from(frame), node);
+                Greeting::Welcome(Welcome {
+                    version,
+                    region,
+                    node,
+                    frame_bytes_max: frame,
+                    requests_max: requests,
+                    id_scheme,
+                })
             });
         prop_oneof![welcome, wire_error().prop_map(Greeting::Refused)]
     }

@@ -10,6 +10,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use snowtide_client::codec::{self, Cursor};
 use snowtide_client::frame::{self, FrameBuffer};
+use snowtide_client::id::IdScheme;
 use snowtide_client::wire::{
     ALPN, Answer, Ask, FRAME_BYTES_MAX, Greeting, Hello, IdRun, RequestHead, Response, VERSION, Welcome, WireError,
     WireOperation, close,
@@ -71,8 +72,15 @@ impl Talk {
     async fn welcome(connection: &Connection, requests_max: u32, frame_bytes_max: u32) -> Self {
         let mut talk = Self::greet(connection).await;
         let region = "eu-west".to_owned();
-        talk.say(&Greeting::Welcome(Welcome { version: VERSION, region, node: 7, frame_bytes_max, requests_max }))
-            .await;
+        let welcome = Welcome {
+            version: VERSION,
+            region,
+            node: 7,
+            frame_bytes_max,
+            requests_max,
+            id_scheme: IdScheme::default(),
+        };
+        talk.say(&Greeting::Welcome(welcome)).await;
         talk
     }
 

@@ -274,8 +274,14 @@ mod tests {
 
     #[test]
     fn json_has_a_value_or_a_code_for_each_counter() {
-        let welcome =
-            Welcome { version: 1, region: "eu-west".into(), node: 2, frame_bytes_max: 1 << 20, requests_max: 16 };
+        let welcome = Welcome {
+            version: 1,
+            region: "eu-west".into(),
+            node: 2,
+            frame_bytes_max: 1 << 20,
+            requests_max: 16,
+            id_scheme: snowtide_client::id::IdScheme::default(),
+        };
         let keys = ["a".to_owned(), "b".to_owned()];
         let results = vec![Ok(i128::from(u64::MAX) * 4), Err(Code::UnknownNamespace)];
         let answered = Answered { results, ..Answered::default() };

@@ -6,8 +6,10 @@
 
 mod keeper;
 mod line;
+mod moment;
 mod peers;
 mod refusal;
+mod scheme;
 mod setting;
 
 use std::collections::BTreeMap;
@@ -28,8 +30,10 @@ use line::Line;
 use peers::PeerClocks;
 
 pub use keeper::CeilingStore;
+pub use moment::{RangeError, TimeRange, rfc_3339};
 pub use peers::PeerClock;
 pub use refusal::IdRefusal;
+pub use scheme::scheme_of;
 pub use setting::{SettingError, layout_of};
 
 /// A number whose timestamp is further ahead of our clock than this is no ID: no two clocks of a cluster that mints

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use snowtide_client::Ack;
+use snowtide_client::id::Format;
 
 use crate::api::scribe::{self, Scribe};
 use crate::telemetry::Verb;
@@ -30,6 +31,11 @@ pub(super) struct Asked {
     pub(super) ack: bool,
     /// How long it may wait, if it asked to and has something to wait for.
     pub(super) granted: Option<Duration>,
+    /// The form of the ID in the path, or of those to be told.
+    pub(super) format: Option<Format>,
+    /// The ends of a time range, as they were written.
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
 }
 
 impl Asked {
@@ -71,6 +77,12 @@ impl Asked {
                     self.terms.views = true;
                     std::mem::replace(&mut view, true)
                 }
+                ("format", Verb::DecodeId | Verb::IdBounds) => {
+                    let format = value.parse().map_err(|error| Problem::invalid(format!("format: {error}")))?;
+                    self.format.replace(format).is_some()
+                }
+                ("from", Verb::IdBounds) => self.from.replace(value.into_owned()).is_some(),
+                ("to", Verb::IdBounds) => self.to.replace(value.into_owned()).is_some(),
                 ("view", Verb::Get | Verb::Batch) => return Err(Problem::invalid("view: allowed: regions")),
                 _ => return Err(unsupported(name)),
             };
@@ -160,6 +172,10 @@ mod tests {
             (Verb::Increment, get("?view=regions"), "\"view\""),
             (Verb::Get, get("?x"), "\"x\""),
             (Verb::Get, get("?view=all"), "regions"),
+            (Verb::MintIds, get("?format=ulid"), "\"format\""),
+            (Verb::DecodeId, get("?from=1"), "\"from\""),
+            (Verb::DecodeId, get("?format=hex"), "format: allowed: decimal, base32"),
+            (Verb::IdBounds, get("?from=1&to=2&from=1"), "from comes twice"),
             (Verb::Get, get("?view=regions&view=regions"), "twice"),
             (Verb::Increment, get("?ack=regions:0"), "regions:k"),
             (Verb::Increment, get("?ack"), "regions:k"),
@@ -176,6 +192,14 @@ mod tests {
         let batch = asked(Verb::Batch, get("?view=regions&ack=all")).unwrap();
         assert_eq!((batch.terms.ack, batch.terms.views), (Ack::All, true));
         assert!(!asked(Verb::Increment, get("")).unwrap().ack);
+    }
+
+    #[test]
+    fn a_form_and_a_range_are_asked_in_the_query() {
+        let bounds = asked(Verb::IdBounds, get("?from=2025-01-01T02:00:00%2B02:00&to=5&format=ulid")).unwrap();
+        assert_eq!((bounds.from.as_deref(), bounds.to.as_deref()), (Some("2025-01-01T02:00:00+02:00"), Some("5")));
+        assert_eq!(bounds.format, Some(Format::Ulid));
+        assert_eq!(asked(Verb::DecodeId, get("")).unwrap().format, None);
     }
 
     #[test]

@@ -10,18 +10,20 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::Serialize;
 use snowtide_client::Code;
+use snowtide_client::id::IdScheme;
 
 use crate::api::bearer::Bearers;
 use crate::api::{Doors, Stage};
 use crate::clock;
 use crate::config::Access;
 use crate::engine::Applied;
+use crate::ids::scheme_of;
 use crate::replica::{Operation, Receipt, Refusal, Terms};
 use crate::telemetry::{self, Verb};
 
@@ -33,6 +35,7 @@ use super::problem::Problem;
 /// What all requests share.
 pub(super) struct Door {
     pub(super) doors: Doors,
+    pub(super) id_scheme: IdScheme,
     bearers: Bearers,
     body_bytes_max: usize,
     timeout: Duration,
@@ -56,6 +59,7 @@ impl Door {
             bearers: Bearers::new(&api.tokens),
             body_bytes_max: usize::try_from(api.request_bytes_max.as_u64()).unwrap_or(usize::MAX),
             timeout: api.request_timeout,
+            id_scheme: scheme_of(&doors.config.cluster.id, doors.ids.layout()),
             doors,
         }
     }
@@ -153,6 +157,10 @@ impl Call {
     /// The path, still percent-encoded.
     pub(super) fn path(&self) -> &str {
         self.parts.uri.path()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
     }
 
     /// The whole body. One that is too large is refused by its announced length, or as soon as it exceeds the limit.

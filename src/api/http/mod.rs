@@ -7,12 +7,15 @@
 //!
 //! The content type of a request is not looked at: a body is JSON, and one that is not is refused as malformed.
 
+mod accept;
 mod asked;
 mod auth;
+mod bounds;
 mod call;
 mod cluster;
 mod connection;
 mod counters;
+mod decoded;
 mod health;
 mod ids;
 mod json;
@@ -139,10 +142,11 @@ fn router(doors: Doors) -> Router {
 }
 
 /// Every route there is; a test compares it with the OpenAPI document.
-fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 10] {
+fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 11] {
     [
         ("/v1/ids", v1(MethodFilter::POST, Verb::MintIds, ids::mint)),
-        ("/v1/ids/{id}", v1(MethodFilter::GET, Verb::DecodeId, ids::decode)),
+        ("/v1/ids/bounds", v1(MethodFilter::GET, Verb::IdBounds, bounds::bounds)),
+        ("/v1/ids/{id}", v1(MethodFilter::GET, Verb::DecodeId, decoded::decode)),
         ("/v1/counters/{namespace}/{key}", v1(MethodFilter::GET, Verb::Get, counters::get)),
         ("/v1/counters/{namespace}/{key}/increment", v1(MethodFilter::POST, Verb::Increment, counters::increment)),
         ("/v1/batch", v1(MethodFilter::POST, Verb::Batch, counters::batch)),

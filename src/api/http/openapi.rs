@@ -9,7 +9,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::problem::ProblemBody;
-use super::{cluster, counters, health, ids};
+use super::{bounds, cluster, counters, decoded, health, ids};
 
 /// What can go wrong with every request of `/v1`.
 #[derive(IntoResponses)]
@@ -62,7 +62,7 @@ pub(super) enum Failures {
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        ids::mint, ids::decode, counters::increment, counters::get, counters::batch, cluster::cluster,
+        ids::mint, bounds::bounds, decoded::decode, counters::increment, counters::get, counters::batch, cluster::cluster,
         health::livez, health::readyz, health::metrics, openapi,
     ),
     components(schemas(ProblemBody<'static>)),

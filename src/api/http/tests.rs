@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use snowtide_client::id::Format;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Access, Config, Token};
 use crate::engine::{EngineHandle, Fake};
 use crate::identity::{NamespaceId, WorkerId};
-use crate::ids::{CeilingStore, IdSource, layout_of};
+use crate::ids::{CeilingStore, IdSource, layout_of, scheme_of};
 use crate::replica::{Action, Operation, Outcome, Refusal};
 
 /// No condition of a test takes longer, unless it never comes true.
@@ -208,7 +209,10 @@ async fn malformed_input_is_refused_by_its_kind() {
         (Method::POST, "/v1/batch", "", 400, "invalid_request"),
         (Method::POST, "/v1/ids", r#"{"count":0}"#, 400, "invalid_request"),
         (Method::POST, "/v1/ids", r#"{"count":10001}"#, 413, "too_large"),
+        (Method::POST, "/v1/ids", r#"{"format":"hex"}"#, 400, "invalid_request"),
         (Method::GET, "/v1/ids/abc", "", 400, "invalid_request"),
+        (Method::GET, "/v1/ids/42?format=ulid", "", 400, "invalid_request"),
+        (Method::GET, "/v1/ids/00000000-0000-4000-8000-000000000000", "", 400, "invalid_request"),
         (Method::GET, "/v1/ids/9223372036854775808", "", 400, "invalid_request"),
         (Method::GET, "/v1/counters/default/k?view=all", "", 400, "invalid_request"),
         (Method::POST, "/v1/counters/default/k/increment?ack=two", "", 400, "invalid_request"),
@@ -394,12 +398,102 @@ async fn the_cluster_is_shown_even_by_a_node_that_stopped_itself() {
 #[tokio::test]
 async fn an_id_is_taken_apart_by_the_configured_layout() {
     let id = (1_000_u64 << 22) | (2 << 17) | (5 << 12) | 9;
-    let (_, body) = ask(doors(Stage::Ready), Method::GET, &format!("/v1/ids/{id}"), "").await;
+    let scheme = scheme_of("snowtide-dev", layout_of(&config().ids).unwrap());
+    let forms: serde_json::Map<_, _> = Format::ALL
+        .map(|form| (form.to_string(), scheme.write(id, form).unwrap().as_str().into()))
+        .into_iter()
+        .collect();
+    for form in Format::ALL {
+        let text = scheme.write(id, form).unwrap();
+        for path in [format!("/v1/ids/{text}"), format!("/v1/ids/{text}?format={form}")] {
+            let (_, body) = ask(doors(Stage::Ready), Method::GET, &path, "").await;
+            let expected = json!({
+                "id": id.to_string(), "timestamp": "2025-01-01T00:00:01.000Z", "unix_ms": "1735689601000",
+                "region": "us-east", "region_id": 2, "node": 5, "sequence": 9, "format": form.as_str(), "forms": forms,
+            });
+            assert_eq!(body, expected, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_are_minted_in_every_form_and_in_bytes() {
+    let doors = doors(Stage::Ready);
+    doors.ids.claim(0);
+    let mut last = 0;
+    for form in Format::ALL {
+        let asked = format!(r#"{{"count":100,"format":"{form}"}}"#);
+        let (status, body) = ask(doors.clone(), Method::POST, "/v1/ids", asked).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let texts: Vec<_> = body["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+        assert_eq!(texts.len(), 100);
+        assert!(form == Format::Decimal || texts.is_sorted_by(|one, next| one < next), "{texts:?}");
+        for text in [&texts[0], &texts[99]] {
+            let (_, decoded) = ask(doors.clone(), Method::GET, &format!("/v1/ids/{text}?format={form}"), "").await;
+            let id: u64 = decoded["id"].as_str().unwrap().parse().unwrap();
+            assert!(id > last, "{text}");
+            assert_eq!((&decoded["region"], &decoded["forms"][form.as_str()]), (&json!("eu-west"), &json!(text)));
+            last = id;
+        }
+    }
+    let scheme = scheme_of("snowtide-dev", doors.ids.layout());
+    for (form, width) in [("decimal", 8), ("uuid7", 16), ("ulid", 16)] {
+        let request = Request::post("/v1/ids").header(header::ACCEPT, "application/octet-stream");
+        let request = request.body(Body::from(format!(r#"{{"count":1000,"format":"{form}"}}"#))).unwrap();
+        let (status, headers, body) = send(doors.clone(), request).await;
+        assert_eq!(
+            (status, &headers[header::CONTENT_TYPE]),
+            (StatusCode::OK, &"application/octet-stream".parse().unwrap())
+        );
+        assert_eq!(body.len(), 1_000 * width, "{form}");
+        for bytes in body.chunks(width) {
+            let number = bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
+            let id = match form {
+                "uuid7" => scheme.id_of_uuid7(number).unwrap(),
+                "ulid" => scheme.id_of_ulid(number).unwrap(),
+                _ => u64::try_from(number).unwrap(),
+            };
+            assert!(id > last, "{form}");
+            last = id;
+        }
+    }
+    let request = Request::post("/v1/ids").header(header::ACCEPT, "application/octet-stream");
+    let (status, ..) = send(doors, request.body(Body::from(r#"{"format":"base62"}"#)).unwrap()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_time_range_has_bounds_in_every_form() {
+    let path = "/v1/ids/bounds?from=2025-01-01T02:00:01%2B02:00&to=1735689602000";
+    let (status, body) = ask(doors(Stage::Starting), Method::GET, path, "").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
     let expected = json!({
-        "id": id.to_string(), "timestamp": "2025-01-01T00:00:01.000Z", "unix_ms": "1735689601000",
-        "region": "us-east", "region_id": 2, "node": 5, "sequence": 9,
+        "first": (1_000_u64 << 22).to_string(), "last": ((2_000_u64 << 22) - 1).to_string(), "format": "decimal",
+        "from": "2025-01-01T00:00:01.000Z", "to": "2025-01-01T00:00:02.000Z",
     });
     assert_eq!(body, expected);
+    for (form, first, last) in [
+        ("base32", "0000003X00000", "0000007SZZZZZ"),
+        ("uuid7", "01941f29-7fe8-7000-8000-000000000000", "01941f29-83cf-7fff-bfff-ffffffffffff"),
+        ("ulid", "01JGFJJZZ80000000000000000", "01JGFJK0YFZZZZZZZZZZZZZZZZ"),
+    ] {
+        let (_, body) = ask(doors(Stage::Ready), Method::GET, &format!("{path}&format={form}"), "").await;
+        assert_eq!((&body["first"], &body["last"]), (&json!(first), &json!(last)), "{form}");
+    }
+    for (query, words) in [
+        ("", "from"),
+        ("?from=1735689602000", "to=…"),
+        ("?from=x&to=1735689602000", "RFC 3339"),
+        ("?from=1735689602000&to=1735689602000", "empty"),
+        ("?from=2024-01-01T00:00:00Z&to=1735689602000", "begins at 2025-01-01T00:00:00.000Z"),
+        ("?from=1735689602000&to=2095-01-01T00:00:00Z", "ends with 2094-09-07"),
+        ("?from=1735689601000&to=1735689602000&format=hex", "allowed: decimal"),
+        ("?from=1735689601000&to=1735689602000&until=1", "until"),
+    ] {
+        let (status, problem) = ask(doors(Stage::Ready), Method::GET, &format!("/v1/ids/bounds{query}"), "").await;
+        assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_request")));
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{query}: {problem}");
+    }
 }
 
 #[tokio::test]

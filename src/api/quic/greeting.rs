@@ -21,6 +21,7 @@ pub(super) fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcom
         node: door.node,
         frame_bytes_max: u32::try_from(door.limits.frame_bytes_max).unwrap_or(u32::MAX),
         requests_max: door.limits.requests_max,
+        id_scheme: door.id_scheme,
     };
     Ok((welcome, access))
 }

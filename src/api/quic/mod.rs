@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, VarInt};
+use snowtide_client::id::IdScheme;
 use snowtide_client::wire::{FRAME_BYTES_MAX, IdRun, WireError, close};
 use snowtide_client::{Code, wire};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -29,7 +30,7 @@ use super::scribe::Scribe;
 use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
 use crate::config::Config;
 use crate::engine::{Answer, EngineHandle};
-use crate::ids::{IdRefusal, IdSource};
+use crate::ids::{IdRefusal, IdSource, scheme_of};
 use crate::replica::{Operation, Refusal, Terms};
 use crate::telemetry;
 
@@ -39,6 +40,7 @@ pub const ALPN: &[u8] = wire::ALPN;
 /// Serves one client until its connection ends. The endpoint has completed the handshake and found [`ALPN`], and it
 /// counts connections. When the node shuts down it first lets the engine answer, then closes the endpoint.
 pub async fn serve(connection: Connection, doors: Doors) {
+    let id_scheme = scheme_of(&doors.config.cluster.id, doors.ids.layout());
     let backend = Node { engine: doors.engine.clone(), ids: doors.ids.clone() };
     let door = Door {
         backend,
@@ -49,6 +51,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
         stage: doors.stage,
         region: doors.region,
         node: doors.worker.node(),
+        id_scheme,
     };
     telemetry::connection_opened(telemetry::Door::Quic);
     attend(connection, Arc::new(door)).await;
@@ -97,6 +100,7 @@ struct Door<B> {
     stage: watch::Receiver<Stage>,
     region: Arc<str>,
     node: u8,
+    id_scheme: IdScheme,
 }
 
 /// The bounds of one connection.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
 use snowtide_client::frame::{self, FrameBuffer};
+use snowtide_client::id::IdScheme;
 use snowtide_client::wire::{Ask, Greeting, Hello, RequestHead, Response, VERSION};
 use snowtide_client::{Batch, Client, ConnectError, Error, codec};
 
@@ -98,6 +99,7 @@ impl Front {
             stage: stage_now,
             region: "eu-west".into(),
             node: 3,
+            id_scheme: IdScheme::new("snowtide-dev", 7, 41),
         });
         let accepting = endpoint.clone();
         tokio::spawn(async move {
