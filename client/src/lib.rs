@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod error;
 pub mod frame;
+mod ids;
 mod lane;
 mod terms;
 mod tls;
@@ -19,6 +20,7 @@ pub use client::Client;
 pub use code::Code;
 pub use config::Config;
 pub use error::{ConnectError, Error, InvalidArgument};
+pub use ids::{Ids, Prefetch, Source};
 pub use terms::{Ack, Answered, BadAck, Counted, Share, Terms, View};
 pub use token::{BadToken, Token};
 
