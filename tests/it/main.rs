@@ -16,6 +16,7 @@ mod harness;
 mod hostile;
 mod incarnations;
 mod kills;
+mod minting;
 mod order;
 mod partitions;
 mod planted;
