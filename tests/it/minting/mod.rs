@@ -73,6 +73,7 @@ pub(crate) const HARMS: [Harm; 12] = [
 
 /// What became of everything that was minted.
 #[derive(Debug, Default)]
+#[allow(dead_code)] // some of it is for the soak, and for the report of a failure
 pub(crate) struct Outcome {
     pub(crate) harms: usize,
     pub(crate) ids: u64,
