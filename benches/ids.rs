@@ -151,7 +151,8 @@ fn source(runtime: &Runtime) -> IdSource {
 
 /// With a ceiling that is never reached.
 fn generator() -> Generator {
-    let limits = Limits { max_backstep_ms: 1_000, max_leap_ms: 3_600_000, max_absence_ms: 3_600_000, probation_ms: 3_000 };
+    let limits =
+        Limits { max_backstep_ms: 1_000, max_leap_ms: 3_600_000, max_absence_ms: 3_600_000, probation_ms: 3_000 };
     let mut generator = Generator::new(layout(), WorkerId::new(0, 0).unwrap(), limits, 0).unwrap();
     generator.claim(Reading { wall_ms: clock::wall_ms(), mono_ms: 0 }, 0);
     generator.raise_ceiling(u64::MAX);
