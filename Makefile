@@ -15,7 +15,7 @@ BIN = $(CARGO_TARGET_DIR)/release
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-setup: ## Installs clang and libclang if they are missing (Debian, Ubuntu), and checks for a Rust toolchain.
+setup: ## Installs clang, curl and faketime if they are missing (Debian, Ubuntu), and checks for a Rust toolchain.
 	@./scripts/setup
 
 build: setup ## Builds the binaries.
@@ -38,12 +38,12 @@ sim: setup ## Runs the simulator alone. SIM_SECONDS=3600 takes fresh seeds for a
 planted: setup ## Plants bugs in a copy of the sources, one at a time; the simulator has to find each. PLANTED=words chooses some.
 	$(CARGO) test --release --workspace --test planted -- $(PLANTED)
 
-soak: setup ## Kills, power cuts, failing syncs, full disks and flipped bits, many of each; under twenty minutes.
+soak: setup ## Harms disks, clocks and processes, many times each. SOAK=minting takes the billion IDs alone; words choose.
 	$(CARGO) build --release --workspace --bins --tests
-	$(CARGO) test --release --workspace --test disk -- --soak
+	$(CARGO) test --release --workspace --test disk -- --soak $(SOAK)
 
-bench: setup ## Measures what repair costs.
-	$(CARGO) bench --profile release --workspace --bench repair
+bench: setup ## Measures what an ID costs, beside other generators, and what repair costs.
+	$(CARGO) bench --profile release --workspace --bench ids --bench repair
 
 lint: setup ## Checks formatting and lints.
 	$(CARGO) fmt --all --check

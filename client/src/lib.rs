@@ -9,6 +9,7 @@ mod connect;
 mod error;
 pub mod frame;
 pub mod id;
+mod ids;
 mod lane;
 mod terms;
 mod tls;
@@ -20,6 +21,7 @@ pub use client::Client;
 pub use code::Code;
 pub use config::Config;
 pub use error::{ConnectError, Error, InvalidArgument};
+pub use ids::{Ids, Prefetch, Source};
 pub use terms::{Ack, Answered, BadAck, Counted, Share, Terms, View};
 pub use token::{BadToken, Token};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::keys::{Mix, Names, Popularity};
+use crate::keys::{KINDS, Kind, Mix, Names, Popularity};
 use crate::schedule::{MILLI, Rate};
 use crate::target::{Dial, Door, Endpoint};
 
@@ -27,7 +27,10 @@ Examples:
       --dist zipf --keys 100000 --hgrm out/ --json out/summary.json
 
   How many IDs one node can mint (a closed loop; its latencies say little):
-    snowtide-loadtest --ca certs/ca.pem --target quic://127.0.0.1:7410 --rate max --mix 0:1:0 --batch 1000
+    snowtide-loadtest --ca certs/ca.pem --target quic://127.0.0.1:7410 --rate max --mix 0:1:0 --batch 10000
+
+  What an ID over HTTP costs beside a request that does nothing, by turns of 100 ms:
+    snowtide-loadtest --target http://127.0.0.1:8410 --rate max --mix 0:1:0:1 --turns 100ms
 
 Latencies are counted from the time at which a request was meant to be sent, so a stall shows in everything behind it.
 At the end every counter is read in every target and compared with what was acknowledged and what was attempted.
@@ -78,9 +81,14 @@ pub struct Args {
     #[arg(long, default_value_t = 0.99, value_name = "S")]
     pub zipf_exponent: f64,
 
-    /// Shares of increments, IDs and reads.
-    #[arg(long, default_value = "8:1:1", value_name = "I:D:R", value_parser = parse_mix)]
+    /// Shares of increments, IDs and reads, and over HTTP of `GET /livez`, the cheapest request there is.
+    #[arg(long, default_value = "8:1:1", value_name = "I:D:R[:L]", value_parser = parse_mix)]
     pub mix: Mix,
+
+    /// The kinds of the mix take turns, each for so long, instead of being mixed; their shares count for nothing then.
+    /// So their rates can be compared under the same conditions.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub turns: Option<Duration>,
 
     /// The certificate authority of the cluster, in PEM; needed for QUIC.
     #[arg(long, value_name = "FILE")]
@@ -155,6 +163,10 @@ impl Args {
             () if quic && self.ca.is_none() => {
                 Err("QUIC targets need --ca FILE, the cluster's authority in PEM".into())
             }
+            () if quic && self.mix.share(Kind::Live) > 0.0 => {
+                Err("--mix can ask whether a node lives over HTTP only".into())
+            }
+            () if self.turns.is_some_and(|turn| turn.is_zero()) => Err("--turns must be longer than nothing".into()),
             () if self.duration.is_zero() => Err("--duration must be longer than nothing".into()),
             () if self.timeout.is_zero() => Err("--timeout must be longer than nothing".into()),
             () if self.popularity().is_none() => Err("--zipf-exponent must be a number from 0 up".into()),
@@ -211,9 +223,14 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 fn parse_mix(text: &str) -> Result<Mix, String> {
-    const HELP: &str = "write increments:ids:reads as whole numbers, not all zero, such as 8:1:1";
+    const HELP: &str = "write increments:ids:reads or increments:ids:reads:livez as whole numbers, not all zero, \
+        such as 8:1:1";
     let weights: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
-    let weights: [u32; 3] = weights.map_err(|_| HELP)?.try_into().map_err(|_| HELP)?;
+    let mut weights = weights.map_err(|_| HELP)?;
+    if weights.len() == KINDS - 1 {
+        weights.push(0);
+    }
+    let weights: [u32; KINDS] = weights.try_into().map_err(|_| HELP)?;
     Mix::new(weights).ok_or_else(|| HELP.into())
 }
 
@@ -252,9 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn mixes_have_three_parts() {
-        assert_eq!(parse_mix("8:1:1"), Ok(Mix::new([8, 1, 1]).unwrap()));
-        for text in ["", "8", "8:1", "1:1:1:1", "0:0:0", "-1:1:1", "a:b:c"] {
+    fn mixes_have_three_parts_or_four() {
+        assert_eq!(parse_mix("8:1:1"), Ok(Mix::new([8, 1, 1, 0]).unwrap()));
+        assert_eq!(parse_mix("0:1:0:1"), Ok(Mix::new([0, 1, 0, 1]).unwrap()));
+        for text in ["", "8", "8:1", "1:1:1:1:1", "0:0:0", "0:0:0:0", "-1:1:1", "a:b:c"] {
             assert!(parse_mix(text).is_err(), "{text}");
         }
     }
@@ -271,6 +289,8 @@ mod tests {
         for (arguments, word) in [
             (&["--target", "quic://127.0.0.1:7410"][..], "--ca"),
             (&["--duration", "0s"], "--duration"),
+            (&["--turns", "0s"], "--turns"),
+            (&["--target", "quic://127.0.0.1:7410", "--ca", "ca.pem", "--mix", "0:1:0:1"], "HTTP"),
             (&["--timeout", "0s"], "--timeout"),
             (&["--dist", "zipf", "--zipf-exponent=-1"], "--zipf-exponent"),
             (&["--dist", "zipf", "--zipf-exponent", "inf"], "--zipf-exponent"),

@@ -1,6 +1,7 @@
 //! What is asked: which kind of request, which counters, by how much. Pure: everything follows from a seed.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -9,7 +10,7 @@ use rand_distr::{Distribution, Zipf};
 /// The largest single increment. Increments vary from 1 to this, so that a lost one can be told by its size.
 pub const INCREMENT_MAX: u32 = 1_000;
 
-/// The three kinds of requests.
+/// The kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// Counters go up.
@@ -18,11 +19,16 @@ pub enum Kind {
     Id,
     /// Counters are read.
     Read,
+    /// The node is asked whether it lives: as little as a request over HTTP can cost.
+    Live,
 }
+
+/// As many as there are.
+pub const KINDS: usize = Kind::ALL.len();
 
 impl Kind {
     /// All of them, in the order of the mix.
-    pub const ALL: [Self; 3] = [Self::Increment, Self::Id, Self::Read];
+    pub const ALL: [Self; 4] = [Self::Increment, Self::Id, Self::Read, Self::Live];
 
     /// The name in reports and of files.
     pub const fn name(self) -> &'static str {
@@ -30,6 +36,7 @@ impl Kind {
             Self::Increment => "increment",
             Self::Id => "id",
             Self::Read => "read",
+            Self::Live => "live",
         }
     }
 
@@ -42,12 +49,12 @@ impl Kind {
 /// The shares of the kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mix {
-    weights: [u32; 3],
+    weights: [u32; KINDS],
 }
 
 impl Mix {
     /// Weights in the order of [`Kind::ALL`]; `None` if all are zero.
-    pub fn new(weights: [u32; 3]) -> Option<Self> {
+    pub fn new(weights: [u32; KINDS]) -> Option<Self> {
         weights.iter().any(|weight| *weight > 0).then_some(Self { weights })
     }
 
@@ -57,8 +64,20 @@ impl Mix {
     }
 
     /// The weights in the order of [`Kind::ALL`].
-    pub const fn weights(self) -> [u32; 3] {
+    pub const fn weights(self) -> [u32; KINDS] {
         self.weights
+    }
+
+    /// The kinds that occur.
+    pub fn kinds(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |kind| self.weights[kind.position()] > 0)
+    }
+
+    /// Whose turn it is, if those that occur take turns.
+    fn turn(self, number: u128) -> Kind {
+        let count = self.kinds().count().max(1) as u128;
+        let position = usize::try_from(number % count).unwrap_or_default();
+        self.kinds().nth(position).unwrap_or(Kind::Increment)
     }
 
     fn total_f64(self) -> f64 {
@@ -143,6 +162,8 @@ pub enum Request {
     Batch(Kind, Vec<Operation>),
     /// So many IDs.
     Ids(u32),
+    /// Whether the node lives.
+    Live,
 }
 
 impl Request {
@@ -151,6 +172,7 @@ impl Request {
         match self {
             Self::Batch(kind, _) => *kind,
             Self::Ids(_) => Kind::Id,
+            Self::Live => Kind::Live,
         }
     }
 }
@@ -161,6 +183,8 @@ pub struct Requests {
     mix: Mix,
     popularity: Popularity,
     batch: u32,
+    /// The kinds take turns for so long.
+    turn: Option<Duration>,
 }
 
 impl Requests {
@@ -168,19 +192,42 @@ impl Requests {
     pub fn new(seed: u64, lane: u64, mix: Mix, popularity: Popularity, batch: u32) -> Self {
         // Neighbouring seeds are spread by the generator's own seeding (SplitMix64).
         let rng = SmallRng::seed_from_u64(seed ^ lane.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        Self { rng, mix, popularity, batch }
+        Self { rng, mix, popularity, batch, turn: None }
     }
 
-    /// The kind of a request that will not be sent.
-    pub fn skip_one(&mut self) -> Kind {
-        self.mix.pick(&mut self.rng)
+    /// The kinds take turns for so long each, instead of being mixed.
+    #[must_use]
+    pub fn in_turns(self, turn: Option<Duration>) -> Self {
+        Self { turn: turn.filter(|turn| !turn.is_zero()), ..self }
+    }
+
+    /// The request that is due so long after the start.
+    pub fn next_at(&mut self, since: Duration) -> Request {
+        match self.kind_at(since) {
+            Kind::Id => Request::Ids(self.batch),
+            Kind::Live => Request::Live,
+            kind => Request::Batch(kind, (0..self.batch).map(|_| self.operation(kind)).collect()),
+        }
+    }
+
+    /// The kind of the request that is due so long after the start.
+    fn kind_at(&mut self, since: Duration) -> Kind {
+        match self.turn {
+            None => self.mix.pick(&mut self.rng),
+            Some(turn) => self.mix.turn(since.as_nanos() / turn.as_nanos().max(1)),
+        }
+    }
+
+    /// The kind of a request that was due so long after the start and will not be sent.
+    pub fn skip_at(&mut self, since: Duration) -> Kind {
+        self.kind_at(since)
     }
 
     fn operation(&mut self, kind: Kind) -> Operation {
         let key = self.popularity.pick(&mut self.rng);
         let action = match kind {
             Kind::Read => Action::Read,
-            Kind::Increment | Kind::Id => Action::Increment(self.rng.random_range(1..=INCREMENT_MAX)),
+            Kind::Increment | Kind::Id | Kind::Live => Action::Increment(self.rng.random_range(1..=INCREMENT_MAX)),
         };
         Operation { key, action }
     }
@@ -190,10 +237,7 @@ impl Iterator for Requests {
     type Item = Request;
 
     fn next(&mut self) -> Option<Request> {
-        Some(match self.mix.pick(&mut self.rng) {
-            Kind::Id => Request::Ids(self.batch),
-            kind => Request::Batch(kind, (0..self.batch).map(|_| self.operation(kind)).collect()),
-        })
+        Some(self.next_at(Duration::ZERO))
     }
 }
 
@@ -229,21 +273,21 @@ impl Names {
 mod tests {
     use super::*;
 
-    fn requests(seed: u64, weights: [u32; 3], popularity: Popularity) -> Requests {
+    fn requests(seed: u64, weights: [u32; KINDS], popularity: Popularity) -> Requests {
         Requests::new(seed, 0, Mix::new(weights).unwrap(), popularity, 10)
     }
 
     fn keys(line: Requests, count: usize) -> Vec<u32> {
         let operations = line.take(count).flat_map(|request| match request {
             Request::Batch(_, operations) => operations,
-            Request::Ids(_) => Vec::new(),
+            Request::Ids(_) | Request::Live => Vec::new(),
         });
         operations.map(|operation| operation.key).collect()
     }
 
     #[test]
     fn a_seed_decides_everything() {
-        let line = |seed| requests(seed, [8, 1, 1], Popularity::uniform(100)).take(100).collect::<Vec<_>>();
+        let line = |seed| requests(seed, [8, 1, 1, 0], Popularity::uniform(100)).take(100).collect::<Vec<_>>();
         assert_eq!(line(7), line(7));
         assert_ne!(line(7), line(8));
     }
@@ -251,7 +295,7 @@ mod tests {
     #[test]
     fn lanes_differ() {
         let line = |lane| {
-            let mix = Mix::new([1, 0, 0]).unwrap();
+            let mix = Mix::new([1, 0, 0, 0]).unwrap();
             Requests::new(7, lane, mix, Popularity::uniform(1_000), 10).next()
         };
         assert_ne!(line(0), line(1));
@@ -260,7 +304,7 @@ mod tests {
     #[test]
     fn the_mix_is_kept() {
         let count = |kind| {
-            let line = requests(1, [8, 1, 1], Popularity::uniform(10)).take(10_000);
+            let line = requests(1, [8, 1, 1, 0], Popularity::uniform(10)).take(10_000);
             line.filter(|request| request.kind() == kind).count()
         };
         assert!((7_700..8_300).contains(&count(Kind::Increment)));
@@ -270,14 +314,24 @@ mod tests {
 
     #[test]
     fn a_kind_of_no_weight_never_comes() {
-        assert!(requests(1, [0, 3, 0], Popularity::uniform(10)).take(1_000).all(|request| request.kind() == Kind::Id));
-        assert!(Mix::new([0, 0, 0]).is_none());
+        assert!(
+            requests(1, [0, 3, 0, 0], Popularity::uniform(10)).take(1_000).all(|request| request.kind() == Kind::Id)
+        );
+        assert!(Mix::new([0, 0, 0, 0]).is_none());
+    }
+
+    #[test]
+    fn kinds_can_take_turns() {
+        let turn = Duration::from_millis(100);
+        let mut line = requests(1, [0, 1, 0, 7], Popularity::uniform(10)).in_turns(Some(turn));
+        let kinds = [0, 99, 100, 199, 200].map(|ms| line.next_at(Duration::from_millis(ms)).kind());
+        assert_eq!(kinds, [Kind::Id, Kind::Id, Kind::Live, Kind::Live, Kind::Id]);
     }
 
     #[test]
     fn uniform_reaches_every_key_alike() {
         let mut counts = [0_u32; 10];
-        for key in keys(requests(3, [1, 0, 0], Popularity::uniform(10)), 1_000) {
+        for key in keys(requests(3, [1, 0, 0, 0], Popularity::uniform(10)), 1_000) {
             counts[key as usize] += 1;
         }
         assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
@@ -285,7 +339,7 @@ mod tests {
 
     #[test]
     fn zipf_prefers_the_first_and_stays_inside() {
-        let picked = keys(requests(3, [1, 0, 0], Popularity::zipf(1_000, 0.99).unwrap()), 2_000);
+        let picked = keys(requests(3, [1, 0, 0, 0], Popularity::zipf(1_000, 0.99).unwrap()), 2_000);
         assert!(picked.iter().all(|key| *key < 1_000));
         let of = |key| picked.iter().filter(|picked| **picked == key).count();
         assert!(of(0) > 10 * of(100).max(1), "{} and {}", of(0), of(100));
@@ -295,7 +349,7 @@ mod tests {
 
     #[test]
     fn increments_stay_in_range_and_reads_read() {
-        for request in requests(3, [1, 0, 1], Popularity::uniform(10)).take(1_000) {
+        for request in requests(3, [1, 0, 1, 0], Popularity::uniform(10)).take(1_000) {
             let Request::Batch(kind, operations) = request else { panic!("no IDs were asked for") };
             assert_eq!(operations.len(), 10);
             let fits = |operation: &Operation| match operation.action {

@@ -128,7 +128,8 @@ impl Lane {
         if let Some(schedule) = &mut self.schedule {
             schedule.advance();
         }
-        let Some(request) = self.requests.next() else { return };
+        let since = slot.intended.saturating_duration_since(self.drive.phases.start);
+        let request = self.requests.next_at(since);
         issue(&self.books.ledger, &request);
         tokio::spawn(carry(slot, request, self.target, Arc::clone(&self.books), self.drive.ids.clone()));
     }
@@ -138,9 +139,10 @@ impl Lane {
         let now = Instant::now();
         let end = self.drive.phases.end.min(now);
         while let Some(schedule) = &mut self.schedule {
-            let Some(due) = self.drive.phases.start.checked_add(schedule.due()).filter(|due| *due < end) else { break };
+            let since = schedule.due();
+            let Some(due) = self.drive.phases.start.checked_add(since).filter(|due| *due < end) else { break };
             schedule.advance();
-            let kind = self.requests.skip_one();
+            let kind = self.requests.skip_at(since);
             self.books.board.unsent(self.target, kind, due, now, u64::from(self.batch));
         }
     }
@@ -185,6 +187,7 @@ fn settle(books: &Books, target: u16, request: &Request, answer: Result<Answer, 
             tally.acknowledged = u64::from(*count);
             runs = given.into_iter().map(|run| Run { target, ..run }).collect();
         }
+        (Request::Live, Ok(Answer::Lives)) => tally.acknowledged = 1,
         (request, Ok(_)) => fail(books, request, &Failure::BAD_ANSWER, &mut tally),
         (request, Err(failure)) => fail(books, request, &failure, &mut tally),
     }
@@ -198,6 +201,7 @@ fn settle(books: &Books, target: u16, request: &Request, answer: Result<Answer, 
 fn fail(books: &Books, request: &Request, failure: &Failure, tally: &mut Tally) {
     match request {
         Request::Ids(count) => tally.fail(failure, u64::from(*count)),
+        Request::Live => tally.fail(failure, 1),
         Request::Batch(_, operations) => {
             tally.fail(failure, operations.len() as u64);
             operations.iter().for_each(|operation| fail_one(books, *operation, failure));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::keys::Kind;
+use crate::keys::{KINDS, Kind};
 use crate::target::{Failure, Fate};
 
 /// Histograms count in microseconds, 1 to an hour, and keep three digits.
@@ -137,7 +137,7 @@ impl Figures {
 /// The figures of all targets and kinds, filled in by all lanes.
 pub struct Board {
     phases: Phases,
-    targets: Vec<[Mutex<Figures>; 3]>,
+    targets: Vec<[Mutex<Figures>; KINDS]>,
     acknowledged: AtomicU64,
     failed: AtomicU64,
 }

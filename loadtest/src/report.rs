@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::finding::Finding;
-use crate::keys::Kind;
+use crate::keys::{KINDS, Kind};
 use crate::measure::Figures;
 
 /// The version of the summary's shape: fields may be added to it, none is renamed or removed.
@@ -59,8 +59,10 @@ pub struct Settings {
     pub distribution: &'static str,
     /// With `zipf`.
     pub zipf_exponent: Option<f64>,
-    /// Increments, IDs, reads.
-    pub mix: [u32; 3],
+    /// Increments, IDs, reads, questions whether the node lives.
+    pub mix: [u32; KINDS],
+    /// The kinds took turns for so long each; none if they were mixed.
+    pub turns_s: Option<f64>,
     /// Repeats the operations.
     pub seed: String,
     /// Where the counters live.
@@ -78,7 +80,7 @@ pub struct Row {
     pub region: Option<String>,
     /// The node's number in its region.
     pub node: Option<u32>,
-    /// `increment`, `id`, `read`, or `all`.
+    /// `increment`, `id`, `read`, `live`, or `all`.
     pub operation: &'static str,
     /// Operations due in the measured part that were acknowledged, then or later.
     pub acknowledged: u64,
@@ -220,6 +222,15 @@ impl Summary {
             "acknowledged = counted in each of {regions}, 0 duplicate IDs \
              ({acknowledged_sum} in {counters} counters{excess}; {ids} IDs)"
         )
+    }
+
+    /// Requests for IDs a second in relation to those that ask whether the node lives, where the two took turns.
+    pub fn ids_to_live(&self) -> Option<f64> {
+        self.settings.turns_s?;
+        let rate =
+            |kind: Kind| self.totals.iter().find(|row| row.operation == kind.name()).map(|row| row.achieved_per_s);
+        let (ids, live) = (rate(Kind::Id)? / f64::from(self.settings.batch), rate(Kind::Live)?);
+        (live > 0.0).then_some(ids / live)
     }
 
     /// What was counted above what was acknowledged: unanswered increments that did happen.

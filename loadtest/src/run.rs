@@ -180,7 +180,7 @@ fn lane(
         target,
         link,
         schedule,
-        requests: Requests::new(setup.seed, number, args.mix, setup.popularity, args.batch),
+        requests: Requests::new(setup.seed, number, args.mix, setup.popularity, args.batch).in_turns(args.turns),
         batch: args.batch,
         in_flight: args.targets.get(usize::from(target)).map_or(1, |endpoint| args.window(endpoint)),
         books: Arc::clone(books),

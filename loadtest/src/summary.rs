@@ -13,8 +13,7 @@ use crate::run::{Sent, Setup};
 use crate::schedule::Rate;
 
 fn kinds(args: &Args) -> impl Iterator<Item = Kind> {
-    let mix = args.mix;
-    Kind::ALL.into_iter().filter(move |kind| mix.share(*kind) > 0.0)
+    args.mix.kinds()
 }
 
 fn positions(args: &Args) -> impl Iterator<Item = u16> {
@@ -51,7 +50,11 @@ pub(crate) fn write_hgrm(setup: &Setup, board: &Board) -> anyhow::Result<()> {
 pub(crate) fn of(setup: &Setup, sent: Sent, agreement: &Agreement) -> Summary {
     let args = &setup.args;
     let rate = args.rate.per_second();
-    let asked = |kind: Kind| rate.map(|rate| rate * args.mix.share(kind));
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let kinds_count = kinds(args).count().max(1) as f64;
+    // Where kinds take turns, each has its part of the time, and all that is asked for in it.
+    let own_s = args.turns.map_or(sent.measured_s, |_| sent.measured_s / kinds_count);
+    let asked = |kind: Kind| rate.map(|rate| if args.turns.is_some() { rate } else { rate * args.mix.share(kind) });
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let targets = args.targets.len() as f64;
     let mut results = Vec::new();
@@ -59,12 +62,12 @@ pub(crate) fn of(setup: &Setup, sent: Sent, agreement: &Agreement) -> Summary {
         for kind in kinds(args) {
             let each = asked(kind).map(|asked| asked / targets);
             let figures = sent.books.board.copy(target, kind);
-            results.push(Row::new(Some(origin), Some(kind), &figures, sent.measured_s, each));
+            results.push(Row::new(Some(origin), Some(kind), &figures, own_s, each));
         }
     }
     let of = |kind| total(args, &sent.books.board, kind);
     let mut totals: Vec<Row> =
-        kinds(args).map(|kind| Row::new(None, Some(kind), &of(Some(kind)), sent.measured_s, asked(kind))).collect();
+        kinds(args).map(|kind| Row::new(None, Some(kind), &of(Some(kind)), own_s, asked(kind))).collect();
     totals.push(Row::new(None, None, &of(None), sent.measured_s, rate));
     let conservation = conservation(setup, &sent, agreement);
     let (findings, findings_by_kind) = sent.books.findings.into_parts();
@@ -122,6 +125,7 @@ fn settings(setup: &Setup, names: &Names) -> Settings {
         },
         zipf_exponent: (args.dist == Distribution::Zipf).then_some(args.zipf_exponent),
         mix: args.mix.weights(),
+        turns_s: args.turns.map(|turn| turn.as_secs_f64()),
         seed: setup.seed.to_string(),
         namespace: names.namespace.clone(),
         key_prefix: names.prefix.clone(),

@@ -4,6 +4,7 @@
 //! A request waits at most `ids.wait_max`; requests that must wait do so in the order in which they came, and only as
 //! many as the clock can serve within that time (I6). Never: keeps the lock across an await or a write.
 
+mod guarded;
 mod keeper;
 mod line;
 mod moment;
@@ -13,8 +14,9 @@ mod scheme;
 mod setting;
 
 use std::collections::BTreeMap;
+use std::ops::DerefMut;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use snowtide_client::wire::{IDS_MAX, IdRun};
@@ -26,6 +28,7 @@ use crate::config;
 use crate::identity::WorkerId;
 use crate::snowflake::{Generator, Layout, Limits, Misfit, NotAnId, Parts, Reading, Run, Verdict};
 
+use guarded::Guarded;
 use line::Line;
 use peers::PeerClocks;
 
@@ -49,7 +52,7 @@ pub struct IdSource {
 
 /// What the front doors, the node and the keeper share.
 struct Shared {
-    generator: Mutex<Generator>,
+    generator: Guarded,
     layout: Layout,
     watch: Stopwatch,
     wait_max: Duration,
@@ -97,7 +100,7 @@ impl IdSource {
     ) -> Result<Self, Misfit> {
         let generator = Generator::new(layout, worker, limits(config), ceiling)?;
         let shared = Arc::new(Shared {
-            generator: Mutex::new(generator),
+            generator: Guarded::new(Mutex::new(generator)),
             layout,
             watch: Stopwatch::start(),
             wait_max: config.wait_max,
@@ -123,7 +126,7 @@ impl IdSource {
         let mut order = Order { since_unix_ms: clock::wall_ms(), left: count, runs: Vec::with_capacity(1) };
         self.shared.serve(&mut order).await?;
         self.shared.minted.fetch_add(u64::from(count), Ordering::Relaxed);
-        Ok(order.runs.iter().map(|run| IdRun { first: run.first, count: run.count }).collect())
+        Ok(order.runs.into_iter().map(|run| IdRun { first: run.first, count: run.count }).collect())
     }
 
     /// The worker id is ours: IDs begin above `ceiling`, the highest that peers saw for it, and our own last one.
@@ -189,7 +192,7 @@ impl IdSource {
 
     /// No more IDs: the node shuts down.
     pub fn drain(&self) {
-        self.shared.lock().drain();
+        self.shared.generator.drain();
         self.shared.moved.notify_waiters();
     }
 
@@ -261,45 +264,33 @@ impl Shared {
     }
 
     fn attempt(&self, order: &mut Order) -> Verdict {
-        let before = order.runs.len();
-        let mut generator = self.lock();
-        // Read under the lock, so that readings come in the order in which they are used.
-        let now = self.reading();
-        let verdict = generator.allocate(now, order.since_unix_ms, order.left, &mut order.runs);
-        let due = generator.ceiling_due(now).is_some();
-        drop(generator);
+        let (verdict, due) = self.generator.attempt(|| self.reading(), order);
         if due {
             self.kick.notify_one();
         }
-        let issued: u32 = order.runs.iter().skip(before).map(|run| run.count).sum();
-        order.left = order.left.saturating_sub(issued);
         verdict
     }
 
     /// The ceiling to make durable now, if any.
     fn next_ceiling(&self) -> Option<u64> {
         let eager = self.eager.swap(false, Ordering::Relaxed);
-        let generator = self.lock();
-        let now = self.reading();
-        if eager { generator.ceiling_possible(now) } else { generator.ceiling_due(now) }
+        self.generator.next_ceiling(|| self.reading(), eager)
     }
 
     /// This ceiling is durable.
     fn raise_ceiling(&self, ceiling: u64) {
-        self.lock().raise_ceiling(ceiling);
+        self.generator.raise_ceiling(ceiling);
         self.moved.notify_waiters();
     }
 
     fn fence(&self, reason: &str) {
-        let mut generator = self.lock();
-        generator.fence();
-        // Told under the lock, so that whoever is refused for the fence finds its reason.
-        self.fenced.send_if_modified(|told| {
-            let first = told.is_none();
-            told.get_or_insert_with(|| reason.to_owned());
-            first
+        self.generator.fence(|| {
+            self.fenced.send_if_modified(|told| {
+                let first = told.is_none();
+                told.get_or_insert_with(|| reason.to_owned());
+                first
+            });
         });
-        drop(generator);
         self.moved.notify_waiters();
     }
 
@@ -311,13 +302,8 @@ impl Shared {
         Reading { wall_ms: clock::wall_ms(), mono_ms: self.watch.elapsed_ms() }
     }
 
-    /// A panic under the lock would leave the generator in an unknown state: it issues nothing more.
-    fn lock(&self) -> MutexGuard<'_, Generator> {
-        self.generator.lock().unwrap_or_else(|poisoned| {
-            let mut generator = poisoned.into_inner();
-            generator.fence();
-            generator
-        })
+    fn lock(&self) -> impl DerefMut<Target = Generator> {
+        self.generator.lock()
     }
 }
 
@@ -334,5 +320,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

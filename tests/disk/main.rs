@@ -16,6 +16,7 @@ mod flips;
 mod full;
 mod kills;
 mod ledger;
+mod minting;
 mod model;
 mod node;
 #[allow(dead_code, unused_imports)] // there is more in them than is needed here
@@ -49,13 +50,14 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 type Part = (&'static str, fn(Scale) -> Vec<Tally>);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("cuts", cuts::run),
     ("node", node::run),
     ("kills", kills::run),
     ("syncs", syncs::run),
     ("full", full::run),
     ("flips", flips::run),
+    ("minting", minting::run),
 ];
 
 fn main() -> ExitCode {

@@ -14,7 +14,7 @@ use snowtide_client::{Client, Code, Error};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, WEST, ensure, eventually, executable, http};
+use super::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, WEST, ensure, eventually, executable, http};
 
 const KEY: &str = "kept";
 /// How often each of two works.
@@ -26,7 +26,7 @@ fn free() -> (SocketAddr, SocketAddr) {
     (udp.local_addr().unwrap(), tcp.local_addr().unwrap())
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -35,17 +35,21 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A second process of eu-west, on a copy of its data.
-struct Twin {
+pub(crate) struct Twin {
     dir: TempDir,
     quic: SocketAddr,
-    http: SocketAddr,
+    pub(crate) http: SocketAddr,
     process: Option<Child>,
 }
 
 impl Twin {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (quic, http) = free();
         Self { dir: tempfile::tempdir().unwrap(), quic, http, process: None }
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     fn log_file(&self) -> PathBuf {
@@ -57,7 +61,7 @@ impl Twin {
     }
 
     /// Starts it. It finds the others at these addresses, and is itself found at its own.
-    fn start(&mut self, bed: &Bed, others: &[(&str, SocketAddr)]) {
+    pub(crate) fn start(&mut self, bed: &Bed, others: &[(&str, SocketAddr)]) {
         let mut map = ClusterMap::load(&bed.cluster.folder().regions_dir()).unwrap();
         let regions = self.dir.path().join("regions");
         fs::create_dir(&regions).unwrap();
@@ -73,7 +77,7 @@ impl Twin {
         let text = |path: &Path| path.display().to_string();
         let settings = [
             ("regions_dir", text(&regions)),
-            ("data_dir", text(&self.dir.path().join("data"))),
+            ("data_dir", text(&self.data_dir())),
             ("tls.dir", text(&bed.cluster.folder().certs_dir())),
             ("gossip.digest_interval", "200ms".into()),
             ("peer.idle_timeout", "1500ms".into()),
@@ -96,11 +100,15 @@ impl Twin {
         self.process = Some(process.unwrap());
     }
 
-    async fn client(&self, bed: &Bed) -> Client {
+    pub(crate) fn config(&self, bed: &Bed) -> snowtide_client::Config {
         let pem = fs::read(bed.cluster.folder().ca_file()).unwrap();
         let config = snowtide_client::Config::new(self.quic.to_string()).ca_pem(&pem).unwrap();
-        let name = config.server_name("node-0.eu-west.snowtide");
-        eventually(DEADLINE, "the twin listens", async || Client::connect(name.clone()).await).await
+        config.server_name("node-0.eu-west.snowtide")
+    }
+
+    async fn client(&self, bed: &Bed) -> Client {
+        let config = self.config(bed);
+        eventually(DEADLINE, "the twin listens", async || Client::connect(config.clone()).await).await
     }
 }
 
@@ -118,7 +126,7 @@ async fn node(http: SocketAddr) -> Result<Value, String> {
     Ok(answer.json()["node"].clone())
 }
 
-async fn stage(http: SocketAddr) -> Result<String, String> {
+pub(crate) async fn stage(http: SocketAddr) -> Result<String, String> {
     Ok(node(http).await?["stage"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -136,7 +144,7 @@ async fn is_fenced(http: SocketAddr, client: &Client) {
     }
 }
 
-fn swift(options: snowtide::dev::Options) -> snowtide::dev::Options {
+pub(crate) fn swift(options: snowtide::dev::Options) -> snowtide::dev::Options {
     options.set("incarnation.proof_timeout", "500ms").set("ids.claim_wait", "500ms")
 }
 
@@ -147,7 +155,7 @@ async fn a_copy_that_calls_a_peer_of_the_original_is_fenced_at_once() {
     bed.counted(&[EAST, SOUTH], KEY, 1_000_003).await;
     bed.cluster.kill(WEST).await.unwrap();
     let mut twin = Twin::new();
-    copy(&bed.cluster.folder().data_dir(WEST), &twin.dir.path().join("data"));
+    copy(&bed.cluster.folder().data_dir(WEST), &twin.data_dir());
     bed.start_node(WEST).await;
     for other in [EAST, SOUTH] {
         bed.logged(other, &["INFO", "peer=\"eu-west/0\"", "its link to this node is up", "boot=2"]).await;
@@ -198,7 +206,7 @@ async fn two_that_share_no_peer_hear_of_each_other_and_one_is_fenced() {
     bed.counted(&[EAST, SOUTH], KEY, 1_000_003).await;
 
     bed.cluster.kill(WEST).await.unwrap();
-    copy(&bed.cluster.folder().data_dir(WEST), &twin.dir.path().join("data"));
+    copy(&bed.cluster.folder().data_dir(WEST), &twin.data_dir());
     bed.start_node(WEST).await;
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     twin.start(&bed, &[(EAST, silent.local_addr().unwrap()), (SOUTH, bed.quic(SOUTH))]);

@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod incarnations;
 mod kills;
+mod minting;
 mod order;
 mod partitions;
 mod planted;

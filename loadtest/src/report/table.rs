@@ -35,6 +35,9 @@ pub fn write(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     let all = summary.totals.last();
     codes(out, "refused", all.map(|row| &row.refused_by_code))?;
     codes(out, "outcome unknown", all.map(|row| &row.unknown_by_code))?;
+    if let Some(ratio) = summary.ids_to_live() {
+        writeln!(out, "One ID a request at {ratio:.3} of the rate of /livez.")?;
+    }
     if !summary.settings.open_loop {
         return writeln!(
             out,

@@ -123,6 +123,12 @@ impl Http {
         runs_of(&answer.ids).filter(|_| expected).ok_or(Failure::BAD_ANSWER)
     }
 
+    /// Whether the node lives.
+    pub async fn live(&self) -> Result<(), Failure> {
+        let (status, body) = self.exchange(Method::GET, "/livez", String::new()).await?;
+        if status == StatusCode::OK { Ok(()) } else { Err(failure_of(status, &body)) }
+    }
+
     async fn single(&self, operation: Operation) -> Result<i128, Failure> {
         let Operation { key, action } = operation;
         let (method, path, body) = match action {

@@ -158,6 +158,8 @@ pub enum Answer {
     Values(Vec<Outcome>),
     /// As many IDs as were asked for, their target not filled in.
     Ids(Vec<Run>),
+    /// The node lives.
+    Lives,
 }
 
 /// One connection to one target.
@@ -198,6 +200,7 @@ impl Connection {
         match request {
             Request::Batch(_, operations) => self.batch(operations).await.map(Answer::Values),
             Request::Ids(count) => self.ids(*count).await.map(Answer::Ids),
+            Request::Live => self.live().await.map(|()| Answer::Lives),
         }
         .inspect_err(|failure| self.note(failure))
     }
@@ -221,6 +224,14 @@ impl Connection {
         match &self.door {
             OpenDoor::Quic(quic) => quic.ids(count).await,
             OpenDoor::Http(http) => http.ids(count).await,
+        }
+    }
+
+    async fn live(&self) -> Result<(), Failure> {
+        match &self.door {
+            // There is no such question there; the options rule it out.
+            OpenDoor::Quic(_) => Err(Failure::undone("not_over_quic")),
+            OpenDoor::Http(http) => http.live().await,
         }
     }
 

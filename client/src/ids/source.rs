@@ -1,0 +1,49 @@
+//! Where blocks of IDs come from.
+
+use std::future::Future;
+
+use crate::wire::IdRun;
+use crate::{Client, Config, Error};
+
+/// Gives blocks of IDs; a node, unless a test has something else.
+pub trait Source: Send + 'static {
+    /// Makes ready to fetch, which may take its time: the age of a block is counted from the end of this.
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// `count` IDs that nobody else gets, as ascending runs.
+    fn fetch(&mut self, count: u32) -> impl Future<Output = Result<Vec<IdRun>, Error>> + Send;
+}
+
+/// A node, connected to when it is needed, and again when the connection was lost.
+pub(super) struct NodeSource {
+    config: Config,
+    client: Option<Client>,
+}
+
+impl NodeSource {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, client: None }
+    }
+
+    async fn connected(&mut self) -> Result<&Client, Error> {
+        let client = match self.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => Client::connect(self.config.clone())
+                .await
+                .map_err(|error| Error::Disconnected { reason: error.to_string() })?,
+        };
+        Ok(self.client.insert(client))
+    }
+}
+
+impl Source for NodeSource {
+    async fn prepare(&mut self) -> Result<(), Error> {
+        self.connected().await.map(|_| ())
+    }
+
+    async fn fetch(&mut self, count: u32) -> Result<Vec<IdRun>, Error> {
+        self.connected().await?.id_runs(count).await
+    }
+}
