@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rand::RngExt;
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Ack, Action, Event, Key, Operation, Outcome, Receipt, Refusal, Terms, Ticket};
+use snowtide::replica::{Ack, Action, Event, Key, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Token};
 
 use super::checkers::state;
 use super::checkers::tokens::Asked;
@@ -178,8 +178,12 @@ impl World {
             let Outcome::Value(value) = outcome else { continue };
             let finding = self.checkers.tokens.check(node, operation, *value, &asked.brought);
             self.findings.extend(finding);
-            let finding =
-                receipt.token.as_ref().and_then(|told| self.checkers.tokens.check_told(node, operation, *value, told));
+            let gone = |replica: ReplicaId| {
+                let mut nodes = self.nodes.iter().enumerate().filter(|(_, node)| node.worker == replica.worker());
+                nodes.any(|(at, _)| !self.checkers.tokens.is_intact(at))
+            };
+            let check = |told: &Token| self.checkers.tokens.check_told(node, operation, *value, told, gone);
+            let finding = receipt.token.as_ref().and_then(check);
             self.findings.extend(finding);
         }
         if let (true, Some(first)) = (asked.regions > 0, operations.first()) {

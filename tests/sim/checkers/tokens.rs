@@ -142,12 +142,29 @@ impl Tokens {
         added.map(|(_, added)| i128::from(*added)).sum()
     }
 
-    /// A token covers the answer that it comes with.
-    pub fn check_told(&self, node: usize, operation: &Operation, value: i128, told: &Token) -> Option<String> {
+    /// A token covers the answer that it comes with. What only a lost disk had in its log, nobody can name: `gone` tells whose.
+    pub fn check_told(
+        &self,
+        node: usize,
+        operation: &Operation,
+        value: i128,
+        told: &Token,
+        gone: impl Fn(ReplicaId) -> bool,
+    ) -> Option<String> {
         if !only_grows(&operation.key) {
             return None;
         }
-        let most = self.named(operation, told);
+        let counter = counter(operation);
+        let beyond = self.added.iter().filter(|((held, replica), _)| *held == counter && gone(*replica));
+        let beyond: i128 = beyond
+            .filter_map(|((_, replica), added)| {
+                let seq =
+                    told.iter().find(|named| (named.0, named.1) == (counter.0, *replica)).map_or(0, |named| named.2);
+                let named = added.range(..=seq).next_back().map_or(0, |(_, added)| *added);
+                Some(i128::from(*added.last_key_value()?.1) - i128::from(named))
+            })
+            .sum();
+        let most = self.named(operation, told) + beyond;
         (value > most).then(|| {
             format!("token: node {node} answered {value} to {operation:?}, and {told:?}, told with it, names {most}")
         })
