@@ -1,7 +1,7 @@
 //! The list of bugs, and how they get into a copy of the sources: each behind a switch of its own, so that one compile
 //! serves them all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -84,14 +84,22 @@ pub(crate) fn plant(root: &Path, to: &Path, bugs: &[Bug]) -> Result<(), String> 
     planted.insert(library.clone(), read(&root.join(library))? + "\n#[allow(missing_docs)]\npub mod planted;\n");
     planted.insert("src/planted.rs".into(), MODULE.to_owned());
     planted.insert("Cargo.toml".into(), told_apart(&read(&root.join("Cargo.toml"))?)?);
+    let mut stale: BTreeSet<PathBuf> = if to.exists() { sources(to)?.into_iter().collect() } else { BTreeSet::new() };
     for file in sources(root)? {
+        stale.remove(&file);
         let text = match planted.remove(&file) {
             Some(text) => text.into_bytes(),
             None => fs::read(root.join(&file)).map_err(|error| format!("{}: {error}", file.display()))?,
         };
         write(&to.join(file), &text)?;
     }
-    planted.into_iter().try_for_each(|(file, text)| write(&to.join(file), text.as_bytes()))
+    for (file, text) in planted {
+        stale.remove(&file);
+        write(&to.join(file), text.as_bytes())?;
+    }
+    // What was moved since the last time would stand there twice.
+    let gone = |file: &PathBuf| fs::remove_file(to.join(file)).map_err(|error| format!("{}: {error}", file.display()));
+    stale.iter().try_for_each(gone)
 }
 
 /// The copy shares a target directory with the product. Cargo knows packages there by their names, versions and places in
