@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ferroid::define_snowflake_id;
 use ferroid::generator::{AtomicSnowflakeGenerator, LockSnowflakeGenerator};
-use ferroid::time::MonotonicClock;
+use ferroid::time::{MonotonicClock, TimeSource};
 use snowtide::clock::{self, Stopwatch};
 use snowtide::config::Config;
 use snowtide::identity::WorkerId;
@@ -61,6 +61,15 @@ impl Source for NoNode {
     }
 }
 
+/// The system's clock, read for each ID, as a node does it; ferroid's own clock is moved by a thread once a millisecond.
+struct SystemClock;
+
+impl TimeSource<u64> for SystemClock {
+    fn current_millis(&self) -> u64 {
+        clock::wall_ms() - EPOCH_MS
+    }
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut contenders = contenders(&runtime);
@@ -88,6 +97,7 @@ fn contenders(runtime: &Runtime) -> Vec<Contender> {
         runtime.block_on(async { Ids::from_source(NoNode(1), Prefetch::default().block(10_000)) }).unwrap();
     let generator = Arc::new(Mutex::new(generator()));
     let (lock, atomic) = (lock(), atomic());
+    let by_system = LockSnowflakeGenerator::<Wide, _>::new(0, SystemClock);
     let monotonic = Mutex::new(ulid::Generator::new());
     let watch = Stopwatch::start();
     let by_mint = |count: u32| {
@@ -121,6 +131,9 @@ fn contenders(runtime: &Runtime) -> Vec<Contender> {
         }),
         contender("ferroid: lock-based", 1, move |turns| {
             (0..turns).for_each(|_| _ = black_box(lock.try_next_id(|_| std::hint::spin_loop()).unwrap()));
+        }),
+        contender("ferroid: lock-based, with the system's clock", 1, move |turns| {
+            (0..turns).for_each(|_| _ = black_box(by_system.try_next_id(|_| std::hint::spin_loop()).unwrap()));
         }),
         contender("ferroid: atomic", 1, move |turns| {
             (0..turns).for_each(|_| _ = black_box(atomic.next_id(|_| std::hint::spin_loop())));

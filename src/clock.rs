@@ -20,10 +20,15 @@ pub fn wall_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A moment in milliseconds of Unix time, for people and programs: RFC 3339, in UTC.
-pub fn rfc3339(unix_ms: u64) -> String {
-    let moment = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    moment.map_or_else(|| "after the year 9999".to_owned(), |moment| moment.to_string())
+/// A moment in milliseconds of Unix time by RFC 3339, in UTC and always with milliseconds; `None` beyond the year 9999.
+pub fn rfc3339(unix_ms: u64) -> Option<String> {
+    let moment = jiff::Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok()?;
+    Some(format!("{moment:.3}"))
+}
+
+/// The same for people, who are told in words what has no date.
+pub fn in_words(unix_ms: u64) -> String {
+    rfc3339(unix_ms).unwrap_or_else(|| "after the year 9999".to_owned())
 }
 
 /// The monotonic clock, which never jumps.
@@ -64,8 +69,9 @@ mod tests {
 
     #[test]
     fn a_moment_is_written_in_utc_and_one_beyond_the_calendar_in_words() {
-        assert_eq!(rfc3339(3_934_712_855_551), "2094-09-07T15:47:35.551Z");
-        assert_eq!(rfc3339(u64::MAX), "after the year 9999");
-        assert_eq!(rfc3339(1 << 49), "after the year 9999");
+        assert_eq!(rfc3339(3_934_712_855_551).unwrap(), "2094-09-07T15:47:35.551Z");
+        assert_eq!(in_words(1_735_689_600_000), "2025-01-01T00:00:00.000Z");
+        assert_eq!(in_words(1 << 49), "after the year 9999");
+        assert_eq!(rfc3339(u64::MAX), None);
     }
 }

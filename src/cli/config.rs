@@ -67,7 +67,7 @@ fn summary(loaded: &Loaded) -> String {
         "ok: cluster {}, {regions} regions, {nodes} nodes, namespaces {}, IDs until {}",
         loaded.config.cluster.id,
         namespaces.join(", "),
-        clock::rfc3339(loaded.config.ids_end_ms()),
+        clock::in_words(loaded.config.ids_end_ms()),
     )
 }
 
@@ -79,7 +79,7 @@ fn verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
             "regions": loaded.map.regions.len(),
             "nodes": loaded.map.nodes().count(),
             "namespaces": loaded.config.namespace.keys().collect::<Vec<_>>(),
-            "ids_last": clock::rfc3339(loaded.config.ids_end_ms()),
+            "ids_last": clock::in_words(loaded.config.ids_end_ms()),
         }),
         Err(refused) => {
             let problems: Vec<_> = refused.problems().iter().map(ToString::to_string).collect();

@@ -53,6 +53,8 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
     /// The same for the node of one region, after the others.
     pub settings_of: BTreeMap<String, Vec<(String, String)>>,
+    /// Flags of `serve` for the node of one region.
+    pub flags_of: BTreeMap<String, Vec<String>>,
     /// Given to every node besides what this process has.
     pub env: Vec<(String, String)>,
     /// A configuration file for every node.
@@ -76,6 +78,7 @@ impl Options {
             ports: Ports::Any,
             settings: Vec::new(),
             settings_of: BTreeMap::new(),
+            flags_of: BTreeMap::new(),
             env: Vec::new(),
             config_file: None,
             seed: 0,
@@ -211,6 +214,12 @@ impl Cluster {
     pub fn set_of(&mut self, region: &str, settings: &[(&str, &str)]) {
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         self.options.settings_of.insert(region.to_owned(), settings);
+    }
+
+    /// Sets the flags of `serve` for this region's node, from its next start on, in place of those before.
+    pub fn flag_of(&mut self, region: &str, flags: &[&str]) {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        self.options.flags_of.insert(region.to_owned(), flags);
     }
 
     /// Kills a node with SIGKILL, and waits until it is gone.
@@ -358,6 +367,7 @@ impl Cluster {
         arguments.extend(self.options.config_file.iter().flat_map(|file| ["--config".to_owned(), text(file)]));
         let node = NODE.to_string();
         arguments.extend(["serve", "--region", region, "--node", &node, "--exit-with-stdin"].map(str::to_owned));
+        arguments.extend(self.options.flags_of.get(region).into_iter().flatten().cloned());
         Launch {
             executable: self.options.executable.clone(),
             arguments,

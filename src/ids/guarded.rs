@@ -43,7 +43,8 @@ impl<L: Lock> Guarded<L> {
         let before = order.runs.len();
         let mut generator = self.lock();
         let now = read();
-        let verdict = generator.allocate(now, order.since_unix_ms, order.left, &mut order.runs);
+        let since_unix_ms = *order.since_unix_ms.get_or_insert(now.wall_ms);
+        let verdict = generator.allocate(now, since_unix_ms, order.left, &mut order.runs);
         let due = generator.ceiling_due(now).is_some();
         drop(generator);
         let issued: u32 = order.runs.iter().skip(before).map(|run| run.count).sum();

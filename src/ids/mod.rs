@@ -33,7 +33,7 @@ use line::Line;
 use peers::PeerClocks;
 
 pub use keeper::CeilingStore;
-pub use moment::{RangeError, TimeRange, rfc_3339};
+pub use moment::{RangeError, TimeRange};
 pub use peers::PeerClock;
 pub use refusal::IdRefusal;
 pub use scheme::scheme_of;
@@ -70,7 +70,8 @@ struct Shared {
 
 /// A request while it is being served.
 struct Order {
-    since_unix_ms: u64,
+    /// When it came; if nobody was before it, the first look at the clock tells.
+    since_unix_ms: Option<u64>,
     left: u32,
     runs: Vec<Run>,
 }
@@ -123,7 +124,7 @@ impl IdSource {
         if !(1..=IDS_MAX).contains(&count) {
             return Err(IdRefusal::count(count));
         }
-        let mut order = Order { since_unix_ms: clock::wall_ms(), left: count, runs: Vec::with_capacity(1) };
+        let mut order = Order { since_unix_ms: None, left: count, runs: Vec::with_capacity(1) };
         self.shared.serve(&mut order).await?;
         self.shared.minted.fetch_add(u64::from(count), Ordering::Relaxed);
         Ok(order.runs.into_iter().map(|run| IdRun { first: run.first, count: run.count }).collect())
@@ -233,6 +234,7 @@ impl Shared {
                 refused => return Err(self.refusal(refused)),
             }
         }
+        order.since_unix_ms.get_or_insert_with(clock::wall_ms);
         let Some(_place) = self.line.join(order.left) else { return Err(self.refusal(Verdict::Wait { ms: 1 })) };
         match tokio::time::timeout(self.wait_max, self.serve_in_turn(order)).await {
             Ok(served) => served,

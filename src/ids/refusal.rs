@@ -45,7 +45,8 @@ impl IdRefusal {
             Verdict::ClockAhead { ahead_ms } => (
                 Code::ClockAhead,
                 format!(
-                    "this node's clock is {ahead_ms} ms ahead of what is believable; no IDs until peers or an operator confirm it"
+                    "this node's clock is {ahead_ms} ms ahead of what is believable; correct it, or, if it is right and no \
+                     peer confirms it, restart the node with --confirm-clock"
                 ),
             ),
             Verdict::TimeExhausted => {

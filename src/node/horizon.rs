@@ -21,7 +21,7 @@ impl Horizon {
     pub(super) fn new(config: &Config) -> Self {
         let end_ms = config.ids_end_ms();
         telemetry::ids_end(end_ms);
-        info!(last = clock::rfc3339(end_ms), "the last moment that an ID of this layout can carry");
+        info!(last = clock::in_words(end_ms), "the last moment that an ID of this layout can carry");
         let warning_ms = u64::try_from(config.ids.exhaustion_warning.as_millis()).unwrap_or(u64::MAX);
         Self { end_ms, warning_ms, told_at: None }
     }
@@ -29,7 +29,7 @@ impl Horizon {
     /// Warns if it is time to.
     pub(super) fn look(&mut self, wall_ms: u64, elapsed_ms: u64) {
         if self.is_due(wall_ms, elapsed_ms) {
-            let last = clock::rfc3339(self.end_ms);
+            let last = clock::in_words(self.end_ms);
             warn!(
                 last,
                 "the milliseconds of ids.bits.time will be used up: no IDs after that; plan for another layout"

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::crdt::Row;
+use crate::crdt::{LogHash, Mark, Row, Slot};
 use crate::identity::Peer;
 use crate::merkle::Hasher;
 
@@ -57,11 +57,16 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_reach(&[])
+    }
+
+    /// Earlier, repair brought it slots that go so far.
+    fn with_reach(reach: &[(ReplicaId, u64)]) -> Self {
         let space = |namespace| RecoveredSpace {
             namespace,
             vector: VersionVector::default(),
             position: VersionVector::default(),
-            reach: Vec::new(),
+            reach: reach.to_vec(),
             leaves: Vec::new(),
             dirty: Vec::new(),
             journal_bytes: 0,
@@ -292,4 +297,45 @@ fn a_full_commit_and_a_drain_wait_for_no_interval() {
     bench.happen(Event::Committed(1));
     assert_eq!(commit(&bench.add(9_999, FAST, 1)), None);
     assert_eq!(commit(&bench.happen(Event::Drain)), Some((2, vec![FAST])));
+}
+
+/// An incarnation of the peer, whose log and history are asked about.
+fn incarnation() -> ReplicaId {
+    ReplicaId::new(peer().worker, 9)
+}
+
+fn asks_for_proof() -> Event {
+    let message = Message::ProofRequest { replica: incarnation(), boot: peer().boot };
+    Event::Received { from: peer(), message }
+}
+
+fn proof(effects: &[Effect]) -> Option<&Proof> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Send { message: Message::Proof(proof), .. } => Some(proof),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_proof_waits_for_the_sync_of_what_its_asker_had_sent() {
+    let mut bench = Bench::new();
+    let change = Change { key: "k", slot: Slot { added: 3, subtracted: 0 } };
+    let (payload, hash) = (Payload::encode(&[change]), LogHash(77));
+    let record = Record { namespace: SAFE, origin: incarnation(), after: 0, upto: 1, hash, payload };
+    let came = bench.happen(Event::Received { from: peer(), message: Message::Delta(record) });
+    assert_eq!(commit(&came), Some((1, vec![SAFE])));
+    let mut sent = bench.happen(asks_for_proof());
+    sent.extend(bench.pass(2_000));
+    assert!(proof(&sent).is_none(), "a proof of what a crash could still take away");
+    let synced = bench.happen(Event::Committed(1));
+    let marks = &proof(&synced).unwrap().marks;
+    assert_eq!(marks[..], [(SAFE, Mark { seq: 1, hash }), (FAST, Mark::default())]);
+}
+
+#[test]
+fn a_proof_tells_of_slots_that_are_ahead_of_the_vector() {
+    let told = Bench::with_reach(&[(incarnation(), 9)]).happen(asks_for_proof());
+    assert_eq!(proof(&told).unwrap().reach, [(SAFE, 9), (FAST, 9)]);
+    let told = Bench::with_reach(&[(ReplicaId::new(peer().worker, 8), 9)]).happen(asks_for_proof());
+    assert_eq!(proof(&told).unwrap().reach, [], "another incarnation's");
 }

@@ -21,6 +21,7 @@ mod minting;
 mod order;
 mod partitions;
 mod planted;
+mod prefetched;
 mod readme;
 mod refusals;
 mod repair;

@@ -5,7 +5,8 @@ use axum::http::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::ids::{TimeRange, rfc_3339};
+use crate::clock::rfc3339;
+use crate::ids::TimeRange;
 
 use super::call::Call;
 use super::ids::IdFormat;
@@ -60,7 +61,7 @@ pub(super) async fn bounds(call: Call) -> Result<Response<Body>, Problem> {
         first: bounds.0.to_string(),
         last: bounds.1.to_string(),
         format: format.as_str(),
-        from: rfc_3339(range.from_ms),
-        to: rfc_3339(range.to_ms),
+        from: rfc3339(range.from_ms),
+        to: rfc3339(range.to_ms),
     })
 }

@@ -141,7 +141,7 @@ fn view<'a>(doors: &'a Doors, status: Option<&Status>) -> ClusterView<'a> {
             version: env!("CARGO_PKG_VERSION"),
             commits: status.map(|status| status.commits),
         },
-        ids: IdsView { layout: doors.ids.layout().to_string(), last: clock::rfc3339(doors.config.ids_end_ms()) },
+        ids: IdsView { layout: doors.ids.layout().to_string(), last: clock::in_words(doors.config.ids_end_ms()) },
         peers: peers(&doors.map, doors.worker, status, &doors.ids.peer_clocks()),
         repairs: repairs::views(doors, status),
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use snowtide_client::id::{BadId, Format, IdScheme};
 use utoipa::ToSchema;
 
-use crate::ids::rfc_3339;
+use crate::clock::rfc3339;
 
 use super::call::Call;
 use super::ids::IdFormat;
@@ -84,7 +84,7 @@ pub(super) async fn decode(call: Call) -> Result<Response<Body>, Problem> {
     json::answer(&DecodedId {
         id,
         format: format.as_str(),
-        timestamp: rfc_3339(parts.unix_ms).ok_or_else(beyond)?,
+        timestamp: rfc3339(parts.unix_ms).ok_or_else(beyond)?,
         unix_ms: parts.unix_ms,
         region: doors.map.region_by_id(parts.region).map(|region| region.name.as_str()),
         region_id: parts.region,

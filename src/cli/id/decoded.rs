@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use snowtide_client::id::{BadId, Format, IdScheme};
 
 use crate::cli::Misuse;
+use crate::clock::rfc3339;
 use crate::config::map::ClusterMap;
-use crate::ids::rfc_3339;
 use crate::snowflake::{Layout, Parts};
 
 /// An ID taken apart, in words.
@@ -25,7 +25,7 @@ impl Decoded {
     pub(in crate::cli) fn of(id: u64, layout: Layout, map: &ClusterMap) -> Result<Self, Misuse> {
         let misuse = |reason: String| Misuse(format!("{id} is no ID of this cluster: {reason}"));
         let parts = layout.decode(id).map_err(|error| misuse(error.to_string()))?;
-        let time = rfc_3339(parts.unix_ms).ok_or_else(|| misuse("its time is beyond the year 9999".to_owned()))?;
+        let time = rfc3339(parts.unix_ms).ok_or_else(|| misuse("its time is beyond the year 9999".to_owned()))?;
         let region = map.region_by_id(parts.region).map(|region| region.name.clone());
         Ok(Self { id, parts, time, region })
     }

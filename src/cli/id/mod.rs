@@ -10,8 +10,9 @@ use snowtide_client::id::{Format, IdScheme};
 
 use super::reach::{self, Reach};
 use super::{Global, Misuse, print, print_json};
+use crate::clock::rfc3339;
 use crate::config::Loaded;
-use crate::ids::{TimeRange, layout_of, rfc_3339, scheme_of};
+use crate::ids::{TimeRange, layout_of, scheme_of};
 
 pub(super) use decoded::{Decoded, table};
 
@@ -183,8 +184,8 @@ fn bounds(global: &Global, from: &str, to: &str, format: Format) -> anyhow::Resu
         "first": first.as_str(),
         "last": last.as_str(),
         "format": format.as_str(),
-        "from": rfc_3339(range.from_ms),
-        "to": rfc_3339(range.to_ms),
+        "from": rfc3339(range.from_ms),
+        "to": rfc3339(range.to_ms),
     }))
 }
 

@@ -124,8 +124,7 @@ impl Replica {
             RepairStep::Compared { vector, children } => self.compared(from, namespace, session, vector, children),
             RepairStep::Children { ask, sums } => self.children(from, namespace, session, ask, &sums),
             RepairStep::Differing { ask, rows, reach, covered } => {
-                self.reach_to(from, namespace, session, &reach);
-                self.differing(from, namespace, session, ask, rows, covered);
+                self.differing(from, namespace, session, ask, rows, reach, covered);
             }
         }
     }

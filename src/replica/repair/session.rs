@@ -230,18 +230,8 @@ impl Replica {
         self.send_step(to, namespace, id, RepairStep::Rows { ask, leaves, from, upto, held });
     }
 
-    /// Rows are coming that may be ahead of our vector, as far as this.
-    pub(super) fn reach_to(&mut self, from: Peer, namespace: NamespaceId, id: u64, reach: &[(ReplicaId, u64)]) {
-        let now = self.now;
-        if self.session(from, namespace, id).is_none() {
-            return;
-        }
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        for (origin, seq) in reach.iter().filter(|(origin, seq)| *seq > space.vector.mark(*origin).seq) {
-            space.reach.raise(*origin, *seq, now);
-        }
-    }
-
+    /// The rows that the peer holds differently have come: slots that may be ahead of our vector, as far as `reach`.
+    #[allow(clippy::too_many_arguments)] // one message's fields
     pub(super) fn differing(
         &mut self,
         from: Peer,
@@ -249,6 +239,7 @@ impl Replica {
         id: u64,
         ask: u64,
         rows: Vec<RepairedRow>,
+        reach: Vec<(ReplicaId, u64)>,
         covered: Place,
     ) {
         let Some(session) = self.session(from, namespace, id) else { return };
@@ -258,6 +249,10 @@ impl Replica {
         }
         if !rows.is_empty() {
             session.arrived.push_back(rows);
+        }
+        let (now, Some(space)) = (self.now, self.spaces.get_mut(&namespace)) else { return };
+        for (origin, seq) in reach.into_iter().filter(|(origin, seq)| *seq > space.vector.mark(*origin).seq) {
+            space.reach.raise(origin, seq, now);
         }
     }
 

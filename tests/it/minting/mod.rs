@@ -266,3 +266,30 @@ async fn a_node_and_its_copy_never_give_the_same_id() {
     assert!(outcome.findings.is_empty() && outcome.duplicates == 0, "{outcome:#?}");
     assert!(outcome.ids > 0);
 }
+
+/// Switched off for longer than `ids.max_absence`, and nobody there to ask: the node cannot tell its clock from a wrong
+/// one, and an operator has to.
+#[tokio::test]
+async fn a_lone_node_after_a_long_absence_mints_once_an_operator_vouches_for_its_clock() {
+    let mut stage = Stage::new(1).await;
+    let before = stage.bed.client(EAST).await.ids(1).await.unwrap()[0];
+    stage.clock.step(2 * YEAR_MS);
+    stage.restart().await;
+    let refused = stage.bed.client(EAST).await.ids(1).await.unwrap_err();
+    assert!(matches!(refused, Error::Refused { code: Code::ClockAhead, .. }), "{refused:?}");
+    assert!(refused.to_string().contains("--confirm-clock"), "{refused}");
+
+    stage.bed.cluster.flag_of(EAST, &["--confirm-clock"]);
+    stage.restart().await;
+    let (bed, mint) = (&stage.bed, "a node whose clock was confirmed mints");
+    let vouched = eventually(DEADLINE, mint, async || bed.client(EAST).await.ids(1).await).await[0];
+    let apart_ms = (vouched >> 22) - (before >> 22);
+    assert!(apart_ms >= 2 * YEAR_MS.unsigned_abs(), "{apart_ms} ms");
+
+    // What it has minted is on disk, so that the next start needs nobody's word.
+    stage.bed.cluster.flag_of(EAST, &[]);
+    stage.restart().await;
+    let bed = &stage.bed;
+    let after = eventually(DEADLINE, "it mints without the flag", async || bed.client(EAST).await.ids(1).await).await;
+    assert!(after[0] > vouched);
+}
