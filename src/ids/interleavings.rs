@@ -198,7 +198,10 @@ fn explore<L: Lock + Send + Sync + 'static>(end: End, lock: impl Fn(Generator) -
         assert_eq!(all.len(), issued, "an ID came twice");
         let mut order = Order { since_unix_ms: Some(START_MS), left: 1, runs: Vec::new() };
         let (verdict, due) = stage.guarded.attempt(|| stage.read(), &mut order);
-        assert!(matches!(verdict, Verdict::Fenced | Verdict::Draining) && !due && order.runs.is_empty());
+        assert!(
+            matches!(verdict, Verdict::Fenced | Verdict::Draining) && !due && order.runs.is_empty(),
+            "an ID came after the end"
+        );
         stage.seen.runs.fetch_add(1, Ordering::Relaxed);
     });
     told
@@ -223,7 +226,7 @@ fn in_every_order_ids_are_unique_below_the_ceiling_and_none_come_after_the_end()
 }
 
 #[test]
-#[should_panic(expected = "an ID came twice")]
+#[should_panic(expected = "an ID came")]
 fn a_lock_that_lets_others_in_between_is_found() {
     explore(End::Drain, |generator| Torn(Mutex::new(generator)));
 }
