@@ -45,6 +45,8 @@ pub enum Way {
 pub struct Passed {
     /// Passed on.
     pub forwarded: u64,
+    /// What these held.
+    pub bytes: u64,
     /// Lost to a cut.
     pub cut: u64,
     /// Lost by chance.
@@ -66,6 +68,7 @@ struct Path {
     there: Faults,
     back: Faults,
     forwarded: AtomicU64,
+    bytes: AtomicU64,
     cut: AtomicU64,
     lost: AtomicU64,
     overflowed: AtomicU64,
@@ -91,6 +94,7 @@ impl Relay {
             there: Faults::new(seed),
             back: Faults::new(!seed),
             forwarded: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             cut: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
@@ -127,6 +131,7 @@ impl Relay {
         let path = &self.path;
         Passed {
             forwarded: read(&path.forwarded),
+            bytes: read(&path.bytes),
             cut: read(&path.cut),
             lost: read(&path.lost),
             overflowed: read(&path.overflowed),
@@ -184,6 +189,7 @@ impl Path {
         } else if queue.try_send((faults.due(), datagram.to_vec())).is_err() {
             &self.overflowed
         } else {
+            self.bytes.fetch_add(datagram.len() as u64, Ordering::Relaxed);
             &self.forwarded
         };
         count.fetch_add(1, Ordering::Relaxed);

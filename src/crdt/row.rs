@@ -1,5 +1,7 @@
 //! A row: all slots of one counter.
 
+use smallvec::SmallVec;
+
 use crate::identity::ReplicaId;
 
 use super::Slot;
@@ -8,7 +10,8 @@ use super::Slot;
 /// byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
-    slots: Vec<(ReplicaId, Slot)>,
+    /// One without an allocation of its own: most counters are counted at one node.
+    slots: SmallVec<[(ReplicaId, Slot); 1]>,
 }
 
 impl Row {

@@ -292,6 +292,7 @@ impl Cluster {
         let relays = self.wires.iter().flat_map(Wires::relays);
         relays.map(|(_, _, relay)| relay.passed()).fold(Passed::default(), |sum, passed| Passed {
             forwarded: sum.forwarded.saturating_add(passed.forwarded),
+            bytes: sum.bytes.saturating_add(passed.bytes),
             cut: sum.cut.saturating_add(passed.cut),
             lost: sum.lost.saturating_add(passed.lost),
             overflowed: sum.overflowed.saturating_add(passed.overflowed),

@@ -299,7 +299,7 @@ impl Replica {
                 cell.dirty = true;
                 self.checkpointing.add(namespace, row);
             }
-            if let Some(seq) = seq.filter(|_| !cell.trails.is_empty()) {
+            if let Some(seq) = seq.filter(|_| !cell.trails().is_empty()) {
                 self.follow_on(namespace, row, replica, (seq, slot));
             }
         }
@@ -361,7 +361,7 @@ impl Replica {
         let (rows, position) = self.checkpointing.written();
         for (namespace, row) in rows {
             if let Some(space) = self.spaces.get_mut(&namespace) {
-                space.rows.get_mut(row).checkpointing = false;
+                space.rows.get_mut(row).written();
             }
         }
         if let Some(position) = position {

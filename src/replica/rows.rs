@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::crdt::{Row, Slot};
 use crate::identity::ReplicaId;
@@ -19,7 +20,7 @@ pub(super) type WorkId = usize;
 /// The end of a chain of cells.
 const NONE: u32 = u32::MAX;
 
-/// One row in memory.
+/// One row in memory. Most are at rest, so what only some have is kept apart: millions of these are what memory is for.
 pub(super) struct Cell {
     /// The counter's key.
     pub(super) key: Key,
@@ -27,58 +28,96 @@ pub(super) struct Cell {
     pub(super) place: Place,
     /// Committed: durable in the journal at least (I1). Deltas, checkpoints and leaves are made from this.
     pub(super) row: Row,
-    /// Applied but not committed: the latest value of each changed slot.
-    pending: Vec<(ReplicaId, Slot)>,
-    /// The last commit that holds a change of this row.
-    pub(super) last_commit: u64,
-    /// The last commit that holds a change of our own slot.
-    pub(super) own_commit: u64,
+    /// What is going on with it, if anything is.
+    busy: Option<Box<Busy>>,
+    /// The neighbours in the chain of this leaf's cells.
+    before: u32,
+    after: u32,
     /// Whether the committed state is newer than the row on disk.
     pub(super) dirty: bool,
     /// Whether a checkpoint is writing the row.
     pub(super) checkpointing: bool,
+    /// Touched since the eviction hand last passed.
+    referenced: bool,
+}
+
+/// What is going on with a row.
+#[derive(Default)]
+struct Busy {
+    /// Applied but not committed: the latest value of each changed slot.
+    pending: SmallVec<[(ReplicaId, Slot); 1]>,
+    /// The last commit that holds a change of this row.
+    last_commit: u64,
+    /// The last commit that holds a change of our own slot.
+    own_commit: u64,
     /// By how much the committed state outweighs the row on disk: what the next checkpoint adds to the leaf there.
-    pub(super) unwritten: Sum,
+    unwritten: Sum,
     /// What waits until the row is loaded; `None` once it is.
     waiting: Option<Vec<WorkId>>,
     /// Waiting work that needs the row to stay.
     pins: u32,
-    /// Touched since the eviction hand last passed.
-    referenced: bool,
-    /// The neighbours in the chain of this leaf's cells.
-    before: u32,
-    after: u32,
     /// How far its slots are settled, once somebody has asked.
-    pub(super) trails: Vec<Trail>,
+    trails: Vec<Trail>,
 }
 
 impl Cell {
     /// Whether the row is still being read from disk.
     pub(super) fn is_loading(&self) -> bool {
-        self.waiting.is_some()
+        self.busy.as_ref().is_some_and(|busy| busy.waiting.is_some())
     }
 
     /// Whether a commit that is not finished changes this row.
     pub(super) fn is_pending(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending().is_empty()
+    }
+
+    /// The last commit that holds a change of this row, while it is pending.
+    pub(super) fn last_commit(&self) -> u64 {
+        self.busy.as_ref().map_or(0, |busy| busy.last_commit)
+    }
+
+    /// A change of our own slot is part of this commit; true if it is the first.
+    pub(super) fn joins_own(&mut self, commit: u64) -> bool {
+        std::mem::replace(&mut self.busy().own_commit, commit) != commit
+    }
+
+    /// How far its slots are settled; none unless somebody has asked.
+    pub(super) fn trails(&self) -> &[Trail] {
+        self.busy.as_ref().map_or(&[], |busy| &busy.trails)
+    }
+
+    /// The committed row, and its trails, to be changed.
+    pub(super) fn with_trails(&mut self) -> (&Row, &mut Vec<Trail>) {
+        (&self.row, &mut self.busy.get_or_insert_default().trails)
+    }
+
+    /// The row goes to disk: by how much it outweighs what is there.
+    pub(super) fn take_unwritten(&mut self) -> Sum {
+        self.busy.as_mut().map_or_else(Sum::default, |busy| std::mem::take(&mut busy.unwritten))
+    }
+
+    /// A checkpoint has written the row.
+    pub(super) fn written(&mut self) {
+        self.checkpointing = false;
+        self.rest();
     }
 
     /// Whose slots are in it, with everything applied so far.
     pub(super) fn origins(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         let committed = self.row.slots().iter().map(|(origin, _)| *origin);
-        let first = self.pending.iter().map(|(origin, _)| *origin);
+        let first = self.pending().iter().map(|(origin, _)| *origin);
         committed.chain(first.filter(|origin| self.row.slot(*origin) == Slot::default()))
     }
 
     /// The slot with everything applied so far.
     pub(super) fn working_slot(&self, replica: ReplicaId) -> Slot {
-        let pending = self.pending.iter().find(|(held, _)| *held == replica);
+        let pending = self.pending().iter().find(|(held, _)| *held == replica);
         pending.map_or_else(|| self.row.slot(replica), |(_, slot)| *slot)
     }
 
     /// The counter's value with everything applied so far.
     pub(super) fn working_value(&self) -> i128 {
-        let grown = self.pending.iter().map(|(replica, slot)| slot.value() - self.row.slot(*replica).value());
+        let grown = self.pending().iter().map(|(replica, slot)| slot.value() - self.row.slot(*replica).value());
         self.row.value() + grown.sum::<i128>()
     }
 
@@ -89,11 +128,12 @@ impl Cell {
             return false;
         }
         let slot = held.join(slot);
-        match self.pending.iter_mut().find(|(held, _)| *held == replica) {
+        let busy = self.busy();
+        match busy.pending.iter_mut().find(|(held, _)| *held == replica) {
             Some((_, pending)) => *pending = slot,
-            None => self.pending.push((replica, slot)),
+            None => busy.pending.push((replica, slot)),
         }
-        self.last_commit = number;
+        busy.last_commit = number;
         true
     }
 
@@ -101,24 +141,45 @@ impl Cell {
     pub(super) fn settle(&mut self, hasher: &Hasher, replica: ReplicaId, slot: Slot) -> Sum {
         let old = self.row.slot(replica);
         let new = old.join(slot);
-        self.pending.retain(|(held, pending)| *held != replica || !new.covers(*pending));
+        let busy = self.busy.get_or_insert_default();
+        busy.pending.retain(|(held, pending)| *held != replica || !new.covers(*pending));
         if new == old {
             return Sum::default();
         }
         self.row.join_slot(replica, slot);
         let grown = hasher.slot(&self.key, replica, new).minus(hasher.slot(&self.key, replica, old));
-        self.unwritten = self.unwritten.plus(grown);
+        busy.unwritten = busy.unwritten.plus(grown);
         grown
     }
 
+    fn pending(&self) -> &[(ReplicaId, Slot)] {
+        self.busy.as_ref().map_or(&[], |busy| &busy.pending)
+    }
+
+    fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
+    }
+
+    /// Lets go of what is not needed any more.
+    fn rest(&mut self) {
+        let is_over = |busy: &Busy| {
+            let idle = busy.pending.is_empty() && busy.waiting.is_none() && busy.pins == 0 && busy.trails.is_empty();
+            idle && busy.unwritten == Sum::default()
+        };
+        self.busy.take_if(|busy| is_over(busy));
+    }
+
     fn is_evictable(&self) -> bool {
-        !(self.dirty || self.checkpointing || self.is_pending() || self.is_loading()) && self.pins == 0
+        let needed =
+            self.busy.as_ref().is_some_and(|busy| !busy.pending.is_empty() || busy.waiting.is_some() || busy.pins > 0);
+        !(self.dirty || self.checkpointing || needed)
     }
 }
 
 /// A namespace's rows in memory, found by key.
 pub(super) struct Rows {
-    table: HashTable<RowId>,
+    /// By name, as chains have them.
+    table: HashTable<u32>,
     cells: Slab<Cell>,
     hasher: Hasher,
     hand: usize,
@@ -141,7 +202,8 @@ impl Rows {
     }
 
     pub(super) fn find(&self, key: &str) -> Option<RowId> {
-        self.table.find(self.place(key).0, |id| &*self.cells[*id].key == key).copied()
+        let found = self.table.find(self.place(key).0, |name| &*self.cells[*name as usize].key == key);
+        found.map(|name| *name as usize)
     }
 
     pub(super) fn place(&self, key: &str) -> Place {
@@ -159,7 +221,7 @@ impl Rows {
         let id = self.insert(key, row, None);
         let cell = &mut self.cells[id];
         cell.dirty = true;
-        cell.unwritten = grown;
+        cell.busy().unwritten = grown;
         (id, grown)
     }
 
@@ -169,21 +231,15 @@ impl Rows {
             key,
             place,
             row,
-            pending: Vec::new(),
-            last_commit: 0,
-            own_commit: 0,
-            dirty: false,
-            checkpointing: false,
-            unwritten: Sum::default(),
-            waiting,
-            pins: 0,
-            referenced: true,
+            busy: waiting.map(|waiting| Box::new(Busy { waiting: Some(waiting), ..Busy::default() })),
             before: NONE,
             after: NONE,
-            trails: Vec::new(),
+            dirty: false,
+            checkpointing: false,
+            referenced: true,
         });
         let cells = &self.cells;
-        self.table.insert_unique(place.0, id, |id| cells[*id].place.0);
+        self.table.insert_unique(place.0, link(id), |name| cells[*name as usize].place.0);
         self.chain(id, place.leaf());
         id
     }
@@ -240,7 +296,7 @@ impl Rows {
 
     /// Lets `work` wait for the row; the same work may wait for it only once.
     pub(super) fn wait(&mut self, id: RowId, work: WorkId) -> bool {
-        match &mut self.cells[id].waiting {
+        match self.cells[id].busy.as_mut().and_then(|busy| busy.waiting.as_mut()) {
             Some(waiting) if waiting.last() != Some(&work) => {
                 waiting.push(work);
                 true
@@ -252,19 +308,22 @@ impl Rows {
     /// Keeps the row in memory until [`Self::unpin`]: work that needs many rows would otherwise lose some while it
     /// waits for others, and never see them all.
     pub(super) fn pin(&mut self, id: RowId) {
-        self.cells[id].pins += 1;
+        self.cells[id].busy().pins += 1;
     }
 
     pub(super) fn unpin(&mut self, id: RowId) {
-        self.cells[id].pins -= 1;
+        let cell = &mut self.cells[id];
+        cell.busy().pins -= 1;
+        cell.rest();
     }
 
     /// The row has arrived; returns what waited for it. A row that nobody asked for is ignored.
     pub(super) fn loaded(&mut self, key: &str, row: Row) -> Vec<WorkId> {
         let Some(id) = self.find(key) else { return Vec::new() };
         let cell = &mut self.cells[id];
-        let Some(waiting) = cell.waiting.take() else { return Vec::new() };
+        let Some(waiting) = cell.busy.as_mut().and_then(|busy| busy.waiting.take()) else { return Vec::new() };
         cell.row = row;
+        cell.rest();
         waiting
     }
 
@@ -287,7 +346,7 @@ impl Rows {
     }
 
     fn remove(&mut self, id: RowId) {
-        if let Ok(entry) = self.table.find_entry(self.cells[id].place.0, |held| *held == id) {
+        if let Ok(entry) = self.table.find_entry(self.cells[id].place.0, |held| *held == link(id)) {
             entry.remove();
         }
         let cell = self.cells.remove(id);

@@ -105,7 +105,7 @@ impl Space {
     pub(super) fn write_leaf(&mut self, row: RowId) -> (Leaf, Sum) {
         let cell = self.rows.get_mut(row);
         let leaf = cell.place.leaf();
-        let grown = std::mem::take(&mut cell.unwritten);
+        let grown = cell.take_unwritten();
         let stored = &mut self.stored[usize::from(leaf.0)];
         *stored = stored.plus(grown);
         (leaf, *stored)

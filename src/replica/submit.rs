@@ -240,13 +240,12 @@ impl Replica {
         let cell = space.rows.get_mut(row);
         if let Action::Increment(by) = operation.action {
             let Ok(slot) = cell.working_slot(replica).changed(by) else { return Outcome::Overflow };
-            if cell.apply(replica, slot, number) && cell.own_commit != number {
-                cell.own_commit = number;
+            if cell.apply(replica, slot, number) && cell.joins_own(number) {
                 self.commits.gathering.add_own(space.id, row, operation.key.len());
             }
         }
         if cell.is_pending() && !self.settings.unsynced.contains(&operation.namespace) {
-            *seen = (*seen).max(cell.last_commit);
+            *seen = (*seen).max(cell.last_commit());
         }
         Outcome::Value(cell.working_value())
     }

@@ -139,7 +139,7 @@ impl Replica {
             let cell = space.rows.get(row);
             // I1: what is shown is synced before anything is told of it, also where a bare answer waits for no sync.
             if cell.is_pending() {
-                *seen = cell.last_commit.max(*seen);
+                *seen = cell.last_commit().max(*seen);
             }
             if due.terms.wants_token {
                 owed.origins.entry(space.id).or_default().extend(cell.origins());

@@ -7,7 +7,7 @@ use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::Replica;
 use super::operation::Operation;
-use super::rows::{Cell, RowId};
+use super::rows::RowId;
 
 /// A counter by regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Replica {
         let cell = space.rows.get(row);
         let (mut settled, mut behind) = (Some(0), BTreeSet::new());
         for (origin, slot) in cell.row.slots() {
-            let trail = cell.trails.iter().find(|trail| trail.origin == *origin);
+            let trail = cell.trails().iter().find(|trail| trail.origin == *origin);
             let known = trail.and_then(|trail| trail.settled(self.floor(namespace, *origin)));
             settled = settled.and_then(|sum: i128| Some(sum + known?.value()));
             let newest = trail.filter(|_| !space.is_ahead(*origin)).map(Trail::last_seq);
@@ -165,7 +165,7 @@ impl Replica {
     fn follow(&mut self, namespace: NamespaceId, row: RowId) {
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
         let (vector, reach) = (&space.vector, &space.reach);
-        let Cell { row, trails, .. } = space.rows.get_mut(row);
+        let (row, trails) = space.rows.get_mut(row).with_trails();
         let at_vector = |origin| reach.of(origin) <= vector.mark(origin).seq;
         for (origin, slot) in row.slots().iter().filter(|(origin, _)| at_vector(*origin)) {
             if !trails.iter().any(|trail| trail.origin == *origin) {
@@ -180,7 +180,7 @@ impl Replica {
         let floor = self.floor(namespace, origin);
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
         let (before, ahead) = (space.vector.mark(origin).seq, space.is_ahead(origin));
-        let trails = &mut space.rows.get_mut(row).trails;
+        let (_, trails) = space.rows.get_mut(row).with_trails();
         match trails.iter_mut().find(|trail| trail.origin == origin) {
             Some(trail) => trail.push(place, floor),
             // Whatever has no trail had no slot.

@@ -193,7 +193,7 @@ impl Generator {
     /// Whether this clock can be held against others: IDs are claimed, and it is neither ahead nor behind too far.
     pub fn believes(&mut self, now: Reading) -> bool {
         let at = self.moment(now);
-        self.trust.settle(at);
+        self.trust.settle(at, self.max_backstep);
         self.trust.believes(at) && self.last.timestamp.saturating_sub(at.wall) <= self.max_backstep
     }
 
@@ -216,7 +216,7 @@ impl Generator {
     /// request arrived: no ID of it carries an earlier timestamp.
     pub fn allocate(&mut self, now: Reading, since_unix_ms: u64, count: u32, runs: &mut Vec<Run>) -> Verdict {
         let at = self.moment(now);
-        self.trust.settle(at);
+        self.trust.settle(at, self.max_backstep);
         let since = self.timestamp(since_unix_ms).min(at.wall);
         let mut left = count;
         while left > 0 {

@@ -97,11 +97,12 @@ impl Trust {
         };
     }
 
-    /// A reading that is believed after its probation is what the next ones are held to.
-    pub(super) fn settle(&mut self, at: Moment) {
+    /// A reading that is believed after its probation is what the next ones are held to, also if it is `backstep` behind
+    /// our own last ceiling: IDs are issued by it, so one that leaps from there must not pass for one that comes right.
+    pub(super) fn settle(&mut self, at: Moment, backstep: i64) {
         if let Standing::Probation { until, floor, .. } = self.standing
             && at.mono >= until
-            && at.wall >= floor
+            && at.wall >= floor.saturating_sub(backstep)
             && self.ahead_ms(at).is_none()
         {
             self.standing = Standing::Anchored(at);
@@ -185,6 +186,7 @@ mod tests {
     const HOUR: i64 = 3_600_000;
     const WEEK: i64 = 7 * 24 * HOUR;
     const YEAR: i64 = 365 * 24 * HOUR;
+    const BACKSTEP: i64 = 1_000;
 
     /// A leap of an hour and an absence of four weeks are believed.
     fn trust() -> Trust {
@@ -222,7 +224,7 @@ mod tests {
         assert!(trust.ahead_ms(at(WEEK + 2_999, 2_999)).is_some());
         trust.witness(at(WEEK + 2_999, 2_999), peer(1), 10);
         assert_eq!(trust.ahead_ms(at(WEEK + 3_000, 3_000)), None);
-        trust.settle(at(WEEK + 3_000, 3_000));
+        trust.settle(at(WEEK + 3_000, 3_000), BACKSTEP);
         trust.witness(at(WEEK + 3_000, 3_000), peer(1), 20);
         assert_eq!(trust.ahead_ms(at(WEEK + 3_000, 3_000)), None);
         assert!(trust.ahead_ms(at(2 * WEEK, 3_001)).is_some());
@@ -237,7 +239,7 @@ mod tests {
             }
             trust.begin(at(3 * YEAR, 0), 5);
             for mono in [0, 3_000, 1_000_000] {
-                trust.settle(at(3 * YEAR, mono));
+                trust.settle(at(3 * YEAR, mono), BACKSTEP);
                 assert!(trust.ahead_ms(at(3 * YEAR, mono)).is_some(), "alone: {alone}, after {mono} ms");
                 assert!(!trust.believes(at(3 * YEAR, mono)));
             }
@@ -254,10 +256,10 @@ mod tests {
     fn a_clock_that_started_years_ahead_is_believed_once_it_is_set_right() {
         let mut trust = trust();
         trust.begin(at(3 * YEAR, 0), 5);
-        trust.settle(at(3 * YEAR, 60_000));
+        trust.settle(at(3 * YEAR, 60_000), BACKSTEP);
         assert!(trust.ahead_ms(at(3 * YEAR, 60_000)).is_some());
         // It was off for two weeks, in truth.
-        trust.settle(at(2 * WEEK, 60_001));
+        trust.settle(at(2 * WEEK, 60_001), BACKSTEP);
         assert!(trust.believes(at(2 * WEEK, 60_001)));
         assert!(trust.ahead_ms(at(4 * WEEK, 60_001)).is_some(), "from now on it is held to that");
     }
@@ -267,24 +269,34 @@ mod tests {
         for heard in [false, true] {
             let mut trust = trust();
             trust.begin(at(YEAR, 0), 3 * YEAR);
-            trust.settle(at(YEAR, 5));
+            trust.settle(at(YEAR, 5), BACKSTEP);
             assert!(!trust.believes(at(YEAR, 5)), "it is behind our own ceiling");
             if heard {
                 trust.hear(at(YEAR, 6), 3 * YEAR + WEEK);
             }
-            trust.settle(at(3 * YEAR + WEEK, 10));
+            trust.settle(at(3 * YEAR + WEEK, 10), BACKSTEP);
             assert!(trust.believes(at(3 * YEAR + WEEK, 10)));
             assert!(trust.ahead_ms(at(3 * YEAR + 2 * WEEK, 11)).is_some(), "held to that from now on");
         }
     }
 
     #[test]
+    fn a_clock_that_came_right_and_leaps_before_it_has_reached_our_ceiling_is_not_believed() {
+        let mut trust = trust();
+        trust.begin(at(YEAR, 0), 3 * YEAR);
+        let right = at(3 * YEAR - BACKSTEP, 5);
+        trust.settle(right, BACKSTEP);
+        assert!(trust.believes(right));
+        assert!(trust.ahead_ms(at(3 * YEAR + 2 * HOUR, 6)).is_some());
+    }
+
+    #[test]
     fn a_machine_that_has_no_time_at_its_first_start_takes_the_first_that_it_gets() {
         let mut trust = trust();
         trust.begin(at(-50 * YEAR, 0), 0);
-        trust.settle(at(-50 * YEAR + 5, 5));
+        trust.settle(at(-50 * YEAR + 5, 5), BACKSTEP);
         assert!(!trust.believes(at(-50 * YEAR + 5, 5)));
-        trust.settle(at(2 * YEAR, 10));
+        trust.settle(at(2 * YEAR, 10), BACKSTEP);
         assert!(trust.believes(at(2 * YEAR, 10)));
         assert!(trust.ahead_ms(at(3 * YEAR, 11)).is_some());
     }
