@@ -9,9 +9,11 @@
 mod bugs;
 mod hunt;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -43,29 +45,61 @@ fn run(words: &[String]) -> Result<bool, String> {
     let program = hunt::build(&copy)?;
     let chosen = |bug: &Bug| words.is_empty() || words.iter().any(|word| bug.name.contains(word.as_str()));
     let chosen: Vec<(usize, &Bug)> = (1..).zip(&bugs).filter(|(_, bug)| chosen(bug)).collect();
-    let mut scenarios: Vec<&str> = chosen.iter().map(|(_, bug)| bug.scenario.as_str()).collect();
-    scenarios.sort_unstable();
-    scenarios.dedup();
-    hunt::sound(&program, &scenarios)?;
     let catches = hunt_all(&program, &chosen)?;
     println!("{}", table(&catches));
+    sound(&program, &catches)?;
     let survivors = catches.iter().filter(|(_, catch)| catch.finding.is_none()).count();
     println!("{} bugs planted, {survivors} not found", catches.len());
     Ok(survivors == 0 && !catches.is_empty())
 }
 
+/// Hunts for all, as many at a time as there are cores; in the order of the list.
 fn hunt_all<'a>(program: &Path, chosen: &[(usize, &'a Bug)]) -> Result<Vec<(&'a Bug, Catch)>, String> {
     let bar = ProgressBar::new(chosen.len() as u64);
     let style = ProgressStyle::with_template("{pos}/{len} {wide_msg}").map_err(|error| error.to_string())?;
     bar.set_style(style);
-    let mut catches = Vec::new();
-    for (number, bug) in chosen {
+    let catches = at_once(chosen, |(number, bug)| {
         bar.set_message(bug.name.clone());
-        catches.push((*bug, hunt::hunt(program, *number, bug)?));
+        let catch = hunt::hunt(program, *number, bug)?;
         bar.inc(1);
-    }
+        Ok((*bug, catch))
+    });
     bar.finish_and_clear();
-    Ok(catches)
+    catches
+}
+
+/// With nothing planted, the simulator objects to none of the seeds at which it found something: so that was the bug.
+fn sound(program: &Path, catches: &[(&Bug, Catch)]) -> Result<(), String> {
+    let mut seeds: BTreeMap<&str, u64> = BTreeMap::new();
+    for (bug, catch) in catches {
+        let most = seeds.entry(&bug.scenario).or_default();
+        *most = catch.seeds.max(*most);
+    }
+    let seeds: Vec<_> = seeds.into_iter().collect();
+    at_once(&seeds, |(scenario, seeds)| hunt::sound(program, scenario, *seeds)).map(|_| ())
+}
+
+/// Does it to each, on as many threads as there are cores; the results are in order.
+fn at_once<T: Sync, R: Send>(each: &[T], does: impl Fn(&T) -> Result<R, String> + Sync) -> Result<Vec<R>, String> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((index, one)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, each.get(at)?)))
+        {
+            done.push((index, does(one)));
+        }
+        done
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut done = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join().map_err(|_| "a hunter panicked".to_owned()));
+        joined.collect::<Result<Vec<_>, _>>()
+    })?;
+    let mut done: Vec<_> = done.iter_mut().flat_map(std::mem::take).collect();
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 fn table(catches: &[(&Bug, Catch)]) -> Table {
