@@ -52,6 +52,8 @@ pub(super) struct Works {
     wanted: BTreeMap<NamespaceId, Vec<Key>>,
     /// Rows asked for or to be asked for.
     loading_rows: usize,
+    /// The rows of the batch at hand, one for each operation; kept for its memory.
+    found: Vec<Option<RowId>>,
 }
 
 impl Works {
@@ -138,25 +140,30 @@ impl Replica {
         }
     }
 
+    /// Finds the rows of a batch that can be applied now, or lets it wait for them.
     fn await_rows(&mut self, batch: Batch) -> Option<Batch> {
-        let absent = |operation: &Operation| {
-            let space = self.spaces.get(&operation.namespace);
-            space
-                .is_some_and(|space| space.rows.find(&operation.key).is_none_or(|row| space.rows.get(row).is_loading()))
-        };
-        if !batch.operations.iter().any(absent) {
-            return Some(batch);
+        self.works.found.clear();
+        for operation in &batch.operations {
+            let Some(space) = self.spaces.get(&operation.namespace) else {
+                self.works.found.push(None);
+                continue;
+            };
+            match space.rows.find(&operation.key) {
+                Some(row) if !space.rows.get(row).is_loading() => self.works.found.push(Some(row)),
+                _ => {
+                    self.park(batch);
+                    return None;
+                }
+            }
         }
-        self.park(batch)
+        Some(batch)
     }
 
-    fn park(&mut self, batch: Batch) -> Option<Batch> {
+    /// One of its rows at least is not there, so it waits.
+    fn park(&mut self, batch: Batch) {
         let wanted: Vec<(NamespaceId, Key)> =
             batch.operations.iter().map(|operation| (operation.namespace, operation.key.clone())).collect();
-        match self.wait_for(&wanted, What::Batch(batch)) {
-            Some(What::Batch(batch)) => Some(batch),
-            _ => None,
-        }
+        self.wait_for(&wanted, What::Batch(batch));
     }
 
     /// Lets `what` wait for the absent rows among `wanted`; gives it back if all are there.
@@ -225,17 +232,20 @@ impl Replica {
     /// in the order in which operations were applied and never go backwards (G3).
     fn apply(&mut self, batch: &Batch) {
         let Some(replica) = self.replica else { return };
+        let rows = std::mem::take(&mut self.works.found);
         let mut seen = 0;
-        let outcomes = batch.operations.iter().map(|operation| self.operate(replica, operation, &mut seen)).collect();
+        let each = batch.operations.iter().zip(&rows);
+        let outcomes = each.map(|(operation, row)| self.operate(replica, operation, *row, &mut seen)).collect();
+        self.works.found = rows;
         let owed = self.due(batch).map(|due| self.owe(&batch.operations, due, &mut seen));
         if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, owed }) {
             self.answer(waiting);
         }
     }
 
-    fn operate(&mut self, replica: ReplicaId, operation: &Operation, seen: &mut u64) -> Outcome {
+    fn operate(&mut self, replica: ReplicaId, operation: &Operation, row: Option<RowId>, seen: &mut u64) -> Outcome {
         let Some(space) = self.spaces.get_mut(&operation.namespace) else { return Outcome::UnknownNamespace };
-        let Some(row) = space.rows.find(&operation.key) else { return Outcome::UnknownNamespace };
+        let Some(row) = row else { return Outcome::UnknownNamespace };
         let number = self.commits.gathering.number;
         let cell = space.rows.get_mut(row);
         if let Action::Increment(by) = operation.action {
