@@ -131,18 +131,19 @@ impl Replica {
             self.bad_message(from.worker, "a delta whose slots do not decode");
             return None;
         };
-        let keys: Result<Vec<Key>, _> = changes.iter().map(|change| Key::new(change.key)).collect();
-        let Ok(keys) = keys else {
-            self.bad_message(from.worker, "a delta with an empty or an overlong key");
-            return None;
-        };
-        if !self.await_delta_rows(record.namespace, record.origin, keys) {
+        if !self.find_rows(changes.iter().map(|change| (record.namespace, change.key))) {
+            let keys: Result<Vec<Key>, _> = changes.iter().map(|change| Key::new(change.key)).collect();
+            let Ok(keys) = keys else {
+                self.bad_message(from.worker, "a delta with an empty or an overlong key");
+                return None;
+            };
+            self.load_for_delta(record.namespace, record.origin, &keys);
             return Some(record);
         }
         let number = self.commits.gathering.number;
         let space = self.spaces.get_mut(&record.namespace)?;
-        for change in changes {
-            let Some(row) = space.rows.find(change.key) else { continue };
+        for (change, row) in changes.into_iter().zip(&self.works.found) {
+            let Some(row) = *row else { continue };
             if space.rows.get_mut(row).apply(record.origin, change.slot, number) {
                 let (namespace, replica, seq) = (record.namespace, record.origin, Some(record.upto));
                 self.commits.gathering.foreign.push(Changed { namespace, row, replica, slot: change.slot, seq });

@@ -53,7 +53,7 @@ struct Busy {
     /// By how much the committed state outweighs the row on disk: what the next checkpoint adds to the leaf there.
     unwritten: Sum,
     /// What waits until the row is loaded; `None` once it is.
-    waiting: Option<Vec<WorkId>>,
+    waiting: Option<SmallVec<[WorkId; 2]>>,
     /// Waiting work that needs the row to stay.
     pins: u32,
     /// How far its slots are settled, once somebody has asked.
@@ -212,7 +212,7 @@ impl Rows {
 
     /// A row that is not in memory yet and has to be loaded.
     pub(super) fn insert_loading(&mut self, key: Key) -> RowId {
-        self.insert(key, Row::default(), Some(Vec::new()))
+        self.insert(key, Row::default(), Some(SmallVec::new()))
     }
 
     /// A row that recovery read from disk, where it is `stored`, and from the journal; returns what that added.
@@ -225,7 +225,7 @@ impl Rows {
         (id, grown)
     }
 
-    fn insert(&mut self, key: Key, row: Row, waiting: Option<Vec<WorkId>>) -> RowId {
+    fn insert(&mut self, key: Key, row: Row, waiting: Option<SmallVec<[WorkId; 2]>>) -> RowId {
         let place = self.hasher.place(&key);
         let id = self.cells.insert(Cell {
             key,
@@ -318,10 +318,10 @@ impl Rows {
     }
 
     /// The row has arrived; returns what waited for it. A row that nobody asked for is ignored.
-    pub(super) fn loaded(&mut self, key: &str, row: Row) -> Vec<WorkId> {
-        let Some(id) = self.find(key) else { return Vec::new() };
+    pub(super) fn loaded(&mut self, key: &str, row: Row) -> SmallVec<[WorkId; 2]> {
+        let Some(id) = self.find(key) else { return SmallVec::new() };
         let cell = &mut self.cells[id];
-        let Some(waiting) = cell.busy.as_mut().and_then(|busy| busy.waiting.take()) else { return Vec::new() };
+        let Some(waiting) = cell.busy.as_mut().and_then(|busy| busy.waiting.take()) else { return SmallVec::new() };
         cell.row = row;
         cell.rest();
         waiting

@@ -52,8 +52,8 @@ pub(super) struct Works {
     wanted: BTreeMap<NamespaceId, Vec<Key>>,
     /// Rows asked for or to be asked for.
     loading_rows: usize,
-    /// The rows of the batch at hand, one for each operation; kept for its memory.
-    found: Vec<Option<RowId>>,
+    /// The rows of the work at hand, in its order; `None` where nobody serves the namespace. Kept for its memory.
+    pub(super) found: Vec<Option<RowId>>,
 }
 
 impl Works {
@@ -142,51 +142,52 @@ impl Replica {
 
     /// Finds the rows of a batch that can be applied now, or lets it wait for them.
     fn await_rows(&mut self, batch: Batch) -> Option<Batch> {
-        self.works.found.clear();
-        for operation in &batch.operations {
-            let Some(space) = self.spaces.get(&operation.namespace) else {
-                self.works.found.push(None);
+        if self.find_rows(batch.operations.iter().map(|operation| (operation.namespace, &*operation.key))) {
+            return Some(batch);
+        }
+        let (rows_missing, pinned) =
+            self.ask_for(batch.operations.iter().map(|operation| (operation.namespace, &operation.key)));
+        self.works.waiting.insert(Work { rows_missing, pinned, what: What::Batch(batch) });
+        None
+    }
+
+    /// Finds all of these rows; false if one of them is not in memory yet.
+    pub(super) fn find_rows<'a>(&mut self, wanted: impl Iterator<Item = (NamespaceId, &'a str)>) -> bool {
+        let (spaces, found) = (&self.spaces, &mut self.works.found);
+        found.clear();
+        for (namespace, key) in wanted {
+            let Some(space) = spaces.get(&namespace) else {
+                found.push(None);
                 continue;
             };
-            match space.rows.find(&operation.key) {
-                Some(row) if !space.rows.get(row).is_loading() => self.works.found.push(Some(row)),
-                _ => {
-                    self.park(batch);
-                    return None;
-                }
+            match space.rows.find(key) {
+                Some(row) if !space.rows.get(row).is_loading() => found.push(Some(row)),
+                _ => return false,
             }
         }
-        Some(batch)
+        true
     }
 
-    /// One of its rows at least is not there, so it waits.
-    fn park(&mut self, batch: Batch) {
-        let wanted: Vec<(NamespaceId, Key)> =
-            batch.operations.iter().map(|operation| (operation.namespace, operation.key.clone())).collect();
-        self.wait_for(&wanted, What::Batch(batch));
-    }
-
-    /// Lets `what` wait for the absent rows among `wanted`; gives it back if all are there.
-    fn wait_for(&mut self, wanted: &[(NamespaceId, Key)], what: What) -> Option<What> {
+    /// Asks for those of these rows that are not there, on behalf of the work that is inserted next, and keeps the others
+    /// where they are. How many it has to wait for, and all of them.
+    fn ask_for<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = (NamespaceId, &'a Key)>,
+    ) -> (usize, Vec<(NamespaceId, RowId)>) {
         let entry = self.works.waiting.vacant_key();
-        let (mut rows_missing, mut pinned) = (0, Vec::with_capacity(wanted.len()));
+        let (mut rows_missing, mut pinned) = (0, Vec::with_capacity(wanted.size_hint().0));
         for (namespace, key) in wanted {
-            let Some(space) = self.spaces.get_mut(namespace) else { continue };
+            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
             let row = space.rows.find(key).unwrap_or_else(|| {
-                self.works.wanted.entry(*namespace).or_default().push(key.clone());
+                self.works.wanted.entry(namespace).or_default().push(key.clone());
                 self.works.loading_rows += 1;
                 space.rows.insert_loading(key.clone())
             });
             rows_missing += usize::from(space.rows.wait(row, entry));
             space.rows.pin(row);
-            pinned.push((*namespace, row));
+            pinned.push((namespace, row));
         }
-        if rows_missing == 0 {
-            self.unpin(&pinned);
-            return Some(what);
-        }
-        self.works.waiting.insert(Work { rows_missing, pinned, what });
-        None
+        (rows_missing, pinned)
     }
 
     fn unpin(&mut self, pinned: &[(NamespaceId, RowId)]) {
@@ -197,16 +198,19 @@ impl Replica {
         }
     }
 
-    /// Whether all `keys` are in memory; if not, they are loaded and the origin's first delta waits for them.
-    pub(super) fn await_delta_rows(&mut self, namespace: NamespaceId, origin: ReplicaId, keys: Vec<Key>) -> bool {
-        let wanted: Vec<_> = keys.into_iter().map(|key| (namespace, key)).collect();
-        self.wait_for(&wanted, What::Delta(namespace, origin)).is_some()
+    /// The origin's first delta waits until these rows are loaded, of which one at least is not there.
+    pub(super) fn load_for_delta(&mut self, namespace: NamespaceId, origin: ReplicaId, keys: &[Key]) {
+        self.load_for(namespace, keys, What::Delta(namespace, origin));
     }
 
-    /// Whether all `keys` are in memory; if not, they are loaded and the session's first rows wait for them.
-    pub(super) fn await_repaired_rows(&mut self, namespace: NamespaceId, keys: Vec<Key>) -> bool {
-        let wanted: Vec<_> = keys.into_iter().map(|key| (namespace, key)).collect();
-        self.wait_for(&wanted, What::Repaired(namespace)).is_some()
+    /// The repair session's first rows wait until these are loaded, of which one at least is not there.
+    pub(super) fn load_for_repair(&mut self, namespace: NamespaceId, keys: &[Key]) {
+        self.load_for(namespace, keys, What::Repaired(namespace));
+    }
+
+    fn load_for(&mut self, namespace: NamespaceId, keys: &[Key], what: What) {
+        let (rows_missing, pinned) = self.ask_for(keys.iter().map(|key| (namespace, key)));
+        self.works.waiting.insert(Work { rows_missing, pinned, what });
     }
 
     pub(super) fn loaded(&mut self, namespace: NamespaceId, rows: Vec<(Key, Row)>) {

@@ -15,15 +15,16 @@ impl Replica {
             let Some(session) = session.filter(|session| !session.loading) else { return };
             let Some(rows) = session.arrived.pop_front() else { return };
             let with = session.with;
+            if self.find_rows(rows.iter().map(|row| (namespace, row.key.as_str()))) {
+                self.apply_rows(namespace, with, &rows);
+                continue;
+            }
             let keys: Result<Vec<Key>, _> = rows.iter().map(|row| Key::new(row.key.as_str())).collect();
             let Ok(keys) = keys else {
                 self.bad_message(with.worker, "a row with an empty or an overlong key");
                 return self.give_up(namespace);
             };
-            if self.await_repaired_rows(namespace, keys) {
-                self.apply_rows(namespace, with, &rows);
-                continue;
-            }
+            self.load_for_repair(namespace, &keys);
             if let Some(session) = self.spaces.get_mut(&namespace).and_then(|space| space.session.as_mut()) {
                 session.arrived.push_front(rows);
                 session.loading = true;
@@ -44,8 +45,8 @@ impl Replica {
         let own = self.replica;
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
         let (mut applied, mut ahead) = (0, false);
-        for row in rows {
-            let Some(id) = space.rows.find(&row.key) else { continue };
+        for (row, id) in rows.iter().zip(&self.works.found) {
+            let Some(id) = *id else { continue };
             let cell = space.rows.get_mut(id);
             let mut news = Vec::new();
             for (replica, slot) in &row.slots {
