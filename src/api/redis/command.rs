@@ -92,8 +92,8 @@ pub(super) enum Command<'a> {
     SetInfo,
     Id,
     Commands,
-    CommandCount,
-    CommandDocs,
+    Count,
+    Docs,
     ConfigGet(Words<'a>),
     Info(Words<'a>),
     Select,
@@ -171,8 +171,8 @@ fn client(words: Words<'_>) -> Result<Command<'_>, Fault> {
 fn command(words: Words<'_>) -> Result<Command<'_>, Fault> {
     match subcommand(words).as_str() {
         "" => Ok(Command::Commands),
-        "count" => exactly(words, 2, "command|count").map(|_| Command::CommandCount),
-        "docs" => Ok(Command::CommandDocs),
+        "count" => exactly(words, 2, "command|count").map(|_| Command::Count),
+        "docs" => Ok(Command::Docs),
         other => Err(format!("ERR 'command {other}' is not served here; COMMAND, COUNT and DOCS are").into()),
     }
 }
@@ -274,7 +274,7 @@ mod tests {
             ("ping", "Ping"),
             ("select 0", "Select"),
             ("client setinfo lib-name x", "SetInfo"),
-            ("command docs get", "CommandDocs"),
+            ("command docs get", "Docs"),
             ("config get save appendonly", "ConfigGet"),
             ("auth user secret", "Auth"),
             ("quit", "Quit"),

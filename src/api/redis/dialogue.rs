@@ -144,10 +144,10 @@ impl Intake<'_> {
             (Command::GetName, _) => reply.text(self.caller.name()),
             (Command::Id, _) => reply.integer(self.caller.id()),
             (Command::Commands, _) => info::commands(&mut reply),
-            (Command::CommandCount, _) => {
+            (Command::Count, _) => {
                 reply.integer(i64::try_from(super::command::COMMANDS.len()).unwrap_or(i64::MAX));
             }
-            (Command::CommandDocs, _) => reply.map(0),
+            (Command::Docs, _) => reply.map(0),
             (Command::ConfigGet(names), _) => info::settings(&mut reply, names),
             (Command::Info(sections), _) => reply.prose(&self.door.facts().info(sections)),
             // `SELECT 0`, `CLIENT SETINFO`, `QUIT`; the rest was carried out.

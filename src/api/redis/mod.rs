@@ -54,7 +54,10 @@ const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 /// last answers are written.
 pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationToken) {
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let door = Arc::new(Door::new(doors, port));
+    attend(listener, Arc::new(Door::new(doors, port)), shutdown).await;
+}
+
+async fn attend(listener: TcpListener, door: Arc<Door>, shutdown: CancellationToken) {
     let connections = TaskTracker::new();
     while let Some(stream) = listening::next(&listener, &shutdown).await {
         let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
