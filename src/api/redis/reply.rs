@@ -155,8 +155,8 @@ mod tests {
         assert_eq!(resp2(|reply| reply.integer(i64::MIN)), Frame2::Integer(i64::MIN));
         assert_eq!(resp2(|reply| reply.text(b"\r\n")), Frame2::BulkString(b"\r\n".to_vec()));
         assert_eq!(resp2(|reply| reply.prose("a")), Frame2::BulkString(b"a".to_vec()));
-        assert_eq!(resp2(Reply::nothing), Frame2::Null);
-        assert_eq!(resp3(Reply::nothing), Frame3::Null);
+        assert_eq!(resp2(|reply| reply.nothing()), Frame2::Null);
+        assert_eq!(resp3(|reply| reply.nothing()), Frame3::Null);
         let pair = |reply: &mut Reply<'_>| {
             reply.map(1);
             reply.text(b"key");
