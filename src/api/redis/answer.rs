@@ -11,6 +11,9 @@ use crate::replica::{Action, Operation, Outcome, Refusal};
 /// Replies that are known at once fill at most about so much before they are sent; a short command can have a long one.
 const TOLD_BYTES_MAX: usize = 256 << 10;
 
+/// Room for owed replies that is kept from one batch to the next.
+const OWED_KEPT: usize = 1_024;
+
 /// Commands that are answered together.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -97,6 +100,7 @@ impl Batch {
         bytes.extend_from_slice(self.told.get(told..).unwrap_or_default());
         self.operations.clear();
         self.owed.clear();
+        self.owed.shrink_to(OWED_KEPT);
         self.told.clear();
         self.told.shrink_to(TOLD_BYTES_MAX);
     }

@@ -57,13 +57,13 @@ struct Gone;
 impl Session {
     /// Until this end has to close the connection.
     async fn run(&mut self) -> Result<(), Gone> {
-        let mut asked = Instant::now();
+        let mut asked = clock::monotonic();
         loop {
             let (next, any) = self.dialogue.take();
-            if any {
-                asked = Instant::now();
-            }
             let sure = self.dialogue.batch.is_empty() || self.answer().await?;
+            if any {
+                asked = clock::monotonic();
+            }
             match next {
                 Next::Close => return Ok(()),
                 _ if !sure => return Ok(()),
@@ -116,18 +116,20 @@ impl Session {
     }
 
     /// Waits for more. False if this end has to close the connection.
-    async fn read(&mut self, asked: Instant) -> Result<bool, Gone> {
+    async fn read(&mut self, asked: std::time::Instant) -> Result<bool, Gone> {
         let buffer = &mut self.dialogue.buffer;
-        if buffer.is_empty() && buffer.capacity() > ROOM_BYTES_MAX {
+        // A burst that is over keeps no memory.
+        if buffer.is_empty() && buffer.capacity() > self.room.saturating_mul(2) {
             *buffer = BytesMut::new();
         }
         buffer.reserve(self.room);
         let room = buffer.capacity().saturating_sub(buffer.len());
+        let until = Instant::from_std(asked) + self.door.limits.idle_timeout;
         tokio::select! {
             biased;
             // Not an error if the node is gone without a word: then the connection is, too.
             _ = self.stage.wait_for(|stage| *stage == Stage::Drained) => Ok(false),
-            read = timeout_at(asked + self.door.limits.idle_timeout, self.stream.read_buf(buffer)) => match read {
+            read = timeout_at(until, self.stream.read_buf(buffer)) => match read {
                 Ok(Ok(0) | Err(_)) => Err(Gone),
                 Ok(Ok(count)) => {
                     let full = count == room;
