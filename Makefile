@@ -15,7 +15,7 @@ BIN = $(CARGO_TARGET_DIR)/release
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-setup: ## Installs clang, curl and faketime if they are missing (Debian, Ubuntu), and checks for a Rust toolchain.
+setup: ## Installs clang, curl, faketime and Redis's clients if they are missing (Debian, Ubuntu), and checks for a Rust toolchain.
 	@./scripts/setup
 
 build: setup ## Builds the binaries.

@@ -56,6 +56,7 @@ pub struct Node {
     endpoint: Endpoint,
     links: Links,
     listener: TcpListener,
+    redis: Option<TcpListener>,
     engine: JoinHandle<()>,
     news: mpsc::UnboundedReceiver<News>,
     clock_confirmed: bool,
@@ -77,9 +78,15 @@ impl Node {
         let (worker, place) = settings::place(&map, region, node)?;
         let credentials = Credentials::load(&config.tls.dir, region, node)?;
         let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, place.quic)?;
-        let listener = TcpListener::bind(place.http).await.with_context(|| {
-            format!("cannot listen on {}/tcp, which is `http` of {region}/{node} in the region's file", place.http)
-        })?;
+        let bind = async |address, key| {
+            let whose = format!("which is `{key}` of {region}/{node} in the region's file");
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}/tcp, {whose}"))
+        };
+        let listener = bind(place.http, "http").await?;
+        let redis = match place.redis {
+            Some(address) => Some(bind(address, "redis").await?),
+            None => None,
+        };
         let secret = TreeSecret::of(&config.cluster);
         let (store, recovered) = recover(&config, &map, &secret, worker).await?;
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
@@ -119,7 +126,7 @@ impl Node {
             config,
             map,
         };
-        Ok(Self { doors, stage, store, seen, endpoint, links, listener, engine, news, clock_confirmed: false })
+        Ok(Self { doors, stage, store, seen, endpoint, links, listener, redis, engine, news, clock_confirmed: false })
     }
 
     /// An operator vouches for the clock as it stands when IDs begin.
@@ -134,6 +141,9 @@ impl Node {
             let listener = self.listener;
             tokio::spawn(api::http::serve(listener, self.doors.clone(), closing.clone()))
         };
+        if let Some(listener) = self.redis {
+            clients.spawn(api::redis::serve(listener, self.doors.clone(), closing.clone()));
+        }
         let quic = {
             let (endpoint, links, doors) = (self.endpoint.clone(), self.links.clone(), self.doors.clone());
             let map = doors.map.clone();

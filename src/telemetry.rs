@@ -89,17 +89,20 @@ pub enum Door {
     Http,
     /// The QUIC client protocol.
     Quic,
+    /// The Redis protocol.
+    Redis,
 }
 
 impl Door {
     /// All, in the order of their discriminants.
-    const ALL: [Self; 2] = [Self::Http, Self::Quic];
+    const ALL: [Self; 3] = [Self::Http, Self::Quic, Self::Redis];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Quic => "quic",
+            Self::Redis => "redis",
         }
     }
 }
@@ -430,7 +433,7 @@ mod tests {
             name: name.to_owned(),
             id,
             location: None,
-            nodes: vec![Node { id: 0, quic: address, http: address }],
+            nodes: vec![Node { id: 0, quic: address, http: address, redis: None }],
         };
         ClusterMap { regions: [(1, "one"), (2, "two"), (3, "three")].map(region).into() }
     }

@@ -27,9 +27,14 @@ impl Bearers {
         Self(tokens.iter().map(|Token { token, access, .. }| (hashed(token.as_bytes()), *access)).collect())
     }
 
+    /// No token is asked for.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What the caller may do who shows this token.
     pub(super) fn access(&self, shown: Option<&[u8]>) -> Result<Access, Stranger> {
-        if self.0.is_empty() {
+        if self.is_open() {
             return Ok(Access::Write);
         }
         let shown = hashed(shown.ok_or(Stranger::Anonymous)?);

@@ -2,8 +2,10 @@
 
 mod bearer;
 pub mod http;
+mod listening;
 pub mod namespaces;
 pub mod quic;
+pub mod redis;
 pub mod scribe;
 
 use std::sync::Arc;
@@ -57,6 +59,18 @@ pub enum Stage {
     Drained,
     /// Stopped itself, and why.
     Fenced(String),
+}
+
+impl Stage {
+    /// Why nothing is served at this stage, if so.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Ready => None,
+            Self::Starting => Some(Refusal::Starting),
+            Self::Draining | Self::Drained => Some(Refusal::Draining),
+            Self::Fenced(reason) => Some(Refusal::Fenced(reason.clone())),
+        }
+    }
 }
 
 /// The code that stands for a refusal on every front door.

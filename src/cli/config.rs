@@ -117,7 +117,10 @@ fn on_the_map(region: &Region) -> Vec<String> {
     let Region { name, id, location, nodes } = region;
     let place = location.map(|[latitude, longitude]| format!(" at {latitude}, {longitude}")).unwrap_or_default();
     let head = format!("# region {name}, number {id}{place}");
-    let nodes = nodes.iter().map(|node| format!("# node {name}/{}: quic {}, http {}", node.id, node.quic, node.http));
+    let nodes = nodes.iter().map(|node| {
+        let redis = node.redis.map(|redis| format!(", redis {redis}")).unwrap_or_default();
+        format!("# node {name}/{}: quic {}, http {}{redis}", node.id, node.quic, node.http)
+    });
     std::iter::once(head).chain(nodes).collect()
 }
 
@@ -155,7 +158,7 @@ mod tests {
         assert_eq!(line("gossip.digest_interval"), "gossip.digest_interval = \"1s\" # built-in");
         assert_eq!(
             line("# node eu-west/0"),
-            "# node eu-west/0: quic 127.0.0.1:7410, http 127.0.0.1:8410 # regions/eu-west.toml"
+            "# node eu-west/0: quic 127.0.0.1:7410, http 127.0.0.1:8410, redis 127.0.0.1:6410 # regions/eu-west.toml"
         );
     }
 

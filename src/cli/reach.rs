@@ -194,6 +194,7 @@ mod tests {
                     id: *node,
                     quic: ([127, 0, 0, 1], 7400 + u16::from(id) * 10 + u16::from(*node)).into(),
                     http: ([127, 0, 0, 1], 8400 + u16::from(id) * 10 + u16::from(*node)).into(),
+                    redis: None,
                 })
                 .collect(),
         };

@@ -39,6 +39,9 @@ pub struct Node {
     pub quic: SocketAddr,
     /// HTTP clients (TCP).
     pub http: SocketAddr,
+    /// Clients of the Redis protocol (TCP); without it that door is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<SocketAddr>,
 }
 
 impl ClusterMap {

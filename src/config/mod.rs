@@ -79,6 +79,8 @@ pub struct Config {
     pub http: Http,
     /// The QUIC front door.
     pub quic: Quic,
+    /// The front door of the Redis protocol.
+    pub redis: Redis,
     /// Links to peers.
     pub peer: PeerLinks,
     /// Draining.
@@ -406,6 +408,19 @@ pub struct Quic {
     /// How long a connection may do nothing.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
+}
+
+/// `[redis]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// Open connections.
+    pub connections_max: usize,
+    /// How long a connection may ask nothing.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// Words of one command, its name included.
+    pub arguments_max: usize,
 }
 
 /// `[peer]`

@@ -70,6 +70,9 @@ fn clashes(regions: &[(PathBuf, Region)]) -> Vec<Problem> {
             clashes.claim(Claim::Node(file.clone(), node.id), at("id"), node.id.to_string());
             clashes.claim(Claim::Udp(node.quic), at("quic"), format!("\"{}\"", node.quic));
             clashes.claim(Claim::Tcp(node.http), at("http"), format!("\"{}\"", node.http));
+            if let Some(redis) = node.redis {
+                clashes.claim(Claim::Tcp(redis), at("redis"), format!("\"{redis}\""));
+            }
         }
     }
     clashes.problems

@@ -38,6 +38,7 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     must("api", API),
     must("http", HTTP),
     must("quic", QUIC),
+    must("redis", REDIS),
     must("peer", PEER),
     must("drain", Shape::Table(&[must("timeout", duration(10, 10 * MINUTE))])),
     must("log", Shape::Table(&[must("filter", LOG_FILTER), must("format", Shape::OneOf(&["text", "json"]))])),
@@ -51,7 +52,8 @@ pub(super) const REGION: Shape = Shape::Table(&[
     may("node", Shape::List(&NODE)),
 ]);
 
-const NODE: Shape = Shape::Table(&[must("id", NUMBER), must("quic", ADDRESS), must("http", ADDRESS)]);
+const NODE: Shape =
+    Shape::Table(&[must("id", NUMBER), must("quic", ADDRESS), must("http", ADDRESS), may("redis", ADDRESS)]);
 
 const IDS: Shape = Shape::Table(&[
     must("epoch", EPOCH),
@@ -125,6 +127,13 @@ const QUIC: Shape = Shape::Table(&[
     must("requests_max", count(1, 1_000_000)),
     must("streams_max", count(1, 1_024)),
     must("idle_timeout", duration(100, HOUR)),
+]);
+
+/// No command takes more arguments than its name and as many keys as one batch of the engine has operations.
+const REDIS: Shape = Shape::Table(&[
+    must("connections_max", count(1, 1_000_000)),
+    must("idle_timeout", duration(100, DAY)),
+    must("arguments_max", count(16, 10_001)),
 ]);
 
 const PEER: Shape = Shape::Table(&[

@@ -214,6 +214,19 @@ fn two_nodes_at_one_address() {
 }
 
 #[test]
+fn two_doors_at_one_address() {
+    let text = region("b", 2, 7500) + "redis = \"127.0.0.1:8500\"\n";
+    Site::new().region_file("b.toml", &text).refused(
+        "regions/b.toml: node[0].redis = \"127.0.0.1:8500\": node[0].http of the same file is the same; \
+         allowed: a TCP address that no other node has",
+    );
+    let text = region("b", 2, 7500) + "redis = \"127.0.0.1:6500\"\n";
+    let map = Site::new().region_file("b.toml", &text).loads().map;
+    let doors: Vec<_> = map.nodes().map(|(_, _, node)| node.redis).collect();
+    assert_eq!(doors, [None, None, Some(([127, 0, 0, 1], 6500).into())], "without an address the door is closed");
+}
+
+#[test]
 fn one_port_for_udp_and_tcp_is_no_clash() {
     let text = region("b", 2, 7500).replace("127.0.0.1:8500", "127.0.0.1:7500");
     Site::new().region_file("b.toml", &text).loads();
@@ -716,5 +729,5 @@ fn every_key_of_a_region_file_is_documented() {
         assert!(comment.ends_with(&allowed(shape)), "{key}: {comment}");
     }
     let keys: Vec<_> = documented.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["id", "location", "name", "node", "node.http", "node.id", "node.quic"]);
+    assert_eq!(keys, ["id", "location", "name", "node", "node.http", "node.id", "node.quic", "node.redis"]);
 }

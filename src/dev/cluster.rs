@@ -104,6 +104,8 @@ pub struct Endpoint {
     pub quic: SocketAddr,
     /// For HTTP clients.
     pub http: SocketAddr,
+    /// For clients of the Redis protocol, if it speaks it.
+    pub redis: Option<SocketAddr>,
     /// Its process, if it runs.
     pub pid: Option<u32>,
     /// Its log file.
@@ -138,7 +140,8 @@ impl Cluster {
         let lock = folder.lock()?;
         let kept = folder.kept_map()?;
         let addresses = kept.iter().flat_map(ClusterMap::nodes).map(|(_, _, node)| node);
-        let mut taken: BTreeSet<_> = addresses.flat_map(|node| [node.quic.port(), node.http.port()]).collect();
+        let addresses = addresses.flat_map(|node| [node.quic, node.http].into_iter().chain(node.redis));
+        let mut taken: BTreeSet<_> = addresses.map(|address| address.port()).collect();
         let count = options.regions.unwrap_or_else(|| kept.as_ref().map_or(REGIONS, plan::count));
         let map = plan::map(count, kept, |index| options.ports.pick(index, &mut taken))
             .map_err(|unplanned| unplanned.at(folder.path(), count))?;
@@ -316,6 +319,7 @@ impl Cluster {
                 region: region.name.clone(),
                 quic: node.quic,
                 http: node.http,
+                redis: node.redis,
                 pid: self.processes.get(&region.name).and_then(Process::id),
                 log: self.folder.log_file(&region.name),
                 cut_off: cut_off(region.id),

@@ -21,8 +21,11 @@ const REGIONS: [(&str, [f64; 2]); REGIONS_MAX as usize] = [
     ("me-central", [25.20, 55.27]),
 ];
 
+/// The ports of a node: for QUIC, HTTP and the Redis protocol.
+pub(super) type NodePorts = [u16; 3];
+
 /// The ports of the sample region files: these, and ten more for each further region.
-const FAMILIAR: (u16, u16) = (7400, 8400);
+const FAMILIAR: NodePorts = [7400, 8400, 6400];
 const FAMILIAR_STEP: u16 = 10;
 /// Below the range from which systems give ports to outgoing connections, so that none of those takes one away between
 /// our look and the node's start.
@@ -42,19 +45,18 @@ pub enum Ports {
 }
 
 impl Ports {
-    /// Two vacant ports of loopback, for QUIC and HTTP, that are none of `taken`; they are added to it.
-    pub(super) fn pick(self, index: u16, taken: &mut BTreeSet<u16>) -> Option<(u16, u16)> {
+    /// Vacant ports of loopback for one node that are none of `taken`; they are added to it.
+    pub(super) fn pick(self, index: u16, taken: &mut BTreeSet<u16>) -> Option<NodePorts> {
         let offset = index.saturating_mul(FAMILIAR_STEP);
-        let familiar = (FAMILIAR.0.saturating_add(offset), FAMILIAR.1.saturating_add(offset));
-        let pair = if self == Self::Familiar && is_vacant(familiar.0) && is_vacant(familiar.1) {
-            familiar
-        } else {
-            let quic = any_vacant(taken)?;
-            taken.insert(quic);
-            (quic, any_vacant(taken)?)
-        };
-        taken.extend([pair.0, pair.1]);
-        Some(pair)
+        let mut ports = FAMILIAR.map(|port| port.saturating_add(offset));
+        if self == Self::Any || !ports.iter().all(|port| is_vacant(*port)) {
+            for port in &mut ports {
+                *port = any_vacant(taken)?;
+                taken.insert(*port);
+            }
+        }
+        taken.extend(ports);
+        Some(ports)
     }
 }
 
@@ -76,7 +78,7 @@ fn is_vacant(port: u16) -> bool {
 pub(super) fn map(
     count: u8,
     kept: Option<ClusterMap>,
-    mut pick: impl FnMut(u16) -> Option<(u16, u16)>,
+    mut pick: impl FnMut(u16) -> Option<NodePorts>,
 ) -> Result<ClusterMap, Unplanned> {
     let mut map = kept.unwrap_or_default();
     if map.regions.len() > usize::from(count) {
@@ -84,8 +86,8 @@ pub(super) fn map(
     }
     for (id, (name, location)) in (0..count).zip(REGIONS) {
         if map.region_by_id(id).is_none() {
-            let (quic, http) = pick(id.into()).ok_or(Unplanned::NoPorts)?;
-            map.regions.push(region(name, id, location, quic, http));
+            let ports = pick(id.into()).ok_or(Unplanned::NoPorts)?;
+            map.regions.push(region(name, id, location, ports));
         }
     }
     map.regions.sort_by_key(|region| region.id);
@@ -116,13 +118,13 @@ impl Unplanned {
     }
 }
 
-fn region(name: &str, id: u8, location: [f64; 2], quic: u16, http: u16) -> Region {
-    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn region(name: &str, id: u8, location: [f64; 2], ports: NodePorts) -> Region {
+    let [quic, http, redis] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     Region {
         name: name.to_owned(),
         id,
         location: Some(location),
-        nodes: vec![Node { id: 0, quic: at(quic), http: at(http) }],
+        nodes: vec![Node { id: 0, quic, http, redis: Some(redis) }],
     }
 }
 
@@ -130,21 +132,21 @@ fn region(name: &str, id: u8, location: [f64; 2], quic: u16, http: u16) -> Regio
 mod tests {
     use super::*;
 
-    fn ports(index: u16) -> Option<(u16, u16)> {
-        Some((7_400 + index, 8_400 + index))
+    fn ports(index: u16) -> Option<NodePorts> {
+        Some(FAMILIAR.map(|port| port + index))
     }
 
     #[test]
     fn three_regions_are_those_of_the_sample_files() {
         let samples = ClusterMap::load(std::path::Path::new("regions")).unwrap();
-        let map = map(3, None, |index| Some((7_400 + index * 10, 8_400 + index * 10))).unwrap();
+        let map = map(3, None, |index| ports(index * 10)).unwrap();
         assert_eq!(map, samples);
     }
 
     #[test]
     fn kept_regions_keep_their_ports_and_others_are_added() {
         let kept = map(3, None, ports).unwrap();
-        let more = map(5, Some(kept.clone()), |_| Some((1, 2))).unwrap();
+        let more = map(5, Some(kept.clone()), |_| Some([1, 2, 3])).unwrap();
         assert_eq!(more.regions[..3], kept.regions[..]);
         assert_eq!(more.regions[3].nodes[0].quic.port(), 1);
         assert_eq!(map(3, Some(kept.clone()), |_| None).unwrap(), kept);
@@ -164,6 +166,6 @@ mod tests {
         for index in 0..8 {
             Ports::Any.pick(index, &mut taken).unwrap();
         }
-        assert_eq!(taken.len(), 16);
+        assert_eq!(taken.len(), 24);
     }
 }

@@ -121,7 +121,7 @@ mod tests {
     use crate::dev::plan;
 
     fn map(regions: u8) -> ClusterMap {
-        plan::map(regions, None, |index| Some((7_400 + index, 8_400 + index))).unwrap()
+        plan::map(regions, None, |index| Some([7_400 + index, 8_400 + index, 6_400 + index])).unwrap()
     }
 
     fn worker(region: u8) -> WorkerId {

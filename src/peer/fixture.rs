@@ -42,7 +42,7 @@ pub(crate) fn map(nodes: &[(&str, SocketAddr)]) -> ClusterMap {
         name: (*name).to_owned(),
         id: worker(name).region(),
         location: None,
-        nodes: vec![Node { id: 0, quic: *quic, http: *quic }],
+        nodes: vec![Node { id: 0, quic: *quic, http: *quic, redis: None }],
     };
     ClusterMap { regions: nodes.iter().map(region).collect() }
 }

@@ -71,6 +71,8 @@ impl Twin {
             node.quic = other.map_or(self.quic, |(_, quic)| *quic);
             if other.is_none() {
                 node.http = self.http;
+                // The original has it.
+                node.redis = None;
             }
             fs::write(regions.join(format!("{}.toml", region.name)), toml::to_string(&region).unwrap()).unwrap();
         }

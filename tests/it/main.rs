@@ -23,6 +23,7 @@ mod partitions;
 mod planted;
 mod prefetched;
 mod readme;
+mod redis;
 mod refusals;
 mod repair;
 mod residency;

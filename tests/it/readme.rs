@@ -19,7 +19,7 @@ use crate::harness::executable;
 
 /// The whole session, with a load test in it.
 const SESSION: Duration = Duration::from_secs(150);
-const PORTS: [&str; 6] = ["7400", "7410", "7420", "8400", "8410", "8420"];
+const PORTS: [&str; 9] = ["7400", "7410", "7420", "8400", "8410", "8420", "6400", "6410", "6420"];
 /// Ends what runs in the background, however the session ends, and waits for it.
 const PRELUDE: &str = "set -eu -o pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n";
 

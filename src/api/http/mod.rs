@@ -30,13 +30,12 @@ mod told;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,16 +44,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
-use crate::api::Doors;
+use crate::api::{Doors, listening};
 use crate::telemetry::{self, Verb};
 
 use call::{Call, Door};
 use connection::Limits;
 use problem::Problem;
-
-/// After a failure to accept that is not the connection's own, such as too many open files, this long passes before
-/// the next try.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown`, then finishes the requests in progress, which takes `api.request_timeout` at most.
 ///
@@ -66,7 +61,7 @@ pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationTo
     let protocol = connection::protocol();
     let service = service(doors);
     let connections = TaskTracker::new();
-    while let Some(stream) = accept(&listener, &shutdown).await {
+    while let Some(stream) = listening::next(&listener, &shutdown).await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             connection::turn_away(&stream);
             continue;
@@ -82,23 +77,6 @@ pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationTo
     drop(listener);
     connections.close();
     connections.wait().await;
-}
-
-/// The next connection; `None` once the node shuts down.
-async fn accept(listener: &TcpListener, shutdown: &CancellationToken) -> Option<TcpStream> {
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => return None,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream)) {
-            Ok(stream) => return Some(stream),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }
 
 /// The router within what holds for every request. These layers are not boxed, so they cost next to nothing.

@@ -40,7 +40,7 @@ pub(super) fn map() -> ClusterMap {
         name: name.to_owned(),
         id,
         location: None,
-        nodes: vec![Node { id: 0, quic: address, http: address }],
+        nodes: vec![Node { id: 0, quic: address, http: address, redis: None }],
     };
     ClusterMap { regions: [(1, "eu-west"), (2, "us-east"), (3, "ap-south")].map(region).into() }
 }

@@ -174,13 +174,7 @@ async fn attend<B: Backend>(connection: Connection, door: Arc<Door<B>>) {
 
 /// Why nothing is served at this stage, if so.
 fn refusal_at(stage: &Stage) -> Option<WireError> {
-    let refusal = match stage {
-        Stage::Ready => return None,
-        Stage::Starting => Refusal::Starting,
-        Stage::Draining | Stage::Drained => Refusal::Draining,
-        Stage::Fenced(reason) => Refusal::Fenced(reason.clone()),
-    };
-    Some(refused(&refusal))
+    stage.refusal().map(|refusal| refused(&refusal))
 }
 
 /// The engine's refusal on the wire.

@@ -107,11 +107,12 @@ pub(super) fn lines() -> mpsc::Receiver<String> {
 /// Where to find each node.
 pub(super) fn endpoints(endpoints: &[Endpoint]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["region", "HTTP", "QUIC", "pid", "log"]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["region", "HTTP", "QUIC", "Redis", "pid", "log"]);
     table.add_rows(endpoints.iter().map(|node| {
         let region = if node.cut_off { format!("{} (cut off)", node.region) } else { node.region.clone() };
         let pid = node.pid.map_or_else(|| "(not running)".to_owned(), |pid| pid.to_string());
-        [region, format!("http://{}", node.http), node.quic.to_string(), pid, node.log.display().to_string()]
+        let redis = node.redis.map_or_else(|| "-".to_owned(), |redis| redis.to_string());
+        [region, format!("http://{}", node.http), node.quic.to_string(), redis, pid, node.log.display().to_string()]
     }));
     table.trim_fmt()
 }
@@ -124,6 +125,7 @@ pub(super) fn as_json(endpoints: &[Endpoint]) -> Vec<Value> {
             "node": 0,
             "http": node.http.to_string(),
             "quic": node.quic.to_string(),
+            "redis": node.redis.map(|redis| redis.to_string()),
             "pid": node.pid,
             "log": node.log.display().to_string(),
             "cut_off": node.cut_off,
@@ -158,12 +160,14 @@ mod tests {
             region: "eu-west".into(),
             quic: ([127, 0, 0, 1], 7410).into(),
             http: ([127, 0, 0, 1], 8410).into(),
+            redis: Some(([127, 0, 0, 1], 6410).into()),
             pid: None,
             log: "node.log".into(),
             cut_off: true,
         };
         let table = endpoints(std::slice::from_ref(&node));
         assert!(table.contains("eu-west (cut off)") && table.contains("(not running)"), "{table}");
+        assert!(table.contains("127.0.0.1:6410"), "{table}");
         assert_eq!(as_json(&[node])[0]["http"], "127.0.0.1:8410");
     }
 }

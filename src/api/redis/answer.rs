@@ -1,0 +1,226 @@
+//! What one read of the socket amounts to, purely: a batch for the engine, and replies in the order of the commands,
+//! some of which are owed until the engine has answered.
+
+use snowtide_client::Code;
+use snowtide_client::wire::BATCH_OPERATIONS_MAX;
+
+use super::reply::{Reply, Version};
+use crate::api::code_of;
+use crate::replica::{Action, Operation, Outcome, Refusal};
+
+/// Replies that are known at once fill at most about so much before they are sent; a short command can have a long one.
+const TOLD_BYTES_MAX: usize = 256 << 10;
+
+/// Room for owed replies that is kept from one batch to the next.
+const OWED_KEPT: usize = 1_024;
+
+/// Commands that are answered together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// For the engine, in order.
+    pub(super) operations: Vec<Operation>,
+    owed: Vec<Owed>,
+    /// The replies that are known, without those that are owed.
+    told: Vec<u8>,
+}
+
+/// A reply that waits for the engine.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    /// Its place: behind so much of what is told.
+    at: usize,
+    /// How many of the operations are its own.
+    operations: usize,
+    shape: Shape,
+    version: Version,
+}
+
+/// What a reply makes of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The value after a change.
+    Changed,
+    /// A value as text.
+    Value,
+    /// Values as an array of texts.
+    Values,
+    /// How many values are not 0.
+    Existing,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.operations.is_empty() && self.told.is_empty()
+    }
+
+    /// Whether a command of so many operations goes into this batch, rather than into the next.
+    pub(super) fn has_room(&self, operations: usize) -> bool {
+        let sum = self.operations.len().saturating_add(operations);
+        (sum <= BATCH_OPERATIONS_MAX || self.operations.is_empty()) && self.told.len() < TOLD_BYTES_MAX
+    }
+
+    /// A reply that is known.
+    pub(super) fn tell(&mut self, version: Version) -> Reply<'_> {
+        Reply::to(&mut self.told, version)
+    }
+
+    /// The operations from `first` on are owed a reply.
+    pub(super) fn owe(&mut self, first: usize, shape: Shape, version: Version) {
+        let operations = self.operations.len().saturating_sub(first);
+        self.owed.push(Owed { at: self.told.len(), operations, shape, version });
+    }
+
+    /// How many operations change a counter.
+    pub(super) fn writes(&self) -> usize {
+        self.operations.iter().filter(|operation| operation.action != Action::Get).count()
+    }
+
+    /// Appends all replies to `bytes`, those that are owed by what the engine said, and begins anew.
+    pub(super) fn settle(&mut self, outcomes: Result<&[Outcome], &str>, bytes: &mut Vec<u8>) {
+        let expected: usize = self.owed.iter().map(|owed| owed.operations).sum();
+        let outcomes = match outcomes {
+            Ok(outcomes) if outcomes.len() != expected => Err("ERR internal: results were lost in the node"),
+            outcomes => outcomes,
+        };
+        let (mut rest, mut told) = (outcomes.unwrap_or_default(), 0);
+        for owed in &self.owed {
+            bytes.extend_from_slice(self.told.get(told..owed.at).unwrap_or_default());
+            told = owed.at;
+            let mut reply = Reply::to(bytes, owed.version);
+            match (outcomes, rest.split_at_checked(owed.operations)) {
+                (Ok(_), Some((own, others))) => {
+                    write(&mut reply, owed.shape, own);
+                    rest = others;
+                }
+                (Err(error), _) => reply.error(error),
+                // They were counted.
+                (Ok(_), None) => {}
+            }
+        }
+        bytes.extend_from_slice(self.told.get(told..).unwrap_or_default());
+        self.operations.clear();
+        self.owed.clear();
+        self.owed.shrink_to(OWED_KEPT);
+        self.told.clear();
+        self.told.shrink_to(TOLD_BYTES_MAX);
+    }
+}
+
+fn write(reply: &mut Reply<'_>, shape: Shape, outcomes: &[Outcome]) {
+    let values =
+        || outcomes.iter().filter_map(|outcome| if let Outcome::Value(value) = outcome { Some(*value) } else { None });
+    let failure = outcomes.iter().find(|outcome| !matches!(outcome, Outcome::Value(_)));
+    match (failure, shape) {
+        (Some(Outcome::Overflow), _) => reply.error("ERR increment or decrement would overflow"),
+        (Some(_), _) => reply.error("ERR unknown_namespace: this node does not serve the namespace"),
+        (None, Shape::Changed) => values().for_each(|value| reply.changed(value)),
+        (None, Shape::Value) => values().for_each(|value| reply.value(value)),
+        (None, Shape::Values) => {
+            reply.array(outcomes.len());
+            values().for_each(|value| reply.value(value));
+        }
+        (None, Shape::Existing) => {
+            let count = values().filter(|value| *value != 0).count();
+            reply.integer(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// A refusal as an error of Redis: of a kind that its clients know, where there is one.
+pub(super) fn refused(refusal: &Refusal) -> String {
+    let code = code_of(refusal);
+    let kind = match code {
+        Code::Starting => "LOADING",
+        Code::Throttled | Code::Overloaded => "TRYAGAIN",
+        Code::DiskLow => "MISCONF",
+        _ => "ERR",
+    };
+    format!("{kind} {}: {refusal}", code.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::NamespaceId;
+    use crate::replica::Key;
+
+    fn push(batch: &mut Batch, operations: usize, shape: Shape) {
+        let first = batch.operations.len();
+        let operation = Operation { namespace: NamespaceId(1), key: Key::new("k").unwrap(), action: Action::Get };
+        batch.operations.extend(std::iter::repeat_n(operation, operations));
+        batch.owe(first, shape, Version::Resp2);
+    }
+
+    fn settled(batch: &mut Batch, outcomes: Result<&[Outcome], &str>) -> String {
+        let mut bytes = Vec::new();
+        batch.settle(outcomes, &mut bytes);
+        assert!(batch.is_empty());
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn mixed() -> Batch {
+        let mut batch = Batch::default();
+        batch.tell(Version::Resp2).word("ONE");
+        push(&mut batch, 1, Shape::Changed);
+        push(&mut batch, 1, Shape::Value);
+        batch.tell(Version::Resp2).word("TWO");
+        push(&mut batch, 2, Shape::Values);
+        push(&mut batch, 3, Shape::Existing);
+        batch.tell(Version::Resp2).word("END");
+        batch
+    }
+
+    #[test]
+    fn replies_come_in_the_order_of_the_commands() {
+        let outcomes = [5, 6, 7, -8, 0, 1, 2].map(Outcome::Value);
+        let expected = "+ONE\r\n:5\r\n$1\r\n6\r\n+TWO\r\n*2\r\n$1\r\n7\r\n$2\r\n-8\r\n:2\r\n+END\r\n";
+        assert_eq!(settled(&mut mixed(), Ok(&outcomes)), expected);
+    }
+
+    #[test]
+    fn a_refusal_or_lost_results_reach_every_command_that_asked_the_engine() {
+        let expected = "+ONE\r\n-ERR no\r\n-ERR no\r\n+TWO\r\n-ERR no\r\n-ERR no\r\n+END\r\n";
+        assert_eq!(settled(&mut mixed(), Err("ERR no")), expected);
+        let lost = settled(&mut mixed(), Ok(&[Outcome::Value(1)]));
+        assert_eq!(lost.matches("-ERR internal").count(), 4, "{lost}");
+    }
+
+    #[test]
+    fn one_failing_operation_fails_its_command_and_no_other() {
+        let mut batch = Batch::default();
+        push(&mut batch, 1, Shape::Changed);
+        push(&mut batch, 2, Shape::Values);
+        push(&mut batch, 1, Shape::Changed);
+        let outcomes = [Outcome::Overflow, Outcome::Value(1), Outcome::UnknownNamespace, Outcome::Value(2)];
+        let text = settled(&mut batch, Ok(&outcomes));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!((lines[0], lines[2]), ("-ERR increment or decrement would overflow", ":2"));
+        assert!(lines[1].starts_with("-ERR unknown_namespace"));
+    }
+
+    #[test]
+    fn a_batch_takes_what_the_engine_takes_at_once() {
+        let mut batch = Batch::default();
+        assert!(batch.has_room(BATCH_OPERATIONS_MAX));
+        push(&mut batch, BATCH_OPERATIONS_MAX, Shape::Values);
+        assert!(!batch.has_room(1) && batch.has_room(0));
+        let mut batch = Batch::default();
+        batch.tell(Version::Resp2).text(&vec![b'a'; TOLD_BYTES_MAX]);
+        assert!(!batch.has_room(0));
+    }
+
+    #[test]
+    fn refusals_have_kinds_that_clients_of_redis_know() {
+        for (refusal, words) in [
+            (Refusal::Starting, "LOADING starting: this node is starting"),
+            (Refusal::Throttled, "TRYAGAIN throttled: too many requests"),
+            (Refusal::Overloaded, "TRYAGAIN overloaded: this node cannot"),
+            (Refusal::DiskLow, "MISCONF disk_low: the disk"),
+            (Refusal::Draining, "ERR draining: this node is shutting down"),
+            (Refusal::Fenced("a clone".into()), "ERR fenced: this node has stopped itself: a clone"),
+        ] {
+            let text = refused(&refusal);
+            assert!(text.starts_with(words), "{text}");
+        }
+    }
+}

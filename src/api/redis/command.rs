@@ -1,0 +1,330 @@
+//! From words to a command, purely. Errors are in the words of Redis where it has any.
+
+use std::borrow::Cow;
+
+use super::refusals;
+use super::request::Words;
+
+/// What a command is called, and what `COMMAND` tells of it.
+#[derive(Debug)]
+pub(super) struct Spec {
+    verb: Verb,
+    pub(super) name: &'static str,
+    /// How many words it has, its name included; negative: at least so many.
+    pub(super) arity: i64,
+    pub(super) flags: &'static [&'static str],
+    /// The first key, the last and the step from one to the next.
+    pub(super) keys: [i64; 3],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Incr,
+    Get,
+    IncrBy,
+    Mget,
+    Decr,
+    DecrBy,
+    Exists,
+    Ping,
+    Echo,
+    Hello,
+    Auth,
+    Client,
+    Command,
+    Config,
+    Info,
+    Select,
+    Quit,
+    Reset,
+}
+
+const WRITES: &[&str] = &["write", "denyoom", "fast"];
+const READS: &[&str] = &["readonly", "fast"];
+const TALKS: &[&str] = &["noscript", "loading", "stale", "fast"];
+const OPENS: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth"];
+const NO_KEYS: [i64; 3] = [0, 0, 0];
+const ONE_KEY: [i64; 3] = [1, 1, 1];
+const ALL_KEYS: [i64; 3] = [1, -1, 1];
+
+/// Every command; the frequent ones come first.
+pub(super) const COMMANDS: [Spec; 18] = [
+    spec(Verb::Incr, "incr", 2, WRITES, ONE_KEY),
+    spec(Verb::Get, "get", 2, READS, ONE_KEY),
+    spec(Verb::IncrBy, "incrby", 3, WRITES, ONE_KEY),
+    spec(Verb::Mget, "mget", -2, READS, ALL_KEYS),
+    spec(Verb::Decr, "decr", 2, WRITES, ONE_KEY),
+    spec(Verb::DecrBy, "decrby", 3, WRITES, ONE_KEY),
+    spec(Verb::Exists, "exists", -2, READS, ALL_KEYS),
+    spec(Verb::Ping, "ping", -1, TALKS, NO_KEYS),
+    spec(Verb::Echo, "echo", 2, TALKS, NO_KEYS),
+    spec(Verb::Hello, "hello", -1, OPENS, NO_KEYS),
+    spec(Verb::Auth, "auth", -2, OPENS, NO_KEYS),
+    spec(Verb::Client, "client", -2, TALKS, NO_KEYS),
+    spec(Verb::Command, "command", -1, TALKS, NO_KEYS),
+    spec(Verb::Config, "config", -2, TALKS, NO_KEYS),
+    spec(Verb::Info, "info", -1, TALKS, NO_KEYS),
+    spec(Verb::Select, "select", 2, TALKS, NO_KEYS),
+    spec(Verb::Quit, "quit", -1, OPENS, NO_KEYS),
+    spec(Verb::Reset, "reset", 1, OPENS, NO_KEYS),
+];
+
+const fn spec(verb: Verb, name: &'static str, arity: i64, flags: &'static [&'static str], keys: [i64; 3]) -> Spec {
+    Spec { verb, name, arity, flags, keys }
+}
+
+/// A command that can be carried out, unless its keys or its caller's rights stand against it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Command<'a> {
+    /// Change this counter by so much; the command's name is for those who may not.
+    Add(&'a [u8], i64, &'static str),
+    Get(&'a [u8]),
+    Mget(Words<'a>),
+    Exists(Words<'a>),
+    Ping(Option<&'a [u8]>),
+    Echo(&'a [u8]),
+    /// The version that is wanted, and the options.
+    Hello(Option<&'a [u8]>, Words<'a>),
+    /// The password: a bearer token. The user does not matter.
+    Auth(&'a [u8]),
+    SetName(&'a [u8]),
+    GetName,
+    SetInfo,
+    Id,
+    Commands,
+    Count,
+    Docs,
+    ConfigGet(Words<'a>),
+    Info(Words<'a>),
+    Select,
+    Quit,
+    Reset,
+}
+
+/// The text of an error.
+pub(super) type Fault = Cow<'static, str>;
+
+/// How much of an unknown command is repeated.
+const REPEATED_BYTES_MAX: usize = 128;
+
+impl<'a> Command<'a> {
+    /// The command of at least one word.
+    pub(super) fn parse(words: Words<'a>) -> Result<Self, Fault> {
+        let name = words.get(0).unwrap_or_default();
+        let Some(spec) = COMMANDS.iter().find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes())) else {
+            return Err(unserved(name, words.after(1)));
+        };
+        let count = i64::try_from(words.len()).unwrap_or(i64::MAX);
+        let fits = if spec.arity < 0 { count >= spec.arity.saturating_neg() } else { count == spec.arity };
+        if !fits {
+            return Err(wrong_number(spec.name));
+        }
+        Self::of(spec, words)
+    }
+
+    fn of(spec: &Spec, words: Words<'a>) -> Result<Self, Fault> {
+        // The arity was looked at.
+        let word = |at| words.get(at).unwrap_or_default();
+        Ok(match spec.verb {
+            Verb::Incr => Self::Add(word(1), 1, spec.name),
+            Verb::IncrBy => Self::Add(word(1), integer(word(2))?, spec.name),
+            Verb::Decr => Self::Add(word(1), -1, spec.name),
+            Verb::DecrBy => {
+                let by = integer(word(2))?.checked_neg().ok_or("ERR decrement would overflow")?;
+                Self::Add(word(1), by, spec.name)
+            }
+            Verb::Get => Self::Get(word(1)),
+            Verb::Mget => Self::Mget(words.after(1)),
+            Verb::Exists => Self::Exists(words.after(1)),
+            Verb::Ping if words.len() > 2 => return Err(wrong_number(spec.name)),
+            Verb::Ping => Self::Ping(words.get(1)),
+            Verb::Echo => Self::Echo(word(1)),
+            Verb::Hello => Self::Hello(words.get(1), words.after(2)),
+            Verb::Auth if words.len() > 3 => return Err("ERR syntax error".into()),
+            Verb::Auth => Self::Auth(words.iter().last().unwrap_or_default()),
+            Verb::Client => client(words)?,
+            Verb::Command => command(words)?,
+            Verb::Config => config(words)?,
+            Verb::Info => Self::Info(words.after(1)),
+            Verb::Select => select(word(1))?,
+            Verb::Quit => Self::Quit,
+            Verb::Reset => Self::Reset,
+        })
+    }
+
+    /// Who has not said who it is may do this.
+    pub(super) fn opens(&self) -> bool {
+        matches!(self, Self::Hello(..) | Self::Auth(_) | Self::Quit | Self::Reset)
+    }
+}
+
+fn client(words: Words<'_>) -> Result<Command<'_>, Fault> {
+    match subcommand(words).as_str() {
+        "setname" => Ok(Command::SetName(exactly(words, 3, "client|setname")?)),
+        "getname" => exactly(words, 2, "client|getname").map(|_| Command::GetName),
+        "setinfo" => exactly(words, 4, "client|setinfo").map(|_| Command::SetInfo),
+        "id" => exactly(words, 2, "client|id").map(|_| Command::Id),
+        other => Err(format!("ERR 'client {other}' is not served here; SETNAME, GETNAME, SETINFO and ID are").into()),
+    }
+}
+
+fn command(words: Words<'_>) -> Result<Command<'_>, Fault> {
+    match subcommand(words).as_str() {
+        "" => Ok(Command::Commands),
+        "count" => exactly(words, 2, "command|count").map(|_| Command::Count),
+        "docs" => Ok(Command::Docs),
+        other => Err(format!("ERR 'command {other}' is not served here; COMMAND, COUNT and DOCS are").into()),
+    }
+}
+
+fn config(words: Words<'_>) -> Result<Command<'_>, Fault> {
+    match subcommand(words).as_str() {
+        "get" if words.len() > 2 => Ok(Command::ConfigGet(words.after(2))),
+        "get" => Err(wrong_number("config|get")),
+        other => {
+            let why = "a node of Snowtide is configured by its files and flags";
+            Err(format!("ERR 'config {other}' is not served here, only GET is: {why}").into())
+        }
+    }
+}
+
+fn select(index: &[u8]) -> Result<Command<'_>, Fault> {
+    match integer(index) {
+        Ok(0) => Ok(Command::Select),
+        Ok(_) => {
+            Err("ERR DB index is out of range: there is one database, counters are kept apart by namespaces, as in \
+                      INCR namespace:key"
+                .into())
+        }
+        Err(_) => Err("ERR invalid DB index".into()),
+    }
+}
+
+/// In lower case, and short enough to be repeated in an error.
+fn subcommand(words: Words<'_>) -> String {
+    shown(words.get(1).unwrap_or_default()).to_ascii_lowercase()
+}
+
+/// The last of so many words.
+fn exactly<'a>(words: Words<'a>, count: usize, name: &str) -> Result<&'a [u8], Fault> {
+    let last = words.get(count.saturating_sub(1)).filter(|_| words.len() == count);
+    last.ok_or_else(|| wrong_number(name))
+}
+
+pub(super) fn wrong_number(name: &str) -> Fault {
+    format!("ERR wrong number of arguments for '{name}' command").into()
+}
+
+fn unserved(name: &[u8], arguments: Words<'_>) -> Fault {
+    if let Some(why) = refusals::why(name) {
+        return format!("ERR '{}' is not served here: {why}", shown(name).to_ascii_lowercase()).into();
+    }
+    let mut repeated = String::new();
+    for argument in arguments.iter() {
+        if repeated.len() >= REPEATED_BYTES_MAX {
+            break;
+        }
+        repeated.push_str(&format!("'{}' ", shown(argument)));
+    }
+    format!("ERR unknown command '{}', with args beginning with: {repeated}", shown(name)).into()
+}
+
+/// A word for an error.
+fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(word.get(..REPEATED_BYTES_MAX).unwrap_or(word)).into_owned()
+}
+
+/// As Redis writes integers, so that each has one form.
+fn integer(word: &[u8]) -> Result<i64, Fault> {
+    let text = std::str::from_utf8(word).unwrap_or_default();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let one_form = !text.starts_with('+') && (text == "0" || !digits.starts_with('0'));
+    let value = text.parse().ok().filter(|_| one_form);
+    value.ok_or(Cow::Borrowed("ERR value is not an integer or out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::redis::request::{Bounds, Scanner};
+
+    /// What a line comes to, as its debug output, or the error.
+    fn parse(line: &str) -> Result<String, String> {
+        let line = format!("{line}\n");
+        let mut scanner = Scanner::default();
+        scanner.scan(line.as_bytes(), Bounds { bytes_max: 10_000, words_max: 100 }).unwrap().unwrap();
+        match Command::parse(scanner.words(line.as_bytes())) {
+            Ok(Command::Add(key, by, name)) => Ok(format!("{name} {} {by}", String::from_utf8_lossy(key))),
+            Ok(other) => Ok(format!("{other:?}").split([' ', '(', '{']).next().unwrap().to_owned()),
+            Err(fault) => Err(fault.into_owned()),
+        }
+    }
+
+    #[test]
+    fn names_are_understood_in_any_case() {
+        for (line, parsed) in [
+            ("INCR a", "incr a 1"),
+            ("decr a", "decr a -1"),
+            ("IncrBy a -5", "incrby a -5"),
+            ("DECRBY a 5", "decrby a -5"),
+            ("decrby a -9223372036854775807", "decrby a 9223372036854775807"),
+            ("get a", "Get"),
+            ("mget a b", "Mget"),
+            ("exists a", "Exists"),
+            ("ping", "Ping"),
+            ("select 0", "Select"),
+            ("client setinfo lib-name x", "SetInfo"),
+            ("command docs get", "Docs"),
+            ("config get save appendonly", "ConfigGet"),
+            ("auth user secret", "Auth"),
+            ("quit", "Quit"),
+        ] {
+            assert_eq!(parse(line).unwrap(), parsed, "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_are_those_of_redis_or_say_what_to_do() {
+        let integer = "ERR value is not an integer or out of range";
+        for (line, error) in [
+            ("incr", "ERR wrong number of arguments for 'incr' command"),
+            ("incr a b", "ERR wrong number of arguments for 'incr' command"),
+            ("mget", "ERR wrong number of arguments for 'mget' command"),
+            ("ping a b", "ERR wrong number of arguments for 'ping' command"),
+            ("client setname", "ERR wrong number of arguments for 'client|setname' command"),
+            ("config get", "ERR wrong number of arguments for 'config|get' command"),
+            ("incrby a 9223372036854775808", integer),
+            ("incrby a +1", integer),
+            ("incrby a 01", integer),
+            ("incrby a -0", integer),
+            ("incrby a 1.5", integer),
+            ("incrby a -", integer),
+            ("decrby a -9223372036854775808", "ERR decrement would overflow"),
+            ("select x", "ERR invalid DB index"),
+            ("Nonsense a b", "ERR unknown command 'Nonsense', with args beginning with: 'a' 'b' "),
+            ("client kill a", "ERR 'client kill' is not served here; SETNAME, GETNAME, SETINFO and ID are"),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), error, "{line}");
+        }
+        for (line, word) in [
+            ("SET a 1", "INCRBY"),
+            ("del a", "another key"),
+            ("expire a 1", "period"),
+            ("incrbyfloat a 1", "whole numbers"),
+            ("multi", "pipeline"),
+            ("keys a", "MGET"),
+            ("select 1", "namespaces"),
+            ("config set a b", "files and flags"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.starts_with("ERR ") && error.contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn long_words_are_cut_in_errors() {
+        let line = format!("{} {}", "x".repeat(5_000), "y ".repeat(90));
+        assert!(parse(&line).unwrap_err().len() < 400);
+        assert!(parse(&format!("client {}", "x".repeat(5_000))).unwrap_err().len() < 400);
+    }
+}

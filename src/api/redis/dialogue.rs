@@ -1,0 +1,185 @@
+//! One connection without its socket: bytes in, a batch out. It decides, and does no I/O.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+
+use super::answer::{Batch, Shape, refused};
+use super::caller::Caller;
+use super::command::{Command, Fault};
+use super::request::{Bounds, Scanner, Words};
+use super::{Door, info, key};
+use crate::config::Access;
+use crate::replica::{Action, Operation};
+
+/// Who has not shown a token yet needs no more than this.
+const STRANGER: Bounds = Bounds { bytes_max: 16 << 10, words_max: 10 };
+
+/// What has been said, and what is to be answered.
+pub(super) struct Dialogue {
+    door: Arc<Door>,
+    caller: Caller,
+    /// What has arrived and is not taken yet.
+    pub(super) buffer: BytesMut,
+    scanner: Scanner,
+    pub(super) batch: Batch,
+}
+
+/// What comes after the batch is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// More has to arrive.
+    Read,
+    /// More has arrived than goes into one batch.
+    Take,
+    /// Nothing: the connection is closed.
+    Close,
+}
+
+impl Dialogue {
+    pub(super) fn new(door: Arc<Door>) -> Self {
+        let caller = Caller::new(door.next_id(), &door.bearers);
+        Self { door, caller, buffer: BytesMut::new(), scanner: Scanner::default(), batch: Batch::default() }
+    }
+
+    /// Takes in the whole commands that have arrived, as many as go into one batch. Also tells whether there was any.
+    pub(super) fn take(&mut self) -> (Next, bool) {
+        let refusal = self.door.stage.borrow().refusal().map(|refusal| refused(&refusal));
+        let mut intake =
+            Intake { door: &self.door, caller: &mut self.caller, batch: &mut self.batch, refusal: refusal.as_deref() };
+        let mut taken = 0;
+        let next = loop {
+            let bytes = self.buffer.get(taken..).unwrap_or_default();
+            let bounds = if intake.caller.access().is_some() { self.door.limits.bounds } else { STRANGER };
+            match self.scanner.scan(bytes, bounds) {
+                Ok(None) => break Next::Read,
+                Ok(Some(end)) => {
+                    let words = self.scanner.words(bytes);
+                    if !intake.batch.has_room(words.len().saturating_sub(1)) {
+                        break Next::Take;
+                    }
+                    let goes_on = intake.take(words);
+                    self.scanner.pass();
+                    taken = taken.saturating_add(end);
+                    if !goes_on {
+                        break Next::Close;
+                    }
+                }
+                Err(malformed) => {
+                    intake.error(&format!("ERR Protocol error: {malformed}"));
+                    break Next::Close;
+                }
+            }
+        };
+        self.buffer.advance(taken.min(self.buffer.len()));
+        (next, taken > 0)
+    }
+}
+
+/// Carries out the commands of one read, as far as that can be done before the engine has answered.
+struct Intake<'a> {
+    door: &'a Door,
+    caller: &'a mut Caller,
+    batch: &'a mut Batch,
+    /// Counters are not served at this stage, and why.
+    refusal: Option<&'a str>,
+}
+
+impl Intake<'_> {
+    /// False after the last command.
+    fn take(&mut self, words: Words<'_>) -> bool {
+        if words.len() == 0 {
+            return true;
+        }
+        match Command::parse(words) {
+            Ok(command) if self.caller.access().is_none() && !command.opens() => {
+                self.error("NOAUTH Authentication required.");
+            }
+            Ok(command) => {
+                self.carry_out(command);
+                return !matches!(command, Command::Quit);
+            }
+            Err(fault) => self.error(&fault),
+        }
+        true
+    }
+
+    fn carry_out(&mut self, command: Command<'_>) {
+        match command {
+            Command::Add(_, _, name) if self.caller.access() < Some(Access::Write) => {
+                self.error(&format!("NOPERM this token allows reading only, it has no permissions to run '{name}'"));
+            }
+            Command::Add(key, by, _) => self.operate([key].into_iter(), Action::Increment(by), Shape::Changed),
+            Command::Get(key) => self.operate([key].into_iter(), Action::Get, Shape::Value),
+            Command::Mget(keys) => self.operate(keys.iter(), Action::Get, Shape::Values),
+            Command::Exists(keys) => self.operate(keys.iter(), Action::Get, Shape::Existing),
+            Command::Hello(version, options) => match self.caller.hello(&self.door.bearers, version, options) {
+                Ok(()) => self.caller.greet(&mut self.batch.tell(self.caller.version())),
+                Err(fault) => self.error(&fault),
+            },
+            Command::Auth(password) => {
+                let done = self.caller.authenticate(&self.door.bearers, password);
+                self.done(done);
+            }
+            Command::SetName(name) => {
+                let done = self.caller.set_name(name);
+                self.done(done);
+            }
+            Command::Reset => {
+                self.caller.reset(&self.door.bearers);
+                self.batch.tell(self.caller.version()).word("RESET");
+            }
+            other => self.tell(other),
+        }
+    }
+
+    /// Commands that change nothing.
+    fn tell(&mut self, command: Command<'_>) {
+        let mut reply = self.batch.tell(self.caller.version());
+        match (command, self.refusal) {
+            (Command::Ping(_), Some(refusal)) => reply.error(refusal),
+            (Command::Ping(None), None) => reply.word("PONG"),
+            (Command::Ping(Some(text)) | Command::Echo(text), _) => reply.text(text),
+            (Command::GetName, _) if self.caller.name().is_empty() => reply.nothing(),
+            (Command::GetName, _) => reply.text(self.caller.name()),
+            (Command::Id, _) => reply.integer(self.caller.id()),
+            (Command::Commands, _) => info::commands(&mut reply),
+            (Command::Count, _) => {
+                reply.integer(i64::try_from(super::command::COMMANDS.len()).unwrap_or(i64::MAX));
+            }
+            (Command::Docs, _) => reply.map(0),
+            (Command::ConfigGet(names), _) => info::settings(&mut reply, names),
+            (Command::Info(sections), _) => reply.prose(&self.door.facts().info(sections)),
+            // `SELECT 0`, `CLIENT SETINFO`, `QUIT`; the rest was carried out.
+            _ => reply.word("OK"),
+        }
+    }
+
+    fn operate<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, action: Action, shape: Shape) {
+        if let Some(refusal) = self.refusal {
+            return self.error(refusal);
+        }
+        let first = self.batch.operations.len();
+        for name in keys {
+            match key::find(&self.door.namespaces, name) {
+                Ok((namespace, key)) => self.batch.operations.push(Operation { namespace, key, action }),
+                Err(bad) => {
+                    self.batch.operations.truncate(first);
+                    return self.error(&format!("ERR {bad}"));
+                }
+            }
+        }
+        self.batch.owe(first, shape, self.caller.version());
+    }
+
+    fn done(&mut self, done: Result<(), Fault>) {
+        match done {
+            Ok(()) => self.batch.tell(self.caller.version()).word("OK"),
+            Err(fault) => self.error(&fault),
+        }
+    }
+
+    fn error(&mut self, text: &str) {
+        self.batch.tell(self.caller.version()).error(text);
+    }
+}

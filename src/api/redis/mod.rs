@@ -1,0 +1,159 @@
+//! The front door of the Redis protocol, RESP2 and RESP3, for the commands that a replicated counter can carry out.
+//!
+//! One task a connection: it takes every whole command that has arrived, hands all their operations to the engine as one
+//! batch, in order, awaits its answer, and writes all replies at once. Until then nothing more is read from the
+//! connection, so that TCP holds the client back. A reply to a write follows the sync of its commit, as everywhere (I1).
+//!
+//! What the protocol leaves open:
+//! - `namespace:key` names a counter of that namespace if one of that name is configured; any other name is a key of the
+//!   namespace `default`. A namespace that is configured later therefore takes over the names with its prefix.
+//! - A counter that was never changed reads as `"0"`, never as nothing; `EXISTS` counts those that are not 0.
+//! - The password of `AUTH` is a bearer token; the user does not matter.
+//! - What a replicated counter cannot do is refused with the reason (`refusals.rs`).
+//!
+//! Bounds (I6): `redis.connections_max`; commands of `redis.arguments_max` words and `api.request_bytes_max` bytes, held
+//! before they are buffered; 10 000 operations a batch, what is over goes into the next one; one unanswered batch a
+//! connection; `redis.idle_timeout` from one command to the next; `api.request_timeout` for the engine to answer, and
+//! once more for the client to take the answers. Input never panics (I8): what is malformed is answered, and the
+//! connection closed.
+
+mod answer;
+mod caller;
+mod command;
+mod dialogue;
+mod info;
+mod key;
+mod refusals;
+mod reply;
+mod request;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::bearer::Bearers;
+use super::{Doors, Namespaces, Stage, listening};
+use crate::clock::Stopwatch;
+use crate::config::Config;
+use crate::engine::EngineHandle;
+use crate::telemetry;
+
+use info::Facts;
+use request::Bounds;
+
+/// Sent to a connection that finds no place.
+const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// Serves until `shutdown`, then until all connections have ended: each does once the stage is [`Stage::Drained`] and its
+/// last answers are written.
+pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationToken) {
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    attend(listener, Arc::new(Door::new(doors, port)), shutdown).await;
+}
+
+async fn attend(listener: TcpListener, door: Arc<Door>, shutdown: CancellationToken) {
+    let connections = TaskTracker::new();
+    while let Some(stream) = listening::next(&listener, &shutdown).await {
+        let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
+            turn_away(&stream);
+            continue;
+        };
+        let serving = session::converse(Arc::clone(&door), stream);
+        connections.spawn(async move {
+            telemetry::connection_opened(telemetry::Door::Redis);
+            serving.await;
+            telemetry::connection_closed(telemetry::Door::Redis);
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+fn turn_away(stream: &TcpStream) {
+    telemetry::connection_refused(telemetry::Door::Redis);
+    // A client that has gone already has missed nothing.
+    let _ = stream.try_write(FULL);
+}
+
+/// What all connections share.
+struct Door {
+    engine: EngineHandle,
+    namespaces: Arc<Namespaces>,
+    bearers: Bearers,
+    stage: watch::Receiver<Stage>,
+    limits: Limits,
+    region: Arc<str>,
+    node: u8,
+    port: u16,
+    up: Stopwatch,
+    places: Arc<Semaphore>,
+    ids: AtomicI64,
+}
+
+/// The bounds of one connection.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    connections_max: usize,
+    bounds: Bounds,
+    idle_timeout: Duration,
+    request_timeout: Duration,
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        let bytes_max = usize::try_from(config.api.request_bytes_max.as_u64()).unwrap_or(usize::MAX);
+        Self {
+            connections_max: config.redis.connections_max.min(Semaphore::MAX_PERMITS),
+            bounds: Bounds { bytes_max, words_max: config.redis.arguments_max },
+            idle_timeout: config.redis.idle_timeout,
+            request_timeout: config.api.request_timeout,
+        }
+    }
+}
+
+impl Door {
+    fn new(doors: Doors, port: u16) -> Self {
+        let limits = Limits::from(&*doors.config);
+        Self {
+            engine: doors.engine,
+            namespaces: doors.namespaces,
+            bearers: Bearers::new(&doors.config.api.tokens),
+            stage: doors.stage,
+            limits,
+            region: doors.region,
+            node: doors.worker.node(),
+            port,
+            up: Stopwatch::start(),
+            places: Arc::new(Semaphore::new(limits.connections_max)),
+            ids: AtomicI64::new(1),
+        }
+    }
+
+    /// The number of a new connection.
+    fn next_id(&self) -> i64 {
+        self.ids.fetch_add(1, Relaxed)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            port: self.port,
+            uptime_s: self.up.elapsed_ms() / 1_000,
+            clients: self.limits.connections_max.saturating_sub(self.places.available_permits()),
+            clients_max: self.limits.connections_max,
+            loading: *self.stage.borrow() == Stage::Starting,
+            region: &self.region,
+            node: self.node,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,414 @@
+//! The door as a whole: its dialogue without a socket, and its sessions against an engine whose answers the test chooses.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::dialogue::{Dialogue, Next};
+use super::*;
+use crate::config::{Access, Token};
+use crate::engine::Fake;
+use crate::identity::NamespaceId;
+use crate::replica::{Action, Key, Operation, Outcome, Refusal};
+
+const READER: &str = "reader-0123456789";
+const WRITER: &str = "writer-0123456789";
+
+fn config() -> Config {
+    let mut config = Config::builtin();
+    config.api.request_timeout = Duration::from_secs(60);
+    config
+}
+
+/// With a token for reading and one for writing.
+fn guarded() -> Config {
+    let token = |token: &str, access| Token { name: token.into(), token: token.into(), access };
+    let mut config = config();
+    config.api.tokens = vec![token(READER, Access::Read), token(WRITER, Access::Write)];
+    config
+}
+
+fn door_of(config: &Config, stage: Stage, engine: EngineHandle) -> (Arc<Door>, watch::Sender<Stage>) {
+    let namespaces = Namespaces::from([("default".into(), NamespaceId(1)), ("likes".into(), NamespaceId(2))]);
+    let (sender, stage) = watch::channel(stage);
+    let limits = Limits::from(config);
+    let door = Door {
+        engine,
+        namespaces: Arc::new(namespaces.with_elsewhere("orders", &["far"])),
+        bearers: Bearers::new(&config.api.tokens),
+        stage,
+        limits,
+        region: "eu-west".into(),
+        node: 0,
+        port: 6410,
+        up: Stopwatch::start(),
+        places: Arc::new(Semaphore::new(limits.connections_max)),
+        ids: AtomicI64::new(1),
+    };
+    (Arc::new(door), sender)
+}
+
+/// Counters that work as they should.
+#[derive(Default)]
+struct Counters(BTreeMap<(NamespaceId, Key), i128>);
+
+impl Counters {
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+        let one = |operation: &Operation| {
+            let value = self.0.entry((operation.namespace, operation.key.clone())).or_default();
+            if let Action::Increment(by) = operation.action {
+                *value += i128::from(by);
+            }
+            Outcome::Value(*value)
+        };
+        operations.iter().map(one).collect()
+    }
+}
+
+/// All replies to what arrives in these pieces, and whether the connection is closed after them.
+fn replies_at(config: &Config, stage: Stage, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+    let (door, _stage) = door_of(config, stage, EngineHandle::recording().0);
+    let (mut dialogue, mut counters, mut bytes) = (Dialogue::new(door), Counters::default(), Vec::new());
+    for piece in pieces {
+        dialogue.buffer.extend_from_slice(piece);
+        loop {
+            let (next, _) = dialogue.take();
+            let operations = std::mem::take(&mut dialogue.batch.operations);
+            dialogue.batch.settle(Ok(&counters.apply(&operations)), &mut bytes);
+            match next {
+                Next::Read => break,
+                Next::Take => {}
+                Next::Close => return (bytes, true),
+            }
+        }
+    }
+    (bytes, false)
+}
+
+fn replies(config: &Config, lines: &[&str]) -> Vec<String> {
+    let (bytes, _) = replies_at(config, Stage::Ready, &[command_bytes(lines).as_slice()]);
+    String::from_utf8(bytes).unwrap().split_terminator("\r\n").map(str::to_owned).collect()
+}
+
+/// Each line as an array of bulk strings.
+fn command_bytes(lines: &[&str]) -> Vec<u8> {
+    let command = |line: &&str| {
+        let words: Vec<_> = line.split(' ').map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        format!("*{}\r\n{}", words.len(), words.concat())
+    };
+    lines.iter().map(command).collect::<String>().into_bytes()
+}
+
+#[test]
+fn counters_are_changed_and_read_in_the_order_of_the_commands() {
+    let lines = ["INCR a", "PING", "INCRBY a 10", "GET a", "DECR likes:a", "MGET a likes:a b", "EXISTS a a b", "GET b"];
+    let expected = [":1", "+PONG", ":11", "$2", "11", ":-1", "*3", "$2", "11", "$2", "-1", "$1", "0", ":2", "$1", "0"];
+    assert_eq!(replies(&config(), &lines), expected);
+}
+
+#[test]
+fn a_bad_key_fails_its_command_and_no_other() {
+    let long = format!("INCR {}", "k".repeat(513));
+    let found = replies(&config(), &["INCR a", "MGET a orders:1 a", &long, "INCR a"]);
+    assert_eq!((&found[0][..], &found[3][..]), (":1", ":2"));
+    assert!(found[1].starts_with("-ERR wrong_region: ") && found[1].ends_with("ask a node of far"), "{found:?}");
+    assert!(found[2].starts_with("-ERR invalid_request: a key is 1 to 512 bytes"), "{found:?}");
+}
+
+#[test]
+fn hello_chooses_the_version_from_the_next_reply_on() {
+    let found =
+        replies(&config(), &["CLIENT GETNAME", "HELLO 3 SETNAME me", "CLIENT GETNAME", "CONFIG GET save", "HELLO 2"]);
+    assert_eq!(found[..2], ["$-1", "%7"]);
+    let rest = found.join(" ");
+    assert!(rest.contains("$5 proto :3") && rest.contains("$2 me %1 $4 save $0  *14") && rest.contains("$5 proto :2"));
+    for (line, error) in [
+        ("HELLO 4", "-NOPROTO unsupported protocol version"),
+        ("HELLO x", "-ERR Protocol version is not an integer or out of range"),
+        ("HELLO 3 NAME x", "-ERR Syntax error in HELLO option 'NAME'"),
+        ("HELLO 3 AUTH x", "-ERR Syntax error in HELLO option 'AUTH'"),
+    ] {
+        // Nothing of it is done.
+        assert_eq!(replies(&config(), &[line, "CLIENT GETNAME"]), [error, "$-1"]);
+    }
+}
+
+#[test]
+fn tokens_are_passwords() {
+    let (writer, reader) = (format!("AUTH {WRITER}"), format!("AUTH someone {READER}"));
+    let found =
+        replies(&guarded(), &["INCR a", "PING", &reader, "GET a", "INCR a", &writer, "INCR a", "RESET", "GET a"]);
+    let no_auth = "-NOAUTH Authentication required.";
+    assert_eq!(found[..5], [no_auth, no_auth, "+OK", "$1", "0"]);
+    assert!(found[5].starts_with("-NOPERM "), "{found:?}");
+    assert_eq!(found[6..], ["+OK", ":1", "+RESET", no_auth]);
+    let found = replies(
+        &guarded(),
+        &["AUTH wrong", "HELLO 3", &format!("HELLO 3 AUTH default {WRITER}"), "AUTH wrong", "INCR a"],
+    );
+    assert!(found[0].starts_with("-WRONGPASS ") && found[1].starts_with("-NOAUTH HELLO"), "{found:?}");
+    assert_eq!(found[2], "%7");
+    assert_eq!(found.last().unwrap(), ":1", "who shows a wrong one keeps what he had");
+    assert!(replies(&config(), &["AUTH x"])[0].starts_with("-ERR AUTH <password> called without any password"));
+}
+
+#[test]
+fn strangers_may_not_send_much() {
+    let many = b"*11\r\n$4\r\nMGET\r\n";
+    let (bytes, closed) = replies_at(&guarded(), Stage::Ready, &[many]);
+    assert!(bytes.starts_with(b"-ERR Protocol error: invalid multibulk length") && closed);
+    assert_eq!(replies_at(&config(), Stage::Ready, &[many]), (vec![], false));
+}
+
+#[test]
+fn a_node_that_does_not_serve_counters_says_why_and_talks() {
+    let stages = [
+        (Stage::Starting, "-LOADING starting"),
+        (Stage::Draining, "-ERR draining"),
+        (Stage::Drained, "-ERR draining"),
+        (Stage::Fenced("a clone".into()), "-ERR fenced"),
+    ];
+    for (stage, error) in stages {
+        let (bytes, closed) = replies_at(&config(), stage, &[&command_bytes(&["INCR a", "PING", "ECHO a"])]);
+        let text = String::from_utf8(bytes).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with(error) && lines[1].starts_with(error), "{text}");
+        assert_eq!((&lines[2..], closed), (&["$1", "a"][..], false));
+    }
+}
+
+#[test]
+fn malformed_input_is_answered_after_what_came_before_and_ends_the_connection() {
+    let mut bytes = command_bytes(&["INCR a"]);
+    bytes.extend_from_slice(b"*1\r\n:1\r\n");
+    bytes.extend_from_slice(&command_bytes(&["INCR a"]));
+    let (bytes, closed) = replies_at(&config(), Stage::Ready, &[&bytes]);
+    assert_eq!((&bytes[..], closed), (&b":1\r\n-ERR Protocol error: expected '$', got ':'\r\n"[..], true));
+    let (bytes, closed) = replies_at(&config(), Stage::Ready, &[b"QUIT\r\nPING\r\n"]);
+    assert_eq!((&bytes[..], closed), (&b"+OK\r\n"[..], true));
+}
+
+#[test]
+fn what_a_node_tells_about_itself() {
+    let text =
+        replies(&config(), &["INFO", "INFO server", "INFO nonsense", "COMMAND COUNT", "COMMAND DOCS"]).join("\n");
+    for line in ["redis_version:7.2.0", "tcp_port:6410", "region:eu-west", "role:master", "loading:0", ":18", "*0"] {
+        assert!(text.contains(line), "{line} is missing in {text}");
+    }
+    assert_eq!((text.matches("# Server").count(), text.matches("# Clients").count()), (2, 1));
+    let found = replies(&config(), &["COMMAND", "CONFIG GET save appendonly nonsense", "SELECT 0", "CLIENT ID"]);
+    assert_eq!(found[..5], ["*18", "*6", "$4", "incr", ":2"]);
+    assert!(found.join(" ").ends_with("*4 $4 save $0  $10 appendonly $3 yes +OK :1"), "{found:?}");
+}
+
+#[test]
+fn many_short_commands_with_long_replies_are_answered_in_parts() {
+    let (door, _stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
+    let mut dialogue = Dialogue::new(door);
+    dialogue.buffer.extend_from_slice(&command_bytes(&["COMMAND"; 1_000]));
+    let (mut parts, mut bytes, mut longest) = (0, Vec::new(), 0);
+    loop {
+        let (next, _) = dialogue.take();
+        let before = bytes.len();
+        dialogue.batch.settle(Ok(&[]), &mut bytes);
+        longest = longest.max(bytes.len() - before);
+        parts += 1;
+        if next == Next::Read {
+            break;
+        }
+    }
+    assert_eq!(bytes.windows(5).filter(|bytes| bytes == b"*18\r\n").count(), 1_000);
+    assert!(parts > 2 && longest < 300_000, "{parts} parts, {longest} bytes");
+}
+
+const LINES: [&str; 14] = [
+    "INCR a",
+    "DECRBY b 7",
+    "GET a",
+    "MGET a b likes:a",
+    "EXISTS a b c",
+    "PING",
+    "ECHO hello",
+    "HELLO 3",
+    "HELLO 2",
+    "SET a 1",
+    "INCR",
+    "INCRBY a x",
+    "CLIENT SETNAME me",
+    "CLIENT GETNAME",
+];
+
+proptest! {
+    #[test]
+    fn replies_do_not_depend_on_how_commands_are_cut(
+        chosen in prop::collection::vec((0..LINES.len(), any::<bool>()), 1..30),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let mut bytes = Vec::new();
+        for (at, typed) in chosen {
+            let line = LINES[at];
+            bytes.extend(if typed { format!("{line}\r\n").into_bytes() } else { command_bytes(&[line]) });
+        }
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect();
+        let bytewise: Vec<&[u8]> = bytes.chunks(1).collect();
+        let whole = replies_at(&config(), Stage::Ready, &[&bytes]);
+        prop_assert_eq!(&whole, &replies_at(&config(), Stage::Ready, &pieces));
+        prop_assert_eq!(&whole, &replies_at(&config(), Stage::Ready, &bytewise));
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes in prop::collection::vec(prop_oneof![
+        any::<u8>(),
+        prop::sample::select(&b"*$\r\n0123456789- PINGet:"[..]),
+    ], 0..300)) {
+        replies_at(&config(), Stage::Ready, &[&bytes]);
+        replies_at(&guarded(), Stage::Ready, &bytes.chunks(7).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_flipped_byte_never_panics(chosen in 0..LINES.len(), at in any::<prop::sample::Index>(), to: u8) {
+        let mut bytes = command_bytes(&[LINES[chosen], "PING"]);
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        replies_at(&config(), Stage::Ready, &[&bytes]);
+    }
+}
+
+/// A door that is served on a socket until this is dropped.
+struct Served {
+    address: std::net::SocketAddr,
+    stage: watch::Sender<Stage>,
+    shutdown: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+async fn serve_with(config: &Config, engine: impl FnMut(Vec<Operation>) -> Fake + Send + 'static) -> Served {
+    let (door, stage) = door_of(config, Stage::Ready, EngineHandle::fake(engine));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let serving = tokio::spawn(attend(listener, door, shutdown.clone()));
+    Served { address, stage, shutdown, serving }
+}
+
+impl Served {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+/// Sends these bytes and reads as many of the replies.
+async fn exchange(stream: &mut TcpStream, bytes: &[u8], replies: &str) {
+    stream.write_all(bytes).await.unwrap();
+    let mut found = vec![0; replies.len()];
+    stream.read_exact(&mut found).await.unwrap();
+    assert_eq!(String::from_utf8(found).unwrap(), replies);
+}
+
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    rest
+}
+
+#[tokio::test]
+async fn nothing_is_written_before_the_engine_has_answered() {
+    let (asked, asks) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let served = serve_with(&config(), move |operations| {
+        asked.send(operations.len()).unwrap();
+        released.recv().unwrap();
+        Ok(vec![Outcome::Value(7); operations.len()])
+    })
+    .await;
+    let mut stream = served.connect().await;
+    stream.write_all(&command_bytes(&["PING", "INCR a", "GET a"])).await.unwrap();
+    let operations = tokio::task::spawn_blocking(move || asks.recv().unwrap()).await.unwrap();
+    assert_eq!(operations, 2, "what came together is one batch");
+    let nothing = stream.try_read(&mut [0; 100]);
+    assert_eq!(nothing.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    release.send(()).unwrap();
+    exchange(&mut stream, b"", "+PONG\r\n:7\r\n$1\r\n7\r\n").await;
+}
+
+#[tokio::test]
+async fn a_long_pipeline_is_cut_into_batches_that_the_engine_takes() {
+    let (sizes, sized) = mpsc::channel();
+    let mut counters = Counters::default();
+    let served = serve_with(&config(), move |operations| {
+        sizes.send(operations.len()).unwrap();
+        Ok(counters.apply(&operations))
+    })
+    .await;
+    let mut stream = served.connect().await;
+    let (mut reading, mut writing) = stream.split();
+    let lines = vec!["INCR a"; 30_000];
+    let bytes = command_bytes(&lines);
+    let expected: String = (1..=lines.len()).map(|value| format!(":{value}\r\n")).collect();
+    let mut found = vec![0; expected.len()];
+    let (written, read) = tokio::join!(writing.write_all(&bytes), reading.read_exact(&mut found));
+    written.unwrap();
+    read.unwrap();
+    assert!(found == expected.as_bytes());
+    let sizes: Vec<_> = sized.try_iter().collect();
+    assert_eq!(sizes.iter().sum::<usize>(), lines.len());
+    assert!(sizes.iter().all(|size| *size <= 10_000), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_ends_leaves_writes_unknown_and_says_so() {
+    let served = serve_with(&config(), |_| panic!("the engine ends")).await;
+    let mut stream = served.connect().await;
+    stream.write_all(&command_bytes(&["PING", "INCR a", "PING"])).await.unwrap();
+    let unknown = "-ERR timeout: no commit in time; a write may yet happen\r\n";
+    assert_eq!(rest(&mut stream).await, format!("+PONG\r\n{unknown}+PONG\r\n"));
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_the_connection_open() {
+    let served = serve_with(&config(), |_| Err(Refusal::DiskLow)).await;
+    let mut stream = served.connect().await;
+    let refused = format!("-MISCONF disk_low: {}\r\n", Refusal::DiskLow);
+    exchange(&mut stream, &command_bytes(&["INCR a"]), &refused).await;
+    exchange(&mut stream, &command_bytes(&["PING"]), "+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_connection_more_than_there_are_places_is_told_so() {
+    let mut config = config();
+    config.redis.connections_max = 1;
+    let served = serve_with(&config, |_| Ok(vec![])).await;
+    let mut first = served.connect().await;
+    exchange(&mut first, b"PING\r\n", "+PONG\r\n").await;
+    assert_eq!(rest(&mut served.connect().await).await, "-ERR max number of clients reached\r\n");
+    exchange(&mut first, b"QUIT\r\n", "+OK\r\n").await;
+    assert_eq!(rest(&mut first).await, "");
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_is_closed_even_if_it_sends() {
+    let mut config = config();
+    config.redis.idle_timeout = Duration::from_millis(100);
+    let served = serve_with(&config, |_| Ok(vec![])).await;
+    let mut stream = served.connect().await;
+    stream.write_all(b"*2\r\n$4\r\nINC").await.unwrap();
+    assert_eq!(rest(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn a_drained_node_closes_its_connections_and_the_door_ends() {
+    let served = serve_with(&config(), |operations| Ok(vec![Outcome::Value(1); operations.len()])).await;
+    let mut stream = served.connect().await;
+    exchange(&mut stream, &command_bytes(&["INCR a"]), ":1\r\n").await;
+    served.stage.send_replace(Stage::Draining);
+    let refused = format!("-ERR draining: {}\r\n", Refusal::Draining);
+    exchange(&mut stream, &command_bytes(&["INCR a"]), &refused).await;
+    served.shutdown.cancel();
+    served.stage.send_replace(Stage::Drained);
+    assert_eq!(rest(&mut stream).await, "");
+    drop(stream);
+    served.serving.await.unwrap();
+}
