@@ -42,8 +42,10 @@ soak: setup ## Harms disks, clocks and processes, many times each. SOAK=minting 
 	$(CARGO) build --release --workspace --bins --tests
 	$(CARGO) test --release --workspace --test disk -- --soak $(SOAK)
 
-bench: setup ## Measures what an ID costs, beside other generators, and what repair costs.
-	$(CARGO) bench --profile release --workspace --bench ids --bench repair
+bench: setup ## Measures speed beside Redis, other ID generators and the machine itself. BENCH=doors chooses sections.
+	./scripts/setup redis-server
+	$(CARGO) build --release --workspace --bins --tests
+	$(CARGO) bench --profile release --workspace --bench ids --bench repair --bench compare
 
 lint: setup ## Checks formatting and lints.
 	$(CARGO) fmt --all --check

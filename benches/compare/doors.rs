@@ -1,0 +1,99 @@
+//! One node, through each of its doors; beside Redis where both keep the same promise, and beside the machine.
+
+use snowtide::dev::{Cluster, Endpoint};
+
+use crate::book::{Book, Goal};
+use crate::drive;
+use crate::tools::{self, Promise, Redis};
+
+/// For each run of the load generator.
+const SECONDS: &str = "8s";
+
+pub(crate) async fn measure(book: &mut Book, rounds: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = drive::node(dir.path(), |options| options).await;
+    let ca = cluster.folder().ca_file().display().to_string();
+    let node = drive::endpoint(&cluster);
+    let (synced, unsynced) = (Redis::start(Promise::Synced).await, Redis::start(Promise::Nothing).await);
+    for round in 1..=rounds {
+        tools::say(&format!("doors, round {round} of {rounds}"));
+        alone(book, &node, &ca, dir.path()).await;
+        quic(book, &node, &ca).await;
+        redis(book, &node, &synced, &unsynced).await;
+        http(book, &node).await;
+    }
+    stop(cluster).await;
+}
+
+pub(crate) async fn stop(mut cluster: Cluster) {
+    cluster.stop_all().await;
+}
+
+/// One client, one request at a time.
+async fn alone(book: &mut Book, node: &Endpoint, ca: &str, dir: &std::path::Path) {
+    let sync_ms = tools::fdatasync_ms(dir);
+    let url = tools::url("quic", node.quic);
+    let common = ["--ca", ca, "--target", &url, "--mix", "1:0:0", "--rate", "max", "--duration", SECONDS];
+    let one = tools::loadtest(&[&common[..], &["--connections", "1", "--in-flight", "1"]].concat()).await;
+    let p50 = tools::latency_ms(&one, "increment", "p50");
+    book.note("fdatasync of the machine, p50", "ms", Goal::None, sync_ms);
+    book.note("one client, one increment at a time over QUIC, p50", "ms", Goal::None, p50);
+    book.note("  ratio to fdatasync", "×", Goal::AtMost(3.0), p50 / sync_ms);
+}
+
+/// Each increment to a key of its own choice, of a million, in requests of a thousand.
+async fn quic(book: &mut Book, node: &Endpoint, ca: &str) {
+    let url = tools::url("quic", node.quic);
+    for dist in ["uniform", "zipf"] {
+        let shape = ["--connections", "2", "--in-flight", "8", "--batch", "1000", "--keys", "1000000"];
+        let common = ["--ca", ca, "--target", &url, "--mix", "1:0:0", "--dist", dist, "--duration", SECONDS];
+        let most = tools::loadtest(&[&common[..], &shape, &["--rate", "max", "--warmup", "4s"]].concat()).await;
+        let rate = tools::rate(&most, "increment");
+        book.note(&format!("durable increments over QUIC, 1 M keys, {dist}"), "/s", Goal::AtLeast(1e6), rate);
+        let p99 = tools::latency_ms(&most, "increment", "p99");
+        book.note(&format!("  p99, {dist}"), "ms", Goal::AtMost(20.0), p99);
+        if dist == "uniform" {
+            overload(book, &[&common[..], &shape].concat(), rate).await;
+        }
+    }
+}
+
+/// Three times as much as it can do.
+async fn overload(book: &mut Book, arguments: &[&str], capacity: f64) {
+    let (rate, timeout) = (format!("{:.0}", capacity * 3.0), "10s");
+    let wide = ["--in-flight", "512", "--rate", &rate, "--timeout", timeout];
+    let load = tools::loadtest(&[arguments, &wide].concat()).await;
+    let ratio = tools::rate(&load, "increment") / capacity;
+    book.note("offered three times that: ratio to capacity", "×", Goal::AtLeast(0.9), ratio);
+}
+
+async fn redis(book: &mut Book, node: &Endpoint, synced: &Redis, unsynced: &Redis) {
+    let Some(ours) = node.redis.map(|address| address.port()) else { return };
+    for (pipeline, operations, goal) in [(1, 150_000, 1.0), (16, 1_500_000, 1.5), (64, 3_000_000, 1.5)] {
+        let own = tools::redis_benchmark(ours, pipeline, operations).await;
+        let theirs = tools::redis_benchmark(synced.port, pipeline, operations / 2).await;
+        let of = |who: &str| format!("redis-benchmark -t incr -c 50 -P {pipeline}: {who}");
+        book.note(&of("snowtide"), "/s", Goal::None, own);
+        book.note(&of("Redis, appendfsync always"), "/s", Goal::None, theirs);
+        book.note(&format!("  ratio, P = {pipeline}"), "×", Goal::AtLeast(goal), own / theirs);
+        if pipeline == 64 {
+            let fastest = tools::redis_benchmark(unsynced.port, pipeline, operations).await;
+            book.note(&of("Redis, no persistence"), "/s", Goal::None, fastest);
+            book.note("  ratio to that, P = 64", "×", Goal::AtLeast(1.0), own / fastest);
+        }
+    }
+}
+
+/// By turns with a request that does nothing, and the same for IDs.
+async fn http(book: &mut Book, node: &Endpoint) {
+    let url = tools::url("http", node.http);
+    let common = ["--target", &url, "--connections", "64", "--rate", "max", "--turns", "100ms", "--duration", SECONDS];
+    let counted = tools::loadtest(&[&common[..], &["--mix", "1:0:0:1"]].concat()).await;
+    let (increments, nothing) = (tools::rate(&counted, "increment"), tools::rate(&counted, "live"));
+    book.note("one increment a request over HTTP, 64 connections", "/s", Goal::None, increments);
+    book.note("  ratio to /livez in the same run", "×", Goal::AtLeast(0.6), increments / nothing);
+    let minted = tools::loadtest(&[&common[..], &["--mix", "0:1:0:1"]].concat()).await;
+    let (ids, nothing) = (tools::rate(&minted, "id"), tools::rate(&minted, "live"));
+    book.note("one ID a request over HTTP, 64 connections", "/s", Goal::None, ids);
+    book.note("  ratio to /livez in the same run (IDs)", "×", Goal::AtLeast(0.9), ids / nothing);
+}

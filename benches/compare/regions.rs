@@ -1,0 +1,88 @@
+//! Three regions, 80 ms apart: how soon an acknowledged increment is seen everywhere, and what it costs on the wire.
+
+use std::time::Duration;
+
+use snowtide::clock;
+use snowtide::dev::{Cluster, Options};
+use snowtide::relay::Way;
+use snowtide_client::{Client, Terms};
+
+use crate::book::{Book, Goal};
+use crate::drive::{self, NAMESPACE};
+use crate::{snowtide, tools};
+
+const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
+const ONE_WAY: Duration = Duration::from_millis(40);
+/// While the load lasts.
+const PROBES: usize = 300;
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+
+pub(crate) async fn measure(book: &mut Book) {
+    tools::say("regions: three, 80 ms apart");
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = drive::start(Options { regions: Some(3), ..Options::new(snowtide(), dir.path()) }).await;
+    for relay in REGIONS.iter().flat_map(|region| cluster.relays(region).unwrap()) {
+        relay.delay(Way::Both, ONE_WAY);
+    }
+    let ca = cluster.folder().ca_file().display().to_string();
+    let urls: Vec<String> = cluster.endpoints().iter().map(|node| tools::url("quic", node.quic)).collect();
+    let mut arguments = vec!["--ca", &ca, "--mix", "1:0:0", "--dist", "zipf", "--keys", "1000000", "--batch", "100"];
+    arguments.extend(["--rate", "100k", "--warmup", "3s", "--duration", "20s"]);
+    urls.iter().for_each(|url| arguments.extend(["--target", url]));
+
+    let before = cluster.passed().bytes;
+    let (load, visible) = tokio::join!(tools::loadtest(&arguments), probe(&cluster));
+    let acknowledged: f64 = load["conservation"]["acknowledged_sum"].as_str().unwrap().parse().unwrap();
+    let bytes = (cluster.passed().bytes - before) as f64;
+    let at = |part: f64| {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // of small numbers
+        let index = ((visible.len() - 1) as f64 * part) as usize;
+        visible[index].as_secs_f64() * 1e3
+    };
+    let done = tools::rate(&load, "increment");
+    book.note("three regions 80 ms apart, 100 k/s offered: done", "/s", Goal::None, done);
+    book.note("  from acknowledged to visible everywhere, p50", "ms", Goal::None, at(0.5));
+    book.note("  from acknowledged to visible everywhere, p99", "ms", Goal::AtMost(90.0), at(0.99));
+    // Each increment goes to two other regions.
+    book.note("  bytes an increment on all links, Zipf", "B", Goal::None, bytes / acknowledged);
+    book.note("  bytes an increment to each other region", "B", Goal::AtMost(2.0), bytes / acknowledged / 2.0);
+    crate::doors::stop(cluster).await;
+}
+
+/// How long after its acknowledgement each probe was answered by the other regions, ascending.
+async fn probe(cluster: &Cluster) -> Vec<Duration> {
+    let mut clients = Vec::new();
+    for region in REGIONS {
+        clients.push(drive::client(cluster, region).await);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut took = Vec::with_capacity(PROBES);
+    for index in 0..PROBES {
+        took.push(visible(&clients, index).await);
+        tokio::time::sleep(PROBE_EVERY).await;
+    }
+    took.sort_unstable();
+    took
+}
+
+async fn visible(clients: &[Client], index: usize) -> Duration {
+    let (key, from) = (format!("probe:{index}"), index % clients.len());
+    let counted = clients[from].add_on(NAMESPACE, &key, 1, &Terms::new().with_token()).await.unwrap();
+    let acknowledged = clock::monotonic();
+    let terms = Terms::new().after(&counted.token.unwrap()).wait(Duration::from_secs(10));
+    let others = clients.iter().enumerate().filter(|(other, _)| *other != from);
+    let mut last = Duration::ZERO;
+    let reads: Vec<_> = others
+        .map(|(_, client)| {
+            let (client, key, terms) = (client.clone(), key.clone(), terms.clone());
+            tokio::spawn(async move {
+                assert_eq!(client.get_on(NAMESPACE, &key, &terms).await.unwrap().value, 1);
+                acknowledged.elapsed()
+            })
+        })
+        .collect();
+    for read in reads {
+        last = last.max(read.await.unwrap());
+    }
+    last
+}
