@@ -64,6 +64,53 @@ pub(crate) async fn churn(client: &Client, keys: u32, lasting: Duration) -> f64 
     f64::from(batches) * f64::from(BATCH) / begun.elapsed().as_secs_f64()
 }
 
+/// What became of more than a node can do.
+pub(crate) struct Flooded {
+    /// Increments a second that were acknowledged.
+    pub(crate) done: f64,
+    /// How long the node took to refuse, ascending.
+    pub(crate) refused: Vec<Duration>,
+}
+
+/// Offers so many increments a second, whatever comes of them, for so long.
+pub(crate) async fn flood(clients: &[Client], keys: u32, rate: f64, lasting: Duration) -> Flooded {
+    /// Requests that nobody waits for any more.
+    const WAITING_MAX: usize = 8_192;
+    let (begun, mut random) = (clock::monotonic(), SmallRng::seed_from_u64(1));
+    let (mut offered, mut tasks, mut flooded) = (0.0, JoinSet::new(), Flooded { done: 0.0, refused: Vec::new() });
+    let mut settle = |(result, took): (Result<_, Error>, Duration)| match result {
+        Ok(()) => flooded.done += f64::from(BATCH),
+        Err(Error::Refused { .. }) => flooded.refused.push(took),
+        Err(error) => panic!("{error}"),
+    };
+    while begun.elapsed() < lasting {
+        while offered < rate * begun.elapsed().as_secs_f64() {
+            offered += f64::from(BATCH);
+            let (client, batch) = (
+                clients[random.random_range(0..clients.len())].clone(),
+                batch((0..BATCH).map(|_| random.random_range(0..keys))),
+            );
+            if tasks.len() < WAITING_MAX {
+                tasks.spawn(async move {
+                    let asked = clock::monotonic();
+                    (client.batch(&batch).await.map(|_| ()), asked.elapsed())
+                });
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        while let Some(ended) = tasks.try_join_next() {
+            settle(ended.unwrap());
+        }
+    }
+    let lasted = begun.elapsed().as_secs_f64();
+    while let Some(ended) = tasks.join_next().await {
+        settle(ended.unwrap());
+    }
+    flooded.done /= lasted;
+    flooded.refused.sort_unstable();
+    flooded
+}
+
 fn batch(keys: impl IntoIterator<Item = u32>) -> Batch {
     let mut batch = Batch::new();
     for index in keys {
