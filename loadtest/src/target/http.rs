@@ -114,7 +114,9 @@ impl Http {
 
     /// As many IDs as were asked for, as runs.
     pub async fn ids(&self, count: u32) -> Result<Vec<Run>, Failure> {
-        let (status, body) = self.exchange(Method::POST, "/v1/ids", format!(r#"{{"count":{count}}}"#)).await?;
+        // One is what is meant where nothing is said.
+        let asked = if count == 1 { String::new() } else { format!(r#"{{"count":{count}}}"#) };
+        let (status, body) = self.exchange(Method::POST, "/v1/ids", asked).await?;
         if status != StatusCode::OK {
             return Err(failure_of(status, &body));
         }

@@ -90,7 +90,7 @@ impl Cluster {
         let path = &*percent_encoding::percent_decode_str(head.uri.path()).decode_utf8().unwrap();
         let (status, body) = match (head.method, path) {
             (Method::GET, "/v1/cluster") => (200, json!({"node": {"region": region, "node": 0}, "peers": []})),
-            (Method::POST, "/v1/ids") => (200, self.ids(body["count"].as_u64().unwrap())),
+            (Method::POST, "/v1/ids") => (200, self.ids(body["count"].as_u64().unwrap_or(1))),
             (Method::POST, "/v1/batch") => (200, self.batch(&body["operations"]).await?),
             (Method::POST, path) => {
                 let counter = path.strip_prefix("/v1/counters/").unwrap().strip_suffix("/increment").unwrap();
