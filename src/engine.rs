@@ -39,6 +39,9 @@ pub struct Applied {
 /// Deliveries that are handled before the effects are carried out, so that neither queue starves the other.
 const DELIVERIES_PER_TURN: usize = 4_096;
 
+/// How often more is waited for before a commit closes.
+const GATHERINGS_MAX: usize = 16;
+
 /// How everything else reaches the engine; cheap to clone. Nothing here ever blocks.
 #[derive(Clone)]
 pub struct EngineHandle {
@@ -217,10 +220,38 @@ struct Engine {
 impl Engine {
     fn run(mut self) {
         while self.turn() {
+            // Answers go out before the next commit closes, so that whoever asks again at once may still be part of it.
+            while self.replica.has_effects()
+                && let Some(effect) = self.replica.poll()
+            {
+                self.carry_out(effect);
+            }
+            if !self.gather() {
+                break;
+            }
             while let Some(effect) = self.replica.poll() {
                 self.carry_out(effect);
             }
         }
+    }
+
+    /// Takes what comes as long as something comes each time that others had the processor, before a commit closes: a
+    /// sync costs the same for one batch as for many. Alone, a client waits for no timer. False once the engine is to
+    /// stop.
+    fn gather(&mut self) -> bool {
+        for _ in 0..GATHERINGS_MAX {
+            if !self.replica.would_commit() {
+                break;
+            }
+            thread::yield_now();
+            if self.submissions.is_empty() && self.inbox.is_empty() {
+                break;
+            }
+            if !self.take_waiting() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits for something to happen and takes what is there; false once the engine is to stop.

@@ -16,19 +16,25 @@ const LASTING: Duration = Duration::from_secs(5);
 
 pub(crate) async fn measure(book: &mut Book, rounds: usize) {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = drive::node(dir.path(), |options| options).await;
-    let ca = cluster.folder().ca_file().display().to_string();
-    let node = drive::endpoint(&cluster);
+    // Each part has a node of its own, or one would be measured while it writes what another has changed.
+    let mut clusters = Vec::new();
+    for name in ["alone", "redis", "http", "quic", "overload"] {
+        clusters.push(drive::node(&dir.path().join(name), |options| options).await);
+    }
+    let nodes: Vec<Endpoint> = clusters.iter().map(drive::endpoint).collect();
+    let ca = |index: usize| clusters[index].folder().ca_file().display().to_string();
     let (synced, unsynced) = (Redis::start(Promise::Synced).await, Redis::start(Promise::Nothing).await);
     for round in 1..=rounds {
         tools::say(&format!("doors, round {round} of {rounds}"));
-        alone(book, &node, &ca, dir.path()).await;
-        quic(book, &node, &ca).await;
-        redis(book, &node, &synced, &unsynced).await;
-        http(book, &node).await;
-        overload(book, &cluster).await;
+        alone(book, &nodes[0], &ca(0), dir.path()).await;
+        redis(book, &nodes[1], &synced, &unsynced).await;
+        http(book, &nodes[2]).await;
+        quic(book, &nodes[3], &ca(3)).await;
+        overload(book, &clusters[4]).await;
     }
-    stop(cluster).await;
+    for cluster in clusters {
+        stop(cluster).await;
+    }
 }
 
 pub(crate) async fn stop(mut cluster: Cluster) {
@@ -64,7 +70,12 @@ async fn quic(book: &mut Book, node: &Endpoint, ca: &str) {
 /// Three times as much as it can do: what fits is done, the rest is refused at once.
 async fn overload(book: &mut Book, cluster: &Cluster) {
     const KEYS: u32 = 100_000;
-    let clients = [drive::client(cluster, REGION).await, drive::client(cluster, REGION).await];
+    // Each holds back what the node would not take from one connection.
+    const CLIENTS: usize = 16;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(drive::client(cluster, REGION).await);
+    }
     drive::fill(&clients[0], KEYS).await;
     let capacity = drive::churn(&clients[0], KEYS, LASTING).await;
     let flooded = drive::flood(&clients, KEYS, capacity * 3.0, LASTING).await;

@@ -389,7 +389,7 @@ fn a_frame_that_cannot_hold_a_record() {
 fn more_dirty_rows_than_rows() {
     Site::new()
         .file("[cache]\nrows_max = 5000\n")
-        .refused("built-in: checkpoint.dirty_rows_max = 1000000: allowed: at most cache.rows_max (5000)");
+        .refused("built-in: checkpoint.dirty_rows_max = 2000000: allowed: at most cache.rows_max (5000)");
 }
 
 #[test]

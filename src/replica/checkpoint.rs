@@ -1,20 +1,27 @@
 //! Checkpoints: changed rows are written in parts, committed values only, and then the position that they reach (I11).
+//!
+//! They are written in the order in which they stand on disk. So rows of one leaf go together, with one sum for all of
+//! them, and the store puts each row next to the one before.
 
 use std::collections::VecDeque;
 
 use crate::identity::NamespaceId;
+use crate::merkle::Place;
 
 use super::effect::Position;
 use super::rows::RowId;
 
 /// Rows in one part: small enough that making it does not hold up the engine.
-pub(super) const CHUNK_ROWS: usize = 2_048;
+pub(super) const CHUNK_ROWS: usize = 1_024;
+
+/// A row that is to be written. Ordered as rows are on disk.
+type Dirty = (NamespaceId, Place, RowId);
 
 /// Which rows are to be written, and how far a running checkpoint is.
 #[derive(Debug)]
 pub(super) struct Checkpointing {
     /// Rows that changed since the last checkpoint began, each once.
-    dirty: Vec<(NamespaceId, RowId)>,
+    dirty: Vec<Dirty>,
     running: Option<Running>,
     /// When the next one begins.
     pub(super) due_at: u64,
@@ -22,7 +29,7 @@ pub(super) struct Checkpointing {
 
 #[derive(Debug)]
 struct Running {
-    left: VecDeque<(NamespaceId, RowId)>,
+    left: VecDeque<Dirty>,
     /// The part that is being written; `None` between parts.
     writing: Option<Vec<(NamespaceId, RowId)>>,
     /// What the rows on disk will cover: the committed vectors when the checkpoint began. Rows that change later are
@@ -51,19 +58,21 @@ impl Checkpointing {
     }
 
     /// A clean row has changed.
-    pub(super) fn add(&mut self, namespace: NamespaceId, row: RowId) {
-        self.dirty.push((namespace, row));
+    pub(super) fn add(&mut self, namespace: NamespaceId, place: Place, row: RowId) {
+        self.dirty.push((namespace, place, row));
     }
 
     pub(super) fn begin(&mut self, position: Position) {
-        let left = std::mem::take(&mut self.dirty).into();
-        self.running = Some(Running { left, writing: None, position });
+        let mut left = std::mem::take(&mut self.dirty);
+        left.sort_unstable();
+        self.running = Some(Running { left: left.into(), writing: None, position });
     }
 
     /// The next part, unless one is being written or nothing runs.
     pub(super) fn next_part(&mut self) -> Option<Part> {
         let running = self.running.as_mut().filter(|running| running.writing.is_none())?;
-        let rows: Vec<_> = running.left.drain(..running.left.len().min(CHUNK_ROWS)).collect();
+        let part = running.left.drain(..running.left.len().min(CHUNK_ROWS));
+        let rows: Vec<_> = part.map(|(namespace, _, row)| (namespace, row)).collect();
         running.writing = Some(rows.clone());
         let position = running.left.is_empty().then(|| running.position.clone());
         Some(Part { rows, position })

@@ -143,7 +143,7 @@ impl Replica {
         let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
         let namespace = recovered.namespace;
         let (space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
-        dirty.into_iter().for_each(|row| self.checkpointing.add(namespace, row));
+        dirty.into_iter().for_each(|row| self.checkpointing.add(namespace, space.rows.get(row).place, row));
         self.spaces.insert(namespace, space);
     }
 
@@ -187,6 +187,16 @@ impl Replica {
             self.settle();
         }
         self.effects.pop_front()
+    }
+
+    /// Whether something is to be done that the events so far made necessary by themselves.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
+    /// Whether a commit closes as soon as the events so far are settled.
+    pub fn would_commit(&self) -> bool {
+        self.commits.inflight.is_none() && !self.commits.gathering.is_empty()
     }
 
     /// When to handle `Event::Tick` if nothing else happens before.
@@ -297,7 +307,7 @@ impl Replica {
             space.tree.add(cell.place.leaf(), grown);
             if !cell.dirty {
                 cell.dirty = true;
-                self.checkpointing.add(namespace, row);
+                self.checkpointing.add(namespace, cell.place, row);
             }
             if let Some(seq) = seq.filter(|_| !cell.trails().is_empty()) {
                 self.follow_on(namespace, row, replica, (seq, slot));
