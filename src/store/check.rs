@@ -6,7 +6,7 @@
 //! log is mended or cut off where it is torn, as a start would do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::crdt::Mark;
 use crate::identity::{NamespaceId, ReplicaId};
@@ -130,7 +130,7 @@ impl Check<'_> {
 
     /// RocksDB has read it; that its tail is whole too is only seen here.
     fn manifest(&mut self, path: &Path) {
-        match current(path).and_then(|manifest| Ok((wal::damage(&manifest)?, manifest))) {
+        match wal::manifest(path).and_then(|manifest| Ok((wal::damage(&manifest)?, manifest))) {
             Ok((None, _)) => {}
             Ok((Some(byte), manifest)) => self.damage(format!("{} is corrupt at byte {byte}", manifest.display())),
             Err(error) => self.damage(format!("the manifest cannot be read: {error}")),
@@ -266,9 +266,4 @@ impl Check<'_> {
 
 fn malformed(what: &str, key: &[u8], reason: Malformed) -> StoreError {
     StoreError::malformed(format!("{what} {}", key.escape_ascii()), reason)
-}
-
-/// The manifest in use.
-fn current(path: &Path) -> std::io::Result<PathBuf> {
-    Ok(path.join(std::fs::read_to_string(path.join("CURRENT"))?.trim_end()))
 }

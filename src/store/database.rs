@@ -52,6 +52,7 @@ impl Database {
         for repair in wal::settle(path)? {
             tracing::warn!("{repair}");
         }
+        wal::refuse_endless(path)?;
         let warnings = Warnings::default();
         match open(&warnings) {
             Ok(db) => Ok(Self { db, warnings, poison: OnceLock::new(), _lock }),

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::OpenRefusal;
 
-use self::scan::{BLOCK_BYTES, Findings, fill, scan};
+use self::scan::{BLOCK_BYTES, Findings, HEADER_BYTES, fill, scan};
 
 /// What was done to a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,29 @@ impl Read for Rest<'_> {
 /// Where a file in the format of a log is first broken. A manifest is one.
 pub(super) fn damage(path: &Path) -> io::Result<Option<u64>> {
     Ok(scan(File::open(path)?)?.damage)
+}
+
+/// The manifest that is in force.
+pub(super) fn manifest(directory: &Path) -> io::Result<PathBuf> {
+    Ok(directory.join(fs::read_to_string(directory.join("CURRENT"))?.trim_end()))
+}
+
+/// Refuses a manifest with a broken record of a kind that only reused log files have, and no manifest. RocksDB takes it
+/// for one of an older log and reads it again, for ever, before it has looked at its checksum. Any other damage it
+/// refuses itself.
+pub(super) fn refuse_endless(directory: &Path) -> Result<(), OpenRefusal> {
+    // What is missing or cannot be read, RocksDB says.
+    let Ok(path) = manifest(directory) else { return Ok(()) };
+    let Ok(Some(byte)) = damage(&path) else { return Ok(()) };
+    let mut header = [0; HEADER_BYTES];
+    let file = File::open(&path).map_err(OpenRefusal::directory("read the manifest"))?;
+    let length =
+        fill(&mut Rest { file: &file, at: byte }, &mut header).map_err(OpenRefusal::directory("read the manifest"))?;
+    let kind = header.last().filter(|_| length == HEADER_BYTES);
+    if kind.is_some_and(|kind| scan::is_recycled(*kind)) {
+        return Err(OpenRefusal::Damaged { reason: format!("{} is corrupt at byte {byte}", name(&path)) });
+    }
+    Ok(())
 }
 
 /// What shows that the damage is not a torn tail.

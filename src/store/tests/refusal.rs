@@ -156,6 +156,29 @@ fn a_flipped_bit_in_the_write_ahead_log_refuses_the_start_and_names_the_file() {
     assert!(message.contains(log.file_name().unwrap().to_str().unwrap()), "{message}");
 }
 
+/// RocksDB alone would read such a manifest for ever.
+#[test]
+fn a_flipped_bit_in_the_kind_of_any_record_of_the_manifest_refuses_the_start_and_names_the_file() {
+    const HEADER_BYTES: usize = 7;
+    let dir = established();
+    let current = fs::read_to_string(dir.path().join("CURRENT")).unwrap();
+    let manifest = dir.path().join(current.trim_end());
+    let whole = fs::read(&manifest).unwrap();
+    let (mut at, mut refused) = (0, 0);
+    while let Some(header) = whole.get(at..at + HEADER_BYTES) {
+        let mut broken = whole.clone();
+        broken[at + HEADER_BYTES - 1] ^= 4;
+        fs::write(&manifest, broken).unwrap();
+        let message = refusal(&options(dir.path()));
+        assert!(message.contains(&format!("{} is corrupt at byte {at}", current.trim_end())), "{message}");
+        refused += 1;
+        at += HEADER_BYTES + usize::from(u16::from_le_bytes([header[4], header[5]]));
+    }
+    assert!(refused > 5, "{refused} records");
+    fs::write(&manifest, whole).unwrap();
+    open(dir.path());
+}
+
 #[test]
 fn a_cut_tail_of_the_write_ahead_log_is_dropped() {
     let dir = tempfile::tempdir().unwrap();

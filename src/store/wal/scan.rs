@@ -153,6 +153,11 @@ impl Scan {
     }
 }
 
+/// Whether records of this kind belong to a file that was a log before.
+pub(super) fn is_recycled(kind: u8) -> bool {
+    matches!(kind, 5..=8 | 11 | 131)
+}
+
 /// The record with which these bytes begin, if it is intact.
 pub(super) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     let ([sum @ .., low, high, kind], _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
