@@ -27,12 +27,12 @@ pub(crate) async fn measure(book: &mut Book) {
     let ca = cluster.folder().ca_file().display().to_string();
     let urls: Vec<String> = cluster.endpoints().iter().map(|node| tools::url("quic", node.quic)).collect();
     let mut arguments = vec!["--ca", &ca, "--mix", "1:0:0", "--dist", "zipf", "--keys", "1000000", "--batch", "100"];
-    arguments.extend(["--rate", "100k", "--warmup", "3s", "--duration", "20s"]);
+    arguments.extend(["--rate", "100k", "--warmup", "0s", "--duration", "23s"]);
     urls.iter().for_each(|url| arguments.extend(["--target", url]));
 
     let before = cluster.passed().bytes;
     let (load, visible) = tokio::join!(tools::loadtest(&arguments), probe(&cluster));
-    let acknowledged: f64 = load["conservation"]["acknowledged_sum"].as_str().unwrap().parse().unwrap();
+    let acknowledged = tools::total(&load, "increment")["acknowledged"].as_f64().unwrap();
     let bytes = (cluster.passed().bytes - before) as f64;
     let at = |part: f64| {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // of small numbers
