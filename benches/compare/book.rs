@@ -1,7 +1,5 @@
 //! What was measured, and what it is held against.
 
-use std::fmt::Write as _;
-
 /// What a row should come to.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
@@ -121,8 +119,6 @@ fn machine() -> String {
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("\t: unknown processor");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut text = String::new();
     let model = model.trim_start_matches(['\t', ' ', ':']);
-    write!(text, "{model}, {cores} cores, Linux {}", kernel.trim()).unwrap();
-    text
+    format!("{model}, {cores} cores, Linux {}", kernel.trim())
 }

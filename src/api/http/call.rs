@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::Access;
 use crate::engine::Applied;
 use crate::ids::scheme_of;
-use crate::replica::{Operation, Receipt, Refusal, Terms};
+use crate::replica::{Operation, Receipt, Terms};
 use crate::telemetry::{self, Verb};
 
 use super::asked::{self, Asked};
@@ -95,22 +95,13 @@ impl Door {
 
     /// Refuses what a node in this stage does not do, without troubling the engine.
     pub(super) fn admit_counting(&self) -> Result<(), Problem> {
-        match &*self.doors.stage.borrow() {
-            Stage::Ready => Ok(()),
-            Stage::Starting => Err(Refusal::Starting.into()),
-            Stage::Draining | Stage::Drained => Err(Refusal::Draining.into()),
-            Stage::Fenced(why) => Err(Refusal::Fenced(why.clone()).into()),
-        }
+        self.doors.stage.borrow().refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
     /// As [`Self::admit_counting`], but IDs need no proof of the counters' history: while the node is starting, their
     /// source decides.
     pub(super) fn admit_minting(&self) -> Result<(), Problem> {
-        match &*self.doors.stage.borrow() {
-            Stage::Ready | Stage::Starting => Ok(()),
-            Stage::Draining | Stage::Drained => Err(Refusal::Draining.into()),
-            Stage::Fenced(why) => Err(Refusal::Fenced(why.clone()).into()),
-        }
+        if *self.doors.stage.borrow() == Stage::Starting { Ok(()) } else { self.admit_counting() }
     }
 }
 
