@@ -40,12 +40,12 @@ use crate::tls::Credentials;
 use seen::Seen;
 
 /// RocksDB's cache of blocks, indexes and filters.
-const STORE_CACHE_BYTES: usize = 64 << 20;
+const STORE_CACHE_BYTES: usize = 128 << 20;
 
 /// How long a node that has drained waits for clients to take their last answers.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a node that stops waits for its disk.
-const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A node whose sockets are bound and whose data is recovered.
 pub struct Node {
@@ -181,7 +181,14 @@ impl Node {
         let engine = self.engine;
         // The engine has nothing in hand any more, or has failed; either way its thread is ending, and the store's after
         // it. Only a sync that never returns can hold them up.
-        let _ = timeout(ENGINE_TIMEOUT, tokio::task::spawn_blocking(move || engine.join())).await;
+        let (store, drained) = (self.store, farewell.is_ok());
+        let ended = tokio::task::spawn_blocking(move || {
+            let _ = engine.join();
+            if drained && let Err(error) = store.tidy() {
+                warn!(%error, "the next start will take longer");
+            }
+        });
+        let _ = timeout(ENGINE_TIMEOUT, ended).await;
         farewell
     }
 }

@@ -97,6 +97,11 @@ impl Tree {
         self.nodes.get(node.at()).copied().unwrap_or_default()
     }
 
+    /// The sum of a leaf.
+    pub fn leaf(&self, leaf: Leaf) -> Sum {
+        self.sum(Node { level: DEPTH, index: leaf.0 })
+    }
+
     /// The sum of everything.
     pub fn root(&self) -> Sum {
         self.sum(Node::ROOT)

@@ -10,6 +10,7 @@
 //! Before a newcomer is welcome, the reader of the former link has ended: the engine gets nothing of an earlier boot
 //! after something of a later one (I3).
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,7 @@ use crate::identity::{Boot, Peer};
 use crate::quic::Close;
 use crate::replica::{Event, Message};
 
+use super::compressed;
 use super::frame::{self, FrameError};
 use super::hello::{self, HELLO_BYTES_MAX, Hello, HelloReply, Refusal};
 use super::link::Link;
@@ -86,10 +88,9 @@ async fn link(shared: &Shared, connection: &Connection, certificate: &Certificat
 
 /// The greeting, and where the answer goes.
 async fn listen(connection: &Connection) -> Result<(Hello, SendStream), FrameError> {
-    let lost = |error| FrameError::Lost(quinn::ReadExactError::ReadError(quinn::ReadError::ConnectionLost(error)));
-    let (reply, mut greeting) = connection.accept_bi().await.map_err(lost)?;
+    let (reply, mut greeting) = connection.accept_bi().await.map_err(io::Error::from)?;
     let hello = frame::read(&mut greeting, HELLO_BYTES_MAX, &mut Vec::new()).await?;
-    Ok((hello.ok_or(FrameError::Lost(quinn::ReadExactError::FinishedEarly(0)))?, reply))
+    Ok((hello.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?, reply))
 }
 
 fn unheard(shared: &Shared, connection: &Connection, reason: &str) {
@@ -165,10 +166,15 @@ async fn carry(shared: &Shared, link: &Link, connection: &Connection, peer: Peer
     }
 }
 
+/// Whether the stream broke off. If it did not, what came cannot be decompressed.
+fn is_lost(connection: &Connection, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || connection.close_reason().is_some()
+}
+
 /// `Ok` with what was malformed, or `Err` with how the link was lost.
 async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer) -> Result<String, String> {
     let lost = |error: &dyn std::fmt::Display| error.to_string();
-    let mut stream = connection.accept_uni().await.map_err(|error| lost(&error))?;
+    let mut stream = compressed::reader(connection.accept_uni().await.map_err(|error| lost(&error))?);
     let room = Arc::new(Semaphore::new(UNHANDLED_MESSAGES_MAX));
     let mut buffer = Vec::new();
     let mut first = true;
@@ -184,7 +190,7 @@ async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer)
                 shared.engine.deliver(peer, message, place);
             }
             Ok(None) => return Err("the peer ended it".into()),
-            Err(FrameError::Lost(error)) => return Err(error.to_string()),
+            Err(FrameError::Lost(error)) if is_lost(connection, &error) => return Err(error.to_string()),
             Err(error) => return Ok(error.to_string()),
         }
     }

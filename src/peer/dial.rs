@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use quinn::{Connection, ConnectionError, SendStream};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::error;
@@ -20,10 +21,10 @@ use crate::identity::{Boot, Peer, WorkerId};
 use crate::quic::Close;
 use crate::replica::{Event, Message};
 
-use super::frame;
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState, STOPPING};
 use super::{Shared, brief, certificate, pulse};
+use super::{compressed, frame};
 
 /// Messages gathered into one write.
 const MESSAGES_PER_WRITE: usize = 64;
@@ -224,10 +225,11 @@ async fn carry(
 /// Writes what is queued, several messages at once, until the stream fails.
 async fn write(
     link: &Link,
-    mut stream: SendStream,
+    stream: SendStream,
     mut messages: mpsc::Receiver<Message>,
     frame_bytes_max: usize,
 ) -> String {
+    let mut stream = compressed::writer(stream);
     let mut bytes = Vec::new();
     while let Some(first) = messages.recv().await {
         bytes.clear();
@@ -244,7 +246,11 @@ async fn write(
             let more = gathered < MESSAGES_PER_WRITE as u64 && bytes.len() < WRITE_BYTES;
             next = if more { messages.try_recv().ok() } else { None };
         }
-        if let Err(error) = stream.write_all(&bytes).await {
+        let written = async {
+            stream.write_all(&bytes).await?;
+            stream.flush().await
+        };
+        if let Err(error) = written.await {
             return error.to_string();
         }
         link.sent.fetch_add(gathered, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Frames on a link: a little-endian 32-bit length, and that many bytes of one encoded value.
 
 use bincode::{Decode, Encode};
-use quinn::{ReadExactError, RecvStream};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::codec::{self, DecodeError};
 
@@ -13,7 +13,7 @@ pub(super) const LENGTH_BYTES: usize = 4;
 pub(super) enum FrameError {
     /// The stream broke off or the connection is lost.
     #[error("{0}")]
-    Lost(#[from] ReadExactError),
+    Lost(#[from] std::io::Error),
     /// It claims to be longer than allowed; nothing of it was read.
     #[error("a frame of {length} bytes, {bytes_max} are allowed")]
     TooLong { length: usize, bytes_max: usize },
@@ -29,16 +29,16 @@ pub(super) struct TooLong(pub(super) usize);
 
 /// Reads one frame into `buffer` and decodes it; `None` if the stream ends between frames.
 pub(super) async fn read<T: Decode<()>>(
-    stream: &mut RecvStream,
+    stream: &mut (impl AsyncRead + Unpin),
     bytes_max: usize,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<T>, FrameError> {
     let mut length = [0; LENGTH_BYTES];
-    match stream.read_exact(&mut length).await {
-        Ok(()) => {}
-        Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let (first, rest) = length.split_at_mut(1);
+    if stream.read(first).await? == 0 {
+        return Ok(None);
     }
+    stream.read_exact(rest).await?;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
     if length > bytes_max {
         return Err(FrameError::TooLong { length, bytes_max });

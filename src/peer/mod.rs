@@ -13,6 +13,7 @@
 //! fetch again what it held. Nothing that a peer sends stops the node (I8): what is malformed ends the link.
 
 mod accept;
+mod compressed;
 mod dial;
 #[cfg(test)]
 pub(crate) mod fixture;

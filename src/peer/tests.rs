@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, ConnectionError};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::fixture::*;
-use super::frame;
 use super::hello::{HELLO_BYTES_MAX, Hello, HelloReply, Refusal, Space, VERSIONS};
 use super::*;
+use super::{compressed, frame};
 use crate::config::Namespace;
 use crate::crdt::VersionVector;
 use crate::engine::Recorded;
@@ -166,6 +167,17 @@ impl Rogue {
 
     /// Greets properly, then sends these bytes where frames belong, and waits for the connection's end.
     fn misbehave(&self, bytes: &[u8]) -> ConnectionError {
+        let compressed = self.station.runtime.block_on(async {
+            let mut writer = compressed::writer(Vec::new());
+            writer.write_all(bytes).await.unwrap();
+            writer.flush().await.unwrap();
+            writer.into_inner()
+        });
+        self.babble(&compressed)
+    }
+
+    /// The same with bytes where compressed ones belong.
+    fn babble(&self, bytes: &[u8]) -> ConnectionError {
         self.station.runtime.block_on(async {
             let connection = self.call().await;
             let reply = self.greet(&connection, &hello(SOUTH, NORTH)).await;
@@ -286,6 +298,12 @@ fn garbage_and_oversize_frames_end_the_link_and_nothing_else() {
     let end = rogue.misbehave(&[5, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff]);
     assert!(closed_as(&end, Close::Malformed), "{end}");
     // Only the length is sent, so an answer shows that nothing was waited for.
+    let end = rogue.babble(b"not compressed at all");
+    assert!(closed_as(&end, Close::Malformed), "{end}");
+    // A frame of zstd (magic number, descriptor) that wants a window of 512 MiB.
+    let end = rogue.babble(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 19 << 3, 0, 0, 0]);
+    assert!(closed_as(&end, Close::Malformed), "{end}");
+
     let too_long = u32::try_from(FRAME_BYTES_MAX + 1).unwrap();
     let end = rogue.misbehave(&too_long.to_le_bytes());
     assert!(closed_as(&end, Close::Malformed), "{end}");

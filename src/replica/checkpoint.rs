@@ -1,27 +1,25 @@
 //! Checkpoints: changed rows are written in parts, committed values only, and then the position that they reach (I11).
 //!
-//! They are written in the order in which they stand on disk. So rows of one leaf go together, with one sum for all of
-//! them, and the store puts each row next to the one before.
+//! They go leaf by leaf, in the order in which they stand on disk, so that the store puts each row next to the one before.
+//! A leaf is always written whole: then its sum there is the one here, and no row has to remember what it owes.
 
 use std::collections::VecDeque;
 
 use crate::identity::NamespaceId;
-use crate::merkle::Place;
+use crate::merkle::Leaf;
 
-use super::effect::Position;
+use super::Replica;
+use super::effect::{CheckpointChunk, Effect, Job, Position};
 use super::rows::RowId;
 
-/// Rows in one part: small enough that making it does not hold up the engine.
+/// Rows in one part, more or less: few enough that making it does not hold up the engine.
 pub(super) const CHUNK_ROWS: usize = 1_024;
 
-/// A row that is to be written. Ordered as rows are on disk.
-type Dirty = (NamespaceId, Place, RowId);
-
-/// Which rows are to be written, and how far a running checkpoint is.
+/// How far a running checkpoint is.
 #[derive(Debug)]
 pub(super) struct Checkpointing {
-    /// Rows that changed since the last checkpoint began, each once.
-    dirty: Vec<Dirty>,
+    /// Rows that have changed since they were last written, or given to be written.
+    pub(super) dirty_rows: usize,
     running: Option<Running>,
     /// When the next one begins.
     pub(super) due_at: u64,
@@ -29,61 +27,89 @@ pub(super) struct Checkpointing {
 
 #[derive(Debug)]
 struct Running {
-    left: VecDeque<Dirty>,
+    /// Leaves that had dirty rows when it began. Rows that change later are written with them, or are left for the next.
+    left: VecDeque<(NamespaceId, Leaf)>,
     /// The part that is being written; `None` between parts.
     writing: Option<Vec<(NamespaceId, RowId)>>,
     /// What the rows on disk will cover: the committed vectors when the checkpoint began. Rows that change later are
-    /// written with later values, which is harmless (I5), and are dirty again.
+    /// written with later values, which is harmless (I5).
     position: Position,
-}
-
-/// The next part to write; `position` comes with the last.
-pub(super) struct Part {
-    pub(super) rows: Vec<(NamespaceId, RowId)>,
-    pub(super) position: Option<Position>,
 }
 
 impl Checkpointing {
     pub(super) fn new(due_at: u64) -> Self {
-        Self { dirty: Vec::new(), running: None, due_at }
+        Self { dirty_rows: 0, running: None, due_at }
     }
 
-    /// Rows not yet written.
-    pub(super) fn dirty_rows(&self) -> usize {
-        self.dirty.len() + self.running.as_ref().map_or(0, |running| running.left.len())
+    /// Whether one that was due at `since` has been written.
+    pub(super) fn is_over(&self, since: u64) -> bool {
+        self.due_at > since && self.running.is_none()
+    }
+}
+
+impl Replica {
+    pub(super) fn advance_checkpoint(&mut self) {
+        let dirty = self.checkpointing.dirty_rows;
+        let due = self.now >= self.checkpointing.due_at || dirty > self.settings.dirty_rows_max / 2;
+        if due && self.checkpointing.running.is_none() {
+            self.checkpointing.due_at = self.now + self.settings.checkpoint_interval_ms;
+            if dirty > 0 {
+                self.begin_checkpoint();
+            }
+            self.truncate();
+        }
+        self.write_part();
     }
 
-    pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
+    fn begin_checkpoint(&mut self) {
+        let spaces = self.spaces.values_mut();
+        let reach = spaces.map(|space| (space.id, space.reach.settle(&space.vector))).collect();
+        let position = Position { vectors: self.vectors(), reach, repaired: self.repairs.synced };
+        let leaves =
+            |space: &'_ super::Space| space.rows.dirty_leaves().map(|leaf| (space.id, leaf)).collect::<Vec<_>>();
+        let left = self.spaces.values().flat_map(leaves).collect();
+        self.checkpointing.running = Some(Running { left, writing: None, position });
     }
 
-    /// A clean row has changed.
-    pub(super) fn add(&mut self, namespace: NamespaceId, place: Place, row: RowId) {
-        self.dirty.push((namespace, place, row));
-    }
-
-    pub(super) fn begin(&mut self, position: Position) {
-        let mut left = std::mem::take(&mut self.dirty);
-        left.sort_unstable();
-        self.running = Some(Running { left: left.into(), writing: None, position });
-    }
-
-    /// The next part, unless one is being written or nothing runs.
-    pub(super) fn next_part(&mut self) -> Option<Part> {
-        let running = self.running.as_mut().filter(|running| running.writing.is_none())?;
-        let part = running.left.drain(..running.left.len().min(CHUNK_ROWS));
-        let rows: Vec<_> = part.map(|(namespace, _, row)| (namespace, row)).collect();
-        running.writing = Some(rows.clone());
+    /// Has the next part written, unless one is being written or nothing runs.
+    fn write_part(&mut self) {
+        let Some(running) = self.checkpointing.running.as_mut().filter(|running| running.writing.is_none()) else {
+            return;
+        };
+        let (mut rows, mut leaves, mut writing) = (Vec::with_capacity(CHUNK_ROWS), Vec::new(), Vec::new());
+        while rows.len() < CHUNK_ROWS
+            && let Some((namespace, leaf)) = running.left.pop_front()
+        {
+            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
+            let (dirty, sum) = space.write_leaf(leaf);
+            leaves.push((namespace, leaf, sum));
+            for row in dirty {
+                let cell = space.rows.get(row);
+                rows.push((namespace, cell.key.clone(), cell.row.clone()));
+                writing.push((namespace, row));
+            }
+        }
+        self.checkpointing.dirty_rows -= writing.len();
         let position = running.left.is_empty().then(|| running.position.clone());
-        Some(Part { rows, position })
+        running.writing = Some(writing);
+        self.effects.push_back(Effect::Disk(Job::Checkpoint(CheckpointChunk { rows, leaves, position })));
     }
 
-    /// The part is written; returns its rows and, if it was the last, how far the rows on disk reach now.
-    pub(super) fn written(&mut self) -> (Vec<(NamespaceId, RowId)>, Option<Position>) {
-        let Some(running) = self.running.as_mut() else { return (Vec::new(), None) };
-        let rows = running.writing.take().unwrap_or_default();
-        let over = running.left.is_empty();
-        let position = if over { self.running.take().map(|running| running.position) } else { None };
-        (rows, position)
+    /// The part is written; with the last, the rows on disk reach the position.
+    pub(super) fn checkpointed(&mut self) {
+        let Some(running) = &mut self.checkpointing.running else { return };
+        for (namespace, row) in running.writing.take().unwrap_or_default() {
+            if let Some(space) = self.spaces.get_mut(&namespace) {
+                space.rows.written(row);
+            }
+        }
+        if let Some(done) = self.checkpointing.running.take_if(|running| running.left.is_empty()) {
+            for (namespace, vector) in done.position.vectors {
+                if let Some(space) = self.spaces.get_mut(&namespace) {
+                    space.position = vector;
+                }
+            }
+            self.truncate();
+        }
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Gathered {
     pub(super) foreign: Vec<Changed>,
     /// The records of others, to be journalled under their own origin.
     pub(super) records: Vec<Record>,
+    /// Those of them that the rest of our region has from us.
+    pub(super) onward: Vec<Record>,
     /// What repair brought.
     pub(super) repaired: BTreeMap<NamespaceId, Brought>,
     /// Whom to acknowledge records, and in which namespaces.
@@ -129,6 +131,7 @@ pub(super) struct Inflight {
     /// The number of the last record of the local kind in this or an earlier commit.
     pub(super) repaired: u64,
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
+    pub(super) onward: Vec<Record>,
     pub(super) answers: Vec<Waiting>,
 }
 

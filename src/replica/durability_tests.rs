@@ -19,7 +19,7 @@ fn peer() -> Peer {
     Peer { worker: WorkerId::new(2, 0).unwrap(), boot: Boot { counter: 1, nonce: 7 } }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         worker: own(),
         peers: BTreeMap::from([(peer().worker, BTreeSet::from([SAFE, FAST]))]),

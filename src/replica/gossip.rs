@@ -67,6 +67,9 @@ impl Replica {
         if let Some(neighbour) = self.peers.get_mut(&peer.worker).filter(|neighbour| neighbour.is(peer)) {
             neighbour.up = false;
             neighbour.pushes.values_mut().for_each(Push::pause);
+            neighbour.handed.clear();
+            // Who took our commits there may be another one now.
+            self.advance_pushes();
         }
         for space in self.spaces.values_mut() {
             space.fetching.retain(|_, fetch| fetch.from != peer);
@@ -149,9 +152,10 @@ impl Replica {
             if !self.shares(from.worker, *namespace) {
                 continue;
             }
+            let before = digest.replica.map_or(0, |origin| self.held_by(from.worker, *namespace, origin));
             self.learn(from, *namespace, vector);
             self.told(from.worker, *namespace, vector);
-            self.fetch_missing(from, digest.replica, *namespace, vector);
+            self.fetch_missing(from, digest.replica.zip(Some(before)), *namespace, vector);
         }
         self.advance_pushes();
     }
@@ -221,15 +225,22 @@ impl Replica {
         }
     }
 
-    /// Asks `from` for what it has and we lack. Its own log it pushes by itself; a log that moves by itself is left
-    /// alone, because its origin is pushing it. What nobody can serve any more from where we stand is repaired.
+    fn held_by(&self, worker: WorkerId, namespace: NamespaceId, origin: ReplicaId) -> u64 {
+        self.peers.get(&worker).map_or(0, |peer| peer.holds(namespace, origin))
+    }
+
+    /// Asks `from` for what it has and we lack. A log that moves by itself is left alone, because its origin is pushing it.
+    /// `own` is the log of `from` itself, and how far it told before that this goes. It pushes that by itself, in another
+    /// region perhaps to a node that should hand it on to us: only if we lack what was told before, nobody does. What
+    /// nobody can serve any more from where we stand is repaired.
     fn fetch_missing(
         &mut self,
         from: Peer,
-        replica: Option<ReplicaId>,
+        own: Option<(ReplicaId, u64)>,
         namespace: NamespaceId,
         theirs: &VersionVector,
     ) {
+        let direct = from.worker.region() == self.settings.worker.region();
         let quiet_since = self.now.saturating_sub(self.settings.digest_interval_ms);
         let overdue = self.now.saturating_sub(self.settings.fetch_timeout_ms);
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
@@ -248,7 +259,7 @@ impl Replica {
                 }
                 continue;
             }
-            if Some(origin) == replica {
+            if own.is_some_and(|(replica, before)| origin == replica && (direct || before <= after)) {
                 continue;
             }
             space.fetching.insert(origin, Fetch { from, asked_at: self.now });
@@ -279,7 +290,8 @@ impl Replica {
                     push.pause();
                 }
             }
-            Refused::Gap { .. } => {}
+            // What was handed on does not chain there: the digest tells what is to be had here.
+            Refused::Gap { .. } => self.send_digest(from.worker),
             Refused::NotWhole { namespace, origin, .. } => {
                 if let Some(space) = self.spaces.get_mut(&namespace) {
                     space.fetching.remove(&origin);
@@ -289,7 +301,7 @@ impl Replica {
         }
     }
 
-    /// Pushes own commits to every linked peer, as far as its window allows.
+    /// Pushes own commits to every linked peer that has them from us, as far as its window allows.
     pub(super) fn advance_pushes(&mut self) {
         if self.push_at.is_some() {
             // Commits are still being gathered; they all go together.
@@ -298,9 +310,9 @@ impl Replica {
         let Some(replica) = self.replica else { return };
         let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
         for worker in linked {
-            let namespaces: Vec<NamespaceId> =
-                self.peers.get(&worker).map(|peer| peer.shared.iter().copied().collect()).unwrap_or_default();
-            for namespace in namespaces {
+            let shared = self.peers.get(&worker).into_iter().flat_map(|peer| peer.shared.iter().copied());
+            let ours: Vec<NamespaceId> = shared.filter(|namespace| self.pushes_to(worker, *namespace)).collect();
+            for namespace in ours {
                 while self.push_one(worker, namespace, replica) {}
             }
             self.note_lag(worker);

@@ -16,6 +16,9 @@ pub mod event;
 mod gossip;
 mod hints;
 pub mod message;
+mod onward;
+#[cfg(test)]
+mod onward_tests;
 pub mod operation;
 mod peers;
 mod proof;
@@ -65,6 +68,9 @@ pub use terms::{Ack, Receipt, Terms};
 pub use token::{Missing, Token};
 pub use view::{Share, View};
 
+/// Rows that are fetched from memory at a time.
+const WARMED: usize = 16;
+
 /// All replicated state of one node, and its single writer.
 pub struct Replica {
     settings: Settings,
@@ -99,8 +105,8 @@ pub struct Replica {
 #[derive(Debug)]
 struct Drain {
     deadline: u64,
-    /// Peers have been told, once nothing was left to commit.
-    told: bool,
+    /// When nothing was left to commit: peers have been told, and a last checkpoint is due.
+    told: Option<u64>,
     over: bool,
 }
 
@@ -142,8 +148,8 @@ impl Replica {
     fn recover(&mut self, recovered: RecoveredSpace) {
         let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
         let namespace = recovered.namespace;
-        let (space, dirty) = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
-        dirty.into_iter().for_each(|row| self.checkpointing.add(namespace, space.rows.get(row).place, row));
+        self.checkpointing.dirty_rows += recovered.dirty.len();
+        let space = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
         self.spaces.insert(namespace, space);
     }
 
@@ -268,6 +274,7 @@ impl Replica {
             adopted,
             repaired: self.repairs.numbered,
             acks: closed.acks,
+            onward: closed.onward,
             answers: closed.answers,
         });
     }
@@ -278,11 +285,14 @@ impl Replica {
         let space = self.spaces.get_mut(&namespace)?;
         let before = space.applied.mark(replica);
         let mut changes = Vec::with_capacity(rows.len());
-        for row in rows {
-            let cell = space.rows.get(*row);
-            let slot = cell.working_slot(replica);
-            changes.push(Change { key: &cell.key, slot });
-            changed.push(Changed { namespace, row: *row, replica, slot, seq: Some(before.seq + 1) });
+        for group in rows.chunks(WARMED) {
+            space.rows.warm(group.iter().copied());
+            for row in group {
+                let cell = space.rows.get(*row);
+                let slot = cell.working_slot(replica);
+                changes.push(Change { key: &cell.key, slot });
+                changed.push(Changed { namespace, row: *row, replica, slot, seq: Some(before.seq + 1) });
+            }
         }
         let payload = Payload::encode(&changes);
         let record = Record {
@@ -297,21 +307,34 @@ impl Replica {
         Some(record)
     }
 
+    /// A slot's change is synced, and with it part of the committed row.
+    fn settle_slot(&mut self, Changed { namespace, row, replica, slot, seq }: Changed) {
+        let Some(space) = self.spaces.get_mut(&namespace) else { return };
+        let cell = space.rows.get_mut(row);
+        let grown = cell.settle(&self.settings.hasher, replica, slot);
+        space.tree.add(cell.place.leaf(), grown);
+        let followed = !cell.trails().is_empty();
+        self.checkpointing.dirty_rows += usize::from(space.rows.changed(row));
+        if let Some(seq) = seq.filter(|_| followed) {
+            self.follow_on(namespace, row, replica, (seq, slot));
+        }
+    }
+
+    /// See [`rows::Rows::warm`]; the leaves of the rows too.
+    fn warm(&self, group: &[Changed]) {
+        let held = group.iter().filter_map(|changed| Some((self.spaces.get(&changed.namespace)?, changed.row)));
+        held.clone().for_each(|(space, row)| space.rows.warm([row]));
+        held.for_each(|(space, row)| {
+            std::hint::black_box(space.tree.leaf(space.rows.get(row).place.leaf()));
+        });
+    }
+
     /// I1: only from here on is the commit visible to anyone.
     fn committed(&mut self, number: u64) {
         let Some(done) = self.commits.finish(number) else { return };
-        for Changed { namespace, row, replica, slot, seq } in done.changed {
-            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
-            let cell = space.rows.get_mut(row);
-            let grown = cell.settle(&self.settings.hasher, replica, slot);
-            space.tree.add(cell.place.leaf(), grown);
-            if !cell.dirty {
-                cell.dirty = true;
-                self.checkpointing.add(namespace, cell.place, row);
-            }
-            if let Some(seq) = seq.filter(|_| !cell.trails().is_empty()) {
-                self.follow_on(namespace, row, replica, (seq, slot));
-            }
+        for group in done.changed.chunks(WARMED) {
+            self.warm(group);
+            group.iter().for_each(|changed| self.settle_slot(*changed));
         }
         for record in done.records {
             let own = Some(record.origin) == self.replica;
@@ -332,56 +355,7 @@ impl Replica {
         self.waits.stirred = true;
         done.answers.into_iter().for_each(|waiting| self.answer(waiting));
         self.acknowledge(&done.acks);
-    }
-
-    fn advance_checkpoint(&mut self) {
-        let dirty = self.checkpointing.dirty_rows();
-        let due = self.now >= self.checkpointing.due_at || dirty > self.settings.dirty_rows_max / 2;
-        if due && !self.checkpointing.is_running() {
-            self.checkpointing.due_at = self.now + self.settings.checkpoint_interval_ms;
-            if dirty > 0 {
-                let spaces = self.spaces.values_mut();
-                let reach = spaces.map(|space| (space.id, space.reach.settle(&space.vector))).collect();
-                let position = Position { vectors: self.vectors(), reach, repaired: self.repairs.synced };
-                self.checkpointing.begin(position);
-            }
-            self.truncate();
-        }
-        let Some(part) = self.checkpointing.next_part() else { return };
-        let mut rows = Vec::with_capacity(part.rows.len());
-        let mut leaves = BTreeMap::new();
-        for (namespace, row) in part.rows {
-            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
-            let (leaf, sum) = space.write_leaf(row);
-            leaves.insert((namespace, leaf), sum);
-            let cell = space.rows.get_mut(row);
-            cell.dirty = false;
-            cell.checkpointing = true;
-            rows.push((namespace, cell.key.clone(), cell.row.clone()));
-        }
-        let leaves = leaves.into_iter().map(|((namespace, leaf), sum)| (namespace, leaf, sum)).collect();
-        self.effects.push_back(Effect::Disk(Job::Checkpoint(CheckpointChunk {
-            rows,
-            leaves,
-            position: part.position,
-        })));
-    }
-
-    fn checkpointed(&mut self) {
-        let (rows, position) = self.checkpointing.written();
-        for (namespace, row) in rows {
-            if let Some(space) = self.spaces.get_mut(&namespace) {
-                space.rows.get_mut(row).written();
-            }
-        }
-        if let Some(position) = position {
-            for (namespace, vector) in position.vectors {
-                if let Some(space) = self.spaces.get_mut(&namespace) {
-                    space.position = vector;
-                }
-            }
-            self.truncate();
-        }
+        self.hand_on(done.onward);
     }
 
     /// The committed vectors of all namespaces.
@@ -411,25 +385,28 @@ impl Replica {
     fn drain(&mut self) {
         if self.draining.is_none() {
             let deadline = self.now + self.settings.drain_timeout_ms;
-            self.draining = Some(Drain { deadline, told: false, over: false });
+            self.draining = Some(Drain { deadline, told: None, over: false });
             self.push_at = Some(self.now);
             self.refuse_waiting();
         }
     }
 
-    /// Refused new work, committed what was in hand; now some other region has to hold it.
+    /// Refused new work, committed what was in hand; now some other region has to hold it, and the changed rows go to disk,
+    /// so that the next start has nothing to replay.
     fn advance_drain(&mut self) {
         let expired = self.draining.as_ref().is_some_and(|drain| self.now >= drain.deadline);
         let safe = self.commits.is_idle() && self.works.is_empty();
         let holder = if safe { self.holder() } else { None };
         let Some(drain) = self.draining.as_mut().filter(|drain| !drain.over) else { return };
-        if safe && !drain.told {
-            drain.told = true;
+        if safe && drain.told.is_none() {
+            drain.told = Some(self.now);
             self.push_at = Some(self.now);
+            self.checkpointing.due_at = self.now;
             let linked = self.peers.values().filter(|peer| peer.up);
             self.effects.extend(linked.map(|peer| Effect::Send { to: peer.worker, message: Message::Leaving }));
         }
-        if expired || holder.is_some() || (safe && self.settings.peers.is_empty()) {
+        let written = drain.told.is_some_and(|told| self.checkpointing.is_over(told));
+        if expired || (written && (holder.is_some() || self.settings.peers.is_empty())) {
             drain.over = true;
             self.release_acks();
             self.effects.push_back(Effect::Drained(holder));
@@ -465,7 +442,7 @@ impl Replica {
             fenced: self.fenced.clone(),
             commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
-            rows_dirty: self.checkpointing.dirty_rows(),
+            rows_dirty: self.checkpointing.dirty_rows,
             repairs: self.repair_status(),
             batches_waiting: self.works.len() + self.waits.len(),
             peers: peers.collect(),

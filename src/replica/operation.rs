@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::NamespaceId;
@@ -13,9 +14,9 @@ use super::token::Missing;
 /// The longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 512;
 
-/// A counter's name within its namespace: UTF-8, 1–512 bytes.
+/// A counter's name within its namespace: UTF-8, 1–512 bytes. Up to 24 of them stand in the value itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key(Box<str>);
+pub struct Key(CompactString);
 
 /// The key is empty or longer than 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +25,7 @@ pub struct KeyLength(pub usize);
 
 impl Key {
     /// Checks the length.
-    pub fn new(text: impl Into<Box<str>>) -> Result<Self, KeyLength> {
+    pub fn new(text: impl Into<CompactString>) -> Result<Self, KeyLength> {
         let text = text.into();
         if (1..=KEY_BYTES_MAX).contains(&text.len()) { Ok(Self(text)) } else { Err(KeyLength(text.len())) }
     }

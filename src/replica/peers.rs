@@ -23,6 +23,8 @@ pub(super) struct Neighbour {
     pub(super) told_at: u64,
     /// Own records on their way, by namespace.
     pub(super) pushes: BTreeMap<NamespaceId, Push>,
+    /// Records of other regions that it has from us, on their way, by namespace and origin.
+    pub(super) handed: BTreeMap<(NamespaceId, ReplicaId), Push>,
     /// A proof that it asked for and that we owe.
     pub(super) owed: Option<OwedProof>,
     /// Journal reads on its behalf that are not answered yet.
@@ -41,7 +43,7 @@ pub(super) struct OwedProof {
     pub(super) barrier: u64,
 }
 
-/// Own records of one namespace on their way to one peer.
+/// Records of one log on their way to one peer.
 #[derive(Debug, Default)]
 pub(super) struct Push {
     /// Sent up to here.
@@ -73,10 +75,14 @@ impl Push {
     /// A digest says that the peer holds `seq`. What was sent long before and is still missing was lost: go back.
     pub(super) fn told(&mut self, seq: u64, lost_before: u64) {
         self.acknowledged(seq);
-        let lost = self.inflight.front().is_some_and(|(_, _, sent_at)| *sent_at < lost_before);
-        if lost || !self.ready {
+        if self.is_stuck(lost_before) || !self.ready {
             *self = Self { sent: seq, inflight: VecDeque::new(), ready: true };
         }
+    }
+
+    /// What was sent before then is not acknowledged yet.
+    pub(super) fn is_stuck(&self, before: u64) -> bool {
+        self.inflight.front().is_some_and(|(_, _, sent_at)| *sent_at < before)
     }
 
     /// Nothing is certain until the next digest.
@@ -96,6 +102,7 @@ impl Neighbour {
             known: BTreeMap::new(),
             told_at: 0,
             pushes,
+            handed: BTreeMap::new(),
             owed: None,
             reading: BTreeSet::new(),
             behind_since: None,
@@ -128,7 +135,7 @@ impl Neighbour {
     }
 
     pub(super) fn inflight_bytes(&self) -> usize {
-        self.pushes.values().map(Push::inflight_bytes).sum()
+        self.pushes.values().chain(self.handed.values()).map(Push::inflight_bytes).sum()
     }
 
     /// How far it holds `origin`'s log durably.
@@ -139,5 +146,11 @@ impl Neighbour {
     pub(super) fn learn(&mut self, now: u64, namespace: NamespaceId, vector: &VersionVector) {
         self.told_at = now;
         self.known.entry(namespace).or_default().join(vector);
+        self.handed.retain(|(held, origin), push| {
+            if *held == namespace {
+                push.acknowledged(vector.mark(*origin).seq);
+            }
+            push.inflight_bytes() > 0
+        });
     }
 }

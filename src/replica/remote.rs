@@ -64,7 +64,7 @@ impl Replica {
     /// Deltas are dropped while changed rows have no room (I6, I11); digests fetch them again.
     pub(super) fn refusal_of_deltas(&self) -> bool {
         self.disk_low
-            || self.checkpointing.dirty_rows() >= self.settings.dirty_rows_max
+            || self.checkpointing.dirty_rows >= self.settings.dirty_rows_max
             || self.works.loading_rows() >= self.settings.loading_rows_max
     }
 
@@ -153,6 +153,9 @@ impl Replica {
         space.moved(record.origin, self.now);
         self.commits.gathering.acks.insert((from.worker, record.namespace));
         self.fetched(&record);
+        if self.hands_on(from.worker) {
+            self.commits.gathering.onward.push(record.clone());
+        }
         self.commits.gathering.add_record(record);
         None
     }

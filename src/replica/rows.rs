@@ -34,9 +34,9 @@ pub(super) struct Cell {
     before: u32,
     after: u32,
     /// Whether the committed state is newer than the row on disk.
-    pub(super) dirty: bool,
+    dirty: bool,
     /// Whether a checkpoint is writing the row.
-    pub(super) checkpointing: bool,
+    checkpointing: bool,
     /// Touched since the eviction hand last passed.
     referenced: bool,
 }
@@ -50,8 +50,6 @@ struct Busy {
     last_commit: u64,
     /// The last commit that holds a change of our own slot.
     own_commit: u64,
-    /// By how much the committed state outweighs the row on disk: what the next checkpoint adds to the leaf there.
-    unwritten: Sum,
     /// What waits until the row is loaded; `None` once it is.
     waiting: Option<SmallVec<[WorkId; 2]>>,
     /// Waiting work that needs the row to stay.
@@ -89,17 +87,6 @@ impl Cell {
     /// The committed row, and its trails, to be changed.
     pub(super) fn with_trails(&mut self) -> (&Row, &mut Vec<Trail>) {
         (&self.row, &mut self.busy.get_or_insert_default().trails)
-    }
-
-    /// The row goes to disk: by how much it outweighs what is there.
-    pub(super) fn take_unwritten(&mut self) -> Sum {
-        self.busy.as_mut().map_or_else(Sum::default, |busy| std::mem::take(&mut busy.unwritten))
-    }
-
-    /// A checkpoint has written the row.
-    pub(super) fn written(&mut self) {
-        self.checkpointing = false;
-        self.rest();
     }
 
     /// Whose slots are in it, with everything applied so far.
@@ -141,15 +128,15 @@ impl Cell {
     pub(super) fn settle(&mut self, hasher: &Hasher, replica: ReplicaId, slot: Slot) -> Sum {
         let old = self.row.slot(replica);
         let new = old.join(slot);
-        let busy = self.busy.get_or_insert_default();
-        busy.pending.retain(|(held, pending)| *held != replica || !new.covers(*pending));
+        if let Some(busy) = &mut self.busy {
+            busy.pending.retain(|(held, pending)| *held != replica || !new.covers(*pending));
+            self.rest();
+        }
         if new == old {
             return Sum::default();
         }
         self.row.join_slot(replica, slot);
-        let grown = hasher.slot(&self.key, replica, new).minus(hasher.slot(&self.key, replica, old));
-        busy.unwritten = busy.unwritten.plus(grown);
-        grown
+        hasher.slot(&self.key, replica, new).minus(hasher.slot(&self.key, replica, old))
     }
 
     fn pending(&self) -> &[(ReplicaId, Slot)] {
@@ -162,11 +149,9 @@ impl Cell {
 
     /// Lets go of what is not needed any more.
     fn rest(&mut self) {
-        let is_over = |busy: &Busy| {
-            let idle = busy.pending.is_empty() && busy.waiting.is_none() && busy.pins == 0 && busy.trails.is_empty();
-            idle && busy.unwritten == Sum::default()
-        };
-        self.busy.take_if(|busy| is_over(busy));
+        self.busy.take_if(|busy| {
+            busy.pending.is_empty() && busy.waiting.is_none() && busy.pins == 0 && busy.trails.is_empty()
+        });
     }
 
     fn is_evictable(&self) -> bool {
@@ -185,6 +170,8 @@ pub(super) struct Rows {
     hand: usize,
     /// The first cell of each leaf's chain.
     chains: Box<[u32]>,
+    /// The dirty rows of each leaf, each once.
+    dirty: Box<[Vec<u32>]>,
     /// Leaves that are being read from disk, and by how many: their cells stay, or what a cell held and the reading did
     /// not see would be missed.
     held: BTreeMap<Leaf, usize>,
@@ -193,8 +180,8 @@ pub(super) struct Rows {
 impl Rows {
     /// The hasher's secret keeps clients from choosing keys that collide.
     pub(super) fn new(hasher: Hasher) -> Self {
-        let chains = vec![NONE; LEAVES].into();
-        Self { table: HashTable::new(), cells: Slab::new(), hasher, hand: 0, chains, held: BTreeMap::new() }
+        let (chains, dirty) = (vec![NONE; LEAVES].into(), vec![Vec::new(); LEAVES].into());
+        Self { table: HashTable::new(), cells: Slab::new(), hasher, hand: 0, chains, dirty, held: BTreeMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -202,12 +189,30 @@ impl Rows {
     }
 
     pub(super) fn find(&self, key: &str) -> Option<RowId> {
-        let found = self.table.find(self.place(key).0, |name| &*self.cells[*name as usize].key == key);
-        found.map(|name| *name as usize)
+        self.find_at(self.hasher.place(key), key)
     }
 
     pub(super) fn place(&self, key: &str) -> Place {
         self.hasher.place(key)
+    }
+
+    /// The row of a key that stands at `place`.
+    pub(super) fn find_at(&self, place: Place, key: &str) -> Option<RowId> {
+        let found = self.table.find(place.0, |name| {
+            let cell = &self.cells[*name as usize];
+            cell.place == place && &*cell.key == key
+        });
+        found.map(|name| *name as usize)
+    }
+
+    /// Reads a little of each of these rows, before more is done with one after the other: so they are on their way
+    /// from memory together.
+    pub(super) fn warm(&self, rows: impl IntoIterator<Item = RowId>) {
+        let read = rows
+            .into_iter()
+            .filter_map(|id| self.cells.get(id))
+            .fold(0, |read, cell| read ^ cell.place.0 ^ u64::from(cell.dirty) ^ cell.row.slots().len() as u64);
+        std::hint::black_box(read);
     }
 
     /// A row that is not in memory yet and has to be loaded.
@@ -219,9 +224,7 @@ impl Rows {
     pub(super) fn insert_recovered(&mut self, key: Key, stored: &Row, row: Row) -> (RowId, Sum) {
         let grown = self.hasher.row(&key, &row).minus(self.hasher.row(&key, stored));
         let id = self.insert(key, row, None);
-        let cell = &mut self.cells[id];
-        cell.dirty = true;
-        cell.busy().unwritten = grown;
+        self.changed(id);
         (id, grown)
     }
 
@@ -292,6 +295,39 @@ impl Rows {
         let cell = &mut self.cells[id];
         cell.referenced = true;
         cell
+    }
+
+    /// The committed row is newer than the one on disk; true if it was not before.
+    pub(super) fn changed(&mut self, id: RowId) -> bool {
+        let cell = &mut self.cells[id];
+        let first = !std::mem::replace(&mut cell.dirty, true);
+        if first {
+            self.dirty[usize::from(cell.place.leaf().0)].push(link(id));
+        }
+        first
+    }
+
+    /// The leaves that have dirty rows, in the order of the disk.
+    pub(super) fn dirty_leaves(&self) -> impl Iterator<Item = Leaf> {
+        let leaves = (0..=u16::MAX).map(Leaf).zip(&self.dirty);
+        leaves.filter(|(_, rows)| !rows.is_empty()).map(|(leaf, _)| leaf)
+    }
+
+    /// All dirty rows of a leaf go to disk, in this order.
+    pub(super) fn write_leaf(&mut self, leaf: Leaf) -> Vec<RowId> {
+        let mut rows: Vec<RowId> = self.dirty[usize::from(leaf.0)].drain(..).map(|name| name as usize).collect();
+        rows.sort_unstable_by_key(|id| self.cells[*id].place);
+        for id in &rows {
+            let cell = &mut self.cells[*id];
+            cell.dirty = false;
+            cell.checkpointing = true;
+        }
+        rows
+    }
+
+    /// A checkpoint has written the row.
+    pub(super) fn written(&mut self, id: RowId) {
+        self.cells[id].checkpointing = false;
     }
 
     /// Lets `work` wait for the row; the same work may wait for it only once.

@@ -36,8 +36,9 @@ fn evict_all(rows: &mut Rows) {
 fn only_clean_idle_rows_leave_memory() {
     let mut rows = loaded(6);
     let [dirty, written, pending, pinned] = [0, 1, 2, 3].map(|number| rows.find(&key(number)).unwrap());
-    rows.get_mut(dirty).dirty = true;
-    rows.get_mut(written).checkpointing = true;
+    assert!(rows.changed(dirty) && !rows.changed(dirty));
+    let leaf = rows.get(written).place.leaf();
+    assert!(rows.changed(written) && rows.write_leaf(leaf) == [written]);
     assert!(rows.get_mut(pending).apply(OWN, Slot { added: 1, subtracted: 0 }, 1));
     rows.pin(pinned);
     let loading = rows.insert_loading(key(9));

@@ -60,26 +60,19 @@ pub(super) struct Fetch {
 }
 
 impl Space {
-    /// What recovery found; gives back the rows that the disk has not in full.
-    pub(super) fn recover(
-        found: RecoveredSpace,
-        hasher: &Hasher,
-        tail_bytes_max: usize,
-        now: u64,
-    ) -> (Self, Vec<RowId>) {
+    /// What recovery found.
+    pub(super) fn recover(found: RecoveredSpace, hasher: &Hasher, tail_bytes_max: usize, now: u64) -> Self {
         let (mut tree, mut stored) = (Tree::new(), vec![Sum::default(); LEAVES].into_boxed_slice());
         for (leaf, sum) in found.leaves {
             tree.add(leaf, sum);
             stored[usize::from(leaf.0)] = sum;
         }
         let mut rows = Rows::new(hasher.clone());
-        let mut dirty = Vec::with_capacity(found.dirty.len());
         for row in found.dirty {
             let (id, grown) = rows.insert_recovered(row.key, &row.stored, row.row);
             tree.add(rows.get(id).place.leaf(), grown);
-            dirty.push(id);
         }
-        let space = Self {
+        Self {
             id: found.namespace,
             rows,
             hints: Hints::new(found.journal_bytes, found.vector.clone(), now),
@@ -97,18 +90,14 @@ impl Space {
             skipped: BTreeSet::new(),
             reach: Reach::new(found.reach, now),
             tail: Tail::new(tail_bytes_max),
-        };
-        (space, dirty)
+        }
     }
 
-    /// A row is about to be written to disk: its leaf there as it then stands.
-    pub(super) fn write_leaf(&mut self, row: RowId) -> (Leaf, Sum) {
-        let cell = self.rows.get_mut(row);
-        let leaf = cell.place.leaf();
-        let grown = cell.take_unwritten();
-        let stored = &mut self.stored[usize::from(leaf.0)];
-        *stored = stored.plus(grown);
-        (leaf, *stored)
+    /// The rows of a leaf that the disk lacks, and what the leaf there adds up to with all of them: the same as here.
+    pub(super) fn write_leaf(&mut self, leaf: Leaf) -> (Vec<RowId>, Sum) {
+        let sum = self.tree.leaf(leaf);
+        self.stored[usize::from(leaf.0)] = sum;
+        (self.rows.write_leaf(leaf), sum)
     }
 
     /// What the rows of a leaf on disk should add up to.

@@ -6,6 +6,7 @@ use slab::Slab;
 
 use crate::crdt::Row;
 use crate::identity::{NamespaceId, ReplicaId};
+use crate::merkle::Place;
 
 use super::Replica;
 use super::commit::Waiting;
@@ -54,6 +55,8 @@ pub(super) struct Works {
     loading_rows: usize,
     /// The rows of the work at hand, in its order; `None` where nobody serves the namespace. Kept for its memory.
     pub(super) found: Vec<Option<RowId>>,
+    /// Where those stand that are being looked for.
+    places: Vec<Place>,
 }
 
 impl Works {
@@ -97,7 +100,7 @@ impl Replica {
         if writes && self.disk_low {
             return Some(Refusal::DiskLow);
         }
-        let overloaded = (writes && self.checkpointing.dirty_rows() >= self.settings.dirty_rows_max)
+        let overloaded = (writes && self.checkpointing.dirty_rows >= self.settings.dirty_rows_max)
             || self.works.loading_rows >= self.settings.loading_rows_max;
         overloaded.then_some(Refusal::Overloaded)
     }
@@ -152,15 +155,20 @@ impl Replica {
     }
 
     /// Finds all of these rows; false if one of them is not in memory yet.
-    pub(super) fn find_rows<'a>(&mut self, wanted: impl Iterator<Item = (NamespaceId, &'a str)>) -> bool {
-        let (spaces, found) = (&self.spaces, &mut self.works.found);
+    ///
+    /// Hashed first and looked up then: in a loop as short as the second, the processor has several rows on their way
+    /// from memory at a time.
+    pub(super) fn find_rows<'a>(&mut self, wanted: impl Iterator<Item = (NamespaceId, &'a str)> + Clone) -> bool {
+        let (spaces, Works { found, places, .. }) = (&self.spaces, &mut self.works);
         found.clear();
-        for (namespace, key) in wanted {
+        places.clear();
+        places.extend(wanted.clone().map(|(_, key)| self.settings.hasher.place(key)));
+        for ((namespace, key), place) in wanted.zip(places) {
             let Some(space) = spaces.get(&namespace) else {
                 found.push(None);
                 continue;
             };
-            match space.rows.find(key) {
+            match space.rows.find_at(*place, key) {
                 Some(row) if !space.rows.get(row).is_loading() => found.push(Some(row)),
                 _ => return false,
             }

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use nix::fcntl::Flock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Error, ErrorKind, Options, WriteBatch,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Error, ErrorKind, FlushOptions, Options, WriteBatch,
     WriteOptions, properties,
 };
 
@@ -61,7 +61,7 @@ impl Database {
     }
 
     fn families(path: &Path, memory: Memory) -> Result<Vec<ColumnFamilyDescriptor>, Error> {
-        let cache = Cache::new_lru_cache(memory.cache);
+        let cache = tuning::block_cache(memory);
         let descriptors = family_names(path)?.into_iter().map(|name| {
             let family = Family::ALL.into_iter().find(|family| family.name() == name);
             ColumnFamilyDescriptor::new(name, tuning::family_options(family, memory, &cache))
@@ -125,7 +125,7 @@ impl Medium for Database {
 
     fn get_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         self.alive()?;
-        let values = self.db.batched_multi_get_cf(self.handle(family), keys, false);
+        let values = self.db.batched_multi_get_cf(self.handle(family), keys, keys.is_sorted());
         let owned = values.into_iter().map(|value| value.map(|found| found.map(|value| value.to_vec())));
         owned.collect::<Result<_, _>>().map_err(|error| read_failed(family, &error))
     }
@@ -137,6 +137,13 @@ impl Medium for Database {
 
     fn write_synced(&self, batch: Batch) -> Result<(), StoreError> {
         self.write(&batch)
+    }
+
+    /// Tables need no replay.
+    fn tidy(&self) -> Result<(), StoreError> {
+        self.health()?;
+        let families: Vec<_> = Family::ALL.iter().map(|family| self.handle(*family)).collect();
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(|error| self.poison(error.as_ref()))
     }
 
     /// A background error poisons, whether or not a write has noticed it yet (I9).

@@ -90,6 +90,11 @@ pub trait Medium: Send + Sync {
     /// sync: what stands behind a batch proves that the batch was whole once.
     fn write_synced(&self, batch: Batch) -> Result<(), StoreError>;
 
+    /// Brings what is written into the form that is opened fastest. Nothing depends on it.
+    fn tidy(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Whether everything written so far is still trusted; cheap enough to ask before every write.
     fn health(&self) -> Result<(), StoreError>;
 

@@ -213,6 +213,11 @@ impl Store {
         self.medium.write_synced(batch)
     }
 
+    /// Prepares for the next start, which then has nothing to replay. It is as well off without, only slower.
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        self.medium.tidy()
+    }
+
     /// Whether everything written so far can still be relied on. To be asked now and then: RocksDB's background work
     /// may fail between writes (I9).
     pub fn health(&self) -> Result<(), StoreError> {

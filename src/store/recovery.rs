@@ -3,7 +3,7 @@
 //! Replaying is a join, so it may repeat what the rows already hold (I5). What it never does is guess: a log that does
 //! not chain, or an own log whose running hash does not come out, refuses the start (I4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId};
@@ -20,7 +20,7 @@ use super::{meta, rows};
 const ROWS_PER_READ: usize = 1024;
 
 /// Slots that the journal holds beyond the checkpoint.
-type Changed = BTreeMap<Key, Row>;
+type Changed = HashMap<Key, Row>;
 
 /// What every namespace's recovery needs.
 pub(super) struct Recovery<'a> {
@@ -84,9 +84,11 @@ impl Recovery<'_> {
         Ok(reach.into_iter().collect())
     }
 
-    /// Joins what the journal changed with what the checkpoint wrote.
+    /// Joins what the journal changed with what the checkpoint wrote, in the order of the disk.
     fn dirty_rows(&self, namespace: NamespaceId, changed: Changed) -> Result<Vec<DirtyRow>, StoreError> {
         let mut dirty = Vec::with_capacity(changed.len());
+        let mut changed: Vec<(Key, Row)> = changed.into_iter().collect();
+        changed.sort_by_cached_key(|(key, _)| self.hasher.place(key));
         let mut changed = changed.into_iter();
         loop {
             let (keys, changes): (Vec<Key>, Vec<Row>) = changed.by_ref().take(ROWS_PER_READ).unzip();

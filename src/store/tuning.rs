@@ -3,7 +3,7 @@
 //! The load is one synced batch per commit, appended to the journal in key order and read back rarely; rows written in
 //! bulk by checkpoints and read at random when they are not in memory; and a few tiny records of `meta`.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Error, Options};
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Error, LruCacheOptions, Options};
 
 use super::medium::Family;
 use super::warnings::Warnings;
@@ -12,6 +12,10 @@ use super::warnings::Warnings;
 const WAL_BYTES_MAX: u64 = 256 << 20;
 /// All memtables together; beyond it, the largest is flushed.
 pub const MEMTABLE_BYTES_MAX: usize = 192 << 20;
+/// A table file. Its filter is read as a whole, and stays in the cache only if it is small beside a part of that.
+const TABLE_BYTES: u64 = 16 << 20;
+/// The block cache has 2 to the power of this many parts.
+const CACHE_PARTS_BITS: i32 = 2;
 /// Open table files.
 const FILES_MAX: i32 = 512;
 
@@ -49,6 +53,15 @@ pub(super) fn database_options(create: bool, memory: Memory, warnings: &Warnings
     Ok(options)
 }
 
+/// The one cache of blocks. RocksDB would choose parts so small that none of them takes a filter, which would be read
+/// from its file again for every lookup.
+pub(super) fn block_cache(memory: Memory) -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(memory.cache);
+    options.set_num_shard_bits(CACHE_PARTS_BITS);
+    Cache::new_lru_cache_opts(&options)
+}
+
 /// The options of one column family; all share one bounded block cache.
 pub(super) fn family_options(family: Option<Family>, memory: Memory, cache: &Cache) -> Options {
     let mut blocks = BlockBasedOptions::default();
@@ -58,9 +71,10 @@ pub(super) fn family_options(family: Option<Family>, memory: Memory, cache: &Cac
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::Lz4);
+    options.set_target_file_size_base(TABLE_BYTES);
     options.set_write_buffer_size(match family {
         Some(Family::Journal) => memory.memtables / 3,
-        Some(Family::Rows) => memory.memtables / 6,
+        Some(Family::Rows) => memory.memtables / 3,
         _ => memory.memtables / 192,
     });
     if family == Some(Family::Rows) {
