@@ -50,6 +50,11 @@ pub enum Code {
     TokenWaitExpired,
     /// The namespace never leaves its regions, and this node is in none of them: ask a node of one.
     WrongRegion,
+    /// A request with the same idempotency key, or of the same turn of a session, is being carried out at this node. Ask this
+    /// node again, and no other.
+    IdempotencyInFlight,
+    /// The idempotency key was used for another request, or the session has gone on.
+    IdempotencyMismatch,
 }
 
 impl Code {
@@ -77,6 +82,8 @@ impl Code {
             Self::Internal => "internal",
             Self::TokenWaitExpired => "token_wait_expired",
             Self::WrongRegion => "wrong_region",
+            Self::IdempotencyInFlight => "idempotency_in_flight",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
         }
     }
 
@@ -88,9 +95,10 @@ impl Code {
             Self::Forbidden => 403,
             Self::NotFound | Self::UnknownNamespace => 404,
             Self::MethodNotAllowed => 405,
+            Self::IdempotencyInFlight => 409,
             Self::TooLarge => 413,
             Self::WrongRegion => 421,
-            Self::CounterOverflow => 422,
+            Self::CounterOverflow | Self::IdempotencyMismatch => 422,
             Self::Throttled => 429,
             Self::Internal => 500,
             Self::Starting
@@ -105,9 +113,10 @@ impl Code {
         }
     }
 
-    /// Whether the request was certainly not carried out, and the same request may succeed later, here or elsewhere.
+    /// Whether the same request may succeed later. It was certainly not carried out, so it may be sent elsewhere as well; only
+    /// what is [in flight](Self::IdempotencyInFlight) has to be asked where it is.
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::TokenWaitExpired) || matches!(self.http_status(), 429 | 503)
+        matches!(self, Self::TokenWaitExpired | Self::IdempotencyInFlight) || matches!(self.http_status(), 429 | 503)
     }
 }
 

@@ -158,7 +158,7 @@ impl Terms {
     /// As it is sent; `token` is the encoded token.
     pub(crate) fn to_wire<'a>(&self, token: &'a [u8]) -> WireTerms<'a> {
         let wait_ms = self.wait.map(|wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
-        WireTerms { after: token, wait_ms, ack: self.ack, wants_token: self.token, wants_views: self.view }
+        WireTerms { after: token, wait_ms, ack: self.ack, wants_token: self.token, wants_views: self.view, turn: None }
     }
 
     /// The token in bytes; none if it names nothing.
@@ -169,7 +169,7 @@ impl Terms {
 
 impl Answered {
     pub(crate) fn of(answer: OnTerms) -> Result<Self, BadToken> {
-        let OnTerms { results, token, acknowledged_by, pending, views } = answer;
+        let OnTerms { results, token, acknowledged_by, pending, views, repeated: _ } = answer;
         let token = token.map(|bytes| Token::from_bytes(&bytes)).transpose()?;
         Ok(Self { results, token, acknowledged_by, pending, views })
     }

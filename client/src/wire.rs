@@ -130,6 +130,18 @@ pub struct WireTerms<'a> {
     pub wants_token: bool,
     /// Tell each counter by regions.
     pub wants_views: bool,
+    /// The request may be repeated.
+    pub turn: Option<Turn>,
+}
+
+/// Names a request that may be repeated at the node to which it was sent. Of a session one request at a time is unanswered,
+/// and each has a higher number than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Turn {
+    /// Random, and the client's own.
+    pub session: u128,
+    /// Which of its requests.
+    pub number: u64,
 }
 
 /// One operation, borrowed from its frame.
@@ -205,6 +217,8 @@ pub struct OnTerms {
     pub pending: bool,
     /// One per operation.
     pub views: Vec<View>,
+    /// The request was carried out before, and these were its results.
+    pub repeated: bool,
 }
 
 /// Consecutive IDs.
@@ -263,14 +277,17 @@ mod tests {
                 .prop_map(|(regions, settled, behind)| View { regions, settled, behind });
         let token = prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
         let regions = prop::collection::vec("[a-z]{1,9}", 0..3);
-        (prop::collection::vec(result, 0..9), token, regions, any::<bool>(), prop::collection::vec(view, 0..3))
-            .prop_map(|(results, token, acknowledged_by, pending, views)| OnTerms {
+        let flags = (any::<bool>(), any::<bool>());
+        (prop::collection::vec(result, 0..9), token, regions, flags, prop::collection::vec(view, 0..3)).prop_map(
+            |(results, token, acknowledged_by, (pending, repeated), views)| OnTerms {
+                repeated,
                 results,
                 token,
                 acknowledged_by,
                 pending,
                 views,
-            })
+            },
+        )
     }
 
     fn answer() -> impl Strategy<Value = Answer> {

@@ -2,6 +2,7 @@
 
 mod bearer;
 pub mod http;
+pub mod idempotency;
 mod listening;
 pub mod namespaces;
 pub mod quic;
@@ -77,7 +78,9 @@ impl Stage {
 pub fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::Throttled => Code::Throttled,
-        Refusal::Overloaded | Refusal::TooManyWaiting => Code::Overloaded,
+        Refusal::Overloaded | Refusal::TooManyWaiting | Refusal::TooManyNames => Code::Overloaded,
+        Refusal::UnderWay => Code::IdempotencyInFlight,
+        Refusal::AnotherRequest | Refusal::Outdated => Code::IdempotencyMismatch,
         Refusal::TokenNotHeld(_) => Code::TokenWaitExpired,
         Refusal::TooFewRegions { .. } => Code::InvalidRequest,
         Refusal::Starting => Code::Starting,
@@ -90,7 +93,11 @@ pub fn code_of(refusal: &Refusal) -> Code {
 /// When to try again after `code`, in milliseconds; `None` where retrying does not help.
 pub fn retry_after_ms(code: Code) -> Option<u32> {
     match code {
-        Code::Throttled | Code::Overloaded | Code::SequenceExhausted | Code::TokenWaitExpired => Some(100),
+        Code::Throttled
+        | Code::Overloaded
+        | Code::SequenceExhausted
+        | Code::TokenWaitExpired
+        | Code::IdempotencyInFlight => Some(100),
         Code::Starting | Code::Draining | Code::ClockRegressed => Some(1_000),
         Code::DiskLow | Code::ClockAhead | Code::Fenced => Some(30_000),
         _ => None,

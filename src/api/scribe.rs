@@ -129,6 +129,7 @@ impl Scribe {
             wants_token: asked.token,
             in_passing: asked.in_passing,
             wants_views: asked.views,
+            once: None,
         })
     }
 
@@ -142,6 +143,7 @@ impl Scribe {
             acknowledged_by: self.names(&receipt.acknowledged_by),
             pending: receipt.pending,
             views,
+            repeated: receipt.repeated,
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Config {
     pub repair: Repair,
     /// How long the journal is kept for peers.
     pub hints: Hints,
+    /// `[idempotency]`
+    pub idempotency: Idempotency,
     /// Incarnations.
     pub incarnation: Incarnation,
     /// Rows in memory.
@@ -283,6 +285,17 @@ pub struct Repair {
     /// The time in which all rows on disk are verified once.
     #[serde(with = "humantime_serde")]
     pub scrub_interval: Duration,
+}
+
+/// `[idempotency]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Idempotency {
+    /// How long a request may be repeated, at least.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
+    /// What the requests that may be repeated take in memory.
+    pub bytes_max: ByteSize,
 }
 
 /// `[hints]`

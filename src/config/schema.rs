@@ -31,6 +31,10 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
         "hints",
         Shape::Table(&[must("max_age", duration(SECOND, 365 * DAY)), must("max_bytes", size(MIB, 64 * TIB))]),
     ),
+    must(
+        "idempotency",
+        Shape::Table(&[must("retention", duration(SECOND, 365 * DAY)), must("bytes_max", size(MIB, 64 * GIB))]),
+    ),
     must("incarnation", Shape::Table(&[must("proof_timeout", duration(10, 5 * MINUTE))])),
     must("cache", CACHE),
     must("checkpoint", CHECKPOINT),

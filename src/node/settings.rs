@@ -56,6 +56,8 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         repair_session_ms: ms(config.repair.session_max),
         scrub_interval_ms: ms(config.repair.scrub_interval),
         hints_age_ms: ms(config.hints.max_age),
+        once_retention_ms: ms(config.idempotency.retention),
+        once_bytes_max: bytes(config.idempotency.bytes_max),
         hints_bytes_max: config.hints.max_bytes.as_u64(),
         waiting_max: config.api.waiting_max,
         drain_timeout_ms: ms(config.drain.timeout),

@@ -11,6 +11,7 @@ use super::Replica;
 use super::effect::Repaired;
 use super::event::Ticket;
 use super::message::RepairedRow;
+use super::once::Done;
 use super::operation::Outcome;
 use super::reach::Reach;
 use super::record::Record;
@@ -61,6 +62,8 @@ pub(super) struct Gathered {
     pub(super) records: Vec<Record>,
     /// Those of them that the rest of our region has from us.
     pub(super) onward: Vec<Record>,
+    /// Requests that may be repeated, and what is answered.
+    pub(super) onces: Vec<Done>,
     /// What repair brought.
     pub(super) repaired: BTreeMap<NamespaceId, Brought>,
     /// Whom to acknowledge records, and in which namespaces.
@@ -77,7 +80,7 @@ impl Gathered {
 
     /// Whether there is nothing to sync. Answers alone never wait for a commit without changes.
     pub(super) fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.records.is_empty() && self.repaired.is_empty()
+        self.own.is_empty() && self.records.is_empty() && self.repaired.is_empty() && self.onces.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -87,6 +90,11 @@ impl Gathered {
     pub(super) fn add_own(&mut self, namespace: NamespaceId, row: RowId, key_bytes: usize) {
         self.own.entry(namespace).or_default().push(row);
         self.bytes += key_bytes + CHANGE_BYTES;
+    }
+
+    pub(super) fn add_once(&mut self, done: Done) {
+        self.bytes += CHANGE_BYTES * (2 + done.outcomes.len());
+        self.onces.push(done);
     }
 
     pub(super) fn add_record(&mut self, record: Record) {
@@ -132,6 +140,7 @@ pub(super) struct Inflight {
     pub(super) repaired: u64,
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
     pub(super) onward: Vec<Record>,
+    pub(super) onces: Vec<Done>,
     pub(super) answers: Vec<Waiting>,
 }
 
@@ -153,6 +162,7 @@ impl Replica {
         let unawaited = gathering.own.keys().all(unsynced)
             && gathering.records.iter().all(|record| unsynced(&record.namespace))
             && gathering.repaired.is_empty()
+            && gathering.onces.is_empty()
             && gathering.answers.is_empty();
         if !unawaited || self.is_full() || self.draining.is_some() {
             return false;

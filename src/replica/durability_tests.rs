@@ -45,23 +45,29 @@ pub(super) fn settings() -> Settings {
         checkpoint_interval_ms: 10_000,
         dirty_rows_max: 1_000,
         waiting_max: 10,
+        once_retention_ms: 60_000,
+        once_bytes_max: 1_000,
         drain_timeout_ms: 5_000,
     }
 }
 
 /// A replica that serves, and what it wanted done since it was last asked.
-struct Bench {
-    replica: Replica,
+pub(super) struct Bench {
+    pub(super) replica: Replica,
     now: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_reach(&[])
     }
 
     /// Earlier, repair brought it slots that go so far.
     fn with_reach(reach: &[(ReplicaId, u64)]) -> Self {
+        Self::recovered(reach, Vec::new())
+    }
+
+    pub(super) fn recovered(reach: &[(ReplicaId, u64)], onces: Vec<Done>) -> Self {
         let space = |namespace| RecoveredSpace {
             namespace,
             vector: VersionVector::default(),
@@ -78,6 +84,7 @@ impl Bench {
             peer_ceilings: Vec::new(),
             spaces: vec![space(SAFE), space(FAST)],
             repaired: 0,
+            onces,
         };
         let mut bench = Self { replica: Replica::new(settings(), recovered, 0), now: 0 };
         assert!(bench.effects().iter().any(|effect| matches!(effect, Effect::Mint)));
@@ -91,7 +98,7 @@ impl Bench {
     }
 
     /// Everything that the replica wants done; rows are loaded at once, as new ones.
-    fn effects(&mut self) -> Vec<Effect> {
+    pub(super) fn effects(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(effect) = self.replica.poll() {
             if let Effect::Disk(Job::Load { namespace, keys }) = effect {
@@ -104,12 +111,12 @@ impl Bench {
         effects
     }
 
-    fn happen(&mut self, event: Event) -> Vec<Effect> {
+    pub(super) fn happen(&mut self, event: Event) -> Vec<Effect> {
         self.replica.handle(self.now, event);
         self.effects()
     }
 
-    fn pass(&mut self, ms: u64) -> Vec<Effect> {
+    pub(super) fn pass(&mut self, ms: u64) -> Vec<Effect> {
         self.now += ms;
         self.happen(Event::Tick)
     }
@@ -119,7 +126,7 @@ impl Bench {
         self.happen(Event::Submit { ticket, operations: vec![Operation { namespace, key, action }], terms: None })
     }
 
-    fn submit_on(&mut self, ticket: Ticket, action: Action, terms: Terms) -> Vec<Effect> {
+    pub(super) fn submit_on(&mut self, ticket: Ticket, action: Action, terms: Terms) -> Vec<Effect> {
         let operations = vec![Operation { namespace: FAST, key: Key::new("k").unwrap(), action }];
         self.happen(Event::Submit { ticket, operations, terms: Some(Box::new(terms)) })
     }

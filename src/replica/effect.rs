@@ -8,6 +8,7 @@ use crate::merkle::{Leaf, Place, Sum};
 
 use super::event::Ticket;
 use super::message::{Message, RepairedRow};
+use super::once::Done;
 use super::operation::{Key, Outcome, Refusal};
 use super::record::Record;
 use super::status::Status;
@@ -133,6 +134,10 @@ pub struct Commit {
     pub records: Vec<Record>,
     /// What repair brought.
     pub repaired: Vec<Repaired>,
+    /// Requests that may be repeated, with their answers.
+    pub onces: Vec<Done>,
+    /// Names of requests that may not be repeated any more.
+    pub forgotten: Vec<u128>,
 }
 
 /// A record of the local kind: rows that came by repair, and the vector that a finished session moved. It belongs to no

@@ -7,6 +7,7 @@ use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
 
 use super::message::Message;
+use super::once::Done;
 use super::operation::{Key, Operation};
 use super::record::Record;
 use super::terms::Terms;
@@ -134,6 +135,8 @@ pub struct Recovered {
     pub spaces: Vec<RecoveredSpace>,
     /// The number of the last record of the local kind.
     pub repaired: u64,
+    /// Requests that may be repeated.
+    pub onces: Vec<Done>,
 }
 
 /// One namespace as recovered.

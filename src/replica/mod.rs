@@ -16,6 +16,9 @@ pub mod event;
 mod gossip;
 mod hints;
 pub mod message;
+pub mod once;
+#[cfg(test)]
+mod once_tests;
 mod onward;
 #[cfg(test)]
 mod onward_tests;
@@ -49,6 +52,7 @@ use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use boots::Boots;
 use checkpoint::Checkpointing;
 use commit::{Changed, Commits, Gathered, Inflight};
+use once::Onces;
 use peers::Neighbour;
 use proof::{Claim, Standing};
 use repair::Repairs;
@@ -60,6 +64,7 @@ use waits::Waits;
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow};
+pub use once::{Done, Once, Turn};
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
@@ -85,6 +90,7 @@ pub struct Replica {
     commits: Commits,
     works: Works,
     waits: Waits,
+    onces: Onces,
     /// Origins whose first waiting delta waits for rows.
     held: BTreeSet<(NamespaceId, ReplicaId)>,
     peers: BTreeMap<WorkerId, Neighbour>,
@@ -124,6 +130,7 @@ impl Replica {
             commits: Commits::new(),
             works: Works::default(),
             waits: Waits::default(),
+            onces: Onces::new(recovered.onces, now),
             held: BTreeSet::new(),
             peers: peers.collect(),
             boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.duplicate_after_ms, now),
@@ -228,6 +235,7 @@ impl Replica {
 
     /// Does what the handled events made necessary, once for all of them.
     fn settle(&mut self) {
+        self.advance_onces();
         self.advance_waits();
         self.resume_backlog();
         self.resume_incoming();
@@ -266,6 +274,8 @@ impl Replica {
             number: closed.number,
             records: records.clone(),
             repaired,
+            onces: closed.onces.clone(),
+            forgotten: self.onces.take_forgotten(),
         })));
         self.commits.inflight = Some(Inflight {
             number: closed.number,
@@ -275,6 +285,7 @@ impl Replica {
             repaired: self.repairs.numbered,
             acks: closed.acks,
             onward: closed.onward,
+            onces: closed.onces,
             answers: closed.answers,
         });
     }
@@ -353,6 +364,7 @@ impl Replica {
             });
         }
         self.waits.stirred = true;
+        done.onces.into_iter().for_each(|once| self.onces.settle(once));
         done.answers.into_iter().for_each(|waiting| self.answer(waiting));
         self.acknowledge(&done.acks);
         self.hand_on(done.onward);

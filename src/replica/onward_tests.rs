@@ -42,6 +42,7 @@ impl Bench {
                 journal_bytes: 0,
             }],
             repaired: 0,
+            onces: Vec::new(),
         };
         let mut bench = Self { replica: Replica::new(settings, recovered, 0), now: 0 };
         bench.happen(Event::Minted(ReplicaId::new(worker(1, 0), 5)));

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 
+use bincode::{Decode, Encode};
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,7 @@ pub struct Operation {
 }
 
 /// What an operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
 pub enum Action {
     /// Adds; negative is a decrement.
     Increment(i64),
@@ -72,7 +73,7 @@ pub enum Action {
 }
 
 /// The answer to one operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Outcome {
     /// The counter's value, this operation included. Everything in it is durable here.
     Value(i128),
@@ -109,6 +110,18 @@ pub enum Refusal {
         /// As many as hold the namespace.
         held_by: usize,
     },
+    /// The same request is being carried out.
+    #[error("a request with this idempotency key is being carried out; ask again for its answer")]
+    UnderWay,
+    /// Another request had this name.
+    #[error("the idempotency key was used for another request; use a new one for each")]
+    AnotherRequest,
+    /// A later request of the session has been carried out.
+    #[error("a later request of this session has been carried out; its answers of before are gone")]
+    Outdated,
+    /// `idempotency.bytes_max` is reached.
+    #[error("this node remembers as many requests as it may (idempotency.bytes_max); retry later, or without a key")]
+    TooManyNames,
     /// The start is not proven yet (I3).
     #[error("this node is starting: it waits until its peers confirm its history")]
     Starting,

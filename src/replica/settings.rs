@@ -57,6 +57,10 @@ pub struct Settings {
     pub hints_bytes_max: u64,
     /// `api.waiting_max`
     pub waiting_max: usize,
+    /// `idempotency.retention`
+    pub once_retention_ms: u64,
+    /// `idempotency.bytes_max`
+    pub once_bytes_max: usize,
     /// `drain.timeout`
     pub drain_timeout_ms: u64,
 }

@@ -12,6 +12,7 @@ use super::Replica;
 use super::commit::Waiting;
 use super::effect::{Effect, Job};
 use super::event::Ticket;
+use super::once::Once;
 use super::operation::{Action, Key, Operation, Outcome, Refusal};
 use super::rows::{RowId, WorkId};
 use super::terms::{Due, Terms};
@@ -23,6 +24,13 @@ pub(super) struct Batch {
     pub(super) operations: Vec<Operation>,
     /// What else is asked; `None` without terms.
     pub(super) due: Option<Box<Due>>,
+}
+
+impl Batch {
+    /// Its name, if it may be repeated.
+    pub(super) fn once(&self) -> Option<Once> {
+        self.due.as_ref().and_then(|due| due.terms.once)
+    }
 }
 
 /// A piece of work that waits for rows.
@@ -111,20 +119,28 @@ impl Replica {
             return self.refuse(ticket, refusal);
         }
         let due = terms.map(|terms| Box::new(Due::new(*terms, self.now)));
-        self.resume_batch(Batch { ticket, operations, due });
+        // Refused before it is let in, so that its name stays free.
+        if let Some(refusal) = self.refusal_of(&operations) {
+            return self.refuse(ticket, refusal);
+        }
+        let entered = self.enter(Batch { ticket, operations, due });
+        entered.into_iter().for_each(|batch| self.resume_batch(batch));
         self.resume_backlog();
     }
 
     /// Puts a batch in line, unless it is refused or has to wait for its token.
     pub(super) fn resume_batch(&mut self, batch: Batch) {
-        let writes = batch.operations.iter().any(|operation| operation.action != Action::Get);
-        match self.refusal(writes) {
-            Some(refusal) => self.refuse(batch.ticket, refusal),
+        match self.refusal_of(&batch.operations) {
+            Some(refusal) => self.turn_away(&batch, refusal),
             None => {
                 let ready = self.await_token(batch);
                 self.works.backlog.extend(ready);
             }
         }
+    }
+
+    fn refusal_of(&self, operations: &[Operation]) -> Option<Refusal> {
+        self.refusal(operations.iter().any(|operation| operation.action != Action::Get))
     }
 
     /// Nothing of the batch is applied.
@@ -247,8 +263,13 @@ impl Replica {
         let rows = std::mem::take(&mut self.works.found);
         let mut seen = 0;
         let each = batch.operations.iter().zip(&rows);
-        let outcomes = each.map(|(operation, row)| self.operate(replica, operation, *row, &mut seen)).collect();
+        let outcomes: Vec<Outcome> =
+            each.map(|(operation, row)| self.operate(replica, operation, *row, &mut seen)).collect();
         self.works.found = rows;
+        if let Some(once) = batch.once() {
+            self.remember(once, &outcomes);
+            seen = self.commits.gathering.number;
+        }
         let owed = self.due(batch).map(|due| self.owe(&batch.operations, due, &mut seen));
         if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, owed }) {
             self.answer(waiting);

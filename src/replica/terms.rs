@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::identity::{NamespaceId, ReplicaId};
 
 use super::Replica;
+use super::once::Once;
 use super::operation::{Action, Operation, Refusal};
 use super::submit::Batch;
 use super::token::{Missing, Token};
@@ -33,6 +34,8 @@ pub struct Terms {
     pub in_passing: bool,
     /// Tell a [`View`] of each operation's counter.
     pub wants_views: bool,
+    /// The name under which the request may be repeated.
+    pub once: Option<Once>,
 }
 
 /// Who has to hold a write durably before it is answered.
@@ -58,6 +61,8 @@ pub struct Receipt {
     pub pending: bool,
     /// One per operation, if asked for.
     pub views: Vec<View>,
+    /// The request was carried out before, and these were the outcomes then.
+    pub repeated: bool,
 }
 
 /// What is still to be done for an answer once its commit is synced.
@@ -72,6 +77,7 @@ pub(super) struct Owed {
     /// When the answer leaves even if the acknowledgements are missing.
     pub(super) ack_until: u64,
     views: Vec<View>,
+    repeated: bool,
 }
 
 /// Terms as they came, with the times that they set.
@@ -125,6 +131,7 @@ impl Replica {
             ack: due.terms.ack,
             ack_until: due.ack_until,
             views: Vec::new(),
+            repeated: false,
         };
         for operation in operations {
             if operation.action != Action::Get {
@@ -146,6 +153,18 @@ impl Replica {
             }
         }
         Box::new(owed)
+    }
+
+    /// The same for an answer of before. The rows that it was about may have left memory: what it shows is in our own log.
+    pub(super) fn owe_again(&mut self, operations: &[Operation], due: &Due, seen: &mut u64) -> Box<Owed> {
+        let mut owed = self.owe(operations, due, seen);
+        owed.repeated = true;
+        if due.terms.wants_token {
+            for operation in operations {
+                owed.origins.entry(operation.namespace).or_default().extend(self.replica);
+            }
+        }
+        owed
     }
 
     /// The own seq that holds everything that is applied so far in a namespace.
@@ -172,7 +191,13 @@ impl Replica {
         let holders = owed.written.iter().map(|(namespace, seq)| self.holders(*namespace, *seq));
         let acknowledged_by = holders.reduce(|all, some| all.intersection(&some).copied().collect());
         let token = owed.wants_token.then(|| self.token(&owed.origins));
-        Box::new(Receipt { token, acknowledged_by: acknowledged_by.unwrap_or_default(), pending, views: owed.views })
+        Box::new(Receipt {
+            token,
+            acknowledged_by: acknowledged_by.unwrap_or_default(),
+            pending,
+            views: owed.views,
+            repeated: owed.repeated,
+        })
     }
 
     /// I1: the committed vector, as far as these origins go, or what a peer held durably that repaired from it. It covers

@@ -62,6 +62,8 @@ fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Setting
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 500,
         dirty_rows_max: 1_000,
+        once_retention_ms: 60_000,
+        once_bytes_max: 1_000,
         waiting_max: WAITING_MAX,
         drain_timeout_ms: 5_000,
     }
@@ -107,6 +109,7 @@ impl Net {
                 peer_ceilings: Vec::new(),
                 spaces: vec![space],
                 repaired: 0,
+                onces: Vec::new(),
             };
             let others = (0..nodes).filter(move |other| *other != at).map(worker);
             let replica = Replica::new(settings(worker(at), others), recovered, 0);

@@ -56,7 +56,7 @@ impl Replica {
             self.waits.tokens.insert(key, (missing, batch));
             return None;
         };
-        self.refuse(batch.ticket, refusal);
+        self.turn_away(&batch, refusal);
         None
     }
 
@@ -123,7 +123,7 @@ impl Replica {
     pub(super) fn refuse_waiting(&mut self) {
         let Some(refusal) = self.refusal(false) else { return };
         for (_, batch) in std::mem::take(&mut self.waits.tokens).into_values() {
-            self.refuse(batch.ticket, refusal.clone());
+            self.turn_away(&batch, refusal.clone());
         }
     }
 

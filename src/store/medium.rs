@@ -18,7 +18,7 @@ pub enum Family {
     Merkle,
     /// Records of the local kind: what repair brought since the last checkpoint.
     Repair,
-    /// Reserved: idempotency records.
+    /// Requests that may be repeated, with their answers.
     Dedupe,
 }
 

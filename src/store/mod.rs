@@ -40,7 +40,7 @@ use crate::merkle::{Hasher, Leaf, Sum};
 use crate::replica::{CheckpointChunk, Commit, Key, LeavesLoaded, LoadLeaves, Recovered};
 
 use self::error::Malformed as Reason;
-use self::format::{JournalKey, repaired_key, seal_record, seal_repaired};
+use self::format::{JournalKey, repaired_key, seal, seal_record, seal_repaired};
 
 pub use self::backup::{backup, restore};
 pub use self::check::{Contents, Log, Report, check};
@@ -111,6 +111,12 @@ impl Store {
         }
         for record in &commit.repaired {
             batch.put(Family::Repair, repaired_key(record.number), seal_repaired(record));
+        }
+        for id in &commit.forgotten {
+            batch.delete(Family::Dedupe, id.to_be_bytes());
+        }
+        for done in &commit.onces {
+            batch.put(Family::Dedupe, done.once.id.to_be_bytes(), seal(done));
         }
         self.medium.write_synced(batch)
     }
@@ -250,6 +256,7 @@ fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenR
         peer_ceilings: meta::peer_ceilings(medium)?,
         spaces: spaces.collect::<Result<_, _>>()?,
         repaired: numbered.unwrap_or_default(),
+        onces: recovery::onces(medium)?,
     })
 }
 

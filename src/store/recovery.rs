@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::Hasher;
-use crate::replica::{DirtyRow, Key, Record, RecoveredSpace, Repaired};
+use crate::replica::{DirtyRow, Done, Key, Record, RecoveredSpace, Repaired};
 
 use super::error::{Malformed, OpenRefusal, StoreError};
-use super::format::{JournalKey, unseal_repaired};
+use super::format::{JournalKey, unseal, unseal_repaired};
 use super::journal::{self, Log};
 use super::medium::{Family, Medium};
 use super::{meta, rows};
@@ -116,6 +116,18 @@ pub(super) fn repaired(medium: &dyn Medium) -> Result<Vec<Repaired>, StoreError>
         cursor.advance();
     }
     Ok(records)
+}
+
+/// All requests that may be repeated.
+pub(super) fn onces(medium: &dyn Medium) -> Result<Vec<Done>, StoreError> {
+    let mut cursor = medium.cursor(Family::Dedupe)?;
+    let mut found = Vec::new();
+    cursor.seek(&[]);
+    while let Some((_, value)) = cursor.item()? {
+        found.push(unseal(value).map_err(|reason| StoreError::malformed("a request that may be repeated", reason))?);
+        cursor.advance();
+    }
+    Ok(found)
 }
 
 /// Namespaces that have data but are not configured: their data stays, unused.

@@ -249,7 +249,13 @@ fn commit(
     for record in &records {
         notes.write(&format!("will {} {}", log_name(record.origin), record.upto));
     }
-    store.commit(&Commit { number: round, records: records.clone(), repaired: vec![] })?;
+    store.commit(&Commit {
+        number: round,
+        records: records.clone(),
+        repaired: vec![],
+        onces: vec![],
+        forgotten: vec![],
+    })?;
     for record in &records {
         notes.write(&format!("did {} {}", log_name(record.origin), record.upto));
     }

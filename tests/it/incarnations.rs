@@ -51,8 +51,15 @@ impl<'a> Life<'a> {
             journal_bytes: 0,
         };
         let boot = Boot { counter: number, nonce: number };
-        let recovered =
-            Recovered { replica: None, boot, ceiling: 0, peer_ceilings: Vec::new(), spaces: vec![space], repaired: 0 };
+        let recovered = Recovered {
+            replica: None,
+            boot,
+            ceiling: 0,
+            peer_ceilings: Vec::new(),
+            spaces: vec![space],
+            repaired: 0,
+            onces: vec![],
+        };
         let settings = Settings { checkpoint_interval_ms: LONG_MS / 2, ..settings(peer.worker) };
         let replica = Replica::new(settings, recovered, 0);
         let mut life = Self { replica, disk, now: 0, answers: Vec::new(), digest_bytes: 0 };

@@ -52,6 +52,8 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 500,
         dirty_rows_max: 1_000,
+        once_retention_ms: 60_000,
+        once_bytes_max: 1 << 20,
         waiting_max: 100,
         drain_timeout_ms: 5_000,
     }
@@ -79,8 +81,15 @@ impl Bench {
             journal_bytes: 0,
         };
         let boot = Boot { counter: 1, nonce: 22 };
-        let recovered =
-            Recovered { replica: None, boot, ceiling: 0, peer_ceilings: Vec::new(), spaces: vec![space], repaired: 0 };
+        let recovered = Recovered {
+            replica: None,
+            boot,
+            ceiling: 0,
+            peer_ceilings: Vec::new(),
+            spaces: vec![space],
+            repaired: 0,
+            onces: vec![],
+        };
         let mut bench = Self { replica: Replica::new(settings(peer.worker), recovered, 0), now: 0, peer };
         assert!(bench.effects().iter().any(|effect| matches!(effect, Effect::Mint)));
         let mut started = bench.tell(Event::Minted(ReplicaId::new(worker(0), 5)));

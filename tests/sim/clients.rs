@@ -9,6 +9,7 @@ use snowtide::replica::{Ack, Action, Event, Key, Operation, Outcome, Receipt, Re
 use super::checkers::state;
 use super::checkers::tokens::Asked;
 use super::faults::Fault;
+use super::repeats::COUNTERS;
 use super::world::World;
 
 /// Of so many counters one is decremented, too.
@@ -36,6 +37,9 @@ impl World {
         if self.rng.random_bool(0.15) {
             self.ask_ids(node);
         }
+        if self.rng.random_bool(0.2) {
+            self.repeat(node);
+        }
         let batches = if self.rng.random_bool(0.1) { self.rng.random_range(2..6) } else { 1 };
         for _ in 0..batches {
             // Many counters are asked for many at a time, so that there are checkpoints of several parts.
@@ -45,6 +49,11 @@ impl World {
             self.submit(node, operations);
         }
         self.carry_out(node);
+    }
+
+    /// With those of clients that repeat.
+    pub fn all_keys(&self) -> usize {
+        self.keys + COUNTERS
     }
 
     fn operation(&mut self, node: usize) -> Option<Operation> {
@@ -103,7 +112,7 @@ impl World {
         };
         let (wait_ms, ack_wait_ms) = (self.rng.random_range(0..3_000), self.rng.random_range(0..3_000));
         let wants_views = self.rng.random_bool(0.1);
-        Some(Terms { after, wait_ms, ack, ack_wait_ms, wants_token: true, in_passing: false, wants_views })
+        Some(Terms { after, wait_ms, ack, ack_wait_ms, wants_token: true, in_passing: false, wants_views, once: None })
     }
 
     pub fn reply(
@@ -113,6 +122,9 @@ impl World {
         answer: Result<Vec<Outcome>, Refusal>,
         receipt: Option<Box<Receipt>>,
     ) {
+        if self.repeated(ticket, &answer, receipt.as_deref()) {
+            return;
+        }
         let asked = self.checkers.tokens.answered(ticket);
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some(operations) = process.asked.remove(&ticket) else {
@@ -202,7 +214,7 @@ impl World {
                 if nodes.clone().any(|(at, _)| !self.checkers.tokens.is_intact(at)) {
                     continue;
                 }
-                let finding = match state::durable(nodes.map(|(_, node)| node), self.keys) {
+                let finding = match state::durable(nodes.map(|(_, node)| node), self.all_keys()) {
                     Ok(held) => asked.check_ack(*region, replica, first, &held),
                     Err(refused) => Some(refused),
                 };

@@ -77,12 +77,12 @@ impl World {
     }
 
     fn states(&self) -> Result<Vec<BTreeMap<NamespaceId, Held>>, String> {
-        self.nodes.iter().filter(|node| !node.retired).map(|node| state::held(node, self.keys)).collect()
+        self.nodes.iter().filter(|node| !node.retired).map(|node| state::held(node, self.all_keys())).collect()
     }
 
     /// The ledger against the state that all disks agree on, and that state against what nodes answer.
     fn agreed(&mut self) -> Result<(), String> {
-        let rows = state::joined(self.nodes.iter().filter(|node| !node.retired), self.keys)?;
+        let rows = state::joined(self.nodes.iter().filter(|node| !node.retired), self.all_keys())?;
         if let Some(finding) = self.checkers.ledger.check(&rows) {
             return Err(finding);
         }

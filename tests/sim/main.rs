@@ -31,6 +31,7 @@ mod healing;
 mod ids;
 mod network;
 mod node;
+mod repeats;
 mod report;
 mod run;
 mod trace;

@@ -154,6 +154,7 @@ impl World {
         self.end(node, false);
         self.excuse(node);
         self.checkers.disk_lost(node);
+        self.repeats.disk_lost(node);
         self.nodes[node].disk.replace(image);
         self.nodes[node].snapshot = None;
         let delay = self.rng.random_range(50..3_000);
@@ -164,8 +165,8 @@ impl World {
     fn excuse(&mut self, node: usize) {
         let kept = |(_, node): &(usize, &Node)| !node.retired;
         let nodes = || self.nodes.iter().enumerate().filter(kept);
-        let all = state::joined(nodes().map(|(_, node)| node), self.keys);
-        let others = state::joined(nodes().filter(|(at, _)| *at != node).map(|(_, node)| node), self.keys);
+        let all = state::joined(nodes().map(|(_, node)| node), self.all_keys());
+        let others = state::joined(nodes().filter(|(at, _)| *at != node).map(|(_, node)| node), self.all_keys());
         match (all, others) {
             (Ok(all), Ok(others)) => self.checkers.ledger.excuse(&all, &others),
             (Err(finding), _) | (_, Err(finding)) => self.findings.push(finding),
@@ -239,6 +240,7 @@ impl World {
             }
         }
         self.checkers.disk_lost(copy);
+        self.repeats.disk_lost(original);
         self.start(copy);
         let delay = self.rng.random_range(2_000..60_000);
         self.schedule(delay, Happening::Retire { node: copy });

@@ -20,6 +20,7 @@ use super::faults::{Fault, Faults};
 use super::ids::Minting;
 use super::network::{Network, WAITING_MAX};
 use super::node::{LANES, Lane, Node, Process};
+use super::repeats::Repeats;
 use super::report::Tally;
 use super::trace::Trace;
 
@@ -137,6 +138,7 @@ pub struct World {
     pub keys: usize,
     pub tickets: u64,
     pub checkers: Checkers,
+    pub repeats: Repeats,
     pub tally: Tally,
     pub trace: Trace,
     pub findings: Vec<String>,
@@ -173,6 +175,7 @@ impl World {
             keys,
             tickets: 0,
             checkers: Checkers::default(),
+            repeats: Repeats::default(),
             tally: Tally { seeds: 1, ..Tally::default() },
             trace,
             findings: Vec::new(),

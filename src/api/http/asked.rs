@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use snowtide_client::Ack;
 use snowtide_client::id::Format;
 
+use crate::api::idempotency;
 use crate::api::scribe::{self, Scribe};
 use crate::telemetry::Verb;
 
@@ -18,6 +19,8 @@ use super::problem::Problem;
 
 /// Tokens come and go in this header.
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("snowtide-token");
+/// Told where an answer was given before (there is no standard; it is what Stripe's API calls it).
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -31,6 +34,8 @@ pub(super) struct Asked {
     pub(super) ack: bool,
     /// How long it may wait, if it asked to and has something to wait for.
     pub(super) granted: Option<Duration>,
+    /// The name under which the request may be repeated.
+    pub(super) idempotency_key: Option<String>,
     /// The form of the ID in the path, or of those to be told.
     pub(super) format: Option<Format>,
     /// The ends of a time range, as they were written.
@@ -40,10 +45,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn of(parts: &Parts, verb: Verb, scribe: &Scribe) -> Result<Self, Problem> {
-        if parts.headers.contains_key(IDEMPOTENCY_KEY) {
-            return Err(Problem::invalid("the header Idempotency-Key is not supported by this version"));
-        }
-        let mut asked = Self::default();
+        let mut asked = Self { idempotency_key: idempotency_key(&parts.headers, verb)?, ..Self::default() };
         let counts = matches!(verb, Verb::Get | Verb::Increment | Verb::Batch);
         let has_token = parts.headers.contains_key(TOKEN);
         if has_token && !counts {
@@ -107,6 +109,24 @@ fn unsupported(name: &str) -> Problem {
     Problem::invalid(format!("the query parameter {name:?} is not supported here"))
 }
 
+/// A string in quotes (draft-ietf-httpapi-idempotency-key-header), or bare, as many clients send it.
+fn idempotency_key(headers: &HeaderMap, verb: Verb) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).into_iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if !matches!(verb, Verb::Increment | Verb::Batch) {
+        return Err(Problem::invalid("the header Idempotency-Key is understood with increments and batches only"));
+    }
+    let text = value.to_str().unwrap_or_default().trim();
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if values.next().is_some() || !(1..=idempotency::KEY_BYTES_MAX).contains(&text.len()) {
+        let max = idempotency::KEY_BYTES_MAX;
+        return Err(Problem::invalid(format!(
+            "the header Idempotency-Key comes once, with 1 to {max} visible characters"
+        )));
+    }
+    Ok(Some(text.to_owned()))
+}
+
 /// The members of a header that is a list; it may come in several fields.
 fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Vec<&'a str>, Problem> {
     let mut members = Vec::new();
@@ -166,6 +186,9 @@ mod tests {
         assert!(asked(Verb::Get, get("?")).is_ok());
         for (verb, request, word) in [
             (Verb::Get, get("").header("Idempotency-Key", "x"), "Idempotency-Key"),
+            (Verb::Increment, get("").header("Idempotency-Key", "\"\""), "1 to 255"),
+            (Verb::Increment, get("").header("Idempotency-Key", "x".repeat(256)), "1 to 255"),
+            (Verb::Increment, get("").header("Idempotency-Key", "a").header("Idempotency-Key", "b"), "comes once"),
             (Verb::Cluster, get("").header("Snowtide-Token", "AQA"), "counters only"),
             (Verb::MintIds, get("?ack=all"), "\"ack\""),
             (Verb::Get, get("?ack=all"), "\"ack\""),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -19,6 +20,7 @@ use snowtide_client::Code;
 use snowtide_client::id::IdScheme;
 
 use crate::api::bearer::Bearers;
+use crate::api::idempotency;
 use crate::api::{Doors, Stage};
 use crate::clock;
 use crate::config::Access;
@@ -113,7 +115,11 @@ impl Call {
 
     /// Hands operations to the engine, on the terms that were asked.
     pub(super) async fn apply(&mut self, operations: Vec<Operation>) -> Result<Applied, Problem> {
-        let terms = std::mem::take(&mut self.terms);
+        let mut terms = std::mem::take(&mut self.terms);
+        terms.once = self.asked.idempotency_key.as_ref().map(|key| {
+            let caller = self.parts.headers.get(AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+            idempotency::name(caller, key, &operations)
+        });
         match self.door.doors.engine.apply(operations, Some(terms)).await {
             Some(answer) => Ok(answer?),
             None => {
@@ -135,6 +141,9 @@ impl Call {
         let token = receipt.and_then(|receipt| self.door.doors.scribe.write(receipt.token.as_ref()?));
         if let Some(Ok(token)) = token.map(|token| HeaderValue::try_from(token.to_string())) {
             response.headers_mut().insert(asked::TOKEN, token);
+        }
+        if receipt.is_some_and(|receipt| receipt.repeated) {
+            response.headers_mut().insert(asked::REPLAYED, HeaderValue::from_static("true"));
         }
         self.asked.applied(response.headers_mut());
         Ok(response)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use snowtide_client::codec::{Cursor, DecodeError};
 use snowtide_client::frame;
-use snowtide_client::wire::{Ask, BATCH_OPERATIONS_MAX, IDS_MAX, RequestHead, ResponseRef, WireError, WireTerms};
+use snowtide_client::wire::{Ask, BATCH_OPERATIONS_MAX, IDS_MAX, RequestHead, ResponseRef, Turn, WireError, WireTerms};
 use snowtide_client::{Ack, BadAck, Code};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,7 +23,7 @@ use crate::api::Namespaces;
 use crate::api::scribe::{Asked, Scribe};
 use crate::config::Access;
 use crate::identity::REGIONS_MAX;
-use crate::replica::Terms;
+use crate::replica::{self, Once, Terms};
 
 /// Takes in the frames of one read.
 pub(super) struct Intake<'a> {
@@ -144,7 +144,9 @@ impl<'a> Intake<'a> {
         let after = self.scribe.read_bytes(terms.after).map_err(|detail| invalid(&detail))?;
         let wait = terms.wait_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         let (token, views) = (terms.wants_token, terms.wants_views);
-        Ok(self.scribe.terms(Asked { after, wait, ack: terms.ack, token, in_passing: false, views }))
+        let asked = self.scribe.terms(Asked { after, wait, ack: terms.ack, token, in_passing: false, views });
+        let once = terms.turn.map(|Turn { session, number }| Once { id: session, turn: replica::Turn::Next(number) });
+        Ok(Box::new(Terms { once, ..*asked }))
     }
 
     fn take_batch(
@@ -345,7 +347,7 @@ mod tests {
         let shape: Vec<_> = submissions.iter().map(|some| (some.operations.len(), some.terms.is_some())).collect();
         assert_eq!(shape, [(1, false), (1, true), (2, false)]);
         let terms = submissions[1].terms.as_deref().unwrap();
-        assert_eq!((terms.ack, terms.ack_wait_ms), (crate::replica::Ack::Regions(2), 2_000));
+        assert_eq!((terms.ack, terms.ack_wait_ms), (replica::Ack::Regions(2), 2_000));
     }
 
     #[test]
@@ -354,7 +356,8 @@ mod tests {
         let submission = take(&[on_terms(5, &WireTerms::default(), &get)]).submissions.pop().unwrap();
         let namespace = NamespaceId::of("default");
         let token = [(namespace, crate::identity::ReplicaId(7), 8)].into_iter().collect();
-        let receipt = crate::replica::Receipt {
+        let receipt = replica::Receipt {
+            repeated: false,
             token: Some(token),
             acknowledged_by: [3].into(),
             pending: true,

@@ -152,14 +152,26 @@ fn child_that_meets_a_full_disk() {
     let filler = "x".repeat(500);
     let failure = loop {
         let record = ours.write(&[(&filler, ours.mark.seq)]);
-        match store.commit(&Commit { number: record.upto, records: vec![record.clone()], repaired: vec![] }) {
+        match store.commit(&Commit {
+            number: record.upto,
+            records: vec![record.clone()],
+            repaired: vec![],
+            onces: vec![],
+            forgotten: vec![],
+        }) {
             Ok(()) => println!("committed {}", record.upto),
             Err(error) => break error,
         }
     };
     let cause = poison(failure);
     assert!(cause.contains("File too large"), "{cause}");
-    let again = Commit { number: 1, records: vec![ours.write(&[("a", 1)])], repaired: vec![] };
+    let again = Commit {
+        number: 1,
+        records: vec![ours.write(&[("a", 1)])],
+        repaired: vec![],
+        onces: vec![],
+        forgotten: vec![],
+    };
     assert_eq!(poison(store.commit(&again).unwrap_err()), cause);
     assert_eq!(poison(store.put_ceiling(1).unwrap_err()), cause);
     assert_eq!(poison(store.put_replica(own()).unwrap_err()), cause);

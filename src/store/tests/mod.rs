@@ -90,16 +90,22 @@ impl Author {
 }
 
 fn commit(store: &Store, records: &[Record]) {
-    store.commit(&Commit { number: 1, records: records.to_vec(), repaired: vec![] }).unwrap();
+    store
+        .commit(&Commit { number: 1, records: records.to_vec(), repaired: vec![], onces: vec![], forgotten: vec![] })
+        .unwrap();
 }
 
 fn repair(store: &Store, repaired: Repaired) {
-    store.commit(&Commit { number: 1, records: vec![], repaired: vec![repaired] }).unwrap();
+    store
+        .commit(&Commit { number: 1, records: vec![], repaired: vec![repaired], onces: vec![], forgotten: vec![] })
+        .unwrap();
 }
 
 /// The rows that are newer in the journal.
 fn dirty(space: &RecoveredSpace) -> Vec<(Key, Row)> {
-    space.dirty.iter().map(|DirtyRow { key, row, .. }| (key.clone(), row.clone())).collect()
+    let mut rows: Vec<_> = space.dirty.iter().map(|DirtyRow { key, row, .. }| (key.clone(), row.clone())).collect();
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    rows
 }
 
 fn checkpoint(store: &Store, rows: &[(&str, Row)], position: Option<VersionVector>) {

@@ -1,0 +1,201 @@
+//! Exactly once: what was answered to requests that a client may repeat (G6).
+//!
+//! A request with a name is remembered with its answer in the commit that holds its writes, so that whoever repeats it gets
+//! that answer, also after a crash. Two kinds of names: an idempotency key stands for one request; a session, for one after
+//! another, of which only the last is kept. Records are forgotten a while after their last use, by time that this node has
+//! lived through: neither a wall clock that jumps nor a long stop makes it forget early. None goes for want of room.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bincode::{Decode, Encode};
+
+use super::Replica;
+use super::commit::Waiting;
+use super::operation::{Outcome, Refusal};
+use super::submit::Batch;
+
+/// What a record takes in memory beside its outcomes, about.
+const RECORD_BYTES: usize = 160;
+
+/// The name of a request that may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Once {
+    /// The idempotency key's hash, or the session.
+    pub id: u128,
+    /// Which of its requests.
+    pub turn: Turn,
+}
+
+/// Which request of a name this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Turn {
+    /// The only one; a hash of what it asks.
+    Only(u128),
+    /// One after another, numbered upwards; at most one at a time is unanswered.
+    Next(u64),
+}
+
+/// A request that was carried out, as it stands on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Done {
+    /// Its name.
+    pub once: Once,
+    /// When, in milliseconds that this data directory has been served.
+    pub at: u64,
+    /// What was answered.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What is remembered of one name.
+#[derive(Debug, Default)]
+struct Entry {
+    done: Option<Done>,
+    /// A request that is not answered yet.
+    under_way: bool,
+}
+
+/// What becomes of a request with a name.
+enum Entrance {
+    /// It is carried out now.
+    New,
+    /// It was carried out before.
+    Before(Vec<Outcome>),
+}
+
+/// All names.
+#[derive(Debug)]
+pub(super) struct Onces {
+    entries: BTreeMap<u128, Entry>,
+    bytes: usize,
+    /// Each that was carried out, once, with a time at which it was used; perhaps it was used again since.
+    ages: VecDeque<(u64, u128)>,
+    /// What the next commit erases from disk.
+    forgotten: Vec<u128>,
+    /// Time that was lived through before this start, less the time at this start.
+    offset: i128,
+}
+
+impl Onces {
+    pub(super) fn new(recovered: Vec<Done>, now: u64) -> Self {
+        let mut recovered = recovered;
+        recovered.sort_by_key(|done| done.at);
+        let lived = recovered.last().map_or(0, |done| done.at);
+        let offset = i128::from(lived) - i128::from(now);
+        let mut onces =
+            Self { entries: BTreeMap::new(), bytes: 0, ages: VecDeque::new(), forgotten: Vec::new(), offset };
+        recovered.into_iter().for_each(|done| onces.settle(done));
+        onces
+    }
+
+    fn lived(&self, now: u64) -> u64 {
+        u64::try_from(i128::from(now) + self.offset).unwrap_or_default()
+    }
+
+    /// What the next commit erases.
+    pub(super) fn take_forgotten(&mut self) -> Vec<u128> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    fn enter(&mut self, once: Once, bytes_max: usize) -> Result<Entrance, Refusal> {
+        let room = self.bytes + RECORD_BYTES <= bytes_max;
+        let Some(entry) = self.entries.get_mut(&once.id) else {
+            if !room {
+                return Err(Refusal::TooManyNames);
+            }
+            self.entries.insert(once.id, Entry { done: None, under_way: true });
+            self.bytes += RECORD_BYTES;
+            return Ok(Entrance::New);
+        };
+        if let Some(done) = &entry.done {
+            match (done.once.turn, once.turn) {
+                (before, now) if before == now => return Ok(Entrance::Before(done.outcomes.clone())),
+                (Turn::Next(before), Turn::Next(now)) if now > before => {}
+                (Turn::Next(_), Turn::Next(_)) => return Err(Refusal::Outdated),
+                _ => return Err(Refusal::AnotherRequest),
+            }
+        }
+        if std::mem::replace(&mut entry.under_way, true) { Err(Refusal::UnderWay) } else { Ok(Entrance::New) }
+    }
+
+    /// A request that was let in is not carried out.
+    fn leave(&mut self, id: u128) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.under_way = false;
+        if entry.done.is_none() {
+            self.entries.remove(&id);
+            self.bytes -= RECORD_BYTES;
+        }
+    }
+
+    /// I1: its commit is synced.
+    pub(super) fn settle(&mut self, done: Done) {
+        let bytes = |done: &Done| done.outcomes.len() * size_of::<Outcome>();
+        let (at, id) = (done.at, done.once.id);
+        let entry = self.entries.entry(id).or_insert_with(|| {
+            self.bytes += RECORD_BYTES;
+            Entry::default()
+        });
+        entry.under_way = false;
+        self.bytes += bytes(&done);
+        match entry.done.replace(done) {
+            Some(before) => self.bytes -= bytes(&before),
+            None => self.ages.push_back((at, id)),
+        }
+    }
+
+    /// Forgets what was last used longer ago than `retention`.
+    fn expire(&mut self, now: u64, retention: u64) {
+        let until = self.lived(now).saturating_sub(retention);
+        while let Some((at, id)) = self.ages.front().copied().filter(|(at, _)| *at < until) {
+            self.ages.pop_front();
+            let Some(Entry { done: Some(done), under_way }) = self.entries.get(&id) else { continue };
+            if done.at > at || *under_way {
+                self.ages.push_back((done.at.max(at + 1), id));
+            } else {
+                self.bytes -= RECORD_BYTES + done.outcomes.len() * size_of::<Outcome>();
+                self.entries.remove(&id);
+                self.forgotten.push(id);
+            }
+        }
+    }
+}
+
+impl Replica {
+    /// Lets a request with a name in, or answers it as before, or refuses it; gives it back if it is to be carried out.
+    pub(super) fn enter(&mut self, batch: Batch) -> Option<Batch> {
+        let Some(once) = batch.once() else { return Some(batch) };
+        match self.onces.enter(once, self.settings.once_bytes_max) {
+            Ok(Entrance::New) => return Some(batch),
+            Ok(Entrance::Before(outcomes)) => self.repeat(&batch, outcomes),
+            Err(refusal) => self.refuse(batch.ticket, refusal),
+        }
+        None
+    }
+
+    /// The answer of before. What it shows has long been synced; its token covers all that is applied by now.
+    fn repeat(&mut self, batch: &Batch, outcomes: Vec<Outcome>) {
+        let mut seen = 0;
+        let owed = batch.due.as_deref().map(|due| self.owe_again(&batch.operations, due, &mut seen));
+        if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, owed }) {
+            self.answer(waiting);
+        }
+    }
+
+    /// Nothing of the batch is applied; its name is free again.
+    pub(super) fn turn_away(&mut self, batch: &Batch, refusal: Refusal) {
+        if let Some(once) = batch.once() {
+            self.onces.leave(once.id);
+        }
+        self.refuse(batch.ticket, refusal);
+    }
+
+    /// The gathering commit holds the batch's writes, and so its answer.
+    pub(super) fn remember(&mut self, once: Once, outcomes: &[Outcome]) {
+        let at = self.onces.lived(self.now);
+        self.commits.gathering.add_once(Done { once, at, outcomes: outcomes.to_vec() });
+    }
+
+    pub(super) fn advance_onces(&mut self) {
+        self.onces.expire(self.now, self.settings.once_retention_ms);
+    }
+}

@@ -1,0 +1,145 @@
+//! Requests that are repeated (G6).
+
+use super::durability_tests::{Bench, settings};
+use super::*;
+
+/// Long enough for anything in these tests.
+const LATER: u64 = 1_000_000;
+
+fn key(id: u128, request: u128) -> Terms {
+    Terms { once: Some(Once { id, turn: Turn::Only(request) }), ..Terms::default() }
+}
+
+fn turn(session: u128, number: u64) -> Terms {
+    Terms { once: Some(Once { id: session, turn: Turn::Next(number) }), ..Terms::default() }
+}
+
+/// The value told, and whether it was told before; or why none.
+fn told(effects: &[Effect]) -> Option<Result<(i128, bool), Refusal>> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Reply { answer: Err(refusal), .. } => Some(Err(refusal.clone())),
+        Effect::Reply { answer: Ok(outcomes), receipt, .. } => match outcomes[..] {
+            [Outcome::Value(value)] => Some(Ok((value, receipt.as_ref().unwrap().repeated))),
+            _ => panic!("{outcomes:?}"),
+        },
+        _ => None,
+    })
+}
+
+fn commit_of(effects: &[Effect]) -> Option<Commit> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Disk(Job::Commit(commit)) => Some(commit.clone()),
+        _ => None,
+    })
+}
+
+fn ask(bench: &mut Bench, terms: Terms) -> Vec<Effect> {
+    bench.submit_on(1, Action::Increment(5), terms)
+}
+
+/// Asks and has the commit synced; what it held, and the answer.
+fn carried_out(bench: &mut Bench, terms: Terms) -> (Commit, Result<(i128, bool), Refusal>) {
+    let asked = ask(bench, terms);
+    assert_eq!(told(&asked), None, "before the sync");
+    let commit = commit_of(&asked).unwrap();
+    let synced = bench.happen(Event::Committed(commit.number));
+    (commit, told(&synced).unwrap())
+}
+
+#[test]
+fn a_repeated_request_counts_once_and_gets_the_same_answer() {
+    let mut bench = Bench::new();
+    let asked = ask(&mut bench, key(1, 7));
+    let commit = commit_of(&asked).unwrap();
+    assert_eq!(commit.onces.len(), 1, "in the commit that holds its writes");
+    assert_eq!(told(&ask(&mut bench, key(1, 7))), Some(Err(Refusal::UnderWay)));
+    assert_eq!(told(&bench.happen(Event::Committed(commit.number))), Some(Ok((5, false))));
+    assert_eq!(carried_out(&mut bench, key(2, 7)).1, Ok((10, false)), "another key");
+    for _ in 0..3 {
+        let again = ask(&mut bench, key(1, 7));
+        assert_eq!(told(&again), Some(Ok((5, true))));
+        assert!(commit_of(&again).is_none());
+    }
+    assert_eq!(told(&ask(&mut bench, key(1, 8))), Some(Err(Refusal::AnotherRequest)));
+    assert_eq!(told(&ask(&mut bench, turn(1, 8))), Some(Err(Refusal::AnotherRequest)));
+}
+
+#[test]
+fn a_session_keeps_its_last_answer() {
+    let mut bench = Bench::new();
+    assert_eq!(carried_out(&mut bench, turn(9, 4)).1, Ok((5, false)));
+    assert_eq!(carried_out(&mut bench, turn(9, 5)).1, Ok((10, false)));
+    assert_eq!(told(&ask(&mut bench, turn(9, 5))), Some(Ok((10, true))));
+    assert_eq!(told(&ask(&mut bench, turn(9, 4))), Some(Err(Refusal::Outdated)));
+    assert_eq!(carried_out(&mut bench, turn(9, 9)).1, Ok((15, false)));
+}
+
+#[test]
+fn what_was_answered_is_known_after_a_crash() {
+    let (commit, _) = carried_out(&mut Bench::new(), key(1, 7));
+    let mut bench = Bench::recovered(&[], commit.onces);
+    assert_eq!(told(&ask(&mut bench, key(1, 7))), Some(Ok((5, true))));
+    assert_eq!(told(&ask(&mut bench, key(1, 8))), Some(Err(Refusal::AnotherRequest)));
+}
+
+#[test]
+fn a_request_that_is_refused_leaves_its_name_free() {
+    let mut bench = Bench::new();
+    let mut after = Token::default();
+    after.raise(NamespaceId(2), ReplicaId::new(settings().worker, 77), 1);
+    let early = Terms { after: after.clone(), ..key(1, 7) };
+    assert!(matches!(told(&ask(&mut bench, early)), Some(Err(Refusal::TokenNotHeld(_)))));
+    let waiting = Terms { after, wait_ms: 50, ..key(1, 7) };
+    assert_eq!(told(&ask(&mut bench, waiting)), None);
+    assert!(matches!(told(&bench.pass(51)), Some(Err(Refusal::TokenNotHeld(_)))));
+    assert_eq!(carried_out(&mut bench, key(1, 7)).1, Ok((5, false)));
+}
+
+#[test]
+fn names_are_forgotten_a_while_after_their_last_use_and_only_then() {
+    let retention = settings().once_retention_ms;
+    let mut bench = Bench::new();
+    assert_eq!(carried_out(&mut bench, turn(9, 1)).1, Ok((5, false)));
+    assert_eq!(carried_out(&mut bench, key(1, 7)).1, Ok((10, false)));
+    bench.pass(retention - 10);
+    assert_eq!(carried_out(&mut bench, turn(9, 2)).1, Ok((15, false)));
+    bench.pass(20);
+    assert_eq!(told(&ask(&mut bench, turn(9, 2))), Some(Ok((15, true))), "it was used again");
+    let (next, answer) = carried_out(&mut bench, key(1, 7));
+    assert_eq!((answer, next.forgotten), (Ok((20, false)), vec![1]), "and is on disk again after that");
+    bench.pass(LATER);
+    let mut forgotten = carried_out(&mut bench, key(5, 0)).0.forgotten;
+    forgotten.sort_unstable();
+    assert_eq!(forgotten, [1, 9]);
+}
+
+#[test]
+fn time_goes_on_where_it_was_at_a_start() {
+    let retention = settings().once_retention_ms;
+    let mut bench = Bench::new();
+    bench.pass(LATER);
+    let (commit, _) = carried_out(&mut bench, key(1, 7));
+    let mut bench = Bench::recovered(&[], commit.onces);
+    bench.pass(retention - 1);
+    assert_eq!(told(&ask(&mut bench, key(1, 7))), Some(Ok((5, true))));
+    bench.pass(10);
+    assert_eq!(carried_out(&mut bench, key(1, 7)).1, Ok((5, false)));
+}
+
+#[test]
+fn no_name_goes_for_want_of_room() {
+    let mut bench = Bench::new();
+    let mut known = 0;
+    let refusal = loop {
+        let asked = ask(&mut bench, key(known, 7));
+        if let Some(refused) = told(&asked) {
+            break refused;
+        }
+        bench.happen(Event::Committed(commit_of(&asked).unwrap().number));
+        known += 1;
+    };
+    assert_eq!(refusal, Err(Refusal::TooManyNames));
+    assert!(known >= 4, "{known}");
+    assert_eq!(told(&ask(&mut bench, key(0, 7))), Some(Ok((5, true))));
+    assert!(told(&ask(&mut bench, Terms::default())).is_none(), "others are not refused");
+}

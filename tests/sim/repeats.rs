@@ -1,0 +1,133 @@
+//! Clients that repeat requests (G6): at the node that they asked, whatever has happened to it since, as long as its disk is
+//! the same.
+//!
+//! Each has a counter of its own and one request at a time, so it knows exactly what the counter has to be: with the request
+//! that it was not told of, or without, but never with it twice.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use snowtide::identity::NamespaceId;
+use snowtide::replica::{Action, Event, Key, Once, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Turn};
+
+use super::clients::name;
+use super::world::World;
+
+/// Counters beside those that all clients use.
+pub const COUNTERS: usize = 8;
+
+#[derive(Default)]
+pub struct Repeats {
+    clients: Vec<Client>,
+    /// What was asked and is not answered: by which client, whether it is its request or a read, and which turn it was.
+    asked: BTreeMap<Ticket, (usize, bool, u64)>,
+}
+
+struct Client {
+    node: usize,
+    key: Key,
+    namespace: NamespaceId,
+    /// Of the request that is not answered yet, or of the next one.
+    turn: u64,
+    by: i64,
+    /// It was sent at least once.
+    sent: bool,
+    /// What all answered requests have added.
+    total: i128,
+    /// The node's disk is another one.
+    over: bool,
+}
+
+impl Repeats {
+    pub fn disk_lost(&mut self, node: usize) {
+        self.clients.iter_mut().filter(|client| client.node == node).for_each(|client| client.over = true);
+    }
+}
+
+impl World {
+    /// Something of one such client at `node`: its request, once more or for the first time, or a read.
+    pub fn repeat(&mut self, node: usize) {
+        let Some(client) = self.repeater(node) else { return };
+        let Some(process) = &self.nodes[node].process else { return };
+        if !process.replica.has_room() {
+            return;
+        }
+        let (serving, asks) = (process.serving, self.rng.random_bool(0.7));
+        let by = self.rng.random_range(1..1 << 40);
+        let held = &mut self.repeats.clients[client];
+        if asks && !std::mem::replace(&mut held.sent, true) {
+            held.by = by;
+        }
+        let action = if asks { Action::Increment(held.by) } else { Action::Get };
+        let operations = vec![Operation { namespace: held.namespace, key: held.key.clone(), action }];
+        // Some name each request for itself, the others are sessions.
+        let id = u128::try_from(client).unwrap_or_default();
+        let once = if client % 2 == 0 {
+            Once { id, turn: Turn::Next(held.turn) }
+        } else {
+            Once { id: id + (u128::from(held.turn) << 64), turn: Turn::Only(7) }
+        };
+        let terms = asks.then(|| Box::new(Terms { once: Some(once), ..Terms::default() }));
+        if let (true, Some(replica)) = (asks, serving) {
+            self.checkers.ledger.attempted(replica, &operations);
+        }
+        self.tickets += 1;
+        let turn = self.repeats.clients[client].turn;
+        self.repeats.asked.insert(self.tickets, (client, asks, turn));
+        self.handle(node, Event::Submit { ticket: self.tickets, operations, terms });
+        self.carry_out(node);
+    }
+
+    /// A client of this node; a new one as long as there are counters left.
+    fn repeater(&mut self, node: usize) -> Option<usize> {
+        let known = &self.repeats.clients;
+        let mine: Vec<usize> = (0..known.len()).filter(|at| known[*at].node == node && !known[*at].over).collect();
+        if !mine.is_empty() {
+            return Some(mine[self.rng.random_range(0..mine.len())]);
+        }
+        let served = &self.nodes[node].namespaces;
+        let key = Key::new(name(self.keys + known.len())).ok().filter(|_| known.len() < COUNTERS)?;
+        let namespace = *served.get(self.rng.random_range(0..served.len()))?;
+        self.repeats.clients.push(Client { node, key, namespace, turn: 1, by: 0, sent: false, total: 0, over: false });
+        Some(self.repeats.clients.len() - 1)
+    }
+
+    /// An answer to one of them; false if it is somebody else's.
+    pub fn repeated(
+        &mut self,
+        ticket: Ticket,
+        answer: &Result<Vec<Outcome>, Refusal>,
+        receipt: Option<&Receipt>,
+    ) -> bool {
+        let Some((client, asks, turn)) = self.repeats.asked.remove(&ticket) else { return false };
+        let held = &mut self.repeats.clients[client];
+        match answer {
+            // What the client has been told since tells more.
+            _ if held.over || held.turn != turn => {}
+            Ok(outcomes) if asks => {
+                let expected = held.total + i128::from(held.by);
+                if outcomes[..] != [Outcome::Value(expected)] {
+                    self.findings.push(format!("G6: client {client} was answered {outcomes:?} and not {expected}"));
+                }
+                if receipt.is_some_and(|receipt| receipt.repeated) {
+                    self.tally.note("requests answered again");
+                }
+                (held.total, held.turn, held.sent) = (expected, held.turn + 1, false);
+            }
+            Ok(outcomes) => {
+                let without = Outcome::Value(held.total);
+                let with = Outcome::Value(held.total + i128::from(held.by));
+                let allowed = outcomes[..] == [without] || (held.sent && outcomes[..] == [with]);
+                if !allowed {
+                    let total = held.total;
+                    self.findings.push(format!("G6: client {client} reads {outcomes:?}, and has counted {total}"));
+                }
+            }
+            Err(Refusal::AnotherRequest | Refusal::Outdated) => {
+                self.findings.push(format!("G6: client {client} was told {answer:?}"));
+            }
+            Err(_) => {}
+        }
+        true
+    }
+}
