@@ -187,6 +187,9 @@ pub(super) enum BatchResult {
             hold it durably, or with 202 when the time is over", example = "regions:2"),
         ("Snowtide-Token" = Option<String>, Header, description = "Tokens of earlier answers, separated by commas: answered \
             from a state that includes what they name, or 504 `token_wait_expired` and nothing is done"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters, quoted or not: a repetition \
+            with the same key at this node gets the same answer and counts once, also after a crash; kept for \
+            `idempotency.retention` (24 h)"),
         ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token and for other regions; \
             the answer says in `Preference-Applied` how long was granted"),
     ),
@@ -195,6 +198,7 @@ pub(super) enum BatchResult {
         (status = 200, description = "Counted, and durable at this node and wherever `ack` asked for", body = Incremented, headers(
             ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
                 of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
+            ("Idempotent-Replayed" = String, description = "`true` if the request was carried out before"),
             ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
         )),
         (status = 202, description = "Counted, and durable at this node, but not yet in as many regions as `ack` asked for: \
@@ -264,6 +268,9 @@ pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
             settled value", example = "regions"),
         ("Snowtide-Token" = Option<String>, Header, description = "Tokens of earlier answers, separated by commas: answered \
             from a state that includes what they name, or 504 `token_wait_expired` and nothing is done"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters, quoted or not: a repetition \
+            with the same key at this node gets the same answer and counts once, also after a crash; kept for \
+            `idempotency.retention` (24 h)"),
         ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token and for other regions; \
             the answer says in `Preference-Applied` how long was granted"),
     ),
@@ -272,6 +279,7 @@ pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
         (status = 200, description = "Each operation has its own status", body = BatchResults, headers(
             ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
                 of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
+            ("Idempotent-Replayed" = String, description = "`true` if the request was carried out before"),
             ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
         )),
         (status = 202, description = "As 200, but the increments are not yet in as many regions as `ack` asked for: do not \

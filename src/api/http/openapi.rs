@@ -33,7 +33,10 @@ pub(super) enum Failures {
     /// `too_large`: the body, the key, the batch or the count.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(ProblemBody<'static>),
-    /// `counter_overflow`: the counter is unchanged.
+    /// `idempotency_in_flight`: the same request is being carried out; ask this node again for its answer.
+    #[response(status = 409, content_type = "application/problem+json")]
+    InFlight(ProblemBody<'static>),
+    /// `counter_overflow`: the counter is unchanged; or `idempotency_mismatch`: the key was used for another request.
     #[response(status = 422, content_type = "application/problem+json")]
     Overflow(ProblemBody<'static>),
     /// `throttled`: retry after a moment.
@@ -184,7 +187,7 @@ mod tests {
     fn every_v1_operation_documents_the_shared_failures() {
         let document = document();
         for (path, method, operation) in operations(&document).filter(|(path, ..)| path.starts_with("/v1/")) {
-            for status in ["400", "401", "403", "404", "413", "421", "422", "429", "500", "503", "504"] {
+            for status in ["400", "401", "403", "404", "409", "413", "421", "422", "429", "500", "503", "504"] {
                 let problem = &operation["responses"][status]["content"]["application/problem+json"];
                 assert!(problem["schema"]["$ref"].is_string(), "{method} {path} {status}: {problem}");
             }

@@ -88,6 +88,42 @@ async fn a_write_that_is_pending_elsewhere_is_a_success_of_its_own_kind() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_names_the_request_and_a_repetition_says_so() {
+    for (key, repeated) in [("\"a b\"", false), ("a b", true)] {
+        let engine = move |terms: Terms| {
+            assert!(terms.once.is_some());
+            applied(1, Receipt { repeated, ..Receipt::default() })
+        };
+        let (status, headers, body) = ask(Method::POST, INCREMENT, &[("idempotency-key", key)], "", engine).await;
+        assert_eq!((status, &body["value"]), (StatusCode::OK, &json!("7")));
+        assert_eq!(headers.get("idempotent-replayed").is_some_and(|value| value == "true"), repeated);
+    }
+    let named = async |headers: &[(&str, &str)], body| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let engine = move |terms: Terms| {
+            sender.send(terms.once.unwrap()).unwrap();
+            applied(1, Receipt::default())
+        };
+        assert_eq!(ask(Method::POST, INCREMENT, headers, body, engine).await.0, StatusCode::OK);
+        receiver.recv().unwrap()
+    };
+    let quoted = named(&[("idempotency-key", "\"k\"")], "").await;
+    assert_eq!(named(&[("idempotency-key", "k")], r#"{"by":1}"#).await, quoted, "the same key and the same request");
+    let other = named(&[("idempotency-key", "k")], r#"{"by":2}"#).await;
+    assert!(other.id == quoted.id && other.turn != quoted.turn);
+    for (refusal, status, code, again) in [
+        (Refusal::UnderWay, 409, "idempotency_in_flight", true),
+        (Refusal::AnotherRequest, 422, "idempotency_mismatch", false),
+        (Refusal::TooManyNames, 503, "overloaded", true),
+    ] {
+        let key = [("idempotency-key", "k")];
+        let (answered, headers, problem) = ask(Method::POST, INCREMENT, &key, "", move |_| Err(refusal.clone())).await;
+        assert_eq!((answered.as_u16(), &problem["code"], &problem["retryable"]), (status, &json!(code), &json!(again)));
+        assert_eq!(headers.contains_key("retry-after"), again, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn views_come_with_reads_and_with_each_operation_of_a_batch() {
     let view = || {
         let share = |region, value, as_of_ms| Share { region, value, as_of_ms };
