@@ -174,6 +174,7 @@ fn settings(own: WorkerId, peer: WorkerId) -> Settings {
         checkpoint_interval_ms: 5_000,
         dirty_rows_max: 1_000_000,
         waiting_max: 100,
+        drain_checkpoint_ms: 1_000,
         once_retention_ms: 60_000,
         once_bytes_max: 1 << 20,
         repair_interval_ms: 60_000,

@@ -466,6 +466,9 @@ pub struct Drain {
     /// How long a node that shuts down waits until another region has its log.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// How much longer the last checkpoint may take.
+    #[serde(with = "humantime_serde")]
+    pub checkpoint: Duration,
 }
 
 /// `[log]`

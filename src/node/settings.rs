@@ -56,6 +56,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         repair_session_ms: ms(config.repair.session_max),
         scrub_interval_ms: ms(config.repair.scrub_interval),
         hints_age_ms: ms(config.hints.max_age),
+        drain_checkpoint_ms: ms(config.drain.checkpoint),
         once_retention_ms: ms(config.idempotency.retention),
         once_bytes_max: bytes(config.idempotency.bytes_max),
         hints_bytes_max: config.hints.max_bytes.as_u64(),

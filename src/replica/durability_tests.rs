@@ -45,6 +45,7 @@ pub(super) fn settings() -> Settings {
         checkpoint_interval_ms: 10_000,
         dirty_rows_max: 1_000,
         waiting_max: 10,
+        drain_checkpoint_ms: 1_000,
         once_retention_ms: 60_000,
         once_bytes_max: 1_000,
         drain_timeout_ms: 5_000,

@@ -110,6 +110,7 @@ pub struct Replica {
 /// A shutdown in progress.
 #[derive(Debug)]
 struct Drain {
+    /// When nobody waits any longer for other regions.
     deadline: u64,
     /// When nothing was left to commit: peers have been told, and a last checkpoint is due.
     told: Option<u64>,
@@ -214,7 +215,7 @@ impl Replica {
 
     /// When to handle `Event::Tick` if nothing else happens before.
     pub fn deadline(&self) -> u64 {
-        let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| drain.deadline);
+        let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| self.drain_deadline(drain));
         let lingering = self.commits.linger_until.filter(|_| self.commits.inflight.is_none());
         let waits = self.waits.deadline();
         let timers = [self.push_at, drain, lingering, waits, self.standing.deadline(), self.claim.deadline()];
@@ -406,7 +407,7 @@ impl Replica {
     /// Refused new work, committed what was in hand; now some other region has to hold it, and the changed rows go to disk,
     /// so that the next start has nothing to replay.
     fn advance_drain(&mut self) {
-        let expired = self.draining.as_ref().is_some_and(|drain| self.now >= drain.deadline);
+        let expired = self.draining.as_ref().is_some_and(|drain| self.now >= self.drain_deadline(drain));
         let safe = self.commits.is_idle() && self.works.is_empty();
         let holder = if safe { self.holder() } else { None };
         let Some(drain) = self.draining.as_mut().filter(|drain| !drain.over) else { return };
@@ -418,10 +419,19 @@ impl Replica {
             self.effects.extend(linked.map(|peer| Effect::Send { to: peer.worker, message: Message::Leaving }));
         }
         let written = drain.told.is_some_and(|told| self.checkpointing.is_over(told));
-        if expired || (written && (holder.is_some() || self.settings.peers.is_empty())) {
+        let held = holder.is_some() || self.settings.peers.is_empty() || self.now >= drain.deadline;
+        if expired || (written && held) {
             drain.over = true;
             self.release_acks();
             self.effects.push_back(Effect::Drained(holder));
+        }
+    }
+
+    /// When a drain is over in any case. The last checkpoint has more time than the other regions, once it has begun.
+    fn drain_deadline(&self, drain: &Drain) -> u64 {
+        match drain.told {
+            Some(told) if !self.checkpointing.is_over(told) => drain.deadline + self.settings.drain_checkpoint_ms,
+            _ => drain.deadline,
         }
     }
 

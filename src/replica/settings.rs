@@ -61,6 +61,8 @@ pub struct Settings {
     pub once_retention_ms: u64,
     /// `idempotency.bytes_max`
     pub once_bytes_max: usize,
+    /// `drain.checkpoint`
+    pub drain_checkpoint_ms: u64,
     /// `drain.timeout`
     pub drain_timeout_ms: u64,
 }

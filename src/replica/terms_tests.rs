@@ -62,6 +62,7 @@ fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Setting
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 500,
         dirty_rows_max: 1_000,
+        drain_checkpoint_ms: 1_000,
         once_retention_ms: 60_000,
         once_bytes_max: 1_000,
         waiting_max: WAITING_MAX,

@@ -52,6 +52,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         loading_rows_max: 1_000,
         checkpoint_interval_ms: 500,
         dirty_rows_max: 1_000,
+        drain_checkpoint_ms: 1_000,
         once_retention_ms: 60_000,
         once_bytes_max: 1 << 20,
         waiting_max: 100,

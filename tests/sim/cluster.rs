@@ -83,6 +83,7 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         hints_age_ms: any(&[1_000, 20_000, 3_600_000]),
         hints_bytes_max: any(&[500, 20_000, 1 << 30]),
         waiting_max: 100,
+        drain_checkpoint_ms: 1_000,
         once_retention_ms: NEVER,
         once_bytes_max: 1 << 20,
         drain_timeout_ms: 5_000,
