@@ -58,6 +58,31 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Self; 21] = [
+        Self::InvalidRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::UnknownNamespace,
+        Self::TooLarge,
+        Self::CounterOverflow,
+        Self::Throttled,
+        Self::Starting,
+        Self::Draining,
+        Self::Overloaded,
+        Self::DiskLow,
+        Self::ClockRegressed,
+        Self::ClockAhead,
+        Self::SequenceExhausted,
+        Self::Fenced,
+        Self::Timeout,
+        Self::Internal,
+        Self::TokenWaitExpired,
+        Self::WrongRegion,
+    ];
+
     /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
