@@ -42,7 +42,7 @@ impl Builder {
 
     #[cfg(not(feature = "quic"))]
     fn quic(&self, _: &str, node: &Address) -> Result<Box<dyn Dial>, ConnectError> {
-        Err(without("quic", node))
+        Err(without("quic", &node.text))
     }
 
     #[cfg(feature = "http")]

@@ -5,8 +5,12 @@ mod builder;
 mod carried;
 mod course;
 mod dials;
+#[cfg(test)]
+pub(crate) mod fake;
 mod node;
 mod nodes;
+#[cfg(test)]
+mod once_tests;
 mod retries;
 mod sessions;
 #[cfg(test)]
@@ -209,7 +213,7 @@ impl Client {
         self.0.nodes.close().await;
     }
 
-    fn coalesced(&self, coalescing: Coalescing) -> Result<Self, InvalidArgument> {
+    pub(crate) fn coalesced(&self, coalescing: Coalescing) -> Result<Self, InvalidArgument> {
         let coalescer = Some(self.coalescer(coalescing)?);
         Ok(Self(Arc::new(Inner { coalescer, ..Inner::clone(&self.0) })))
     }

@@ -49,8 +49,10 @@ pub(super) fn is_known(answer: &Answer) -> bool {
 
 /// The code for a status and the word beside it.
 pub(super) fn code(status: u16, word: Option<&str>) -> Code {
+    if let Some(code) = word.and_then(known) {
+        return code;
+    }
     match (word, status) {
-        (Some(word), _) if let Some(code) = known(word) => code,
         // A word of a later release: by the contract of the interface, nothing was done.
         (Some(_), 400..=499) => Code::InvalidRequest,
         // Without a word, only what cannot have reached a node's counters.

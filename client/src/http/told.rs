@@ -6,12 +6,12 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::{Answer, TOKEN, problem};
+use crate::Token;
 use crate::answers::{counted, miscounted};
 use crate::door::{Site, Told, Work};
 use crate::error::Error;
 use crate::terms::{Answered, Share, View};
 use crate::wire::IdRun;
-use crate::{Code, Token};
 
 #[derive(Deserialize)]
 struct ClusterBody {
@@ -162,7 +162,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::{Batch, Terms};
+    use crate::{Batch, Code, Terms};
 
     fn answer(status: u16, body: &str) -> Answer {
         let status = StatusCode::from_u16(status).unwrap();
