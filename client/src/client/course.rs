@@ -53,8 +53,8 @@ enum Next {
     Again { free: bool },
     /// Only elsewhere.
     Elsewhere,
-    /// The same node is asked what became of it.
-    AskBack,
+    /// The same node is asked what became of it; that may cost something, too.
+    AskBack { free: bool },
 }
 
 impl Means<'_> {
@@ -134,8 +134,9 @@ impl Course<'_> {
         }
         let permitted = match next {
             Next::Stop => false,
-            Next::Again { free } => self.tries < self.means.retries.tries() && (free || self.means.budget.spend()),
-            Next::AskBack => self.tries < self.means.retries.tries(),
+            Next::Again { free } | Next::AskBack { free } => {
+                self.tries < self.means.retries.tries() && (free || self.means.budget.spend())
+            }
             // Bounded by the number of nodes.
             Next::Elsewhere => true,
         };
@@ -145,7 +146,7 @@ impl Course<'_> {
         tracing::debug!(node = node.address(), tries = self.tries, %error, "a request is tried again");
         self.tried.add(*place);
         match next {
-            Next::AskBack => self.allowed = Set::only(*place),
+            Next::AskBack { .. } => self.allowed = Set::only(*place),
             Next::Elsewhere => self.allowed.remove(*place),
             Next::Stop | Next::Again { .. } => {}
         }
@@ -154,9 +155,15 @@ impl Course<'_> {
     }
 
     fn next(&self, error: &Error) -> Next {
-        let free = matches!(error, Error::Disconnected { .. } | Error::Unreachable { .. } | Error::Busy { .. });
+        // There was no connection, or it is lost: that is no sign of a node that has too much to do.
+        let free = match error {
+            Error::Disconnected { .. } | Error::Unreachable { .. } | Error::Ambiguous { .. } | Error::Busy { .. } => {
+                true
+            }
+            _ => false,
+        };
         match error {
-            _ if self.witness.is_some() && (error.is_ambiguous() || error.is_retryable()) => Next::AskBack,
+            _ if self.witness.is_some() && (error.is_ambiguous() || error.is_retryable()) => Next::AskBack { free },
             _ if error.is_ambiguous() && self.kind == Kind::Write && !self.means.retries.doubles() => Next::Stop,
             Error::Refused { code: Code::WrongRegion, .. } => Next::Elsewhere,
             _ if error.is_retryable() || error.is_ambiguous() => Next::Again { free },

@@ -26,7 +26,7 @@ use crate::answers::{miscounted, only};
 use crate::batch::{self, Batch};
 use crate::coalesce::{Coalescer, Coalescing};
 use crate::door::{Site, Told, Work};
-use crate::error::{Error, InvalidArgument};
+use crate::error::{ConnectError, Error, InvalidArgument};
 use crate::id::IdScheme;
 use crate::terms::{Answered, Counted, Terms};
 use crate::token::Token;
@@ -71,14 +71,16 @@ impl Client {
         Builder::new()
     }
 
-    /// The same client, its connections and its budget, with other retries for the requests that are made through it.
+    /// The same client, its connections and its budget, with other retries for the requests that are made through it,
+    /// which are not coalesced.
     pub fn with_retries(&self, retries: Retries) -> Result<Self, InvalidArgument> {
         let retries = retries.check()?;
         Ok(Self(Arc::new(Inner { retries, coalescer: None, ..Inner::clone(&self.0) })))
     }
 
     /// The same client and its connections with a token that names nothing yet, if it carries any: for each user whose
-    /// reads are to include what that user has done, and not to wait for what others did.
+    /// reads are to include what that user has done, and not to wait for what others did. Its increments
+    /// are not coalesced.
     #[must_use]
     pub fn with_own_token(&self) -> Self {
         let carried = self.0.carried.as_ref().map(|carried| Arc::new(carried.anew()));
@@ -211,6 +213,13 @@ impl Client {
             let _ = coalescer.flush().await;
         }
         self.0.nodes.close().await;
+    }
+
+    /// Waits for a connection.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let unreachable =
+            |error: ConnectError| Error::Unreachable { reason: error.to_string(), retryable: error.is_retryable() };
+        self.0.nodes.first().await.map_err(unreachable)
     }
 
     pub(crate) fn coalesced(&self, coalescing: Coalescing) -> Result<Self, InvalidArgument> {

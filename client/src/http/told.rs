@@ -171,7 +171,9 @@ mod tests {
 
     fn batch(operations: usize) -> Batch {
         let mut batch = Batch::new();
-        (0..operations).for_each(|_| drop(batch.get("n", "k").unwrap()));
+        for _ in 0..operations {
+            batch.get("n", "k").unwrap();
+        }
         batch
     }
 

@@ -44,6 +44,10 @@ impl NodeSource {
 
 /// Whichever node answers. The IDs increase as long as it is the same.
 impl Source for Client {
+    async fn prepare(&mut self) -> Result<(), Error> {
+        self.ready().await
+    }
+
     async fn fetch(&mut self, count: u32) -> Result<Vec<IdRun>, Error> {
         self.id_runs(count).await
     }
