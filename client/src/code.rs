@@ -59,7 +59,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -81,6 +81,8 @@ impl Code {
         Self::Internal,
         Self::TokenWaitExpired,
         Self::WrongRegion,
+        Self::IdempotencyInFlight,
+        Self::IdempotencyMismatch,
     ];
 
     /// The word.
@@ -148,5 +150,19 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    #[test]
+    fn all_codes_are_among_all() {
+        for (at, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(codec::encode(&code), [u8::try_from(at).unwrap()], "{code} is not where it is declared");
+        }
+        assert!(codec::decode::<Code>(&[u8::try_from(Code::ALL.len()).unwrap()]).is_err(), "there is one more");
     }
 }

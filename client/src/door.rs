@@ -13,7 +13,7 @@ use crate::batch::Batch;
 use crate::error::{ConnectError, Error};
 use crate::id::IdScheme;
 use crate::terms::{Answered, Terms};
-use crate::wire::{IdRun, WireAction};
+use crate::wire::{IdRun, Turn, WireAction};
 
 /// A future behind a pointer, so that doors of all kinds can stand side by side.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -97,15 +97,12 @@ pub(crate) enum Told {
 
 /// The name of one writing request, by which a node that knows sessions counts it once.
 ///
-/// A session has one unanswered request at a time, so a node has to remember no more of it than the last sequence number
-/// and its answer. Numbers may be left out, never used for two requests. A session belongs to one node: one that does not
-/// know it must refuse what comes `again`, since the first copy may have been counted by a disk that is gone.
+/// A session belongs to one node. One that does not know it must not carry out what comes `again`: the first copy may have
+/// been counted on a disk that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Random, so that no two clients have the same.
-    pub(crate) session: u64,
-    /// Ascending from 1.
-    pub(crate) sequence: u64,
+    /// The session, which has one unanswered request at a time, and the request's number in it.
+    pub(crate) turn: Turn,
     /// The same request may have reached the node before.
     pub(crate) again: bool,
 }

@@ -166,6 +166,8 @@ impl Course<'_> {
             _ if self.witness.is_some() && (error.is_ambiguous() || error.is_retryable()) => Next::AskBack { free },
             _ if error.is_ambiguous() && self.kind == Kind::Write && !self.means.retries.doubles() => Next::Stop,
             Error::Refused { code: Code::WrongRegion, .. } => Next::Elsewhere,
+            // Only the node that has it in flight can tell more, and it was not asked back.
+            Error::Refused { code: Code::IdempotencyInFlight, .. } => Next::Stop,
             _ if error.is_retryable() || error.is_ambiguous() => Next::Again { free },
             _ => Next::Stop,
         }
@@ -190,10 +192,9 @@ impl Course<'_> {
     /// The error for the caller: once a write is in doubt, nothing that comes later clears that up.
     fn told(&mut self, error: Error) -> Error {
         let Some(doubt) = self.doubt.take() else { return error };
-        let (session, sequence) =
-            self.witness.as_ref().map(|it| (it.lease.stamp.session, it.lease.stamp.sequence)).unzip();
+        let turn = self.witness.as_ref().map(|witness| witness.lease.stamp.turn);
         let reason = if error.is_ambiguous() { doubt } else { format!("{doubt}; then: {error}") };
-        tracing::warn!(%reason, session, sequence, "whether a write happened is unknown");
+        tracing::warn!(%reason, ?turn, "whether a write happened is unknown");
         Error::Ambiguous { reason }
     }
 }

@@ -105,7 +105,7 @@ impl Node {
     pub(super) fn refused(&self, kind: Kind, error: &Error) {
         let Error::Refused { code, retry_after, .. } = error else { return };
         // That is about what the request asked for, not about the node.
-        if *code == Code::TokenWaitExpired || !code.is_retryable() {
+        if matches!(code, Code::TokenWaitExpired | Code::IdempotencyInFlight) || !code.is_retryable() {
             return;
         }
         let until = Instant::now() + retry_after.unwrap_or(REST).min(REST_MAX);

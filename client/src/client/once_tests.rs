@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::fake::{Does, Fake, client, client_of, lost, refuses, unclear};
 use super::*;
 use crate::Terms;
+use crate::wire::Turn;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -18,12 +19,13 @@ async fn a_node_that_counts_once_is_asked_what_became_of_a_write() {
     assert_eq!(two.heard().len(), 0, "the other could not know");
     let stamps: Vec<_> = one.heard().iter().map(|heard| heard.stamp.unwrap()).collect();
     assert_eq!(stamps.iter().map(|stamp| stamp.again).collect::<Vec<_>>(), [false, true, true]);
-    let names: HashSet<_> = stamps.iter().map(|stamp| (stamp.session, stamp.sequence)).collect();
+    let names: HashSet<_> = stamps.iter().map(|stamp| (stamp.turn.session, stamp.turn.number)).collect();
     assert_eq!(names.len(), 1, "the same request all the time");
     // The next one has a name of its own.
     client.increment("n", "k", 1).await.unwrap();
     let next = one.heard()[3].stamp.unwrap();
-    assert_eq!((next.session, next.sequence, next.again), (stamps[0].session, stamps[0].sequence + 1, false));
+    let Turn { session, number } = stamps[0].turn;
+    assert_eq!((next.turn, next.again), (Turn { session, number: number + 1 }, false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,9 +42,9 @@ async fn no_request_overtakes_one_that_may_come_again_in_its_session() {
     let doubtful = heard[0].stamp.unwrap();
     let again = heard.iter().position(|heard| heard.stamp.unwrap().again).unwrap();
     for between in &heard[1..again] {
-        assert_ne!(between.stamp.unwrap().session, doubtful.session);
+        assert_ne!(between.stamp.unwrap().turn.session, doubtful.turn.session);
     }
-    assert_eq!(heard[again].stamp.unwrap().sequence, doubtful.sequence);
+    assert_eq!(heard[again].stamp.unwrap().turn, doubtful.turn);
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +78,7 @@ async fn only_writes_are_stamped_and_each_try_at_another_node_has_a_name_there()
     client.get("n", "k").await.unwrap();
     client.ids(1).await.unwrap();
     let (first, second) = (one.heard()[0].stamp.unwrap(), two.heard()[0].stamp.unwrap());
-    assert_ne!(first.session, second.session);
+    assert_ne!(first.turn.session, second.turn.session);
     let unstamped = one.heard().iter().chain(&two.heard()).filter(|heard| heard.stamp.is_none()).count();
     assert_eq!(unstamped, 2);
 }

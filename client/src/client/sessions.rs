@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::door::Stamp;
+use crate::wire::Turn;
 
 /// Sessions that have no unanswered request. There are as many as there ever were writes at once.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,7 @@ impl Sessions {
     /// A stamp that no request had before. The session that was used last comes first, so that few are in use.
     pub(super) fn lease(&self) -> Lease {
         let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let stamp = free.unwrap_or_else(|| Stamp { session: rand::random(), sequence: 1, again: false });
+        let stamp = free.unwrap_or_else(|| Stamp { turn: Turn { session: rand::random(), number: 1 }, again: false });
         Lease { stamp, sessions: self.clone() }
     }
 }
@@ -28,8 +29,9 @@ impl Sessions {
 impl Drop for Lease {
     fn drop(&mut self) {
         // A session that has used up its numbers is left alone.
-        let Some(sequence) = self.stamp.sequence.checked_add(1) else { return };
-        let next = Stamp { sequence, again: false, ..self.stamp };
+        let Turn { session, number } = self.stamp.turn;
+        let Some(number) = number.checked_add(1) else { return };
+        let next = Stamp { turn: Turn { session, number }, again: false };
         self.sessions.0.lock().unwrap_or_else(PoisonError::into_inner).push(next);
     }
 }
@@ -42,11 +44,11 @@ mod tests {
     fn a_session_has_one_request_at_a_time_and_never_the_same_number_twice() {
         let sessions = Sessions::default();
         let (one, other) = (sessions.lease(), sessions.lease());
-        assert_ne!(one.stamp.session, other.stamp.session);
-        assert_eq!((one.stamp.sequence, other.stamp.sequence), (1, 1));
-        let known = one.stamp.session;
+        assert_ne!(one.stamp.turn.session, other.stamp.turn.session);
+        assert_eq!((one.stamp.turn.number, other.stamp.turn.number), (1, 1));
+        let known = one.stamp.turn.session;
         drop(one);
         let next = sessions.lease();
-        assert_eq!((next.stamp.session, next.stamp.sequence, next.stamp.again), (known, 2, false));
+        assert_eq!((next.stamp.turn.session, next.stamp.turn.number, next.stamp.again), (known, 2, false));
     }
 }
