@@ -27,7 +27,7 @@ demo: build ## Three regions on this machine: IDs, counters, a cut, a kill, a lo
 test: setup ## Runs every test.
 	$(CARGO) build --release --workspace --bins --tests
 	$(CARGO) build --release --package snowtide-client --all-features --examples
-	$(CARGO) test --release --package snowtide-client --all-features --lib
+	$(CARGO) test --release --package snowtide-client --all-features --lib --test http
 	$(CARGO) test --release --workspace --lib --bins
 	$(CARGO) test --release --workspace --doc
 	$(CARGO) test --release --workspace --test it --test node --test end_to_end
