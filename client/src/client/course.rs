@@ -13,6 +13,9 @@ use crate::Code;
 use crate::door::{Asked, Kind, Site, Told, Work};
 use crate::error::Error;
 
+/// As good as no time limit.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 /// What a request is tried with.
 pub(super) struct Means<'a> {
     pub(super) nodes: &'a Nodes,
@@ -60,7 +63,8 @@ enum Next {
 impl Means<'_> {
     /// Carries a request out.
     pub(super) async fn perform(self, work: Work<'_>) -> Result<Told, Error> {
-        let limit = self.retries.limit().saturating_add(work.patience());
+        // No clock counts further than that.
+        let limit = self.retries.limit().saturating_add(work.patience()).min(FOREVER);
         let course = Course {
             kind: work.kind(),
             deadline: Instant::now() + limit,
@@ -93,7 +97,8 @@ impl Course<'_> {
                 Ok(Err(error)) => return Err(self.told(error)),
                 Err(_) => {
                     let reason = format!("no connection within {:?}", self.means.retries.limit());
-                    return Err(self.told(Error::Unreachable { reason, retryable: true }));
+                    let error = self.last.take().unwrap_or(Error::Unreachable { reason, retryable: true });
+                    return Err(self.told(error));
                 }
             }
         }
@@ -156,12 +161,10 @@ impl Course<'_> {
 
     fn next(&self, error: &Error) -> Next {
         // There was no connection, or it is lost: that is no sign of a node that has too much to do.
-        let free = match error {
-            Error::Disconnected { .. } | Error::Unreachable { .. } | Error::Ambiguous { .. } | Error::Busy { .. } => {
-                true
-            }
-            _ => false,
-        };
+        let free = matches!(
+            error,
+            Error::Disconnected { .. } | Error::Unreachable { .. } | Error::Ambiguous { .. } | Error::Busy { .. }
+        );
         match error {
             _ if self.witness.is_some() && (error.is_ambiguous() || error.is_retryable()) => Next::AskBack { free },
             _ if error.is_ambiguous() && self.kind == Kind::Write && !self.means.retries.doubles() => Next::Stop,
@@ -177,7 +180,7 @@ impl Course<'_> {
     /// it is bounded by the time limit alone.
     async fn pause(&mut self, at: Option<Instant>, reasons: Vec<Rest>) -> Result<(), Error> {
         let policy = self.means.retries;
-        let wake = at.map(|at| at.max(Instant::now()) + policy.pause(self.tries));
+        let wake = at.map(|at| at.max(Instant::now()) + policy.pause(self.tries).min(FOREVER));
         match wake.filter(|wake| *wake < self.deadline && self.tries < policy.tries() && policy.tries() > 1) {
             Some(wake) => tokio::time::sleep_until(wake).await,
             None => {
