@@ -42,7 +42,7 @@ impl Carried {
         match &answered.token {
             Some(token) => self.token().join(token),
             None => {
-                tracing::warn!("an answer came without its token, which is too long: later reads may not include it")
+                tracing::warn!("an answer came without its token, which is too long: later reads may not include it");
             }
         }
     }

@@ -119,11 +119,12 @@ impl Course<'_> {
         let asked = Asked { work: self.work, within, stamp };
         tracing::trace!(node = node.address(), tries = self.tries, stamp = ?asked.stamp, "a node is asked");
         let outcome = door.ask(asked).await;
-        if let (Err(error), Some(mut lease)) = (&outcome, lease) {
-            if error.is_ambiguous() && door.counts_once() {
-                lease.stamp.again = true;
-                self.witness = Some(Witness { site: door.site().clone(), lease });
-            }
+        if let (Err(error), Some(mut lease)) = (&outcome, lease)
+            && error.is_ambiguous()
+            && door.counts_once()
+        {
+            lease.stamp.again = true;
+            self.witness = Some(Witness { site: door.site().clone(), lease });
         }
         outcome
     }

@@ -201,13 +201,13 @@ impl Door for FakeDoor {
 }
 
 /// A client of these nodes.
-pub(crate) fn client_of(builder: Builder, fakes: &[&Arc<Fake>]) -> Client {
+pub(crate) fn client_of(builder: &Builder, fakes: &[&Arc<Fake>]) -> Client {
     builder.on(fakes.iter().map(|fake| Box::new(FakeDial(Arc::clone(fake))) as Box<dyn Dial>).collect())
 }
 
 /// A client with these retries.
 pub(crate) fn client(retries: Retries, fakes: &[&Arc<Fake>]) -> Client {
-    client_of(Client::builder().retries(retries), fakes)
+    client_of(&Client::builder().retries(retries), fakes)
 }
 
 /// The node refuses.

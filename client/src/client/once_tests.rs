@@ -92,7 +92,7 @@ fn token(seq: u64) -> Token {
 #[tokio::test(start_paused = true)]
 async fn tokens_are_carried_from_what_was_seen_to_what_is_read_next() {
     let (one, two) = (Fake::new("one"), Fake::new("two"));
-    let client = client_of(Client::builder().carry_tokens(MS * 300), &[&one, &two]);
+    let client = client_of(&Client::builder().carry_tokens(MS * 300), &[&one, &two]);
     one.tells(Some(token(5)));
     assert_eq!(client.increment("n", "k", 1).await, Ok(1));
     assert_eq!(client.token(), Some(token(5)));
@@ -112,7 +112,7 @@ async fn tokens_are_carried_from_what_was_seen_to_what_is_read_next() {
 #[tokio::test(start_paused = true)]
 async fn a_token_of_ones_own_is_apart_and_others_can_be_taken_in() {
     let one = Fake::new("one");
-    let client = client_of(Client::builder().carry_tokens(MS), &[&one]);
+    let client = client_of(&Client::builder().carry_tokens(MS), &[&one]);
     one.tells(Some(token(5)));
     client.get("n", "k").await.unwrap();
     let own = client.with_own_token();

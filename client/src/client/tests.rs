@@ -29,7 +29,7 @@ async fn the_first_node_is_asked_and_the_others_are_not_even_connected_to() {
 async fn the_nearest_node_is_asked_wherever_it_stands_in_the_list() {
     let fake = |name, ms: u32| Fake::at(name, MS * ms, false);
     let (far, near, middle) = (fake("far", 80), fake("near", 2), fake("middle", 30));
-    let client = client_of(Client::builder().nearest_first(), &[&far, &near, &middle]);
+    let client = client_of(&Client::builder().nearest_first(), &[&far, &near, &middle]);
     client.get("n", "k").await.unwrap();
     // All have told their distance by now.
     tokio::time::sleep(MS * 100).await;
@@ -125,7 +125,9 @@ async fn what_cannot_succeed_is_not_tried_again() {
 async fn a_namespace_of_other_regions_is_looked_for_there() {
     let wrong = || refuses(Code::WrongRegion, None);
     let [one, two, three] = ["one", "two", "three"].map(Fake::new);
-    (one.does([wrong(), wrong()]), two.does([wrong(), wrong()]), three.does([Does::Answers(1), wrong()]));
+    one.does([wrong(), wrong()]);
+    two.does([wrong(), wrong()]);
+    three.does([Does::Answers(1), wrong()]);
     let client = client(Retries::none(), &[&one, &two, &three]);
     assert_eq!(client.increment("n", "k", 1).await, Ok(1));
     let error = client.increment("n", "k", 1).await.unwrap_err();
@@ -192,7 +194,7 @@ async fn the_budget_is_shared_and_spent_only_where_a_node_had_work() {
 async fn all_tries_together_have_a_time_limit() {
     let (one, two) = (Fake::new("one").does([Does::Hangs]), Fake::new("two").does([Does::Hangs]));
     let builder = Client::builder().request_timeout(Duration::from_secs(3));
-    let client = client_of(builder.retries(Retries::default().within(Duration::from_secs(5))), &[&one, &two]);
+    let client = client_of(&builder.retries(Retries::default().within(Duration::from_secs(5))), &[&one, &two]);
     let began = Instant::now();
     let error = client.get("n", "k").await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");

@@ -92,7 +92,7 @@ async fn what_was_taken_is_sent_after_the_last_handle_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_client_coalesces_what_it_adds_if_it_was_told_to() {
     let one = Fake::new("one");
-    let plain = client_of(Client::builder(), &[&one]);
+    let plain = client_of(&Client::builder(), &[&one]);
     let client = plain.coalesced(Coalescing::default()).unwrap();
     let add = || client.increment("n", "k", 1);
     assert_eq!(tokio::join!(add(), add(), add()), (Ok(1), Ok(1), Ok(1)));
