@@ -26,6 +26,8 @@ demo: build ## Three regions on this machine: IDs, counters, a cut, a kill, a lo
 
 test: setup ## Runs every test.
 	$(CARGO) build --release --workspace --bins --tests
+	$(CARGO) build --release --package snowtide-client --all-features --examples
+	$(CARGO) test --release --package snowtide-client --all-features --lib --test http
 	$(CARGO) test --release --workspace --lib --bins
 	$(CARGO) test --release --workspace --doc
 	$(CARGO) test --release --workspace --test it --test node --test end_to_end
@@ -50,6 +52,7 @@ bench: setup ## Measures speed beside Redis, other ID generators and the machine
 lint: setup ## Checks formatting and lints.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --package snowtide-client --all-targets --all-features -- -D warnings
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean

@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use snowtide::clock;
 use snowtide::dev::{Cluster, Endpoint, Options};
-use snowtide_client::{Batch, Client, Error};
+use snowtide_client::{Batch, Connection, Error};
 use tokio::task::JoinSet;
 
 use crate::snowtide;
@@ -33,8 +33,8 @@ pub(crate) fn endpoint(cluster: &Cluster) -> Endpoint {
     cluster.endpoints().into_iter().next().unwrap()
 }
 
-pub(crate) async fn client(cluster: &Cluster, region: &str) -> Client {
-    Client::connect(cluster.client_config(region).unwrap()).await.unwrap()
+pub(crate) async fn client(cluster: &Cluster, region: &str) -> Connection {
+    Connection::open(cluster.client_config(region).unwrap()).await.unwrap()
 }
 
 pub(crate) fn key(index: u32) -> String {
@@ -42,7 +42,7 @@ pub(crate) fn key(index: u32) -> String {
 }
 
 /// Increments each of so many counters once, in order.
-pub(crate) async fn fill(client: &Client, keys: u32) {
+pub(crate) async fn fill(client: &Connection, keys: u32) {
     let mut next = 0;
     let made = std::iter::from_fn(move || {
         let upto = keys.min(next + BATCH);
@@ -54,7 +54,7 @@ pub(crate) async fn fill(client: &Client, keys: u32) {
 }
 
 /// Increments counters of the first `keys`, chosen at random, for so long; increments a second.
-pub(crate) async fn churn(client: &Client, keys: u32, lasting: Duration) -> f64 {
+pub(crate) async fn churn(client: &Connection, keys: u32, lasting: Duration) -> f64 {
     let begun = clock::monotonic();
     let mut random = SmallRng::seed_from_u64(u64::from(keys));
     let made = std::iter::from_fn(|| {
@@ -73,7 +73,7 @@ pub(crate) struct Flooded {
 }
 
 /// Offers so many increments a second, whatever comes of them, for so long.
-pub(crate) async fn flood(clients: &[Client], keys: u32, rate: f64, lasting: Duration) -> Flooded {
+pub(crate) async fn flood(clients: &[Connection], keys: u32, rate: f64, lasting: Duration) -> Flooded {
     /// Requests that nobody waits for any more.
     const WAITING_MAX: usize = 16_384;
     let (begun, mut random) = (clock::monotonic(), SmallRng::seed_from_u64(1));
@@ -121,7 +121,7 @@ fn batch(keys: impl IntoIterator<Item = u32>) -> Batch {
 }
 
 /// Sends each, a few at a time, until all are acknowledged; how many.
-async fn each(client: &Client, batches: impl Iterator<Item = Batch>) -> u32 {
+async fn each(client: &Connection, batches: impl Iterator<Item = Batch>) -> u32 {
     let (mut sent, mut tasks) = (0, JoinSet::new());
     for batch in batches {
         if tasks.len() >= IN_FLIGHT as usize {
@@ -136,7 +136,7 @@ async fn each(client: &Client, batches: impl Iterator<Item = Batch>) -> u32 {
 }
 
 /// Until it is: a node that is busy says when to come again.
-async fn acknowledged(client: &Client, batch: &Batch) {
+async fn acknowledged(client: &Connection, batch: &Batch) {
     loop {
         match client.batch(batch).await {
             Ok(results) => return results.into_iter().for_each(|result| assert!(result.is_ok(), "{result:?}")),

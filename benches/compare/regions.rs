@@ -5,7 +5,7 @@ use std::time::Duration;
 use snowtide::clock;
 use snowtide::dev::{Cluster, Options};
 use snowtide::relay::Way;
-use snowtide_client::{Client, Terms};
+use snowtide_client::{Connection, Terms};
 
 use crate::book::{Book, Goal};
 use crate::drive::{self, NAMESPACE};
@@ -65,7 +65,7 @@ async fn probe(cluster: &Cluster) -> Vec<Duration> {
     took
 }
 
-async fn visible(clients: &[Client], index: usize) -> Duration {
+async fn visible(clients: &[Connection], index: usize) -> Duration {
     let (key, from) = (format!("probe:{index}"), index % clients.len());
     let counted = clients[from].add_on(NAMESPACE, &key, 1, &Terms::new().with_token()).await.unwrap();
     let acknowledged = clock::monotonic();

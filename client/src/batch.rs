@@ -3,8 +3,8 @@
 use crate::codec;
 use crate::error::InvalidArgument;
 use crate::wire::{
-    Ask, BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, RequestHead, WireAction,
-    WireOperation, WireTerms,
+    Ask, BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, RequestHead,
+    WireAction, WireOperation, WireTerms,
 };
 
 /// Operations on counters that travel, and are applied, together and in order: at most 10 000.
@@ -25,6 +25,7 @@ pub struct Batch {
     operations: Vec<u8>,
     count: usize,
     writes: bool,
+    reads: bool,
 }
 
 impl Batch {
@@ -69,11 +70,29 @@ impl Batch {
         self.operations.clear();
         self.count = 0;
         self.writes = false;
+        self.reads = false;
     }
 
     /// Whether any operation changes a counter.
     pub(crate) fn writes(&self) -> bool {
         self.writes
+    }
+
+    /// Whether any operation reads a counter.
+    pub(crate) fn reads(&self) -> bool {
+        self.reads
+    }
+
+    /// The operations as they were added: namespace, key and action.
+    #[cfg(feature = "http")]
+    pub(crate) fn operations(&self) -> impl Iterator<Item = (&str, &str, WireAction)> {
+        let mut cursor = codec::Cursor::new(&self.operations);
+        // They were encoded here, so they are read to the end.
+        std::iter::from_fn(move || {
+            let WireOperation { namespace, key, action } = cursor.read().ok()?;
+            let namespace = self.namespaces.get(usize::try_from(namespace).ok()?)?;
+            Some((&**namespace, key, action))
+        })
     }
 
     /// An upper bound of the bytes that [`Self::append_request`] appends.
@@ -113,6 +132,7 @@ impl Batch {
         codec::encode_into(&WireOperation { namespace, key, action }, &mut self.operations);
         self.count = self.count.saturating_add(1);
         self.writes |= matches!(action, WireAction::Increment(_));
+        self.reads |= matches!(action, WireAction::Get);
         Ok(self)
     }
 
@@ -147,6 +167,10 @@ pub(crate) fn check_namespace(name: &str) -> Result<(), InvalidArgument> {
         1..=NAMESPACE_BYTES_MAX => Ok(()),
         length => Err(InvalidArgument::NamespaceLength(length)),
     }
+}
+
+pub(crate) fn check_ids(count: u32) -> Result<(), InvalidArgument> {
+    if (1..=IDS_MAX).contains(&count) { Ok(()) } else { Err(InvalidArgument::IdCount(count)) }
 }
 
 pub(crate) fn increment_by(by: u64) -> Result<i64, InvalidArgument> {

@@ -58,6 +58,33 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::InvalidRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::UnknownNamespace,
+        Self::TooLarge,
+        Self::CounterOverflow,
+        Self::Throttled,
+        Self::Starting,
+        Self::Draining,
+        Self::Overloaded,
+        Self::DiskLow,
+        Self::ClockRegressed,
+        Self::ClockAhead,
+        Self::SequenceExhausted,
+        Self::Fenced,
+        Self::Timeout,
+        Self::Internal,
+        Self::TokenWaitExpired,
+        Self::WrongRegion,
+        Self::IdempotencyInFlight,
+        Self::IdempotencyMismatch,
+    ];
+
     /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -123,5 +150,19 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    #[test]
+    fn all_codes_are_among_all() {
+        for (at, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(codec::encode(&code), [u8::try_from(at).unwrap()], "{code} is not where it is declared");
+        }
+        assert!(codec::decode::<Code>(&[u8::try_from(Code::ALL.len()).unwrap()]).is_err(), "there is one more");
     }
 }

@@ -26,7 +26,8 @@ pub enum ConnectError {
     Socket(#[from] io::Error),
     /// Nobody answered, or the connection was lost before it stood.
     #[error(
-        "cannot reach a Snowtide node at {address}: {reason}; is the node up, and is UDP let through to its `quic` address?"
+        "cannot reach a Snowtide node at {address}: {reason}; is the node up, and is UDP let through to its `quic` address, \
+         or TCP to its `http` address?"
     )]
     Unreachable {
         /// The address that was tried last.
@@ -44,8 +45,8 @@ pub enum ConnectError {
         /// What the TLS library said.
         reason: String,
     },
-    /// Something answers there, but it does not serve clients of this protocol.
-    #[error("{address} does not speak snowtide-client/1: {reason}; is this the `quic` address of a Snowtide node?")]
+    /// Something answers there, but it does not serve clients in this way.
+    #[error("{address} does not speak as a Snowtide node does there: {reason}; is it the address of that door?")]
     WrongProtocol {
         /// The address.
         address: String,
@@ -62,6 +63,26 @@ pub enum ConnectError {
         /// A sentence.
         detail: String,
     },
+    /// Several nodes were tried, or one was by a [`crate::Client`], and none can be used.
+    #[error("no node can be used: {reasons}")]
+    NoNode {
+        /// What each of them failed with.
+        reasons: String,
+        /// It may go better later: not all of them failed for a reason that stays.
+        retryable: bool,
+    },
+}
+
+impl ConnectError {
+    /// The same attempt may succeed later: nobody answered, or the node refuses for now.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Resolve { .. } | Self::Socket(_) | Self::Unreachable { .. } => true,
+            Self::Refused { code, .. } => code.is_retryable(),
+            Self::NoNode { retryable, .. } => *retryable,
+            Self::Config(_) | Self::Certificate { .. } | Self::WrongProtocol { .. } => false,
+        }
+    }
 }
 
 /// A request failed. [`Error::is_retryable`] and [`Error::is_ambiguous`] say what that means for a write.
@@ -101,10 +122,19 @@ pub enum Error {
         /// Why the connection ended.
         reason: String,
     },
-    /// The connection was lost after a write was sent: whether it happened is unknown.
-    #[error("disconnected after the request was sent: {reason}; whether the write happened is unknown")]
+    /// No connection could be made, so nothing was sent.
+    #[error("nothing was sent: {reason}")]
+    Unreachable {
+        /// What was tried, and what happened.
+        reason: String,
+        /// It may go better later.
+        retryable: bool,
+    },
+    /// A write was sent and its outcome is not known: it may have happened, or may yet happen. Sending it again may count
+    /// it twice, so a [`crate::Client`] does that only if it was told to.
+    #[error("whether the write happened is unknown: {reason}")]
     Ambiguous {
-        /// Why the connection ended.
+        /// Why there is no answer.
         reason: String,
     },
     /// The node's answer does not fit the request. Whether a write happened is unknown.
@@ -145,6 +175,14 @@ pub enum InvalidArgument {
     /// The age of prefetched IDs is out of range.
     #[error("prefetched ids are kept for 10 ms to 1 h, not for {0:?}")]
     MaxAge(Duration),
+    /// A setting of the client is out of range.
+    #[error("{setting} {allowed}")]
+    Setting {
+        /// Which one.
+        setting: &'static str,
+        /// What is allowed.
+        allowed: &'static str,
+    },
     /// The encoded request is longer than the node takes.
     #[error("the request takes {bytes} bytes, this node takes at most {limit}; send smaller batches")]
     FrameLength {
@@ -163,6 +201,7 @@ impl Error {
             Self::Busy { .. } | Self::Disconnected { .. } => true,
             Self::Timeout { may_have_written, .. } => !may_have_written,
             Self::Refused { code, .. } => code.is_retryable(),
+            Self::Unreachable { retryable, .. } => *retryable,
             Self::InvalidArgument(_) | Self::Ambiguous { .. } | Self::Protocol(_) => false,
         }
     }
@@ -173,7 +212,9 @@ impl Error {
             Self::Ambiguous { .. } | Self::Protocol(_) => true,
             Self::Timeout { may_have_written, .. } => *may_have_written,
             Self::Refused { code, .. } => matches!(code, Code::Timeout | Code::Internal),
-            Self::InvalidArgument(_) | Self::Busy { .. } | Self::Disconnected { .. } => false,
+            Self::InvalidArgument(_) | Self::Busy { .. } | Self::Disconnected { .. } | Self::Unreachable { .. } => {
+                false
+            }
         }
     }
 }

@@ -1,29 +1,41 @@
 #![doc = include_str!("../README.md")]
+// Without QUIC, what only its frames and its settings need is idle.
+#![cfg_attr(not(feature = "quic"), allow(dead_code))]
 
+mod answers;
 mod batch;
 mod client;
+mod coalesce;
 pub mod code;
 pub mod codec;
-mod config;
-mod connect;
+mod door;
 mod error;
 pub mod frame;
+#[cfg(feature = "http")]
+mod http;
 pub mod id;
 mod ids;
-mod lane;
+#[cfg(feature = "quic")]
+mod quic;
 mod terms;
-mod tls;
 mod token;
 pub mod wire;
 
 pub use batch::Batch;
-pub use client::Client;
+pub use client::{Builder, Client, Retries};
+pub use coalesce::{Coalescer, Coalescing, NotCounted, Ticket};
 pub use code::Code;
-pub use config::Config;
+pub use door::Site;
 pub use error::{ConnectError, Error, InvalidArgument};
 pub use ids::{Ids, Prefetch, Source};
+#[cfg(feature = "quic")]
+pub use quic::{Config, Connection};
 pub use terms::{Ack, Answered, BadAck, Counted, Share, Terms, View};
 pub use token::{BadToken, Token};
+
+/// How long a client that is dropped or closed lets a node finish its answers.
+#[cfg(any(feature = "quic", feature = "http"))]
+const CLOSE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The repository's README: its Rust snippet compiles.
 #[cfg(doctest)]

@@ -150,6 +150,30 @@ impl Terms {
         self
     }
 
+    /// A time to wait was given.
+    pub(crate) fn waits(&self) -> bool {
+        self.wait.is_some()
+    }
+
+    pub(crate) fn wants_token(&self) -> bool {
+        self.token
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn wants_views(&self) -> bool {
+        self.view
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn acknowledged_by(&self) -> Ack {
+        self.ack
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn token(&self) -> &Token {
+        &self.after
+    }
+
     /// What waiting may add to the time that an answer takes.
     pub(crate) fn patience(&self) -> Duration {
         self.wait.unwrap_or_default()

@@ -1,4 +1,5 @@
 //! The client against a scripted node: a real QUIC server that speaks the frames and does what each test says.
+#![cfg(feature = "quic")]
 #![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
 
 use std::future::Future;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
+use quinn::{Endpoint, RecvStream, SendStream, VarInt};
 use snowtide_client::codec::{self, Cursor};
 use snowtide_client::frame::{self, FrameBuffer};
 use snowtide_client::id::IdScheme;
@@ -15,7 +16,7 @@ use snowtide_client::wire::{
     ALPN, Answer, Ask, FRAME_BYTES_MAX, Greeting, Hello, IdRun, RequestHead, Response, VERSION, Welcome, WireError,
     WireOperation, close,
 };
-use snowtide_client::{Batch, Client, Code, Config, ConnectError, Error, InvalidArgument};
+use snowtide_client::{Batch, Code, Config, ConnectError, Connection, Error, InvalidArgument};
 
 /// A listening node with a certificate of its own.
 struct Node {
@@ -47,14 +48,14 @@ impl Node {
     }
 
     /// The next connection.
-    async fn accept(&self) -> Connection {
+    async fn accept(&self) -> quinn::Connection {
         self.endpoint.accept().await.unwrap().await.unwrap()
     }
 }
 
 /// One stream, as the node sees it.
 struct Talk {
-    connection: Connection,
+    connection: quinn::Connection,
     send: SendStream,
     recv: RecvStream,
     buffer: FrameBuffer,
@@ -69,7 +70,7 @@ struct Asked {
 
 impl Talk {
     /// Accepts a stream and welcomes the client.
-    async fn welcome(connection: &Connection, requests_max: u32, frame_bytes_max: u32) -> Self {
+    async fn welcome(connection: &quinn::Connection, requests_max: u32, frame_bytes_max: u32) -> Self {
         let mut talk = Self::greet(connection).await;
         let region = "eu-west".to_owned();
         let welcome = Welcome {
@@ -85,7 +86,7 @@ impl Talk {
     }
 
     /// Accepts a stream and reads the hello.
-    async fn greet(connection: &Connection) -> Self {
+    async fn greet(connection: &quinn::Connection) -> Self {
         let (send, recv) = connection.accept_bi().await.unwrap();
         let mut talk = Self { connection: connection.clone(), send, recv, buffer: FrameBuffer::new(FRAME_BYTES_MAX) };
         let hello: Hello = codec::decode(&talk.frame().await.unwrap()).unwrap();
@@ -135,7 +136,7 @@ impl Talk {
 }
 
 /// Runs a client against a script for one connection with one stream; both must come to their end.
-async fn play<C, S>(script: impl FnOnce(Talk) -> S, requests_max: u32, calls: impl FnOnce(Client) -> C)
+async fn play<C, S>(script: impl FnOnce(Talk) -> S, requests_max: u32, calls: impl FnOnce(Connection) -> C)
 where
     S: Future<Output = ()>,
     C: Future<Output = ()>,
@@ -146,7 +147,7 @@ where
         script(Talk::welcome(&connection, requests_max, 1 << 20).await).await;
     };
     let run = async {
-        let client = Client::connect(node.config().request_timeout(Duration::from_secs(30))).await.unwrap();
+        let client = Connection::open(node.config().request_timeout(Duration::from_secs(30))).await.unwrap();
         calls(client).await;
     };
     let both = async { tokio::join!(server, run) };
@@ -256,7 +257,7 @@ async fn a_timeout_leaves_a_write_unknown_and_a_queued_one_unsent() {
         assert!(talk.request().await.is_none(), "what timed out in the queue was never sent");
     };
     let run = async {
-        let client = Client::connect(node.config().request_timeout(Duration::from_millis(50))).await.unwrap();
+        let client = Connection::open(node.config().request_timeout(Duration::from_millis(50))).await.unwrap();
         let sent = client.increment("n", "1", 1).await.unwrap_err();
         assert!(matches!(sent, Error::Timeout { may_have_written: true, .. }), "{sent:?}");
         assert!(sent.is_ambiguous() && !sent.is_retryable());
@@ -306,7 +307,7 @@ async fn limits_are_checked_before_anything_is_sent() {
         assert!(talk.request().await.is_none());
     };
     let run = async {
-        let client = Client::connect(node.config()).await.unwrap();
+        let client = Connection::open(node.config()).await.unwrap();
         let long = "k".repeat(513);
         let invalid = |result: Result<i128, Error>| match result {
             Err(Error::InvalidArgument(invalid)) => invalid,
@@ -369,7 +370,7 @@ async fn several_streams_share_the_work() {
         }
     };
     let run = async {
-        let client = Client::connect(node.config().streams(3)).await.unwrap();
+        let client = Connection::open(node.config().streams(3)).await.unwrap();
         let answers = tokio::join!(client.get("n", "1"), client.get("n", "2"), client.get("n", "3"));
         assert_eq!(answers, (Ok(1), Ok(2), Ok(3)));
     };
@@ -386,7 +387,7 @@ async fn refusal(node: &Node, config: Config) -> ConnectError {
         }
     };
     tokio::select! {
-        connected = Client::connect(config) => connected.expect_err("no connection"),
+        connected = Connection::open(config) => connected.expect_err("no connection"),
         () = accept => unreachable!("the endpoint stays open"),
     }
 }
@@ -415,16 +416,16 @@ async fn silence_and_bad_configuration_are_told_apart() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let node = Node::bind(ALPN);
     let config = Config::new(silent.local_addr().unwrap().to_string()).ca_pem(node.ca_pem.as_bytes()).unwrap();
-    let error = Client::connect(config.connect_timeout(Duration::from_millis(100))).await.unwrap_err();
+    let error = Connection::open(config.connect_timeout(Duration::from_millis(100))).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
 
-    let error = Client::connect(Config::new("127.0.0.1:1")).await.unwrap_err();
+    let error = Connection::open(Config::new("127.0.0.1:1")).await.unwrap_err();
     assert!(matches!(&error, ConnectError::Config(reason) if reason.contains("ca.pem")), "{error}");
     let error = Config::new("127.0.0.1:1").ca_pem(b"nonsense").unwrap_err();
     assert!(matches!(&error, ConnectError::Config(_)), "{error}");
     let error = Config::new("127.0.0.1:1").ca_pem_file("/no/such/file").unwrap_err();
     assert!(error.to_string().contains("/no/such/file"), "{error}");
-    let error = Client::connect(node.config().server_name("bad name")).await.unwrap_err();
+    let error = Connection::open(node.config().server_name("bad name")).await.unwrap_err();
     assert!(matches!(error, ConnectError::Config(_)), "{error}");
 }
 
@@ -442,7 +443,7 @@ async fn a_second_address_is_tried_and_a_refused_token_is_reported() {
         .or_address(node.address.to_string())
         .ca_pem(node.ca_pem.as_bytes())
         .unwrap();
-    let (connected, ()) = tokio::join!(Client::connect(config.connect_timeout(Duration::from_secs(2))), server);
+    let (connected, ()) = tokio::join!(Connection::open(config.connect_timeout(Duration::from_secs(2))), server);
     let error = connected.unwrap_err();
     assert!(matches!(error, ConnectError::Refused { code: Code::Unauthenticated, .. }), "{error}");
 }

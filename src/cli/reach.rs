@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use snowtide_client::{Client, ConnectError};
+use snowtide_client::{ConnectError, Connection};
 use tokio::task::JoinSet;
 
 use super::{Global, Misuse};
@@ -45,12 +45,12 @@ struct Target {
 
 impl Reach {
     /// Connects to the node that was meant.
-    pub async fn connect(&self, global: &Global) -> anyhow::Result<Client> {
+    pub async fn connect(&self, global: &Global) -> anyhow::Result<Connection> {
         self.connect_for(global, None).await
     }
 
     /// The same; if no node was meant, only those of regions that hold the namespace are tried.
-    pub async fn connect_for(&self, global: &Global, namespace: Option<&str>) -> anyhow::Result<Client> {
+    pub async fn connect_for(&self, global: &Global, namespace: Option<&str>) -> anyhow::Result<Connection> {
         let (targets, ca) = self.targets(global, namespace)?;
         let pem = std::fs::read(&ca).with_context(|| {
             format!(
@@ -154,11 +154,11 @@ fn on_the_map(map: &ClusterMap, at: Option<&str>) -> Result<Vec<Target>, Misuse>
 }
 
 /// Tries all at once; the first that answers is the nearest.
-async fn first(dialed: Vec<(Target, snowtide_client::Config)>) -> anyhow::Result<Client> {
+async fn first(dialed: Vec<(Target, snowtide_client::Config)>) -> anyhow::Result<Connection> {
     let alone = dialed.len() == 1;
-    let mut attempts: JoinSet<Result<Client, String>> = dialed
+    let mut attempts: JoinSet<Result<Connection, String>> = dialed
         .into_iter()
-        .map(|(target, config)| async move { Client::connect(config).await.map_err(|error| target.complaint(&error)) })
+        .map(|(target, config)| async move { Connection::open(config).await.map_err(|error| target.complaint(&error)) })
         .collect();
     let mut complaints = Vec::new();
     while let Some(attempt) = attempts.join_next().await {

@@ -17,7 +17,7 @@ use snowtide::ids::layout_of;
 use snowtide::merkle::Hasher;
 use snowtide::replica::Key;
 use snowtide::store::{self, Store};
-use snowtide_client::{Client, Error};
+use snowtide_client::{Connection, Error};
 use tokio::task::JoinSet;
 
 use crate::Scale;
@@ -59,9 +59,9 @@ impl Ground {
         Self { cluster: Cluster::prepare(options).unwrap(), recording, _dir: dir }
     }
 
-    async fn client(&self) -> Result<Client, String> {
+    async fn client(&self) -> Result<Connection, String> {
         let config = self.cluster.client_config(EAST).map_err(|error| error.to_string())?;
-        Client::connect(config.request_timeout(Duration::from_secs(5))).await.map_err(|error| error.to_string())
+        Connection::open(config.request_timeout(Duration::from_secs(5))).await.map_err(|error| error.to_string())
     }
 
     /// Loads the node until each loader has had `enough` increments acknowledged, or the node no longer answers.
@@ -127,7 +127,7 @@ fn counter(number: usize) -> String {
 /// Goes on from what the counter holds: an increment that was not answered may count.
 async fn one_by_one(
     notes: &Notes,
-    client: &Client,
+    client: &Connection,
     counter: &str,
     enough: u64,
     over: &AtomicBool,

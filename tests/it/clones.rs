@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use snowtide::config::map::ClusterMap;
-use snowtide_client::{Client, Code, Error};
+use snowtide_client::{Code, Connection, Error};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -108,9 +108,9 @@ impl Twin {
         config.server_name("node-0.eu-west.snowtide")
     }
 
-    async fn client(&self, bed: &Bed) -> Client {
+    async fn client(&self, bed: &Bed) -> Connection {
         let config = self.config(bed);
-        eventually(DEADLINE, "the twin listens", async || Client::connect(config.clone()).await).await
+        eventually(DEADLINE, "the twin listens", async || Connection::open(config.clone()).await).await
     }
 }
 
@@ -133,7 +133,7 @@ pub(crate) async fn stage(http: SocketAddr) -> Result<String, String> {
 }
 
 /// A fenced node refuses counters and IDs alike, and says why.
-async fn is_fenced(http: SocketAddr, client: &Client) {
+async fn is_fenced(http: SocketAddr, client: &Connection) {
     let reason = node(http).await.unwrap()["reason"].as_str().unwrap_or_default().to_owned();
     assert!(reason.contains("duplicate worker"), "{reason}");
     let readiness = http::get(http, "/readyz?verbose").await.unwrap();
@@ -177,7 +177,7 @@ async fn a_copy_that_calls_a_peer_of_the_original_is_fenced_at_once() {
 }
 
 /// Mints and increments until this node or the other refuses because it is fenced; returns what it acknowledged.
-async fn work(client: &Client, key: &str, by: u64, over: &AtomicBool) -> (u64, Vec<u64>) {
+async fn work(client: &Connection, key: &str, by: u64, over: &AtomicBool) -> (u64, Vec<u64>) {
     let (mut sum, mut ids) = (0, Vec::new());
     while !over.load(Ordering::Relaxed) {
         match client.increment(NAMESPACE, key, by).await {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::signal::Signal;
 use snowtide::dev::{DevError, Ending};
-use snowtide_client::{Client, Code, Error};
+use snowtide_client::{Code, Connection, Error};
 
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, REGIONS, SOUTH, WEST, ensure, eventually, http};
 
@@ -19,7 +19,7 @@ struct Tally {
 }
 
 /// One increment after the other, until the node refuses as one that drains, or is gone.
-async fn load(client: Client, tally: Arc<Tally>) {
+async fn load(client: Connection, tally: Arc<Tally>) {
     loop {
         match client.increment(NAMESPACE, KEY, 1).await {
             Ok(_) => tally.acknowledged.fetch_add(1, Ordering::Relaxed),

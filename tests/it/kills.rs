@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use snowtide_client::{Batch, Client, Config, Error};
+use snowtide_client::{Batch, Config, Connection, Error};
 use tokio::task::JoinSet;
 
 use super::harness::{Bed, DEADLINE, NAMESPACE, REGIONS, ensure, eventually};
@@ -144,9 +144,9 @@ impl Field {
     }
 
     /// Runs `work` against a region's node, connecting anew whenever it fails, until the load is over.
-    async fn keep(self: Arc<Self>, region: usize, mut work: impl AsyncFnMut(&Field, &Client) -> Result<(), Error>) {
+    async fn keep(self: Arc<Self>, region: usize, mut work: impl AsyncFnMut(&Field, &Connection) -> Result<(), Error>) {
         while !self.is_over() {
-            if let Ok(client) = Client::connect(self.configs[region].clone()).await {
+            if let Ok(client) = Connection::open(self.configs[region].clone()).await {
                 while !self.is_over() && work(&self, &client).await.is_ok() {}
             }
             tokio::time::sleep(PACE).await;
@@ -154,7 +154,7 @@ impl Field {
     }
 }
 
-async fn single(field: &Field, region: usize, client: &Client) -> Result<(), Error> {
+async fn single(field: &Field, region: usize, client: &Connection) -> Result<(), Error> {
     let number = field.ledger().attempt(1).start;
     let answer = client.increment(NAMESPACE, &name(number / DIGITS), delta(number).unsigned_abs()).await;
     let outcome = answer.as_ref().map(|_| ()).map_err(Error::is_ambiguous);
@@ -162,7 +162,7 @@ async fn single(field: &Field, region: usize, client: &Client) -> Result<(), Err
     answer.map(|_| ())
 }
 
-async fn batch(field: &Field, region: usize, client: &Client) -> Result<(), Error> {
+async fn batch(field: &Field, region: usize, client: &Connection) -> Result<(), Error> {
     let numbers = field.ledger().attempt(BATCH);
     let mut batch = Batch::new();
     for number in numbers.clone() {
@@ -181,7 +181,7 @@ async fn batch(field: &Field, region: usize, client: &Client) -> Result<(), Erro
 }
 
 /// The only one who mints at its region, one request after the other: so the order of answers is that of minting.
-async fn mint(field: &Field, region: usize, last: &mut u64, client: &Client) -> Result<(), Error> {
+async fn mint(field: &Field, region: usize, last: &mut u64, client: &Connection) -> Result<(), Error> {
     let ids = client.ids(7).await?;
     field.ledger().minted(region, last, &ids);
     // Minting is cheap; unpaced, the set of all IDs would become the load.
@@ -190,7 +190,12 @@ async fn mint(field: &Field, region: usize, last: &mut u64, client: &Client) -> 
 }
 
 /// Reads the newest counters and old ones, and checks that no value goes back or is more than was attempted.
-async fn read(field: &Field, region: usize, seen: &mut BTreeMap<usize, i128>, client: &Client) -> Result<(), Error> {
+async fn read(
+    field: &Field,
+    region: usize,
+    seen: &mut BTreeMap<usize, i128>,
+    client: &Connection,
+) -> Result<(), Error> {
     let counters = field.ledger().counters().max(1);
     for counter in [counters - 1, counters.saturating_sub(2), counters / 2] {
         let value = client.get(NAMESPACE, &name(counter)).await?;
@@ -213,10 +218,10 @@ fn load(field: &Arc<Field>) -> JoinSet<()> {
         }
         loaders.spawn(field.clone().keep(region, async move |field, client| batch(field, region, client).await));
         let mut last = 0;
-        let minting = async move |field: &Field, client: &Client| mint(field, region, &mut last, client).await;
+        let minting = async move |field: &Field, client: &Connection| mint(field, region, &mut last, client).await;
         loaders.spawn(field.clone().keep(region, minting));
         let mut seen = BTreeMap::new();
-        let reading = async move |field: &Field, client: &Client| read(field, region, &mut seen, client).await;
+        let reading = async move |field: &Field, client: &Connection| read(field, region, &mut seen, client).await;
         loaders.spawn(field.clone().keep(region, reading));
     }
     loaders

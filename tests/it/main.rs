@@ -12,6 +12,7 @@ mod clones;
 mod config;
 mod drain;
 mod durability;
+mod examples;
 mod forms;
 mod harness;
 mod hostile;

@@ -1,11 +1,11 @@
 //! Cut links: both sides go on counting, and agree once there is any way between them (G1, G4).
 
-use snowtide_client::Client;
+use snowtide_client::Connection;
 
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, REGIONS, SOUTH, WEST, ensure, eventually, http};
 
 /// Adds powers of ten, so that a missing one can be read off the sum.
-async fn add(client: &Client, key: &str, by: u64) {
+async fn add(client: &Connection, key: &str, by: u64) {
     client.increment(NAMESPACE, key, by).await.unwrap();
 }
 

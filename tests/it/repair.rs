@@ -1,6 +1,6 @@
 //! A node that nobody's journal can serve any more is repaired, row by row, while it serves (G4).
 
-use snowtide_client::{Batch, Client};
+use snowtide_client::{Batch, Connection};
 
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, REGIONS, SOUTH, WEST, ensure, eventually, http};
 
@@ -11,7 +11,7 @@ fn keys() -> Vec<String> {
 }
 
 /// Adds to every counter.
-async fn add_all(client: &Client, by: u64) {
+async fn add_all(client: &Connection, by: u64) {
     let mut batch = Batch::new();
     for key in keys() {
         batch.increment(NAMESPACE, &key, by).unwrap();
@@ -32,7 +32,7 @@ async fn forgetful() -> Bed {
 }
 
 /// Lets the region miss so much that it has to be repaired.
-async fn miss(bed: &mut Bed, region: &str, clients: &[Client], wipe: bool) -> u64 {
+async fn miss(bed: &mut Bed, region: &str, clients: &[Connection], wipe: bool) -> u64 {
     let mut added = 0;
     eventually(DEADLINE, "a journal that no longer reaches back", async || {
         bed.cluster.kill(region).await.unwrap();

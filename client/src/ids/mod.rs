@@ -11,10 +11,13 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
+#[cfg(feature = "quic")]
+use crate::Config;
+use crate::Error;
 use crate::error::InvalidArgument;
-use crate::{Config, Error};
 
 use shelf::Shelf;
+#[cfg(feature = "quic")]
 use source::NodeSource;
 
 pub use prefetch::Prefetch;
@@ -47,6 +50,7 @@ impl Drop for AbortOnDrop {
 }
 
 impl Ids {
+    #[cfg(feature = "quic")]
     /// Begins to fetch from the node that `config` names. Must be called within a tokio runtime.
     pub fn start(config: Config, prefetch: Prefetch) -> Result<Self, InvalidArgument> {
         Self::from_source(NodeSource::new(config), prefetch)

@@ -3,7 +3,9 @@
 use std::future::Future;
 
 use crate::wire::IdRun;
-use crate::{Client, Config, Error};
+use crate::{Client, Error};
+#[cfg(feature = "quic")]
+use crate::{Config, Connection};
 
 /// Gives blocks of IDs; a node, unless a test has something else.
 pub trait Source: Send + 'static {
@@ -16,28 +18,42 @@ pub trait Source: Send + 'static {
     fn fetch(&mut self, count: u32) -> impl Future<Output = Result<Vec<IdRun>, Error>> + Send;
 }
 
+#[cfg(feature = "quic")]
 /// A node, connected to when it is needed, and again when the connection was lost.
 pub(super) struct NodeSource {
     config: Config,
-    client: Option<Client>,
+    connection: Option<Connection>,
 }
 
+#[cfg(feature = "quic")]
 impl NodeSource {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, client: None }
+        Self { config, connection: None }
     }
 
-    async fn connected(&mut self) -> Result<&Client, Error> {
-        let client = match self.client.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => Client::connect(self.config.clone())
+    async fn connected(&mut self) -> Result<&Connection, Error> {
+        let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
+            None => Connection::open(self.config.clone())
                 .await
                 .map_err(|error| Error::Disconnected { reason: error.to_string() })?,
         };
-        Ok(self.client.insert(client))
+        Ok(self.connection.insert(connection))
     }
 }
 
+/// Whichever node answers. The IDs increase as long as it is the same.
+impl Source for Client {
+    async fn prepare(&mut self) -> Result<(), Error> {
+        self.ready().await
+    }
+
+    async fn fetch(&mut self, count: u32) -> Result<Vec<IdRun>, Error> {
+        self.id_runs(count).await
+    }
+}
+
+#[cfg(feature = "quic")]
 impl Source for NodeSource {
     async fn prepare(&mut self) -> Result<(), Error> {
         self.connected().await.map(|_| ())

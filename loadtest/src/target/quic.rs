@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snowtide_client::{Batch, Client, Code, Config, Error};
+use snowtide_client::{Batch, Code, Config, Connection, Error};
 
 use super::{Dial, Failure, Fate, Outcome, Site};
 use crate::ids::Run;
@@ -13,7 +13,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// One connection.
 pub struct Quic {
-    client: Client,
+    client: Connection,
     names: Names,
 }
 
@@ -27,7 +27,7 @@ impl Quic {
         if let Some(token) = &dial.token {
             config = config.token(token);
         }
-        let client = Client::connect(config).await?;
+        let client = Connection::open(config).await?;
         let welcome = client.welcome();
         let site = Site { region: welcome.region.clone(), node: u32::from(welcome.node) };
         Ok((Self { client, names: dial.names.clone() }, site))

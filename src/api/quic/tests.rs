@@ -10,7 +10,7 @@ use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
 use snowtide_client::frame::{self, FrameBuffer};
 use snowtide_client::id::IdScheme;
 use snowtide_client::wire::{Ask, Greeting, Hello, RequestHead, Response, VERSION};
-use snowtide_client::{Batch, Client, ConnectError, Error, codec};
+use snowtide_client::{Batch, ConnectError, Connection, Error, codec};
 
 use super::*;
 use crate::config::map::ClusterMap;
@@ -116,8 +116,8 @@ impl Front {
         snowtide_client::Config::new(address).ca_pem(self.ca_pem.as_bytes()).unwrap()
     }
 
-    async fn client(&self) -> Client {
-        Client::connect(self.config()).await.unwrap()
+    async fn client(&self) -> Connection {
+        Connection::open(self.config()).await.unwrap()
     }
 
     /// A connection without a client that behaves.
@@ -143,7 +143,7 @@ impl Front {
 
 /// Sends whatever bytes a test likes.
 struct Rogue {
-    connection: Connection,
+    connection: quinn::Connection,
     send: SendStream,
     recv: RecvStream,
     buffer: FrameBuffer,
@@ -211,7 +211,7 @@ async fn many_clients_tasks_and_streams_lose_nothing() {
     let front = Front::open(Memory::default(), LIMITS, &[]);
     let mut calls = JoinSet::new();
     for streams in [1, 2] {
-        let client = Client::connect(front.config().streams(streams)).await.unwrap();
+        let client = Connection::open(front.config().streams(streams)).await.unwrap();
         // More tasks than there are places: the client waits, the node never has to throttle.
         for task in 0..1_000_u64 {
             let client = client.clone();
@@ -239,15 +239,15 @@ async fn tokens_open_the_door_as_far_as_they_allow() {
     let tokens = [token("reader", Access::Read), token("writer", Access::Write)];
     let front = Front::open(Memory::default(), LIMITS, &tokens);
     for config in [front.config(), front.config().token("nonsense")] {
-        let refused = Client::connect(config).await.unwrap_err();
+        let refused = Connection::open(config).await.unwrap_err();
         assert!(matches!(refused, ConnectError::Refused { code: Code::Unauthenticated, .. }), "{refused}");
     }
-    let reader = Client::connect(front.config().token("reader")).await.unwrap();
+    let reader = Connection::open(front.config().token("reader")).await.unwrap();
     assert_eq!(reader.get("here", "a").await, Ok(0));
     for refused in [reader.increment("here", "a", 1).await.map(drop), reader.ids(1).await.map(drop)] {
         assert!(matches!(refused, Err(Error::Refused { code: Code::Forbidden, .. })), "{refused:?}");
     }
-    let writer = Client::connect(front.config().token("writer")).await.unwrap();
+    let writer = Connection::open(front.config().token("writer")).await.unwrap();
     assert_eq!(writer.increment("here", "a", 1).await, Ok(1));
 }
 

@@ -5,7 +5,7 @@ mod decoded;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use snowtide_client::Client;
+use snowtide_client::Connection;
 use snowtide_client::id::{Format, IdScheme};
 
 use super::reach::{self, Reach};
@@ -135,7 +135,7 @@ async fn new(global: &Global, count: u32, format: Format, reach: Reach) -> anyho
 
 /// Asks for `count` in as many requests as it takes; what has come is used even if a later request fails.
 async fn mint(
-    client: &Client,
+    client: &Connection,
     count: u32,
     format: Format,
     mut used: impl FnMut(Vec<String>) -> anyhow::Result<()>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use snowtide::clock::Stopwatch;
 use snowtide::dev::{Cluster, Options};
-use snowtide_client::{Batch, Client};
+use snowtide_client::{Batch, Connection};
 use tempfile::TempDir;
 
 /// Far longer than anything takes, so that only what never happens fails.
@@ -94,8 +94,8 @@ impl Bed {
         self.cluster.start_node(region).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    pub(crate) async fn client(&self, region: &str) -> Client {
-        Client::connect(self.cluster.client_config(region).unwrap()).await.unwrap_or_else(|error| panic!("{error}"))
+    pub(crate) async fn client(&self, region: &str) -> Connection {
+        Connection::open(self.cluster.client_config(region).unwrap()).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Where the region's node answers HTTP.
@@ -130,7 +130,7 @@ impl Bed {
     /// The values of these counters as a region knows them.
     pub(crate) async fn values(&self, region: &str, keys: &[String]) -> Result<Vec<i128>, String> {
         let config = self.cluster.client_config(region).map_err(|error| error.to_string())?;
-        let client = Client::connect(config).await.map_err(|error| error.to_string())?;
+        let client = Connection::open(config).await.map_err(|error| error.to_string())?;
         let mut values = Vec::with_capacity(keys.len());
         for keys in keys.chunks(READ_KEYS) {
             let mut batch = Batch::new();

@@ -5,7 +5,7 @@ use snowtide::codec;
 use snowtide::dev::Options;
 use snowtide_client::frame;
 use snowtide_client::wire::{ALPN, Ask, BATCH_OPERATIONS_MAX, Greeting, Hello, RequestHead, Response, VERSION, close};
-use snowtide_client::{Batch, Client, Code, ConnectError, Error, InvalidArgument};
+use snowtide_client::{Batch, Code, ConnectError, Connection, Error, InvalidArgument};
 
 use crate::harness::quic::{Caller, call};
 use crate::harness::{Bed, EAST, NAMESPACE, WEST};
@@ -98,7 +98,7 @@ async fn another_protocol_name_or_authority_gets_no_connection() {
     let (other, address) = (tempfile::tempdir().unwrap(), bed.quic(EAST).to_string());
     snowtide::tls::dev::certificates(other.path(), bed.cluster.map()).unwrap();
     let config = snowtide_client::Config::new(address).ca_pem_file(other.path().join("ca.pem")).unwrap();
-    let error = Client::connect(config).await.err().unwrap();
+    let error = Connection::open(config).await.err().unwrap();
     assert!(matches!(error, ConnectError::Certificate { .. }), "{error}");
     bed.serves(EAST).await;
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use snowtide::dev::{Ending, Options};
 use snowtide_client::wire::IDS_MAX;
-use snowtide_client::{Client, Code, Config, Error};
+use snowtide_client::{Code, Config, Connection, Error};
 use tokio::task::JoinSet;
 
 use super::clones;
@@ -106,14 +106,14 @@ impl Field {
     async fn mint(self: Arc<Self>) {
         let mut stream = Stream::default();
         while !self.is_over() {
-            if let Ok(client) = Client::connect(self.config.clone()).await {
+            if let Ok(client) = Connection::open(self.config.clone()).await {
                 self.mint_from(&client, &mut stream).await;
             }
             tokio::time::sleep(PACE).await;
         }
     }
 
-    async fn mint_from(&self, client: &Client, stream: &mut Stream) {
+    async fn mint_from(&self, client: &Connection, stream: &mut Stream) {
         while !self.is_over() && !client.is_closed() {
             match client.id_runs(IDS_MAX).await {
                 Ok(runs) => self.ledger().note(stream, &runs),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use snowtide_client::wire::IDS_MAX;
-use snowtide_client::{Client, Config};
+use snowtide_client::{Config, Connection};
 use tokio::task::JoinSet;
 
 use super::clones::{self, Twin};
@@ -17,7 +17,7 @@ use super::{Outcome, PACE};
 async fn mint(config: Config, ledger: Arc<Mutex<Ledger>>, over: Arc<AtomicBool>) {
     let mut stream = Stream::default();
     while !over.load(Ordering::Relaxed) {
-        if let Ok(client) = Client::connect(config.clone()).await {
+        if let Ok(client) = Connection::open(config.clone()).await {
             while !over.load(Ordering::Relaxed) && !client.is_closed() {
                 match client.id_runs(IDS_MAX).await {
                     Ok(runs) => ledger.lock().unwrap().note(&mut stream, &runs),

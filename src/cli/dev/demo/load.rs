@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use snowtide_client::{Client, Config, Error};
+use snowtide_client::{Config, Connection, Error};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ struct Lane {
     config: Config,
     books: Books,
     stop: CancellationToken,
-    client: Option<Client>,
+    client: Option<Connection>,
     /// How many counters this lane has left behind.
     generation: u64,
     requests: u64,
@@ -64,7 +64,7 @@ impl Books {
     }
 
     /// Counts at a node, with an entry before and after; returns the counter's value there.
-    pub(super) async fn increment(&self, client: &Client, key: &str, by: u64) -> Result<i128, Error> {
+    pub(super) async fn increment(&self, client: &Connection, key: &str, by: u64) -> Result<i128, Error> {
         self.ledger().attempt(key, by);
         let answer = client.increment(NAMESPACE, key, by).await;
         let fate = match &answer {
@@ -124,7 +124,7 @@ impl Lane {
                     self.step(&client).await?;
                     self.client = Some(client);
                 }
-                None => match Client::connect(self.config.clone()).await {
+                None => match Connection::open(self.config.clone()).await {
                     Ok(client) => self.client = Some(client),
                     Err(_) => tokio::time::sleep(RETRY).await,
                 },
@@ -134,7 +134,7 @@ impl Lane {
     }
 
     /// One request.
-    async fn step(&mut self, client: &Client) -> Result<(), seen::Finding> {
+    async fn step(&mut self, client: &Connection) -> Result<(), seen::Finding> {
         self.requests = self.requests.wrapping_add(1);
         if self.requests.is_multiple_of(IDS_EVERY) {
             if let Ok(ids) = client.ids(IDS).await {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use snowtide_client::{Batch, Client};
+use snowtide_client::{Batch, Connection};
 use tokio::time::timeout;
 
 use super::NAMESPACE;
@@ -15,7 +15,7 @@ const AGREE_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A client at each region's node.
-pub(super) struct Regions(Vec<(String, Client)>);
+pub(super) struct Regions(Vec<(String, Connection)>);
 
 /// What one region counts.
 pub(super) type Values = BTreeMap<String, i128>;
@@ -25,20 +25,20 @@ impl Regions {
     pub(super) async fn connect(cluster: &Cluster) -> anyhow::Result<Self> {
         let mut clients = Vec::new();
         for region in cluster.regions() {
-            let client = Client::connect(cluster.client_config(region)?).await.with_context(|| region.to_owned())?;
+            let client = Connection::open(cluster.client_config(region)?).await.with_context(|| region.to_owned())?;
             clients.push((region.to_owned(), client));
         }
         Ok(Self(clients))
     }
 
     /// The client at this region.
-    pub(super) fn at(&self, region: &str) -> anyhow::Result<&Client> {
+    pub(super) fn at(&self, region: &str) -> anyhow::Result<&Connection> {
         let client = self.0.iter().find(|(name, _)| name == region).map(|(_, client)| client);
         client.with_context(|| format!("there is no region {region}"))
     }
 
     /// Every region with its client.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Client)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Connection)> {
         self.0.iter().map(|(region, client)| (region.as_str(), client))
     }
 

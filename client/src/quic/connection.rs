@@ -1,38 +1,41 @@
-//! The client: requests as methods.
+//! A connection: requests to one node as methods.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, VarInt};
+use quinn::{Endpoint, VarInt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::Code;
+use super::config::Config;
+use super::connect::{self, Connected};
+use super::lane::{Lane, Outgoing};
+use crate::answers::{counted, miscounted, only, refused};
 use crate::batch::{self, Batch, REQUEST_HEAD_BYTES_MAX};
 use crate::codec;
-use crate::config::Config;
-use crate::connect::{self, Connected};
 use crate::error::{ConnectError, Error, InvalidArgument};
 use crate::id::IdScheme;
-use crate::lane::{CLOSE_WAIT, Lane, Outgoing};
 use crate::terms::{Answered, Counted, Terms};
-use crate::wire::{Answer, Ask, IDS_MAX, IdRun, RequestHead, Welcome, WireAction, WireError, WireOperation, close};
+use crate::wire::{Answer, Ask, IdRun, RequestHead, Welcome, WireAction, WireOperation, close};
+use crate::{CLOSE_WAIT, Code};
 
-/// A connection to one node; cheap to clone, and any number of requests may be in flight on it.
+/// A connection to one node over QUIC; cheap to clone, and any number of requests may be in flight on it.
+///
+/// It is what a [`crate::Client`] stands on, for those who want to see every failure themselves: nothing is tried twice.
 ///
 /// Requests of one stream reach the node in the order in which they were first polled; answers come as they are
 /// ready. More requests than the node admits wait here, within their time limit. A lost connection is not made
 /// again silently: requests fail with an error that says what is known of them, and the caller connects anew.
 ///
-/// When the last clone is dropped, requests that were queued are still sent; [`Client::close`] waits for that.
+/// When the last clone is dropped, requests that were queued are still sent; [`Connection::close`] waits for that.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Connection(Arc<Inner>);
 
 struct Inner {
     endpoint: Endpoint,
-    connection: Connection,
+    connection: quinn::Connection,
     welcome: Welcome,
     lanes: Vec<Arc<Lane>>,
     readers: Mutex<Vec<JoinHandle<()>>>,
@@ -42,9 +45,9 @@ struct Inner {
     request_timeout: Duration,
 }
 
-impl Client {
+impl Connection {
     /// Connects, verifies the node's certificate and says hello. Must be called within a tokio runtime.
-    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+    pub async fn open(config: Config) -> Result<Self, ConnectError> {
         let Connected { endpoint, connection, streams, welcome } = connect::connect(&config).await?;
         let (lanes, readers) = streams
             .into_iter()
@@ -73,6 +76,11 @@ impl Client {
         self.0.welcome.id_scheme
     }
 
+    /// How long a question and its answer take on the way, as measured by now.
+    pub fn round_trip(&self) -> Duration {
+        self.0.connection.rtt()
+    }
+
     /// The connection is lost or closed: every request will fail.
     pub fn is_closed(&self) -> bool {
         self.0.connection.close_reason().is_some()
@@ -90,12 +98,12 @@ impl Client {
 
     /// Adds `by` to a counter, where a negative number is a decrement; its value afterwards, durable at this node.
     pub async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<i128, Error> {
-        self.one(namespace, key, WireAction::Increment(by)).await
+        self.one(self.0.request_timeout, namespace, key, WireAction::Increment(by)).await
     }
 
     /// A counter's value as this node knows it; an unknown counter is 0.
     pub async fn get(&self, namespace: &str, key: &str) -> Result<i128, Error> {
-        self.one(namespace, key, WireAction::Get).await
+        self.one(self.0.request_timeout, namespace, key, WireAction::Get).await
     }
 
     /// Applies a batch in order: one result per operation, the value after it or why it was refused. An error means
@@ -104,40 +112,29 @@ impl Client {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let body = |id, bytes: &mut Vec<u8>| batch.append_request(id, bytes);
-        let answer = self.call(batch.weight(), batch.writes(), body).await?;
-        results(answer, batch.len())
+        self.batch_within(self.0.request_timeout, batch).await
     }
 
-    /// As [`Client::add`], on terms.
+    /// As [`Connection::add`], on terms.
     pub async fn add_on(&self, namespace: &str, key: &str, by: i64, terms: &Terms) -> Result<Counted, Error> {
         let mut batch = Batch::new();
         batch.add(namespace, key, by)?;
         only(self.batch_on(&batch, terms).await?, namespace, key)
     }
 
-    /// As [`Client::get`], on terms.
+    /// As [`Connection::get`], on terms.
     pub async fn get_on(&self, namespace: &str, key: &str, terms: &Terms) -> Result<Counted, Error> {
         let mut batch = Batch::new();
         batch.get(namespace, key)?;
         only(self.batch_on(&batch, terms).await?, namespace, key)
     }
 
-    /// As [`Client::batch`], on terms. The request's time limit is longer by the time that the terms may wait.
+    /// As [`Connection::batch`], on terms. The request's time limit is longer by the time that the terms may wait.
     pub async fn batch_on(&self, batch: &Batch, terms: &Terms) -> Result<Answered, Error> {
         if batch.is_empty() {
             return Ok(Answered::default());
         }
-        let token = terms.token_bytes();
-        let weight = batch.weight().saturating_add(TERMS_BYTES_MAX).saturating_add(token.len());
-        let body = |id, bytes: &mut Vec<u8>| batch.append_on_terms(id, &terms.to_wire(&token), bytes);
-        let after = self.0.request_timeout.saturating_add(terms.patience());
-        match self.call_within(after, weight, batch.writes(), body).await? {
-            Answer::OnTerms(answer) if answer.results.len() == batch.len() => {
-                Answered::of(answer).map_err(|error| Error::Protocol(error.to_string()))
-            }
-            _ => Err(miscounted(batch.len())),
-        }
+        self.batch_on_within(self.0.request_timeout.saturating_add(terms.patience()), batch, terms).await
     }
 
     /// `count` IDs, ascending: 1 to 10 000.
@@ -147,14 +144,7 @@ impl Client {
 
     /// `count` IDs as ascending runs of consecutive numbers: 1 to 10 000.
     pub async fn id_runs(&self, count: u32) -> Result<Vec<IdRun>, Error> {
-        if !(1..=IDS_MAX).contains(&count) {
-            return Err(InvalidArgument::IdCount(count).into());
-        }
-        let body = |id, bytes: &mut Vec<u8>| codec::encode_into(&RequestHead { id, ask: Ask::Ids(count) }, bytes);
-        match self.call(REQUEST_HEAD_BYTES_MAX, false, body).await? {
-            Answer::Ids(runs) if total(&runs) == u64::from(count) => Ok(runs),
-            _ => Err(Error::Protocol(format!("{count} ids were asked for, something else was answered"))),
-        }
+        self.id_runs_within(self.0.request_timeout, count).await
     }
 
     /// Closes the connection for all clones: no more requests, what is queued is sent, answers are awaited for a few
@@ -171,7 +161,14 @@ impl Client {
         let _ = tokio::time::timeout(CLOSE_WAIT, self.0.endpoint.wait_idle()).await;
     }
 
-    async fn one(&self, namespace: &str, key: &str, action: WireAction) -> Result<i128, Error> {
+    /// One operation.
+    pub(super) async fn one(
+        &self,
+        after: Duration,
+        namespace: &str,
+        key: &str,
+        action: WireAction,
+    ) -> Result<i128, Error> {
         batch::check_namespace(namespace)?;
         batch::check_key(key)?;
         let weight = REQUEST_HEAD_BYTES_MAX.saturating_mul(2).saturating_add(namespace.len()).saturating_add(key.len());
@@ -180,23 +177,51 @@ impl Client {
             codec::encode_into(namespace, bytes);
             codec::encode_into(&WireOperation { namespace: 0, key, action }, bytes);
         };
-        let answer = self.call(weight, matches!(action, WireAction::Increment(_)), body).await?;
+        let answer = self.call(after, weight, matches!(action, WireAction::Increment(_)), body).await?;
         match results(answer, 1)?.into_iter().next() {
             Some(Ok(value)) => Ok(value),
             Some(Err(code)) => Err(refused(code, namespace, key)),
-            None => Err(Error::Protocol("an answer without a result".into())),
+            None => Err(miscounted(1)),
+        }
+    }
+
+    /// A batch that is not empty.
+    pub(super) async fn batch_within(&self, after: Duration, batch: &Batch) -> Result<Vec<Result<i128, Code>>, Error> {
+        let body = |id, bytes: &mut Vec<u8>| batch.append_request(id, bytes);
+        let answer = self.call(after, batch.weight(), batch.writes(), body).await?;
+        results(answer, batch.len())
+    }
+
+    /// The same on terms.
+    pub(super) async fn batch_on_within(
+        &self,
+        after: Duration,
+        batch: &Batch,
+        terms: &Terms,
+    ) -> Result<Answered, Error> {
+        let token = terms.token_bytes();
+        let weight = batch.weight().saturating_add(TERMS_BYTES_MAX).saturating_add(token.len());
+        let body = |id, bytes: &mut Vec<u8>| batch.append_on_terms(id, &terms.to_wire(&token), bytes);
+        match self.call(after, weight, batch.writes(), body).await? {
+            Answer::OnTerms(answer) if answer.results.len() == batch.len() => {
+                Answered::of(answer).map_err(|error| Error::Protocol(error.to_string()))
+            }
+            _ => Err(miscounted(batch.len())),
+        }
+    }
+
+    /// So many IDs.
+    pub(super) async fn id_runs_within(&self, after: Duration, count: u32) -> Result<Vec<IdRun>, Error> {
+        batch::check_ids(count)?;
+        let body = |id, bytes: &mut Vec<u8>| codec::encode_into(&RequestHead { id, ask: Ask::Ids(count) }, bytes);
+        match self.call(after, REQUEST_HEAD_BYTES_MAX, false, body).await? {
+            Answer::Ids(runs) => counted(runs, count),
+            _ => Err(Error::Protocol(format!("{count} ids were asked for, something else was answered"))),
         }
     }
 
     /// Sends one request and waits for its answer, within the time limit.
-    async fn call<F>(&self, weight: usize, writes: bool, body: F) -> Result<Answer, Error>
-    where
-        F: FnOnce(u64, &mut Vec<u8>),
-    {
-        self.call_within(self.0.request_timeout, weight, writes, body).await
-    }
-
-    async fn call_within<F>(&self, after: Duration, weight: usize, writes: bool, body: F) -> Result<Answer, Error>
+    async fn call<F>(&self, after: Duration, weight: usize, writes: bool, body: F) -> Result<Answer, Error>
     where
         F: FnOnce(u64, &mut Vec<u8>),
     {
@@ -247,9 +272,9 @@ impl Drop for Inner {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("welcome", &self.0.welcome).field("closed", &self.is_closed()).finish()
+        f.debug_struct("Connection").field("welcome", &self.0.welcome).field("closed", &self.is_closed()).finish()
     }
 }
 
@@ -262,32 +287,3 @@ fn results(answer: Answer, count: usize) -> Result<Vec<Result<i128, Code>>, Erro
 
 /// An upper bound of terms without their token.
 const TERMS_BYTES_MAX: usize = 32;
-
-fn miscounted(count: usize) -> Error {
-    Error::Protocol(format!("{count} operations were asked for, something else was answered"))
-}
-
-/// The only operation of a batch on terms.
-fn only(answered: Answered, namespace: &str, key: &str) -> Result<Counted, Error> {
-    let Answered { results, token, acknowledged_by, pending, mut views } = answered;
-    match results.first() {
-        Some(Ok(value)) => Ok(Counted { value: *value, token, acknowledged_by, pending, view: views.pop() }),
-        Some(Err(code)) => Err(refused(*code, namespace, key)),
-        None => Err(miscounted(1)),
-    }
-}
-
-fn total(runs: &[IdRun]) -> u64 {
-    runs.iter().map(|run| u64::from(run.count)).sum()
-}
-
-/// The refusal of the only operation of a batch.
-fn refused(code: Code, namespace: &str, key: &str) -> Error {
-    let detail = match code {
-        Code::UnknownNamespace => format!("this node does not serve the namespace {namespace:?}"),
-        Code::WrongRegion => format!("the region of this node does not hold the namespace {namespace:?}"),
-        Code::CounterOverflow => format!("a 64-bit total of {key:?} would overflow at this node; it is unchanged"),
-        _ => format!("the operation on {key:?} was refused"),
-    };
-    Error::from(WireError { code, detail, retry_after_ms: None })
-}

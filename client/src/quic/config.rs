@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::{connect, tls};
 use crate::error::ConnectError;
-use crate::tls;
 
 /// Where to connect, whom to trust, and how long to wait.
 ///
@@ -102,6 +102,12 @@ impl Config {
     pub fn streams(mut self, streams: usize) -> Self {
         self.streams = streams.max(1);
         self
+    }
+
+    /// What can be said to be wrong before anything is tried.
+    pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        self.addresses.iter().try_for_each(|address| connect::host(address).map(drop))?;
+        tls::client_config(self.roots.clone(), self.idle_timeout).map(drop)
     }
 
     fn trust(mut self, pem: &[u8], source: &str) -> Result<Self, ConnectError> {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 
+use super::config::Config;
+use super::lane::{lost, reason_of};
+use super::tls;
 use crate::codec;
-use crate::config::Config;
 use crate::error::ConnectError;
 use crate::frame::{self, FrameBuffer};
-use crate::lane::{lost, reason_of};
-use crate::tls;
 use crate::wire::{FRAME_BYTES_MAX, Greeting, HELLO_BYTES_MAX, Hello, VERSION, Welcome};
 
 /// TLS alerts (RFC 8446, section 6) as QUIC transport errors (RFC 9001, section 4.8).
@@ -63,7 +63,7 @@ fn silence(after: Duration) -> String {
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
-fn host(address: &str) -> Result<&str, ConnectError> {
+pub(super) fn host(address: &str) -> Result<&str, ConnectError> {
     match address.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
             Ok(host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host))

@@ -8,13 +8,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::CLOSE_WAIT;
 use crate::codec;
 use crate::error::Error;
 use crate::frame::{self, FrameBuffer};
@@ -22,8 +22,6 @@ use crate::wire::{Answer, FRAME_BYTES_MAX, Response, close};
 
 /// Bytes of requests that wait for the writer; callers wait for room (I6). The longest request fits twice.
 const OUTBOX_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX + 4_096;
-/// How long a client that is dropped or closed lets the node finish its answers.
-pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// What becomes of a request.
 pub(crate) type Verdict = Result<Answer, Error>;
@@ -188,10 +186,12 @@ impl Lane {
         };
         self.wake.notify_one();
         for (id, waiting) in unanswered {
-            let reason = reason.to_owned();
             let sent = id < taken_below;
-            let error =
-                if sent && waiting.writes { Error::Ambiguous { reason } } else { Error::Disconnected { reason } };
+            let error = if sent && waiting.writes {
+                Error::Ambiguous { reason: format!("the connection was lost after it was sent: {reason}") }
+            } else {
+                Error::Disconnected { reason: reason.to_owned() }
+            };
             let _ = waiting.reply.send(Err(error));
         }
     }

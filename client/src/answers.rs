@@ -1,0 +1,42 @@
+//! Whether an answer fits its question, and the answer to the only operation of one.
+
+use crate::Code;
+use crate::error::Error;
+use crate::terms::{Answered, Counted};
+use crate::wire::{IdRun, WireError};
+
+/// For an answer with another number of results than there were operations.
+pub(crate) fn miscounted(count: usize) -> Error {
+    Error::Protocol(format!("{count} operations were asked for, something else was answered"))
+}
+
+/// The only operation of a batch on terms.
+pub(crate) fn only(answered: Answered, namespace: &str, key: &str) -> Result<Counted, Error> {
+    let Answered { results, token, acknowledged_by, pending, mut views } = answered;
+    match results.first() {
+        Some(Ok(value)) => Ok(Counted { value: *value, token, acknowledged_by, pending, view: views.pop() }),
+        Some(Err(code)) => Err(refused(*code, namespace, key)),
+        None => Err(miscounted(1)),
+    }
+}
+
+/// The refusal of the only operation of a batch.
+pub(crate) fn refused(code: Code, namespace: &str, key: &str) -> Error {
+    let detail = match code {
+        Code::UnknownNamespace => format!("this node does not serve the namespace {namespace:?}"),
+        Code::WrongRegion => format!("the region of this node does not hold the namespace {namespace:?}"),
+        Code::CounterOverflow => format!("a 64-bit total of {key:?} would overflow at this node; it is unchanged"),
+        _ => format!("the operation on {key:?} was refused"),
+    };
+    Error::from(WireError { code, detail, retry_after_ms: None })
+}
+
+/// The runs, if they are as many IDs as were asked for.
+pub(crate) fn counted(runs: Vec<IdRun>, count: u32) -> Result<Vec<IdRun>, Error> {
+    let total = runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
+    if total == u64::from(count) {
+        Ok(runs)
+    } else {
+        Err(Error::Protocol(format!("{count} ids were asked for, {total} were answered")))
+    }
+}

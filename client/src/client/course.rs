@@ -1,0 +1,226 @@
+//! The course of one request: tried at one node after another until it is answered, or what is known of it is final.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::budget::Budget;
+use super::node::Rest;
+use super::nodes::{Nodes, Pick, Picked, Set};
+use super::retries::Retries;
+use super::sessions::Lease;
+use crate::Code;
+use crate::door::{Asked, Kind, Site, Told, Work};
+use crate::error::Error;
+
+/// As good as no time limit.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// What a request is tried with.
+pub(super) struct Means<'a> {
+    pub(super) nodes: &'a Nodes,
+    pub(super) budget: &'a Budget,
+    pub(super) retries: Retries,
+    /// For one try.
+    pub(super) timeout: Duration,
+}
+
+/// How far it is.
+struct Course<'a> {
+    means: Means<'a>,
+    work: Work<'a>,
+    kind: Kind,
+    deadline: Instant,
+    tries: u32,
+    allowed: Set,
+    tried: Set,
+    /// A write was sent, and nobody knows what became of it.
+    doubt: Option<String>,
+    /// The node that has to say it, since it counts a stamped write once.
+    witness: Option<Witness>,
+    last: Option<Error>,
+}
+
+/// Where a write of unknown outcome is asked for again.
+struct Witness {
+    site: Site,
+    /// Held as long as the request may come again, so that no other overtakes it in its session.
+    lease: Lease,
+}
+
+/// What a failed try means.
+enum Next {
+    /// That was it.
+    Stop,
+    /// Another try, elsewhere if possible; it may cost something.
+    Again { free: bool },
+    /// Only elsewhere.
+    Elsewhere,
+    /// The same node is asked what became of it; that may cost something, too.
+    AskBack { free: bool },
+}
+
+impl Means<'_> {
+    /// Carries a request out.
+    pub(super) async fn perform(self, work: Work<'_>) -> Result<Told, Error> {
+        // No clock counts further than that.
+        let limit = self.retries.limit().saturating_add(work.patience()).min(FOREVER);
+        let course = Course {
+            kind: work.kind(),
+            deadline: Instant::now() + limit,
+            tries: 0,
+            allowed: Set::ALL,
+            tried: Set::NONE,
+            doubt: None,
+            witness: None,
+            last: None,
+            means: self,
+            work,
+        };
+        course.run().await
+    }
+}
+
+impl Course<'_> {
+    async fn run(mut self) -> Result<Told, Error> {
+        loop {
+            let pick = self.means.nodes.pick(self.kind, self.allowed, self.tried);
+            match timeout_at(self.deadline, pick).await {
+                Ok(Ok(Pick::Node(picked))) => match self.attempt(&picked).await {
+                    Ok(told) => {
+                        self.means.budget.earn();
+                        return Ok(told);
+                    }
+                    Err(error) => self.failed(&picked, error)?,
+                },
+                Ok(Ok(Pick::Nobody { at, reasons })) => self.pause(at, reasons).await?,
+                Ok(Err(error)) => return Err(self.told(error)),
+                Err(_) => {
+                    let reason = format!("no connection within {:?}", self.means.retries.limit());
+                    let error = self.last.take().unwrap_or(Error::Unreachable { reason, retryable: true });
+                    return Err(self.told(error));
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self, Picked { node, door, .. }: &Picked) -> Result<Told, Error> {
+        self.tries = self.tries.saturating_add(1);
+        if self.witness.as_ref().is_some_and(|witness| witness.site != *door.site()) {
+            return Err(Error::Disconnected { reason: "another node answers at this address now".into() });
+        }
+        let within = self.means.timeout.saturating_add(self.work.patience());
+        let within = within.min(self.deadline.saturating_duration_since(Instant::now()));
+        let lease = match (&self.witness, self.kind) {
+            (None, Kind::Write) => Some(node.sessions.lease()),
+            _ => None,
+        };
+        let stamp = lease.as_ref().or(self.witness.as_ref().map(|witness| &witness.lease)).map(|lease| lease.stamp);
+        let asked = Asked { work: self.work, within, stamp };
+        tracing::trace!(node = node.address(), tries = self.tries, stamp = ?asked.stamp, "a node is asked");
+        let outcome = door.ask(asked).await;
+        if let (Err(error), Some(mut lease)) = (&outcome, lease)
+            && error.is_ambiguous()
+            && door.counts_once()
+        {
+            lease.stamp.again = true;
+            self.witness = Some(Witness { site: door.site().clone(), lease });
+        }
+        outcome
+    }
+
+    /// Goes on after a failed try, or ends with what is known.
+    fn failed(&mut self, picked: &Picked, error: Error) -> Result<(), Error> {
+        let Picked { place, node, .. } = picked;
+        node.refused(self.kind, &error);
+        let next = self.next(&error);
+        if self.kind == Kind::Write && error.is_ambiguous() {
+            let reason = because(node.address(), &error);
+            self.doubt.get_or_insert(reason);
+        }
+        let permitted = match next {
+            Next::Stop => false,
+            Next::Again { free } | Next::AskBack { free } => {
+                self.tries < self.means.retries.tries() && (free || self.means.budget.spend())
+            }
+            // Bounded by the number of nodes.
+            Next::Elsewhere => true,
+        };
+        if !permitted {
+            return Err(self.told(error));
+        }
+        tracing::debug!(node = node.address(), tries = self.tries, %error, "a request is tried again");
+        self.tried.add(*place);
+        match next {
+            Next::AskBack { .. } => self.allowed = Set::only(*place),
+            Next::Elsewhere => self.allowed.remove(*place),
+            Next::Stop | Next::Again { .. } => {}
+        }
+        self.last = Some(error);
+        Ok(())
+    }
+
+    fn next(&self, error: &Error) -> Next {
+        // There was no connection, or it is lost: that is no sign of a node that has too much to do.
+        let free = matches!(
+            error,
+            Error::Disconnected { .. } | Error::Unreachable { .. } | Error::Ambiguous { .. } | Error::Busy { .. }
+        );
+        match error {
+            _ if self.witness.is_some() && (error.is_ambiguous() || error.is_retryable()) => Next::AskBack { free },
+            _ if error.is_ambiguous() && self.kind == Kind::Write && !self.means.retries.doubles() => Next::Stop,
+            Error::Refused { code: Code::WrongRegion, .. } => Next::Elsewhere,
+            // Only the node that has it in flight can tell more, and it was not asked back.
+            Error::Refused { code: Code::IdempotencyInFlight, .. } => Next::Stop,
+            _ if error.is_retryable() || error.is_ambiguous() => Next::Again { free },
+            _ => Next::Stop,
+        }
+    }
+
+    /// Waits until a node may be asked, and a random time more, so that not all who wait come at once. To wait is no try:
+    /// it is bounded by the time limit alone.
+    async fn pause(&mut self, at: Option<Instant>, reasons: Vec<Rest>) -> Result<(), Error> {
+        let policy = self.means.retries;
+        let wake = at.map(|at| at.max(Instant::now()) + policy.pause(self.tries).min(FOREVER));
+        match wake.filter(|wake| *wake < self.deadline && self.tries < policy.tries() && policy.tries() > 1) {
+            Some(wake) => tokio::time::sleep_until(wake).await,
+            None => {
+                let error = self.last.take().unwrap_or_else(|| resting(reasons));
+                return Err(self.told(error));
+            }
+        }
+        self.tried = Set::NONE;
+        Ok(())
+    }
+
+    /// The error for the caller: once a write is in doubt, nothing that comes later clears that up.
+    fn told(&mut self, error: Error) -> Error {
+        let Some(doubt) = self.doubt.take() else { return error };
+        let turn = self.witness.as_ref().map(|witness| witness.lease.stamp.turn);
+        let reason = if error.is_ambiguous() { doubt } else { format!("{doubt}; then: {error}") };
+        tracing::warn!(%reason, ?turn, "whether a write happened is unknown");
+        Error::Ambiguous { reason }
+    }
+}
+
+/// Why no node can be asked now, and when that may change.
+fn resting(reasons: Vec<Rest>) -> Error {
+    match reasons.into_iter().min_by_key(|rest| rest.until) {
+        Some(Rest { until, error: Error::Refused { code, detail, retry_after: Some(_) } }) => {
+            let left = until.saturating_duration_since(Instant::now());
+            Error::Refused { code, detail, retry_after: Some(left) }
+        }
+        Some(rest) => rest.error,
+        None => Error::Unreachable { reason: "no node is left to try".into(), retryable: true },
+    }
+}
+
+/// Why an outcome is unknown, in words.
+fn because(address: &str, error: &Error) -> String {
+    match error {
+        Error::Ambiguous { reason } => format!("{address}: {reason}"),
+        Error::Timeout { after, .. } => format!("{address}: no answer within {after:?}"),
+        Error::Refused { code, detail, .. } => format!("{address} answered {code}: {detail}"),
+        other => format!("{address}: {other}"),
+    }
+}

@@ -1,0 +1,259 @@
+//! The client: requests as methods, whichever node answers them.
+
+mod budget;
+mod builder;
+mod carried;
+mod course;
+mod dials;
+#[cfg(test)]
+pub(crate) mod fake;
+mod node;
+mod nodes;
+#[cfg(test)]
+mod once_tests;
+mod retries;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use crate::answers::{miscounted, only};
+use crate::batch::{self, Batch};
+use crate::coalesce::{Coalescer, Coalescing};
+use crate::door::{Site, Told, Work};
+use crate::error::{ConnectError, Error, InvalidArgument};
+use crate::id::IdScheme;
+use crate::terms::{Answered, Counted, Terms};
+use crate::token::Token;
+use crate::wire::{IdRun, WireAction};
+use crate::{Code, Ids, Prefetch};
+
+use budget::Budget;
+use carried::Carried;
+use course::Means;
+use nodes::Nodes;
+
+pub use builder::Builder;
+pub use retries::Retries;
+
+/// A client of all nodes that it was given; cheap to clone, and any number of requests may be under way.
+///
+/// A request goes to the first node, or to the nearest, that is connected and does not ask to be left alone. If it was
+/// surely not carried out there, or writes nothing, it is tried again, elsewhere if possible, as [`Retries`] say. A write
+/// whose outcome is unknown is never sent again behind the caller's back: that is [`Error::Ambiguous`], and the caller
+/// knows best whether to count twice is worse than not at all. To drop the future of a write leaves its outcome open, too.
+///
+/// Connections are made by tasks of their own, and again when they are lost. A node that cannot be reached is left alone
+/// for a while, at most 10 s; as soon as it is back, it is preferred as before.
+///
+/// When the last clone is dropped, requests that were queued are still sent; [`Client::close`] waits for that.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    nodes: Arc<Nodes>,
+    budget: Arc<Budget>,
+    retries: Retries,
+    request_timeout: Duration,
+    carried: Option<Arc<Carried>>,
+    coalescer: Option<Coalescer>,
+}
+
+impl Client {
+    /// Says what a client is to be; see [`Builder`].
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// The same client, its connections and its budget, with other retries for the requests that are made through it,
+    /// which are not coalesced.
+    pub fn with_retries(&self, retries: Retries) -> Result<Self, InvalidArgument> {
+        let retries = retries.check()?;
+        Ok(Self(Arc::new(Inner { retries, coalescer: None, ..Inner::clone(&self.0) })))
+    }
+
+    /// The same client and its connections with a token that names nothing yet, if it carries any: for each user whose
+    /// reads are to include what that user has done, and not to wait for what others did. Its increments
+    /// are not coalesced.
+    #[must_use]
+    pub fn with_own_token(&self) -> Self {
+        let carried = self.0.carried.as_ref().map(|carried| Arc::new(carried.anew()));
+        Self(Arc::new(Inner { carried, coalescer: None, ..Inner::clone(&self.0) }))
+    }
+
+    /// What is carried: everything that this client's answers have shown. `None` if it carries no tokens.
+    pub fn token(&self) -> Option<Token> {
+        self.0.carried.as_ref().map(|carried| carried.token().clone())
+    }
+
+    /// From now on, reads include what this token names; in vain if this client carries no tokens.
+    pub fn observe(&self, token: &Token) {
+        if let Some(carried) = &self.0.carried {
+            carried.token().join(token);
+        }
+    }
+
+    /// A node that this client is connected to, if there is one: the first, in the order in which they were given.
+    pub fn site(&self) -> Option<Site> {
+        self.0.nodes.present().map(|door| door.site().clone())
+    }
+
+    /// How the cluster's IDs are written as UUIDs and ULIDs, and read; `None` until a connection over QUIC has told.
+    pub fn id_scheme(&self) -> Option<IdScheme> {
+        self.0.nodes.present().and_then(|door| door.id_scheme())
+    }
+
+    /// Adds `by` to a counter; its value afterwards, durable at the node that answers.
+    pub async fn increment(&self, namespace: &str, key: &str, by: u64) -> Result<i128, Error> {
+        self.add(namespace, key, batch::increment_by(by)?).await
+    }
+
+    /// Subtracts `by` from a counter; its value afterwards, durable at the node that answers.
+    pub async fn decrement(&self, namespace: &str, key: &str, by: u64) -> Result<i128, Error> {
+        self.add(namespace, key, batch::decrement_by(by)?).await
+    }
+
+    /// Adds `by` to a counter, where a negative number is a decrement; its value afterwards, durable at the node that
+    /// answers.
+    pub async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<i128, Error> {
+        match &self.0.coalescer {
+            Some(coalescer) => coalescer.add(namespace, key, by).await?.await,
+            None => self.one(namespace, key, WireAction::Increment(by)).await,
+        }
+    }
+
+    /// A counter's value as the node that answers knows it; an unknown counter is 0.
+    pub async fn get(&self, namespace: &str, key: &str) -> Result<i128, Error> {
+        self.one(namespace, key, WireAction::Get).await
+    }
+
+    /// Applies a batch in order: one result per operation, the value after it or why it was refused. An error means
+    /// that the batch as a whole was refused or its fate is unknown, as the error says.
+    pub async fn batch(&self, batch: &Batch) -> Result<Vec<Result<i128, Code>>, Error> {
+        if self.0.carried.is_some() {
+            return Ok(self.batch_on(batch, &Terms::new()).await?.results);
+        }
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.perform(Work::Batch(batch)).await? {
+            Told::Batch(results) => Ok(results),
+            _ => Err(miscounted(batch.len())),
+        }
+    }
+
+    /// As [`Client::add`], on terms.
+    pub async fn add_on(&self, namespace: &str, key: &str, by: i64, terms: &Terms) -> Result<Counted, Error> {
+        let mut batch = Batch::new();
+        batch.add(namespace, key, by)?;
+        only(self.batch_on(&batch, terms).await?, namespace, key)
+    }
+
+    /// As [`Client::get`], on terms.
+    pub async fn get_on(&self, namespace: &str, key: &str, terms: &Terms) -> Result<Counted, Error> {
+        let mut batch = Batch::new();
+        batch.get(namespace, key)?;
+        only(self.batch_on(&batch, terms).await?, namespace, key)
+    }
+
+    /// As [`Client::batch`], on terms. The request's time limit is longer by the time that the terms may wait.
+    pub async fn batch_on(&self, batch: &Batch, terms: &Terms) -> Result<Answered, Error> {
+        if batch.is_empty() {
+            return Ok(Answered::default());
+        }
+        let loaded = self.0.carried.as_ref().map(|carried| carried.load(terms, batch.reads()));
+        match self.perform(Work::OnTerms(batch, loaded.as_ref().unwrap_or(terms))).await? {
+            Told::OnTerms(mut answered) => {
+                if let Some(carried) = &self.0.carried {
+                    carried.unload(&answered);
+                    answered.token = answered.token.filter(|_| terms.wants_token());
+                }
+                Ok(answered)
+            }
+            _ => Err(miscounted(batch.len())),
+        }
+    }
+
+    /// `count` IDs, ascending: 1 to 10 000.
+    pub async fn ids(&self, count: u32) -> Result<Vec<u64>, Error> {
+        Ok(self.id_runs(count).await?.into_iter().flat_map(IdRun::iter).collect())
+    }
+
+    /// `count` IDs as ascending runs of consecutive numbers: 1 to 10 000.
+    pub async fn id_runs(&self, count: u32) -> Result<Vec<IdRun>, Error> {
+        batch::check_ids(count)?;
+        match self.perform(Work::Ids(count)).await? {
+            Told::Ids(runs) => Ok(runs),
+            _ => Err(Error::Protocol(format!("{count} ids were asked for, something else was answered"))),
+        }
+    }
+
+    /// IDs without a round trip for each. Must be called within a tokio runtime.
+    pub fn prefetch(&self, prefetch: Prefetch) -> Result<Ids, InvalidArgument> {
+        Ids::from_source(self.clone(), prefetch)
+    }
+
+    /// Merges increments of the same counters. Must be called within a tokio runtime.
+    pub fn coalescer(&self, coalescing: Coalescing) -> Result<Coalescer, InvalidArgument> {
+        let direct = Self(Arc::new(Inner { coalescer: None, ..Inner::clone(&self.0) }));
+        Coalescer::start(direct, coalescing)
+    }
+
+    /// Closes the connections for all clones: what is coalesced and queued is sent, and answers are awaited for a few
+    /// seconds.
+    pub async fn close(self) {
+        if let Some(coalescer) = &self.0.coalescer {
+            // What went wrong was told to those who wait for it.
+            let _ = coalescer.flush().await;
+        }
+        self.0.nodes.close().await;
+    }
+
+    /// Waits for a connection.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let unreachable =
+            |error: ConnectError| Error::Unreachable { reason: error.to_string(), retryable: error.is_retryable() };
+        self.0.nodes.first().await.map_err(unreachable)
+    }
+
+    pub(crate) fn coalesced(&self, coalescing: Coalescing) -> Result<Self, InvalidArgument> {
+        let coalescer = Some(self.coalescer(coalescing)?);
+        Ok(Self(Arc::new(Inner { coalescer, ..Inner::clone(&self.0) })))
+    }
+
+    async fn one(&self, namespace: &str, key: &str, action: WireAction) -> Result<i128, Error> {
+        batch::check_namespace(namespace)?;
+        batch::check_key(key)?;
+        if self.0.carried.is_some() {
+            let counted = match action {
+                WireAction::Increment(by) => self.add_on(namespace, key, by, &Terms::new()).await?,
+                WireAction::Get => self.get_on(namespace, key, &Terms::new()).await?,
+            };
+            return Ok(counted.value);
+        }
+        match self.perform(Work::One { namespace, key, action }).await? {
+            Told::One(value) => Ok(value),
+            _ => Err(miscounted(1)),
+        }
+    }
+
+    async fn perform(&self, work: Work<'_>) -> Result<Told, Error> {
+        let Inner { nodes, budget, retries, request_timeout, .. } = &*self.0;
+        let means = Means { nodes, budget, retries: *retries, timeout: *request_timeout };
+        // Neither namespaces nor keys: they must not leave their regions with logs.
+        let span = tracing::debug_span!("snowtide", kind = work.kind().word());
+        means.perform(work).instrument(span).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("site", &self.site()).field("retries", &self.0.retries).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,168 @@
+//! One node as the client sees it: connected, being connected to, or left alone for a while.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::retries::ceiling;
+use super::sessions::Sessions;
+use crate::Code;
+use crate::door::{Dial, Door, Kind};
+use crate::error::{ConnectError, Error};
+
+/// A node that could not be connected to is left alone for about this long, doubled with each further failure.
+const AWAY_MIN: Duration = Duration::from_millis(100);
+const AWAY_MAX: Duration = Duration::from_secs(10);
+/// A node that refuses without saying for how long.
+const REST: Duration = Duration::from_millis(200);
+/// A node is believed to need no longer rest than this.
+const REST_MAX: Duration = Duration::from_secs(300);
+
+/// One node.
+pub(super) struct Node {
+    dial: Box<dyn Dial>,
+    state: Mutex<State>,
+    /// Tells those who wait that some node's state has changed; one for all nodes of a client.
+    changed: Arc<Notify>,
+    pub(super) sessions: Sessions,
+}
+
+#[derive(Default)]
+struct State {
+    door: Option<Arc<dyn Door>>,
+    round_trip: Duration,
+    dialing: bool,
+    /// Dials that failed since the last that did not.
+    failures: u32,
+    away: Option<Rest>,
+    rests: [Option<Rest>; Kind::ALL],
+}
+
+/// A time to be left alone, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Rest {
+    pub(super) until: Instant,
+    pub(super) error: Error,
+}
+
+/// Whether a request may be sent to a node now.
+pub(super) enum Standing {
+    /// It may.
+    Up(Arc<dyn Door>, Duration),
+    /// A connection is being made.
+    Dialing,
+    /// A connection may be made.
+    Down,
+    /// Not yet.
+    Resting(Rest),
+}
+
+impl Node {
+    pub(super) fn new(dial: Box<dyn Dial>, changed: Arc<Notify>) -> Self {
+        Self { dial, state: Mutex::default(), changed, sessions: Sessions::default() }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        self.dial.address()
+    }
+
+    pub(super) fn standing(&self, kind: Kind, now: Instant) -> Standing {
+        let mut state = self.state();
+        if let Some(Some(rest)) = state.rests.get(kind as usize).filter(|rest| is_on(rest, now)) {
+            return Standing::Resting(rest.clone());
+        }
+        match &state.door {
+            Some(door) if door.is_open() => return Standing::Up(Arc::clone(door), state.round_trip),
+            Some(_) => {
+                tracing::info!(node = self.address(), "the connection to a node is lost");
+                state.door = None;
+            }
+            None => {}
+        }
+        match &state.away {
+            _ if state.dialing => Standing::Dialing,
+            Some(rest) if now < rest.until => Standing::Resting(rest.clone()),
+            _ => Standing::Down,
+        }
+    }
+
+    /// Begins to connect, unless that is being done. It goes on if the request that wanted it is given up: another will.
+    pub(super) fn dial(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.state().dialing, true) {
+            return;
+        }
+        let dialing = Dialing(Arc::clone(self));
+        tokio::spawn(async move {
+            let Dialing(node) = &dialing;
+            let dialed = node.dial.dial().await;
+            node.settle(dialed);
+        });
+    }
+
+    /// The node has refused requests of this kind, or some that may need more time: they go elsewhere meanwhile.
+    pub(super) fn refused(&self, kind: Kind, error: &Error) {
+        let Error::Refused { code, retry_after, .. } = error else { return };
+        // That is about what the request asked for, not about the node.
+        if matches!(code, Code::TokenWaitExpired | Code::IdempotencyInFlight) || !code.is_retryable() {
+            return;
+        }
+        let until = Instant::now() + retry_after.unwrap_or(REST).min(REST_MAX);
+        if let Some(rest) = self.state().rests.get_mut(kind as usize) {
+            *rest = Some(Rest { until, error: error.clone() });
+        }
+    }
+
+    /// The connection, if there is one.
+    pub(super) fn door(&self) -> Option<Arc<dyn Door>> {
+        self.state().door.clone()
+    }
+
+    fn settle(&self, dialed: Result<Arc<dyn Door>, ConnectError>) {
+        let mut state = self.state();
+        match dialed {
+            Ok(door) => {
+                let (round_trip, site) = (door.round_trip(), door.site());
+                tracing::info!(node = self.address(), %site, ?round_trip, "connected to a node");
+                (state.door, state.round_trip) = (Some(door), round_trip);
+                (state.failures, state.away) = (0, None);
+            }
+            Err(error) => {
+                state.failures = state.failures.saturating_add(1);
+                let most = ceiling(AWAY_MIN, AWAY_MAX, state.failures);
+                let rest = rand::random_range(most / 2..=most);
+                tracing::warn!(node = self.address(), %error, ?rest, "cannot connect to a node");
+                state.away = Some(Rest { until: Instant::now() + rest, error: nothing_sent(&error) });
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A dial under way; its end is told however it comes.
+struct Dialing(Arc<Node>);
+
+impl Drop for Dialing {
+    fn drop(&mut self) {
+        self.0.state().dialing = false;
+        self.0.changed.notify_waiters();
+    }
+}
+
+fn is_on(rest: &Option<Rest>, now: Instant) -> bool {
+    rest.as_ref().is_some_and(|rest| now < rest.until)
+}
+
+/// A failed dial, as the request that needed it sees it.
+fn nothing_sent(error: &ConnectError) -> Error {
+    match error {
+        ConnectError::Refused { code, .. } => {
+            Error::Refused { code: *code, detail: error.to_string(), retry_after: None }
+        }
+        _ => Error::Unreachable { reason: error.to_string(), retryable: error.is_retryable() },
+    }
+}

@@ -1,0 +1,168 @@
+//! All nodes of a client, and which of them is asked.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::node::{Node, Rest, Standing};
+use crate::door::{Dial, Door, Kind};
+use crate::error::{ConnectError, Error};
+
+/// As many nodes as a [`Set`] has places, which is as many as a cluster has regions, twice.
+pub(super) const NODES_MAX: usize = 64;
+
+/// Which node comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As they were given.
+    #[default]
+    Given,
+    /// By the round trip that was measured when the connection was made.
+    Nearest,
+}
+
+/// The nodes.
+pub(super) struct Nodes {
+    nodes: Vec<Arc<Node>>,
+    order: Order,
+    changed: Arc<Notify>,
+    closed: AtomicBool,
+}
+
+/// Some of the nodes, by their places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Set(u64);
+
+/// Whom to ask.
+pub(super) enum Pick {
+    /// This one.
+    Node(Picked),
+    /// Every node of the set was tried or rests. When the first of them may be asked, unless the set is empty, and why
+    /// those that rest do.
+    Nobody { at: Option<Instant>, reasons: Vec<Rest> },
+}
+
+/// A node that is connected.
+#[derive(Clone)]
+pub(super) struct Picked {
+    pub(super) place: usize,
+    pub(super) node: Arc<Node>,
+    pub(super) door: Arc<dyn Door>,
+}
+
+impl Set {
+    pub(super) const ALL: Self = Self(u64::MAX);
+    pub(super) const NONE: Self = Self(0);
+
+    pub(super) fn only(place: usize) -> Self {
+        u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).map_or(Self::NONE, Self)
+    }
+
+    pub(super) fn add(&mut self, place: usize) {
+        self.0 |= Self::only(place).0;
+    }
+
+    pub(super) fn remove(&mut self, place: usize) {
+        self.0 &= !Self::only(place).0;
+    }
+
+    fn has(self, place: usize) -> bool {
+        self.0 & Self::only(place).0 != 0
+    }
+}
+
+impl Nodes {
+    pub(super) fn new(dials: Vec<Box<dyn Dial>>, order: Order) -> Self {
+        let changed = Arc::new(Notify::new());
+        let node = |dial| Arc::new(Node::new(dial, Arc::clone(&changed)));
+        let nodes = dials.into_iter().take(NODES_MAX).map(node).collect();
+        Self { nodes, order, changed, closed: AtomicBool::new(false) }
+    }
+
+    /// The best node that is allowed and not yet tried, as soon as one is connected; bounded by the time limits of the
+    /// dials.
+    pub(super) async fn pick(&self, kind: Kind, allowed: Set, tried: Set) -> Result<Pick, Error> {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // Before the look, so that a change that comes in between is not missed.
+            changed.as_mut().enable();
+            if self.closed.load(Ordering::Acquire) {
+                return Err(Error::Disconnected { reason: "this client is closed".into() });
+            }
+            if let Some(pick) = self.look(kind, allowed, tried) {
+                return Ok(pick);
+            }
+            changed.await;
+        }
+    }
+
+    /// Whom to ask now; `None` to wait for a connection that is being made.
+    fn look(&self, kind: Kind, allowed: Set, tried: Set) -> Option<Pick> {
+        let now = Instant::now();
+        let mut best: Option<(Duration, Picked)> = None;
+        let (mut waits, mut at, mut reasons) = (false, None::<Instant>, Vec::new());
+        for (place, node) in self.nodes.iter().enumerate().filter(|(place, _)| allowed.has(*place)) {
+            let standing = node.standing(kind, now);
+            let usable_at = if let Standing::Resting(rest) = &standing { rest.until } else { now };
+            at = Some(at.map_or(usable_at, |earlier| earlier.min(usable_at)));
+            match standing {
+                Standing::Resting(rest) => reasons.push(rest),
+                _ if tried.has(place) => {}
+                Standing::Up(door, round_trip) => {
+                    if best.as_ref().is_none_or(|(nearest, _)| round_trip < *nearest) {
+                        best = Some((round_trip, Picked { place, node: Arc::clone(node), door }));
+                    }
+                }
+                Standing::Dialing => waits = true,
+                // In the order given, those behind one that may yet answer are left alone.
+                Standing::Down if self.order == Order::Nearest || !waits => {
+                    node.dial();
+                    waits = true;
+                }
+                Standing::Down => {}
+            }
+            if self.order == Order::Given && best.is_some() {
+                break;
+            }
+        }
+        match best {
+            Some((_, picked)) => Some(Pick::Node(picked)),
+            None if waits => None,
+            None => Some(Pick::Nobody { at, reasons }),
+        }
+    }
+
+    /// Waits until a node is connected; what all of them failed with if none can be.
+    pub(super) async fn first(&self) -> Result<(), ConnectError> {
+        match self.pick(Kind::Read, Set::ALL, Set::NONE).await {
+            Ok(Pick::Node(_)) => Ok(()),
+            Ok(Pick::Nobody { reasons, .. }) => {
+                let retryable = reasons.iter().any(|rest| rest.error.is_retryable());
+                let reasons: Vec<_> = reasons.iter().map(|rest| rest.error.to_string()).collect();
+                Err(ConnectError::NoNode { reasons: reasons.join("; "), retryable })
+            }
+            Err(error) => Err(ConnectError::NoNode { reasons: error.to_string(), retryable: false }),
+        }
+    }
+
+    /// The node that would be asked, if it is connected.
+    pub(super) fn present(&self) -> Option<Arc<dyn Door>> {
+        self.nodes.iter().find_map(|node| node.door())
+    }
+
+    /// Closes every connection and makes no more.
+    pub(super) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+        let mut closing: JoinSet<()> = JoinSet::new();
+        for door in self.nodes.iter().filter_map(|node| node.door()) {
+            closing.spawn(async move { door.close().await });
+        }
+        while closing.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,126 @@
+//! Writes at nodes that count a stamped one once, and tokens that are carried.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::fake::{Does, Fake, client, client_of, lost, refuses, unclear};
+use super::*;
+use crate::Terms;
+use crate::wire::Turn;
+
+const MS: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_counts_once_is_asked_what_became_of_a_write() {
+    let one = Fake::at("one", MS, true).does([unclear(), refuses(Code::Starting, Some(MS * 50)), Does::Answers(5)]);
+    let two = Fake::new("two");
+    let client = client(Retries::default(), &[&one, &two]);
+    assert_eq!(client.increment("n", "k", 1).await, Ok(5));
+    assert_eq!(two.heard().len(), 0, "the other could not know");
+    let stamps: Vec<_> = one.heard().iter().map(|heard| heard.stamp.unwrap()).collect();
+    assert_eq!(stamps.iter().map(|stamp| stamp.again).collect::<Vec<_>>(), [false, true, true]);
+    let names: HashSet<_> = stamps.iter().map(|stamp| (stamp.turn.session, stamp.turn.number)).collect();
+    assert_eq!(names.len(), 1, "the same request all the time");
+    // The next one has a name of its own.
+    client.increment("n", "k", 1).await.unwrap();
+    let next = one.heard()[3].stamp.unwrap();
+    let Turn { session, number } = stamps[0].turn;
+    assert_eq!((next.turn, next.again), (Turn { session, number: number + 1 }, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_overtakes_one_that_may_come_again_in_its_session() {
+    let one = Fake::at("one", MS, true).does([unclear()]);
+    let client = client(Retries::default(), &[&one]);
+    let later = async {
+        tokio::time::sleep(MS * 2).await;
+        client.increment("n", "other", 1).await
+    };
+    let (first, second) = tokio::join!(client.increment("n", "k", 1), later);
+    assert_eq!((first, second), (Ok(1), Ok(1)));
+    let heard = one.heard();
+    let doubtful = heard[0].stamp.unwrap();
+    let again = heard.iter().position(|heard| heard.stamp.unwrap().again).unwrap();
+    for between in &heard[1..again] {
+        assert_ne!(between.stamp.unwrap().turn.session, doubtful.turn.session);
+    }
+    assert_eq!(heard[again].stamp.unwrap().turn, doubtful.turn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_come_back_leaves_the_write_unknown() {
+    let (one, two) = (Fake::at("one", MS, true), Fake::at("two", MS, true));
+    let client = client(Retries::default().within(Duration::from_secs(3)), &[&one, &two]);
+    client.get("n", "k").await.unwrap();
+    one.does([unclear()]).reachable(false);
+    let outcome = client.increment("n", "k", 1).await;
+    assert!(matches!(outcome, Err(Error::Ambiguous { .. })), "{outcome:?}");
+    assert_eq!(two.heard().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_node_at_the_same_address_is_no_witness() {
+    let one = Fake::at("one", MS, true);
+    let client = client(Retries::default(), &[&one]);
+    client.get("n", "k").await.unwrap();
+    one.does([unclear()]);
+    one.replace();
+    let outcome = client.increment("n", "k", 1).await;
+    assert!(matches!(outcome, Err(Error::Ambiguous { .. })), "{outcome:?}");
+    assert_eq!(one.heard().len(), 2, "the read and the write, which was not sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_writes_are_stamped_and_each_try_at_another_node_has_a_name_there() {
+    let (one, two) = (Fake::new("one").does([lost()]), Fake::new("two"));
+    let client = client(Retries::default(), &[&one, &two]);
+    client.increment("n", "k", 1).await.unwrap();
+    client.get("n", "k").await.unwrap();
+    client.ids(1).await.unwrap();
+    let (first, second) = (one.heard()[0].stamp.unwrap(), two.heard()[0].stamp.unwrap());
+    assert_ne!(first.turn.session, second.turn.session);
+    let unstamped = one.heard().iter().chain(&two.heard()).filter(|heard| heard.stamp.is_none()).count();
+    assert_eq!(unstamped, 2);
+}
+
+fn token(seq: u64) -> Token {
+    let mut token = Token::new();
+    token.raise(1, 2, seq);
+    token
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_carried_from_what_was_seen_to_what_is_read_next() {
+    let (one, two) = (Fake::new("one"), Fake::new("two"));
+    let client = client_of(&Client::builder().carry_tokens(MS * 300), &[&one, &two]);
+    one.tells(Some(token(5)));
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert_eq!(client.token(), Some(token(5)));
+    one.does([refuses(Code::TokenWaitExpired, None)]);
+    two.tells(Some(token(4)));
+    assert_eq!(client.get("n", "k").await, Ok(1));
+    let asked = |fake: &Arc<Fake>, at: usize| fake.heard()[at].terms.clone().unwrap();
+    assert_eq!(asked(&one, 0), Terms::new().with_token(), "a write waits for nothing");
+    let read = Terms::new().with_token().after(&token(5)).wait(MS * 300);
+    assert_eq!((asked(&one, 1), asked(&two, 0)), (read.clone(), read));
+    assert_eq!(client.token(), Some(token(5)), "never less than before");
+    one.tells(None);
+    client.get("n", "k").await.unwrap();
+    assert_eq!(client.token(), Some(token(5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_ones_own_is_apart_and_others_can_be_taken_in() {
+    let one = Fake::new("one");
+    let client = client_of(&Client::builder().carry_tokens(MS), &[&one]);
+    one.tells(Some(token(5)));
+    client.get("n", "k").await.unwrap();
+    let own = client.with_own_token();
+    assert_eq!((own.token(), one.dials()), (Some(Token::new()), 1));
+    own.observe(&token(7));
+    assert_eq!((own.token(), client.token()), (Some(token(7)), Some(token(5))));
+    // Who asks for the token is told it as without carrying, and only then.
+    let told = own.get_on("n", "k", &Terms::new().with_token()).await.unwrap();
+    assert_eq!(told.token, Some(token(5)));
+    assert_eq!(own.get_on("n", "k", &Terms::new()).await.unwrap().token, None);
+}

@@ -1,0 +1,192 @@
+//! What those who add and the one who sends share.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::heap::{Heap, Load};
+use super::settings::Coalescing;
+use super::ticket::{Cohort, Outcomes, Ticket};
+use super::{NotCounted, refusal};
+use crate::Code;
+use crate::error::Error;
+
+pub(super) struct Shared {
+    limits: Coalescing,
+    state: Mutex<State>,
+    /// Wakes the sender.
+    work: Notify,
+    /// Tells those who wait for room or for an outcome that a heap was taken or settled.
+    moved: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    heap: Heap,
+    /// When the first increment came into the heap.
+    since: Option<Instant>,
+    /// The heap is not to wait for more.
+    hurry: bool,
+    flying: Option<Arc<Cohort>>,
+    /// Heaps that were taken, and of those the settled ones.
+    taken: u64,
+    settled: u64,
+    /// Nobody adds any more.
+    ending: bool,
+    /// Nobody sends any more.
+    ended: bool,
+    not_counted: Option<NotCounted>,
+}
+
+impl Shared {
+    pub(super) fn new(limits: Coalescing) -> Self {
+        Self { limits, state: Mutex::default(), work: Notify::new(), moved: Notify::new() }
+    }
+
+    /// Merges an increment as soon as there is room.
+    pub(super) async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<Ticket, Error> {
+        loop {
+            let mut moved = pin!(self.moved.notified());
+            // Before the look, so that nothing that comes in between is missed.
+            moved.as_mut().enable();
+            if let Some(outcome) = self.try_add(namespace, key, by) {
+                return outcome;
+            }
+            moved.await;
+        }
+    }
+
+    fn try_add(&self, namespace: &str, key: &str, by: i64) -> Option<Result<Ticket, Error>> {
+        let mut state = self.state();
+        if state.ended {
+            return Some(Err(nobody_sends()));
+        }
+        let was_empty = state.heap.is_empty();
+        let place = state.heap.add(namespace, key, by, &self.limits);
+        if was_empty {
+            state.since = Some(Instant::now());
+        }
+        // No room for a sum that grew too large is as good as a full heap.
+        state.hurry |= place.is_none() || state.heap.is_full(&self.limits);
+        if was_empty || state.hurry {
+            self.work.notify_one();
+        }
+        place.map(|place| Ok(Ticket::new(Arc::clone(&state.heap.cohort), place)))
+    }
+
+    /// Waits until everything that was added before is settled.
+    pub(super) async fn flush(&self) -> Result<(), NotCounted> {
+        let upto = {
+            let mut state = self.state();
+            state.hurry |= !state.heap.is_empty();
+            self.work.notify_one();
+            state.taken.saturating_add(u64::from(!state.heap.is_empty()))
+        };
+        loop {
+            let mut moved = pin!(self.moved.notified());
+            moved.as_mut().enable();
+            {
+                let mut state = self.state();
+                if state.settled >= upto || state.ended {
+                    return state.not_counted.take().map_or(Ok(()), Err);
+                }
+            }
+            moved.await;
+        }
+    }
+
+    /// The next heap, once it has waited long enough; `None` at the end.
+    pub(super) async fn next(&self) -> Option<Load> {
+        loop {
+            let due = {
+                let mut state = self.state();
+                match state.since {
+                    None if state.ending => return None,
+                    None => None,
+                    Some(since) if state.hurry || state.ending || Instant::now() >= since + self.limits.delay => {
+                        return Some(self.take(&mut state));
+                    }
+                    Some(since) => Some(since + self.limits.delay),
+                }
+            };
+            match due {
+                // Either way, the next look tells.
+                Some(due) => drop(timeout_at(due, self.work.notified()).await),
+                None => self.work.notified().await,
+            }
+        }
+    }
+
+    fn take(&self, state: &mut State) -> Load {
+        let heap = std::mem::take(&mut state.heap);
+        (state.since, state.hurry) = (None, false);
+        state.taken = state.taken.saturating_add(1);
+        state.flying = Some(Arc::clone(&heap.cohort));
+        self.moved.notify_waiters();
+        heap.load()
+    }
+
+    /// Tells everybody what became of a heap.
+    pub(super) fn settle(&self, load: &Load, answer: Result<Vec<Result<i128, Code>>, Error>) {
+        let outcomes = answer.map(|results| in_place(results, load));
+        {
+            let mut state = self.state();
+            state.flying = None;
+            state.settled = state.settled.saturating_add(1);
+            for (place, increments) in load.increments.iter().enumerate() {
+                if let Some(error) = failure(&outcomes, place) {
+                    state.not_counted.get_or_insert_with(|| NotCounted::new(error.clone())).count(error, *increments);
+                }
+            }
+        }
+        // Nobody else sets it while a heap is under way.
+        let _ = load.cohort.set(outcomes);
+        self.moved.notify_waiters();
+    }
+
+    /// Nobody adds any more.
+    pub(super) fn end(&self) {
+        self.state().ending = true;
+        self.work.notify_one();
+    }
+
+    /// Nobody sends any more: what is left hears what is known of it.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.ended = true;
+        if let Some(flying) = state.flying.take() {
+            let _ = flying.set(Err(Error::Ambiguous { reason: "the task that sends increments has ended".into() }));
+        }
+        let _ = state.heap.cohort.set(Err(nobody_sends()));
+        self.moved.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn nobody_sends() -> Error {
+    Error::Disconnected { reason: "the task that sends increments has ended".into() }
+}
+
+/// The results by place.
+fn in_place(results: Vec<Result<i128, Code>>, load: &Load) -> Vec<Result<i128, Error>> {
+    let missing = || Err(Error::Protocol("the batch was answered without this increment".into()));
+    let mut outcomes = vec![missing(); load.increments.len()];
+    for (place, result) in load.places.iter().zip(results) {
+        if let Some(outcome) = outcomes.get_mut(*place) {
+            *outcome = result.map_err(refusal);
+        }
+    }
+    outcomes
+}
+
+fn failure(outcomes: &Outcomes, place: usize) -> Option<&Error> {
+    match outcomes {
+        Err(error) => Some(error),
+        Ok(outcomes) => outcomes.get(place)?.as_ref().err(),
+    }
+}

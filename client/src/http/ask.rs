@@ -1,0 +1,147 @@
+//! Requests as the JSON API wants them.
+
+use std::time::Duration;
+
+use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::batch::Batch;
+use crate::door::Work;
+use crate::error::Error;
+use crate::terms::{Ack, Terms};
+use crate::wire::WireAction;
+
+/// IDs come as bytes: eight for each, big-endian.
+const BYTES: &str = "application/octet-stream";
+/// RFC 3986, unreserved.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A request before it is given a host.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) target: String,
+    /// `Snowtide-Token`
+    pub(super) token: Option<String>,
+    /// `Prefer: wait`, in seconds.
+    pub(super) wait: Option<u64>,
+    /// `Accept`
+    pub(super) accept: Option<&'static str>,
+    /// JSON, or nothing.
+    pub(super) body: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Operations<'a> {
+    operations: Vec<Operation<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Operation<'a> {
+    Increment { namespace: &'a str, key: &'a str, by: i64 },
+    Get { namespace: &'a str, key: &'a str },
+}
+
+impl Request {
+    pub(super) fn empty(method: Method) -> Self {
+        Self { method, target: String::new(), token: None, wait: None, accept: None, body: Vec::new() }
+    }
+
+    fn post(target: String, body: Vec<u8>) -> Self {
+        Self { target, body, ..Self::empty(Method::POST) }
+    }
+
+    pub(super) fn of(work: &Work<'_>) -> Result<Self, Error> {
+        match *work {
+            Work::One { namespace, key, action: WireAction::Get } => {
+                Ok(Self { target: path(namespace, key), ..Self::empty(Method::GET) })
+            }
+            Work::One { namespace, key, action: WireAction::Increment(by) } => {
+                let target = format!("{}/increment", path(namespace, key));
+                Ok(Self::post(target, format!(r#"{{"by":"{by}"}}"#).into_bytes()))
+            }
+            Work::Batch(batch) => Ok(Self::post("/v1/batch".into(), operations(batch)?)),
+            Work::OnTerms(batch, terms) => {
+                let mut request = Self::post(format!("/v1/batch{}", query(terms)), operations(batch)?);
+                // A token that names nothing is enough to be told one in turn, whatever the namespace's durability.
+                request.token = (terms.wants_token() || !terms.token().is_empty()).then(|| terms.token().to_string());
+                request.wait = terms.waits().then(|| seconds(terms.patience()));
+                Ok(request)
+            }
+            Work::Ids(count) => {
+                let body = format!(r#"{{"count":{count}}}"#).into_bytes();
+                Ok(Self { accept: Some(BYTES), ..Self::post("/v1/ids".into(), body) })
+            }
+        }
+    }
+}
+
+fn path(namespace: &str, key: &str) -> String {
+    format!("/v1/counters/{}/{}", utf8_percent_encode(namespace, ESCAPED), utf8_percent_encode(key, ESCAPED))
+}
+
+fn query(terms: &Terms) -> String {
+    let ack = Some(terms.acknowledged_by()).filter(|ack| *ack != Ack::Local).map(|ack| format!("ack={ack}"));
+    let view = terms.wants_views().then(|| "view=regions".to_owned());
+    let parameters: Vec<String> = ack.into_iter().chain(view).collect();
+    if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) }
+}
+
+/// Whole seconds, at least as long.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
+}
+
+fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
+    let operations = batch.operations().map(|(namespace, key, action)| match action {
+        WireAction::Increment(by) => Operation::Increment { namespace, key, by },
+        WireAction::Get => Operation::Get { namespace, key },
+    });
+    let operations = Operations { operations: operations.collect() };
+    serde_json::to_vec(&operations).map_err(|error| Error::Protocol(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Token;
+
+    fn text(request: &Request) -> String {
+        format!("{} {} {}", request.method, request.target, String::from_utf8(request.body.clone()).unwrap())
+    }
+
+    #[test]
+    fn one_operation_uses_the_path_of_its_counter() {
+        let of = |key, action| text(&Request::of(&Work::One { namespace: "default", key, action }).unwrap());
+        assert_eq!(of("likes/42", WireAction::Get), "GET /v1/counters/default/likes%2F42 ");
+        let expected = r#"POST /v1/counters/default/%E2%82%AC%25%20%3F/increment {"by":"-5"}"#;
+        assert_eq!(of("€% ?", WireAction::Increment(-5)), expected);
+    }
+
+    #[test]
+    fn a_batch_is_json_in_order() {
+        let mut batch = Batch::new();
+        batch.add("n", "a\"b", i64::MIN).unwrap().get("m", "a").unwrap();
+        let expected = r#"POST /v1/batch {"operations":[{"increment":{"namespace":"n","key":"a\"b","by":-9223372036854775808}},{"get":{"namespace":"m","key":"a"}}]}"#;
+        assert_eq!(text(&Request::of(&Work::Batch(&batch)).unwrap()), expected);
+    }
+
+    #[test]
+    fn terms_become_query_and_headers() {
+        let mut batch = Batch::new();
+        batch.get("n", "a").unwrap();
+        let of = |terms: &Terms| Request::of(&Work::OnTerms(&batch, terms)).unwrap();
+        let plain = of(&Terms::new());
+        assert_eq!((plain.target.as_str(), plain.token, plain.wait), ("/v1/batch", None, None));
+        let all = Terms::new().ack(Ack::Regions(2)).with_regions().with_token().wait(Duration::from_millis(1_001));
+        let all = of(&all);
+        assert_eq!(all.target, "/v1/batch?ack=regions:2&view=regions");
+        assert_eq!((all.token.as_deref(), all.wait), (Some("AQA"), Some(2)));
+        let mut token = Token::new();
+        token.raise(1, 2, 3);
+        assert_eq!(of(&Terms::new().after(&token)).token, Some(token.to_string()));
+    }
+}

@@ -1,0 +1,216 @@
+//! Answers of the JSON API.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{Answer, TOKEN, problem};
+use crate::Token;
+use crate::answers::{counted, miscounted};
+use crate::door::{Site, Told, Work};
+use crate::error::Error;
+use crate::terms::{Answered, Share, View};
+use crate::wire::IdRun;
+
+#[derive(Deserialize)]
+struct ClusterBody {
+    node: NodeBody,
+}
+
+#[derive(Deserialize)]
+struct NodeBody {
+    region: String,
+    node: u8,
+}
+
+#[derive(Deserialize)]
+struct CounterBody<'a> {
+    #[serde(borrow)]
+    value: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    results: Vec<ResultBody<'a>>,
+    #[serde(borrow)]
+    ack: Option<Cow<'a, str>>,
+    #[serde(default)]
+    acknowledged_by: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ResultBody<'a> {
+    status: u16,
+    #[serde(borrow)]
+    value: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    code: Option<Cow<'a, str>>,
+    view: Option<ViewBody>,
+}
+
+#[derive(Deserialize)]
+struct ViewBody {
+    regions: Vec<ShareBody>,
+    settled: Option<String>,
+    behind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ShareBody {
+    region: String,
+    value: String,
+    as_of_ms: Option<u64>,
+}
+
+/// Who answers.
+pub(super) fn site(body: &[u8]) -> Result<Site, String> {
+    let ClusterBody { node: NodeBody { region, node } } =
+        serde_json::from_slice(body).map_err(|error| format!("its answer is not what is expected: {error}"))?;
+    Ok(Site { region, node })
+}
+
+/// What was asked for, or why not.
+pub(super) fn read(work: &Work<'_>, answer: &Answer) -> Result<Told, Error> {
+    if !matches!(answer.status, StatusCode::OK | StatusCode::ACCEPTED) {
+        return Err(problem::error(answer));
+    }
+    match work {
+        Work::One { .. } => {
+            let body: CounterBody<'_> = json(&answer.body)?;
+            number(&body.value).map(Told::One)
+        }
+        Work::Batch(batch) => Ok(Told::Batch(several(answer, batch.len())?.results)),
+        Work::OnTerms(batch, terms) => {
+            let mut answered = several(answer, batch.len())?;
+            if terms.wants_token() {
+                answered.token = token(answer)?;
+            }
+            Ok(Told::OnTerms(answered))
+        }
+        Work::Ids(count) => counted(runs(&answer.body)?, *count).map(Told::Ids),
+    }
+}
+
+fn several(answer: &Answer, count: usize) -> Result<Answered, Error> {
+    let body: BatchBody<'_> = json(&answer.body)?;
+    if body.results.len() != count {
+        return Err(miscounted(count));
+    }
+    let pending = body.ack.as_deref() == Some("pending");
+    let mut answered = Answered { acknowledged_by: body.acknowledged_by, pending, ..Answered::default() };
+    let has_views = body.results.iter().any(|result| result.view.is_some());
+    for result in body.results {
+        answered.results.push(match (result.status, &result.value) {
+            (200, Some(value)) => Ok(number(value)?),
+            (200, None) => return Err(odd("a result without a value")),
+            (status, _) => Err(problem::code(status, result.code.as_deref())),
+        });
+        if has_views {
+            answered.views.push(result.view.map_or_else(|| Ok(View::default()), view)?);
+        }
+    }
+    Ok(answered)
+}
+
+fn view(ViewBody { regions, settled, behind }: ViewBody) -> Result<View, Error> {
+    let share =
+        |ShareBody { region, value, as_of_ms }: ShareBody| Ok(Share { region, value: number(&value)?, as_of_ms });
+    let regions = regions.into_iter().map(share).collect::<Result<_, Error>>()?;
+    Ok(View { regions, settled: settled.as_deref().map(number).transpose()?, behind })
+}
+
+fn token(answer: &Answer) -> Result<Option<Token>, Error> {
+    let Some(header) = answer.headers.get(TOKEN) else { return Ok(None) };
+    let text = header.to_str().map_err(|_| odd("a token that is no text"))?;
+    text.parse().map(Some).map_err(|error| odd(&format!("{error}")))
+}
+
+/// IDs of eight bytes each; neighbours become a run.
+fn runs(body: &[u8]) -> Result<Vec<IdRun>, Error> {
+    let (ids, rest) = body.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(odd("ids that are cut short"));
+    }
+    let mut runs: Vec<IdRun> = Vec::new();
+    for id in ids.iter().map(|id| u64::from_be_bytes(*id)) {
+        match runs.last_mut() {
+            Some(run) if run.first.checked_add(u64::from(run.count)) == Some(id) => {
+                run.count = run.count.saturating_add(1);
+            }
+            _ => runs.push(IdRun { first: id, count: 1 }),
+        }
+    }
+    Ok(runs)
+}
+
+fn number(text: &str) -> Result<i128, Error> {
+    text.parse().map_err(|_| odd("a value that is no number"))
+}
+
+fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| odd(&error.to_string()))
+}
+
+fn odd(what: &str) -> Error {
+    Error::Protocol(format!("it answered {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::{Batch, Code, Terms};
+
+    fn answer(status: u16, body: &str) -> Answer {
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, headers: HeaderMap::new(), body: body.to_owned().into() }
+    }
+
+    fn batch(operations: usize) -> Batch {
+        let mut batch = Batch::new();
+        for _ in 0..operations {
+            batch.get("n", "k").unwrap();
+        }
+        batch
+    }
+
+    #[test]
+    fn results_are_told_one_by_one() {
+        let body = r#"{"results":[{"status":200,"value":"-170141183460469231731687303715884105728"},
+            {"status":422,"code":"counter_overflow","detail":"no"},{"status":418,"code":"teapot"}]}"#;
+        let expected = vec![Ok(i128::MIN), Err(Code::CounterOverflow), Err(Code::InvalidRequest)];
+        assert_eq!(read(&Work::Batch(&batch(3)), &answer(200, body)), Ok(Told::Batch(expected)));
+        for (operations, body) in [(2, r#"{"results":[]}"#), (1, r#"{"results":[{"status":200}]}"#), (0, "{}"), (0, "")]
+        {
+            let refused = read(&Work::Batch(&batch(operations)), &answer(200, body)).unwrap_err();
+            assert!(matches!(refused, Error::Protocol(_)), "{body}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_answer_on_terms_has_its_token_views_and_acknowledgements() {
+        let body = r#"{"results":[{"status":200,"value":"5","view":{"regions":[{"region":"eu","value":"5",
+            "as_of_ms":null}],"settled":"4","behind":["us"]}}],"ack":"pending","acknowledged_by":["eu"]}"#;
+        let mut answer = answer(202, body);
+        answer.headers.insert(TOKEN, http::HeaderValue::from_static("AQA"));
+        let (batch, terms) = (batch(1), Terms::new().with_token().with_regions());
+        let Ok(Told::OnTerms(told)) = read(&Work::OnTerms(&batch, &terms), &answer) else {
+            panic!("an answer on terms")
+        };
+        assert_eq!((told.results, told.token), (vec![Ok(5)], Some(Token::new())));
+        assert_eq!((told.pending, told.acknowledged_by), (true, vec!["eu".to_owned()]));
+        let regions = vec![Share { region: "eu".into(), value: 5, as_of_ms: None }];
+        assert_eq!(told.views, [View { regions, settled: Some(4), behind: vec!["us".into()] }]);
+    }
+
+    #[test]
+    fn ids_are_bytes_and_neighbours_a_run() {
+        let body: Vec<u8> = [7_u64, 8, u64::MAX, 3].into_iter().flat_map(u64::to_be_bytes).collect();
+        let run = |first, count| IdRun { first, count };
+        assert_eq!(runs(&body).unwrap(), [run(7, 2), run(u64::MAX, 1), run(3, 1)]);
+        assert!(runs(&body[1..]).is_err());
+    }
+}

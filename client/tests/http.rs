@@ -1,0 +1,172 @@
+//! The client over HTTP, against a scripted node: a socket that reads requests and says what each test says.
+#![cfg(feature = "http")]
+#![allow(clippy::unwrap_used)] // helpers of tests panic as tests do
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use snowtide_client::{Ack, Batch, Client, Code, Error, Retries, Terms, Token};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// An answer, or `None` to close the connection instead.
+type Script = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// A node, and every request that it was sent but for those of the client's own.
+struct Node {
+    address: String,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Node {
+    async fn start(region: &'static str, script: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (kept, script) = (Arc::clone(&heard), Arc::new(script) as Script);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, region, Arc::clone(&script), Arc::clone(&kept)));
+            }
+        });
+        Self { address, heard }
+    }
+
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+async fn serve(mut stream: TcpStream, region: &str, script: Script, heard: Arc<Mutex<Vec<String>>>) {
+    while let Some(request) = read(&mut stream).await {
+        let said = if request.starts_with("GET /v1/cluster ") {
+            Some(ok("", &format!(r#"{{"node":{{"region":"{region}","node":3,"stage":"ready"}}}}"#)))
+        } else if request.starts_with("GET /livez ") {
+            Some(ok("", "{}"))
+        } else {
+            heard.lock().unwrap().push(request.clone());
+            script(&request)
+        };
+        let Some(said) = said else { return };
+        stream.write_all(said.as_bytes()).await.unwrap();
+    }
+}
+
+/// One request as text; `None` at the end.
+async fn read(stream: &mut TcpStream) -> Option<String> {
+    let mut text = String::new();
+    let mut bytes = [0; 4_096];
+    loop {
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return Some(text);
+            }
+        }
+        let count = stream.read(&mut bytes).await.ok().filter(|count| *count > 0)?;
+        text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+}
+
+fn ok(headers: &str, body: &str) -> String {
+    answer("200 OK", headers, body)
+}
+
+fn value(value: i128) -> Option<String> {
+    Some(ok("", &format!(r#"{{"namespace":"n","key":"k","value":"{value}","by":"1"}}"#)))
+}
+
+async fn client(nodes: &[&Node]) -> Client {
+    let retries = Retries::default().pauses(Duration::ZERO, Duration::ZERO);
+    let builder = Client::builder().nodes(nodes.iter().map(|node| &*node.address)).retries(retries).bearer("secret");
+    builder.connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn one_operation_and_ids_are_asked_and_told() {
+    let node = Node::start("eu", |request| match request {
+        _ if request.starts_with("POST /v1/ids") => Some(ok("", "\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x08")),
+        _ => value(i128::MIN),
+    })
+    .await;
+    let client = client(&[&node]).await;
+    assert_eq!(client.get("default", "likes/42").await, Ok(i128::MIN));
+    assert_eq!(client.decrement("default", "k", 7).await, Ok(i128::MIN));
+    assert_eq!(client.ids(2).await, Ok(vec![7, 8]));
+    assert!(matches!(client.ids(3).await, Err(Error::Protocol(_))), "fewer than asked for");
+    assert_eq!(client.site().map(|site| site.to_string()), Some("eu/3".into()));
+    assert_eq!(client.id_scheme(), None);
+    let heard = node.heard();
+    assert!(heard[0].starts_with("GET /v1/counters/default/likes%2F42 HTTP/1.1\r\n"), "{}", heard[0]);
+    assert!(heard[0].contains("\r\nauthorization: Bearer secret\r\n"), "{}", heard[0]);
+    assert!(heard[1].starts_with("POST /v1/counters/default/k/increment ") && heard[1].ends_with(r#"{"by":"-7"}"#));
+    assert!(heard[2].ends_with(r#"{"count":2}"#) && heard[2].contains("\r\naccept: application/octet-stream\r\n"));
+}
+
+#[tokio::test]
+async fn a_batch_on_terms_carries_them_in_headers_and_query() {
+    let node = Node::start("eu", |_| {
+        let body = r#"{"results":[{"status":200,"value":"1"},{"status":404,"code":"unknown_namespace","detail":"x"}],
+            "ack":"pending","acknowledged_by":["eu"]}"#;
+        Some(answer("202 Accepted", "snowtide-token: AQA\r\n", body))
+    })
+    .await;
+    let client = client(&[&node]).await;
+    let mut batch = Batch::new();
+    batch.increment("n", "k", 1).unwrap().get("m", "k").unwrap();
+    let terms = Terms::new().ack(Ack::All).with_token().wait(Duration::from_secs(3));
+    let told = client.batch_on(&batch, &terms).await.unwrap();
+    assert_eq!(told.results, [Ok(1), Err(Code::UnknownNamespace)]);
+    assert_eq!((told.token, told.pending), (Some(Token::new()), true));
+    let heard = &node.heard()[0];
+    assert!(heard.starts_with("POST /v1/batch?ack=all ") && heard.contains("\r\nsnowtide-token: AQA\r\n"), "{heard}");
+    assert!(heard.contains("\r\nprefer: wait=3\r\n"), "{heard}");
+}
+
+#[tokio::test]
+async fn a_refused_write_goes_elsewhere_and_one_that_got_no_answer_does_not() {
+    let refused = r#"{"code":"draining","detail":"bye","retryable":true}"#;
+    let one = Node::start("one", move |request| match request {
+        _ if request.contains("/lost") => None,
+        _ => Some(answer("503 Service Unavailable", "retry-after: 1\r\n", refused)),
+    })
+    .await;
+    let two = Node::start("two", |_| value(5)).await;
+    let lost = client(&[&one, &two]).await;
+    let error = lost.increment("n", "lost", 1).await.unwrap_err();
+    assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
+    assert_eq!((one.heard().len(), two.heard().len()), (1, 0));
+    assert_eq!(lost.get("n", "lost/").await, Ok(5), "a read is tried elsewhere");
+    assert_eq!(lost.increment("n", "refused", 1).await, Ok(5));
+    assert_eq!(one.heard().len(), 3);
+}
+
+#[tokio::test]
+async fn a_gateway_that_answers_for_the_node_leaves_a_write_unknown() {
+    let node = Node::start("eu", |_| Some(answer("502 Bad Gateway", "", "<html>"))).await;
+    let error = client(&[&node]).await.increment("n", "k", 1).await.unwrap_err();
+    assert!(matches!(&error, Error::Ambiguous { reason } if reason.contains("502")), "{error}");
+    assert_eq!(node.heard().len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_and_somebody_else_are_told_apart() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = Client::builder().node(format!("http://{closed}")).connect().await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("cannot reach"), "{error}");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let other = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read(&mut stream).await.unwrap();
+        stream.write_all(ok("", "hello").as_bytes()).await.unwrap();
+    };
+    let (connected, ()) = tokio::join!(Client::builder().node(address).connect(), other);
+    let error = connected.unwrap_err();
+    assert!(!error.is_retryable() && error.to_string().contains("does not speak as a Snowtide node"), "{error}");
+}
