@@ -1,20 +1,22 @@
-//! The command line.
+//! The options of a load.
+
+mod parse;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::keys::{KINDS, Kind, Mix, Names, Popularity};
-use crate::schedule::{MILLI, Rate};
+use crate::keys::{Kind, Mix, Names, Popularity};
+use crate::schedule::Rate;
 use crate::target::{Dial, Door, Endpoint};
+use crate::threshold::Threshold;
 
 /// Operations in one request, a limit of both front doors.
 pub const BATCH_MAX: u32 = 10_000;
 /// Connections over all targets.
 pub const LANES_MAX: usize = 4_096;
 const TARGETS_MAX: usize = 1_024;
-const PREFIX_BYTES_MAX: usize = 500;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +37,8 @@ Examples:
 Latencies are counted from the time at which a request was meant to be sent, so a stall shows in everything behind it.
 At the end every counter is read in every target and compared with what was acknowledged and what was attempted.
 
-Exit codes: 0 nothing was lost, invented or given twice; 1 findings; 2 bad usage, or a target cannot be reached.";
+Exit codes: 0 nothing was lost, invented or given twice, and every --threshold was kept; 1 findings; 2 bad usage, or a
+target cannot be reached; 99 no findings, but a --threshold was crossed.";
 
 /// Load for Snowtide, and the proof that nothing was lost: an open-loop generator with a conservation check.
 #[derive(Clone, Debug, Parser)]
@@ -46,7 +49,7 @@ pub struct Args {
     pub targets: Vec<Endpoint>,
 
     /// Operations a second over all targets, such as 500, 200k or 1.5M; `max` sends as fast as answers come back.
-    #[arg(long, default_value = "1000", value_parser = parse_rate)]
+    #[arg(long, default_value = "1000", value_parser = parse::rate)]
     pub rate: Rate,
 
     /// How long to measure.
@@ -82,7 +85,7 @@ pub struct Args {
     pub zipf_exponent: f64,
 
     /// Shares of increments, IDs and reads, and over HTTP of `GET /livez`, the cheapest request there is.
-    #[arg(long, default_value = "8:1:1", value_name = "I:D:R[:L]", value_parser = parse_mix)]
+    #[arg(long, default_value = "8:1:1", value_name = "I:D:R[:L]", value_parser = parse::mix)]
     pub mix: Mix,
 
     /// The kinds of the mix take turns, each for so long, instead of being mixed; their shares count for nothing then.
@@ -104,7 +107,7 @@ pub struct Args {
 
     /// The beginning of every counter's name. New for each run unless given; if given, the counters are read first,
     /// and nobody else may change them during the run.
-    #[arg(long, value_name = "TEXT", value_parser = parse_prefix)]
+    #[arg(long, value_name = "TEXT", value_parser = parse::prefix)]
     pub key_prefix: Option<String>,
 
     /// Decides which operations are sent; the same seed sends the same ones. Random unless given.
@@ -129,9 +132,18 @@ pub struct Args {
     #[arg(long, default_value_t = 8 << 20, value_name = "N")]
     pub id_runs_max: usize,
 
+    /// A bound that the run must keep, such as increment.p99<5ms, increment@eu-west.max<1s, errors<0.1% or id.rate>10k;
+    /// may be repeated. Metrics are p50, p99, p99.9 and so on, max, mean, rate and errors.
+    #[arg(long = "threshold", value_name = "BOUND")]
+    pub thresholds: Vec<Threshold>,
+
     /// Write percentile files in the format of HdrHistogram here, one for each kind of operation and each target.
     #[arg(long, value_name = "DIR")]
     pub hgrm: Option<PathBuf>,
+
+    /// Write the interval log of HdrHistogram here: a histogram of each slice of the run, kind and target.
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
 
     /// Write everything for programs here; `-` for standard output, in place of the table.
     #[arg(long, value_name = "FILE")]
@@ -166,12 +178,22 @@ impl Args {
             () if quic && self.mix.share(Kind::Live) > 0.0 => {
                 Err("--mix can ask whether a node lives over HTTP only".into())
             }
+            () if self.unmeasured().is_some() => Err(format!(
+                "--threshold: by --mix there are no operations of kind {}",
+                self.unmeasured().map_or("all", Kind::name)
+            )),
             () if self.turns.is_some_and(|turn| turn.is_zero()) => Err("--turns must be longer than nothing".into()),
             () if self.duration.is_zero() => Err("--duration must be longer than nothing".into()),
             () if self.timeout.is_zero() => Err("--timeout must be longer than nothing".into()),
             () if self.popularity().is_none() => Err("--zipf-exponent must be a number from 0 up".into()),
             () => Ok(()),
         }
+    }
+
+    /// A kind that a threshold is about and that does not occur.
+    fn unmeasured(&self) -> Option<Kind> {
+        let absent = |kind: &Kind| self.mix.share(*kind) == 0.0;
+        self.thresholds.iter().filter_map(|threshold| threshold.kind).find(absent)
     }
 
     /// As the options say; `None` if the exponent is out of range.
@@ -203,44 +225,6 @@ impl Args {
     }
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
-    const HELP: &str = "write a number of operations a second such as 500, 200k or 1.5M, or max";
-    if text == "max" {
-        return Ok(Rate::Max);
-    }
-    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1e3),
-        None => text.strip_suffix('M').map_or((text, 1.0), |digits| (digits, 1e6)),
-    };
-    let per_second = digits.parse::<f64>().map_err(|_| HELP.to_owned())? * factor;
-    #[expect(clippy::cast_precision_loss, reason = "a thousand is exact")]
-    let milli = (per_second * MILLI as f64).round();
-    if !(1.0..=1e15).contains(&milli) {
-        return Err("a rate is 0.001 to 10^12 operations a second".into());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
-    Ok(Rate::Milli(milli as u64))
-}
-
-fn parse_mix(text: &str) -> Result<Mix, String> {
-    const HELP: &str = "write increments:ids:reads or increments:ids:reads:livez as whole numbers, not all zero, \
-        such as 8:1:1";
-    let weights: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
-    let mut weights = weights.map_err(|_| HELP)?;
-    if weights.len() == KINDS - 1 {
-        weights.push(0);
-    }
-    let weights: [u32; KINDS] = weights.try_into().map_err(|_| HELP)?;
-    Mix::new(weights).ok_or_else(|| HELP.into())
-}
-
-fn parse_prefix(text: &str) -> Result<String, String> {
-    match text.len() {
-        0..=PREFIX_BYTES_MAX => Ok(text.to_owned()),
-        bytes => Err(format!("at most {PREFIX_BYTES_MAX} bytes, this has {bytes}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -258,26 +242,6 @@ mod tests {
     }
 
     #[test]
-    fn rates_have_suffixes() {
-        assert_eq!(parse_rate("max"), Ok(Rate::Max));
-        assert_eq!(parse_rate("200k"), Ok(Rate::Milli(200_000_000)));
-        assert_eq!(parse_rate("1.5M"), Ok(Rate::Milli(1_500_000_000)));
-        assert_eq!(parse_rate("0.5"), Ok(Rate::Milli(500)));
-        for text in ["", "k", "0", "-1", "NaN", "inf", "1e30", "10x", "MAX"] {
-            assert!(parse_rate(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn mixes_have_three_parts_or_four() {
-        assert_eq!(parse_mix("8:1:1"), Ok(Mix::new([8, 1, 1, 0]).unwrap()));
-        assert_eq!(parse_mix("0:1:0:1"), Ok(Mix::new([0, 1, 0, 1]).unwrap()));
-        for text in ["", "8", "8:1", "1:1:1:1:1", "0:0:0", "0:0:0:0", "-1:1:1", "a:b:c"] {
-            assert!(parse_mix(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn defaults_fit_together() {
         let args = parse(&[]).unwrap();
         assert_eq!(args.check(), Ok(()));
@@ -292,6 +256,7 @@ mod tests {
             (&["--turns", "0s"], "--turns"),
             (&["--target", "quic://127.0.0.1:7410", "--ca", "ca.pem", "--mix", "0:1:0:1"], "HTTP"),
             (&["--timeout", "0s"], "--timeout"),
+            (&["--mix", "1:0:0", "--threshold", "id.p99<5ms"], "kind id"),
             (&["--dist", "zipf", "--zipf-exponent=-1"], "--zipf-exponent"),
             (&["--dist", "zipf", "--zipf-exponent", "inf"], "--zipf-exponent"),
         ] {
@@ -301,9 +266,14 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_by_the_parser() {
-        for arguments in
-            [["--batch", "0"], ["--batch", "10001"], ["--connections", "0"], ["--keys", "0"], ["--target", "x"]]
-        {
+        for arguments in [
+            ["--batch", "0"],
+            ["--batch", "10001"],
+            ["--connections", "0"],
+            ["--keys", "0"],
+            ["--target", "x"],
+            ["--threshold", "p99"],
+        ] {
             assert!(parse(&arguments).is_err(), "{arguments:?}");
         }
     }

@@ -193,7 +193,7 @@ mod tests {
         let findings = Findings::default();
         let seen: Vec<_> = ["a", "b", "c"].into_iter().zip(seen.iter().copied()).collect();
         judge_one("default/k", EXPECTED, &seen, &findings);
-        findings.into_parts().0.iter().map(Finding::kind).collect()
+        findings.parts().0.iter().map(Finding::kind).collect()
     }
 
     #[test]

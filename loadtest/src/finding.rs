@@ -148,9 +148,9 @@ impl Findings {
     }
 
     /// The first of each kind, and how many of each kind there were.
-    pub fn into_parts(self) -> (Vec<Finding>, BTreeMap<&'static str, u64>) {
-        let log = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (log.named, log.counts)
+    pub fn parts(&self) -> (Vec<Finding>, BTreeMap<&'static str, u64>) {
+        let log = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        (log.named.clone(), log.counts.clone())
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
             findings.push(Finding::TooManyIdRuns { runs_max });
         }
         findings.push(Finding::Unreadable { target: "a".into(), last_error: "b".into() });
-        let (named, counts) = findings.into_parts();
+        let (named, counts) = findings.parts();
         assert_eq!(named.len(), 21);
         assert_eq!((counts["too_many_id_runs"], counts["unreadable"]), (100, 1));
     }

@@ -10,11 +10,12 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::figures::Tally;
 use crate::finding::{Finding, Findings, Miscount};
 use crate::ids::Run;
 use crate::keys::{Action, Names, Operation, Request, Requests};
 use crate::ledger::Ledger;
-use crate::measure::{Board, Phases, Tally};
+use crate::measure::{Board, Phases, Times};
 use crate::schedule::Schedule;
 use crate::target::{Answer, Connection, Failure, Fate, Link, Outcome};
 use crate::ticker::Ticker;
@@ -150,10 +151,11 @@ impl Lane {
 
 /// Takes one request to its end.
 async fn carry(slot: Slot, request: Request, target: u16, books: Arc<Books>, ids: mpsc::Sender<Vec<Run>>) {
+    let sent = Instant::now();
     let answer = slot.connection.perform(&request).await;
-    let done = Instant::now();
+    let times = Times { intended: slot.intended, sent, done: Instant::now() };
     let (tally, runs) = settle(&books, target, &request, answer);
-    books.board.finished(target, request.kind(), slot.intended, done, &tally);
+    books.board.finished(target, request.kind(), times, &tally);
     // The lane goes once it has all permits back, and then the books are closed: so the permit is the last to leave.
     drop(books);
     if !runs.is_empty() {
@@ -298,7 +300,7 @@ mod tests {
     fn a_value_above_everything_attempted_is_a_finding_at_once() {
         let books = books();
         settled(&books, &[5], Ok(Answer::Values(vec![Ok(6)])));
-        let (named, _) = books.findings.into_parts();
+        let (named, _) = books.findings.parts();
         assert!(matches!(&named[..], [Finding::ReadAbove(miscount)] if miscount.seen == "6" && miscount.most == "5"));
     }
 
@@ -307,7 +309,7 @@ mod tests {
         let books = books();
         let (tally, expected) = settled(&books, &[5], Ok(Answer::Ids(Vec::new())));
         assert_eq!(tally.failures, [(Failure::BAD_ANSWER, 1)]);
-        assert_eq!(books.findings.into_parts().1["bad_answer"], 1);
+        assert_eq!(books.findings.parts().1["bad_answer"], 1);
         assert_eq!(expected, Expected { least: 0, most: 5 });
     }
 

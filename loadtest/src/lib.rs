@@ -12,19 +12,23 @@
 
 pub mod args;
 pub mod conserve;
+pub mod figures;
 pub mod finding;
 pub mod ids;
 pub mod keys;
 pub mod lane;
 pub mod ledger;
 pub mod measure;
+pub mod packed;
 mod progress;
 pub mod report;
 pub mod run;
 pub mod schedule;
 mod summary;
 pub mod target;
+pub mod threshold;
 pub mod ticker;
+pub mod timeline;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -36,11 +40,18 @@ use report::{Summary, table};
 /// Bad usage, or a target that cannot be reached.
 const EXIT_UNTESTED: u8 = 2;
 
+/// Nothing was found, but a bound on the figures was not kept.
+const EXIT_CROSSED: u8 = 99;
+
 /// Runs the load that `args` ask for, writes what came out, and says how it ended.
 pub async fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let summary = run::run(args).await?;
     write(args, &summary)?;
-    Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (summary.ok, summary.kept()) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(EXIT_CROSSED),
+        (true, true) => ExitCode::SUCCESS,
+    })
 }
 
 /// The exit code of a run that could not take place.
@@ -73,6 +84,9 @@ fn write_text(out: &mut impl Write, quiet: bool, summary: &Summary) -> io::Resul
         let settings = &summary.settings;
         writeln!(out, "seed {}, counters {}/{}*", settings.seed, settings.namespace, settings.key_prefix)?;
         table::write(out, summary)?;
+    }
+    for judged in summary.thresholds.iter().filter(|judged| judged.crossed || !quiet) {
+        writeln!(out, "{judged}")?;
     }
     for finding in &summary.findings {
         writeln!(out, "{finding}")?;

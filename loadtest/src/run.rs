@@ -1,7 +1,7 @@
 //! A whole run: connect, send, wait for agreement, compare, sum up.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ use crate::lane::{Books, Drive, Lane};
 use crate::ledger::{Expected, Ledger};
 use crate::measure::{Board, Phases};
 use crate::progress;
-use crate::report::{Origin, Summary};
+use crate::report::{Origin, Summary, files};
 use crate::schedule::{Rate, Schedule};
 use crate::summary;
 use crate::target::{Dial, Link};
@@ -45,6 +45,8 @@ pub(crate) struct Sent {
     pub(crate) full: Option<Full>,
     /// The length of the measured part, shorter than asked for if the run was ended early.
     pub(crate) measured_s: f64,
+    /// When the measured part began.
+    pub(crate) started: SystemTime,
 }
 
 /// Runs the load and the check. An error means that nothing could be tested.
@@ -60,8 +62,9 @@ pub async fn run(args: &Args) -> anyhow::Result<Summary> {
     waiting.finish_and_clear();
     conserve::judge(&agreement, &setup.readers, &sent.books.names, expected, &sent.books.findings);
     judge_ids(&sent);
-    summary::write_hgrm(&setup, &sent.books.board)?;
-    Ok(summary::of(&setup, sent, &agreement))
+    let summary = summary::of(&setup, &sent, &agreement);
+    files::write(&setup, &sent)?;
+    Ok(summary)
 }
 
 async fn connect(args: &Args) -> anyhow::Result<Setup> {
@@ -96,7 +99,7 @@ async fn open_ledger(setup: &mut Setup) -> anyhow::Result<Ledger> {
     if !agreement.settled {
         let findings = Findings::default();
         conserve::judge(&agreement, &setup.readers, &setup.dial.names, |_| anything, &findings);
-        let first = findings.into_parts().0.first().map(Finding::to_string).unwrap_or_default();
+        let first = findings.parts().0.first().map(Finding::to_string).unwrap_or_default();
         bail!("the regions do not agree about the counters before the run: {first}");
     }
     let values = agreement.values.first().context("there are no targets")?;
@@ -147,7 +150,8 @@ async fn send(setup: &Setup, ledger: Ledger) -> anyhow::Result<Sent> {
     let (found, full) = checker.await.context("the duplicate finder ended too early")?;
     let books = Arc::into_inner(books).context("a request outlived its lane")?;
     let measured_s = ended.saturating_duration_since(phases.measured).as_secs_f64().max(1e-3);
-    Ok(Sent { books, found, full, measured_s })
+    let started = SystemTime::now() - phases.measured.elapsed();
+    Ok(Sent { books, found, full, measured_s, started })
 }
 
 async fn open_links(setup: &Setup) -> anyhow::Result<Vec<(u16, Link)>> {

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
-
 use crate::args::{Args, Distribution};
 use crate::conserve::Agreement;
+use crate::figures::Figures;
 use crate::keys::{Kind, Names};
-use crate::measure::{Board, Figures};
-use crate::report::{Conservation, Row, Settings, Summary, hgrm};
+use crate::measure::Board;
+use crate::report::{Conservation, Row, Settings, Summary};
 use crate::run::{Sent, Setup};
 use crate::schedule::Rate;
+use crate::threshold::{Judged, Threshold};
 
 fn kinds(args: &Args) -> impl Iterator<Item = Kind> {
     args.mix.kinds()
@@ -20,40 +20,46 @@ fn positions(args: &Args) -> impl Iterator<Item = u16> {
     (0_u16..).take(args.targets.len())
 }
 
-/// The figures of one kind at all targets, or of all kinds.
-fn total(args: &Args, board: &Board, kind: Option<Kind>) -> Figures {
+/// The figures of the targets and kinds that are `wanted`.
+pub(crate) fn total(args: &Args, board: &Board, wanted: impl Fn(u16, Kind) -> bool) -> Figures {
     let mut figures = Figures::default();
     for target in positions(args) {
-        for kind in kinds(args).filter(|each| kind.is_none_or(|kind| kind == *each)) {
+        for kind in kinds(args).filter(|kind| wanted(target, *kind)) {
             figures.add(&board.copy(target, kind));
         }
     }
     figures
 }
 
-/// Writes the percentile files that were asked for.
-pub(crate) fn write_hgrm(setup: &Setup, board: &Board) -> anyhow::Result<()> {
-    let args = &setup.args;
-    let Some(directory) = &args.hgrm else { return Ok(()) };
-    let failed = || format!("cannot write percentile files to {}", directory.display());
-    for kind in kinds(args) {
-        hgrm::write_file(directory, kind.name(), &total(args, board, Some(kind)).latency).with_context(failed)?;
-        for (target, reader) in positions(args).zip(&setup.readers) {
-            let name = format!("{}-{}", kind.name(), reader.name);
-            hgrm::write_file(directory, &name, &board.copy(target, kind).latency).with_context(failed)?;
-        }
+/// Sums a run up.
+pub(crate) fn of(setup: &Setup, sent: &Sent, agreement: &Agreement) -> Summary {
+    let (findings, findings_by_kind) = sent.books.findings.parts();
+    let (results, totals) = rows(setup, sent);
+    Summary {
+        format: Summary::FORMAT,
+        settings: settings(setup, &sent.books.names),
+        results,
+        totals,
+        conservation: conservation(setup, sent, agreement),
+        thresholds: setup.args.thresholds.iter().map(|threshold| judge(setup, sent, threshold)).collect(),
+        ok: findings.is_empty(),
+        findings,
+        findings_by_kind,
     }
-    Ok(())
 }
 
-/// Sums a run up.
-pub(crate) fn of(setup: &Setup, sent: Sent, agreement: &Agreement) -> Summary {
-    let args = &setup.args;
-    let rate = args.rate.per_second();
+/// Seconds that one kind was measured for: where kinds take turns, each has its part of the time.
+fn own_seconds(args: &Args, sent: &Sent) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    let kinds_count = kinds(args).count().max(1) as f64;
-    // Where kinds take turns, each has its part of the time, and all that is asked for in it.
-    let own_s = args.turns.map_or(sent.measured_s, |_| sent.measured_s / kinds_count);
+    let kinds = kinds(args).count().max(1) as f64;
+    args.turns.map_or(sent.measured_s, |_| sent.measured_s / kinds)
+}
+
+/// Per target and kind; then per kind over all targets, and everything.
+fn rows(setup: &Setup, sent: &Sent) -> (Vec<Row>, Vec<Row>) {
+    let (args, board) = (&setup.args, &sent.books.board);
+    let (rate, own_s) = (args.rate.per_second(), own_seconds(args, sent));
+    // In its turn, all that is asked for is of one kind.
     let asked = |kind: Kind| rate.map(|rate| if args.turns.is_some() { rate } else { rate * args.mix.share(kind) });
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let targets = args.targets.len() as f64;
@@ -61,26 +67,25 @@ pub(crate) fn of(setup: &Setup, sent: Sent, agreement: &Agreement) -> Summary {
     for (target, origin) in positions(args).zip(&setup.origins) {
         for kind in kinds(args) {
             let each = asked(kind).map(|asked| asked / targets);
-            let figures = sent.books.board.copy(target, kind);
-            results.push(Row::new(Some(origin), Some(kind), &figures, own_s, each));
+            results.push(Row::new(Some(origin), Some(kind), &board.copy(target, kind), own_s, each));
         }
     }
-    let of = |kind| total(args, &sent.books.board, kind);
+    let of_kind = |kind: Kind| total(args, board, |_, each| each == kind);
     let mut totals: Vec<Row> =
-        kinds(args).map(|kind| Row::new(None, Some(kind), &of(Some(kind)), own_s, asked(kind))).collect();
-    totals.push(Row::new(None, None, &of(None), sent.measured_s, rate));
-    let conservation = conservation(setup, &sent, agreement);
-    let (findings, findings_by_kind) = sent.books.findings.into_parts();
-    Summary {
-        format: Summary::FORMAT,
-        settings: settings(setup, &sent.books.names),
-        results,
-        totals,
-        conservation,
-        ok: findings.is_empty(),
-        findings,
-        findings_by_kind,
-    }
+        kinds(args).map(|kind| Row::new(None, Some(kind), &of_kind(kind), own_s, asked(kind))).collect();
+    totals.push(Row::new(None, None, &total(args, board, |_, _| true), sent.measured_s, rate));
+    (results, totals)
+}
+
+fn judge(setup: &Setup, sent: &Sent, threshold: &Threshold) -> Judged {
+    let at = |target: u16| setup.origins.get(usize::from(target)).map(|origin| &origin.region);
+    let region = threshold.region.as_ref();
+    let wanted = |target: u16, kind: Kind| {
+        threshold.kind.is_none_or(|wanted| wanted == kind) && (region.is_none() || at(target) == region)
+    };
+    let figures = total(&setup.args, &sent.books.board, wanted);
+    let seconds = threshold.kind.map_or(sent.measured_s, |_| own_seconds(&setup.args, sent));
+    threshold.judge(&figures, seconds)
 }
 
 fn conservation(setup: &Setup, sent: &Sent, agreement: &Agreement) -> Conservation {

@@ -6,7 +6,7 @@ mod fake;
 
 use std::process::Output;
 
-use fake::{Cluster, Fault};
+use fake::{Cluster, Fault, STALL};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -165,6 +165,9 @@ async fn a_stall_is_not_hidden() {
     assert_eq!(run.code(), 0, "{}", run.stdout());
     assert_eq!(run.all()["acknowledged"], 100, "nothing was skipped");
     assert!(run.all()["latency_ms"]["p50"].as_f64() >= Some(500.0), "{}", run.stdout());
+    let uncorrected = &run.all()["uncorrected_ms"];
+    assert!(uncorrected["max"].as_f64() >= Some(STALL.as_secs_f64() * 1_000.0), "{uncorrected}");
+    assert!(uncorrected["p90"].as_f64() < Some(500.0), "one slow request, as a closed loop sees it: {uncorrected}");
 }
 
 #[tokio::test]
@@ -207,6 +210,27 @@ async fn percentile_files_are_written() {
 }
 
 #[tokio::test]
+async fn an_interval_log_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.hlog");
+    run_with([], &format!("--hlog {}", path.display())).await;
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains("#[StartTime: ") && text.contains("Tag=increment/eu-west/0-http,0"), "{text}");
+}
+
+#[tokio::test]
+async fn thresholds_decide_the_exit_code_unless_something_was_found() {
+    let kept = run_with([], "--threshold increment.p99<100s --threshold rate>1 --threshold errors<=0").await;
+    assert_eq!(kept.code(), 0, "{}", kept.stdout());
+    let crossed = run_with([], "--threshold increment@us-east.max<1us --threshold rate>1").await;
+    assert_eq!(crossed.code(), 99, "{}", crossed.stdout());
+    assert!(crossed.stdout().contains("threshold increment@us-east.max<1us: CROSSED"), "{}", crossed.stdout());
+    assert_eq!(crossed.json["thresholds"][1]["crossed"], false);
+    let lost = run_with([(30, Fault::Lost)], "--mix 1:0:0 --threshold max<1us").await;
+    assert_eq!(lost.code(), 1, "a finding says more");
+}
+
+#[tokio::test]
 async fn what_cannot_be_tested_exits_with_2() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let away = command(&[&format!("http://{unused}")], "--connect-timeout 200ms").await;
@@ -217,6 +241,7 @@ async fn what_cannot_be_tested_exits_with_2() {
         (&["ftp://127.0.0.1:1"], ""),
         (&[], ""),
         (&["http://127.0.0.1:1"], "--mix 0:0:0"),
+        (&["http://127.0.0.1:1"], "--threshold increment.p99<1parsec"),
     ] {
         assert_eq!(command(targets, options).await.status.code(), Some(2), "{targets:?} {options}");
     }
