@@ -2,13 +2,15 @@
 
 mod parse;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 
 use crate::keys::{Kind, Mix, Names, Popularity};
-use crate::schedule::Rate;
+use crate::part::Part;
+use crate::schedule::{Arrivals, Rate};
 use crate::target::{Dial, Door, Endpoint};
 use crate::threshold::Threshold;
 
@@ -18,7 +20,7 @@ pub const BATCH_MAX: u32 = 10_000;
 pub const LANES_MAX: usize = 4_096;
 const TARGETS_MAX: usize = 1_024;
 
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   Three regions over QUIC, 200 000 operations a second for half a minute:
     snowtide-loadtest --ca certs/ca.pem --rate 200k --batch 100 --duration 30s \\
@@ -31,6 +33,13 @@ Examples:
   How many IDs one node can mint (a closed loop; its latencies say little):
     snowtide-loadtest --ca certs/ca.pem --target quic://127.0.0.1:7410 --rate max --mix 0:1:0 --batch 10000
 
+  The same load with random gaps, bounds that must be kept, and one page with charts:
+    snowtide-loadtest --target http://127.0.0.1:8410 --rate 5000 --arrivals poisson --html report.html \\
+      --threshold 'increment.p99<5ms' --threshold 'errors<0.1%'
+
+  A load by name, with another rate:
+    snowtide-loadtest --scenario likes --rate 200k --ca certs/ca.pem --target quic://127.0.0.1:7410
+
   What an ID over HTTP costs beside a request that does nothing, by turns of 100 ms:
     snowtide-loadtest --target http://127.0.0.1:8410 --rate max --mix 0:1:0:1 --turns 100ms
 
@@ -40,17 +49,25 @@ At the end every counter is read in every target and compared with what was ackn
 Exit codes: 0 nothing was lost, invented or given twice, and every --threshold was kept; 1 findings; 2 bad usage, or a
 target cannot be reached; 99 no findings, but a --threshold was crossed.";
 
-/// Load for Snowtide, and the proof that nothing was lost: an open-loop generator with a conservation check.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "snowtide-loadtest", version, args_override_self = true, after_help = EXAMPLES)]
+/// A load.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where to send, quic://HOST:PORT or http://HOST:PORT; give it once for each node.
-    #[arg(long = "target", value_name = "URL", required = true)]
+    #[arg(long = "target", value_name = "URL")]
     pub targets: Vec<Endpoint>,
+
+    /// A load by name or from a file: likes, views, inserts or failover (that is a drill), or TOML whose keys are the
+    /// names of these options. What is given beside it counts more.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub scenario: Option<String>,
 
     /// Operations a second over all targets, such as 500, 200k or 1.5M; `max` sends as fast as answers come back.
     #[arg(long, default_value = "1000", value_parser = parse::rate)]
     pub rate: Rate,
+
+    /// How requests are spread over time.
+    #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
+    pub arrivals: Arrivals,
 
     /// How long to measure.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
@@ -84,6 +101,10 @@ pub struct Args {
     #[arg(long, default_value_t = 0.99, value_name = "S")]
     pub zipf_exponent: f64,
 
+    /// This share of the operations on counters, 0 to 1, is on one of them alone; the others go by --dist.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub celebrity: f64,
+
     /// Shares of increments, IDs and reads, and over HTTP of `GET /livez`, the cheapest request there is.
     #[arg(long, default_value = "8:1:1", value_name = "I:D:R[:L]", value_parser = parse::mix)]
     pub mix: Mix,
@@ -92,6 +113,11 @@ pub struct Args {
     /// So their rates can be compared under the same conditions.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub turns: Option<Duration>,
+
+    /// Processes that send, each its part over --connections of its own, where one is not enough. Values are then
+    /// compared at the end only, not at every answer.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub processes: u32,
 
     /// The certificate authority of the cluster, in PEM; needed for QUIC.
     #[arg(long, value_name = "FILE")]
@@ -119,6 +145,10 @@ pub struct Args {
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
 
+    /// After so long without a word a QUIC connection is given up and made anew.
+    #[arg(long, default_value = "4s", value_parser = humantime::parse_duration)]
+    pub silence: Duration,
+
     /// How long to try to connect at the start.
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     pub connect_timeout: Duration,
@@ -145,6 +175,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
 
+    /// Write one page with charts here, for any browser; it needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
     /// Write everything for programs here; `-` for standard output, in place of the table.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -152,6 +186,14 @@ pub struct Args {
     /// No progress, no table: findings and the last line only.
     #[arg(long, short)]
     pub quiet: bool,
+
+    /// This process is one of --processes.
+    #[arg(long, hide = true, value_name = "NUMBER/OF")]
+    pub part: Option<Part>,
+
+    /// All of these options as they were given, for further processes.
+    #[arg(skip)]
+    pub given: Vec<OsString>,
 }
 
 /// How popular the counters are.
@@ -169,6 +211,13 @@ impl Args {
         let lanes = self.targets.len().saturating_mul(self.connections as usize);
         let quic = self.targets.iter().any(|target| target.door == Door::Quic);
         match () {
+            () if self.targets.is_empty() => {
+                Err("nowhere to send: give --target quic://HOST:PORT, once for each".into())
+            }
+            () if !(0.0..=1.0).contains(&self.celebrity) => Err("--celebrity must be a share from 0 to 1".into()),
+            () if self.rate == Rate::Max && self.arrivals != Arrivals::Constant => {
+                Err("--arrivals says when to send, and --rate max sends whenever an answer has come".into())
+            }
             () if self.targets.len() > TARGETS_MAX || lanes > LANES_MAX => {
                 Err(format!("{lanes} connections in all are more than {LANES_MAX}: fewer --connections or --target"))
             }
@@ -184,6 +233,7 @@ impl Args {
             )),
             () if self.turns.is_some_and(|turn| turn.is_zero()) => Err("--turns must be longer than nothing".into()),
             () if self.duration.is_zero() => Err("--duration must be longer than nothing".into()),
+            () if self.silence.is_zero() => Err("--silence must be longer than nothing".into()),
             () if self.timeout.is_zero() => Err("--timeout must be longer than nothing".into()),
             () if self.popularity().is_none() => Err("--zipf-exponent must be a number from 0 up".into()),
             () => Ok(()),
@@ -213,6 +263,7 @@ impl Args {
             token: self.token.clone(),
             names: Names { namespace: self.namespace.clone(), prefix: prefix.to_owned() },
             timeout: self.timeout,
+            silence: self.silence,
         }
     }
 
@@ -227,18 +278,14 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::Parser as _;
 
     use super::*;
+    use crate::cli::Cli;
 
     fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
-        Args::try_parse_from([&["snowtide-loadtest", "--target", "http://127.0.0.1:8410"], arguments].concat())
-    }
-
-    #[test]
-    fn the_command_is_sound_and_its_help_has_examples() {
-        Args::command().debug_assert();
-        assert!(Args::command().render_long_help().to_string().contains("--rate 200k"));
+        let all = [&["snowtide-loadtest", "--target", "http://127.0.0.1:8410"], arguments].concat();
+        Cli::try_parse_from(all).map(|cli| cli.load)
     }
 
     #[test]
@@ -256,6 +303,8 @@ mod tests {
             (&["--turns", "0s"], "--turns"),
             (&["--target", "quic://127.0.0.1:7410", "--ca", "ca.pem", "--mix", "0:1:0:1"], "HTTP"),
             (&["--timeout", "0s"], "--timeout"),
+            (&["--celebrity", "1.5"], "--celebrity"),
+            (&["--rate", "max", "--arrivals", "poisson"], "--arrivals"),
             (&["--mix", "1:0:0", "--threshold", "id.p99<5ms"], "kind id"),
             (&["--dist", "zipf", "--zipf-exponent=-1"], "--zipf-exponent"),
             (&["--dist", "zipf", "--zipf-exponent", "inf"], "--zipf-exponent"),

@@ -8,9 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::args::Args;
 use crate::figures::{Figures, Tally};
 use crate::keys::{KINDS, Kind};
+use crate::schedule::Rate;
 use crate::timeline::{self, Counts, Timeline};
+
+/// Lanes are told the start this long before, so that none begins late.
+const LEAD: Duration = Duration::from_millis(20);
 
 /// The times of a run.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +36,12 @@ impl Phases {
         let measured = start + warmup;
         let end = measured + duration;
         Self { start, measured, end, sent: end + grace }
+    }
+
+    /// The times that `args` ask for, from about now on.
+    pub fn starting_now(args: &Args) -> Self {
+        let grace = if args.rate == Rate::Max { Duration::ZERO } else { args.timeout };
+        Self::new(Instant::now() + LEAD, args.warmup, args.duration, grace)
     }
 
     /// The length of the measured part.

@@ -1,17 +1,22 @@
 //! What comes out: a summary for programs, a table for people, percentile files for plotting.
 
+pub mod charts;
 pub(crate) mod files;
 pub mod hgrm;
 pub mod hlog;
+pub mod html;
+pub mod plot;
 pub mod table;
 
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::drill::report::DrillReport;
 use crate::figures::{Codes, Figures};
 use crate::finding::Finding;
+use crate::generator::Generator;
 use crate::keys::{KINDS, Kind};
 use crate::threshold::Judged;
 
@@ -31,6 +36,10 @@ pub struct Summary {
     pub totals: Vec<Row>,
     /// The check at the end.
     pub conservation: Conservation,
+    /// Whether the generator itself was a bottleneck.
+    pub generator: Generator,
+    /// What was done to the cluster meanwhile, and what came of it; none unless it was a drill.
+    pub drill: Option<DrillReport>,
     /// What became of each `--threshold`.
     pub thresholds: Vec<Judged>,
     /// The first findings of each kind.
@@ -46,6 +55,14 @@ pub struct Summary {
 pub struct Settings {
     /// Operations a second over all targets; none in a closed loop.
     pub rate_per_s: Option<f64>,
+    /// `constant` or `poisson`; none in a closed loop.
+    pub arrivals: Option<&'static str>,
+    /// Processes that sent.
+    pub processes: u32,
+    /// The share of operations that were on the first counter, besides its usual share.
+    pub celebrity: Option<f64>,
+    /// Where the other settings came from.
+    pub scenario: Option<String>,
     /// Latencies run from intended times.
     pub open_loop: bool,
     /// Measured.
@@ -111,7 +128,7 @@ pub struct Row {
 }
 
 /// Percentiles in milliseconds, to three digits.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it all")]
 pub struct Latency {
     pub count: u64,

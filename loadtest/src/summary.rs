@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::args::{Args, Distribution};
-use crate::conserve::Agreement;
+use std::time::Duration;
+
+use crate::conserve::{Agreement, Reader};
+use crate::drill::report::{self, Balance, DrillReport, FaultRow, RegionRow};
+use crate::drill::script::Course;
 use crate::figures::Figures;
 use crate::keys::{Kind, Names};
 use crate::measure::Board;
@@ -11,6 +15,7 @@ use crate::report::{Conservation, Row, Settings, Summary};
 use crate::run::{Sent, Setup};
 use crate::schedule::Rate;
 use crate::threshold::{Judged, Threshold};
+use crate::timeline::{self, Timeline};
 
 fn kinds(args: &Args) -> impl Iterator<Item = Kind> {
     args.mix.kinds()
@@ -35,17 +40,24 @@ pub(crate) fn total(args: &Args, board: &Board, wanted: impl Fn(u16, Kind) -> bo
 pub(crate) fn of(setup: &Setup, sent: &Sent, agreement: &Agreement) -> Summary {
     let (findings, findings_by_kind) = sent.books.findings.parts();
     let (results, totals) = rows(setup, sent);
+    let p99_ms = totals.last().map_or(0.0, |all| all.latency_ms.p99);
     Summary {
         format: Summary::FORMAT,
         settings: settings(setup, &sent.books.names),
         results,
         totals,
         conservation: conservation(setup, sent, agreement),
+        drill: sent.played.as_ref().map(|played| drill(setup, sent, agreement, &played.courses)),
+        generator: sent.strain.judge(cores(), p99_ms),
         thresholds: setup.args.thresholds.iter().map(|threshold| judge(setup, sent, threshold)).collect(),
         ok: findings.is_empty(),
         findings,
         findings_by_kind,
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Seconds that one kind was measured for: where kinds take turns, each has its part of the time.
@@ -88,6 +100,44 @@ fn judge(setup: &Setup, sent: &Sent, threshold: &Threshold) -> Judged {
     threshold.judge(&figures, seconds)
 }
 
+fn drill(setup: &Setup, sent: &Sent, agreement: &Agreement, courses: &[Course]) -> DrillReport {
+    let (ledger, board) = (&sent.books.ledger, &sent.books.board);
+    let (acknowledged, attempted) = ledger.totals();
+    let balance = Balance::of(agreement, |key| ledger.expected(key));
+    let regions = positions(&setup.args).zip(&setup.readers);
+    DrillReport {
+        faults: courses.iter().map(FaultRow::of).collect(),
+        regions: regions.map(|(target, reader)| region(setup, board, target, reader, sent.measured_s)).collect(),
+        acknowledged: acknowledged.to_string(),
+        in_doubt: attempted.saturating_sub(acknowledged).to_string(),
+        lost: balance.lost.to_string(),
+        doubled: balance.doubled.to_string(),
+        duplicate_ids: sent.found.duplicates,
+        agreed_after_s: agreement.settled.then(|| agreement.waited.as_secs_f64()),
+    }
+}
+
+fn region(setup: &Setup, board: &Board, target: u16, reader: &Reader, measured_s: f64) -> RegionRow {
+    let args = &setup.args;
+    let figures = total(args, board, |each, _| each == target);
+    let mut timeline = Timeline::default();
+    kinds(args).for_each(|kind| timeline.add(&board.timeline(target, kind)));
+    let width = board.slice_width();
+    // The last slice may lie in the measured part only in part, and then it says nothing.
+    let end = timeline::slice_at(Duration::from_secs_f64(measured_s), width);
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let requests = args.rate.per_second().unwrap_or(0.0) / f64::from(args.batch) / args.targets.len() as f64;
+    let silent = report::is_dense(requests, width).then(|| report::unavailable(timeline.counts(), end, width));
+    RegionRow {
+        target: reader.name.clone(),
+        unavailable_s: silent.map(|(all, _)| all),
+        longest_s: silent.map(|(_, longest)| longest),
+        refused: figures.refused.values().sum(),
+        unknown: figures.unknown.values().sum(),
+        unsent: figures.unsent,
+    }
+}
+
 fn conservation(setup: &Setup, sent: &Sent, agreement: &Agreement) -> Conservation {
     let ledger = &sent.books.ledger;
     let (acknowledged, attempted) = ledger.totals();
@@ -117,6 +167,10 @@ fn settings(setup: &Setup, names: &Names) -> Settings {
     let args = &setup.args;
     Settings {
         rate_per_s: args.rate.per_second(),
+        arrivals: args.rate.per_second().map(|_| args.arrivals.name()),
+        processes: args.processes,
+        celebrity: (args.celebrity > 0.0).then_some(args.celebrity),
+        scenario: args.scenario.clone(),
         open_loop: args.rate != Rate::Max,
         duration_s: args.duration.as_secs_f64(),
         warmup_s: args.warmup.as_secs_f64(),

@@ -1,20 +1,38 @@
 //! The files that were asked for.
 
+use std::time::SystemTime;
+
 use anyhow::Context as _;
 
-use super::hgrm;
+use super::charts::{self, Course, Latencies, Span};
 use super::hlog::{self, Track};
+use super::html::{self, Chart};
+use super::plot::Band;
+use super::{Summary, hgrm};
+use crate::conserve::Reader;
+use crate::drill::script;
+use crate::figures::Figures;
 use crate::keys::Kind;
 use crate::run::{Sent, Setup};
 use crate::summary::total;
+use crate::timeline::Timeline;
 
 /// Writes all of them.
-pub(crate) fn write(setup: &Setup, sent: &Sent) -> anyhow::Result<()> {
+pub(crate) fn write(setup: &Setup, sent: &Sent, summary: &Summary) -> anyhow::Result<()> {
     percentiles(setup, sent)?;
     if let Some(path) = &setup.args.hlog {
         hlog::write_file(path, &tracks(setup, sent), sent.started, sent.books.board.slice_width())?;
     }
+    if let Some(path) = &setup.args.html {
+        let page = html::page(summary, &utc(sent.started), &all_charts(setup, sent));
+        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     Ok(())
+}
+
+/// Such as `2026-01-02 03:04:05 UTC`.
+fn utc(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string().replace('T', " ").replace('Z', " UTC")
 }
 
 fn percentiles(setup: &Setup, sent: &Sent) -> anyhow::Result<()> {
@@ -41,4 +59,78 @@ fn tracks(setup: &Setup, sent: &Sent) -> Vec<Track> {
     kinds
         .flat_map(|kind| (0_u16..).zip(&setup.readers).map(move |(target, reader)| track(kind, target, &reader.name)))
         .collect()
+}
+
+/// The percentiles of each kind, then what happened when.
+fn all_charts(setup: &Setup, sent: &Sent) -> Vec<Chart> {
+    let kinds: Vec<Kind> = setup.args.mix.kinds().collect();
+    let mut all: Vec<Chart> = kinds.iter().map(|kind| percentile_chart(setup, sent, *kind)).collect();
+    let courses = sent.played.iter().flat_map(|played| &played.courses);
+    let bands: Vec<Band> = courses.filter_map(band).collect();
+    let span =
+        Span { width_s: sent.books.board.slice_width().as_secs_f64(), measured_s: sent.measured_s, bands: &bands };
+    let by_target = by_target(setup, sent, &kinds);
+    let by_kind = by_kind(setup, sent, &kinds);
+    let width = humantime::format_duration(sent.books.board.slice_width());
+    all.push(Chart {
+        title: "Throughput over time".into(),
+        note: format!("Acknowledged operations a second at each target, by slices of {width}."),
+        plot: charts::throughput("Throughput over time", &by_target, &span),
+    });
+    all.push(Chart {
+        title: "Errors over time".into(),
+        note: "Operations a second that were refused, got no answer, or were never sent.".into(),
+        plot: charts::errors("Errors over time", &by_target, &span),
+    });
+    all.push(Chart {
+        title: "99th percentile over time".into(),
+        note: format!("Of what came to its end in each slice of {width}, from the intended time of sending."),
+        plot: charts::p99("99th percentile over time", &by_kind, &span),
+    });
+    all
+}
+
+/// From when a fault was done until it was made good.
+fn band(course: &script::Course) -> Option<Band> {
+    let span = (course.began?.as_secs_f64(), course.ended?.as_secs_f64());
+    Some(Band { span, label: course.fault.to_string() })
+}
+
+fn percentile_chart(setup: &Setup, sent: &Sent, kind: Kind) -> Chart {
+    let board = &sent.books.board;
+    let at_target = |(position, reader): (usize, &Reader)| {
+        let Figures { latency, .. } = board.copy(u16::try_from(position).unwrap_or(u16::MAX), kind);
+        Latencies { name: reader.name.clone(), colour: Some(position), histogram: latency }
+    };
+    let mut all: Vec<Latencies> = setup.readers.iter().enumerate().map(at_target).collect();
+    let uncorrected = total(&setup.args, board, |_, each| each == kind).uncorrected;
+    all.push(Latencies { name: "all, uncorrected".into(), colour: None, histogram: uncorrected });
+    let title = format!("Latency by percentile: {}", kind.name());
+    let note = "From the intended time of sending. The dashed line is what a generator that waits for answers would have shown.";
+    Chart { plot: charts::percentiles(&title, &all), title, note: note.into() }
+}
+
+fn by_target(setup: &Setup, sent: &Sent, kinds: &[Kind]) -> Vec<Course> {
+    let course = |(position, reader): (usize, &Reader)| {
+        let target = u16::try_from(position).unwrap_or(u16::MAX);
+        let timelines = kinds.iter().map(|kind| sent.books.board.timeline(target, *kind));
+        Course { name: reader.name.clone(), colour: position, timeline: sum(timelines) }
+    };
+    setup.readers.iter().enumerate().map(course).collect()
+}
+
+fn by_kind(setup: &Setup, sent: &Sent, kinds: &[Kind]) -> Vec<Course> {
+    let course = |kind: &Kind| {
+        let targets = (0_u16..).take(setup.readers.len());
+        let timelines = targets.map(|target| sent.books.board.timeline(target, *kind));
+        Course { name: kind.name().into(), colour: kind.position(), timeline: sum(timelines) }
+    };
+    kinds.iter().map(course).collect()
+}
+
+fn sum(timelines: impl Iterator<Item = Timeline>) -> Timeline {
+    timelines.fold(Timeline::default(), |mut sum, each| {
+        sum.add(&each);
+        sum
+    })
 }

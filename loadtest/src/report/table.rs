@@ -22,6 +22,9 @@ pub fn write(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     if let Some(ratio) = summary.ids_to_live() {
         writeln!(out, "One ID a request at {ratio:.3} of the rate of /livez.")?;
     }
+    if let Some(warning) = summary.generator.warning() {
+        writeln!(out, "{warning}")?;
+    }
     if !summary.settings.open_loop {
         return writeln!(
             out,
