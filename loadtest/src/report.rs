@@ -271,6 +271,15 @@ impl Summary {
     }
 }
 
+/// Milliseconds for people: three digits that count, and no more.
+pub(crate) fn digits(ms: f64) -> String {
+    match ms {
+        ms if ms >= 100.0 => format!("{ms:.0}"),
+        ms if ms >= 10.0 => format!("{ms:.1}"),
+        ms => format!("{ms:.2}"),
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn float(count: u64) -> f64 {
     count as f64

@@ -91,12 +91,26 @@ impl Timeline {
     /// Adds another timeline of the same width. Both must be closed.
     pub fn add(&mut self, other: &Self) {
         other.counts.iter().enumerate().for_each(|(slice, counts)| self.count(slice, *counts));
-        for (slice, bytes) in &other.packed {
-            let (Some(mut sum), Some(more)) = (self.histogram(*slice), packed::unpack(bytes)) else { continue };
-            // All histograms have the same bounds.
-            let _infallible = sum.add(&more);
-            self.packed.insert(*slice, packed::pack(&sum));
+        other.packed.iter().for_each(|(slice, bytes)| self.add_histogram(*slice, bytes));
+    }
+
+    fn add_histogram(&mut self, slice: usize, bytes: &[u8]) {
+        let (Some(mut sum), Some(more)) = (self.histogram(slice), packed::unpack(bytes)) else { return };
+        // All histograms have the same bounds.
+        let _infallible = sum.add(&more);
+        self.packed.insert(slice, packed::pack(&sum));
+    }
+
+    /// The same in slices that are so many times as wide. It must be closed.
+    #[must_use]
+    pub fn coarser(&self, times: usize) -> Self {
+        let mut coarser = Self::default();
+        let times = times.max(1);
+        self.counts.iter().enumerate().for_each(|(slice, counts)| coarser.count(slice / times, *counts));
+        for (slice, bytes) in &self.packed {
+            coarser.add_histogram(slice / times, bytes);
         }
+        coarser
     }
 
     /// What was counted, by slice.
@@ -147,6 +161,18 @@ mod tests {
         assert_eq!(counts, [(1, 0), (0, 0), (1, 0), (1, 4)]);
         let kept: Vec<_> = timeline.filled().map(|slice| (slice, timeline.histogram(slice).unwrap().len())).collect();
         assert_eq!(kept, [(0, 1), (3, 2)], "what is a moment late counts in the slice after its own");
+    }
+
+    #[test]
+    fn wider_slices_hold_what_the_narrow_ones_held() {
+        let mut timeline = Timeline::default();
+        (0..10).for_each(|slice| timeline.take(slice, DONE, 1, ms(slice as u64 + 1)));
+        timeline.close();
+        let coarser = timeline.coarser(4);
+        let counts: Vec<_> = coarser.counts().iter().map(|counts| counts.acknowledged).collect();
+        assert_eq!(counts, [4, 4, 2]);
+        assert_eq!(coarser.histogram(1).unwrap().len(), 4);
+        assert!(coarser.histogram(1).unwrap().equivalent(8_000, coarser.histogram(1).unwrap().max()));
     }
 
     #[test]

@@ -127,6 +127,11 @@ impl DrillReport {
         self.faults.iter().find_map(|fault| fault.error.as_deref())
     }
 
+    /// Nothing was lost, doubled or given twice, and the regions agreed.
+    pub fn is_clean(&self) -> bool {
+        self.lost == "0" && self.doubled == "0" && self.duplicate_ids == 0 && self.agreed_after_s.is_some()
+    }
+
     /// The last word.
     pub fn verdict(&self) -> String {
         let Self { acknowledged, in_doubt, lost, doubled, duplicate_ids, .. } = self;

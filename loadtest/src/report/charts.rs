@@ -47,6 +47,8 @@ pub struct Span<'a> {
     pub width_s: f64,
     /// The length of the measured part, in seconds.
     pub measured_s: f64,
+    /// Where all charts end, in seconds.
+    pub end_s: f64,
     /// What is shaded.
     pub bands: &'a [Band],
 }
@@ -134,10 +136,9 @@ pub fn p99(title: &str, courses: &[Course], span: &Span<'_>) -> Plot {
 fn plot_over_time(title: &str, lines: Vec<Line>, span: &Span<'_>, y: impl FnOnce(f64) -> Axis) -> Plot {
     let points = || lines.iter().flat_map(|line| &line.points);
     let most = points().map(|(_, y)| *y).fold(0.0, f64::max);
-    let end = points().map(|(x, _)| *x + span.width_s / 2.0).fold(span.measured_s, f64::max);
-    let mut x = Axis::linear(end, |seconds| format!("{} s", short(seconds)));
-    x.range.1 = end;
-    x.ticks.retain(|(value, _)| *value <= end);
+    let mut x = Axis::linear(span.end_s, |seconds| format!("{} s", short(seconds)));
+    x.range.1 = span.end_s;
+    x.ticks.retain(|(value, _)| *value <= span.end_s);
     Plot { title: title.into(), x, y: y(most), lines, bands: span.bands.to_vec() }
 }
 
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn throughput_is_by_the_second_and_an_outage_is_a_zero() {
-        let span = Span { width_s: 0.1, measured_s: 0.45, bands: &[] };
+        let span = Span { width_s: 0.1, measured_s: 0.45, end_s: 0.5, bands: &[] };
         let points = &throughput("t", &[course()], &span).lines[0].points;
         let rates: Vec<f64> = points.iter().map(|(_, rate)| rate.round()).collect();
         assert_eq!(rates, [1_000.0, 1_000.0, 0.0, 0.0], "the last slice is not whole");

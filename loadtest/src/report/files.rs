@@ -17,6 +17,12 @@ use crate::run::{Sent, Setup};
 use crate::summary::total;
 use crate::timeline::Timeline;
 
+/// As many as an eye can follow; narrower slices are put together.
+const POINTS_MAX: usize = 120;
+const THROUGHPUT: &str = "Throughput over time";
+const ERRORS: &str = "Errors over time";
+const TAIL: &str = "99th percentile over time";
+
 /// Writes all of them.
 pub(crate) fn write(setup: &Setup, sent: &Sent, summary: &Summary) -> anyhow::Result<()> {
     percentiles(setup, sent)?;
@@ -64,30 +70,42 @@ fn tracks(setup: &Setup, sent: &Sent) -> Vec<Track> {
 /// The percentiles of each kind, then what happened when.
 fn all_charts(setup: &Setup, sent: &Sent) -> Vec<Chart> {
     let kinds: Vec<Kind> = setup.args.mix.kinds().collect();
-    let mut all: Vec<Chart> = kinds.iter().map(|kind| percentile_chart(setup, sent, *kind)).collect();
+    let percentiles = kinds.iter().map(|kind| percentile_chart(setup, sent, *kind));
+    percentiles.chain(charts_over_time(setup, sent, &kinds)).collect()
+}
+
+fn charts_over_time(setup: &Setup, sent: &Sent, kinds: &[Kind]) -> [Chart; 3] {
+    let (mut by_target, mut by_kind) = (by_target(setup, sent, kinds), by_kind(setup, sent, kinds));
+    let slices = by_target.iter().map(|course| course.timeline.counts().len()).max().unwrap_or(0);
+    let narrow_s = sent.books.board.slice_width().as_secs_f64();
+    let times = slices.div_ceil(POINTS_MAX).max(1);
+    for course in by_target.iter_mut().chain(&mut by_kind) {
+        course.timeline = course.timeline.coarser(times);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let (width_s, end_s) = (narrow_s * times as f64, sent.measured_s.max(narrow_s * slices as f64));
     let courses = sent.played.iter().flat_map(|played| &played.courses);
     let bands: Vec<Band> = courses.filter_map(band).collect();
-    let span =
-        Span { width_s: sent.books.board.slice_width().as_secs_f64(), measured_s: sent.measured_s, bands: &bands };
-    let by_target = by_target(setup, sent, &kinds);
-    let by_kind = by_kind(setup, sent, &kinds);
-    let width = humantime::format_duration(sent.books.board.slice_width());
-    all.push(Chart {
-        title: "Throughput over time".into(),
-        note: format!("Acknowledged operations a second at each target, by slices of {width}."),
-        plot: charts::throughput("Throughput over time", &by_target, &span),
-    });
-    all.push(Chart {
-        title: "Errors over time".into(),
-        note: "Operations a second that were refused, got no answer, or were never sent.".into(),
-        plot: charts::errors("Errors over time", &by_target, &span),
-    });
-    all.push(Chart {
-        title: "99th percentile over time".into(),
-        note: format!("Of what came to its end in each slice of {width}, from the intended time of sending."),
-        plot: charts::p99("99th percentile over time", &by_kind, &span),
-    });
-    all
+    let span = Span { width_s, measured_s: sent.measured_s, end_s, bands: &bands };
+    let width = format!("{} ms", (width_s * 1_000.0).round());
+    let chart = |title: &str, note: String, plot| Chart { title: title.into(), note, plot };
+    [
+        chart(
+            THROUGHPUT,
+            format!("Acknowledged operations a second at each target, by slices of {width}."),
+            charts::throughput(THROUGHPUT, &by_target, &span),
+        ),
+        chart(
+            ERRORS,
+            "Operations a second that were refused, got no answer, or were never sent.".into(),
+            charts::errors(ERRORS, &by_target, &span),
+        ),
+        chart(
+            TAIL,
+            format!("Of what came to its end in each slice of {width}, from the intended time of sending."),
+            charts::p99(TAIL, &by_kind, &span),
+        ),
+    ]
 }
 
 /// From when a fault was done until it was made good.

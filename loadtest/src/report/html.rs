@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::plot::{Plot, class, escape};
-use super::{Latency, Row, Summary};
+use super::{Latency, Row, Summary, digits};
 use crate::drill::report::{DrillReport, FAULTS, FaultRow, REGIONS, RegionRow};
 
 const STYLE: &str = include_str!("page.css");
@@ -52,6 +52,9 @@ fn head(out: &mut String, summary: &Summary, started: &str) {
         settings.warmup_s,
         escape(&rate)
     );
+    if let Some(drill) = &summary.drill {
+        note(out, if drill.is_clean() { "good" } else { "bad" }, &drill.verdict());
+    }
     note(out, if summary.ok { "good" } else { "bad" }, &summary.verdict());
     if let Some(warning) = summary.generator.warning() {
         note(out, "warn", &warning);
@@ -75,9 +78,9 @@ fn tiles(out: &mut String, summary: &Summary) {
     out.push_str("<div class=\"tiles\">");
     for (figure, word) in [
         (format!("{:.0}", all.achieved_per_s), asked),
-        (format!("{} ms", digits(latency.p50)), "median latency".into()),
-        (format!("{} ms", digits(latency.p99)), "99th percentile".into()),
-        (format!("{} ms", digits(latency.max)), "slowest".into()),
+        (time(latency.p50), "median latency".into()),
+        (time(latency.p99), "99th percentile".into()),
+        (time(latency.max), "slowest".into()),
         (all.acknowledged.to_string(), "acknowledged".into()),
         (failed.to_string(), "refused, unknown or unsent".into()),
     ] {
@@ -107,7 +110,6 @@ fn chart(out: &mut String, chart: &Chart) {
 
 fn drill(out: &mut String, report: &DrillReport) {
     out.push_str("<section class=\"card\"><h2>The drill</h2>");
-    let _infallible = write!(out, "<p>{}</p>", escape(&report.verdict()));
     small_table(out, &FAULTS, report.faults.iter().map(FaultRow::cells));
     small_table(out, &REGIONS, report.regions.iter().map(RegionRow::cells));
     out.push_str("</section>\n");
@@ -183,13 +185,9 @@ fn figures(latency: &Latency) -> [f64; 7] {
     [latency.mean, latency.p50, latency.p90, latency.p99, latency.p99_9, latency.p99_99, latency.max]
 }
 
-/// Three digits that count, and no more.
-fn digits(ms: f64) -> String {
-    match ms {
-        ms if ms >= 100.0 => format!("{ms:.0}"),
-        ms if ms >= 10.0 => format!("{ms:.1}"),
-        ms => format!("{ms:.2}"),
-    }
+/// A latency with its unit.
+fn time(ms: f64) -> String {
+    if ms >= 1_000.0 { format!("{:.2} s", ms / 1_000.0) } else { format!("{} ms", digits(ms)) }
 }
 
 fn settings(out: &mut String, summary: &Summary) {

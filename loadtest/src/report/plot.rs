@@ -6,7 +6,8 @@ const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 68.0;
 const RIGHT: f64 = 18.0;
-const TOP: f64 = 14.0;
+/// Room for the names of what is shaded, where no line runs.
+const TOP: f64 = 24.0;
 const BOTTOM: f64 = 30.0;
 /// Colours that the page has; with more lines they begin again.
 pub const COLOURS: usize = 8;
@@ -151,8 +152,8 @@ impl Plot {
             r#"<rect class="band" x="{from:.1}" y="{TOP}" width="{:.1}" height="{}"><title>{label}</title></rect><text class="fault" x="{:.1}" y="{}">{label}</text>"#,
             (to - from).max(1.0),
             HEIGHT - BOTTOM - TOP,
-            from + 4.0,
-            TOP + 12.0,
+            from,
+            TOP - 8.0,
         );
     }
 

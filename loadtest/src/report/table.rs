@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{Latency, Row, Summary};
+use super::{Latency, Row, Summary, digits};
 
 const COUNTS: [&str; 7] = ["target", "operation", "done", "refused", "unknown", "unsent", "done/s of asked/s"];
 const LATENCIES: [&str; 8] = ["target", "operation", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
@@ -72,7 +72,7 @@ fn latencies(row: &Row) -> Vec<String> {
 }
 
 fn figures(latency: &Latency) -> [String; 6] {
-    let shown = |ms: f64| if latency.count == 0 { "-".to_owned() } else { format!("{ms:.2}") };
+    let shown = |ms: f64| if latency.count == 0 { "-".to_owned() } else { digits(ms) };
     [latency.p50, latency.p90, latency.p99, latency.p99_9, latency.p99_99, latency.max].map(shown)
 }
 
