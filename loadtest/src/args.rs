@@ -1,22 +1,26 @@
-//! The command line.
+//! The options of a load.
 
+mod parse;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 
-use crate::keys::{KINDS, Kind, Mix, Names, Popularity};
-use crate::schedule::{MILLI, Rate};
+use crate::keys::{Kind, Mix, Names, Popularity};
+use crate::part::Part;
+use crate::schedule::{Arrivals, Rate};
 use crate::target::{Dial, Door, Endpoint};
+use crate::threshold::Threshold;
 
 /// Operations in one request, a limit of both front doors.
 pub const BATCH_MAX: u32 = 10_000;
 /// Connections over all targets.
 pub const LANES_MAX: usize = 4_096;
 const TARGETS_MAX: usize = 1_024;
-const PREFIX_BYTES_MAX: usize = 500;
 
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   Three regions over QUIC, 200 000 operations a second for half a minute:
     snowtide-loadtest --ca certs/ca.pem --rate 200k --batch 100 --duration 30s \\
@@ -29,25 +33,41 @@ Examples:
   How many IDs one node can mint (a closed loop; its latencies say little):
     snowtide-loadtest --ca certs/ca.pem --target quic://127.0.0.1:7410 --rate max --mix 0:1:0 --batch 10000
 
+  The same load with random gaps, bounds that must be kept, and one page with charts:
+    snowtide-loadtest --target http://127.0.0.1:8410 --rate 5000 --arrivals poisson --html report.html \\
+      --threshold 'increment.p99<5ms' --threshold 'errors<0.1%'
+
+  A load by name, with another rate:
+    snowtide-loadtest --scenario likes --rate 200k --ca certs/ca.pem --target quic://127.0.0.1:7410
+
   What an ID over HTTP costs beside a request that does nothing, by turns of 100 ms:
     snowtide-loadtest --target http://127.0.0.1:8410 --rate max --mix 0:1:0:1 --turns 100ms
 
 Latencies are counted from the time at which a request was meant to be sent, so a stall shows in everything behind it.
 At the end every counter is read in every target and compared with what was acknowledged and what was attempted.
 
-Exit codes: 0 nothing was lost, invented or given twice; 1 findings; 2 bad usage, or a target cannot be reached.";
+Exit codes: 0 nothing was lost, invented or given twice, and every --threshold was kept; 1 findings; 2 bad usage, or a
+target cannot be reached; 99 no findings, but a --threshold was crossed.";
 
-/// Load for Snowtide, and the proof that nothing was lost: an open-loop generator with a conservation check.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "snowtide-loadtest", version, args_override_self = true, after_help = EXAMPLES)]
+/// A load.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where to send, quic://HOST:PORT or http://HOST:PORT; give it once for each node.
-    #[arg(long = "target", value_name = "URL", required = true)]
+    #[arg(long = "target", value_name = "URL")]
     pub targets: Vec<Endpoint>,
 
+    /// A load by name or from a file: likes, views, inserts or failover (that is a drill), or TOML whose keys are the
+    /// names of these options. What is given beside it counts more.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub scenario: Option<String>,
+
     /// Operations a second over all targets, such as 500, 200k or 1.5M; `max` sends as fast as answers come back.
-    #[arg(long, default_value = "1000", value_parser = parse_rate)]
+    #[arg(long, default_value = "1000", value_parser = parse::rate)]
     pub rate: Rate,
+
+    /// How requests are spread over time.
+    #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
+    pub arrivals: Arrivals,
 
     /// How long to measure.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
@@ -81,14 +101,23 @@ pub struct Args {
     #[arg(long, default_value_t = 0.99, value_name = "S")]
     pub zipf_exponent: f64,
 
+    /// This share of the operations on counters, 0 to 1, is on one of them alone; the others go by --dist.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub celebrity: f64,
+
     /// Shares of increments, IDs and reads, and over HTTP of `GET /livez`, the cheapest request there is.
-    #[arg(long, default_value = "8:1:1", value_name = "I:D:R[:L]", value_parser = parse_mix)]
+    #[arg(long, default_value = "8:1:1", value_name = "I:D:R[:L]", value_parser = parse::mix)]
     pub mix: Mix,
 
     /// The kinds of the mix take turns, each for so long, instead of being mixed; their shares count for nothing then.
     /// So their rates can be compared under the same conditions.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub turns: Option<Duration>,
+
+    /// Processes that send, each its part over --connections of its own, where one is not enough. Values are then
+    /// compared at the end only, not at every answer.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub processes: u32,
 
     /// The certificate authority of the cluster, in PEM; needed for QUIC.
     #[arg(long, value_name = "FILE")]
@@ -104,7 +133,7 @@ pub struct Args {
 
     /// The beginning of every counter's name. New for each run unless given; if given, the counters are read first,
     /// and nobody else may change them during the run.
-    #[arg(long, value_name = "TEXT", value_parser = parse_prefix)]
+    #[arg(long, value_name = "TEXT", value_parser = parse::prefix)]
     pub key_prefix: Option<String>,
 
     /// Decides which operations are sent; the same seed sends the same ones. Random unless given.
@@ -115,6 +144,10 @@ pub struct Args {
     /// late may still be sent after the end.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
+
+    /// After so long without a word a QUIC connection is given up and made anew.
+    #[arg(long, default_value = "4s", value_parser = humantime::parse_duration)]
+    pub silence: Duration,
 
     /// How long to try to connect at the start.
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
@@ -129,9 +162,22 @@ pub struct Args {
     #[arg(long, default_value_t = 8 << 20, value_name = "N")]
     pub id_runs_max: usize,
 
+    /// A bound that the run must keep, such as increment.p99<5ms, increment@eu-west.max<1s, errors<0.1% or id.rate>10k;
+    /// may be repeated. Metrics are p50, p99, p99.9 and so on, max, mean, rate and errors.
+    #[arg(long = "threshold", value_name = "BOUND")]
+    pub thresholds: Vec<Threshold>,
+
     /// Write percentile files in the format of HdrHistogram here, one for each kind of operation and each target.
     #[arg(long, value_name = "DIR")]
     pub hgrm: Option<PathBuf>,
+
+    /// Write the interval log of HdrHistogram here: a histogram of each slice of the run, kind and target.
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+
+    /// Write one page with charts here, for any browser; it needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 
     /// Write everything for programs here; `-` for standard output, in place of the table.
     #[arg(long, value_name = "FILE")]
@@ -140,6 +186,14 @@ pub struct Args {
     /// No progress, no table: findings and the last line only.
     #[arg(long, short)]
     pub quiet: bool,
+
+    /// This process is one of --processes.
+    #[arg(long, hide = true, value_name = "NUMBER/OF")]
+    pub part: Option<Part>,
+
+    /// All of these options as they were given, for further processes.
+    #[arg(skip)]
+    pub given: Vec<OsString>,
 }
 
 /// How popular the counters are.
@@ -157,6 +211,13 @@ impl Args {
         let lanes = self.targets.len().saturating_mul(self.connections as usize);
         let quic = self.targets.iter().any(|target| target.door == Door::Quic);
         match () {
+            () if self.targets.is_empty() => {
+                Err("nowhere to send: give --target quic://HOST:PORT, once for each".into())
+            }
+            () if !(0.0..=1.0).contains(&self.celebrity) => Err("--celebrity must be a share from 0 to 1".into()),
+            () if self.rate == Rate::Max && self.arrivals != Arrivals::Constant => {
+                Err("--arrivals says when to send, and --rate max sends whenever an answer has come".into())
+            }
             () if self.targets.len() > TARGETS_MAX || lanes > LANES_MAX => {
                 Err(format!("{lanes} connections in all are more than {LANES_MAX}: fewer --connections or --target"))
             }
@@ -166,12 +227,23 @@ impl Args {
             () if quic && self.mix.share(Kind::Live) > 0.0 => {
                 Err("--mix can ask whether a node lives over HTTP only".into())
             }
+            () if self.unmeasured().is_some() => Err(format!(
+                "--threshold: by --mix there are no operations of kind {}",
+                self.unmeasured().map_or("all", Kind::name)
+            )),
             () if self.turns.is_some_and(|turn| turn.is_zero()) => Err("--turns must be longer than nothing".into()),
             () if self.duration.is_zero() => Err("--duration must be longer than nothing".into()),
+            () if self.silence.is_zero() => Err("--silence must be longer than nothing".into()),
             () if self.timeout.is_zero() => Err("--timeout must be longer than nothing".into()),
             () if self.popularity().is_none() => Err("--zipf-exponent must be a number from 0 up".into()),
             () => Ok(()),
         }
+    }
+
+    /// A kind that a threshold is about and that does not occur.
+    fn unmeasured(&self) -> Option<Kind> {
+        let absent = |kind: &Kind| self.mix.share(*kind) == 0.0;
+        self.thresholds.iter().filter_map(|threshold| threshold.kind).find(absent)
     }
 
     /// As the options say; `None` if the exponent is out of range.
@@ -191,6 +263,7 @@ impl Args {
             token: self.token.clone(),
             names: Names { namespace: self.namespace.clone(), prefix: prefix.to_owned() },
             timeout: self.timeout,
+            silence: self.silence,
         }
     }
 
@@ -203,78 +276,16 @@ impl Args {
     }
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
-    const HELP: &str = "write a number of operations a second such as 500, 200k or 1.5M, or max";
-    if text == "max" {
-        return Ok(Rate::Max);
-    }
-    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1e3),
-        None => text.strip_suffix('M').map_or((text, 1.0), |digits| (digits, 1e6)),
-    };
-    let per_second = digits.parse::<f64>().map_err(|_| HELP.to_owned())? * factor;
-    #[expect(clippy::cast_precision_loss, reason = "a thousand is exact")]
-    let milli = (per_second * MILLI as f64).round();
-    if !(1.0..=1e15).contains(&milli) {
-        return Err("a rate is 0.001 to 10^12 operations a second".into());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
-    Ok(Rate::Milli(milli as u64))
-}
-
-fn parse_mix(text: &str) -> Result<Mix, String> {
-    const HELP: &str = "write increments:ids:reads or increments:ids:reads:livez as whole numbers, not all zero, \
-        such as 8:1:1";
-    let weights: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
-    let mut weights = weights.map_err(|_| HELP)?;
-    if weights.len() == KINDS - 1 {
-        weights.push(0);
-    }
-    let weights: [u32; KINDS] = weights.try_into().map_err(|_| HELP)?;
-    Mix::new(weights).ok_or_else(|| HELP.into())
-}
-
-fn parse_prefix(text: &str) -> Result<String, String> {
-    match text.len() {
-        0..=PREFIX_BYTES_MAX => Ok(text.to_owned()),
-        bytes => Err(format!("at most {PREFIX_BYTES_MAX} bytes, this has {bytes}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::Parser as _;
 
     use super::*;
+    use crate::cli::Cli;
 
     fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
-        Args::try_parse_from([&["snowtide-loadtest", "--target", "http://127.0.0.1:8410"], arguments].concat())
-    }
-
-    #[test]
-    fn the_command_is_sound_and_its_help_has_examples() {
-        Args::command().debug_assert();
-        assert!(Args::command().render_long_help().to_string().contains("--rate 200k"));
-    }
-
-    #[test]
-    fn rates_have_suffixes() {
-        assert_eq!(parse_rate("max"), Ok(Rate::Max));
-        assert_eq!(parse_rate("200k"), Ok(Rate::Milli(200_000_000)));
-        assert_eq!(parse_rate("1.5M"), Ok(Rate::Milli(1_500_000_000)));
-        assert_eq!(parse_rate("0.5"), Ok(Rate::Milli(500)));
-        for text in ["", "k", "0", "-1", "NaN", "inf", "1e30", "10x", "MAX"] {
-            assert!(parse_rate(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn mixes_have_three_parts_or_four() {
-        assert_eq!(parse_mix("8:1:1"), Ok(Mix::new([8, 1, 1, 0]).unwrap()));
-        assert_eq!(parse_mix("0:1:0:1"), Ok(Mix::new([0, 1, 0, 1]).unwrap()));
-        for text in ["", "8", "8:1", "1:1:1:1:1", "0:0:0", "0:0:0:0", "-1:1:1", "a:b:c"] {
-            assert!(parse_mix(text).is_err(), "{text}");
-        }
+        let all = [&["snowtide-loadtest", "--target", "http://127.0.0.1:8410"], arguments].concat();
+        Cli::try_parse_from(all).map(|cli| cli.load)
     }
 
     #[test]
@@ -292,6 +303,9 @@ mod tests {
             (&["--turns", "0s"], "--turns"),
             (&["--target", "quic://127.0.0.1:7410", "--ca", "ca.pem", "--mix", "0:1:0:1"], "HTTP"),
             (&["--timeout", "0s"], "--timeout"),
+            (&["--celebrity", "1.5"], "--celebrity"),
+            (&["--rate", "max", "--arrivals", "poisson"], "--arrivals"),
+            (&["--mix", "1:0:0", "--threshold", "id.p99<5ms"], "kind id"),
             (&["--dist", "zipf", "--zipf-exponent=-1"], "--zipf-exponent"),
             (&["--dist", "zipf", "--zipf-exponent", "inf"], "--zipf-exponent"),
         ] {
@@ -301,9 +315,14 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_by_the_parser() {
-        for arguments in
-            [["--batch", "0"], ["--batch", "10001"], ["--connections", "0"], ["--keys", "0"], ["--target", "x"]]
-        {
+        for arguments in [
+            ["--batch", "0"],
+            ["--batch", "10001"],
+            ["--connections", "0"],
+            ["--keys", "0"],
+            ["--target", "x"],
+            ["--threshold", "p99"],
+        ] {
             assert!(parse(&arguments).is_err(), "{arguments:?}");
         }
     }

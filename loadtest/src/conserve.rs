@@ -98,6 +98,26 @@ pub async fn agree(
     Agreement { settled: open.is_empty(), keys, values, waited: start.elapsed() }
 }
 
+/// Reads `keys` at all readers until each counts at least what is in `least`; false if the deadline comes first.
+pub async fn reach(readers: &mut Vec<Reader>, keys: &[u32], least: &[i128], deadline: Instant) -> bool {
+    let mut open: Vec<usize> = (0..keys.len()).collect();
+    while !open.is_empty() {
+        let asked: Arc<[u32]> = open.iter().map(|position| keys[*position]).collect();
+        let answers = read_all(readers, &asked, deadline).await;
+        let Some(answers) = answers.into_iter().collect::<Option<Vec<_>>>() else { return false };
+        let reached = |number: usize, position: usize| answers.iter().all(|values| values[number] >= least[position]);
+        let rest = open.iter().enumerate().filter(|(number, position)| !reached(*number, **position));
+        open = rest.map(|(_, position)| *position).collect();
+        if !open.is_empty() {
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
+        if Instant::now() >= deadline {
+            return open.is_empty();
+        }
+    }
+    true
+}
+
 /// One answer per reader, `None` where the deadline came first.
 async fn read_all(readers: &mut Vec<Reader>, keys: &Arc<[u32]>, deadline: Instant) -> Vec<Option<Vec<i128>>> {
     let mut tasks = JoinSet::new();
@@ -193,7 +213,7 @@ mod tests {
         let findings = Findings::default();
         let seen: Vec<_> = ["a", "b", "c"].into_iter().zip(seen.iter().copied()).collect();
         judge_one("default/k", EXPECTED, &seen, &findings);
-        findings.into_parts().0.iter().map(Finding::kind).collect()
+        findings.parts().0.iter().map(Finding::kind).collect()
     }
 
     #[test]

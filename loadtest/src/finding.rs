@@ -1,16 +1,17 @@
 //! What a run must never show. One finding makes the run fail.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Findings of one kind that are named; all are counted.
 const NAMED_MAX: u64 = 20;
 
 /// Something that must not be. 64-bit and larger numbers are strings in JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Finding {
     /// An acknowledged increment is missing.
@@ -40,7 +41,7 @@ pub enum Finding {
         /// Who answered.
         target: String,
         /// What was asked: `increment`, `id` or `read`.
-        operation: &'static str,
+        operation: Cow<'static, str>,
     },
     /// A target could not be read at the end, so nothing is known of it.
     Unreadable {
@@ -57,7 +58,7 @@ pub enum Finding {
 }
 
 /// A counter whose value is out of bounds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Miscount {
     /// `namespace/key`.
     pub counter: String,
@@ -147,10 +148,22 @@ impl Findings {
         }
     }
 
+    /// Takes down what another process has found.
+    pub fn absorb(&self, named: &[Finding], counts: &BTreeMap<String, u64>) {
+        for (kind, count) in counts {
+            let mut of_kind = named.iter().filter(|finding| finding.kind() == kind).peekable();
+            let Some(kind) = of_kind.peek().map(|finding| finding.kind()) else { continue };
+            let more = count.saturating_sub(of_kind.map(|finding| self.push(finding.clone())).count() as u64);
+            let mut log = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = log.counts.entry(kind).or_default();
+            *known = known.saturating_add(more);
+        }
+    }
+
     /// The first of each kind, and how many of each kind there were.
-    pub fn into_parts(self) -> (Vec<Finding>, BTreeMap<&'static str, u64>) {
-        let log = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (log.named, log.counts)
+    pub fn parts(&self) -> (Vec<Finding>, BTreeMap<&'static str, u64>) {
+        let log = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        (log.named.clone(), log.counts.clone())
     }
 }
 
@@ -165,9 +178,23 @@ mod tests {
             findings.push(Finding::TooManyIdRuns { runs_max });
         }
         findings.push(Finding::Unreadable { target: "a".into(), last_error: "b".into() });
-        let (named, counts) = findings.into_parts();
+        let (named, counts) = findings.parts();
         assert_eq!(named.len(), 21);
         assert_eq!((counts["too_many_id_runs"], counts["unreadable"]), (100, 1));
+    }
+
+    #[test]
+    fn what_other_processes_found_is_named_and_counted() {
+        let theirs = Findings::default();
+        for runs_max in 0..100 {
+            theirs.push(Finding::TooManyIdRuns { runs_max });
+        }
+        let (named, counts) = theirs.parts();
+        let counts = counts.into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect();
+        let ours = Findings::default();
+        ours.absorb(&named, &counts);
+        let (named, counts) = ours.parts();
+        assert_eq!((named.len(), counts["too_many_id_runs"]), (20, 100));
     }
 
     #[test]

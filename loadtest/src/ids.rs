@@ -5,13 +5,15 @@
 //! of runs is bounded by the caller; when joining no longer gets below it, the finder says so and the run must end:
 //! it never goes on without checking.
 
+use serde::{Deserialize, Serialize};
+
 /// Runs that are gathered at least before they are joined: sorting fewer is not worth the trouble.
 const GATHERED_MIN: usize = 1 << 16;
 /// Duplicates that are named; all are counted.
 const NAMED_MAX: usize = 20;
 
 /// Consecutive IDs from one target. Sorted by `first`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Run {
     /// The first.
     pub first: u64,
@@ -29,7 +31,7 @@ impl Run {
 }
 
 /// An ID, or several in a row, that came twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Duplicate {
     /// The first such ID.
     pub id: u64,
@@ -48,7 +50,7 @@ pub struct Full {
 }
 
 /// What the finder found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// IDs that came in, every time counted.
     pub seen: u64,
@@ -89,10 +91,21 @@ impl Finder {
         if self.runs.len() > self.runs_max { Err(Full { runs_max: self.runs_max }) } else { Ok(()) }
     }
 
-    /// The final word.
-    pub fn finish(mut self) -> Found {
+    /// The final word, and all that came, each ID once.
+    pub fn finish(mut self) -> (Found, Vec<Run>) {
         self.join();
-        self.found
+        (self.found, self.runs)
+    }
+
+    /// Takes in what another finder has found, and all that came there.
+    pub fn absorb(&mut self, theirs: Found, runs: Vec<Run>) -> Result<(), Full> {
+        let full = runs.into_iter().fold(Ok(()), |full, run| full.and(self.add(run)));
+        // Adding has counted each ID once already; the others had come there before.
+        self.found.seen = self.found.seen.saturating_add(theirs.duplicates);
+        self.found.duplicates = self.found.duplicates.saturating_add(theirs.duplicates);
+        let room = NAMED_MAX.saturating_sub(self.found.named.len());
+        self.found.named.extend(theirs.named.into_iter().take(room));
+        full
     }
 
     fn gathered(&self) -> usize {
@@ -171,7 +184,7 @@ mod tests {
     fn found(runs: impl IntoIterator<Item = Run>) -> Found {
         let mut finder = Finder::new(1_000_000);
         runs.into_iter().for_each(|run| finder.add(run).unwrap());
-        finder.finish()
+        finder.finish().0
     }
 
     #[test]
@@ -195,7 +208,7 @@ mod tests {
             finder.add(run(first * 2, 1)).unwrap();
         }
         finder.add(run(2 * 777, 1)).unwrap();
-        assert_eq!(finder.finish().named, [Duplicate { id: 1_554, count: 1, targets: (0, 0) }]);
+        assert_eq!(finder.finish().0.named, [Duplicate { id: 1_554, count: 1, targets: (0, 0) }]);
     }
 
     #[test]
@@ -214,13 +227,25 @@ mod tests {
         let full = (0..1_000_u64).find_map(|number| finder.add(run(number * 10, 1)).err());
         assert_eq!(full, Some(Full { runs_max: 100 }));
         finder.add(run(10, 1)).unwrap_or_default();
-        assert_eq!(finder.finish().duplicates, 1);
+        assert_eq!(finder.finish().0.duplicates, 1);
     }
 
     #[test]
     fn a_run_past_the_end_of_64_bits_does_no_harm() {
         let found = found([run(u64::MAX - 1, u32::MAX), run(u64::MAX, 5)]);
         assert_eq!(found.duplicates, 1);
+    }
+
+    #[test]
+    fn an_id_that_two_processes_were_given_is_found() {
+        let mut theirs = Finder::new(100);
+        [run(10, 5), run(12, 1)].into_iter().for_each(|run| theirs.add(run).unwrap());
+        let mut ours = Finder::new(100);
+        ours.add(run(14, 3)).unwrap();
+        let (found, runs) = theirs.finish();
+        ours.absorb(found, runs).unwrap();
+        let found = ours.finish().0;
+        assert_eq!((found.seen, found.duplicates, found.named.len()), (9, 2, 2));
     }
 
     proptest! {
@@ -235,7 +260,7 @@ mod tests {
                 let _ = finder.add(Run { first, count, target });
                 (first..first + u64::from(count)).for_each(|id| *times.entry(id).or_default() += 1);
             }
-            let found = finder.finish();
+            let found = finder.finish().0;
             prop_assert_eq!(found.seen, times.values().sum::<u64>());
             prop_assert_eq!(found.duplicates, times.values().map(|times| times - 1).sum::<u64>());
         }

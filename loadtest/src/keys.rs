@@ -185,6 +185,8 @@ pub struct Requests {
     batch: u32,
     /// The kinds take turns for so long.
     turn: Option<Duration>,
+    /// So many of all operations are on the first counter, 0 to 1.
+    celebrity: f64,
 }
 
 impl Requests {
@@ -192,7 +194,13 @@ impl Requests {
     pub fn new(seed: u64, lane: u64, mix: Mix, popularity: Popularity, batch: u32) -> Self {
         // Neighbouring seeds are spread by the generator's own seeding (SplitMix64).
         let rng = SmallRng::seed_from_u64(seed ^ lane.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        Self { rng, mix, popularity, batch, turn: None }
+        Self { rng, mix, popularity, batch, turn: None, celebrity: 0.0 }
+    }
+
+    /// This share of all operations, 0 to 1, is on the first counter; the others are as popular as they were.
+    #[must_use]
+    pub fn with_celebrity(self, share: f64) -> Self {
+        Self { celebrity: share.clamp(0.0, 1.0), ..self }
     }
 
     /// The kinds take turns for so long each, instead of being mixed.
@@ -224,7 +232,9 @@ impl Requests {
     }
 
     fn operation(&mut self, kind: Kind) -> Operation {
-        let key = self.popularity.pick(&mut self.rng);
+        // Without a celebrity nothing is drawn for it, so that seeds mean what they meant.
+        let celebrity = self.celebrity > 0.0 && self.rng.random_bool(self.celebrity);
+        let key = if celebrity { 0 } else { self.popularity.pick(&mut self.rng) };
         let action = match kind {
             Kind::Read => Action::Read,
             Kind::Increment | Kind::Id | Kind::Live => Action::Increment(self.rng.random_range(1..=INCREMENT_MAX)),
@@ -275,6 +285,13 @@ mod tests {
 
     fn requests(seed: u64, weights: [u32; KINDS], popularity: Popularity) -> Requests {
         Requests::new(seed, 0, Mix::new(weights).unwrap(), popularity, 10)
+    }
+
+    #[test]
+    fn a_celebrity_has_its_share() {
+        let line = requests(1, [1, 0, 0, 0], Popularity::uniform(1_000)).with_celebrity(0.5);
+        let first = keys(line, 1_000).iter().filter(|key| **key == 0).count();
+        assert!((4_700..5_300).contains(&first), "{first} of 10 000");
     }
 
     fn keys(line: Requests, count: usize) -> Vec<u32> {

@@ -10,6 +10,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 /// The books of one run; shared by all lanes.
 pub struct Ledger {
     counters: Vec<Counter>,
@@ -21,6 +23,15 @@ struct Counter {
     issued: AtomicU64,
     refused: AtomicU64,
     acknowledged: AtomicU64,
+}
+
+/// What one process did to one counter, in sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    key: u32,
+    issued: u64,
+    refused: u64,
+    acknowledged: u64,
 }
 
 /// Where the value of a counter must lie, both ends included.
@@ -108,6 +119,27 @@ impl Ledger {
         (0..u32::try_from(self.counters.len()).unwrap_or(u32::MAX)).filter(issued).collect()
     }
 
+    /// What was done to each counter that any increment was issued for, for another process.
+    pub fn entries(&self) -> Vec<Entry> {
+        let entry = |key: u32| {
+            let counter = &self.counters[key as usize];
+            let [issued, refused, acknowledged] =
+                [&counter.issued, &counter.refused, &counter.acknowledged].map(|sum| sum.load(Ordering::Acquire));
+            Entry { key, issued, refused, acknowledged }
+        };
+        self.touched().into_iter().map(entry).collect()
+    }
+
+    /// Adds what another process did to the same counters.
+    pub fn absorb(&self, entries: &[Entry]) {
+        for entry in entries {
+            let Some(counter) = self.counters.get(entry.key as usize) else { continue };
+            counter.issued.fetch_add(entry.issued, Ordering::AcqRel);
+            counter.refused.fetch_add(entry.refused, Ordering::AcqRel);
+            counter.acknowledged.fetch_add(entry.acknowledged, Ordering::AcqRel);
+        }
+    }
+
     /// Over all counters, without the baseline: acknowledged, and attempted and not refused.
     pub fn totals(&self) -> (u64, u64) {
         let sum = |field: fn(&Counter) -> &AtomicU64| -> u64 {
@@ -146,6 +178,17 @@ mod tests {
         assert_eq!(ledger.expected(0), Expected { least: 0, most: 0 });
         assert_eq!(ledger.expected(0).judge(7), Verdict::Excess);
         assert_eq!(ledger.touched(), [0]);
+    }
+
+    #[test]
+    fn the_books_of_several_processes_add_up() {
+        let (one, other) = (Ledger::new(3), Ledger::with_baseline(vec![0, 100, 0]));
+        one.issue(1, 7);
+        one.acknowledge(1, 7);
+        other.issue(1, 5);
+        other.absorb(&one.entries());
+        assert_eq!(other.expected(1), Expected { least: 107, most: 112 });
+        assert_eq!(one.entries().len(), 1);
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
-use snowtide_loadtest::args::Args;
+use snowtide_loadtest::cli::Cli;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -15,13 +14,10 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
         .init();
-    let args = Args::parse();
-    if let Err(sentence) = args.check() {
-        Args::command().error(ErrorKind::ValueValidation, sentence).exit();
-    }
+    let cli = Cli::of_this_process();
     let run = || -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(snowtide_loadtest::execute(&args))
+        runtime.block_on(snowtide_loadtest::execute(&cli))
     };
     run().unwrap_or_else(|error| {
         // With nowhere to write to, the exit code has to say it.

@@ -4,23 +4,18 @@
 //! whose answer never came counts with the time it waited, and so does one that was due but could not be sent in time.
 //! Only refusals by the node are left out, and counted by their code instead: they are quick, and nothing was done.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
+use crate::args::Args;
+use crate::figures::{Figures, Tally};
 use crate::keys::{KINDS, Kind};
-use crate::target::{Failure, Fate};
+use crate::schedule::Rate;
+use crate::timeline::{self, Counts, Timeline};
 
-/// Histograms count in microseconds, 1 to an hour, and keep three digits.
-const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
-const DIGITS: u8 = 3;
-/// Different codes that are told apart; a server that invents more is counted under [`OTHER`].
-const CODES_MAX: usize = 64;
-const OTHER: &str = "other";
+/// Lanes are told the start this long before, so that none begins late.
+const LEAD: Duration = Duration::from_millis(20);
 
 /// The times of a run.
 #[derive(Clone, Copy, Debug)]
@@ -43,101 +38,41 @@ impl Phases {
         Self { start, measured, end, sent: end + grace }
     }
 
+    /// The times that `args` ask for, from about now on.
+    pub fn starting_now(args: &Args) -> Self {
+        let grace = if args.rate == Rate::Max { Duration::ZERO } else { args.timeout };
+        Self::new(Instant::now() + LEAD, args.warmup, args.duration, grace)
+    }
+
     /// The length of the measured part.
     pub fn duration(&self) -> Duration {
         self.end.saturating_duration_since(self.measured)
     }
 }
 
-/// How one request went.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Operations that were done.
-    pub acknowledged: u64,
-    /// The others, by reason; few different ones.
-    pub failures: Vec<(Failure, u64)>,
+/// The times of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// When it was due.
+    pub intended: Instant,
+    /// When it was sent.
+    pub sent: Instant,
+    /// When it came to its end.
+    pub done: Instant,
 }
 
-impl Tally {
-    /// Counts `operations` more that failed like this.
-    pub fn fail(&mut self, failure: &Failure, operations: u64) {
-        match self.failures.iter_mut().find(|(known, _)| known == failure) {
-            Some((_, count)) => *count = count.saturating_add(operations),
-            None => self.failures.push((failure.clone(), operations)),
-        }
-    }
-
-    fn failed(&self) -> u64 {
-        self.failures.iter().map(|(_, count)| count).sum()
-    }
-
-    /// Operations that waited for an answer, be it in vain.
-    fn waited(&self) -> u64 {
-        let unanswered = self.failures.iter().filter(|(failure, _)| failure.fate != Fate::Refused);
-        self.acknowledged + unanswered.map(|(_, count)| count).sum::<u64>()
-    }
-}
-
-/// The figures of one kind of operation at one target, or of several together.
-#[derive(Clone)]
-pub struct Figures {
-    /// Operations due in the measured part that were acknowledged, whenever.
-    pub acknowledged: u64,
-    /// Operations acknowledged within the measured part, whenever they were due: the throughput.
-    pub acknowledged_in_time: u64,
-    /// Certainly not carried out, by code: refused by the node, or never sent.
-    pub refused: BTreeMap<Cow<'static, str>, u64>,
-    /// Perhaps carried out, by code.
-    pub unknown: BTreeMap<Cow<'static, str>, u64>,
-    /// Due, but not sent before the run was over.
-    pub unsent: u64,
-    /// In microseconds.
-    pub latency: Histogram<u64>,
-}
-
-impl Default for Figures {
-    fn default() -> Self {
-        let latency = Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, DIGITS);
-        Self {
-            acknowledged: 0,
-            acknowledged_in_time: 0,
-            refused: BTreeMap::new(),
-            unknown: BTreeMap::new(),
-            unsent: 0,
-            latency: latency.expect("these bounds are valid"),
-        }
-    }
-}
-
-impl Figures {
-    /// Adds the figures of another target or kind.
-    pub fn add(&mut self, other: &Self) {
-        self.acknowledged += other.acknowledged;
-        self.acknowledged_in_time += other.acknowledged_in_time;
-        self.unsent += other.unsent;
-        other.refused.iter().for_each(|(code, count)| count_code(&mut self.refused, code.clone(), *count));
-        other.unknown.iter().for_each(|(code, count)| count_code(&mut self.unknown, code.clone(), *count));
-        // All histograms have the same bounds.
-        let _infallible = self.latency.add(&other.latency);
-    }
-
-    fn take(&mut self, tally: &Tally, latency: Duration) {
-        self.acknowledged += tally.acknowledged;
-        for (failure, count) in &tally.failures {
-            let codes = match failure.fate {
-                Fate::Refused | Fate::Undone => &mut self.refused,
-                Fate::Unknown => &mut self.unknown,
-            };
-            count_code(codes, failure.code.clone(), *count);
-        }
-        self.latency.saturating_record_n(micros(latency), tally.waited());
-    }
+/// What is known of one kind at one target.
+#[derive(Default)]
+struct Cell {
+    figures: Figures,
+    timeline: Timeline,
 }
 
 /// The figures of all targets and kinds, filled in by all lanes.
 pub struct Board {
     phases: Phases,
-    targets: Vec<[Mutex<Figures>; KINDS]>,
+    slice_width: Duration,
+    targets: Vec<[Mutex<Cell>; KINDS]>,
     acknowledged: AtomicU64,
     failed: AtomicU64,
 }
@@ -146,28 +81,35 @@ impl Board {
     /// All zero.
     pub fn new(targets: usize, phases: Phases) -> Self {
         let targets = (0..targets).map(|_| Default::default()).collect();
-        Self { phases, targets, acknowledged: AtomicU64::new(0), failed: AtomicU64::new(0) }
+        let slice_width = timeline::width(phases.duration());
+        Self { phases, slice_width, targets, acknowledged: AtomicU64::new(0), failed: AtomicU64::new(0) }
     }
 
-    /// A request that was due at `intended` has come to its end at `done`.
-    pub fn finished(&self, target: u16, kind: Kind, intended: Instant, done: Instant, tally: &Tally) {
+    /// A request has come to its end.
+    pub fn finished(&self, target: u16, kind: Kind, times: Times, tally: &Tally) {
         self.acknowledged.fetch_add(tally.acknowledged, Ordering::Relaxed);
         self.failed.fetch_add(tally.failed(), Ordering::Relaxed);
-        let mut figures = self.figures(target, kind);
+        let Times { intended, sent, done } = times;
+        let latency = done.saturating_duration_since(intended);
+        let mut cell = self.cell(target, kind);
         if (self.phases.measured..self.phases.end).contains(&done) {
-            figures.acknowledged_in_time += tally.acknowledged;
+            cell.figures.acknowledged_in_time += tally.acknowledged;
+        }
+        if done >= self.phases.measured {
+            let counts = Counts { acknowledged: tally.acknowledged, errors: tally.failed() };
+            cell.timeline.take(self.slice_at(done), counts, tally.waited(), latency);
         }
         if intended >= self.phases.measured {
-            figures.take(tally, done.saturating_duration_since(intended));
+            cell.figures.take(tally, latency, done.saturating_duration_since(sent));
         }
     }
 
     /// `operations` that were due at `intended` have not been sent, and it is `now` too late.
     pub fn unsent(&self, target: u16, kind: Kind, intended: Instant, now: Instant, operations: u64) {
         if intended >= self.phases.measured {
-            let mut figures = self.figures(target, kind);
-            figures.unsent += operations;
-            figures.latency.saturating_record_n(micros(now.saturating_duration_since(intended)), operations);
+            let mut cell = self.cell(target, kind);
+            cell.figures.give_up(operations, now.saturating_duration_since(intended));
+            cell.timeline.count(self.slice_at(intended), Counts { acknowledged: 0, errors: operations });
         }
     }
 
@@ -178,27 +120,42 @@ impl Board {
 
     /// A copy of one target's figures of one kind.
     pub fn copy(&self, target: u16, kind: Kind) -> Figures {
-        self.figures(target, kind).clone()
+        self.cell(target, kind).figures.clone()
     }
 
-    fn figures(&self, target: u16, kind: Kind) -> MutexGuard<'_, Figures> {
+    /// A copy of one target's timeline of one kind, closed.
+    pub fn timeline(&self, target: u16, kind: Kind) -> Timeline {
+        let mut cell = self.cell(target, kind);
+        cell.timeline.close();
+        cell.timeline.clone()
+    }
+
+    /// Adds what another process has measured.
+    pub fn absorb(&self, target: u16, kind: Kind, figures: &Figures, timeline: &Timeline) {
+        let mut cell = self.cell(target, kind);
+        cell.figures.add(figures);
+        cell.timeline.close();
+        cell.timeline.add(timeline);
+    }
+
+    /// How wide the slices of the timelines are.
+    pub fn slice_width(&self) -> Duration {
+        self.slice_width
+    }
+
+    fn slice_at(&self, at: Instant) -> usize {
+        timeline::slice_at(at.saturating_duration_since(self.phases.measured), self.slice_width)
+    }
+
+    fn cell(&self, target: u16, kind: Kind) -> MutexGuard<'_, Cell> {
         self.targets[usize::from(target)][kind.position()].lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn micros(latency: Duration) -> u64 {
-    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1)
-}
-
-fn count_code(codes: &mut BTreeMap<Cow<'static, str>, u64>, code: Cow<'static, str>, count: u64) {
-    let code = if codes.len() < CODES_MAX || codes.contains_key(&code) { code } else { OTHER.into() };
-    let known = codes.entry(code).or_default();
-    *known = known.saturating_add(count);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Failure;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -209,6 +166,10 @@ mod tests {
         (Board::new(1, Phases::new(start, seconds(1), seconds(10), seconds(5))), start)
     }
 
+    fn times(start: Instant, [intended, sent, done]: [u64; 3]) -> Times {
+        Times { intended: start + seconds(intended), sent: start + seconds(sent), done: start + seconds(done) }
+    }
+
     fn done(acknowledged: u64) -> Tally {
         Tally { acknowledged, failures: Vec::new() }
     }
@@ -216,16 +177,17 @@ mod tests {
     #[test]
     fn latency_runs_from_the_intended_time() {
         let (board, start) = board();
-        board.finished(0, Kind::Read, start + seconds(2), start + seconds(5), &done(10));
+        board.finished(0, Kind::Read, times(start, [2, 4, 5]), &done(10));
         let figures = board.copy(0, Kind::Read);
         assert_eq!((figures.latency.len(), figures.acknowledged), (10, 10));
         assert!(figures.latency.equivalent(figures.latency.max(), 3_000_000));
+        assert!(figures.uncorrected.equivalent(figures.uncorrected.max(), 1_000_000), "this from the sending");
     }
 
     #[test]
     fn warm_up_is_left_out_by_the_intended_time() {
         let (board, start) = board();
-        board.finished(0, Kind::Read, start, start + seconds(5), &done(1));
+        board.finished(0, Kind::Read, times(start, [0, 0, 5]), &done(1));
         let figures = board.copy(0, Kind::Read);
         assert_eq!((figures.latency.len(), figures.acknowledged), (0, 0));
         assert_eq!(figures.acknowledged_in_time, 1, "it is throughput of the measured part all the same");
@@ -235,7 +197,7 @@ mod tests {
     #[test]
     fn late_answers_are_no_throughput() {
         let (board, start) = board();
-        board.finished(0, Kind::Read, start + seconds(10), start + seconds(12), &done(1));
+        board.finished(0, Kind::Read, times(start, [10, 10, 12]), &done(1));
         let figures = board.copy(0, Kind::Read);
         assert_eq!((figures.acknowledged, figures.acknowledged_in_time), (1, 0));
     }
@@ -248,7 +210,7 @@ mod tests {
         tally.fail(&Failure::refused("throttled"), 4);
         tally.fail(&Failure::TIMED_OUT, 2);
         tally.fail(&Failure::undone("busy"), 1);
-        board.finished(0, Kind::Increment, start + seconds(2), start + seconds(9), &tally);
+        board.finished(0, Kind::Increment, times(start, [2, 2, 9]), &tally);
         board.unsent(0, Kind::Increment, start + seconds(3), start + seconds(16), 7);
         let figures = board.copy(0, Kind::Increment);
         assert_eq!((figures.unknown["timed_out"], figures.refused["throttled"], figures.unsent), (5, 4, 7));
@@ -258,22 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn figures_add_up() {
-        let mut tally = done(2);
-        tally.fail(&Failure::refused("a"), 1);
-        let mut one = Figures::default();
-        one.take(&tally, seconds(1));
-        let mut two = Figures::default();
-        two.take(&tally, seconds(2));
-        two.add(&one);
-        assert_eq!((two.acknowledged, two.refused["a"], two.latency.len()), (4, 2, 4));
-    }
-
-    #[test]
-    fn invented_codes_are_bounded() {
-        let mut codes = BTreeMap::new();
-        (0..1_000).for_each(|number| count_code(&mut codes, format!("code_{number}").into(), 1));
-        assert_eq!(codes.len(), CODES_MAX + 1);
-        assert_eq!(codes.values().sum::<u64>(), 1_000);
+    fn what_happened_when_is_kept_by_the_time_of_its_end() {
+        let (board, start) = board();
+        board.finished(0, Kind::Read, times(start, [0, 0, 1]), &done(3));
+        board.finished(0, Kind::Read, times(start, [0, 0, 0]), &done(3));
+        board.unsent(0, Kind::Read, start + seconds(2), start + seconds(16), 7);
+        let timeline = board.timeline(0, Kind::Read);
+        let at = |slice: usize| (timeline.counts()[slice].acknowledged, timeline.counts()[slice].errors);
+        assert_eq!((timeline.counts().len(), at(0), at(10)), (11, (3, 0), (0, 7)));
     }
 }

@@ -1,16 +1,24 @@
 //! What comes out: a summary for programs, a table for people, percentile files for plotting.
 
+pub mod charts;
+pub(crate) mod files;
 pub mod hgrm;
+pub mod hlog;
+pub mod html;
+pub mod plot;
 pub mod table;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use crate::drill::report::DrillReport;
+use crate::figures::{Codes, Figures};
 use crate::finding::Finding;
+use crate::generator::Generator;
 use crate::keys::{KINDS, Kind};
-use crate::measure::Figures;
+use crate::threshold::Judged;
 
 /// The version of the summary's shape: fields may be added to it, none is renamed or removed.
 const FORMAT: u32 = 1;
@@ -28,6 +36,12 @@ pub struct Summary {
     pub totals: Vec<Row>,
     /// The check at the end.
     pub conservation: Conservation,
+    /// Whether the generator itself was a bottleneck.
+    pub generator: Generator,
+    /// What was done to the cluster meanwhile, and what came of it; none unless it was a drill.
+    pub drill: Option<DrillReport>,
+    /// What became of each `--threshold`.
+    pub thresholds: Vec<Judged>,
     /// The first findings of each kind.
     pub findings: Vec<Finding>,
     /// How many of each kind there were.
@@ -41,6 +55,14 @@ pub struct Summary {
 pub struct Settings {
     /// Operations a second over all targets; none in a closed loop.
     pub rate_per_s: Option<f64>,
+    /// `constant` or `poisson`; none in a closed loop.
+    pub arrivals: Option<&'static str>,
+    /// Processes that sent.
+    pub processes: u32,
+    /// The share of operations that were on the first counter, besides its usual share.
+    pub celebrity: Option<f64>,
+    /// Where the other settings came from.
+    pub scenario: Option<String>,
     /// Latencies run from intended times.
     pub open_loop: bool,
     /// Measured.
@@ -91,11 +113,14 @@ pub struct Row {
     /// Due, but not sent before the run was over.
     pub unsent: u64,
     /// The refused ones by code.
-    pub refused_by_code: BTreeMap<Cow<'static, str>, u64>,
+    pub refused_by_code: Codes,
     /// The unknown ones by code.
-    pub unknown_by_code: BTreeMap<Cow<'static, str>, u64>,
+    pub unknown_by_code: Codes,
     /// From the intended time to the answer. What the node refused is left out; what got no answer counts as it waited.
     pub latency_ms: Latency,
+    /// From the actual sending to the answer, as a generator that waits for answers would have measured it; what was
+    /// never sent is not in it.
+    pub uncorrected_ms: Latency,
     /// Operations a second acknowledged within the measured part.
     pub achieved_per_s: f64,
     /// Operations a second asked for; none in a closed loop.
@@ -103,7 +128,7 @@ pub struct Row {
 }
 
 /// Percentiles in milliseconds, to three digits.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it all")]
 pub struct Latency {
     pub count: u64,
@@ -169,7 +194,8 @@ impl Row {
             unsent: figures.unsent,
             refused_by_code: figures.refused.clone(),
             unknown_by_code: figures.unknown.clone(),
-            latency_ms: Latency::of(figures),
+            latency_ms: Latency::of(&figures.latency),
+            uncorrected_ms: Latency::of(&figures.uncorrected),
             achieved_per_s: float(figures.acknowledged_in_time) / duration_s,
             asked_per_s,
         }
@@ -186,8 +212,7 @@ impl Row {
 }
 
 impl Latency {
-    fn of(figures: &Figures) -> Self {
-        let histogram = &figures.latency;
+    fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile: f64| if histogram.is_empty() { 0.0 } else { ms(histogram.value_at_quantile(quantile)) };
         Self {
             count: histogram.len(),
@@ -224,6 +249,11 @@ impl Summary {
         )
     }
 
+    /// No threshold was crossed.
+    pub fn kept(&self) -> bool {
+        self.thresholds.iter().all(|judged| !judged.crossed)
+    }
+
     /// Requests for IDs a second in relation to those that ask whether the node lives, where the two took turns.
     pub fn ids_to_live(&self) -> Option<f64> {
         self.settings.turns_s?;
@@ -241,6 +271,15 @@ impl Summary {
     }
 }
 
+/// Milliseconds for people: three digits that count, and no more.
+pub(crate) fn digits(ms: f64) -> String {
+    match ms {
+        ms if ms >= 100.0 => format!("{ms:.0}"),
+        ms if ms >= 10.0 => format!("{ms:.1}"),
+        ms => format!("{ms:.2}"),
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn float(count: u64) -> f64 {
     count as f64
@@ -255,14 +294,16 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::measure::{Board, Phases, Tally};
+    use crate::figures::Tally;
+    use crate::measure::{Board, Phases, Times};
 
     pub(super) fn figures() -> Figures {
         let start = Instant::now();
         let board = Board::new(1, Phases::new(start, Duration::ZERO, Duration::from_secs(2), Duration::ZERO));
         for ms in 1..=1_000 {
             let tally = Tally { acknowledged: 2, failures: Vec::new() };
-            board.finished(0, Kind::Read, start, start + Duration::from_millis(ms), &tally);
+            let times = Times { intended: start, sent: start, done: start + Duration::from_millis(ms) };
+            board.finished(0, Kind::Read, times, &tally);
         }
         board.copy(0, Kind::Read)
     }

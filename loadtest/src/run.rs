@@ -1,7 +1,7 @@
 //! A whole run: connect, send, wait for agreement, compare, sum up.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use tokio::sync::mpsc;
@@ -10,14 +10,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::conserve::{self, Reader};
+use crate::drill::cluster::Cluster;
+use crate::drill::fault::Fault;
+use crate::drill::script::{Played, Script};
 use crate::finding::{Finding, Findings};
+use crate::generator::{Lateness, Stopwatch, Strain};
 use crate::ids::{Finder, Found, Full, Run};
 use crate::keys::{Popularity, Requests};
 use crate::lane::{Books, Drive, Lane};
 use crate::ledger::{Expected, Ledger};
-use crate::measure::{Board, Phases};
+use crate::measure::Phases;
+use crate::part::{self, Part};
 use crate::progress;
-use crate::report::{Origin, Summary};
+use crate::report::{Origin, Summary, files};
 use crate::schedule::{Rate, Schedule};
 use crate::summary;
 use crate::target::{Dial, Link};
@@ -25,8 +30,9 @@ use crate::ticker::Ticker;
 
 /// Answers with IDs that wait for the duplicate finder; then lanes wait for it.
 const ID_ANSWERS_WAITING_MAX: usize = 4_096;
-/// Lanes are told the start this long before, so that none begins late.
-const LEAD: Duration = Duration::from_millis(20);
+
+/// A run that was ended at once has measured this long, so that nothing is divided by zero.
+const SHORTEST_S: f64 = 1e-3;
 
 /// Everything decided before the first request.
 pub(crate) struct Setup {
@@ -42,16 +48,41 @@ pub(crate) struct Setup {
 pub(crate) struct Sent {
     pub(crate) books: Books,
     pub(crate) found: Found,
+    /// All IDs that came.
+    pub(crate) runs: Vec<Run>,
     pub(crate) full: Option<Full>,
+    pub(crate) strain: Strain,
+    /// What was done to the cluster meanwhile.
+    pub(crate) played: Option<Played>,
     /// The length of the measured part, shorter than asked for if the run was ended early.
     pub(crate) measured_s: f64,
+    /// When the measured part began.
+    pub(crate) started: SystemTime,
 }
 
 /// Runs the load and the check. An error means that nothing could be tested.
 pub async fn run(args: &Args) -> anyhow::Result<Summary> {
+    run_with(args, None).await.map(|(summary, _)| summary)
+}
+
+/// The same with faults in a cluster, which is handed back if there is one.
+pub(crate) async fn run_with(
+    args: &Args,
+    drill: Option<(Cluster, Vec<Fault>)>,
+) -> anyhow::Result<(Summary, Option<Cluster>)> {
     let mut setup = connect(args).await?;
     let ledger = open_ledger(&mut setup).await?;
-    let sent = send(&setup, ledger).await?;
+    let script = drill.map(|(cluster, faults)| Script {
+        cluster,
+        faults,
+        targets: args.targets.clone(),
+        dial: Arc::clone(&setup.dial),
+        patience: args.agree_timeout,
+    });
+    let sent = match args.processes {
+        1 => send(&setup, ledger, script, async { Ok(()) }).await?,
+        _ => part::send_all(&setup, ledger).await?,
+    };
     let waiting = progress::spinner(args, "waiting until the regions agree");
     let keys = sent.books.ledger.touched();
     let expected = |key| sent.books.ledger.expected(key);
@@ -60,11 +91,12 @@ pub async fn run(args: &Args) -> anyhow::Result<Summary> {
     waiting.finish_and_clear();
     conserve::judge(&agreement, &setup.readers, &sent.books.names, expected, &sent.books.findings);
     judge_ids(&sent);
-    summary::write_hgrm(&setup, &sent.books.board)?;
-    Ok(summary::of(&setup, sent, &agreement))
+    let summary = summary::of(&setup, &sent, &agreement);
+    files::write(&setup, &sent, &summary)?;
+    Ok((summary, sent.played.map(|played| played.cluster)))
 }
 
-async fn connect(args: &Args) -> anyhow::Result<Setup> {
+pub(crate) async fn connect(args: &Args) -> anyhow::Result<Setup> {
     let prefix = args.key_prefix.clone().unwrap_or_else(|| format!("lt-{:08x}-", rand::random::<u32>()));
     let popularity = args.popularity().context("the exponent is out of range")?;
     let mut setup = Setup {
@@ -96,58 +128,84 @@ async fn open_ledger(setup: &mut Setup) -> anyhow::Result<Ledger> {
     if !agreement.settled {
         let findings = Findings::default();
         conserve::judge(&agreement, &setup.readers, &setup.dial.names, |_| anything, &findings);
-        let first = findings.into_parts().0.first().map(Finding::to_string).unwrap_or_default();
+        let first = findings.parts().0.first().map(Finding::to_string).unwrap_or_default();
         bail!("the regions do not agree about the counters before the run: {first}");
     }
     let values = agreement.values.first().context("there are no targets")?;
     values.iter().copied().collect::<Option<Vec<_>>>().map(Ledger::with_baseline).context("counters without a value")
 }
 
-/// Opens the lanes, lets them run, and collects what they have done.
-async fn send(setup: &Setup, ledger: Ledger) -> anyhow::Result<Sent> {
+/// Opens the lanes, lets them run once `begin` says so, and collects what they have done.
+pub(crate) async fn send(
+    setup: &Setup,
+    ledger: Ledger,
+    script: Option<Script>,
+    begin: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Sent> {
     let args = &setup.args;
     let links = open_links(setup).await?;
-    let grace = if args.rate == Rate::Max { Duration::ZERO } else { args.timeout };
-    let phases = Phases::new(Instant::now() + LEAD, args.warmup, args.duration, grace);
-    let books = Arc::new(Books {
-        names: setup.dial.names.clone(),
-        ledger,
-        board: Board::new(args.targets.len(), phases),
-        findings: Findings::default(),
-        targets: setup.readers.iter().map(|reader| reader.name.clone()).collect(),
-    });
+    begin.await?;
+    let phases = Phases::starting_now(args);
+    let books = Arc::new(Books::new(setup, ledger, phases, args.part.is_none()));
+    let (lateness, watch) = (Arc::new(Lateness::default()), Stopwatch::start());
     let (ids, incoming) = mpsc::channel(ID_ANSWERS_WAITING_MAX);
     let stop = CancellationToken::new();
-    let drive = Drive { phases, stop: stop.clone(), ticker: Ticker::start()?, ids };
+    let drive = Drive { phases, stop: stop.clone(), ticker: Ticker::start()?, lateness: Arc::clone(&lateness), ids };
     let finder = Finder::new(args.id_runs_max);
     let checker = tokio::task::spawn_blocking({
         let stop = stop.clone();
         move || check_ids(finder, incoming, &stop)
     });
+    let playing = script.map(|script| tokio::spawn(script.play(Arc::clone(&books), phases, stop.clone())));
     let watchers = [
         tokio::spawn(stop_on_ctrl_c(stop)),
         tokio::spawn(progress::show(progress::bar(args), Arc::clone(&books), phases)),
     ];
 
     let mut lanes = JoinSet::new();
-    let count = links.len() as u64;
-    for (number, (target, link)) in (0_u64..).zip(links) {
-        lanes.spawn(lane(setup, &books, &drive, (number, count), target, link).run());
+    let Part { number: part, of: parts } = args.part.unwrap_or(Part { number: 0, of: 1 });
+    let (own, all) = (links.len() as u64, links.len() as u64 * u64::from(parts));
+    for (number, (target, link)) in (own * u64::from(part)..).zip(links) {
+        lanes.spawn(lane(setup, &books, &drive, (number, all), target, link).run());
     }
     drop(drive);
     while let Some(ended) = lanes.join_next().await {
         ended.context("a lane ended too early")?;
     }
+    let strain = watch.stop(&lateness);
+    let played = match playing {
+        Some(playing) => Some(playing.await.context("the drill ended too early")?),
+        None => None,
+    };
     let ended = Instant::now().min(phases.end);
     watchers.iter().for_each(tokio::task::JoinHandle::abort);
     for watcher in watchers {
         // It was told to end, one way or the other.
         let _ = watcher.await;
     }
-    let (found, full) = checker.await.context("the duplicate finder ended too early")?;
+    let ((found, runs), full) = checker.await.context("the duplicate finder ended too early")?;
     let books = Arc::into_inner(books).context("a request outlived its lane")?;
-    let measured_s = ended.saturating_duration_since(phases.measured).as_secs_f64().max(1e-3);
-    Ok(Sent { books, found, full, measured_s })
+    let measured_s = ended.saturating_duration_since(phases.measured).as_secs_f64().max(SHORTEST_S);
+    Ok(Sent { found, runs, full, measured_s, strain, played, ..Sent::none(books, phases) })
+}
+
+impl Sent {
+    /// Nothing yet.
+    pub(crate) fn none(books: Books, phases: Phases) -> Self {
+        let now = Instant::now();
+        let started = SystemTime::now() + phases.measured.saturating_duration_since(now)
+            - now.saturating_duration_since(phases.measured);
+        Self {
+            books,
+            found: Found::default(),
+            runs: Vec::new(),
+            full: None,
+            measured_s: SHORTEST_S,
+            started,
+            strain: Strain::none(),
+            played: None,
+        }
+    }
 }
 
 async fn open_links(setup: &Setup) -> anyhow::Result<Vec<(u16, Link)>> {
@@ -174,13 +232,14 @@ fn lane(
     let args = &setup.args;
     let schedule = match args.rate {
         Rate::Max => None,
-        Rate::Milli(milli) => Some(Schedule::new(milli, args.batch, number, count)),
+        Rate::Milli(milli) => Some(Schedule::new(milli, args.batch, number, count).arriving(args.arrivals, setup.seed)),
     };
+    let requests = Requests::new(setup.seed, number, args.mix, setup.popularity, args.batch);
     Lane {
         target,
         link,
         schedule,
-        requests: Requests::new(setup.seed, number, args.mix, setup.popularity, args.batch).in_turns(args.turns),
+        requests: requests.in_turns(args.turns).with_celebrity(args.celebrity),
         batch: args.batch,
         in_flight: args.targets.get(usize::from(target)).map_or(1, |endpoint| args.window(endpoint)),
         books: Arc::clone(books),
@@ -193,7 +252,7 @@ fn check_ids(
     mut finder: Finder,
     mut incoming: mpsc::Receiver<Vec<Run>>,
     stop: &CancellationToken,
-) -> (Found, Option<Full>) {
+) -> ((Found, Vec<Run>), Option<Full>) {
     let mut full = None;
     while let Some(runs) = incoming.blocking_recv() {
         for run in runs {
@@ -207,7 +266,7 @@ fn check_ids(
 }
 
 /// The first Ctrl-C ends the sending, and what was sent is still checked; the second ends the program.
-async fn stop_on_ctrl_c(stop: CancellationToken) {
+pub(crate) async fn stop_on_ctrl_c(stop: CancellationToken) {
     for exit in [false, true] {
         if tokio::signal::ctrl_c().await.is_err() {
             return;

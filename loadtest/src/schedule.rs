@@ -1,10 +1,14 @@
 //! When each request is meant to be sent.
 //!
-//! Pure arithmetic: the times follow from the rate alone and never from the answers, which is what makes the load an
+//! Pure arithmetic: the times follow from the rate and a seed alone and never from the answers, which is what makes the load an
 //! open loop. A target that stalls finds the requests of the meantime waiting, and their latencies, counted from here,
 //! show the stall ("coordinated omission" is the name of the mistake that this avoids).
 
 use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use rand_distr::{Distribution as _, Exp1};
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// Rates are kept in thousandths of an operation per second, so that all times are exact integers.
@@ -30,25 +34,69 @@ impl Rate {
     }
 }
 
+/// How requests are spread over time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Arrivals {
+    /// One after the other, always as far apart.
+    #[default]
+    Constant,
+    /// Independent of each other, as those of many people are: gaps vary, and requests come in clumps.
+    Poisson,
+}
+
+impl Arrivals {
+    /// The word in options and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Poisson => "poisson",
+        }
+    }
+}
+
 /// The intended times of one lane's requests, as offsets from the start of the run, ascending and without end.
 ///
-/// The lanes take turns: together they send one request every `batch / rate` seconds.
-#[derive(Clone, Debug)]
+/// The lanes take turns: together they send one request every `batch / rate` seconds. With random gaps each lane has
+/// its own, and together they are as random as each.
+#[derive(Debug)]
 pub struct Schedule {
     rate_milli: u64,
     batch: u32,
     lanes: u64,
     turn: u64,
+    random: Option<Random>,
+}
+
+#[derive(Debug)]
+struct Random {
+    rng: SmallRng,
+    due_nanos: f64,
 }
 
 impl Schedule {
     /// The times of lane number `lane` of `lanes`, at `rate_milli` over all lanes, in requests of `batch` operations.
     pub fn new(rate_milli: u64, batch: u32, lane: u64, lanes: u64) -> Self {
-        Self { rate_milli: rate_milli.max(1), batch, lanes: lanes.max(1), turn: lane }
+        Self { rate_milli: rate_milli.max(1), batch, lanes: lanes.max(1), turn: lane, random: None }
+    }
+
+    /// Spread in this way; the seed decides about random gaps.
+    #[must_use]
+    pub fn arriving(self, arrivals: Arrivals, seed: u64) -> Self {
+        if arrivals == Arrivals::Constant {
+            return self;
+        }
+        let rng = SmallRng::seed_from_u64(seed ^ self.turn.wrapping_mul(0xD1B5_4A32_D192_ED03));
+        let mut random = Self { random: Some(Random { rng, due_nanos: 0.0 }), ..self };
+        random.advance();
+        random
     }
 
     /// When the next request is due. Asking again answers the same until [`Schedule::advance`].
     pub fn due(&self) -> Duration {
+        if let Some(random) = &self.random {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+            return Duration::from_nanos(random.due_nanos as u64);
+        }
         let operations = u128::from(self.turn) * u128::from(self.batch);
         let nanos = operations.saturating_mul(NANOS_PER_SECOND * u128::from(MILLI)) / u128::from(self.rate_milli);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -57,6 +105,17 @@ impl Schedule {
     /// The next request has been sent, or given up.
     pub fn advance(&mut self) {
         self.turn = self.turn.saturating_add(self.lanes);
+        let mean_nanos = self.mean_gap_nanos();
+        if let Some(Random { rng, due_nanos }) = &mut self.random {
+            let gap: f64 = Exp1.sample(rng);
+            *due_nanos += gap * mean_nanos;
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gaps are random")]
+    fn mean_gap_nanos(&self) -> f64 {
+        let operations = f64::from(self.batch) * self.lanes as f64;
+        operations * (NANOS_PER_SECOND * u128::from(MILLI)) as f64 / self.rate_milli as f64
     }
 }
 
@@ -99,6 +158,36 @@ mod tests {
         let mut schedule = Schedule::new(1, u32::MAX, 0, u64::MAX);
         schedule.advance();
         assert_eq!(schedule.due(), Duration::from_nanos(u64::MAX));
+    }
+
+    fn poisson(lane: u64, lanes: u64) -> Schedule {
+        Schedule::new(1_000 * MILLI, 10, lane, lanes).arriving(Arrivals::Poisson, 7)
+    }
+
+    /// The gaps of a Poisson process have a standard deviation as large as their mean, and half of them are shorter
+    /// than 0.69 of it; lanes that are random alone are as random together.
+    #[test]
+    fn random_arrivals_keep_the_rate_and_come_in_clumps() {
+        let mut all: Vec<Duration> = (0..4).flat_map(|lane| times(poisson(lane, 4), 10_000)).collect();
+        all.sort_unstable();
+        all.truncate(30_000);
+        let gaps: Vec<f64> = all.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1_000.0).collect();
+        let count = gaps.len() as f64;
+        let mean = gaps.iter().sum::<f64>() / count;
+        let deviation = (gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / count).sqrt();
+        let short = gaps.iter().filter(|gap| **gap < 0.693 * mean).count() as f64 / count;
+        assert!((9.8..10.2).contains(&mean), "{mean}");
+        assert!((0.97..1.03).contains(&(deviation / mean)), "{deviation}");
+        assert!((0.49..0.51).contains(&short), "{short}");
+    }
+
+    #[test]
+    fn random_arrivals_follow_from_the_seed_and_ascend() {
+        let (one, other) = (times(poisson(1, 2), 100), times(poisson(1, 2), 100));
+        assert_eq!(one, other);
+        assert_ne!(one, times(poisson(0, 2), 100));
+        assert!(one.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert_eq!(poisson(0, 2).due(), poisson(0, 2).due());
     }
 
     proptest! {

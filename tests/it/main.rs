@@ -11,6 +11,7 @@ mod clocks;
 mod clones;
 mod config;
 mod drain;
+mod drill;
 mod durability;
 mod examples;
 mod forms;

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn an_empty_histogram_is_written_too() {
-        assert!(text(&crate::measure::Figures::default().latency).contains("Total count    =            0"));
+        assert!(text(&crate::figures::Figures::default().latency).contains("Total count    =            0"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// Which front door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Door {
     /// `snowtide-client/1`.
     Quic,
@@ -97,6 +97,8 @@ pub struct Dial {
     pub names: Names,
     /// After this an unanswered request counts as unknown.
     pub timeout: Duration,
+    /// After this without a word a QUIC connection is given up and made anew: a node that was killed says no goodbye.
+    pub silence: Duration,
 }
 
 /// What is known about an operation that was not acknowledged.

@@ -1,15 +1,10 @@
 //! The QUIC door, through the client crate: many requests in flight on one connection.
 
-use std::time::Duration;
-
 use snowtide_client::{Batch, Code, Config, Connection, Error};
 
 use super::{Dial, Failure, Fate, Outcome, Site};
 use crate::ids::Run;
 use crate::keys::{Action, Names, Operation};
-
-/// A node that was killed says no goodbye: after this much silence its connection is given up and made anew.
-const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// One connection.
 pub struct Quic {
@@ -20,7 +15,7 @@ pub struct Quic {
 impl Quic {
     /// Connects, verifies the node and learns who it is.
     pub async fn open(address: &str, dial: &Dial) -> anyhow::Result<(Self, Site)> {
-        let mut config = Config::new(address).request_timeout(dial.timeout).idle_timeout(SILENCE_MAX);
+        let mut config = Config::new(address).request_timeout(dial.timeout).idle_timeout(dial.silence);
         if let Some(ca) = &dial.ca {
             config = config.ca_pem_file(ca)?;
         }
@@ -87,6 +82,8 @@ fn refusal(code: Code) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

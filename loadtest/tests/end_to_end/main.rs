@@ -6,7 +6,7 @@ mod fake;
 
 use std::process::Output;
 
-use fake::{Cluster, Fault};
+use fake::{Cluster, Fault, STALL};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -165,6 +165,9 @@ async fn a_stall_is_not_hidden() {
     assert_eq!(run.code(), 0, "{}", run.stdout());
     assert_eq!(run.all()["acknowledged"], 100, "nothing was skipped");
     assert!(run.all()["latency_ms"]["p50"].as_f64() >= Some(500.0), "{}", run.stdout());
+    let uncorrected = &run.all()["uncorrected_ms"];
+    assert!(uncorrected["max"].as_f64() >= Some(STALL.as_secs_f64() * 1_000.0), "{uncorrected}");
+    assert!(uncorrected["p90"].as_f64() < Some(500.0), "one slow request, as a closed loop sees it: {uncorrected}");
 }
 
 #[tokio::test]
@@ -207,6 +210,99 @@ async fn percentile_files_are_written() {
 }
 
 #[tokio::test]
+async fn an_interval_log_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.hlog");
+    run_with([], &format!("--hlog {}", path.display())).await;
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains("#[StartTime: ") && text.contains("Tag=increment/eu-west/0-http,0"), "{text}");
+}
+
+#[tokio::test]
+async fn thresholds_decide_the_exit_code_unless_something_was_found() {
+    let kept = run_with([], "--threshold increment.p99<100s --threshold rate>1 --threshold errors<=0").await;
+    assert_eq!(kept.code(), 0, "{}", kept.stdout());
+    let crossed = run_with([], "--threshold increment@us-east.max<1us --threshold rate>1").await;
+    assert_eq!(crossed.code(), 99, "{}", crossed.stdout());
+    assert!(crossed.stdout().contains("threshold increment@us-east.max<1us: CROSSED"), "{}", crossed.stdout());
+    assert_eq!(crossed.json["thresholds"][1]["crossed"], false);
+    let lost = run_with([(30, Fault::Lost)], "--mix 1:0:0 --threshold max<1us").await;
+    assert_eq!(lost.code(), 1, "a finding says more");
+}
+
+#[tokio::test]
+async fn several_processes_are_one_run() {
+    let run = run_with([], "--processes 3 --mix 6:2:2 --arrivals poisson --warmup 0s").await;
+    assert_eq!(run.code(), 0, "{}", run.stdout());
+    assert_eq!((&run.json["settings"]["processes"], &run.json["settings"]["arrivals"]), (&3.into(), &"poisson".into()));
+    let all = run.all();
+    assert!((120..=280).contains(&all["acknowledged"].as_u64().unwrap()), "400 a second over half a second: {all}");
+    assert_eq!(all["latency_ms"]["count"], all["acknowledged"], "every operation is in the merged histogram");
+    assert!(run.json["conservation"]["ids"].as_u64() > Some(0));
+}
+
+#[tokio::test]
+async fn what_several_processes_lose_or_are_given_twice_is_found() {
+    let lost = run_with([(30, Fault::Lost)], "--processes 2 --mix 1:0:0").await;
+    assert_eq!((lost.code(), lost.last_line().as_str()), (1, "NOT CONSERVED: 2 loss"), "{}", lost.stdout());
+    let cluster = Cluster::with_ids_period(50);
+    let (a, b) = (cluster.node("eu-west").await, cluster.node("us-east").await);
+    let twice = run(&[&a, &b], "--processes 2 --mix 0:1:0 --warmup 0s").await;
+    assert_eq!((twice.code(), &twice.json["conservation"]["duplicate_ids"]), (1, &150.into()), "{}", twice.stdout());
+}
+
+#[tokio::test]
+async fn a_scenario_of_ones_own_is_a_file_and_flags_count_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("own.toml");
+    std::fs::write(&path, "mix = '1:0:0'\nrate = 50\nbatch = 4\ncelebrity = 1.0\n").unwrap();
+    let run = run_with([], &format!("--scenario {} --batch 2", path.display())).await;
+    let settings = &run.json["settings"];
+    assert_eq!((run.code(), &settings["batch"], &settings["celebrity"]), (0, &2.into(), &1.0.into()));
+    assert_eq!(settings["rate_per_s"], 400.0, "the test's own flag");
+    assert_eq!(run.json["conservation"]["counters"], 1, "all of it is on one counter");
+}
+
+#[tokio::test]
+async fn a_report_is_one_page_that_needs_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("report.html");
+    run_with([(30, Fault::Throttled)], &format!("--threshold max<1us --html {}", path.display())).await;
+    let page = std::fs::read_to_string(path).unwrap();
+    for word in
+        ["Latency by percentile: increment", "Throughput over time", "Errors over time", "CROSSED", "us-east/0 http"]
+    {
+        assert!(page.contains(word), "{word}");
+    }
+    assert!(page.matches("<svg viewBox=\"0 0 960").count() >= 5 && page.contains("prefers-color-scheme: dark"));
+    for elsewhere in ["<script", "http-equiv", "@import", "url(", "src=", "href="] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+}
+
+#[tokio::test]
+async fn runs_are_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let mut slower = run_with([], "").await.json;
+    std::fs::write(path("a.json"), slower.to_string()).unwrap();
+    let compare = async |options: &str| {
+        let options = format!("compare {} {} {options}", path("a.json"), path("b.json"));
+        command(&[], &options).await
+    };
+    std::fs::write(path("b.json"), slower.to_string()).unwrap();
+    let same = compare("").await;
+    assert_eq!(same.status.code(), Some(0), "{same:?}");
+    slower["totals"][0]["latency_ms"]["p99"] = 1e6.into();
+    std::fs::write(path("b.json"), slower.to_string()).unwrap();
+    let worse = compare("").await;
+    assert_eq!(worse.status.code(), Some(99));
+    assert!(String::from_utf8_lossy(&worse.stdout).contains("WORSE"), "{worse:?}");
+    std::fs::write(path("b.json"), "{}").unwrap();
+    assert_eq!(compare("").await.status.code(), Some(2));
+}
+
+#[tokio::test]
 async fn what_cannot_be_tested_exits_with_2() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let away = command(&[&format!("http://{unused}")], "--connect-timeout 200ms").await;
@@ -217,6 +313,7 @@ async fn what_cannot_be_tested_exits_with_2() {
         (&["ftp://127.0.0.1:1"], ""),
         (&[], ""),
         (&["http://127.0.0.1:1"], "--mix 0:0:0"),
+        (&["http://127.0.0.1:1"], "--threshold increment.p99<1parsec"),
     ] {
         assert_eq!(command(targets, options).await.status.code(), Some(2), "{targets:?} {options}");
     }

@@ -4,6 +4,7 @@ use std::io::{self, BufRead};
 use std::str::FromStr;
 
 use comfy_table::{Table, presets};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -20,6 +21,8 @@ heal REGION    let it through again
 kill REGION    end the node at once, as kill -9 does
 stop REGION    let the node drain and end
 start REGION   start it again
+pause REGION   let the node stand still, as SIGSTOP does
+resume REGION  let it go on
 status         show all nodes
 quit           let all nodes drain, and end (Ctrl-C does the same)";
 
@@ -31,6 +34,8 @@ pub(super) enum Order {
     Kill(String),
     Stop(String),
     Start(String),
+    Pause(String),
+    Resume(String),
     Status,
     Help,
     Quit,
@@ -47,6 +52,8 @@ impl FromStr for Order {
             ["kill", region] => Ok(Self::Kill(region.to_owned())),
             ["stop", region] => Ok(Self::Stop(region.to_owned())),
             ["start", region] => Ok(Self::Start(region.to_owned())),
+            ["pause", region] => Ok(Self::Pause(region.to_owned())),
+            ["resume", region] => Ok(Self::Resume(region.to_owned())),
             ["status"] => Ok(Self::Status),
             ["help" | "?"] => Ok(Self::Help),
             ["quit" | "exit"] => Ok(Self::Quit),
@@ -78,6 +85,14 @@ impl Order {
             Self::Start(region) => {
                 cluster.start_node(&region).await?;
                 Ok(format!("{region} is ready"))
+            }
+            Self::Pause(region) => {
+                cluster.signal(&region, Signal::SIGSTOP)?;
+                Ok(format!("{region} stands still; `resume {region}` lets it go on"))
+            }
+            Self::Resume(region) => {
+                cluster.signal(&region, Signal::SIGCONT)?;
+                Ok(format!("{region} goes on"))
             }
             Self::Status => status(cluster).await,
             Self::Help | Self::Quit => Ok(HELP.to_owned()),

@@ -42,7 +42,8 @@ Examples:
   snowtide dev up --links direct --set log.filter=debug
   echo 'cut eu-west' | snowtide dev up
 
-While it runs, it takes lines on standard input: cut, heal, kill, stop, start, status, quit.
+While it runs, it takes lines on standard input: cut, heal, kill, stop, start, pause, resume, status, quit.
+With --json it prints one line once it is ready, and one for each of these.
 --set and --config are handed to every node.";
 
 impl Command {
@@ -94,7 +95,7 @@ async fn keep_up(cluster: &mut Cluster, json: bool) -> anyhow::Result<()> {
                 Some(line) => match line.parse() {
                     Ok(Order::Quit) => return Ok(()),
                     Ok(order) => answer(order.carry_out(cluster).await, json)?,
-                    Err(complaint) => tell(&complaint),
+                    Err(complaint) => answer(Err(anyhow::anyhow!(complaint)), json)?,
                 },
             },
             _ = beat.tick() => cluster.check()?,
@@ -110,14 +111,12 @@ async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
     }
 }
 
-/// An order that could not be carried out changes nothing, and the cluster goes on.
+/// An order that could not be carried out changes nothing, and the cluster goes on. A program reads one line for each.
 fn answer(outcome: anyhow::Result<String>, json: bool) -> anyhow::Result<()> {
     match outcome {
-        Ok(done) if !json => print(&done),
-        Ok(done) => {
-            tell(&done);
-            Ok(())
-        }
+        Ok(done) if json => print(&json!({ "done": done }).to_string()),
+        Err(error) if json => print(&json!({ "error": format!("{error:#}") }).to_string()),
+        Ok(done) => print(&done),
         Err(error) => {
             tell(&format!("error: {error:#}"));
             Ok(())

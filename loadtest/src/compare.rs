@@ -1,0 +1,312 @@
+//! Two runs beside each other: ratios by operation and region, and a verdict on each.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::report::{Latency, Summary};
+
+/// A share of errors may grow by this much: the smallest difference that is called one.
+const ERRORS_SLACK: f64 = 0.001;
+/// What a run is asked for that makes two runs different questions.
+const ASKED: [&str; 13] = [
+    "rate_per_s",
+    "arrivals",
+    "duration_s",
+    "connections",
+    "in_flight",
+    "batch",
+    "keys",
+    "distribution",
+    "zipf_exponent",
+    "celebrity",
+    "mix",
+    "turns_s",
+    "processes",
+];
+
+const HELP: &str = "\
+p50, p99, the rate and the share of errors decide; p99.9 and the maximum are shown, but a handful of operations make
+them. A ratio is the second run's figure divided by the first one's.
+
+Exit codes: 0 nothing is worse; 2 the runs cannot be compared; 99 something is worse.";
+
+/// Compare two runs by their --json files.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Compare {
+    /// The first run, what is compared with.
+    #[arg(value_name = "A.json")]
+    first: PathBuf,
+
+    /// The second run.
+    #[arg(value_name = "B.json")]
+    second: PathBuf,
+
+    /// Differences up to this are none.
+    #[arg(long, default_value = "10%", value_name = "PERCENT", value_parser = percent)]
+    tolerance: f64,
+}
+
+/// As much of a summary as is compared. Other versions of the program may have written it.
+#[derive(Deserialize)]
+struct Run {
+    format: u32,
+    settings: BTreeMap<String, Value>,
+    results: Vec<Row>,
+    totals: Vec<Row>,
+    ok: bool,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    target: String,
+    region: Option<String>,
+    node: Option<u32>,
+    operation: String,
+    acknowledged: u64,
+    refused: u64,
+    unknown: u64,
+    unsent: u64,
+    latency_ms: Latency,
+    achieved_per_s: f64,
+}
+
+/// What is said of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Same,
+    Better,
+    Worse,
+}
+
+/// Two runs and what came out.
+pub struct Comparison {
+    /// For people.
+    pub text: String,
+    /// Any row is worse.
+    pub worse: bool,
+}
+
+impl Compare {
+    /// Reads both files and compares. An error means that this cannot be done.
+    pub fn run(&self) -> anyhow::Result<Comparison> {
+        compare(&read(&self.first)?, &read(&self.second)?, self.tolerance)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Run> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parsed = serde_json::from_slice(&bytes);
+    let run: Run = parsed.with_context(|| format!("{} was not written by --json", path.display()))?;
+    ensure!(run.format == Summary::FORMAT, "{} has format {}, this program reads 1", path.display(), run.format);
+    Ok(run)
+}
+
+fn compare(first: &Run, second: &Run, tolerance: f64) -> anyhow::Result<Comparison> {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        "target",
+        "operation",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "done/s",
+        "errors %",
+        "verdict",
+    ]);
+    let (mut worst, mut alone) = (Verdict::Same, Vec::new());
+    let mut matched = 0_usize;
+    for row in second.results.iter().chain(&second.totals) {
+        let Some(before) = first.results.iter().chain(&first.totals).find(|other| other.place() == row.place()) else {
+            alone.push(format!("{} is in the second run only", row.name()));
+            continue;
+        };
+        let verdict = judge(before, row, tolerance);
+        worst = worst.max(verdict);
+        matched += 1;
+        table.add_row(cells(before, row, verdict));
+    }
+    for row in first.results.iter().chain(&first.totals) {
+        if !second.results.iter().chain(&second.totals).any(|other| other.place() == row.place()) {
+            alone.push(format!("{} is in the first run only", row.name()));
+        }
+    }
+    ensure!(matched > 0, "the runs have no operation at any target in common");
+    table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    let mut lines = vec![table.to_string()];
+    lines.append(&mut alone);
+    lines.extend(different(first, second));
+    for (run, name) in [(first, "first"), (second, "second")] {
+        if !run.ok {
+            lines.push(format!("The {name} run had findings: its counters or IDs were wrong."));
+        }
+    }
+    lines.push(sentence(worst, tolerance));
+    Ok(Comparison { text: lines.join("\n"), worse: worst == Verdict::Worse })
+}
+
+fn sentence(worst: Verdict, tolerance: f64) -> String {
+    let beyond = format!("by more than {} %", tolerance * 100.0);
+    match worst {
+        Verdict::Worse => format!("WORSE: the second run is worse somewhere {beyond}"),
+        Verdict::Better => format!("better: the second run is better somewhere, and nowhere worse, {beyond}"),
+        Verdict::Same => format!("same: nothing differs {beyond}"),
+    }
+}
+
+/// Where the two were not asked for the same.
+fn different(first: &Run, second: &Run) -> Vec<String> {
+    let asked = |run: &Run, key: &str| run.settings.get(key).cloned().unwrap_or(Value::Null);
+    let differs = |key: &&str| asked(first, key) != asked(second, key);
+    let line = |key: &str| format!("Not asked for the same: {key} {} and {}", asked(first, key), asked(second, key));
+    ASKED.iter().copied().filter(differs).map(line).collect()
+}
+
+fn judge(before: &Row, after: &Row, tolerance: f64) -> Verdict {
+    let most = 1.0 + tolerance;
+    let latency = |metric: fn(&Latency) -> f64| ratio(metric(&before.latency_ms), metric(&after.latency_ms));
+    let costs = [latency(|latency| latency.p50), latency(|latency| latency.p99), rate_loss(before, after)];
+    let errors = after.errors_share() - before.errors_share();
+    if costs.iter().flatten().any(|cost| *cost > most) || errors > ERRORS_SLACK {
+        Verdict::Worse
+    } else if costs.iter().flatten().any(|cost| *cost < 1.0 / most) || errors < -ERRORS_SLACK {
+        Verdict::Better
+    } else {
+        Verdict::Same
+    }
+}
+
+fn rate_loss(before: &Row, after: &Row) -> Option<f64> {
+    match (before.achieved_per_s, after.achieved_per_s) {
+        (before, after) if before > 0.0 && after <= 0.0 => Some(f64::INFINITY),
+        (before, after) => ratio(after, before),
+    }
+}
+
+/// How many times the first the second is; `None` where there is nothing to divide by.
+fn ratio(before: f64, after: f64) -> Option<f64> {
+    (before > 0.0).then_some(after / before)
+}
+
+fn cells(before: &Row, after: &Row, verdict: Verdict) -> Vec<String> {
+    let (target, operation) = after.place();
+    let latency = |metric: fn(&Latency) -> f64| pair(metric(&before.latency_ms), metric(&after.latency_ms), 2);
+    vec![
+        target,
+        operation,
+        latency(|latency| latency.p50),
+        latency(|latency| latency.p99),
+        latency(|latency| latency.p99_9),
+        latency(|latency| latency.max),
+        pair(before.achieved_per_s, after.achieved_per_s, 0),
+        format!("{:.2} → {:.2}", before.errors_share() * 100.0, after.errors_share() * 100.0),
+        match verdict {
+            Verdict::Same => "same",
+            Verdict::Better => "better",
+            Verdict::Worse => "WORSE",
+        }
+        .to_owned(),
+    ]
+}
+
+fn pair(before: f64, after: f64, digits: usize) -> String {
+    let times = ratio(before, after).map_or_else(String::new, |ratio| format!(" ×{ratio:.2}"));
+    format!("{before:.digits$} → {after:.digits$}{times}")
+}
+
+impl Row {
+    /// The same in two runs, though ports may differ: `("eu-west/0 quic", "read")`.
+    fn place(&self) -> (String, String) {
+        let door = self.target.split("://").next().unwrap_or_default();
+        let target = match (&self.region, self.node) {
+            (Some(region), Some(node)) => format!("{region}/{node} {door}"),
+            _ => self.target.clone(),
+        };
+        (target, self.operation.clone())
+    }
+
+    fn name(&self) -> String {
+        let (target, operation) = self.place();
+        format!("{operation} at {target}")
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    fn errors_share(&self) -> f64 {
+        let errors = self.refused.saturating_add(self.unknown).saturating_add(self.unsent);
+        errors as f64 / self.acknowledged.saturating_add(errors).max(1) as f64
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+    let share = number.ok().map(|percent| percent / 100.0).filter(|share| (0.0..=10.0).contains(share));
+    share.ok_or_else(|| "write a percentage from 0 to 1000, such as 10%".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(p99: f64, rate: f64, refused: u64) -> Run {
+        let latency = json!({"count": 1, "mean": 1.0, "p50": 1.0, "p90": 1.0, "p99": p99, "p99_9": p99, "p99_99": p99,
+            "max": 50.0});
+        let row = json!({"target": "quic://a:1", "region": "eu-west", "node": 0, "operation": "read",
+            "acknowledged": 1_000, "refused": refused, "unknown": 0, "unsent": 0, "latency_ms": latency,
+            "achieved_per_s": rate, "added_later": true});
+        let run = json!({"format": 1, "settings": {"rate_per_s": rate}, "results": [row], "totals": [], "ok": true});
+        serde_json::from_value(run).unwrap()
+    }
+
+    fn compared(second: &Run) -> Comparison {
+        compare(&run(10.0, 1_000.0, 0), second, 0.1).unwrap()
+    }
+
+    #[test]
+    fn differences_within_the_tolerance_are_none() {
+        let same = compared(&run(10.9, 950.0, 1));
+        assert!(!same.worse && same.text.ends_with("same: nothing differs by more than 10 %"), "{}", same.text);
+    }
+
+    #[test]
+    fn a_slower_tail_a_lower_rate_or_more_errors_are_worse() {
+        for second in [run(11.2, 1_000.0, 0), run(10.0, 880.0, 0), run(10.0, 1_000.0, 5), run(10.0, 0.0, 0)] {
+            let comparison = compared(&second);
+            assert!(comparison.worse && comparison.text.contains("WORSE"), "{}", comparison.text);
+        }
+        assert!(compared(&run(11.2, 2_000.0, 0)).worse, "what is better elsewhere does not make up for it");
+    }
+
+    #[test]
+    fn a_faster_tail_is_better_and_shown_as_a_ratio() {
+        let better = compared(&run(5.0, 1_000.0, 0));
+        assert!(!better.worse && better.text.contains("better"), "{}", better.text);
+        assert!(better.text.contains("10.00 → 5.00 ×0.50"), "{}", better.text);
+    }
+
+    #[test]
+    fn what_was_not_asked_alike_is_said() {
+        let text = compared(&run(10.0, 2_000.0, 0)).text;
+        assert!(text.contains("Not asked for the same: rate_per_s 1000.0 and 2000.0"), "{text}");
+    }
+
+    #[test]
+    fn runs_without_anything_in_common_cannot_be_compared() {
+        let mut other = run(10.0, 1_000.0, 0);
+        other.results[0].operation = "id".into();
+        assert!(compare(&run(10.0, 1_000.0, 0), &other, 0.1).is_err());
+    }
+
+    #[test]
+    fn tolerances_are_percentages() {
+        assert_eq!((percent("10%"), percent("0")), (Ok(0.1), Ok(0.0)));
+        assert!(percent("-1%").is_err() && percent("NaN").is_err() && percent("x").is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! A drill: regions are killed, paused and cut off on a schedule while the load goes on, and then it is counted what
+//! was acknowledged and what was not.
+//!
+//! The cluster is one that `snowtide dev up` runs ([`cluster`]); faults are sentences ([`fault`]) that are carried out
+//! beside the load ([`script`]); what came of it is a part of the usual report ([`report`]).
+
+pub mod cluster;
+pub mod fault;
+pub mod report;
+pub mod script;
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+
+use crate::args::Args;
+use crate::report::Summary;
+use crate::run;
+use crate::schedule::Rate;
+use crate::target::Door;
+use cluster::{Cluster, Launch};
+use fault::Fault;
+
+const HELP: &str = "\
+Examples:
+  A kill, a pause and a cut of one region each, under 3 000 operations a second:
+    snowtide-loadtest drill --scenario failover
+
+  Faults of one's own, over HTTP, with one page of charts:
+    snowtide-loadtest drill --rate 2000 --duration 12s --door http --html drill.html \\
+      --fault 'kill eu-west at 2s for 3s' --fault 'cut us-east at 3s for 4s'
+
+An increment whose answer never came is in doubt: it may be counted or not. Lost is what was acknowledged and is not
+counted, doubled what is counted beyond all that was acknowledged or in doubt. A region is unavailable while it
+acknowledges nothing, as its clients see it: finding out that a connection is dead (--silence) is a part of that.
+
+Exit codes: those of a load; 2 also if a fault could not be carried out.";
+
+/// Kill, pause and cut off regions on a schedule during a load, and count what came of it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Drill {
+    /// The program that runs the cluster; unless given, the one beside this program, or else by PATH.
+    #[arg(long, value_name = "FILE")]
+    snowtide: Option<PathBuf>,
+
+    /// Where the cluster keeps its data and logs; unless given, in a new folder that is removed afterwards.
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+
+    /// How many regions.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    regions: u8,
+
+    /// Given to every node, such as gossip.interval=50ms; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+
+    /// What happens, such as 'kill eu-west at 3s for 4s', also pause and cut; times from the end of the warm-up. May be
+    /// repeated.
+    #[arg(long = "fault", value_name = "SENTENCE")]
+    faults: Vec<Fault>,
+
+    /// Which front door the load takes.
+    #[arg(long, value_enum, default_value_t = Door::Quic)]
+    door: Door,
+
+    /// The load.
+    #[command(flatten)]
+    pub load: Args,
+}
+
+impl Drill {
+    /// A sentence if the options do not fit together.
+    pub fn check(&self) -> Result<(), String> {
+        let late = self.faults.iter().find(|fault| fault.until() >= self.load.duration);
+        match () {
+            () if !self.load.targets.is_empty() => Err("a drill has a cluster of its own: no --target".into()),
+            () if self.faults.is_empty() => Err("a drill needs --fault, or --scenario failover".into()),
+            () if self.load.rate == Rate::Max => {
+                Err("a drill needs a --rate: with max a dead region is asked nothing".into())
+            }
+            () if self.load.processes > 1 => Err("a drill is sent by one process".into()),
+            () => late.map_or(Ok(()), |fault| Err(format!("`{fault}` does not end within --duration"))),
+        }
+    }
+
+    /// Starts the cluster, runs the load with its faults and the check, and ends the cluster.
+    pub async fn run(&self) -> anyhow::Result<Summary> {
+        let temporary = tempfile::tempdir()?;
+        let folder = self.dir.clone().unwrap_or_else(|| temporary.path().join("drill"));
+        let program = self.program();
+        let launch = Launch { program: &program, folder: &folder, regions: self.regions, settings: &self.settings };
+        let cluster = Cluster::start(&launch).await?;
+        for fault in &self.faults {
+            let regions = cluster.regions().join(", ");
+            ensure!(cluster.has(&fault.region), "`{fault}`: there is no such region, only {regions}");
+        }
+        let load =
+            Args { targets: cluster.endpoints(self.door)?, ca: Some(cluster.site.ca.clone()), ..self.load.clone() };
+        load.check().map_err(anyhow::Error::msg)?;
+        let (summary, cluster) = run::run_with(&load, Some((cluster, self.faults.clone()))).await?;
+        if let Some(cluster) = cluster {
+            cluster.quit().await?;
+        }
+        Ok(summary)
+    }
+
+    fn program(&self) -> PathBuf {
+        let beside = std::env::current_exe().ok().map(|own| own.with_file_name("snowtide"));
+        let beside = || beside.filter(|program| program.is_file());
+        self.snowtide.clone().or_else(beside).unwrap_or_else(|| "snowtide".into())
+    }
+}

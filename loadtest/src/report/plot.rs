@@ -1,0 +1,241 @@
+//! Line charts as SVG, drawn by hand: no scripts, colours by CSS variables so that they follow the page. Pure.
+
+use std::fmt::Write as _;
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 300.0;
+const LEFT: f64 = 68.0;
+const RIGHT: f64 = 18.0;
+/// Room for the names of what is shaded, where no line runs.
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 30.0;
+/// Colours that the page has; with more lines they begin again.
+pub const COLOURS: usize = 8;
+
+/// From a value to a place, and what is written beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// Lowest and highest value; above zero where it is logarithmic.
+    pub range: (f64, f64),
+    /// By powers of ten.
+    pub logarithmic: bool,
+    /// Where lines and words stand.
+    pub ticks: Vec<(f64, String)>,
+}
+
+/// One line.
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    /// In the legend.
+    pub name: String,
+    /// The number of its colour; `None` is grey and dashed.
+    pub colour: Option<usize>,
+    /// Ascending by the first.
+    pub points: Vec<(f64, f64)>,
+    /// Points to hover over, with what they say.
+    pub marks: Vec<(f64, f64, String)>,
+}
+
+/// A time that is shaded, such as a fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Band {
+    /// From and to, on the horizontal axis.
+    pub span: (f64, f64),
+    /// What it was.
+    pub label: String,
+}
+
+/// A whole chart.
+pub struct Plot {
+    /// What screen readers say.
+    pub title: String,
+    /// Horizontal.
+    pub x: Axis,
+    /// Vertical.
+    pub y: Axis,
+    /// Drawn in this order.
+    pub lines: Vec<Line>,
+    /// Behind the lines.
+    pub bands: Vec<Band>,
+}
+
+impl Axis {
+    /// From zero to about `most`, at even steps.
+    pub fn linear(most: f64, word: impl Fn(f64) -> String) -> Self {
+        let most = if most > 0.0 { most } else { 1.0 };
+        let step = nice_step(most / 5.0);
+        let count = (most / step).ceil().max(1.0);
+        let ticks = (0_u32..=20).map(f64::from).take_while(|number| *number <= count);
+        let ticks = ticks.map(|number| (number * step, word(number * step))).collect();
+        Self { range: (0.0, count * step), logarithmic: false, ticks }
+    }
+
+    /// Whole powers of ten, or steps of 1, 2 and 5 where there are few, that hold `least` and `most`.
+    pub fn logarithmic(least: f64, most: f64, word: impl Fn(f64) -> String) -> Self {
+        let least = if least > 0.0 { least } else { 1.0 };
+        let most = most.max(least * 1.01);
+        let all: Vec<f64> =
+            (-6_i32..=9).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power))).collect();
+        let low = all.iter().copied().rfind(|value| *value <= least).unwrap_or(least);
+        let high = all.iter().copied().find(|value| *value >= most).unwrap_or(most);
+        let decades = (high / low).log10();
+        let shown = |value: &f64| (low..=high).contains(value) && (decades <= 2.1 || is_power_of_ten(*value));
+        let ticks = all.iter().copied().filter(shown).map(|value| (value, word(value))).collect();
+        Self { range: (low, high), logarithmic: true, ticks }
+    }
+
+    /// 0 to 1.
+    fn place(&self, value: f64) -> f64 {
+        let (low, high) = self.range;
+        let place = if self.logarithmic {
+            (value.max(low).log10() - low.log10()) / (high.log10() - low.log10())
+        } else {
+            (value - low) / (high - low)
+        };
+        if place.is_finite() { place.clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
+fn is_power_of_ten(value: f64) -> bool {
+    let power = value.log10();
+    (power - power.round()).abs() < 1e-9
+}
+
+/// 1, 2 or 5 times a power of ten, at least `least`.
+fn nice_step(least: f64) -> f64 {
+    let power = 10_f64.powf(least.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|step| *step >= least * 0.999).unwrap_or(least)
+}
+
+impl Plot {
+    /// The chart as an `svg` element.
+    pub fn svg(&self) -> String {
+        let mut out =
+            format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{}">"#, escape(&self.title));
+        self.grid(&mut out);
+        self.bands.iter().for_each(|band| self.band(&mut out, band));
+        self.lines.iter().for_each(|line| self.line(&mut out, line));
+        self.lines.iter().for_each(|line| self.marks(&mut out, line));
+        out.push_str("</svg>");
+        out
+    }
+
+    fn grid(&self, out: &mut String) {
+        let bottom = HEIGHT - BOTTOM;
+        for (value, word) in &self.y.ticks {
+            let y = self.y_of(*value);
+            let end = WIDTH - RIGHT;
+            let _infallible = write!(
+                out,
+                r#"<path class="grid" d="M{LEFT} {y:.1}H{end}"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+                LEFT - 8.0,
+                y + 4.0,
+                escape(word)
+            );
+        }
+        for (value, word) in &self.x.ticks {
+            let x = self.x_of(*value);
+            let _infallible = write!(
+                out,
+                r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/><text x="{x:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
+                bottom + 19.0,
+                escape(word)
+            );
+        }
+    }
+
+    fn band(&self, out: &mut String, band: &Band) {
+        let (from, to) = (self.x_of(band.span.0), self.x_of(band.span.1));
+        let label = escape(&band.label);
+        let _infallible = write!(
+            out,
+            r#"<rect class="band" x="{from:.1}" y="{TOP}" width="{:.1}" height="{}"><title>{label}</title></rect><text class="fault" x="{:.1}" y="{}">{label}</text>"#,
+            (to - from).max(1.0),
+            HEIGHT - BOTTOM - TOP,
+            from,
+            TOP - 8.0,
+        );
+    }
+
+    fn line(&self, out: &mut String, line: &Line) {
+        let mut path = String::new();
+        for (number, (x, y)) in line.points.iter().enumerate() {
+            let command = if number == 0 { 'M' } else { 'L' };
+            let _infallible = write!(path, "{command}{:.1} {:.1}", self.x_of(*x), self.y_of(*y));
+        }
+        let _infallible = write!(
+            out,
+            r#"<path class="line {}" d="{path}"><title>{}</title></path>"#,
+            class(line.colour),
+            escape(&line.name)
+        );
+    }
+
+    fn marks(&self, out: &mut String, line: &Line) {
+        for (x, y, says) in &line.marks {
+            let _infallible = write!(
+                out,
+                r#"<circle class="{}" cx="{:.1}" cy="{:.1}" r="3.5"><title>{}</title></circle>"#,
+                class(line.colour),
+                self.x_of(*x),
+                self.y_of(*y),
+                escape(says)
+            );
+        }
+    }
+
+    fn x_of(&self, value: f64) -> f64 {
+        LEFT + self.x.place(value) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y_of(&self, value: f64) -> f64 {
+        HEIGHT - BOTTOM - self.y.place(value) * (HEIGHT - TOP - BOTTOM)
+    }
+}
+
+/// The class of a line's colour.
+pub fn class(colour: Option<usize>) -> String {
+    colour.map_or_else(|| "grey".to_owned(), |colour| format!("c{}", colour % COLOURS))
+}
+
+/// Text that may stand in an element or in a quoted attribute.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, word)| word.as_str()).collect()
+    }
+
+    #[test]
+    fn steps_are_round_and_hold_the_highest_value() {
+        let axis = Axis::linear(934.0, |value| format!("{value:.0}"));
+        assert_eq!((axis.range, words(&axis)), ((0.0, 1_000.0), vec!["0", "200", "400", "600", "800", "1000"]));
+        assert_eq!(Axis::linear(0.0, |value| value.to_string()).range.1, 1.0);
+    }
+
+    #[test]
+    fn few_decades_have_steps_between_and_many_have_not() {
+        assert_eq!(words(&Axis::logarithmic(0.3, 4.0, |value| value.to_string())), ["0.2", "0.5", "1", "2", "5"]);
+        let axis = Axis::logarithmic(0.02, 3_000.0, |value| value.to_string());
+        assert_eq!(words(&axis), ["0.1", "1", "10", "100", "1000"]);
+        assert!((axis.place(10.0) - 0.5).abs() < 0.01 && axis.place(0.0) == 0.0 && axis.place(1e9) == 1.0);
+    }
+
+    #[test]
+    fn a_chart_has_its_lines_and_harmless_names() {
+        let axis = Axis::linear(1.0, |value| value.to_string());
+        let points = vec![(0.0, 0.0), (1.0, f64::NAN)];
+        let name = "<script>\"&".to_owned();
+        let line = Line { name: name.clone(), colour: Some(9), points, marks: vec![(1.0, 1.0, name)] };
+        let band = Band { span: (0.2, 0.4), label: "kill".into() };
+        let plot = Plot { title: "t".into(), x: axis.clone(), y: axis, lines: vec![line], bands: vec![band] };
+        let svg = plot.svg();
+        assert!(svg.contains(r#"<path class="line c1" d="M68.0 270.0L942.0 270.0">"#), "{svg}");
+        assert!(!svg.contains("<script") && svg.contains("&lt;script&gt;&quot;&amp;") && !svg.contains("NaN"));
+    }
+}

@@ -1,0 +1,320 @@
+//! Bounds on the figures, such as `increment.p99<5ms`: parsed, and judged when the run is over. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::figures::Figures;
+use crate::keys::Kind;
+
+const SHAPE: &str = "write [OPERATION][@REGION].METRIC<VALUE, such as increment.p99<5ms, increment@eu-west.max<1s, \
+    errors<0.1% or id.rate>10k";
+const OPERATIONS: &str = "increment, id, read, live or all";
+
+/// A bound on one figure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    text: String,
+    /// Of this kind of operation; of all without it.
+    pub kind: Option<Kind>,
+    /// At the targets of this region; at all without it.
+    pub region: Option<String>,
+    metric: Metric,
+    comparison: Comparison,
+    bound: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Metric {
+    /// 0 to 1, in milliseconds.
+    Quantile(f64),
+    /// In milliseconds.
+    Max,
+    /// In milliseconds.
+    Mean,
+    /// Operations a second.
+    Rate,
+    /// Operations that were not acknowledged.
+    Errors,
+    /// The same in percent of all that were due.
+    ErrorsPercent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+}
+
+/// Why a text is no threshold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// There is no `<` or `>` in it.
+    #[error("there is no < or > in it: {SHAPE}")]
+    NoComparison,
+    /// No such operation.
+    #[error("`{0}` is no operation: {OPERATIONS}")]
+    Operation(String),
+    /// No such metric.
+    #[error("`{0}` is no metric: p50, p99, p99.9 and so on, max, mean, rate or errors")]
+    Metric(String),
+    /// No such percentile.
+    #[error("`{0}` is no percentile: p0 to p100")]
+    Percentile(String),
+    /// A latency is compared with something else.
+    #[error("`{0}` is no time: a number and us, ms or s, such as 1.5ms")]
+    Time(String),
+    /// A rate is compared with something else.
+    #[error("`{0}` is no rate: operations a second, such as 500, 200k or 1.5M")]
+    Rate(String),
+    /// Errors are compared with something else.
+    #[error("`{0}` is neither a number of operations nor a percentage such as 0.1%")]
+    Errors(String),
+}
+
+/// What became of a threshold.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judged {
+    /// As it was written.
+    pub threshold: String,
+    /// The figure, in milliseconds, operations, percent, or operations a second; none if nothing was measured.
+    pub actual: Option<f64>,
+    /// Its unit.
+    pub unit: &'static str,
+    /// The bound was not kept, or nothing was measured.
+    pub crossed: bool,
+}
+
+impl FromStr for Threshold {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let at = text.find(['<', '>']).ok_or(Malformed::NoComparison)?;
+        let (left, right) = text.split_at(at);
+        let (comparison, value) = comparison(right);
+        let (scope, metric) = scope_and_metric(left.trim());
+        let (kind, region) = scope.map_or(Ok((None, None)), parse_scope)?;
+        let (metric, bound) = metric_and_bound(metric, value.trim())?;
+        Ok(Self { text: text.to_owned(), kind, region, metric, comparison, bound })
+    }
+}
+
+/// `right` begins with a comparison.
+fn comparison(right: &str) -> (Comparison, &str) {
+    let words =
+        [("<=", Comparison::AtMost), (">=", Comparison::AtLeast), ("<", Comparison::Below), (">", Comparison::Above)];
+    let found = words.into_iter().find_map(|(word, comparison)| Some((comparison, right.strip_prefix(word)?)));
+    found.unwrap_or((Comparison::Below, right))
+}
+
+/// The point of `p99.9` separates nothing.
+fn scope_and_metric(left: &str) -> (Option<&str>, &str) {
+    match left.split_once('.') {
+        Some((first, rest)) if !is_percentile(first) => (Some(first), rest),
+        _ => (None, left),
+    }
+}
+
+fn is_percentile(word: &str) -> bool {
+    word.strip_prefix('p').is_some_and(|digits| digits.parse::<f64>().is_ok())
+}
+
+fn parse_scope(scope: &str) -> Result<(Option<Kind>, Option<String>), Malformed> {
+    let (operation, region) = match scope.split_once('@') {
+        Some((operation, region)) => (operation, Some(region.to_owned()).filter(|region| !region.is_empty())),
+        None => (scope, None),
+    };
+    if matches!(operation, "" | "all") {
+        return Ok((None, region));
+    }
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == operation);
+    kind.map(|kind| (Some(kind), region)).ok_or_else(|| Malformed::Operation(operation.to_owned()))
+}
+
+fn metric_and_bound(metric: &str, value: &str) -> Result<(Metric, f64), Malformed> {
+    let time = |metric| Ok((metric, millis(value).ok_or_else(|| Malformed::Time(value.to_owned()))?));
+    match metric {
+        "max" => time(Metric::Max),
+        "mean" => time(Metric::Mean),
+        "rate" => Ok((Metric::Rate, scaled(value).ok_or_else(|| Malformed::Rate(value.to_owned()))?)),
+        "errors" => {
+            let (metric, number) = match value.strip_suffix('%') {
+                Some(number) => (Metric::ErrorsPercent, number),
+                None => (Metric::Errors, value),
+            };
+            Ok((metric, number_of(number).ok_or_else(|| Malformed::Errors(value.to_owned()))?))
+        }
+        metric => {
+            let digits = metric.strip_prefix('p').ok_or_else(|| Malformed::Metric(metric.to_owned()))?;
+            let percent = number_of(digits).filter(|percent| *percent <= 100.0);
+            time(Metric::Quantile(percent.ok_or_else(|| Malformed::Percentile(metric.to_owned()))? / 100.0))
+        }
+    }
+}
+
+fn number_of(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
+}
+
+/// `us` before `s`, `ms` before `s`: the longer word first.
+fn millis(text: &str) -> Option<f64> {
+    let units = [("us", 1e-3), ("µs", 1e-3), ("ms", 1.0), ("s", 1e3)];
+    units.into_iter().find_map(|(unit, factor)| Some(number_of(text.strip_suffix(unit)?)? * factor))
+}
+
+fn scaled(text: &str) -> Option<f64> {
+    let units = [("k", 1e3), ("K", 1e3), ("M", 1e6), ("", 1.0)];
+    units.into_iter().find_map(|(unit, factor)| Some(number_of(text.strip_suffix(unit)?)? * factor))
+}
+
+impl Threshold {
+    /// Compares with what was measured in `seconds`.
+    pub fn judge(&self, figures: &Figures, seconds: f64) -> Judged {
+        let actual = self.metric.of(figures, seconds);
+        let crossed = actual.is_none_or(|actual| !self.comparison.holds(actual, self.bound));
+        Judged { threshold: self.text.clone(), actual, unit: self.metric.unit(), crossed }
+    }
+}
+
+impl Comparison {
+    fn holds(self, actual: f64, bound: f64) -> bool {
+        match self {
+            Self::Below => actual < bound,
+            Self::AtMost => actual <= bound,
+            Self::Above => actual > bound,
+            Self::AtLeast => actual >= bound,
+        }
+    }
+}
+
+impl Metric {
+    /// `None` where nothing was measured: a bound on that is not kept.
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    fn of(self, figures: &Figures, seconds: f64) -> Option<f64> {
+        let latency = &figures.latency;
+        let time = |micros: f64| (!latency.is_empty()).then_some(micros / 1_000.0);
+        let due = figures.acknowledged + figures.errors();
+        match self {
+            Self::Quantile(quantile) => time(latency.value_at_quantile(quantile) as f64),
+            Self::Max => time(latency.max() as f64),
+            Self::Mean => time(latency.mean()),
+            Self::Rate => Some(figures.acknowledged_in_time as f64 / seconds),
+            Self::Errors => (due > 0).then_some(figures.errors() as f64),
+            Self::ErrorsPercent => (due > 0).then_some(figures.errors() as f64 * 100.0 / due as f64),
+        }
+    }
+
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Quantile(_) | Self::Max | Self::Mean => "ms",
+            Self::Rate => "/s",
+            Self::Errors => "operations",
+            Self::ErrorsPercent => "%",
+        }
+    }
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { threshold, actual, unit, crossed } = self;
+        let verdict = if *crossed { "CROSSED" } else { "kept" };
+        match actual {
+            Some(actual) => write!(f, "threshold {threshold}: {verdict}, {actual:.3} {unit}"),
+            None => write!(f, "threshold {threshold}: {verdict}, nothing was measured"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::figures::Tally;
+    use crate::target::Failure;
+
+    fn parsed(text: &str) -> Threshold {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// 1 to 1 000 ms and 10 refused, in two seconds.
+    fn judged(text: &str) -> Judged {
+        let mut figures = Figures::default();
+        for ms in 1..=1_000 {
+            let tally = Tally { acknowledged: 1, ..Tally::default() };
+            figures.take(&tally, Duration::from_millis(ms), Duration::ZERO);
+            figures.acknowledged_in_time += 1;
+        }
+        let mut refused = Tally::default();
+        refused.fail(&Failure::refused("throttled"), 10);
+        figures.take(&refused, Duration::ZERO, Duration::ZERO);
+        parsed(text).judge(&figures, 2.0)
+    }
+
+    #[test]
+    fn a_threshold_names_operation_region_and_metric() {
+        let threshold = parsed("increment@eu-west.p99.9<5ms");
+        assert_eq!((threshold.kind, threshold.region.as_deref()), (Some(Kind::Increment), Some("eu-west")));
+        assert_eq!((threshold.metric, threshold.bound), (Metric::Quantile(99.9 / 100.0), 5.0));
+        for text in ["p99.9 < 5ms", "all.p99.9<5ms", "@a.p99.9<5ms"] {
+            assert_eq!((parsed(text).kind, parsed(text).metric), (None, threshold.metric), "{text}");
+        }
+        assert_eq!(parsed("id.rate>=1.5M").bound, 1_500_000.0);
+        assert_eq!(parsed("max<1s").bound, 1_000.0);
+        assert_eq!((parsed("mean<=10us").bound, parsed("mean<=10us").comparison), (0.01, Comparison::AtMost));
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_refused_with_what_is_wrong() {
+        for (text, word) in [
+            ("increment.p99", "< or >"),
+            ("", "< or >"),
+            ("write.p99<5ms", "`write` is no operation"),
+            ("increment.p<5ms", "percentile"),
+            ("p101<5ms", "percentile"),
+            ("p-1<5ms", "percentile"),
+            ("increment.median<5ms", "`median` is no metric"),
+            ("p99<5", "`5` is no time"),
+            ("p99<5 parsec", "is no time"),
+            ("p99<NaNms", "is no time"),
+            ("p99<-1ms", "is no time"),
+            ("rate>fast", "`fast` is no rate"),
+            ("errors<few", "neither"),
+        ] {
+            let error = text.parse::<Threshold>().unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn figures_are_compared() {
+        for (text, crossed) in [
+            ("p50<501ms", false),
+            ("p50<499ms", true),
+            ("p99<1s", false),
+            ("max<=1.1s", false),
+            ("max<900ms", true),
+            ("mean<501ms", false),
+            ("rate>=500", false),
+            ("rate>500", true),
+            ("errors<=10", false),
+            ("errors<10", true),
+            ("errors<1%", false),
+            ("errors<0.9%", true),
+        ] {
+            assert_eq!(judged(text).crossed, crossed, "{text}: {}", judged(text));
+        }
+        assert_eq!(judged("rate>600").to_string(), "threshold rate>600: CROSSED, 500.000 /s");
+    }
+
+    #[test]
+    fn nothing_measured_keeps_no_bound() {
+        for text in ["p99<5s", "errors<1%", "mean<1s"] {
+            let judged = parsed(text).judge(&Figures::default(), 1.0);
+            assert!(judged.crossed && judged.to_string().contains("nothing was measured"), "{judged}");
+        }
+    }
+}
