@@ -123,7 +123,12 @@ impl Batch {
         bytes.extend_from_slice(&self.operations);
     }
 
-    fn push(&mut self, namespace: &str, key: &str, action: WireAction) -> Result<&mut Self, InvalidArgument> {
+    pub(crate) fn push(
+        &mut self,
+        namespace: &str,
+        key: &str,
+        action: WireAction,
+    ) -> Result<&mut Self, InvalidArgument> {
         check_key(key)?;
         if self.count >= BATCH_OPERATIONS_MAX {
             return Err(InvalidArgument::TooManyOperations);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 
 use crate::Code;
+use crate::door::Stamp;
 use crate::token::{BadToken, Token};
 use crate::wire::{OnTerms, WireTerms};
 
@@ -180,9 +181,10 @@ impl Terms {
     }
 
     /// As it is sent; `token` is the encoded token.
-    pub(crate) fn to_wire<'a>(&self, token: &'a [u8]) -> WireTerms<'a> {
+    pub(crate) fn to_wire<'a>(&self, token: &'a [u8], stamp: Option<Stamp>) -> WireTerms<'a> {
         let wait_ms = self.wait.map(|wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
-        WireTerms { after: token, wait_ms, ack: self.ack, wants_token: self.token, wants_views: self.view, turn: None }
+        let (turn, again) = stamp.map_or((None, false), |stamp| (Some(stamp.turn), stamp.again));
+        WireTerms { after: token, wait_ms, ack: self.ack, wants_token: self.token, wants_views: self.view, turn, again }
     }
 
     /// The token in bytes; none if it names nothing.

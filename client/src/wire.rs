@@ -132,6 +132,9 @@ pub struct WireTerms<'a> {
     pub wants_views: bool,
     /// The request may be repeated.
     pub turn: Option<Turn>,
+    /// It is a repetition. A node whose disk is new and that does not know the session refuses it: it may have been carried
+    /// out on the disk before.
+    pub again: bool,
 }
 
 /// Names a request that may be repeated at the node to which it was sent. Of a session one request at a time is unanswered,

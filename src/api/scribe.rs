@@ -130,6 +130,7 @@ impl Scribe {
             in_passing: asked.in_passing,
             wants_views: asked.views,
             once: None,
+            again: false,
         })
     }
 

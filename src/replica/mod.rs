@@ -131,7 +131,7 @@ impl Replica {
             commits: Commits::new(),
             works: Works::default(),
             waits: Waits::default(),
-            onces: Onces::new(recovered.onces, now),
+            onces: Onces::new(recovered.onces, recovered.boot.counter <= 1, now),
             held: BTreeSet::new(),
             peers: peers.collect(),
             boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.duplicate_after_ms, now),

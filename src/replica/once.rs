@@ -17,7 +17,8 @@ use super::submit::Batch;
 /// What a record takes in memory beside its outcomes, about.
 const RECORD_BYTES: usize = 160;
 
-/// The name of a request that may be repeated.
+/// The name of a request that may be repeated. One that says that it was sent before, and whose name is not known, is refused
+/// by a node that has its data directory for the first time: it may have been carried out on a disk that was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Once {
     /// The idempotency key's hash, or the session.
@@ -71,18 +72,20 @@ pub(super) struct Onces {
     ages: VecDeque<(u64, u128)>,
     /// What the next commit erases from disk.
     forgotten: Vec<u128>,
+    /// The data directory has never been opened before.
+    new: bool,
     /// Time that was lived through before this start, less the time at this start.
     offset: i128,
 }
 
 impl Onces {
-    pub(super) fn new(recovered: Vec<Done>, now: u64) -> Self {
+    pub(super) fn new(recovered: Vec<Done>, new: bool, now: u64) -> Self {
         let mut recovered = recovered;
         recovered.sort_by_key(|done| done.at);
         let lived = recovered.last().map_or(0, |done| done.at);
         let offset = i128::from(lived) - i128::from(now);
         let mut onces =
-            Self { entries: BTreeMap::new(), bytes: 0, ages: VecDeque::new(), forgotten: Vec::new(), offset };
+            Self { entries: BTreeMap::new(), bytes: 0, ages: VecDeque::new(), forgotten: Vec::new(), new, offset };
         recovered.into_iter().for_each(|done| onces.settle(done));
         onces
     }
@@ -96,9 +99,12 @@ impl Onces {
         std::mem::take(&mut self.forgotten)
     }
 
-    fn enter(&mut self, once: Once, bytes_max: usize) -> Result<Entrance, Refusal> {
+    fn enter(&mut self, once: Once, again: bool, bytes_max: usize) -> Result<Entrance, Refusal> {
         let room = self.bytes + RECORD_BYTES <= bytes_max;
         let Some(entry) = self.entries.get_mut(&once.id) else {
+            if again && self.new {
+                return Err(Refusal::Outdated);
+            }
             if !room {
                 return Err(Refusal::TooManyNames);
             }
@@ -164,7 +170,8 @@ impl Replica {
     /// Lets a request with a name in, or answers it as before, or refuses it; gives it back if it is to be carried out.
     pub(super) fn enter(&mut self, batch: Batch) -> Option<Batch> {
         let Some(once) = batch.once() else { return Some(batch) };
-        match self.onces.enter(once, self.settings.once_bytes_max) {
+        let again = batch.due.as_ref().is_some_and(|due| due.terms.again);
+        match self.onces.enter(once, again, self.settings.once_bytes_max) {
             Ok(Entrance::New) => return Some(batch),
             Ok(Entrance::Before(outcomes)) => self.repeat(&batch, outcomes),
             Err(refusal) => self.refuse(batch.ticket, refusal),

@@ -75,6 +75,15 @@ fn a_session_keeps_its_last_answer() {
 }
 
 #[test]
+fn a_new_disk_does_not_carry_out_what_an_earlier_one_may_have() {
+    let again = || Terms { again: true, ..turn(9, 4) };
+    let mut bench = Bench::new();
+    assert_eq!(told(&ask(&mut bench, again())), Some(Err(Refusal::Outdated)));
+    assert_eq!(carried_out(&mut bench, turn(9, 4)).1, Ok((5, false)));
+    assert_eq!(told(&ask(&mut bench, again())), Some(Ok((5, true))));
+}
+
+#[test]
 fn what_was_answered_is_known_after_a_crash() {
     let (commit, _) = carried_out(&mut Bench::new(), key(1, 7));
     let mut bench = Bench::recovered(&[], commit.onces);

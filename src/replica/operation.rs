@@ -116,8 +116,8 @@ pub enum Refusal {
     /// Another request had this name.
     #[error("the idempotency key was used for another request; use a new one for each")]
     AnotherRequest,
-    /// A later request of the session has been carried out.
-    #[error("a later request of this session has been carried out; its answers of before are gone")]
+    /// A later request of the session has been carried out, or the session is not known and the disk is new.
+    #[error("this node does not know any more whether the request was carried out")]
     Outdated,
     /// `idempotency.bytes_max` is reached.
     #[error("this node remembers as many requests as it may (idempotency.bytes_max); retry later, or without a key")]

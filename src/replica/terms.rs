@@ -36,6 +36,8 @@ pub struct Terms {
     pub wants_views: bool,
     /// The name under which the request may be repeated.
     pub once: Option<Once>,
+    /// It was sent before. See [`Once`].
+    pub again: bool,
 }
 
 /// Who has to hold a write durably before it is answered.

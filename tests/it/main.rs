@@ -20,6 +20,7 @@ mod hostile;
 mod incarnations;
 mod kills;
 mod minting;
+mod once;
 mod order;
 mod partitions;
 mod planted;

@@ -112,7 +112,16 @@ impl World {
         };
         let (wait_ms, ack_wait_ms) = (self.rng.random_range(0..3_000), self.rng.random_range(0..3_000));
         let wants_views = self.rng.random_bool(0.1);
-        Some(Terms { after, wait_ms, ack, ack_wait_ms, wants_token: true, in_passing: false, wants_views, once: None })
+        Some(Terms {
+            after,
+            wait_ms,
+            ack,
+            ack_wait_ms,
+            wants_token: true,
+            in_passing: false,
+            wants_views,
+            ..Terms::default()
+        })
     }
 
     pub fn reply(

@@ -15,6 +15,7 @@ use super::lane::{Lane, Outgoing};
 use crate::answers::{counted, miscounted, only, refused};
 use crate::batch::{self, Batch, REQUEST_HEAD_BYTES_MAX};
 use crate::codec;
+use crate::door::Stamp;
 use crate::error::{ConnectError, Error, InvalidArgument};
 use crate::id::IdScheme;
 use crate::terms::{Answered, Counted, Terms};
@@ -134,7 +135,7 @@ impl Connection {
         if batch.is_empty() {
             return Ok(Answered::default());
         }
-        self.batch_on_within(self.0.request_timeout.saturating_add(terms.patience()), batch, terms).await
+        self.batch_on_within(self.0.request_timeout.saturating_add(terms.patience()), batch, terms, None).await
     }
 
     /// `count` IDs, ascending: 1 to 10 000.
@@ -198,10 +199,11 @@ impl Connection {
         after: Duration,
         batch: &Batch,
         terms: &Terms,
+        stamp: Option<Stamp>,
     ) -> Result<Answered, Error> {
         let token = terms.token_bytes();
         let weight = batch.weight().saturating_add(TERMS_BYTES_MAX).saturating_add(token.len());
-        let body = |id, bytes: &mut Vec<u8>| batch.append_on_terms(id, &terms.to_wire(&token), bytes);
+        let body = |id, bytes: &mut Vec<u8>| batch.append_on_terms(id, &terms.to_wire(&token, stamp), bytes);
         match self.call(after, weight, batch.writes(), body).await? {
             Answer::OnTerms(answer) if answer.results.len() == batch.len() => {
                 Answered::of(answer).map_err(|error| Error::Protocol(error.to_string()))
@@ -286,4 +288,4 @@ fn results(answer: Answer, count: usize) -> Result<Vec<Result<i128, Code>>, Erro
 }
 
 /// An upper bound of terms without their token.
-const TERMS_BYTES_MAX: usize = 32;
+const TERMS_BYTES_MAX: usize = 64;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Config, Connection};
+use crate::answers;
+use crate::batch::Batch;
 use crate::door::{Asked, Boxed, Dial, Door, Site, Told, Work};
 use crate::error::{ConnectError, Error};
 use crate::id::IdScheme;
+use crate::terms::Terms;
 
 /// How to make one.
 pub(crate) struct QuicDial {
@@ -41,20 +44,33 @@ struct QuicDoor {
 }
 
 impl Door for QuicDoor {
-    fn ask<'a>(&'a self, Asked { work, within, .. }: Asked<'a>) -> Boxed<'a, Result<Told, Error>> {
-        // The frames have no place for the stamp yet; `counts_once` says so.
+    fn ask<'a>(&'a self, Asked { work, within, stamp }: Asked<'a>) -> Boxed<'a, Result<Told, Error>> {
         Box::pin(async move {
             match work {
+                Work::One { namespace, key, action } if stamp.is_some() => {
+                    let mut batch = Batch::new();
+                    batch.push(namespace, key, action)?;
+                    let answered = self.connection.batch_on_within(within, &batch, &Terms::new(), stamp).await?;
+                    answers::only(answered, namespace, key).map(|counted| Told::One(counted.value))
+                }
+                Work::Batch(batch) if stamp.is_some() => {
+                    let answered = self.connection.batch_on_within(within, batch, &Terms::new(), stamp).await?;
+                    Ok(Told::Batch(answered.results))
+                }
                 Work::One { namespace, key, action } => {
                     self.connection.one(within, namespace, key, action).await.map(Told::One)
                 }
                 Work::Batch(batch) => self.connection.batch_within(within, batch).await.map(Told::Batch),
                 Work::OnTerms(batch, terms) => {
-                    self.connection.batch_on_within(within, batch, terms).await.map(Told::OnTerms)
+                    self.connection.batch_on_within(within, batch, terms, stamp).await.map(Told::OnTerms)
                 }
                 Work::Ids(count) => self.connection.id_runs_within(within, count).await.map(Told::Ids),
             }
         })
+    }
+
+    fn counts_once(&self) -> bool {
+        true
     }
 
     fn is_open(&self) -> bool {

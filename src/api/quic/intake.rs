@@ -146,7 +146,7 @@ impl<'a> Intake<'a> {
         let (token, views) = (terms.wants_token, terms.wants_views);
         let asked = self.scribe.terms(Asked { after, wait, ack: terms.ack, token, in_passing: false, views });
         let once = terms.turn.map(|Turn { session, number }| Once { id: session, turn: replica::Turn::Next(number) });
-        Ok(Box::new(Terms { once, ..*asked }))
+        Ok(Box::new(Terms { once, again: terms.again, ..*asked }))
     }
 
     fn take_batch(
