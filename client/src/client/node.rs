@@ -36,7 +36,7 @@ struct State {
     dialing: bool,
     /// Dials that failed since the last that did not.
     failures: u32,
-    away: Option<Rest>,
+    away: Option<Away>,
     rests: [Option<Rest>; Kind::ALL],
 }
 
@@ -45,6 +45,12 @@ struct State {
 pub(super) struct Rest {
     pub(super) until: Instant,
     pub(super) error: Error,
+}
+
+/// A dial that failed.
+struct Away {
+    at: Instant,
+    rest: Rest,
 }
 
 /// Whether a request may be sent to a node now.
@@ -68,7 +74,9 @@ impl Node {
         self.dial.address()
     }
 
-    pub(super) fn standing(&self, kind: Kind, now: Instant) -> Standing {
+    /// Whether a request of this kind may be sent here now. Who has been looking for a node since some time does not have
+    /// it dialed a second time, so that the search ends.
+    pub(super) fn standing(&self, kind: Kind, now: Instant, since: Instant) -> Standing {
         let mut state = self.state();
         if let Some(Some(rest)) = state.rests.get(kind as usize).filter(|rest| is_on(rest, now)) {
             return Standing::Resting(rest.clone());
@@ -83,7 +91,7 @@ impl Node {
         }
         match &state.away {
             _ if state.dialing => Standing::Dialing,
-            Some(rest) if now < rest.until => Standing::Resting(rest.clone()),
+            Some(Away { at, rest }) if now < rest.until || *at >= since => Standing::Resting(rest.clone()),
             _ => Standing::Down,
         }
     }
@@ -133,7 +141,8 @@ impl Node {
                 let most = ceiling(AWAY_MIN, AWAY_MAX, state.failures);
                 let rest = rand::random_range(most / 2..=most);
                 tracing::warn!(node = self.address(), %error, ?rest, "cannot connect to a node");
-                state.away = Some(Rest { until: Instant::now() + rest, error: nothing_sent(&error) });
+                let at = Instant::now();
+                state.away = Some(Away { at, rest: Rest { until: at + rest, error: nothing_sent(&error) } });
             }
         }
     }

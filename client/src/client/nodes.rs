@@ -84,9 +84,10 @@ impl Nodes {
         Self { nodes, order, changed, closed: AtomicBool::new(false) }
     }
 
-    /// The best node that is allowed and not yet tried, as soon as one is connected; bounded by the time limits of the
-    /// dials.
+    /// The best node that is allowed and not yet tried, as soon as one is connected. Each is dialed once at most, so this is
+    /// bounded by the time limits of the dials.
     pub(super) async fn pick(&self, kind: Kind, allowed: Set, tried: Set) -> Result<Pick, Error> {
+        let since = Instant::now();
         loop {
             let mut changed = pin!(self.changed.notified());
             // Before the look, so that a change that comes in between is not missed.
@@ -94,7 +95,7 @@ impl Nodes {
             if self.closed.load(Ordering::Acquire) {
                 return Err(Error::Disconnected { reason: "this client is closed".into() });
             }
-            if let Some(pick) = self.look(kind, allowed, tried) {
+            if let Some(pick) = self.look(kind, allowed, tried, since) {
                 return Ok(pick);
             }
             changed.await;
@@ -102,12 +103,12 @@ impl Nodes {
     }
 
     /// Whom to ask now; `None` to wait for a connection that is being made.
-    fn look(&self, kind: Kind, allowed: Set, tried: Set) -> Option<Pick> {
+    fn look(&self, kind: Kind, allowed: Set, tried: Set, since: Instant) -> Option<Pick> {
         let now = Instant::now();
         let mut best: Option<(Duration, Picked)> = None;
         let (mut waits, mut at, mut reasons) = (false, None::<Instant>, Vec::new());
         for (place, node) in self.nodes.iter().enumerate().filter(|(place, _)| allowed.has(*place)) {
-            let standing = node.standing(kind, now);
+            let standing = node.standing(kind, now, since);
             let usable_at = if let Standing::Resting(rest) = &standing { rest.until } else { now };
             at = Some(at.map_or(usable_at, |earlier| earlier.min(usable_at)));
             match standing {

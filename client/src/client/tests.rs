@@ -237,6 +237,17 @@ async fn without_any_node_nothing_is_connected_and_the_reasons_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_looks_for_a_node_comes_to_an_end_although_each_was_left_alone_long_enough_by_then() {
+    let fake = |name| Fake::at(name, Duration::from_secs(5), false);
+    let (one, two) = (fake("one"), fake("two"));
+    one.reachable(false);
+    two.reachable(false);
+    let none = client(Retries::default(), &[&one, &two]);
+    assert!(none.0.nodes.first().await.is_err());
+    assert_eq!((one.dials(), two.dials()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_was_closed_sends_nothing_more() {
     let one = Fake::new("one");
     let client = client(Retries::default(), &[&one]);
