@@ -99,7 +99,11 @@ impl Finder {
 
     /// Takes in what another finder has found, and all that came there.
     pub fn absorb(&mut self, theirs: Found, runs: Vec<Run>) -> Result<(), Full> {
-        let full = runs.into_iter().fold(Ok(()), |full, run| full.and(self.add(run)));
+        let mut full = Ok(());
+        for run in runs {
+            // All are remembered, whether there is room or not.
+            full = full.and(self.add(run));
+        }
         // Adding has counted each ID once already; the others had come there before.
         self.found.seen = self.found.seen.saturating_add(theirs.duplicates);
         self.found.duplicates = self.found.duplicates.saturating_add(theirs.duplicates);

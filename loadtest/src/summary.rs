@@ -113,7 +113,7 @@ fn drill(setup: &Setup, sent: &Sent, agreement: &Agreement, courses: &[Course]) 
         lost: balance.lost.to_string(),
         doubled: balance.doubled.to_string(),
         duplicate_ids: sent.found.duplicates,
-        agreed_after_s: agreement.settled.then(|| agreement.waited.as_secs_f64()),
+        agreed_after_s: agreement.settled.then_some(agreement.waited.as_secs_f64()),
     }
 }
 

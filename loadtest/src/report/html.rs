@@ -43,9 +43,9 @@ fn head(out: &mut String, summary: &Summary, started: &str) {
     let settings = &summary.settings;
     let rate =
         settings.rate_per_s.map_or_else(|| "as fast as possible".to_owned(), |rate| format!("{rate} operations/s"));
-    let _infallible = write!(
+    let _infallible = writeln!(
         out,
-        "<h1>Snowtide load test</h1><p class=\"soft\">{} · {} · {} s measured after {} s of warm-up · {}</p>\n",
+        "<h1>Snowtide load test</h1><p class=\"soft\">{} · {} · {} s measured after {} s of warm-up · {}</p>",
         escape(started),
         escape(&summary.conservation.regions.join(", ")),
         settings.duration_s,
