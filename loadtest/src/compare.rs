@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::report::{Latency, Summary};
+use crate::report::{Latency, Summary, digits};
 
 /// A share of errors may grow by this much: the smallest difference that is called one.
 const ERRORS_SLACK: f64 = 0.001;
@@ -196,7 +196,7 @@ fn ratio(before: f64, after: f64) -> Option<f64> {
 
 fn cells(before: &Row, after: &Row, verdict: Verdict) -> Vec<String> {
     let (target, operation) = after.place();
-    let latency = |metric: fn(&Latency) -> f64| pair(metric(&before.latency_ms), metric(&after.latency_ms), 2);
+    let latency = |metric: fn(&Latency) -> f64| pair(metric(&before.latency_ms), metric(&after.latency_ms), digits);
     vec![
         target,
         operation,
@@ -204,7 +204,7 @@ fn cells(before: &Row, after: &Row, verdict: Verdict) -> Vec<String> {
         latency(|latency| latency.p99),
         latency(|latency| latency.p99_9),
         latency(|latency| latency.max),
-        pair(before.achieved_per_s, after.achieved_per_s, 0),
+        pair(before.achieved_per_s, after.achieved_per_s, |rate| format!("{rate:.0}")),
         format!("{:.2} → {:.2}", before.errors_share() * 100.0, after.errors_share() * 100.0),
         match verdict {
             Verdict::Same => "same",
@@ -215,9 +215,9 @@ fn cells(before: &Row, after: &Row, verdict: Verdict) -> Vec<String> {
     ]
 }
 
-fn pair(before: f64, after: f64, digits: usize) -> String {
+fn pair(before: f64, after: f64, shown: impl Fn(f64) -> String) -> String {
     let times = ratio(before, after).map_or_else(String::new, |ratio| format!(" ×{ratio:.2}"));
-    format!("{before:.digits$} → {after:.digits$}{times}")
+    format!("{} → {}{times}", shown(before), shown(after))
 }
 
 impl Row {
@@ -288,7 +288,7 @@ mod tests {
     fn a_faster_tail_is_better_and_shown_as_a_ratio() {
         let better = compared(&run(5.0, 1_000.0, 0));
         assert!(!better.worse && better.text.contains("better"), "{}", better.text);
-        assert!(better.text.contains("10.00 → 5.00 ×0.50"), "{}", better.text);
+        assert!(better.text.contains("10.0 → 5.00 ×0.50"), "{}", better.text);
     }
 
     #[test]
