@@ -12,7 +12,7 @@ pub fn name(caller: &[u8], key: &str, operations: &[Operation]) -> Once {
     let id = digest(&[caller, key.as_bytes()]);
     let mut asked = Context::new(&SHA256);
     for operation in operations {
-        put(&mut asked, &crate::codec::encode(&(operation.namespace, &*operation.key, operation.action)));
+        put(&mut asked, &snowtide_client::codec::encode(&(operation.namespace, &*operation.key, operation.action)));
     }
     Once { id, turn: Turn::Only(number(asked)) }
 }

@@ -46,7 +46,7 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     must("peer", PEER),
     must(
         "drain",
-        Shape::Table(&[must("timeout", duration(10, 10 * MINUTE)), must("checkpoint", duration(0, 10 * MINUTE))]),
+        Shape::Table(&[must("timeout", duration(10, 10 * MINUTE)), must("checkpoint", duration(10, 10 * MINUTE))]),
     ),
     must("log", Shape::Table(&[must("filter", LOG_FILTER), must("format", Shape::OneOf(&["text", "json"]))])),
 ]);

@@ -134,7 +134,7 @@ fn an_unknown_key() {
     Site::new().file("[comit]\nbytes_max = \"1MiB\"\n").refused("prod.toml: comit is not a key; did you mean commit?");
     Site::new()
         .file("[drain]\nsinkhole = 1\n")
-        .refused("prod.toml: drain.sinkhole is not a key; the keys here are timeout");
+        .refused("prod.toml: drain.sinkhole is not a key; the keys here are timeout, checkpoint");
     Site::new()
         .env("SNOWTIDE_GOSSIP__INTERVALL", "1ms")
         .refused("environment SNOWTIDE_GOSSIP__INTERVALL: gossip.intervall is not a key; did you mean interval?");

@@ -445,8 +445,9 @@ fn a_full_queue_drops_and_counts_and_never_blocks() {
     let (north, south) = pair(|_| {});
     north.wait_up(south.identity);
     // South's engine takes nothing, so its link runs out of room, then the connection, then our queue.
-    let entry = (NamespaceId(1), VersionVector::default());
-    let large = Message::Ack(vec![entry; 40_000]);
+    // Of numbers that do not compress.
+    let entry = |number: u32| (NamespaceId(number.wrapping_mul(0x9e37_79b1) ^ (number << 7)), VersionVector::default());
+    let large = Message::Ack((0..40_000).map(entry).collect());
     until("a drop", || {
         north.links.send(worker(SOUTH), large.clone());
         north.tally(worker(SOUTH)).dropped > 0
