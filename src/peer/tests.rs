@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, ConnectionError};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -445,14 +447,19 @@ fn a_full_queue_drops_and_counts_and_never_blocks() {
     let (north, south) = pair(|_| {});
     north.wait_up(south.identity);
     // South's engine takes nothing, so its link runs out of room, then the connection, then our queue.
-    // Of numbers that do not compress.
-    let entry = |number: u32| (NamespaceId(number.wrapping_mul(0x9e37_79b1) ^ (number << 7)), VersionVector::default());
-    let large = Message::Ack((0..40_000).map(entry).collect());
+    // Each different, and of numbers that do not compress.
+    let mut random = SmallRng::seed_from_u64(1);
+    let mut large = || {
+        let entries = (0..40_000).map(|_| (NamespaceId(random.random()), VersionVector::default()));
+        Message::Ack(entries.collect())
+    };
+    let first = large();
+    north.links.send(worker(SOUTH), first.clone());
     until("a drop", || {
-        north.links.send(worker(SOUTH), large.clone());
+        north.links.send(worker(SOUTH), large());
         north.tally(worker(SOUTH)).dropped > 0
     });
-    assert_eq!(south.wait_message(north.identity), large, "once it is handled, there is room again");
+    assert_eq!(south.wait_message(north.identity), first, "once it is handled, there is room again");
 }
 
 #[test]
