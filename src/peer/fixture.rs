@@ -75,7 +75,7 @@ pub(crate) fn boot(counter: u64) -> Boot {
 }
 
 /// Waits for a condition.
-pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = clock::monotonic() + DEADLINE;
     while !condition() {
         assert!(clock::monotonic() < deadline, "in vain: {what}");
