@@ -69,24 +69,10 @@ impl Bench {
     }
 
     pub(super) fn recovered(reach: &[(ReplicaId, u64)], onces: Vec<Done>) -> Self {
-        let space = |namespace| RecoveredSpace {
-            namespace,
-            vector: VersionVector::default(),
-            position: VersionVector::default(),
-            reach: reach.to_vec(),
-            leaves: Vec::new(),
-            dirty: Vec::new(),
-            journal_bytes: 0,
-        };
-        let recovered = Recovered {
-            replica: None,
-            boot: Boot { counter: 1, nonce: 1 },
-            ceiling: 0,
-            peer_ceilings: Vec::new(),
-            spaces: vec![space(SAFE), space(FAST)],
-            repaired: 0,
-            onces,
-        };
+        let space = |namespace| RecoveredSpace { reach: reach.to_vec(), ..RecoveredSpace::empty(namespace) };
+        let boot = Boot { counter: 1, nonce: 1 };
+        let recovered =
+            Recovered { spaces: vec![space(SAFE), space(FAST)], onces, ..Recovered::of_new_directory(boot, []) };
         let mut bench = Self { replica: Replica::new(settings(), recovered, 0), now: 0 };
         assert!(bench.effects().iter().any(|effect| matches!(effect, Effect::Mint)));
         bench.happen(Event::Minted(ReplicaId::new(own(), 5)));

@@ -139,6 +139,21 @@ pub struct Recovered {
     pub onces: Vec<Done>,
 }
 
+impl Recovered {
+    /// What is found in a data directory that is opened for the first time.
+    pub fn of_new_directory(boot: Boot, namespaces: impl IntoIterator<Item = NamespaceId>) -> Self {
+        Self {
+            replica: None,
+            boot,
+            ceiling: 0,
+            peer_ceilings: Vec::new(),
+            spaces: namespaces.into_iter().map(RecoveredSpace::empty).collect(),
+            repaired: 0,
+            onces: Vec::new(),
+        }
+    }
+}
+
 /// One namespace as recovered.
 #[derive(Clone, Debug)]
 pub struct RecoveredSpace {
@@ -156,6 +171,21 @@ pub struct RecoveredSpace {
     pub dirty: Vec<DirtyRow>,
     /// Bytes that the journal takes, about.
     pub journal_bytes: u64,
+}
+
+impl RecoveredSpace {
+    /// A namespace in which nothing was counted yet.
+    pub fn empty(namespace: NamespaceId) -> Self {
+        Self {
+            namespace,
+            vector: VersionVector::default(),
+            position: VersionVector::default(),
+            reach: Vec::new(),
+            leaves: Vec::new(),
+            dirty: Vec::new(),
+            journal_bytes: 0,
+        }
+    }
 }
 
 /// A row that is newer in the journal than in `rows`.

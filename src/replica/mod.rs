@@ -51,7 +51,7 @@ use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
 use boots::Boots;
 use checkpoint::Checkpointing;
-use commit::{Changed, Commits, Gathered, Inflight};
+use commit::Commits;
 use once::Onces;
 use peers::Neighbour;
 use proof::{Claim, Standing};
@@ -72,9 +72,6 @@ pub use status::{PeerStatus, RepairStatus, Status};
 pub use terms::{Ack, Receipt, Terms};
 pub use token::{Missing, Token};
 pub use view::{Share, View};
-
-/// Rows that are fetched from memory at a time.
-const WARMED: usize = 16;
 
 /// All replicated state of one node, and its single writer.
 pub struct Replica {
@@ -120,7 +117,11 @@ struct Drain {
 impl Replica {
     /// Takes up what recovery found. Nothing is served until `Effect::Serving` (I3).
     pub fn new(settings: Settings, recovered: Recovered, now: u64) -> Self {
-        let peers = settings.peers.iter().map(|(worker, shared)| (*worker, Neighbour::new(*worker, shared.clone())));
+        let neighbour = |(worker, shared): (&WorkerId, &BTreeSet<NamespaceId>)| {
+            let rank = onward::rank(&settings.hasher, settings.worker, *worker);
+            (*worker, Neighbour::new(*worker, rank, shared.clone()))
+        };
+        let peers = settings.peers.iter().map(neighbour);
         let mut replica = Self {
             boot: recovered.boot,
             now,
@@ -249,126 +250,6 @@ impl Replica {
         self.advance_scrub();
         self.advance_drain();
         self.evict();
-    }
-
-    /// The gathering commit has reached its bound.
-    fn is_full(&self) -> bool {
-        self.commits.gathering.bytes() >= self.settings.commit_bytes_max
-    }
-
-    /// Closes the gathering commit if it holds anything and none is being synced.
-    fn close_commit(&mut self) {
-        if self.commits.inflight.is_some() || self.commits.gathering.is_empty() || self.lingers() {
-            return;
-        }
-        self.commits.linger_until = None;
-        let next = Gathered::new(self.commits.gathering.number + 1);
-        let mut closed = std::mem::replace(&mut self.commits.gathering, next);
-        let repaired = closed.take_repaired(&mut self.repairs.numbered);
-        let adopted = repaired.iter().map(|record| (record.namespace, record.adopted.clone())).collect();
-        let mut changed = closed.foreign;
-        let mut records = closed.records;
-        for (namespace, rows) in closed.own {
-            records.extend(self.own_record(namespace, &rows, &mut changed));
-        }
-        self.effects.push_back(Effect::Disk(Job::Commit(Commit {
-            number: closed.number,
-            records: records.clone(),
-            repaired,
-            onces: closed.onces.clone(),
-            forgotten: self.onces.take_forgotten(),
-        })));
-        self.commits.inflight = Some(Inflight {
-            number: closed.number,
-            changed,
-            records,
-            adopted,
-            repaired: self.repairs.numbered,
-            acks: closed.acks,
-            onward: closed.onward,
-            onces: closed.onces,
-            answers: closed.answers,
-        });
-    }
-
-    /// The record of our own slots of these rows, as they are now.
-    fn own_record(&mut self, namespace: NamespaceId, rows: &[usize], changed: &mut Vec<Changed>) -> Option<Record> {
-        let replica = self.replica?;
-        let space = self.spaces.get_mut(&namespace)?;
-        let before = space.applied.mark(replica);
-        let mut changes = Vec::with_capacity(rows.len());
-        for group in rows.chunks(WARMED) {
-            space.rows.warm(group.iter().copied());
-            for row in group {
-                let cell = space.rows.get(*row);
-                let slot = cell.working_slot(replica);
-                changes.push(Change { key: &cell.key, slot });
-                changed.push(Changed { namespace, row: *row, replica, slot, seq: Some(before.seq + 1) });
-            }
-        }
-        let payload = Payload::encode(&changes);
-        let record = Record {
-            namespace,
-            origin: replica,
-            after: before.seq,
-            upto: before.seq + 1,
-            hash: before.hash.then(&payload.0),
-            payload,
-        };
-        space.applied.advance(replica, record.mark());
-        Some(record)
-    }
-
-    /// A slot's change is synced, and with it part of the committed row.
-    fn settle_slot(&mut self, Changed { namespace, row, replica, slot, seq }: Changed) {
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let cell = space.rows.get_mut(row);
-        let grown = cell.settle(&self.settings.hasher, replica, slot);
-        space.tree.add(cell.place.leaf(), grown);
-        let followed = !cell.trails().is_empty();
-        self.checkpointing.dirty_rows += usize::from(space.rows.changed(row));
-        if let Some(seq) = seq.filter(|_| followed) {
-            self.follow_on(namespace, row, replica, (seq, slot));
-        }
-    }
-
-    /// See [`rows::Rows::warm`]; the leaves of the rows too.
-    fn warm(&self, group: &[Changed]) {
-        let held = group.iter().filter_map(|changed| Some((self.spaces.get(&changed.namespace)?, changed.row)));
-        held.clone().for_each(|(space, row)| space.rows.warm([row]));
-        held.for_each(|(space, row)| {
-            std::hint::black_box(space.tree.leaf(space.rows.get(row).place.leaf()));
-        });
-    }
-
-    /// I1: only from here on is the commit visible to anyone.
-    fn committed(&mut self, number: u64) {
-        let Some(done) = self.commits.finish(number) else { return };
-        for group in done.changed.chunks(WARMED) {
-            self.warm(group);
-            group.iter().for_each(|changed| self.settle_slot(*changed));
-        }
-        for record in done.records {
-            let own = Some(record.origin) == self.replica;
-            if own {
-                self.push_at.get_or_insert(self.now + self.settings.gossip_interval_ms);
-            }
-            if let Some(space) = self.spaces.get_mut(&record.namespace) {
-                space.committed(record, own);
-            }
-        }
-        self.repairs.synced = done.repaired;
-        for (namespace, marks) in done.adopted {
-            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
-            marks.into_iter().for_each(|(origin, mark)| {
-                space.vector.advance(origin, mark);
-            });
-        }
-        self.waits.stirred = true;
-        done.onces.into_iter().for_each(|once| self.onces.settle(once));
-        done.answers.into_iter().for_each(|waiting| self.answer(waiting));
-        self.acknowledge(&done.acks);
-        self.hand_on(done.onward);
     }
 
     /// The committed vectors of all namespaces.

@@ -51,8 +51,13 @@ pub struct Done {
 #[derive(Debug, Default)]
 struct Entry {
     done: Option<Done>,
-    /// A request that is not answered yet.
-    under_way: bool,
+    /// A request that is not answered yet, and the bytes that are kept free for its answer.
+    under_way: Option<usize>,
+}
+
+/// What answers take in memory.
+fn bytes_of(answers: usize) -> usize {
+    answers * size_of::<Outcome>()
 }
 
 /// What becomes of a request with a name.
@@ -99,20 +104,13 @@ impl Onces {
         std::mem::take(&mut self.forgotten)
     }
 
-    fn enter(&mut self, once: Once, again: bool, bytes_max: usize) -> Result<Entrance, Refusal> {
-        let room = self.bytes + RECORD_BYTES <= bytes_max;
-        let Some(entry) = self.entries.get_mut(&once.id) else {
-            if again && self.new {
-                return Err(Refusal::Outdated);
-            }
-            if !room {
-                return Err(Refusal::TooManyNames);
-            }
-            self.entries.insert(once.id, Entry { done: None, under_way: true });
-            self.bytes += RECORD_BYTES;
-            return Ok(Entrance::New);
-        };
-        if let Some(done) = &entry.done {
+    /// Lets a request in that will have so many `answers`, for which it keeps room: so the bound holds whatever is let in.
+    fn enter(&mut self, once: Once, again: bool, answers: usize, bytes_max: usize) -> Result<Entrance, Refusal> {
+        let known = self.entries.get(&once.id);
+        if known.is_none() && again && self.new {
+            return Err(Refusal::Outdated);
+        }
+        if let Some(done) = known.and_then(|entry| entry.done.as_ref()) {
             match (done.once.turn, once.turn) {
                 (before, now) if before == now => return Ok(Entrance::Before(done.outcomes.clone())),
                 (Turn::Next(before), Turn::Next(now)) if now > before => {}
@@ -120,13 +118,23 @@ impl Onces {
                 _ => return Err(Refusal::AnotherRequest),
             }
         }
-        if std::mem::replace(&mut entry.under_way, true) { Err(Refusal::UnderWay) } else { Ok(Entrance::New) }
+        if known.is_some_and(|entry| entry.under_way.is_some()) {
+            return Err(Refusal::UnderWay);
+        }
+        let room = bytes_of(answers);
+        let added = room + if known.is_some() { 0 } else { RECORD_BYTES };
+        if self.bytes + added > bytes_max {
+            return Err(Refusal::TooManyNames);
+        }
+        self.entries.entry(once.id).or_default().under_way = Some(room);
+        self.bytes += added;
+        Ok(Entrance::New)
     }
 
     /// A request that was let in is not carried out.
     fn leave(&mut self, id: u128) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.under_way = false;
+        self.bytes -= entry.under_way.take().unwrap_or_default();
         if entry.done.is_none() {
             self.entries.remove(&id);
             self.bytes -= RECORD_BYTES;
@@ -135,14 +143,14 @@ impl Onces {
 
     /// I1: its commit is synced.
     pub(super) fn settle(&mut self, done: Done) {
-        let bytes = |done: &Done| done.outcomes.len() * size_of::<Outcome>();
+        let bytes = |done: &Done| bytes_of(done.outcomes.len());
         let (at, id) = (done.at, done.once.id);
         let entry = self.entries.entry(id).or_insert_with(|| {
             self.bytes += RECORD_BYTES;
             Entry::default()
         });
-        entry.under_way = false;
         self.bytes += bytes(&done);
+        self.bytes -= entry.under_way.take().unwrap_or_default();
         match entry.done.replace(done) {
             Some(before) => self.bytes -= bytes(&before),
             None => self.ages.push_back((at, id)),
@@ -155,10 +163,12 @@ impl Onces {
         while let Some((at, id)) = self.ages.front().copied().filter(|(at, _)| *at < until) {
             self.ages.pop_front();
             let Some(Entry { done: Some(done), under_way }) = self.entries.get(&id) else { continue };
-            if done.at > at || *under_way {
-                self.ages.push_back((done.at.max(at + 1), id));
+            if under_way.is_some() {
+                self.ages.push_back((until, id));
+            } else if done.at > at {
+                self.ages.push_back((done.at, id));
             } else {
-                self.bytes -= RECORD_BYTES + done.outcomes.len() * size_of::<Outcome>();
+                self.bytes -= RECORD_BYTES + bytes_of(done.outcomes.len());
                 self.entries.remove(&id);
                 self.forgotten.push(id);
             }
@@ -171,7 +181,7 @@ impl Replica {
     pub(super) fn enter(&mut self, batch: Batch) -> Option<Batch> {
         let Some(once) = batch.once() else { return Some(batch) };
         let again = batch.due.as_ref().is_some_and(|due| due.terms.again);
-        match self.onces.enter(once, again, self.settings.once_bytes_max) {
+        match self.onces.enter(once, again, batch.operations.len(), self.settings.once_bytes_max) {
             Ok(Entrance::New) => return Some(batch),
             Ok(Entrance::Before(outcomes)) => self.repeat(&batch, outcomes),
             Err(refusal) => self.refuse(batch.ticket, refusal),

@@ -152,3 +152,26 @@ fn no_name_goes_for_want_of_room() {
     assert_eq!(told(&ask(&mut bench, key(0, 7))), Some(Ok((5, true))));
     assert!(told(&ask(&mut bench, Terms::default())).is_none(), "others are not refused");
 }
+
+#[test]
+fn a_known_session_needs_room_for_a_larger_answer() {
+    let mut bench = Bench::new();
+    let ask_for = |bench: &mut Bench, number, operations: usize| {
+        let one = Operation { namespace: NamespaceId(2), key: Key::new("k").unwrap(), action: Action::Increment(1) };
+        let terms = Some(Box::new(turn(9, number)));
+        bench.happen(Event::Submit { ticket: 1, operations: vec![one; operations], terms })
+    };
+    let outcome = size_of::<Outcome>();
+    let most = settings().once_bytes_max / outcome;
+    carried_out(&mut bench, turn(9, 1)).1.unwrap();
+    for _ in 0..2 {
+        assert_eq!(told(&ask_for(&mut bench, 2, most)), Some(Err(Refusal::TooManyNames)));
+    }
+    assert_eq!(told(&ask(&mut bench, turn(9, 1))), Some(Ok((5, true))), "still known");
+    assert_eq!(carried_out(&mut bench, turn(9, 3)).1, Ok((10, false)), "and goes on with what has room");
+    for (at, operations) in (4..).zip([most / 2, 1, most / 2, 1, most / 2]) {
+        let asked = ask_for(&mut bench, at, operations);
+        let commit = commit_of(&asked).expect("let in, because each answer takes the place of the last");
+        bench.happen(Event::Committed(commit.number));
+    }
+}

@@ -8,6 +8,7 @@
 use std::cmp::Reverse;
 
 use crate::identity::{NamespaceId, WorkerId};
+use crate::merkle::Hasher;
 
 use super::Replica;
 use super::effect::Effect;
@@ -17,6 +18,11 @@ use super::record::Record;
 
 /// A node that has not acknowledged in so many digest intervals what was sent to it is no good for handing on.
 const STUCK_AFTER_DIGESTS: u64 = 2;
+
+/// How high `worker` stands among the nodes of its region that may take what `origin` commits.
+pub(super) fn rank(hasher: &Hasher, origin: WorkerId, worker: WorkerId) -> u64 {
+    hasher.place(&format!("{origin}>{worker}")).0
+}
 
 impl Replica {
     /// Whether our own commits go to `worker` from here: in our region to everyone, elsewhere to one.
@@ -31,11 +37,7 @@ impl Replica {
         let stuck = |peer: &Neighbour| peer.pushes.get(&namespace).is_some_and(|push| push.is_stuck(stuck_before));
         let linked = self.peers.values().filter(|peer| peer.worker.region() == region && peer.up);
         let sharing = linked.filter(|peer| peer.shared.contains(&namespace));
-        sharing.min_by_key(|peer| (stuck(peer), Reverse(self.rank(peer.worker)))).map(|peer| peer.worker)
-    }
-
-    fn rank(&self, worker: WorkerId) -> u64 {
-        self.settings.hasher.place(&format!("{}>{worker}", self.settings.worker)).0
+        sharing.min_by_key(|peer| (stuck(peer), Reverse(peer.rank))).map(|peer| peer.worker)
     }
 
     /// Whether what `from` sent is handed on to the rest of our region.

@@ -27,23 +27,7 @@ impl Bench {
         let peers = [peer(1, 1), peer(2, 0), peer(2, 1), peer(2, 2)];
         let shared = peers.iter().map(|peer| (peer.worker, BTreeSet::from([SPACE])));
         let settings = Settings { peers: shared.collect(), unsynced: BTreeSet::new(), ..settings() };
-        let recovered = Recovered {
-            replica: None,
-            boot: Boot { counter: 1, nonce: 1 },
-            ceiling: 0,
-            peer_ceilings: Vec::new(),
-            spaces: vec![RecoveredSpace {
-                namespace: SPACE,
-                vector: VersionVector::default(),
-                position: VersionVector::default(),
-                reach: Vec::new(),
-                leaves: Vec::new(),
-                dirty: Vec::new(),
-                journal_bytes: 0,
-            }],
-            repaired: 0,
-            onces: Vec::new(),
-        };
+        let recovered = Recovered::of_new_directory(Boot { counter: 1, nonce: 1 }, [SPACE]);
         let mut bench = Self { replica: Replica::new(settings, recovered, 0), now: 0 };
         bench.happen(Event::Minted(ReplicaId::new(worker(1, 0), 5)));
         peers.iter().for_each(|peer| bench.link(*peer));

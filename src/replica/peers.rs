@@ -11,6 +11,8 @@ use super::view::Heard;
 #[derive(Debug)]
 pub(super) struct Neighbour {
     pub(super) worker: WorkerId,
+    /// See [`super::onward`].
+    pub(super) rank: u64,
     /// The namespaces that both serve.
     pub(super) shared: BTreeSet<NamespaceId>,
     /// The boot that counts: messages of any other are dropped (I3).
@@ -92,10 +94,11 @@ impl Push {
 }
 
 impl Neighbour {
-    pub(super) fn new(worker: WorkerId, shared: BTreeSet<NamespaceId>) -> Self {
+    pub(super) fn new(worker: WorkerId, rank: u64, shared: BTreeSet<NamespaceId>) -> Self {
         let pushes = shared.iter().map(|namespace| (*namespace, Push::default())).collect();
         Self {
             worker,
+            rank,
             shared,
             boot: None,
             up: false,
@@ -131,7 +134,7 @@ impl Neighbour {
         let up = self.up && self.boot == Some(boot);
         let (behind_since, mut heard) = (self.behind_since, std::mem::take(&mut self.heard));
         heard.values_mut().for_each(Heard::rebooted);
-        *self = Self { boot: Some(boot), up, behind_since, heard, ..Self::new(self.worker, shared) };
+        *self = Self { boot: Some(boot), up, behind_since, heard, ..Self::new(self.worker, self.rank, shared) };
     }
 
     pub(super) fn inflight_bytes(&self) -> usize {

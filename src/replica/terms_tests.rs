@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     Ack, Action, Effect, Event, Job, JournalRead, Key, Message, Operation, Outcome, Receipt, Record, Recovered,
-    RecoveredSpace, Refusal, Replica, Settings, Terms, Ticket, Token, View,
+    Refusal, Replica, Settings, Terms, Ticket, Token, View,
 };
 use crate::crdt::{LogHash, Mark, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
@@ -94,24 +94,7 @@ impl Net {
     fn new(nodes: usize) -> Self {
         let boot = Boot { counter: 1, nonce: 5 };
         let node = |at: usize| {
-            let space = RecoveredSpace {
-                namespace: SPACE,
-                vector: VersionVector::default(),
-                position: VersionVector::default(),
-                reach: Vec::new(),
-                leaves: Vec::new(),
-                dirty: Vec::new(),
-                journal_bytes: 0,
-            };
-            let recovered = Recovered {
-                replica: None,
-                boot,
-                ceiling: 0,
-                peer_ceilings: Vec::new(),
-                spaces: vec![space],
-                repaired: 0,
-                onces: Vec::new(),
-            };
+            let recovered = Recovered::of_new_directory(boot, [SPACE]);
             let others = (0..nodes).filter(move |other| *other != at).map(worker);
             let replica = Replica::new(settings(worker(at), others), recovered, 0);
             let peer = Peer { worker: worker(at), boot };

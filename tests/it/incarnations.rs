@@ -42,24 +42,13 @@ impl<'a> Life<'a> {
     fn begin(disk: &'a mut Disk, number: u64) -> Self {
         let peer = Peer { worker: worker(1), boot: Boot { counter: 1, nonce: 11 } };
         let space = RecoveredSpace {
-            namespace: NAMESPACE,
             vector: disk.vector.clone(),
             position: disk.vector.clone(),
-            reach: Vec::new(),
             leaves: disk.leaves.clone().into_iter().collect(),
-            dirty: Vec::new(),
-            journal_bytes: 0,
+            ..RecoveredSpace::empty(NAMESPACE)
         };
         let boot = Boot { counter: number, nonce: number };
-        let recovered = Recovered {
-            replica: None,
-            boot,
-            ceiling: 0,
-            peer_ceilings: Vec::new(),
-            spaces: vec![space],
-            repaired: 0,
-            onces: vec![],
-        };
+        let recovered = Recovered { spaces: vec![space], ..Recovered::of_new_directory(boot, []) };
         let settings = Settings { checkpoint_interval_ms: LONG_MS / 2, ..settings(peer.worker) };
         let replica = Replica::new(settings, recovered, 0);
         let mut life = Self { replica, disk, now: 0, answers: Vec::new(), digest_bytes: 0 };

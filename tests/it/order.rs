@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use snowtide::crdt::{Row, VersionVector};
+use snowtide::crdt::Row;
 use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::Hasher;
 use snowtide::replica::{
-    Action, Change, Digest, Effect, Event, Job, Key, Message, Operation, Outcome, Payload, Record, Recovered,
-    RecoveredSpace, Replica, Settings,
+    Action, Change, Digest, Effect, Event, Job, Key, Message, Operation, Outcome, Payload, Record, Recovered, Replica,
+    Settings,
 };
 
 pub(crate) const NAMESPACE: NamespaceId = NamespaceId(7);
@@ -72,25 +72,8 @@ impl Bench {
     /// A fresh node that serves and is linked with one peer.
     fn new() -> Self {
         let peer = Peer { worker: worker(1), boot: Boot { counter: 1, nonce: 11 } };
-        let space = RecoveredSpace {
-            namespace: NAMESPACE,
-            vector: VersionVector::default(),
-            position: VersionVector::default(),
-            reach: Vec::new(),
-            leaves: Vec::new(),
-            dirty: Vec::new(),
-            journal_bytes: 0,
-        };
         let boot = Boot { counter: 1, nonce: 22 };
-        let recovered = Recovered {
-            replica: None,
-            boot,
-            ceiling: 0,
-            peer_ceilings: Vec::new(),
-            spaces: vec![space],
-            repaired: 0,
-            onces: vec![],
-        };
+        let recovered = Recovered::of_new_directory(boot, [NAMESPACE]);
         let mut bench = Self { replica: Replica::new(settings(peer.worker), recovered, 0), now: 0, peer };
         assert!(bench.effects().iter().any(|effect| matches!(effect, Effect::Mint)));
         let mut started = bench.tell(Event::Minted(ReplicaId::new(worker(0), 5)));
