@@ -5,6 +5,7 @@
 //! reserved room, clients are answered `throttled` (I6). While one commit is being synced, the next one gathers.
 
 mod disk;
+mod room;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::replica::{Receipt, Recovered, Terms, Ticket};
 use crate::store::Store;
 
 use disk::Disk;
+use room::Room;
 
 /// The answer to a batch, or why nothing was applied.
 pub type Answer = Result<Applied, Refusal>;
@@ -46,6 +48,8 @@ const GATHERINGS_MAX: usize = 16;
 #[derive(Clone)]
 pub struct EngineHandle {
     submissions: Sender<Submission>,
+    /// For the operations of waiting batches.
+    room: Room,
     inbox: Sender<Delivery>,
 }
 
@@ -54,6 +58,8 @@ struct Submission {
     operations: Vec<Operation>,
     terms: Option<Box<Terms>>,
     reply: oneshot::Sender<Answer>,
+    /// Given back when the engine takes it.
+    room: OwnedSemaphorePermit,
 }
 
 /// Everything else on its way in. This queue has no bound of its own, because each sender holds reserved room: the
@@ -104,11 +110,14 @@ pub struct Inlets {
     handle: EngineHandle,
 }
 
-/// The queues; at most `batches_max` batches wait.
-pub fn queues(batches_max: usize) -> (EngineHandle, Inlets) {
+/// The queues; at most `batches_max` batches wait, with `operations_max` operations.
+///
+/// Both have a bound, because a batch costs an answer and each operation the engine's time: whoever is not refused is
+/// answered soon.
+pub fn queues(batches_max: usize, operations_max: usize) -> (EngineHandle, Inlets) {
     let (submit, submissions) = bounded(batches_max);
     let (notify, inbox) = unbounded();
-    let handle = EngineHandle { submissions: submit, inbox: notify };
+    let handle = EngineHandle { submissions: submit, room: Room::new(operations_max), inbox: notify };
     (handle.clone(), Inlets { submissions, inbox, handle })
 }
 
@@ -120,8 +129,9 @@ impl EngineHandle {
         operations: Vec<Operation>,
         terms: Option<Box<Terms>>,
     ) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        let room = self.room.take(operations.len()).ok_or(Refusal::Throttled)?;
         let (reply, answer) = oneshot::channel();
-        match self.submissions.try_send(Submission { operations, terms, reply }) {
+        match self.submissions.try_send(Submission { operations, terms, reply, room }) {
             Ok(()) => Ok(answer),
             Err(TrySendError::Full(_)) => Err(Refusal::Throttled),
             Err(TrySendError::Disconnected(_)) => Err(Refusal::Fenced("the engine has ended".into())),
@@ -299,7 +309,8 @@ impl Engine {
         true
     }
 
-    fn submit(&mut self, Submission { operations, terms, reply }: Submission) {
+    fn submit(&mut self, Submission { operations, terms, reply, room }: Submission) {
+        drop(room);
         let ticket = self.tickets.insert(reply) as Ticket;
         self.happen(Event::Submit { ticket, operations, terms });
     }
@@ -310,7 +321,7 @@ impl Engine {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Disk(job) => self.disk.queue(job),
+            Effect::Disk(job) => self.on_disk(job),
             Effect::Mint => self.mint(),
             Effect::Reply { ticket, answer, receipt } => {
                 self.reply(ticket, answer.map(|outcomes| Applied { outcomes, receipt }));
@@ -327,6 +338,15 @@ impl Engine {
             Effect::Notice(notice) => self.tell(News::Notice(notice)),
             Effect::Fence(reason) => self.tell(News::Fenced(reason)),
             Effect::Drained(region) => self.tell(News::Drained(region)),
+        }
+    }
+
+    /// While others wait, a commit is synced beside this thread, which gathers the next one meanwhile.
+    fn on_disk(&mut self, job: Job) {
+        let alone = self.submissions.is_empty() && self.inbox.is_empty();
+        match if alone { self.disk.commit_here(job) } else { Err(job) } {
+            Ok(event) => self.happen(event),
+            Err(job) => self.disk.queue(job),
         }
     }
 
@@ -373,7 +393,7 @@ impl EngineHandle {
         let (submissions, submitted) = bounded::<Submission>(16);
         let (inbox, delivered) = unbounded();
         thread::spawn(move || {
-            for Submission { operations, terms, reply } in submitted {
+            for Submission { operations, terms, reply, .. } in submitted {
                 let _ = reply.send(answer(operations, terms));
             }
         });
@@ -384,7 +404,7 @@ impl EngineHandle {
                 }
             }
         });
-        Self { submissions, inbox }
+        Self { submissions, room: Room::new(1 << 20), inbox }
     }
 }
 
@@ -408,6 +428,6 @@ impl EngineHandle {
             Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),
             Delivery::Inspect(_) | Delivery::Stop => None,
         };
-        (Self { submissions, inbox }, Box::new(next))
+        (Self { submissions, room: Room::new(1), inbox }, Box::new(next))
     }
 }

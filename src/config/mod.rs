@@ -353,6 +353,8 @@ pub struct Disk {
 pub struct Api {
     /// Batches that wait for the engine.
     pub queue_batches_max: usize,
+    /// Operations in them together.
+    pub queue_operations_max: usize,
     /// The largest request body or frame of a client.
     pub request_bytes_max: ByteSize,
     /// How long a request may take.
