@@ -2,7 +2,9 @@
 //!
 //! It takes what is in the queues, hands it to the replica as events, and carries out the effects. It decides
 //! nothing, reads no disk and no network, and never blocks on a queue: the store's threads and the peer links have
-//! reserved room, clients are answered `throttled` (I6). While one commit is being synced, the next one gathers.
+//! reserved room, clients are answered `throttled` (I6). While one commit is being synced, the next one gathers. Only a
+//! small commit behind which nobody waits is synced on this very thread: whoever comes meanwhile waits for one sync,
+//! as for a commit that is being synced beside it.
 
 mod disk;
 mod room;

@@ -22,20 +22,15 @@ const NEVER: u64 = 1 << 40;
 pub const WIDE_KEYS: usize = 3_000;
 pub const WIDE_CHANCE: f64 = 0.05;
 
+/// In some runs, nobody else's digests help those of one region out.
+const ONE_REGION_CHANCE: f64 = 0.1;
+
 pub fn nodes(rng: &mut SmallRng) -> Vec<Node> {
-    let count = rng.random_range(3..=7);
-    let mut workers = Vec::new();
-    let mut region = 0;
-    while workers.len() < count {
-        let twice = rng.random_bool(0.3) && workers.len() + 2 <= count && (region > 0 || count > 3);
-        for node in 0..=u8::from(twice) {
-            workers.extend(WorkerId::new(region, node));
-        }
-        region += 1;
-    }
+    let workers = if rng.random_bool(ONE_REGION_CHANCE) { one_region() } else { regions(rng) };
+    let regions = workers.iter().map(|worker| worker.region() + 1).max().unwrap_or(0);
     let wide = NamespaceId(1);
     // Residency: the second namespace lives in the first regions only.
-    let narrow = (NamespaceId(2), rng.random_range(2..=region));
+    let narrow = (NamespaceId(2), rng.random_range(regions.min(2)..=regions));
     let make = |worker: WorkerId| Node {
         worker,
         namespaces: if worker.region() < narrow.1 { vec![wide, narrow.0] } else { vec![wide] },
@@ -48,6 +43,25 @@ pub fn nodes(rng: &mut SmallRng) -> Vec<Node> {
         retired: false,
     };
     workers.into_iter().map(make).collect()
+}
+
+fn one_region() -> Vec<WorkerId> {
+    (0..3).filter_map(|node| WorkerId::new(0, node)).collect()
+}
+
+/// Of one node or two each.
+fn regions(rng: &mut SmallRng) -> Vec<WorkerId> {
+    let count = rng.random_range(3..=7);
+    let mut workers = Vec::new();
+    let mut region = 0;
+    while workers.len() < count {
+        let twice = rng.random_bool(0.3) && workers.len() + 2 <= count && (region > 0 || count > 3);
+        for node in 0..=u8::from(twice) {
+            workers.extend(WorkerId::new(region, node));
+        }
+        region += 1;
+    }
+    workers
 }
 
 /// Small bounds and short intervals, so that everything that they lead to happens often.

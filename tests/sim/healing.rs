@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rand::RngExt;
+use rand::seq::IndexedRandom;
 use snowtide::identity::NamespaceId;
 use snowtide::replica::{Action, Key, Operation};
 
@@ -11,6 +13,7 @@ use super::world::World;
 
 /// Without repair, its interval is longer than any run.
 const LONGEST_ROUND_MS: u64 = 60_000;
+const LASTING_CUT_CHANCE: f64 = 0.3;
 /// Intervals of digests or of repair, whichever is longer, after which all must agree.
 const ROUNDS_MAX: u64 = 40;
 
@@ -35,9 +38,26 @@ impl World {
         (0..self.nodes.len()).for_each(|node| self.dial_all(node));
     }
 
+    /// Sometimes one link stays cut for good: news has to go around it.
+    fn leave_a_cut(&mut self) {
+        let living: Vec<usize> = (0..self.nodes.len()).filter(|node| !self.nodes[*node].retired).collect();
+        if !self.rng.random_bool(LASTING_CUT_CHANCE) {
+            return;
+        }
+        let Some([one, other]) = living.sample_array(&mut self.rng) else { return };
+        let around = |namespace: &NamespaceId| {
+            living.iter().filter(|node| self.nodes[**node].namespaces.contains(namespace)).count() > 2
+        };
+        if self.shared(one, other).iter().all(around) {
+            self.cut(&[(one, other), (other, one)]);
+            self.tally.note("links cut for good");
+        }
+    }
+
     /// Heals, waits until all hold the same, and checks it against what clients were told.
     pub fn converge(&mut self) -> Result<(), String> {
         self.heal();
+        self.leave_a_cut();
         // Starts have to be proven first.
         self.run_until(self.now + self.settings.proof_timeout_ms + self.settings.claim_wait_ms);
         // Clients ask on while nodes come back, but not while the rounds are counted.
