@@ -2,9 +2,7 @@
 //!
 //! It takes what is in the queues, hands it to the replica as events, and carries out the effects. It decides
 //! nothing, reads no disk and no network, and never blocks on a queue: the store's threads and the peer links have
-//! reserved room, clients are answered `throttled` (I6). While one commit is being synced, the next one gathers. Only a
-//! small commit behind which nobody waits is synced on this very thread: whoever comes meanwhile waits for one sync,
-//! as for a commit that is being synced beside it.
+//! reserved room, clients are answered `throttled` (I6). While one commit is being synced, the next one gathers.
 
 mod disk;
 mod room;
@@ -323,7 +321,7 @@ impl Engine {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Disk(job) => self.on_disk(job),
+            Effect::Disk(job) => self.disk.queue(job),
             Effect::Mint => self.mint(),
             Effect::Reply { ticket, answer, receipt } => {
                 self.reply(ticket, answer.map(|outcomes| Applied { outcomes, receipt }));
@@ -340,15 +338,6 @@ impl Engine {
             Effect::Notice(notice) => self.tell(News::Notice(notice)),
             Effect::Fence(reason) => self.tell(News::Fenced(reason)),
             Effect::Drained(region) => self.tell(News::Drained(region)),
-        }
-    }
-
-    /// While others wait, a commit is synced beside this thread, which gathers the next one meanwhile.
-    fn on_disk(&mut self, job: Job) {
-        let alone = self.submissions.is_empty() && self.inbox.is_empty();
-        match if alone { self.disk.commit_here(job) } else { Err(job) } {
-            Ok(event) => self.happen(event),
-            Err(job) => self.disk.queue(job),
         }
     }
 

@@ -12,18 +12,13 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::replica::{Event, Job};
-use crate::store::{Lane, Store};
+use crate::store::{Lane, Store, StoreError};
 use crate::telemetry;
 
 use super::{EngineHandle, News, Tripwire};
 
-/// A commit up to this size is not worth waking another thread for.
-const SMALL_COMMIT_BYTES: usize = 8 << 10;
-
 /// The way to the store's threads.
 pub(super) struct Disk {
-    store: Arc<Store>,
-    news: mpsc::UnboundedSender<News>,
     writes: Sender<Job>,
     reads: Sender<Job>,
     checkpoints: Sender<Job>,
@@ -52,20 +47,7 @@ impl Disk {
         let spawn = |name: &str| spawn(name, Arc::clone(store), handle.clone(), news.clone());
         let ((writes, committing), (reads, reading)) = (spawn("commit")?, spawn("read")?);
         let (checkpoints, writing) = spawn("checkpoint")?;
-        let (store, news) = (Arc::clone(store), news.clone());
-        Ok(Self { store, news, writes, reads, checkpoints, _threads: Threads(vec![committing, reading, writing]) })
-    }
-
-    /// Carries a small commit out at once, on the thread that asks for it; gives any other job back.
-    ///
-    /// Waking the thread for commits and being woken by it takes about as long as the sync of a few changes does.
-    pub(super) fn commit_here(&self, job: Job) -> Result<Event, Job> {
-        match &job {
-            Job::Commit(commit) if commit.weight() <= SMALL_COMMIT_BYTES => {
-                Ok(run(job, &self.store, &self.news).unwrap_or_else(|fence| fence))
-            }
-            _ => Err(job),
-        }
+        Ok(Self { writes, reads, checkpoints, _threads: Threads(vec![committing, reading, writing]) })
     }
 
     /// Queues a job behind the others of its lane.
@@ -80,20 +62,12 @@ impl Disk {
     }
 }
 
-/// What has happened; as an error, that nothing will any more, of which the node is told.
-fn run(job: Job, store: &Store, news: &mpsc::UnboundedSender<News>) -> Result<Event, Event> {
-    let commit = match &job {
-        Job::Commit(commit) => Some((clock::monotonic(), commit.records.len())),
-        _ => None,
-    };
-    let event = job.run(store).map_err(|error| {
-        let _ = news.send(News::Failed(error.to_string()));
-        Event::Fence(error.to_string())
-    })?;
-    if let Some((began, records)) = commit {
-        telemetry::commit_synced(began.elapsed().as_secs_f64(), records);
-    }
-    Ok(event)
+fn run(job: Job, store: &Store) -> Result<Event, StoreError> {
+    let Job::Commit(commit) = &job else { return job.run(store) };
+    let (began, records) = (clock::monotonic(), commit.records.len());
+    let committed = job.run(store)?;
+    telemetry::commit_synced(began.elapsed().as_secs_f64(), records);
+    Ok(committed)
 }
 
 fn spawn(
@@ -106,9 +80,13 @@ fn spawn(
     let thread = thread::Builder::new().name(name.into()).spawn(move || {
         let _tripwire = Tripwire(news.clone());
         for job in queue {
-            match run(job, &store, &news) {
+            match run(job, &store) {
                 Ok(event) => handle.notify(event),
-                Err(fence) => return handle.notify(fence),
+                Err(error) => {
+                    let _ = news.send(News::Failed(error.to_string()));
+                    handle.notify(Event::Fence(error.to_string()));
+                    return;
+                }
             }
         }
     })?;

@@ -140,16 +140,6 @@ pub struct Commit {
     pub forgotten: Vec<u128>,
 }
 
-impl Commit {
-    /// About how many bytes a sync has to write for it.
-    pub fn weight(&self) -> usize {
-        let records: usize = self.records.iter().map(Record::weight).sum();
-        let onces: usize = self.onces.iter().map(|done| 64 + 24 * done.outcomes.len()).sum();
-        let repaired: usize = self.repaired.iter().map(|brought| 64 + 64 * brought.rows.len()).sum();
-        records + onces + repaired + 16 * self.forgotten.len()
-    }
-}
-
 /// A record of the local kind: rows that came by repair, and the vector that a finished session moved. It belongs to no
 /// origin's log, is never sent, and goes once a checkpoint covers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
