@@ -15,6 +15,7 @@ use super::world::World;
 
 /// Counters beside those that all clients use.
 pub const COUNTERS: usize = 8;
+const TWICE_CHANCE: f64 = 0.3;
 
 #[derive(Default)]
 pub struct Repeats {
@@ -67,15 +68,19 @@ impl World {
         } else {
             Once { id: id + (u128::from(held.turn) << 64), turn: Turn::Only(7) }
         };
-        let terms = asks.then(|| Box::new(Terms { once: Some(once), ..Terms::default() }));
+        let terms = asks.then(|| Terms { once: Some(once), ..Terms::default() });
         if let (true, Some(replica)) = (asks, serving) {
             self.checkers.ledger.attempted(replica, &operations);
         }
-        self.tickets += 1;
-        let turn = self.repeats.clients[client].turn;
-        self.repeats.asked.insert(self.tickets, (client, asks, turn));
-        self.handle(node, Event::Submit { ticket: self.tickets, operations, terms });
-        self.carry_out(node);
+        let turn = held.turn;
+        // What comes twice, one right behind the other, comes before the sync as well.
+        for _ in 0..=u8::from(asks && self.rng.random_bool(TWICE_CHANCE)) {
+            self.tickets += 1;
+            self.repeats.asked.insert(self.tickets, (client, asks, turn));
+            let (operations, terms) = (operations.clone(), terms.clone().map(Box::new));
+            self.handle(node, Event::Submit { ticket: self.tickets, operations, terms });
+            self.carry_out(node);
+        }
     }
 
     /// A client of this node; a new one as long as there are counters left.
