@@ -138,6 +138,11 @@ impl EngineHandle {
         }
     }
 
+    /// The largest batch that would not be `Throttled` now: for doors that want to know before they look into it.
+    pub fn room(&self) -> usize {
+        if self.submissions.is_full() { 0 } else { self.room.left() }
+    }
+
     /// [`Self::submit`], and waits for the answer. `None` if the engine ended before it answered: whether writes
     /// happened is unknown.
     pub async fn apply(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Option<Answer> {

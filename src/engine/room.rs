@@ -17,6 +17,12 @@ impl Room {
         Self { left: Arc::new(Semaphore::new(most as usize)), most }
     }
 
+    /// The largest batch that there is room for now.
+    pub(super) fn left(&self) -> usize {
+        let left = self.left.available_permits();
+        if left == self.most as usize { usize::MAX } else { left }
+    }
+
     /// Room for a batch until it is dropped, if there is so much; a batch that is larger than all of it needs it all.
     pub(super) fn take(&self, operations: usize) -> Option<OwnedSemaphorePermit> {
         let operations = u32::try_from(operations).unwrap_or(u32::MAX).min(self.most);
@@ -42,10 +48,13 @@ mod tests {
     #[test]
     fn the_largest_batches_go_one_at_a_time() {
         let room = Room::new(1_000);
+        assert_eq!(room.left(), usize::MAX);
         let large = room.take(usize::MAX);
         assert!(large.is_some() && room.take(1).is_none());
+        assert_eq!(room.left(), 0);
         drop(large);
         let small = room.take(1);
         assert!(small.is_some() && room.take(5_000).is_none());
+        assert_eq!(room.left(), 999);
     }
 }

@@ -18,12 +18,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
-use super::error;
+use super::{error, refused};
 use crate::api::Namespaces;
 use crate::api::scribe::{Asked, Scribe};
 use crate::config::Access;
 use crate::identity::REGIONS_MAX;
-use crate::replica::{self, Once, Terms};
+use crate::replica::{self, Once, Refusal, Terms};
 
 /// Takes in the frames of one read.
 pub(super) struct Intake<'a> {
@@ -34,6 +34,8 @@ pub(super) struct Intake<'a> {
     refusal: Option<WireError>,
     /// Unanswered requests that the connection may still have.
     places: &'a Arc<Semaphore>,
+    /// Operations that the engine has room for.
+    room: usize,
     writes: Submission,
     reads: Submission,
     ids: IdBatch,
@@ -60,6 +62,7 @@ impl<'a> Intake<'a> {
         access: Access,
         refusal: Option<WireError>,
         places: &'a Arc<Semaphore>,
+        room: usize,
     ) -> Self {
         Self {
             namespaces,
@@ -67,6 +70,7 @@ impl<'a> Intake<'a> {
             access,
             refusal,
             places,
+            room,
             writes: Submission::default(),
             reads: Submission::default(),
             ids: IdBatch::default(),
@@ -79,7 +83,7 @@ impl<'a> Intake<'a> {
     pub(super) fn take(&mut self, frame: &[u8]) -> Result<(), DecodeError> {
         let mut cursor = Cursor::new(frame);
         let RequestHead { id, ask } = cursor.read()?;
-        let rejected = match self.admit() {
+        let rejected = match self.admit(ask) {
             Err(refusal) => Some(refusal),
             Ok(place) => match self.validate(id, ask, cursor, frame.len(), place) {
                 Ok(()) => None,
@@ -101,9 +105,13 @@ impl<'a> Intake<'a> {
     }
 
     /// Refuses early, before anything is parsed: overload must cost little.
-    fn admit(&self) -> Result<OwnedSemaphorePermit, WireError> {
+    fn admit(&mut self, ask: Ask) -> Result<OwnedSemaphorePermit, WireError> {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone());
+        }
+        if let Ask::Batch { operations, .. } | Ask::OnTerms { operations, .. } = ask {
+            let left = usize::try_from(operations).ok().and_then(|operations| self.room.checked_sub(operations));
+            self.room = left.ok_or_else(|| refused(&Refusal::Throttled))?;
         }
         Arc::clone(self.places)
             .try_acquire_owned()
@@ -206,6 +214,7 @@ mod tests {
     use crate::replica::{Action, Outcome};
 
     const PLACES: usize = 100;
+    const ROOM: usize = 100_000;
 
     fn scribe() -> Scribe {
         Scribe::new(&Config::builtin(), &ClusterMap::default())
@@ -249,7 +258,7 @@ mod tests {
         let served = served.with_elsewhere("away", &["far"]);
         let places = Arc::new(Semaphore::new(places));
         let scribe = scribe();
-        let mut intake = Intake::new(&served, &scribe, access, refusal_at(stage), &places);
+        let mut intake = Intake::new(&served, &scribe, access, refusal_at(stage), &places, ROOM);
         for frame in frames {
             intake.take(frame)?;
         }
@@ -446,6 +455,18 @@ mod tests {
         let taken = take_as(Access::Write, &Stage::Ready, 2, &[add(1, "a", 1), ids(2, 1), add(3, "a", 1)]).unwrap();
         assert_eq!(refusals(&taken), [(3, Code::Throttled)]);
         assert!(responses(&taken.refusals)[0].answer.clone().unwrap_err().retry_after_ms.is_some());
+    }
+
+    #[test]
+    fn what_the_engine_has_no_room_for_is_throttled_before_it_is_looked_into() {
+        let most = vec![(0, "k", WireAction::Increment(1)); BATCH_OPERATIONS_MAX];
+        let mut frames: Vec<_> = (0..11).map(|id| batch(id, &["here"], &most)).collect();
+        let mut broken = batch(11, &["here"], &most);
+        broken.push(0);
+        frames.extend([broken, ids(12, 1)]);
+        let taken = take(&frames);
+        assert_eq!(refusals(&taken), [(10, Code::Throttled), (11, Code::Throttled)]);
+        assert_eq!((taken.submissions.len(), taken.ids.len()), (10, 1), "the rest is not disturbed");
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub async fn serve(connection: Connection, doors: Doors) {
 
 /// What stands behind the door: the node, or whatever a test puts there.
 trait Backend: Send + Sync + 'static {
+    /// As [`EngineHandle::room`].
+    fn room(&self) -> usize;
     /// As [`EngineHandle::submit`].
     fn submit(
         &self,
@@ -77,6 +79,10 @@ struct Node {
 }
 
 impl Backend for Node {
+    fn room(&self) -> usize {
+        self.engine.room()
+    }
+
     fn submit(
         &self,
         operations: Vec<Operation>,

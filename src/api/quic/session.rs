@@ -141,7 +141,9 @@ impl<B: Backend> Session<B> {
     /// Takes in every whole frame that has arrived.
     fn take_frames(&mut self) -> Result<(), Ending> {
         let refusal = refusal_at(&self.door.stage.borrow());
-        let mut intake = Intake::new(&self.door.namespaces, &self.door.scribe, self.access, refusal, &self.places);
+        let room = self.door.backend.room();
+        let mut intake =
+            Intake::new(&self.door.namespaces, &self.door.scribe, self.access, refusal, &self.places, room);
         while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
             intake.take(frame).map_err(Ending::malformed)?;
         }

@@ -30,6 +30,10 @@ struct Memory {
 }
 
 impl Backend for Arc<Memory> {
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
     fn submit(
         &self,
         operations: Vec<Operation>,
