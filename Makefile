@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test sim planted soak bench lint clean
+.PHONY: help setup build demo test sim planted schemathesis soak bench lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -31,6 +31,8 @@ test: setup ## Runs every test.
 	$(CARGO) test --release --workspace --lib --bins
 	$(CARGO) test --release --workspace --doc
 	$(CARGO) test --release --workspace --test it --test node --test end_to_end
+	./scripts/schemathesis
+	./scripts/clients
 	$(CARGO) test --release --workspace --test disk
 	$(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1
 
@@ -39,6 +41,9 @@ sim: setup ## Runs the simulator alone. SIM_SECONDS=3600 takes fresh seeds for a
 
 planted: setup ## Plants bugs in a copy of the sources, one at a time; the simulator has to find each. PLANTED=words chooses some.
 	$(CARGO) test --release --workspace --test planted -- $(PLANTED)
+
+schemathesis: build ## Makes up requests from the OpenAPI document, at length. SCHEMATHESIS='--max-time 600' chooses how.
+	SCHEMATHESIS="$${SCHEMATHESIS:---max-examples 1000 --phases examples,coverage,fuzzing}" ./scripts/schemathesis
 
 soak: setup ## Harms disks, clocks and processes, many times each. SOAK=minting takes the billion IDs alone; words choose.
 	$(CARGO) build --release --workspace --bins --tests

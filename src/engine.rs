@@ -20,7 +20,7 @@ use crate::identity::{Peer, ReplicaId, WorkerId};
 #[cfg(test)]
 use crate::replica::Token;
 use crate::replica::{Effect, Event, Job, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status};
-use crate::replica::{Receipt, Recovered, Terms, Ticket};
+use crate::replica::{List, Page, Receipt, Recovered, Terms, Ticket};
 use crate::store::Store;
 
 use disk::Disk;
@@ -37,6 +37,9 @@ pub struct Applied {
     /// What its terms asked for, if it had any.
     pub receipt: Option<Box<Receipt>>,
 }
+
+/// A page of counters, or why there is none.
+pub type Listing = Result<Page, Refusal>;
 
 /// Deliveries that are handled before the effects are carried out, so that neither queue starves the other.
 const DELIVERIES_PER_TURN: usize = 4_096;
@@ -68,7 +71,14 @@ enum Delivery {
     Event(Event),
     Message(Peer, Message, OwnedSemaphorePermit),
     Inspect(oneshot::Sender<Status>),
+    List(List, Lister),
     Stop,
+}
+
+/// Who waits for a page, and its place among those who may.
+struct Lister {
+    reply: oneshot::Sender<Listing>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// What the node has to hear from the engine.
@@ -159,6 +169,14 @@ impl EngineHandle {
         status.await.ok()
     }
 
+    /// A page of counters; `room` is given back once it is made, even if nobody waits for it any more. `None` if the
+    /// engine has ended.
+    pub async fn list(&self, list: List, room: OwnedSemaphorePermit) -> Option<Listing> {
+        let (reply, page) = oneshot::channel();
+        self.inbox.send(Delivery::List(list, Lister { reply, _room: room })).ok()?;
+        page.await.ok()
+    }
+
     /// Tells the replica that something happened.
     pub fn notify(&self, event: Event) {
         // An engine that has ended needs no news.
@@ -201,6 +219,7 @@ pub fn start(
             disk,
             outlets,
             tickets: Slab::new(),
+            listers: Slab::new(),
             asked: VecDeque::new(),
         }
         .run();
@@ -228,6 +247,8 @@ struct Engine {
     outlets: Outlets,
     /// Who waits for an answer, by ticket.
     tickets: Slab<oneshot::Sender<Answer>>,
+    /// Who waits for a page, by ticket.
+    listers: Slab<Lister>,
     /// Who asked for a status, in order.
     asked: VecDeque<oneshot::Sender<Status>>,
 }
@@ -309,6 +330,10 @@ impl Engine {
                 self.asked.push_back(reply);
                 self.happen(Event::Inspect(0));
             }
+            Delivery::List(list, lister) => {
+                let ticket = self.listers.insert(lister) as Ticket;
+                self.happen(Event::List { ticket, list });
+            }
             Delivery::Stop => return false,
         }
         true
@@ -331,6 +356,7 @@ impl Engine {
             Effect::Reply { ticket, answer, receipt } => {
                 self.reply(ticket, answer.map(|outcomes| Applied { outcomes, receipt }));
             }
+            Effect::Listed { ticket, answer } => self.listed(ticket, answer),
             Effect::Status { status, .. } => {
                 if let Some(reply) = self.asked.pop_front() {
                     let _ = reply.send(*status);
@@ -358,6 +384,14 @@ impl Engine {
         if let Some(reply) = reply {
             // A client that has gone away needs no answer.
             let _ = reply.send(answer);
+        }
+    }
+
+    fn listed(&mut self, ticket: Ticket, answer: Listing) {
+        let lister = usize::try_from(ticket).ok().and_then(|ticket| self.listers.try_remove(ticket));
+        if let Some(lister) = lister {
+            // As for an answer.
+            let _ = lister.reply.send(answer);
         }
     }
 
@@ -395,13 +429,31 @@ impl EngineHandle {
         });
         thread::spawn(move || {
             for delivery in delivered {
-                if let Delivery::Inspect(reply) = delivery {
-                    let _ = reply.send(Status::default());
+                match delivery {
+                    Delivery::Inspect(reply) => {
+                        let _ = reply.send(Status::default());
+                    }
+                    Delivery::List(list, lister) => {
+                        let _ = lister.reply.send(Ok(fake_page(&list)));
+                    }
+                    _ => {}
                 }
             }
         });
         Self { submissions, room: Room::new(1 << 20), inbox }
     }
+}
+
+/// Counters `c0` to `c6`, each 7.
+#[cfg(test)]
+fn fake_page(list: &List) -> Page {
+    let keys = (0..7).map(|number| format!("c{number}"));
+    let keys = keys.filter(|key| list.after.as_ref().is_none_or(|after| **after < **key));
+    let mut keys =
+        keys.filter(|key| key.starts_with(&list.prefix)).filter_map(|key| crate::replica::Key::new(key).ok());
+    let counters: Vec<_> = keys.by_ref().take(list.limit).map(|key| (key, 7)).collect();
+    let last = counters.last().map(|(key, _)| key.clone());
+    Page { counters, next: keys.next().and(last) }
 }
 
 /// What reached a recording handle.
@@ -422,7 +474,7 @@ impl EngineHandle {
         let next = move |limit| match arrivals.recv_timeout(limit).ok()? {
             Delivery::Event(event) => Some(Recorded::Event(event)),
             Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),
-            Delivery::Inspect(_) | Delivery::Stop => None,
+            Delivery::Inspect(_) | Delivery::List(..) | Delivery::Stop => None,
         };
         (Self { submissions, room: Room::new(1), inbox }, Box::new(next))
     }

@@ -56,6 +56,8 @@ pub struct Node {
     endpoint: Endpoint,
     links: Links,
     listener: TcpListener,
+    /// For HTTP.
+    tls: Option<Arc<rustls::ServerConfig>>,
     redis: Option<TcpListener>,
     engine: JoinHandle<()>,
     news: mpsc::UnboundedReceiver<News>,
@@ -77,6 +79,7 @@ impl Node {
         let (config, map) = (Arc::new(loaded.config), Arc::new(loaded.map));
         let (worker, place) = settings::place(&map, region, node)?;
         let credentials = Credentials::load(&config.tls.dir, region, node)?;
+        let tls = settings::http_tls(&config)?;
         let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, place.quic)?;
         let bind = async |address, key| {
             let whose = format!("which is `{key}` of {region}/{node} in the region's file");
@@ -126,7 +129,8 @@ impl Node {
             config,
             map,
         };
-        Ok(Self { doors, stage, store, seen, endpoint, links, listener, redis, engine, news, clock_confirmed: false })
+        let clock_confirmed = false;
+        Ok(Self { doors, stage, store, seen, endpoint, links, listener, tls, redis, engine, news, clock_confirmed })
     }
 
     /// An operator vouches for the clock as it stands when IDs begin.
@@ -138,8 +142,8 @@ impl Node {
     pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<Farewell> {
         let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
         let http = {
-            let listener = self.listener;
-            tokio::spawn(api::http::serve(listener, self.doors.clone(), closing.clone()))
+            let (listener, tls) = (self.listener, self.tls);
+            tokio::spawn(api::http::serve(listener, self.doors.clone(), tls, closing.clone()))
         };
         if let Some(listener) = self.redis {
             clients.spawn(api::redis::serve(listener, self.doors.clone(), closing.clone()));

@@ -116,6 +116,10 @@ pub enum Verb {
     Get,
     /// A batch of both.
     Batch,
+    /// A page of counters.
+    List,
+    /// Watching a counter.
+    Watch,
     /// New IDs.
     MintIds,
     /// What an ID is made of.
@@ -130,10 +134,12 @@ pub enum Verb {
 
 impl Verb {
     /// All, in the order of their discriminants.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Increment,
         Self::Get,
         Self::Batch,
+        Self::List,
+        Self::Watch,
         Self::MintIds,
         Self::DecodeId,
         Self::IdBounds,
@@ -147,6 +153,8 @@ impl Verb {
             Self::Increment => "increment",
             Self::Get => "get",
             Self::Batch => "batch",
+            Self::List => "list",
+            Self::Watch => "watch",
             Self::MintIds => "mint_ids",
             Self::DecodeId => "decode_id",
             Self::IdBounds => "id_bounds",

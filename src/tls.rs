@@ -90,9 +90,7 @@ impl Credentials {
         let roots = Arc::new(authority(&dir.join(CA_FILE))?);
         let path = dir.join(certificate_file(region, node));
         let chain = certificates(&path)?;
-        let key_path = dir.join(key_file(region, node));
-        let key = PrivateKeyDer::from_pem_slice(&read(&key_path)?)
-            .map_err(|error| malformed(&key_path, "a private key in PEM", error))?;
+        let key = private_key(&dir.join(key_file(region, node)))?;
         let name = node_name(region, node);
         proves(&roots, &chain, &name).map_err(|reason| TlsError::NotOurs { path, name, reason })?;
         let credentials = Self(Arc::new(Inner { roots, chain, key }));
@@ -144,6 +142,20 @@ impl Credentials {
     }
 }
 
+/// For a server that clients know by a certificate of its own, whoever they are.
+pub fn server(certificate: &Path, key: &Path, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
+    let chain = certificates(certificate)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(unusable)?
+        .with_no_client_auth()
+        .with_single_cert(chain, private_key(key)?)
+        .map_err(unusable)?;
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
 /// The name that a node's certificate proves.
 pub fn node_name(region: &str, node: u8) -> String {
     format!("node-{node}.{region}.snowtide")
@@ -184,6 +196,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .collect::<Result<_, _>>()
         .map_err(|error| malformed(path, "a certificate in PEM", error))?;
     if chain.is_empty() { Err(malformed(path, "a certificate in PEM", "it holds none")) } else { Ok(chain) }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| malformed(path, "a private key in PEM", error))
 }
 
 fn proves(roots: &Arc<RootCertStore>, chain: &[CertificateDer<'static>], name: &str) -> Result<(), String> {

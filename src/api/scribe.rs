@@ -99,6 +99,11 @@ impl Scribe {
         (written_len(written.to_bytes().len()) <= self.token_bytes_max).then_some(written)
     }
 
+    /// The number that stands for a namespace in what this cluster gives out; `None` if it is not configured.
+    pub fn scope(&self, namespace: NamespaceId) -> Option<u64> {
+        self.scopes.get(&namespace).copied()
+    }
+
     /// How long a request that asks to wait may do so.
     pub fn granted(&self, wait: Duration) -> Duration {
         wait.min(self.wait_max)

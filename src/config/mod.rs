@@ -408,6 +408,29 @@ pub struct Http {
     /// How long a connection may do nothing.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
+    /// The largest head of a request.
+    pub head_bytes_max: ByteSize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// Pages of counters that are being made.
+    pub listings_max: usize,
+    /// Clients that watch a counter.
+    pub watchers_max: usize,
+    /// How often watched counters are looked at.
+    #[serde(with = "humantime_serde")]
+    pub watch_interval: Duration,
+    /// Who this door is.
+    pub tls: HttpTls,
+}
+
+/// `[http.tls]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTls {
+    /// The file of the certificate and those between it and an authority; empty means no TLS.
+    pub certificate: PathBuf,
+    /// The file of its private key.
+    pub key: PathBuf,
 }
 
 /// `[quic]`

@@ -128,6 +128,12 @@ const HTTP: Shape = Shape::Table(&[
     must("connections_max", count(1, 1_000_000)),
     must("header_timeout", duration(100, 5 * MINUTE)),
     must("idle_timeout", duration(100, HOUR)),
+    must("head_bytes_max", size(8 * KIB, MIB)),
+    must("streams_max", count(1, 1_024)),
+    must("listings_max", count(1, 1_024)),
+    must("watchers_max", count(1, 10_000)),
+    must("watch_interval", duration(10, MINUTE)),
+    must("tls", Shape::Table(&[must("certificate", FILE), must("key", FILE)])),
 ]);
 
 const QUIC: Shape = Shape::Table(&[
@@ -154,6 +160,9 @@ const PEER: Shape = Shape::Table(&[
 ]);
 
 const PATH: Shape = Shape::Text { allowed: "a path that is not empty", accepts: |text| !text.is_empty() };
+
+/// A file, or none.
+const FILE: Shape = Shape::Text { allowed: "nothing, or a path", accepts: |_| true };
 
 const CLUSTER_ID: Shape = Shape::Text {
     allowed: "1 to 64 letters, digits, dots, dashes and underscores",

@@ -36,6 +36,7 @@ pub(super) fn problems(
     checks.backoff();
     checks.tokens();
     checks.ack_wait();
+    checks.http_tls();
     checks.namespaces();
     checks.namespace_ids();
     checks.problems
@@ -152,6 +153,15 @@ impl Checks<'_> {
         if self.config.api.ack_wait > self.config.api.wait_max {
             let longest = humantime::format_duration(self.config.api.wait_max);
             self.refuse("api.ack_wait", format!("allowed: at most api.wait_max ({longest})"));
+        }
+    }
+
+    fn http_tls(&mut self) {
+        let tls = &self.config.http.tls;
+        if tls.certificate.as_os_str().is_empty() && !tls.key.as_os_str().is_empty() {
+            self.refuse("http.tls.certificate", "http.tls.key is given; allowed: both or neither");
+        } else if tls.key.as_os_str().is_empty() && !tls.certificate.as_os_str().is_empty() {
+            self.refuse("http.tls.key", "http.tls.certificate is given; allowed: both or neither");
         }
     }
 

@@ -1,6 +1,7 @@
 //! From the configuration and the map to what the replica is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use crate::config::{Config, Durability};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 use crate::replica::Settings;
+use crate::tls;
 
 /// News of a boot's end may be on its way for as many digests.
 const DIGESTS: u64 = 4;
@@ -29,6 +31,16 @@ pub(super) fn place<'a>(map: &'a ClusterMap, region: &str, node: u8) -> anyhow::
         .with_context(|| format!("region {region} has no node {node}; its file lists {}", ids.join(", ")))?;
     let worker = WorkerId::new(found.id, node).context("region and node numbers are 0 to 31")?;
     Ok((worker, place))
+}
+
+/// Who the HTTP door is, if it is to speak TLS.
+pub(super) fn http_tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    let files = &config.http.tls;
+    if files.certificate.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let server = tls::server(&files.certificate, &files.key, &[b"h2", b"http/1.1"]);
+    Ok(Some(Arc::new(server.context("[http.tls] cannot be used")?)))
 }
 
 /// Everything that the replica is told once.

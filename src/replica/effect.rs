@@ -7,6 +7,7 @@ use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
 
 use super::event::Ticket;
+use super::list::Page;
 use super::message::{Message, RepairedRow};
 use super::once::Done;
 use super::operation::{Key, Outcome, Refusal};
@@ -29,6 +30,13 @@ pub enum Effect {
         answer: Result<Vec<Outcome>, Refusal>,
         /// What the batch's terms asked for; `None` without terms, or if nothing was applied.
         receipt: Option<Box<Receipt>>,
+    },
+    /// Answer `Event::List`.
+    Listed {
+        /// Which.
+        ticket: Ticket,
+        /// The page, or why there is none.
+        answer: Result<Page, Refusal>,
     },
     /// Answer `Event::Inspect`.
     Status {

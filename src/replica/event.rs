@@ -6,6 +6,7 @@ use crate::crdt::{LogHash, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
 
+use super::list::List;
 use super::message::Message;
 use super::once::Done;
 use super::operation::{Key, Operation};
@@ -26,6 +27,13 @@ pub enum Event {
         operations: Vec<Operation>,
         /// What else is asked; most batches have none.
         terms: Option<Box<Terms>>,
+    },
+    /// A client's question for a page of counters; answered by one `Effect::Listed`.
+    List {
+        /// Comes back with the answer.
+        ticket: Ticket,
+        /// What is asked.
+        list: List,
     },
     /// The commit of this number is synced. Commits finish in the order in which they were given out.
     Committed(u64),

@@ -15,6 +15,9 @@ pub mod effect;
 pub mod event;
 mod gossip;
 mod hints;
+pub mod list;
+#[cfg(test)]
+mod list_tests;
 pub mod message;
 pub mod once;
 #[cfg(test)]
@@ -63,6 +66,7 @@ use waits::Waits;
 
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
+pub use list::{List, Page};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow};
 pub use once::{Done, Once, Turn};
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
@@ -167,6 +171,7 @@ impl Replica {
         self.now = self.now.max(now);
         match event {
             Event::Submit { ticket, operations, terms } => self.submit(ticket, operations, terms),
+            Event::List { ticket, list } => self.list(ticket, list),
             Event::Committed(number) => self.committed(number),
             Event::Loaded { namespace, rows } => self.loaded(namespace, rows),
             Event::Journal(read) => self.journal_read(read),

@@ -100,6 +100,11 @@ impl Space {
         (self.rows.write_leaf(leaf), sum)
     }
 
+    /// The leaves that hold committed rows, from this one on.
+    pub(super) fn leaves_from(&self, first: Leaf) -> impl Iterator<Item = Leaf> + '_ {
+        (first.0..=u16::MAX).map(Leaf).filter(|leaf| self.tree.leaf(*leaf) != Sum::default())
+    }
+
     /// What the rows of a leaf on disk should add up to.
     pub(super) fn stored_sum(&self, leaf: Leaf) -> Sum {
         self.stored[usize::from(leaf.0)]

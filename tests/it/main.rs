@@ -17,6 +17,7 @@ mod examples;
 mod forms;
 mod harness;
 mod hostile;
+mod http;
 mod incarnations;
 mod kills;
 mod minting;

@@ -44,6 +44,7 @@ impl World {
                 let finding = bounds::check(node, &status, &self.settings, self.keys.max(64));
                 self.findings.extend(finding);
             }
+            Effect::Listed { .. } => {}
             Effect::Disk(job) => self.disk(node, job),
         }
     }

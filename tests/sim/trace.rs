@@ -48,7 +48,7 @@ impl Trace {
         let digest = match event {
             Event::Received { message, .. } => message_hash(message),
             Event::Committed(number) | Event::Ceiling(number) | Event::Inspect(number) => *number,
-            Event::Submit { ticket, .. } => *ticket,
+            Event::Submit { ticket, .. } | Event::List { ticket, .. } => *ticket,
             Event::Loaded { rows, .. } => rows.len() as u64,
             Event::Minted(replica) => replica.0,
             Event::PeerBoot(peer) | Event::PeerDown(peer) | Event::PeerUp { peer, .. } => peer.boot.nonce,

@@ -41,6 +41,16 @@ pub(super) struct Asked {
     /// The ends of a time range, as they were written.
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
+    /// What a page of counters is to hold, as it was written.
+    pub(super) listing: Listing,
+}
+
+/// A page of counters.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) prefix: Option<String>,
+    pub(super) limit: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 impl Asked {
@@ -68,7 +78,9 @@ impl Asked {
         let (mut ack, mut view) = (false, false);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let value = percent_decode_str(value).decode_utf8_lossy();
+            let value = percent_decode_str(value).decode_utf8();
+            let value =
+                value.map_err(|_| Problem::invalid("the query is not UTF-8 once its percent-encoding is undone"))?;
             let seen = match (name, verb) {
                 ("ack", Verb::Increment | Verb::Batch) => {
                     self.terms.ack = value.parse().map_err(|error| Problem::invalid(format!("ack: {error}")))?;
@@ -85,6 +97,9 @@ impl Asked {
                 }
                 ("from", Verb::IdBounds) => self.from.replace(value.into_owned()).is_some(),
                 ("to", Verb::IdBounds) => self.to.replace(value.into_owned()).is_some(),
+                ("prefix", Verb::List) => self.listing.prefix.replace(value.into_owned()).is_some(),
+                ("limit", Verb::List) => self.listing.limit.replace(value.into_owned()).is_some(),
+                ("cursor", Verb::List) => self.listing.cursor.replace(value.into_owned()).is_some(),
                 ("view", Verb::Get | Verb::Batch) => return Err(Problem::invalid("view: allowed: regions")),
                 _ => return Err(unsupported(name)),
             };
@@ -194,6 +209,10 @@ mod tests {
             (Verb::Get, get("?ack=all"), "\"ack\""),
             (Verb::Increment, get("?view=regions"), "\"view\""),
             (Verb::Get, get("?x"), "\"x\""),
+            (Verb::Get, get("?prefix=x"), "\"prefix\""),
+            (Verb::List, get("?view=regions"), "\"view\""),
+            (Verb::List, get("?prefix=%ff"), "UTF-8"),
+            (Verb::List, get("?limit=1&limit=2"), "twice"),
             (Verb::Get, get("?view=all"), "regions"),
             (Verb::MintIds, get("?format=ulid"), "\"format\""),
             (Verb::DecodeId, get("?from=1"), "\"from\""),

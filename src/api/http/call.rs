@@ -18,6 +18,8 @@ use hyper::body::Body as _;
 use serde::Serialize;
 use snowtide_client::Code;
 use snowtide_client::id::IdScheme;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::bearer::Bearers;
 use crate::api::idempotency;
@@ -32,13 +34,20 @@ use crate::telemetry::{self, Verb};
 use super::asked::{self, Asked};
 use super::auth;
 use super::json;
+use super::named;
 use super::problem::Problem;
+use super::watchers::Watchers;
 
 /// What all requests share.
 pub(super) struct Door {
     pub(super) doors: Doors,
     pub(super) id_scheme: IdScheme,
     bearers: Bearers,
+    /// Pages of counters that are being made.
+    pub(super) listings: Arc<Semaphore>,
+    pub(super) watchers: Arc<Watchers>,
+    /// The node shuts down.
+    pub(super) closing: CancellationToken,
     body_bytes_max: usize,
     timeout: Duration,
 }
@@ -55,10 +64,13 @@ pub(super) struct Call {
 }
 
 impl Door {
-    pub(super) fn new(doors: Doors) -> Self {
-        let api = &doors.config.api;
+    pub(super) fn new(doors: Doors, closing: CancellationToken) -> Self {
+        let (api, http) = (&doors.config.api, &doors.config.http);
         Self {
             bearers: Bearers::new(&api.tokens),
+            listings: Arc::new(Semaphore::new(http.listings_max)),
+            watchers: Arc::new(Watchers::new(doors.engine.clone(), http)),
+            closing,
             body_bytes_max: usize::try_from(api.request_bytes_max.as_u64()).unwrap_or(usize::MAX),
             timeout: api.request_timeout,
             id_scheme: scheme_of(&doors.config.cluster.id, doors.ids.layout()),
@@ -81,6 +93,11 @@ impl Door {
             }
             Err(problem) => Err(problem),
         };
+        if let Err(problem) = &answer
+            && problem.code == Code::Internal
+        {
+            tracing::warn!(request_id = %named::shown(), operation = verb.as_str(), "failed: {}", problem.detail);
+        }
         let refused = answer.as_ref().err().map(|problem| problem.code);
         let seconds = clock::monotonic().duration_since(begun).as_secs_f64();
         telemetry::request_answered(telemetry::Door::Http, verb, refused, seconds);

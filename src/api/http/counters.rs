@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::api::{Namespaces, NotServed};
 use crate::config::Access;
 use crate::engine::Applied;
+use crate::identity::NamespaceId;
 use crate::replica::{Action, Key, KeyLength, Operation, Outcome};
 use crate::telemetry::{self, Door};
 
@@ -79,6 +80,12 @@ pub(super) struct CounterValue<'a> {
     /// Only with `view=regions`.
     #[serde(skip_serializing_if = "Option::is_none")]
     view: Option<CounterView>,
+}
+
+impl<'a> CounterValue<'a> {
+    pub(super) fn new(namespace: &'a str, key: &'a str, value: i128) -> Self {
+        Self { namespace, key, value, view: None }
+    }
 }
 
 /// A batch.
@@ -311,13 +318,21 @@ pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
 
 /// The namespace and the key in a path like `/v1/counters/{namespace}/{key}{suffix}`, decoded. The router has matched
 /// the path before it is decoded, so an encoded slash belongs to the key.
-fn counter<'a>(path: &'a str, suffix: &str) -> Result<(Cow<'a, str>, Cow<'a, str>), Problem> {
+pub(super) fn counter<'a>(path: &'a str, suffix: &str) -> Result<(Cow<'a, str>, Cow<'a, str>), Problem> {
     let (namespace, key) = path
         .strip_prefix(PREFIX)
         .and_then(|rest| rest.strip_suffix(suffix))
         .and_then(|rest| rest.split_once('/'))
         .ok_or_else(|| Problem::invalid("the path names no counter"))?;
     Ok((decoded(namespace)?, decoded(key)?))
+}
+
+/// The namespace in a path like `/v1/counters/{namespace}`, by its name and as it is served here.
+pub(super) fn namespace<'a>(path: &'a str, served: &Namespaces) -> Result<(Cow<'a, str>, NamespaceId), Problem> {
+    let name = path.strip_prefix(PREFIX).ok_or_else(|| Problem::invalid("the path names no namespace"))?;
+    let name = decoded(name)?;
+    let id = served.find(&name).map_err(|reason| Problem::not_served(&name, &reason))?;
+    Ok((name, id))
 }
 
 fn decoded(segment: &str) -> Result<Cow<'_, str>, Problem> {
@@ -336,7 +351,12 @@ fn is_percent_encoded(segment: &str) -> bool {
     segment.split('%').skip(1).all(is_escape)
 }
 
-fn operation(namespaces: &Namespaces, namespace: &str, key: &str, action: Action) -> Result<Operation, Problem> {
+pub(super) fn operation(
+    namespaces: &Namespaces,
+    namespace: &str,
+    key: &str,
+    action: Action,
+) -> Result<Operation, Problem> {
     let id = namespaces.find(namespace).map_err(|reason| Problem::not_served(namespace, &reason))?;
     Ok(Operation { namespace: id, key: Key::new(key).map_err(bad_key)?, action })
 }
@@ -347,7 +367,7 @@ fn bad_key(length: KeyLength) -> Problem {
 }
 
 /// The value of the only operation of a batch.
-fn only(outcomes: &[Outcome], namespace: &str) -> Result<i128, Problem> {
+pub(super) fn only(outcomes: &[Outcome], namespace: &str) -> Result<i128, Problem> {
     match outcomes.first() {
         Some(Outcome::Value(value)) => Ok(*value),
         Some(Outcome::Overflow) => Err(Problem::new(Code::CounterOverflow, OVERFLOW)),
@@ -469,7 +489,6 @@ impl BatchResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::NamespaceId;
 
     fn namespaces() -> Namespaces {
         [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into()

@@ -1,4 +1,4 @@
-//! The HTTP front door: `/v1`, probes, metrics and the OpenAPI document, over HTTP/1.1 and HTTP/2 without TLS.
+//! The HTTP front door: `/v1`, probes, metrics and the OpenAPI document, over HTTP/1.1 and HTTP/2, with or without TLS.
 //!
 //! Promises: every error above the level of the protocol itself is a problem document with a `code`; nothing of a
 //! body is buffered beyond `api.request_bytes_max`; a request is answered within `api.request_timeout`; connections
@@ -16,17 +16,27 @@ mod cluster;
 mod connection;
 mod counters;
 mod decoded;
+mod docs;
 mod health;
 mod ids;
 mod json;
+mod list;
+mod named;
 mod openapi;
 mod problem;
+mod pulse;
 mod repairs;
+#[cfg(test)]
+mod socket_tests;
 #[cfg(test)]
 mod terms_tests;
 #[cfg(test)]
 mod tests;
 mod told;
+mod watch;
+#[cfg(test)]
+mod watch_tests;
+mod watchers;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -37,9 +47,10 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceBuilder};
+use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
@@ -48,28 +59,45 @@ use crate::api::{Doors, listening};
 use crate::telemetry::{self, Verb};
 
 use call::{Call, Door};
-use connection::Limits;
+use named::Name;
 use problem::Problem;
+use pulse::Limits;
 
 /// Serves until `shutdown`, then finishes the requests in progress, which takes `api.request_timeout` at most.
 ///
 /// With `http.connections_max` connections open, one more is answered 503 `overloaded` and closed at once: whoever
 /// waited in the kernel's queue instead would not know that another node could serve it.
-pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationToken) {
+///
+/// With `tls`, nothing else is spoken.
+pub async fn serve(
+    listener: TcpListener,
+    doors: Doors,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    shutdown: CancellationToken,
+) {
     let limits = Limits::new(&doors.config);
     let places = Arc::new(Semaphore::new(doors.config.http.connections_max.min(Semaphore::MAX_PERMITS)));
-    let protocol = connection::protocol();
-    let service = service(doors);
+    let protocol = connection::protocol(&doors.config.http);
+    let service = service(doors, shutdown.clone());
+    let acceptor = tls.map(TlsAcceptor::from);
     let connections = TaskTracker::new();
     while let Some(stream) = listening::next(&listener, &shutdown).await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            connection::turn_away(&stream);
+            connection::turn_away(&stream, acceptor.is_none());
             continue;
         };
-        let serving = connection::attend(stream, protocol.clone(), service.clone(), limits, shutdown.clone());
+        let (protocol, service) = (protocol.clone(), service.clone());
+        let (acceptor, shutdown) = (acceptor.clone(), shutdown.clone());
         connections.spawn(async move {
             telemetry::connection_opened(telemetry::Door::Http);
-            serving.await;
+            match acceptor {
+                None => connection::attend(stream, protocol, service, limits, shutdown).await,
+                Some(acceptor) => {
+                    if let Some(stream) = connection::secure(stream, &acceptor, limits).await {
+                        connection::attend(stream, protocol, service, limits, shutdown).await;
+                    }
+                }
+            }
             telemetry::connection_closed(telemetry::Door::Http);
             drop(place);
         });
@@ -82,6 +110,7 @@ pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationTo
 /// The router within what holds for every request. These layers are not boxed, so they cost next to nothing.
 fn service<B>(
     doors: Doors,
+    closing: CancellationToken,
 ) -> impl Service<
     http::Request<B>,
     Response = http::Response<impl hyper::body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static>,
@@ -94,23 +123,38 @@ where
     B: hyper::body::Body<Data = axum::body::Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    ServiceBuilder::new()
+    let inner = ServiceBuilder::new()
         // Failures have their own count and their answers say what they are: under overload, a line for each would
         // only add to it.
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .layer(CatchPanicLayer::custom(problem::of_panic))
-        .service(router(doors))
+        .service(router(doors, closing));
+    tower::service_fn(move |request: http::Request<B>| {
+        let (inner, name) = (inner.clone(), Name::of(request.headers()));
+        let header = name.header();
+        name.scope(async move {
+            let mut response = inner.oneshot(request).await?;
+            response.headers_mut().insert(named::REQUEST_ID, header);
+            Ok(response)
+        })
+    })
 }
 
 /// What logs say of a request: never the key of a counter, which must not leave its regions with them.
 fn span<B>(request: &http::Request<B>) -> Span {
     let path = request.uri().path();
     let shown = path.match_indices('/').nth(2).and_then(|(end, _)| path.get(..end)).unwrap_or(path);
-    tracing::debug_span!("request", method = %request.method(), path = shown)
+    named::current(|name| {
+        let (trace_id, parent_id) = name.trace().map(|trace| (&*trace.trace_id, &*trace.parent_id)).unzip();
+        tracing::debug_span!(
+            "request", method = %request.method(), path = shown, request_id = name.id(), trace_id, parent_id
+        )
+    })
+    .unwrap_or_else(Span::none)
 }
 
-fn router(doors: Doors) -> Router {
-    let door = Arc::new(Door::new(doors));
+fn router(doors: Doors, closing: CancellationToken) -> Router {
+    let door = Arc::new(Door::new(doors, closing));
     routes()
         .into_iter()
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
@@ -120,19 +164,22 @@ fn router(doors: Doors) -> Router {
 }
 
 /// Every route there is; a test compares it with the OpenAPI document.
-fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 11] {
+fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 14] {
     [
         ("/v1/ids", v1(MethodFilter::POST, Verb::MintIds, ids::mint)),
         ("/v1/ids/bounds", v1(MethodFilter::GET, Verb::IdBounds, bounds::bounds)),
         ("/v1/ids/{id}", v1(MethodFilter::GET, Verb::DecodeId, decoded::decode)),
         ("/v1/counters/{namespace}/{key}", v1(MethodFilter::GET, Verb::Get, counters::get)),
         ("/v1/counters/{namespace}/{key}/increment", v1(MethodFilter::POST, Verb::Increment, counters::increment)),
+        ("/v1/counters/{namespace}/{key}/watch", v1(MethodFilter::GET, Verb::Watch, watch::watch)),
+        ("/v1/counters/{namespace}", v1(MethodFilter::GET, Verb::List, list::list)),
         ("/v1/batch", v1(MethodFilter::POST, Verb::Batch, counters::batch)),
         ("/v1/cluster", v1(MethodFilter::GET, Verb::Cluster, cluster::cluster)),
         ("/livez", get(health::livez)),
         ("/readyz", get(health::readyz)),
         ("/metrics", get(health::metrics)),
         ("/openapi.json", get(openapi::openapi)),
+        ("/docs", get(docs::docs)),
     ]
 }
 

@@ -18,6 +18,8 @@ use crate::api::{NotServed, code_of, retry_after_ms};
 use crate::ids::IdRefusal;
 use crate::replica::Refusal;
 
+use super::named;
+
 /// The content type of every error.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 const TYPE_BASE: &str = "https://snowtide.dev/problems/";
@@ -60,6 +62,10 @@ pub(super) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schema(required = false, example = json!(["eu-west"]))]
     regions: &'a [String],
+    /// The request's name, as in the header `X-Request-Id` and in this node's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, example = "7d0b5f2ab71c4e93-1f")]
+    request_id: Option<&'a str>,
 }
 
 impl Problem {
@@ -94,6 +100,7 @@ impl Problem {
 
     fn body(&self) -> Vec<u8> {
         let kind = format!("{TYPE_BASE}{}", self.code);
+        let request_id = named::current(|name| name.id().to_owned());
         let body = ProblemBody {
             kind: &kind,
             title: title(self.code),
@@ -102,6 +109,7 @@ impl Problem {
             code: self.code.as_str(),
             retryable: self.code.is_retryable(),
             regions: &self.regions,
+            request_id: request_id.as_deref(),
         };
         // Strings, a number and a boolean: there is nothing in it that JSON could refuse.
         serde_json::to_vec(&body).unwrap_or_default()
@@ -146,7 +154,7 @@ pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response<Body> {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message");
-    tracing::error!(message, "a request handler panicked");
+    tracing::error!(message, request_id = %named::shown(), "a request handler panicked");
     Problem::internal("this should not have happened; whether a write was carried out is unknown").into_response()
 }
 
@@ -198,7 +206,7 @@ mod tests {
         assert_eq!((&body["status"], &body["code"]), (&429.into(), &"throttled".into()));
         assert_eq!(body["retryable"], true);
         assert_eq!(body["detail"], Refusal::Throttled.to_string());
-        assert_eq!(body.as_object().unwrap().len(), 6);
+        assert_eq!(body.as_object().unwrap().len(), 6, "and the name of the request, if one is being answered");
     }
 
     #[tokio::test]

@@ -9,19 +9,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode, Version, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use snowtide_client::id::Format;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{routes, serve, service};
+use super::{routes, service};
 use crate::api::scribe::Scribe;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::config::map::{ClusterMap, Node, Region};
@@ -30,9 +28,6 @@ use crate::engine::{EngineHandle, Fake};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::ids::{CeilingStore, IdSource, layout_of, scheme_of};
 use crate::replica::{Action, Operation, Outcome, Refusal};
-
-/// No condition of a test takes longer, unless it never comes true.
-const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) fn map() -> ClusterMap {
     let address = "127.0.0.1:1".parse().unwrap();
@@ -66,7 +61,11 @@ pub(super) fn doors(stage: Stage) -> Doors {
     doors_with(stage, config(), |operations| Ok(vec![Outcome::Value(7); operations.len()]))
 }
 
-fn doors_with(stage: Stage, config: Config, engine: impl FnMut(Vec<Operation>) -> Fake + Send + 'static) -> Doors {
+pub(super) fn doors_with(
+    stage: Stage,
+    config: Config,
+    engine: impl FnMut(Vec<Operation>) -> Fake + Send + 'static,
+) -> Doors {
     doors_of(stage, config, EngineHandle::fake(engine))
 }
 
@@ -90,7 +89,7 @@ pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Do
 }
 
 pub(super) async fn send(doors: Doors, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
-    let (parts, body) = service(doors).oneshot(request).await.unwrap().into_parts();
+    let (parts, body) = service(doors, CancellationToken::new()).oneshot(request).await.unwrap().into_parts();
     let Ok(body) = body.collect().await else { panic!("the body broke off") };
     (parts.status, parts.headers, body.to_bytes())
 }
@@ -147,6 +146,42 @@ async fn a_read_and_a_batch_answer_what_the_engine_says() {
     assert_eq!(body["results"][1]["code"], "unknown_namespace");
     let (status, body) = ask(doors(Stage::Ready), Method::POST, "/v1/batch", r#"{"operations":[]}"#).await;
     assert_eq!((status, body), (StatusCode::OK, json!({"results": []})));
+}
+
+#[tokio::test]
+async fn a_walk_goes_from_page_to_page_to_the_end() {
+    let mut path = "/v1/counters/default?prefix=c&limit=3".to_owned();
+    let (mut keys, mut pages) = (Vec::new(), 0);
+    loop {
+        let (status, page) = ask(doors(Stage::Ready), Method::GET, &path, "").await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        for counter in page["counters"].as_array().unwrap() {
+            assert_eq!((&counter["namespace"], &counter["value"]), (&json!("default"), &json!("7")));
+            keys.push(counter["key"].as_str().unwrap().to_owned());
+        }
+        pages += 1;
+        let Some(cursor) = page.get("next_cursor") else { break };
+        path = format!("/v1/counters/default?prefix=c&limit=3&cursor={}", cursor.as_str().unwrap());
+    }
+    assert_eq!((keys, pages), ((0..7).map(|number| format!("c{number}")).collect(), 3));
+    let (_, none) = ask(doors(Stage::Ready), Method::GET, "/v1/counters/default?prefix=c%2F", "").await;
+    assert_eq!(none, json!({"counters": []}));
+}
+
+#[tokio::test]
+async fn one_page_too_many_at_once_is_refused() {
+    let mut config = config();
+    config.http.listings_max = 1;
+    let (engine, _asked) = EngineHandle::recording();
+    let doors = doors_of(Stage::Ready, config, engine);
+    let service = service(doors, CancellationToken::new());
+    let list = || Request::get("/v1/counters/default").body(Body::empty()).unwrap();
+    // The engine never answers the first.
+    let mut first = Box::pin(service.clone().oneshot(list()));
+    assert!((&mut first).now_or_never().is_none());
+    let second = service.oneshot(list()).await.unwrap();
+    assert_eq!(second.status(), StatusCode::TOO_MANY_REQUESTS);
+    drop(first);
 }
 
 #[tokio::test]
@@ -215,6 +250,14 @@ async fn malformed_input_is_refused_by_its_kind() {
         (Method::GET, "/v1/ids/00000000-0000-4000-8000-000000000000", "", 400, "invalid_request"),
         (Method::GET, "/v1/ids/9223372036854775808", "", 400, "invalid_request"),
         (Method::GET, "/v1/counters/default/k?view=all", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/nowhere", "", 404, "unknown_namespace"),
+        (Method::GET, "/v1/counters/orders", "", 421, "wrong_region"),
+        (Method::GET, "/v1/counters/%ff", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/default?limit=0", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/default?limit=1001", "", 413, "too_large"),
+        (Method::GET, "/v1/counters/default?cursor=x", "", 400, "invalid_request"),
+        (Method::GET, "/v1/counters/default?order=key", "", 400, "invalid_request"),
+        (Method::POST, "/v1/counters/default", "", 405, "method_not_allowed"),
         (Method::POST, "/v1/counters/default/k/increment?ack=two", "", 400, "invalid_request"),
         (Method::POST, "/v1/ids?ack=all", "", 400, "invalid_request"),
         (Method::GET, "/v1/counters/default//", "", 404, "not_found"),
@@ -512,98 +555,6 @@ async fn ids_are_minted_once_the_worker_id_is_claimed() {
     assert_eq!((&decoded["region"], &decoded["node"]), (&json!("eu-west"), &json!(0)));
 }
 
-/// A server on a real socket.
-struct Server {
-    address: std::net::SocketAddr,
-    shutdown: CancellationToken,
-    ended: tokio::task::JoinHandle<()>,
-}
-
-async fn server(change: impl FnOnce(&mut Config)) -> Server {
-    let mut config = config();
-    change(&mut config);
-    let doors = doors_with(Stage::Ready, config, |operations| Ok(vec![Outcome::Value(7); operations.len()]));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let ended = tokio::spawn(serve(listener, doors, shutdown.clone()));
-    Server { address, shutdown, ended }
-}
-
-/// Sends `request` and returns everything until the server closes.
-async fn exchange(stream: &mut TcpStream, request: &str) -> String {
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("the connection stays open").unwrap();
-    String::from_utf8(answer).unwrap()
-}
-
-#[tokio::test]
-async fn it_answers_over_a_socket_and_ends_when_it_is_told_to() {
-    let server = server(|_| {}).await;
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let request = "POST /v1/counters/default/k/increment HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    let answer = exchange(&mut stream, request).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(r#""value":"7""#), "{answer}");
-    let _idle = TcpStream::connect(server.address).await.unwrap();
-    server.shutdown.cancel();
-    tokio::time::timeout(DEADLINE, server.ended).await.expect("an idle connection holds it up").unwrap();
-}
-
-#[tokio::test]
-async fn it_speaks_http_2_without_tls_too() {
-    let server = server(|_| {}).await;
-    let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let request = Request::get("http://x/v1/counters/default/k").body(Body::empty()).unwrap();
-    let answer = tokio::time::timeout(DEADLINE, sender.send_request(request)).await.unwrap().unwrap();
-    assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
-    server.shutdown.cancel();
-    tokio::time::timeout(DEADLINE, connection).await.expect("the server says goodbye").unwrap().unwrap();
-    tokio::time::timeout(DEADLINE, server.ended).await.expect("the server ends").unwrap();
-}
-
-#[tokio::test]
-async fn a_client_that_never_finishes_its_head_and_one_that_falls_silent_are_cut_off() {
-    let brief = |config: &mut Config| {
-        config.http.header_timeout = Duration::from_millis(100);
-        config.http.idle_timeout = Duration::from_millis(100);
-    };
-    let server = server(brief).await;
-    for request in ["", "GET /livez HT", "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let request = request.to_owned();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let closed = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
-        assert!(closed.is_ok(), "still open after {request:?}");
-    }
-}
-
-#[tokio::test]
-async fn one_connection_too_many_is_told_so_and_its_place_comes_back() {
-    let server = server(|config| config.http.connections_max = 1).await;
-    let mut first = TcpStream::connect(server.address).await.unwrap();
-    first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut byte = [0];
-    first.read_exact(&mut byte).await.unwrap();
-    let mut second = TcpStream::connect(server.address).await.unwrap();
-    let refusal = exchange(&mut second, "").await;
-    assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains(r#""code":"overloaded""#), "{refusal}");
-    drop(first);
-    let retried = async {
-        loop {
-            let mut stream = TcpStream::connect(server.address).await.unwrap();
-            let sent = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-            let mut answer = String::new();
-            if sent.is_ok() && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200") {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(DEADLINE, retried).await.expect("the place never came back");
-}
-
 #[tokio::test]
 async fn a_namespace_of_other_regions_is_refused_with_their_names_and_never_reaches_the_engine() {
     let doors = || doors_with(Stage::Ready, config(), |operations| panic!("{operations:?}"));
@@ -620,4 +571,43 @@ async fn a_namespace_of_other_regions_is_refused_with_their_names_and_never_reac
     assert_eq!(result["regions"], json!(["us-east", "ap-south"]));
     let (_, unknown) = ask(doors(), Method::GET, "/v1/counters/nowhere/k", "").await;
     assert_eq!(unknown.get("regions"), None);
+}
+
+#[tokio::test]
+async fn every_answer_says_which_request_it_belongs_to() {
+    for (path, given) in [("/livez", Some("my-7")), ("/v1/counters/default/k", None), ("/nowhere", Some("x/y"))] {
+        let request = given.iter().fold(Request::get(path), |request, id| request.header("x-request-id", *id));
+        let (status, headers, body) = send(doors(Stage::Ready), request.body(Body::empty()).unwrap()).await;
+        let id = headers["x-request-id"].to_str().unwrap();
+        assert!(given.map_or(id.len() > 16, |given| given == id), "{path}: {id}");
+        if !status.is_success() {
+            let problem: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["request_id"], id);
+        }
+    }
+    let request = Request::get("/livez").header("x-request-id", "not one").body(Body::empty()).unwrap();
+    let (_, headers, _) = send(doors(Stage::Ready), request).await;
+    assert_ne!(headers["x-request-id"], "not one");
+}
+
+#[tokio::test]
+async fn a_panic_of_a_handler_is_told_with_the_requests_name() {
+    let problem =
+        super::named::Name::of(&[("x-request-id".parse().unwrap(), "boom".parse().unwrap())].into_iter().collect())
+            .scope(async { super::problem::of_panic(Box::new("secret")) })
+            .await;
+    let body = problem.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["request_id"], "boom");
+}
+
+#[tokio::test]
+async fn the_page_for_people_is_whole() {
+    let request = Request::get("/docs").body(Body::empty()).unwrap();
+    let (status, headers, body) = send(doors(Stage::Starting), request).await;
+    assert_eq!(
+        (status, &headers[header::CONTENT_TYPE]),
+        (StatusCode::OK, &"text/html; charset=utf-8".parse().unwrap())
+    );
+    assert!(headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("connect-src 'self'"));
+    assert!(body.ends_with(b"</html>\n"));
 }

@@ -12,10 +12,10 @@ pub(super) const ROWS_MAX: usize = 4_096;
 
 /// A committed row.
 #[derive(Debug)]
-pub(super) struct Listed {
-    pub(super) place: Place,
-    pub(super) key: Key,
-    pub(super) row: Row,
+pub(in super::super) struct Listed {
+    pub(in super::super) place: Place,
+    pub(in super::super) key: Key,
+    pub(in super::super) row: Row,
 }
 
 /// The committed rows of the leaves that were read, by place, between `asked.from` and `covered`. Rows in memory are at

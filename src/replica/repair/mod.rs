@@ -19,10 +19,12 @@ use crate::merkle::Place;
 use super::Replica;
 use super::effect::{Effect, Job, LoadLeaves};
 use super::event::{LeavesLoaded, Ticket};
+use super::list::List;
 use super::message::{Message, RepairStep};
 use super::settings::Settings;
 use super::status::RepairStatus;
 
+pub(super) use listing::Listed;
 pub(super) use session::Session;
 
 /// Questions of one session that are not answered yet.
@@ -64,12 +66,15 @@ struct Reading {
     purpose: Purpose,
 }
 
+/// What leaves are read for.
 #[derive(Debug)]
-enum Purpose {
+pub(super) enum Purpose {
     /// To ask a peer what it holds differently.
     Ask { session: u64, ask: u64 },
     /// To answer that question.
     Answer { to: Peer, session: u64, ask: u64, held: Vec<(Place, u64)> },
+    /// To list counters to a client.
+    List { ticket: Ticket, list: List },
 }
 
 impl Repairs {
@@ -189,7 +194,7 @@ impl Replica {
     }
 
     /// A step of reading: `leaves` between two places, as many rows as one reading may bring.
-    fn load_leaves(
+    pub(super) fn load_leaves(
         &mut self,
         namespace: NamespaceId,
         leaves: Vec<crate::merkle::Leaf>,
@@ -201,7 +206,7 @@ impl Replica {
     }
 
     /// Reads leaves from disk; until they are there, none of their rows leaves memory.
-    fn read_leaves(&mut self, asked: LoadLeaves, purpose: Purpose) {
+    pub(super) fn read_leaves(&mut self, asked: LoadLeaves, purpose: Purpose) {
         let Some(space) = self.spaces.get_mut(&asked.namespace) else { return };
         asked.leaves.iter().for_each(|leaf| space.rows.hold(*leaf));
         self.effects.push_back(Effect::Disk(Job::LoadLeaves(asked.clone())));
@@ -219,6 +224,7 @@ impl Replica {
             Purpose::Answer { to, session, ask, held } => {
                 self.give_rows(to, asked.namespace, session, ask, &held, listing, covered);
             }
+            Purpose::List { ticket, list } => self.give_page(ticket, list, &asked, listing, covered),
         }
     }
 }

@@ -1,0 +1,206 @@
+//! The pulse of a connection: when something last happened on it, and so when it has been still for too long.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::http::Version;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock::Stopwatch;
+use crate::config::Config;
+
+/// How long a connection may take over what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) header: Duration,
+    pub(super) idle: Duration,
+    pub(super) request: Duration,
+}
+
+impl Limits {
+    pub(super) fn new(config: &Config) -> Self {
+        Self { header: config.http.header_timeout, idle: config.http.idle_timeout, request: config.api.request_timeout }
+    }
+}
+
+/// When something last happened on a connection.
+pub(super) struct Pulse {
+    watch: Stopwatch,
+    /// Requests being answered.
+    answering: AtomicUsize,
+    /// When the last answer was ready, or a part of one was taken.
+    answered_ms: AtomicU64,
+    /// A request head has begun to arrive, or, on a new connection, is awaited.
+    head_begun: AtomicBool,
+    /// When it began.
+    head_begun_ms: AtomicU64,
+    /// HTTP/2: bytes between requests are mostly not heads, so only the idle timeout holds.
+    multiplexed: AtomicBool,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self {
+            watch: Stopwatch::start(),
+            answering: AtomicUsize::new(0),
+            answered_ms: AtomicU64::new(0),
+            head_begun: AtomicBool::new(true),
+            head_begun_ms: AtomicU64::new(0),
+            multiplexed: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes came in.
+    fn heard(&self) {
+        let between = self.answering.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed);
+        if between && !self.head_begun.load(Relaxed) {
+            self.head_begun_ms.store(self.watch.elapsed_ms(), Relaxed);
+            self.head_begun.store(true, Relaxed);
+        }
+    }
+
+    /// Bytes went out: the other end takes them, or the system's buffers would be full.
+    fn taken(&self) {
+        self.answered_ms.store(self.watch.elapsed_ms(), Relaxed);
+    }
+
+    /// The moment at which this connection has been still for too long; `None` while a request is being answered.
+    fn deadline_ms(&self, limits: Limits) -> Option<u64> {
+        if self.answering.load(Relaxed) > 0 {
+            return None;
+        }
+        let (since, limit) = if self.head_begun.load(Relaxed) {
+            (self.head_begun_ms.load(Relaxed), limits.header)
+        } else {
+            (self.answered_ms.load(Relaxed), limits.idle)
+        };
+        Some(since.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns once the connection has been still for too long.
+    pub(super) async fn still_for(&self, limits: Limits) {
+        loop {
+            let now = self.watch.elapsed_ms();
+            let left = match self.deadline_ms(limits) {
+                Some(deadline) if deadline <= now => return,
+                Some(deadline) => Duration::from_millis(deadline.saturating_sub(now)).min(limits.header),
+                None => limits.header,
+            };
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+/// Held while one request is answered, however that ends.
+pub(super) struct Answering(Arc<Pulse>);
+
+impl Answering {
+    pub(super) fn new(pulse: Arc<Pulse>, version: Version) -> Self {
+        pulse.answering.fetch_add(1, Relaxed);
+        pulse.head_begun.store(false, Relaxed);
+        pulse.multiplexed.store(version == Version::HTTP_2, Relaxed);
+        Self(pulse)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answered_ms.store(self.0.watch.elapsed_ms(), Relaxed);
+        self.0.answering.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A socket that tells the pulse when bytes come in or go out.
+pub(super) struct Heard<S> {
+    pub(super) stream: S,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+impl<S> Heard<S> {
+    fn told(&self, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.pulse.taken();
+        }
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let filled = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > filled {
+            self.pulse.heard();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.told(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.told(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { header: Duration::from_secs(10), idle: Duration::from_secs(60), request: Duration::from_secs(5) };
+
+    #[test]
+    fn a_new_connection_has_the_time_of_a_head_and_an_answered_one_that_of_idling() {
+        let pulse = Arc::new(Pulse::new());
+        assert_eq!(pulse.deadline_ms(LIMITS), Some(10_000));
+        let answering = Answering::new(Arc::clone(&pulse), Version::HTTP_11);
+        assert_eq!(pulse.deadline_ms(LIMITS), None, "a request in progress has its own limit");
+        drop(answering);
+        assert!(pulse.deadline_ms(LIMITS).unwrap() >= 60_000);
+    }
+
+    #[test]
+    fn the_first_byte_of_the_next_head_starts_its_time_and_later_ones_do_not_move_it() {
+        let pulse = Arc::new(Pulse::new());
+        drop(Answering::new(Arc::clone(&pulse), Version::HTTP_11));
+        pulse.heard();
+        let deadline = pulse.deadline_ms(LIMITS).unwrap();
+        assert!(deadline < 60_000);
+        pulse.head_begun_ms.store(7, Relaxed);
+        pulse.heard();
+        assert_eq!(pulse.deadline_ms(LIMITS), Some(10_007));
+    }
+
+    #[test]
+    fn frames_between_requests_of_http_2_do_not_count_as_heads() {
+        let pulse = Arc::new(Pulse::new());
+        drop(Answering::new(Arc::clone(&pulse), Version::HTTP_2));
+        pulse.heard();
+        assert!(pulse.deadline_ms(LIMITS).unwrap() >= 60_000);
+    }
+}
