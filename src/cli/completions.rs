@@ -16,11 +16,11 @@ pub(super) struct Command {
 
 const EXAMPLES: &str = "\
 Examples:
-  snowtide completions bash > ~/.local/share/bash-completion/completions/snowtide
-  snowtide completions zsh > ~/.zfunc/_snowtide     # with fpath+=~/.zfunc before compinit in ~/.zshrc
+  source <(snowtide completions bash)
+  snowtide completions zsh > ~/.zfunc/_snowtide
   snowtide completions fish > ~/.config/fish/completions/snowtide.fish
 
-A new shell knows them.";
+For bash, put that line into ~/.bashrc; for zsh, put fpath+=~/.zfunc before compinit into ~/.zshrc.";
 
 impl Command {
     /// Prints it.

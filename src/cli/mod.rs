@@ -57,27 +57,30 @@ fn after_help() -> String {
     format!("{EXAMPLES}\n\n{}", exit::CODES)
 }
 
+/// What stands above the flags of [`Global`] in every help, so that a command's own come first.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What every subcommand understands.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// A configuration file, laid over the defaults.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Where the region files are; the same as --set regions_dir=DIR.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub regions_dir: Option<String>,
 
     /// Sets one key, over files and environment, such as --set gossip.interval=50ms; may be repeated.
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = assignment)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "KEY=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
 
     /// Answers in JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
 
     /// When to colour: auto (on a terminal, unless NO_COLOR is set), always or never.
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "WHEN", value_enum, default_value_t)]
     #[arg(hide_possible_values = true, hide_default_value = true)]
     pub color: Color,
 }
@@ -208,6 +211,18 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_of_every_help_can_be_copied_from_a_narrow_terminal() {
+        fn look(command: &clap::Command) {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
     }
 
     #[test]

@@ -35,10 +35,10 @@ Examples:
   snowtide cluster drain
   snowtide cluster drain --data-dir /var/lib/snowtide --within 2m
 
-The same as SIGTERM to the node: it refuses new work, commits what is in hand, waits up to drain.timeout until another
-region has it, and ends. That cannot be taken back: start it again with snowtide serve. Where a supervisor starts what
-ends, tell the supervisor to stop it instead.
-Exits with 75 if the node has not ended in time.";
+The same as SIGTERM to the node: it refuses new work, commits what is in hand, waits up to drain.timeout until another \
+    region has it, and ends. That cannot be taken back: start it again with snowtide serve. Where a supervisor starts what \
+    ends, tell the supervisor to stop it instead. \
+    Exits with 75 if the node has not ended in time.";
 
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {

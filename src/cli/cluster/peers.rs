@@ -28,8 +28,8 @@ Examples:
   snowtide cluster peers --at eu-west/0
   snowtide cluster peers --json | jq '.links[] | select(.state != \"up\")'
 
-Behind is how many of the node's commits the peer has not acknowledged, and for how long; compared, how long ago
-everything that both hold was last compared; clock, by how much the peer's is ahead.";
+Behind is how many of the node's commits the peer has not acknowledged, and for how long; compared, how long ago \
+    everything that both hold was last compared; clock, by how much the peer's is ahead.";
 
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {

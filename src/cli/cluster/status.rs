@@ -26,9 +26,9 @@ Examples:
   snowtide cluster status
   snowtide cluster status --json | jq '.nodes[] | select(.ready | not)'
 
-A peer's lag is how many commits of the line's node it has not acknowledged, and for how long; its clock is how far it is
-ahead of that node's, and how certain that is.
-Exits with 69 only if no node answers at all.";
+A peer's lag is how many commits of the line's node it has not acknowledged, and for how long; its clock is how far it is \
+    ahead of that node's, and how certain that is. \
+    Exits with 69 only if no node answers at all.";
 
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {

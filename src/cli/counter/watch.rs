@@ -45,8 +45,8 @@ Examples:
   snowtide counter watch visits stock --at ap-south --every 1s
   snowtide counter watch visits --json --lines 10
 
-A line is TIME<tab>KEY<tab>VALUE<tab>CHANGE; with --json, an object. A node that is lost is looked for again until Ctrl-C.
-Another node than before may know of less, so that a value may go back then.";
+A line is TIME<tab>KEY<tab>VALUE<tab>CHANGE; with --json, an object. A node that is lost is looked for again until Ctrl-C. \
+    Another node than before may know of less, so that a value may go back then.";
 
 fn interval(text: &str) -> Result<Duration, String> {
     let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;

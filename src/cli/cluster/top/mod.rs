@@ -52,11 +52,15 @@ Examples:
   snowtide cluster top --once
   snowtide cluster top --once --json | jq '.nodes[].increments_per_second'
 
-INCR/S, IDS/S  acknowledged increments and IDs handed out, a second
-SYNC           what a commit's sync takes, on average
-LAG            the furthest that a peer is behind this node: commits, and for how long
-PEERS          linked, of all
-FREE, JOURNAL  bytes free on the disk of the data, and bytes that the journal takes
+Columns:
+  INCR/S   increments acknowledged, a second
+  IDS/S    IDs handed out, a second
+  SYNC     what the sync of a commit takes, on average
+  LAG      how far a peer is behind at most: commits, and for how long
+  PEERS    linked, of all
+  FREE     bytes free on the disk of the data
+  JOURNAL  bytes that the journal takes
+
 q, Esc and Ctrl-C end it.";
 
 fn interval(text: &str) -> Result<Duration, String> {
