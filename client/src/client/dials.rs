@@ -17,7 +17,7 @@ impl Builder {
             ("http", address) => self.http(address),
             ("https", address) => self.https(address, node),
             (scheme, _) => Err(ConnectError::Config(format!(
-                "{text:?}: {scheme}:// is not known; give quic://, https:// or http://host:port"
+                "{text:?}: {scheme}:// is not known; give quic://host:port, https://host:port or http://host:port"
             ))),
         }
     }
