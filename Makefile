@@ -45,9 +45,12 @@ planted: setup ## Plants bugs in a copy of the sources, one at a time; the simul
 schemathesis: build ## Makes up requests from the OpenAPI document, at length. SCHEMATHESIS='--max-time 600' chooses how.
 	SCHEMATHESIS="$${SCHEMATHESIS:---max-examples 1000 --phases examples,coverage,fuzzing}" ./scripts/schemathesis
 
-soak: setup ## Harms disks, clocks and processes, many times each. SOAK=minting takes the billion IDs alone; words choose.
+soak: setup ## Harms disks, clocks and processes, many times each. SOAK=minting takes the billion IDs alone, SOAK=once a client through 1000 kills; words choose.
 	$(CARGO) build --release --workspace --bins --tests
 	$(CARGO) test --release --workspace --test disk -- --soak $(SOAK)
+ifneq (,$(if $(SOAK),$(filter once,$(SOAK)),once))
+	ONCE_KILLS=1000 $(CARGO) test --release --workspace --test it once:: -- --nocapture
+endif
 
 bench: setup ## Measures speed beside Redis, other ID generators and the machine itself. BENCH=doors chooses sections.
 	./scripts/setup redis-server

@@ -119,6 +119,9 @@ pub struct PeerView {
     pub lag_commits: Option<String>,
     /// For how long the peer has been behind.
     pub lag_seconds: Option<f64>,
+    /// How long ago everything was last compared with what it holds; absent in the answers of former releases.
+    #[serde(default)]
+    pub compared_seconds: Option<f64>,
     /// By how much the peer's clock is ahead.
     #[serde(default)]
     pub clock_offset_seconds: Option<f64>,
@@ -165,6 +168,16 @@ impl Probe {
             return Err(ProbeError::Refused { address, status, detail });
         }
         serde_json::from_slice(&body).map_err(|error| ProbeError::Malformed { address, reason: error.to_string() })
+    }
+
+    /// What the node measures, in the text format of Prometheus.
+    pub async fn metrics(&self, address: SocketAddr) -> Result<String, ProbeError> {
+        let (status, body) = self.get(address, "/metrics").await?;
+        let malformed = |reason: String| ProbeError::Malformed { address, reason };
+        if status != StatusCode::OK {
+            return Err(malformed(format!("status {status}")));
+        }
+        String::from_utf8(body.into()).map_err(|error| malformed(error.to_string()))
     }
 
     async fn get(&self, address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), ProbeError> {

@@ -19,6 +19,8 @@ mod ids;
 mod quic;
 mod terms;
 mod token;
+#[cfg(any(feature = "quic", feature = "https"))]
+mod trust;
 pub mod wire;
 
 pub use batch::Batch;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use snowtide_client::{Ack, Batch, Client, Code, Error, Retries, Terms, Token};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 /// An answer, or `None` to close the connection instead.
 type Script = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -38,7 +38,12 @@ impl Node {
     }
 }
 
-async fn serve(mut stream: TcpStream, region: &str, script: Script, heard: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    region: &str,
+    script: Script,
+    heard: Arc<Mutex<Vec<String>>>,
+) {
     while let Some(request) = read(&mut stream).await {
         let said = if request.starts_with("GET /v1/cluster ") {
             Some(ok("", &format!(r#"{{"node":{{"region":"{region}","node":3,"stage":"ready"}}}}"#)))
@@ -54,7 +59,7 @@ async fn serve(mut stream: TcpStream, region: &str, script: Script, heard: Arc<M
 }
 
 /// One request as text; `None` at the end.
-async fn read(stream: &mut TcpStream) -> Option<String> {
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut text = String::new();
     let mut bytes = [0; 4_096];
     loop {
@@ -140,10 +145,39 @@ async fn a_refused_write_goes_elsewhere_and_one_that_got_no_answer_does_not() {
     let lost = client(&[&one, &two]).await;
     let error = lost.increment("n", "lost", 1).await.unwrap_err();
     assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
-    assert_eq!((one.heard().len(), two.heard().len()), (1, 0));
+    let (asked, session) = (one.heard().len(), sessions(&one));
+    assert_eq!(two.heard().len(), 0, "it could not know");
+    assert!(session[0].ends_with("; turn=1; at=one/3"), "{session:?}");
+    assert!(session[1..].iter().all(|again| *again == format!("{}; again", session[0])), "{session:?}");
     assert_eq!(lost.get("n", "lost/").await, Ok(5), "a read is tried elsewhere");
     assert_eq!(lost.increment("n", "refused", 1).await, Ok(5));
-    assert_eq!(one.heard().len(), 3);
+    assert_eq!(one.heard().len(), asked + 2);
+}
+
+/// What stood in the header `Snowtide-Session` of each request that had one.
+fn sessions(node: &Node) -> Vec<String> {
+    let line =
+        |request: &String| request.lines().find_map(|line| Some(line.strip_prefix("snowtide-session: ")?.to_owned()));
+    node.heard().iter().filter_map(line).collect()
+}
+
+#[tokio::test]
+async fn a_write_that_got_no_answer_is_asked_for_again_where_it_counts_once() {
+    let answers = Mutex::new(0);
+    let node = Node::start("eu", move |_| {
+        let mut answers = answers.lock().unwrap();
+        *answers += 1;
+        if *answers == 1 { None } else { value(7) }
+    })
+    .await;
+    let client = client(&[&node]).await;
+    assert_eq!(client.increment("n", "k", 1).await, Ok(7));
+    assert_eq!(client.increment("n", "k", 1).await, Ok(7));
+    assert_eq!(client.get("n", "k").await, Ok(7));
+    let sessions = sessions(&node);
+    assert_eq!(sessions[1], format!("{}; again", sessions[0]));
+    assert_eq!(sessions[2], sessions[0].replace("turn=1", "turn=2"), "the session goes on");
+    assert_eq!(sessions.len(), 3, "a read needs no name");
 }
 
 #[tokio::test]
@@ -151,7 +185,8 @@ async fn a_gateway_that_answers_for_the_node_leaves_a_write_unknown() {
     let node = Node::start("eu", |_| Some(answer("502 Bad Gateway", "", "<html>"))).await;
     let error = client(&[&node]).await.increment("n", "k", 1).await.unwrap_err();
     assert!(matches!(&error, Error::Ambiguous { reason } if reason.contains("502")), "{error}");
-    assert_eq!(node.heard().len(), 1);
+    let sessions = sessions(&node);
+    assert!(sessions.len() > 1 && sessions.iter().all(|session| session.contains("; turn=1;")), "{sessions:?}");
 }
 
 #[tokio::test]
@@ -169,4 +204,69 @@ async fn nobody_and_somebody_else_are_told_apart() {
     let (connected, ()) = tokio::join!(Client::builder().node(address).connect(), other);
     let error = connected.unwrap_err();
     assert!(!error.is_retryable() && error.to_string().contains("does not speak as a Snowtide node"), "{error}");
+}
+
+#[cfg(feature = "https")]
+mod https {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use snowtide_client::ConnectError;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+    use tokio_rustls::rustls::{ServerConfig, crypto::ring};
+
+    use super::*;
+
+    /// A node behind TLS that always answers 9, under this name; and the authority that vouches for it.
+    async fn node(name: &str) -> (String, String) {
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pair = KeyPair::generate().unwrap();
+        let pem = authority.self_signed(&pair).unwrap().pem();
+        let (authority, key) = (Issuer::new(authority, pair), KeyPair::generate().unwrap());
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}", listener.local_addr().unwrap());
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(stream, "eu", Arc::new(|_: &str| value(9)), Arc::default()).await;
+                    }
+                });
+            }
+        });
+        (address, pem)
+    }
+
+    #[tokio::test]
+    async fn a_node_behind_tls_is_believed_if_the_authority_vouches_for_its_name() {
+        let (address, authority) = node("127.0.0.1").await;
+        let client = Client::builder().node(&address).ca_pem(authority.as_bytes()).connect().await.unwrap();
+        assert_eq!(client.increment("n", "k", 1).await, Ok(9));
+        let (named, authority) = node("node-0.eu.snowtide").await;
+        let builder = Client::builder().ca_pem(authority.as_bytes());
+        let client = builder.clone().node_certified_as(&named, "node-0.eu.snowtide").connect().await.unwrap();
+        assert_eq!(client.get("n", "k").await, Ok(9));
+        for other in [builder.clone().node(&named), builder.node(&address)] {
+            let refused = other.connect().await.unwrap_err();
+            assert!(!refused.is_retryable() && refused.to_string().contains("was not accepted"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_believed_without_an_authority_and_no_name_is_made_up() {
+        let built = Client::builder().node("https://127.0.0.1:1").build();
+        assert!(matches!(&built, Err(ConnectError::Config(why)) if why.contains("ca_pem_file")), "{built:?}");
+        let builder = Client::builder().ca_pem("not PEM".as_bytes());
+        assert!(matches!(builder.node("https://127.0.0.1:1").build(), Err(ConnectError::Config(_))));
+    }
 }

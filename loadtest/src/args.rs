@@ -24,30 +24,39 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   Three regions over QUIC, 200 000 operations a second for half a minute:
     snowtide-loadtest --ca certs/ca.pem --rate 200k --batch 100 --duration 30s \\
-      --target quic://127.0.0.1:7410 --target quic://127.0.0.1:7420 --target quic://127.0.0.1:7430
+      --target quic://127.0.0.1:7400 --target quic://127.0.0.1:7410 \\
+      --target quic://127.0.0.1:7420
 
-  One node over HTTP, single increments on a few hot counters, with percentile files and JSON:
-    snowtide-loadtest --target http://127.0.0.1:8410 --connections 32 --rate 5000 --mix 1:0:0 \\
-      --dist zipf --keys 100000 --hgrm out/ --json out/summary.json
+  One node over HTTP, single increments on a few hot counters, with files:
+    snowtide-loadtest --target http://127.0.0.1:8410 --connections 32 \\
+      --rate 5000 --mix 1:0:0 --dist zipf --keys 100000 \\
+      --hgrm out/ --json out/summary.json
 
   How many IDs one node can mint (a closed loop; its latencies say little):
-    snowtide-loadtest --ca certs/ca.pem --target quic://127.0.0.1:7410 --rate max --mix 0:1:0 --batch 10000
+    snowtide-loadtest --ca certs/ca.pem --target quic://127.0.0.1:7410 \\
+      --rate max --mix 0:1:0 --batch 10000
 
-  The same load with random gaps, bounds that must be kept, and one page with charts:
-    snowtide-loadtest --target http://127.0.0.1:8410 --rate 5000 --arrivals poisson --html report.html \\
+  Random gaps, bounds that must be kept, and one page with charts:
+    snowtide-loadtest --target http://127.0.0.1:8410 --rate 5000 \\
+      --arrivals poisson --html report.html \\
       --threshold 'increment.p99<5ms' --threshold 'errors<0.1%'
 
   A load by name, with another rate:
-    snowtide-loadtest --scenario likes --rate 200k --ca certs/ca.pem --target quic://127.0.0.1:7410
+    snowtide-loadtest --scenario likes --rate 200k --ca certs/ca.pem \\
+      --target quic://127.0.0.1:7410
 
-  What an ID over HTTP costs beside a request that does nothing, by turns of 100 ms:
-    snowtide-loadtest --target http://127.0.0.1:8410 --rate max --mix 0:1:0:1 --turns 100ms
+  What an ID over HTTP costs beside a request that does nothing, by turns:
+    snowtide-loadtest --target http://127.0.0.1:8410 --rate max \\
+      --mix 0:1:0:1 --turns 100ms
 
-Latencies are counted from the time at which a request was meant to be sent, so a stall shows in everything behind it.
-At the end every counter is read in every target and compared with what was acknowledged and what was attempted.
+Latencies are counted from the time at which a request was meant to be sent, so a stall shows in everything behind it. \
+    At the end every counter is read in every target and compared with what was acknowledged and what was attempted.
 
-Exit codes: 0 nothing was lost, invented or given twice, and every --threshold was kept; 1 findings; 2 bad usage, or a
-target cannot be reached; 99 no findings, but a --threshold was crossed.";
+Exit codes:
+   0  nothing was lost, invented or given twice, and every --threshold was kept
+   1  findings
+   2  bad usage, or a target cannot be reached
+  99  no findings, but a --threshold was crossed";
 
 /// A load.
 #[derive(Clone, Debug, clap::Args)]

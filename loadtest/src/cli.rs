@@ -72,7 +72,19 @@ mod tests {
     fn the_command_is_sound_and_its_help_has_examples_and_exit_codes() {
         Cli::command().debug_assert();
         let help = Cli::command().render_long_help().to_string();
-        assert!(help.contains("--rate 200k") && help.contains("99 no findings"), "{help}");
+        assert!(help.contains("--rate 200k") && help.contains("\n  99  no findings"), "{help}");
+    }
+
+    #[test]
+    fn every_example_of_every_help_can_be_copied_from_a_narrow_terminal() {
+        fn look(command: &clap::Command) {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
     }
 
     #[test]

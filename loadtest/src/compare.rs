@@ -30,8 +30,8 @@ const ASKED: [&str; 13] = [
 ];
 
 const HELP: &str = "\
-p50, p99, the rate and the share of errors decide; p99.9 and the maximum are shown, but a handful of operations make
-them. A ratio is the second run's figure divided by the first one's.
+p50, p99, the rate and the share of errors decide; p99.9 and the maximum are shown, but a handful of operations make \
+    them. A ratio is the second run's figure divided by the first one's.
 
 Exit codes: 0 nothing is worse; 2 the runs cannot be compared; 99 something is worse.";
 

@@ -27,12 +27,13 @@ Examples:
     snowtide-loadtest drill --scenario failover
 
   Faults of one's own, over HTTP, with one page of charts:
-    snowtide-loadtest drill --rate 2000 --duration 12s --door http --html drill.html \\
+    snowtide-loadtest drill --rate 2000 --duration 12s --door http \\
+      --html drill.html \\
       --fault 'kill eu-west at 2s for 3s' --fault 'cut us-east at 3s for 4s'
 
-An increment whose answer never came is in doubt: it may be counted or not. Lost is what was acknowledged and is not
-counted, doubled what is counted beyond all that was acknowledged or in doubt. A region is unavailable while it
-acknowledges nothing, as its clients see it: finding out that a connection is dead (--silence) is a part of that.
+An increment whose answer never came is in doubt: it may be counted or not. Lost is what was acknowledged and is not \
+    counted, doubled what is counted beyond all that was acknowledged or in doubt. A region is unavailable while it \
+    acknowledges nothing, as its clients see it: finding out that a connection is dead (--silence) is a part of that.
 
 Exit codes: those of a load; 2 also if a fault could not be carried out.";
 

@@ -1,17 +1,19 @@
 //! Several processes: each sends its part of the load, and hands what it measured and wrote down to the first.
 //!
 //! The first process starts the others as copies of itself and reads each one's standard output: a line when it is
-//! connected, and its [`Parcel`] at the end. They begin together, when the first writes a line to each. Histograms are
-//! added and books summed up; nothing is averaged. Values can be judged at the end only, since no process knows what
+//! connected, and its [`Parcel`] at the end. They begin together, when the first writes a line to each, and end early when
+//! the first closes what it wrote to, so that whoever tells the first to stop has told all. Histograms are added and books summed up; nothing is averaged. Values can be judged at the end only, since no process knows what
 //! the others have attempted.
 
+use std::io::{self, BufRead as _};
 use std::process::Stdio;
 use std::str::FromStr;
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -108,10 +110,9 @@ pub async fn send(args: &Args) -> anyhow::Result<()> {
         let mut out = tokio::io::stdout();
         out.write_all(READY.as_bytes()).await?;
         out.flush().await?;
-        let mut line = String::new();
-        BufReader::new(tokio::io::stdin()).read_line(&mut line).await?;
-        ensure!(line == BEGIN, "the first process is gone");
-        anyhow::Ok(())
+        let stop = CancellationToken::new();
+        ensure!(first_line(stop.clone()).await? == BEGIN, "the first process is gone");
+        anyhow::Ok(stop)
     };
     let sent = run::send(&setup, Ledger::new(args.keys), None, begin).await?;
     let parcel = serde_json::to_vec(&Parcel::of(args, sent))?;
@@ -120,9 +121,26 @@ pub async fn send(args: &Args) -> anyhow::Result<()> {
     out.flush().await.context("the first process is gone")
 }
 
+/// The first line of standard input; what comes after it ends with `stop`. Reads on a thread that the runtime knows nothing
+/// of: such a read cannot be given up, and the runtime would wait for it before it ends.
+async fn first_line(stop: CancellationToken) -> anyhow::Result<String> {
+    let (sender, line) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        let mut line = String::new();
+        // An input that breaks has ended, too.
+        let _ = input.read_line(&mut line);
+        let _ = sender.send(line);
+        let _ = io::copy(&mut input, &mut io::sink());
+        stop.cancel();
+    });
+    line.await.context("standard input cannot be read")
+}
+
 /// One of the others.
 struct Worker {
     child: Child,
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
@@ -138,12 +156,12 @@ pub(crate) async fn send_all(setup: &Setup, ledger: Ledger) -> anyhow::Result<Se
     }
     let phases = Phases::starting_now(args);
     let mut sent = Sent::none(Books::new(setup, ledger, phases, false), phases);
-    // The others are told by the terminal as well; this one waits for them.
-    let waiting = tokio::spawn(run::stop_on_ctrl_c(CancellationToken::new()));
+    let stop = CancellationToken::new();
+    let waiting = tokio::spawn(run::stop_on_ctrl_c(stop.clone()));
     let mut gathering = JoinSet::new();
     for mut worker in workers {
         worker.begin().await?;
-        gathering.spawn(worker.parcel());
+        gathering.spawn(worker.parcel(stop.clone()));
     }
     let mut finder = Finder::new(args.id_runs_max);
     while let Some(parcel) = gathering.join_next().await {
@@ -169,7 +187,7 @@ impl Worker {
             .spawn()
             .context("cannot start another process")?;
         let output = child.stdout.take().map(BufReader::new).context("it has no output")?;
-        Ok(Self { child, output })
+        Ok(Self { input: child.stdin.take(), child, output })
     }
 
     async fn ready(&mut self) -> anyhow::Result<()> {
@@ -180,13 +198,19 @@ impl Worker {
     }
 
     async fn begin(&mut self) -> anyhow::Result<()> {
-        let mut input = self.child.stdin.take().context("it has no input")?;
+        let input = self.input.as_mut().context("it has no input")?;
         input.write_all(BEGIN.as_bytes()).await.context("one of the processes is gone")
     }
 
-    async fn parcel(mut self) -> anyhow::Result<Parcel> {
+    async fn parcel(mut self, stop: CancellationToken) -> anyhow::Result<Parcel> {
         let mut bytes = Vec::new();
+        let input = self.input.take();
+        let holding = tokio::spawn(async move {
+            stop.cancelled().await;
+            drop(input);
+        });
         self.output.read_to_end(&mut bytes).await?;
+        holding.abort();
         let status = self.child.wait().await?;
         ensure!(status.success(), "one of the processes ended with {status}");
         serde_json::from_slice(&bytes).context("one of the processes said what makes no sense")

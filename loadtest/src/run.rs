@@ -80,7 +80,7 @@ pub(crate) async fn run_with(
         patience: args.agree_timeout,
     });
     let sent = match args.processes {
-        1 => send(&setup, ledger, script, async { Ok(()) }).await?,
+        1 => send(&setup, ledger, script, async { Ok(CancellationToken::new()) }).await?,
         _ => part::send_all(&setup, ledger).await?,
     };
     let waiting = progress::spinner(args, "waiting until the regions agree");
@@ -135,21 +135,21 @@ async fn open_ledger(setup: &mut Setup) -> anyhow::Result<Ledger> {
     values.iter().copied().collect::<Option<Vec<_>>>().map(Ledger::with_baseline).context("counters without a value")
 }
 
-/// Opens the lanes, lets them run once `begin` says so, and collects what they have done.
+/// Opens the lanes, lets them run once `begin` says so and until what it gives is cancelled, and collects what they have
+/// done.
 pub(crate) async fn send(
     setup: &Setup,
     ledger: Ledger,
     script: Option<Script>,
-    begin: impl Future<Output = anyhow::Result<()>>,
+    begin: impl Future<Output = anyhow::Result<CancellationToken>>,
 ) -> anyhow::Result<Sent> {
     let args = &setup.args;
     let links = open_links(setup).await?;
-    begin.await?;
+    let stop = begin.await?;
     let phases = Phases::starting_now(args);
     let books = Arc::new(Books::new(setup, ledger, phases, args.part.is_none()));
     let (lateness, watch) = (Arc::new(Lateness::default()), Stopwatch::start());
     let (ids, incoming) = mpsc::channel(ID_ANSWERS_WAITING_MAX);
-    let stop = CancellationToken::new();
     let drive = Drive { phases, stop: stop.clone(), ticker: Ticker::start()?, lateness: Arc::clone(&lateness), ids };
     let finder = Finder::new(args.id_runs_max);
     let checker = tokio::task::spawn_blocking({

@@ -1,11 +1,74 @@
 //! The names of requests that may be repeated.
 
+use std::str::FromStr;
+
 use ring::digest::{Context, SHA256};
 
 use crate::replica::{Once, Operation, Turn};
 
 /// The longest idempotency key.
 pub const KEY_BYTES_MAX: usize = 255;
+
+/// A request's place in a session: `UUID; turn=N`, with `; at=REGION/NODE` if no other node may take it, and with
+/// `; again` if it may have been sent before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    id: u128,
+    turn: u64,
+    /// The node that it is for.
+    pub at: Option<String>,
+    /// It is perhaps a repetition.
+    pub again: bool,
+}
+
+/// What a header has to be that is no [`Session`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "allowed: a random UUID, then `; turn=N` with a number from 1 on, then perhaps `; at=REGION/NODE` and `; again`"
+)]
+pub struct BadSession;
+
+impl Session {
+    /// The name of the request, `caller` being whoever that says it is: nobody gets another's answers.
+    pub fn name(&self, caller: &[u8]) -> Once {
+        Once { id: digest(&[caller, b"session", &self.id.to_be_bytes()]), turn: Turn::Next(self.turn) }
+    }
+}
+
+impl FromStr for Session {
+    type Err = BadSession;
+
+    fn from_str(text: &str) -> Result<Self, BadSession> {
+        let mut parts = text.split(';').map(str::trim);
+        let id = parts.next().and_then(uuid).ok_or(BadSession)?;
+        let (mut turn, mut at, mut again) = (None, None, false);
+        for part in parts {
+            let new = match part.split_once('=') {
+                Some(("turn", number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    turn.replace(number.parse().map_err(|_| BadSession)?).is_none()
+                }
+                Some(("at", node)) if !node.is_empty() => at.replace(node.to_owned()).is_none(),
+                None if part == "again" => !std::mem::replace(&mut again, true),
+                _ => false,
+            };
+            if !new {
+                return Err(BadSession);
+            }
+        }
+        let turn = turn.filter(|turn| *turn > 0).ok_or(BadSession)?;
+        Ok(Self { id, turn, at, again })
+    }
+}
+
+/// 8-4-4-4-12 digits (RFC 9562, section 4).
+fn uuid(text: &str) -> Option<u128> {
+    let groups: Vec<&str> = text.split('-').collect();
+    if groups.iter().map(|group| group.len()).ne([8, 4, 4, 4, 12]) {
+        return None;
+    }
+    let digits = groups.concat();
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u128::from_str_radix(&digits, 16).ok())?
+}
 
 /// The name that an idempotency key gives a request of `caller`, whoever that says it is: nobody gets another's answers.
 pub fn name(caller: &[u8], key: &str, operations: &[Operation]) -> Once {
@@ -55,5 +118,60 @@ mod tests {
         let other = name(b"a", "key", &add(2));
         assert!(other.id == first.id && other.turn != first.turn);
         assert_ne!(name(b"a", "key", &[add(1), add(1)].concat()).turn, first.turn);
+    }
+
+    const UUID: &str = "01234567-89ab-CDEF-0123-456789abcdef";
+
+    #[test]
+    fn a_session_is_read_as_it_is_written_and_anything_else_refused() {
+        let session: Session = format!("{UUID}; turn=7").parse().unwrap();
+        let expected = Session { id: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, turn: 7, at: None, again: false };
+        assert_eq!(session, expected);
+        let here = Some("eu-west/0".to_owned());
+        assert_eq!(
+            format!(" {UUID};turn=7 ; at=eu-west/0;again").parse(),
+            Ok(Session { again: true, at: here, ..expected })
+        );
+        for bad in [
+            "",
+            "x; turn=1",
+            "0123456789abcdef0123456789abcdef; turn=1",
+            "+1234567-89ab-cdef-0123-456789abcdef; turn=1",
+        ] {
+            assert_eq!(bad.parse::<Session>(), Err(BadSession), "{bad}");
+        }
+        for bad in [
+            "",
+            "; turn=0",
+            "; turn=",
+            "; turn=+1",
+            "; turn=-1",
+            "; turn=18446744073709551616",
+            "; again",
+            "; turn=1; x",
+            "; turn=1; again; again",
+            "; turn=1; turn=2",
+            "; turn=1; at=",
+            "; turn=1; again=1",
+        ] {
+            assert_eq!(format!("{UUID}{bad}").parse::<Session>(), Err(BadSession), "{bad}");
+        }
+    }
+
+    #[test]
+    fn turns_of_a_session_share_a_name_and_nobody_elses() {
+        let session = |turn: u64| format!("{UUID}; turn={turn}").parse::<Session>().unwrap();
+        let (first, second) = (session(1).name(b"a"), session(2).name(b"a"));
+        assert_eq!((first.id, first.turn, second.turn), (second.id, Turn::Next(1), Turn::Next(2)));
+        assert_ne!(session(1).name(b"b").id, first.id);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_a_session_by_accident_or_ends_the_process(text in ".{0,80}") {
+            if let Ok(session) = text.parse::<Session>() {
+                proptest::prop_assert!(session.turn > 0 && text.contains("turn="));
+            }
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! The command line: one module a subcommand, in which its parsing, its documentation and its effect live together.
 //!
-//! What is asked for goes to standard output, everything else to standard error. Exit codes: 0, it is done; 1, it
-//! failed; 2, the usage or the configuration is wrong.
+//! What is asked for goes to standard output, everything else to standard error: an error on one line, and what to do next
+//! on another. The exit code tells what kind of error it was ([`exit`]).
 
 pub mod cluster;
+mod completions;
 pub mod config;
 pub mod counter;
 pub mod dev;
+mod exit;
 pub mod id;
 pub mod logging;
+mod man;
+mod paint;
 pub mod reach;
 mod serve;
 mod store;
@@ -19,19 +23,18 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
+use self::exit::Exit;
+use self::paint::Tone;
 use crate::config::{Config, ConfigError, Loaded, Sources};
 
-/// It failed.
-const FAILURE: u8 = 1;
-/// The usage or the configuration is wrong.
-const MISUSE: u8 = 2;
+pub use self::paint::Color;
 
 /// Unique IDs and counters in several regions at once.
 #[derive(Debug, Parser)]
-#[command(name = "snowtide", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "snowtide", version, propagate_version = true, after_help = after_help())]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
@@ -47,28 +50,39 @@ Examples:
   snowtide id new -n 3 --at eu-west
   snowtide counter incr visits --by 5
   snowtide cluster status
-  snowtide --config prod.toml --set log.filter=debug config check
+  snowtide cluster top
+  snowtide --config prod.toml --set log.filter=debug config check";
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", exit::CODES)
+}
+
+/// What stands above the flags of [`Global`] in every help, so that a command's own come first.
+const EVERYWHERE: &str = "Options of every command";
 
 /// What every subcommand understands.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// A configuration file, laid over the defaults.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Where the region files are; the same as --set regions_dir=DIR.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub regions_dir: Option<String>,
 
     /// Sets one key, over files and environment, such as --set gossip.interval=50ms; may be repeated.
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = assignment)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "KEY=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
 
     /// Answers in JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
+
+    /// When to colour: auto (on a terminal, unless NO_COLOR is set), always or never.
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    pub color: Color,
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +94,8 @@ enum Command {
     Config(config::Command),
     Store(store::Command),
     Dev(dev::Command),
+    Completions(completions::Command),
+    Man(man::Command),
 }
 
 /// The usage is wrong in a way that parsing alone could not see.
@@ -118,40 +134,47 @@ impl Command {
             Self::Config(command) => command.run(global),
             Self::Store(command) => command.run(global),
             Self::Dev(command) => command.run(global),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
         }
     }
 }
 
 /// Parses `arguments`, the program's name first, does what they say, and reports what went wrong.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let outcome = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    paint::choose(paint::asked(&arguments));
+    let outcome = match parse(&arguments) {
         Ok(cli) => cli.command.run(&cli.global),
         Err(asked) => {
             // Help and version come this way too, on standard output and with 0. If nobody can read it, so be it.
             let _ = asked.print();
-            return ExitCode::from(if asked.use_stderr() { MISUSE } else { 0 });
+            return ExitCode::from(if asked.use_stderr() { Exit::Misuse as u8 } else { 0 });
         }
     };
     outcome.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
 }
 
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command().color(paint::asked(arguments).into());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
 fn report(error: &anyhow::Error) -> ExitCode {
     // If standard error is closed, the exit code still tells.
-    let _ = io::stderr().lock().write_all(complaint(error).as_bytes());
-    ExitCode::from(exit_code(error))
+    let _ = io::stderr().lock().write_all(complaint(error, paint::on_stderr()).as_bytes());
+    ExitCode::from(Exit::of(error) as u8)
 }
 
-/// One line an error, its causes after it; for a configuration, one line a problem.
-fn complaint(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<ConfigError>() {
-        Some(refused) => refused.problems().iter().map(|problem| format!("error: {problem}\n")).collect(),
-        None => format!("error: {error:#}\n"),
+/// One line an error, its causes after it, and one with what to do next; for a configuration, one line a problem.
+fn complaint(error: &anyhow::Error, coloured: bool) -> String {
+    let head = Tone::Bad.paint("error:", coloured);
+    if let Some(refused) = error.downcast_ref::<ConfigError>() {
+        return refused.problems().iter().map(|problem| format!("{head} {problem}\n")).collect();
     }
-}
-
-fn exit_code(error: &anyhow::Error) -> u8 {
-    let misuse = error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<Misuse>().is_some();
-    if misuse { MISUSE } else { FAILURE }
+    let next = exit::advice(error).map(|advice| format!("{} {advice}\n", Tone::Strong.paint("next:", coloured)));
+    format!("{head} {error:#}\n{}", next.unwrap_or_default())
 }
 
 /// Writes a line to standard output.
@@ -161,6 +184,12 @@ pub fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => Ok(outcome?),
     }
+}
+
+/// Says something to people, beside what was asked for.
+pub(crate) fn note(text: &str) {
+    // If standard error is closed, nobody wants to know.
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Writes `value` to standard output, as JSON for people.
@@ -177,13 +206,23 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_of_every_help_can_be_copied_from_a_narrow_terminal() {
+        fn look(command: &clap::Command) {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
     }
 
     #[test]
@@ -196,20 +235,20 @@ mod tests {
         sources.default_file = Some(dir.path().join("absent.toml"));
         let error = anyhow::Error::from(Config::load(&sources).unwrap_err());
         assert_eq!(
-            complaint(&error),
+            complaint(&error, false),
             "error: flag --set: commit.bytes is not a key; the keys here are bytes_max, interval\n\
              error: flag --set: log.format = \"xml\": allowed: \"text\" or \"json\"\n"
         );
-        assert_eq!(exit_code(&error), 2);
-        assert_eq!(exit_code(&error.context("while starting")), 2);
+        assert_eq!(Exit::of(&error), Exit::Misuse);
+        assert_eq!(Exit::of(&error.context("while starting")), Exit::Misuse);
     }
 
     #[test]
     fn any_other_error_exits_with_1_and_names_its_causes_on_one_line() {
         let error = anyhow::Error::from(io::Error::other("no route")).context("cannot reach 127.0.0.1:7400");
-        assert_eq!(complaint(&error), "error: cannot reach 127.0.0.1:7400: no route\n");
-        assert_eq!(exit_code(&error), 1);
-        assert_eq!(exit_code(&Misuse("region eu-north is not in the map".into()).into()), 2);
+        assert_eq!(complaint(&error, false), "error: cannot reach 127.0.0.1:7400: no route\n");
+        assert_eq!(Exit::of(&error), Exit::Failed);
+        assert_eq!(Exit::of(&Misuse("region eu-north is not in the map".into()).into()), Exit::Misuse);
     }
 
     #[test]

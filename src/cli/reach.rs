@@ -9,6 +9,7 @@ use clap::Args;
 use snowtide_client::{ConnectError, Connection};
 use tokio::task::JoinSet;
 
+use super::exit::{self, Ended, Exit};
 use super::{Global, Misuse};
 use crate::config::Loaded;
 use crate::config::map::{ClusterMap, Node, Region};
@@ -104,6 +105,7 @@ impl Target {
             ConnectError::Unreachable { address, reason } => {
                 format!("nothing answers at {address} ({reason}); {}", self.remedy)
             }
+            ConnectError::Refused { code, .. } => format!("{error}; {}", exit::advice_on_code(*code)),
             other => other.to_string(),
         }
     }
@@ -156,9 +158,14 @@ fn on_the_map(map: &ClusterMap, at: Option<&str>) -> Result<Vec<Target>, Misuse>
 /// Tries all at once; the first that answers is the nearest.
 async fn first(dialed: Vec<(Target, snowtide_client::Config)>) -> anyhow::Result<Connection> {
     let alone = dialed.len() == 1;
-    let mut attempts: JoinSet<Result<Connection, String>> = dialed
+    let mut attempts: JoinSet<Result<Connection, (String, Exit)>> = dialed
         .into_iter()
-        .map(|(target, config)| async move { Connection::open(config).await.map_err(|error| target.complaint(&error)) })
+        .map(|(target, config)| async move {
+            Connection::open(config).await.map_err(|error| {
+                let complaint = target.complaint(&error);
+                (complaint, Exit::of(&error.into()))
+            })
+        })
         .collect();
     let mut complaints = Vec::new();
     while let Some(attempt) = attempts.join_next().await {
@@ -167,10 +174,13 @@ async fn first(dialed: Vec<(Target, snowtide_client::Config)>) -> anyhow::Result
             Err(complaint) => complaints.push(complaint),
         }
     }
-    complaints.sort();
+    complaints.sort_by(|one, other| one.0.cmp(&other.0));
     let advice =
         if alone { "" } else { "no node of the map can be reached; start all on this machine: snowtide dev up\n  " };
-    anyhow::bail!("{advice}{}", complaints.join("\n  "))
+    // Who refuses says more than who is not there.
+    let exit = complaints.iter().map(|(_, exit)| *exit).find(|exit| *exit != Exit::Unavailable);
+    let complaints: Vec<_> = complaints.into_iter().map(|(complaint, _)| complaint).collect();
+    Err(Ended::new(exit.unwrap_or(Exit::Unavailable), format!("{advice}{}", complaints.join("\n  "))).into())
 }
 
 /// Runs a command that talks to nodes, on this thread.

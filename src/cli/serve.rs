@@ -19,12 +19,13 @@ const EXAMPLES: &str = "\
 Examples:
   snowtide serve --region eu-west
   snowtide serve --region eu-west --node auto
-  snowtide --config prod.toml serve --region eu-west --node 1 --data-dir /var/lib/snowtide
+  snowtide serve --region eu-west --node 1 --data-dir /var/lib/snowtide
+  snowtide serve --region eu-west --config prod.toml
 
-SIGTERM and SIGINT drain: new work is refused, what is in hand is committed, another region is given what it lacks,
-and the exit code is 0. A second signal ends the process at once; nothing that was acknowledged is lost by that.";
+SIGTERM and SIGINT drain: new work is refused, what is in hand is committed, another region is given what it lacks, \
+    and the exit code is 0. A second signal ends the process at once; nothing that was acknowledged is lost by that.";
 
-/// Runs one node of a region until it is told to stop.
+/// Run one node of a region until it is told to stop.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Command {

@@ -1,18 +1,19 @@
-//! `snowtide store`: look at a data directory, back it up, restore it. The node must not run.
+//! `snowtide store`: look at a data directory, back it up, restore it, make it small. The node must not run.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::exit::{Ended, Exit};
 use super::{Global, print, print_json};
 use crate::store::{self, Report};
 
-/// Check, back up and restore data directories.
+/// Check, back up, restore and compact data directories.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Command {
@@ -26,9 +27,11 @@ Examples:
   snowtide store backup --data-dir /var/lib/snowtide /backup/2026-11-22
   snowtide store restore /backup/2026-11-22 /var/lib/snowtide
   snowtide store check /backup/2026-11-22 --json
+  snowtide store compact /var/lib/snowtide
 
-Stop the node first: these commands need the directory to themselves, and refuse one in use.
-Exit codes: 0 done, nothing is wrong; 1 failed, or something is damaged; 2 wrong usage or configuration.";
+Stop the node first (snowtide cluster drain): these commands need the directory to themselves, and refuse one in use. \
+    Exit codes: 0 done, and nothing is wrong; 65 something is damaged; 75 the directory is in use; 1 anything else failed; \
+    2 wrong usage or configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -55,6 +58,12 @@ enum Action {
         /// The node's data directory; must not exist.
         to: PathBuf,
     },
+    /// Rewrite all tables without what was overwritten or deleted. Needs room for the largest family once more meanwhile.
+    #[command(after_help = EXAMPLES)]
+    Compact {
+        /// A data directory; without it, data_dir of the configuration.
+        dir: Option<PathBuf>,
+    },
 }
 
 impl Command {
@@ -72,6 +81,7 @@ impl Command {
             }
             Action::Backup { data_dir, to } => backup(&directory(data_dir, global)?, &to, global),
             Action::Restore { from, to } => restore(&from, &to, global),
+            Action::Compact { dir } => compact(&directory(dir, global)?, global),
         }
     }
 }
@@ -93,11 +103,27 @@ fn look(dir: &std::path::Path) -> anyhow::Result<Report> {
 /// Success only if nothing is damaged.
 fn sound(report: &Report) -> anyhow::Result<()> {
     let all = report.more_damages.saturating_add(report.damages.len() as u64);
-    match report.damages.first() {
-        None => Ok(()),
-        Some(first) if all == 1 => bail!("damaged: {first}"),
-        Some(first) => bail!("damaged in {all} places; the first: {first}"),
+    let text = match report.damages.first() {
+        None => return Ok(()),
+        Some(first) if all == 1 => format!("damaged: {first}"),
+        Some(first) => format!("damaged in {all} places; the first: {first}"),
+    };
+    Err(Ended::new(Exit::Damaged, format!("{text}; {REMEDY}")).into())
+}
+
+const REMEDY: &str = "keep a copy, check the disk, then restore a backup (snowtide store restore), or start the node with \
+    an empty directory: it fetches everything that other regions hold";
+
+fn compact(dir: &std::path::Path, global: &Global) -> anyhow::Result<()> {
+    let bar = ProgressBar::new_spinner().with_message("opening");
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let outcome = store::compact(dir, &mut |family| bar.set_message(format!("compacting {family}")));
+    bar.finish_and_clear();
+    let done = outcome.context("not compacted")?;
+    if global.json {
+        return print_json(&json!({ "bytes_before": done.before, "bytes_after": done.after }));
     }
+    print(&format!("{} is {} now, it was {}", dir.display(), HumanBytes(done.after), HumanBytes(done.before)))
 }
 
 fn backup(from: &std::path::Path, to: &std::path::Path, global: &Global) -> anyhow::Result<()> {

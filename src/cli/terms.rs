@@ -52,7 +52,7 @@ impl Tokens {
         if !self.show_token {
             return Ok(());
         }
-        let token = token.context("the answer's token would exceed what the node takes (api.token_bytes_max)")?;
+        let token = token.context("the answer's token would exceed what the node takes; read fewer counters at once, or raise api.token_bytes_max there")?;
         print(&token.to_string())
     }
 }

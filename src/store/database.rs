@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 use nix::fcntl::Flock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Error, ErrorKind, FlushOptions, Options, WriteBatch,
-    WriteOptions, properties,
+    BottommostLevelCompaction, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIterator, Error,
+    ErrorKind, FlushOptions, Options, WriteBatch, WriteOptions, properties,
 };
 
 use super::error::{OpenRefusal, StoreError};
@@ -72,6 +72,16 @@ impl Database {
     /// Makes a copy of everything at `to`.
     pub(super) fn checkpoint(&self, to: &Path) -> Result<(), Error> {
         Checkpoint::new(&self.db)?.create_checkpoint(to)
+    }
+
+    /// Rewrites all tables of a family without what was overwritten or deleted.
+    pub(super) fn compact(&self, family: Family) -> Result<(), StoreError> {
+        self.alive()?;
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(self.handle(family), None::<&[u8]>, None::<&[u8]>, &options);
+        // It returns nothing; what went wrong shows as a background error.
+        self.health()
     }
 
     fn background_error(&self, count: Option<u64>) -> String {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::error::OpenRefusal;
+use super::error::{OpenError, OpenRefusal};
 
 const MARKER: &str = "SNOWTIDE";
 const MARKER_NEW: &str = "SNOWTIDE.new";
@@ -22,6 +22,8 @@ const MARKER_TEXT: &[u8] = b"This directory belongs to one Snowtide node. Do not
     node runs; a copy must never run beside the original.\n";
 /// The root of a fresh file system holds it.
 const LOST_AND_FOUND: &str = "lost+found";
+/// Where Linux tells who holds which lock.
+const LOCKS: &str = "/proc/locks";
 
 /// What a directory is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +92,36 @@ pub(super) fn lock(path: &Path) -> Result<Flock<File>, OpenRefusal> {
     })
 }
 
+/// Who has a data directory open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// Nobody has.
+    Nobody,
+    /// This process.
+    Process(u32),
+    /// A process that the system does not name.
+    Somebody,
+}
+
+/// Who has the data directory at `path` open now.
+pub fn user(path: &Path) -> Result<User, OpenError> {
+    let refused = |refusal| OpenError { path: path.to_path_buf(), refusal };
+    expect(path).map_err(refused)?;
+    // Without taking the lock where that can be avoided: somebody may be about to start on it.
+    if Path::new(LOCKS).exists() {
+        return Ok(holder(path).map_or(User::Nobody, User::Process));
+    }
+    match lock(path) {
+        Ok(_) => Ok(User::Nobody),
+        Err(OpenRefusal::Locked { .. }) => Ok(User::Somebody),
+        Err(refusal) => Err(refused(refusal)),
+    }
+}
+
 /// Who holds the lock, as Linux tells: a line `1: FLOCK ADVISORY WRITE 4711 fd:00:1234 0 EOF` names process and inode.
 fn holder(path: &Path) -> Option<u32> {
     let inode = fs::metadata(path).ok()?.ino().to_string();
-    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let locks = fs::read_to_string(LOCKS).ok()?;
     locks.lines().find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
         let (kind, process, place) = (fields.next()?, fields.nth(2)?, fields.next()?);
@@ -186,7 +214,10 @@ mod tests {
     #[test]
     fn a_lock_tells_who_holds_it() {
         let dir = tempfile::tempdir().unwrap();
+        mark(dir.path()).unwrap();
+        assert_eq!(user(dir.path()).unwrap(), User::Nobody);
         let held = lock(dir.path()).unwrap();
+        assert_eq!(user(dir.path()).unwrap(), User::Process(std::process::id()));
         let message = lock(dir.path()).unwrap_err().to_string();
         assert!(message.contains(&format!("so stop that process ({})", std::process::id())), "{message}");
         drop(held);

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation)]
 
 mod architecture;
+mod cli;
 mod clocks;
 mod clones;
 mod config;

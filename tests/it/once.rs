@@ -35,13 +35,23 @@ async fn count(client: Client, worker: usize, progress: Arc<Progress>) -> i128 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_increment_of_a_client_that_retries_through_kills_counts_once() {
+    counts_once(|bed| bed.quic(HOME).to_string()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_holds_over_http() {
+    counts_once(|bed| format!("http://{}", bed.http(HOME))).await;
+}
+
+async fn counts_once(door: impl FnOnce(&Bed) -> String) {
     let kills = std::env::var("ONCE_KILLS").map_or(KILLS, |text| text.parse().expect("ONCE_KILLS is a number"));
     let mut bed = Bed::start(|options| Options { regions: Some(1), ..options }).await;
     // From its second start on, the disk is not new, and whoever asks again is not turned away for that.
     bed.cluster.kill(HOME).await.unwrap();
     bed.start_node(HOME).await;
     let retries = Retries::default().attempts(100).within(Duration::from_secs(60)).budget(1_000_000);
-    let builder = Client::builder().node(bed.quic(HOME).to_string()).ca_pem_file(bed.cluster.folder().ca_file());
+    let door = door(&bed);
+    let builder = Client::builder().node(&door).ca_pem_file(bed.cluster.folder().ca_file());
     let client = builder.idle_timeout(Duration::from_secs(1)).retries(retries).build().unwrap();
 
     let progress = Arc::new(Progress { counted: AtomicU64::new(0), stop: AtomicBool::new(false) });
@@ -64,5 +74,5 @@ async fn every_increment_of_a_client_that_retries_through_kills_counts_once() {
         bed.counted(&[HOME], &format!("once-{worker}"), counted).await;
         sum += counted;
     }
-    println!("{sum} increments over {kills} kills, each counted once");
+    println!("{door}: {sum} increments over {kills} kills, each counted once");
 }

@@ -1,4 +1,4 @@
-//! The README's commands: every block marked `sh` is run as it stands, in order, in one shell, in a fresh folder.
+//! The README's commands: every block marked `sh` or `python` is run as it stands, in order, in one shell, in a fresh folder.
 //!
 //! Only the ports differ: the sample regions' are replaced by free ones, in the copied region files and in the commands
 //! alike, since somebody may be using the sample regions.
@@ -30,10 +30,16 @@ until curl -sf http://127.0.0.1:8420/v1/counters/default/likes%2F42 | tee -a /de
 done
 ";
 
-/// The blocks of a Markdown text that are fenced as `sh`.
+/// The blocks of a Markdown text that are fenced as `sh` or `python`, as a shell runs them.
 fn blocks(text: &str) -> Vec<String> {
-    let fenced = text.split("```sh\n").skip(1);
-    fenced.filter_map(|rest| rest.split_once("\n```")).map(|(block, _)| block.to_owned()).collect()
+    let fenced = text.split("\n```").skip(1).step_by(2);
+    fenced
+        .filter_map(|block| match block.split_once('\n')? {
+            ("sh", commands) => Some(commands.to_owned()),
+            ("python", program) => Some(format!("python3 - <<'END'\n{program}\nEND")),
+            _ => None,
+        })
+        .collect()
 }
 
 /// A free port for each that the sample regions name; they are held until all are chosen, so that none comes twice.
@@ -108,7 +114,9 @@ impl Drop for Session {
 async fn the_readmes_commands_work_as_they_stand() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let blocks = blocks(&readme);
-    assert!(blocks.len() >= 5, "the README has lost its commands");
+    for word in ["curl ", "redis-cli ", "python3 ", "snowtide-loadtest ", "cluster top"] {
+        assert!(blocks.iter().any(|block| block.contains(word)), "the README has lost its commands with {word}");
+    }
     let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports());
     for folder in ["config", "regions"] {
         copy_folder(folder, dir.path(), &ports);
@@ -122,7 +130,7 @@ async fn the_readmes_commands_work_as_they_stand() {
     assert!(status.is_some_and(|status| status.success()), "{status:?}:\n{script}\n{output}");
 
     // Lines of the nodes' logs stand between, so each output is looked for by itself.
-    for expected in ["\"ids\":[", "\"value\":\"16\"", "ap-south"] {
+    for expected in ["\"ids\":[", "\"value\":\"16\"", "ap-south", "views: 3\nviews: 3\n", "3 of 3 nodes ready"] {
         assert!(output.contains(expected), "{expected} is missing:\n{output}");
     }
 }

@@ -70,7 +70,7 @@ async fn refused_outside(bed: &Bed) {
         run(folder.path(), &[&common[..], arguments].concat(), &[]).await
     };
     let there = snowtide(&["counter", "incr", KEY, "--namespace", LOCAL, "--at", SOUTH]).await;
-    there.refused(1, &["wrong_region", "is held by us-east, eu-west only; try --at us-east"]);
+    there.refused(76, &["wrong_region", "is held by us-east, eu-west only; try --at us-east"]);
     let anywhere = snowtide(&["counter", "get", KEY, "--namespace", LOCAL]).await;
     assert_eq!((anywhere.code, anywhere.stdout.trim()), (Some(0), "2000036"), "{anywhere:?}");
 }

@@ -1,4 +1,4 @@
-//! `snowtide store`: a node is backed up, damaged, checked, restored, and starts as somebody new.
+//! `snowtide store`: a node is backed up, compacted, damaged, checked, restored, and starts as somebody new.
 
 use std::fs;
 
@@ -15,11 +15,16 @@ async fn a_node_is_backed_up_and_restored_under_a_new_incarnation() {
     let (data, copy) = (data.to_str().unwrap(), copy.to_str().unwrap());
     let client = bed.client(EAST).await;
     client.increment(NAMESPACE, "kept", 41).await.unwrap();
-    let stop_first = ["another process is using it", "stop that process"];
-    run(dir.path(), &["store", "backup", "--data-dir", data, copy], &[]).await.refused(1, &stop_first);
-    run(dir.path(), &["store", "check", data], &[]).await.refused(1, &stop_first);
+    let stop_first = ["another process is using it", "next: drain the node that uses it: snowtide cluster drain"];
+    for arguments in
+        [&["store", "backup", "--data-dir", data, copy][..], &["store", "check", data], &["store", "compact", data]]
+    {
+        run(dir.path(), arguments, &[]).await.refused(75, &stop_first);
+    }
 
     assert_eq!(bed.cluster.terminate(EAST).await.unwrap(), Ending::Drained);
+    let compacted = run(dir.path(), &["store", "compact", data], &[]).await;
+    assert!(compacted.code == Some(0) && compacted.stdout.contains("now, it was"), "{compacted:?}");
     let checked = run(dir.path(), &["store", "check", data, "--json"], &[]).await;
     assert_eq!(checked.code, Some(0), "{checked:?}");
     let report: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
@@ -33,7 +38,7 @@ async fn a_node_is_backed_up_and_restored_under_a_new_incarnation() {
     bed.cluster.kill(EAST).await.unwrap();
     damage(data);
     let damaged = run(dir.path(), &["store", "check", data], &[]).await;
-    damaged.refused(1, &["damaged", ".log"]);
+    damaged.refused(65, &["damaged", ".log"]);
     fs::remove_dir_all(data).unwrap();
     let restored = run(dir.path(), &["store", "restore", copy, data], &[]).await;
     assert_eq!(restored.code, Some(0), "{restored:?}");

@@ -81,8 +81,9 @@ impl Builder {
 
     /// One more node, asked if none before it can be: of the nearest region first, then of the others, at most 64.
     ///
-    /// `quic://host:port`, which is also what `host:port` means, or `http://host:port`, each if the crate's feature of that
-    /// name is on.
+    /// `quic://host:port`, which is also what `host:port` means, `https://host:port`, or `http://host:port`, each if the
+    /// crate's feature of that name is on. It is the address of a node itself, not of something that spreads requests over
+    /// several.
     pub fn node(mut self, address: impl Into<String>) -> Self {
         self.nodes.push(Address { text: address.into(), certified: None });
         self
@@ -100,19 +101,20 @@ impl Builder {
     }
 
     /// Asks whichever node is nearest, by the round trip that was measured when its connection was made. All are connected
-    /// to. Otherwise the order is that in which they were given, and one is connected to when it is needed.
+    /// to. Otherwise the order is that in which they were given, and one is connected to when it is needed; while it is
+    /// silent, one more every 250 ms, and whichever answers first is asked.
     pub fn nearest_first(mut self) -> Self {
         self.order = Order::Nearest;
         self
     }
 
-    /// Trusts the certificate authorities in a PEM file. QUIC only.
+    /// Trusts the certificate authorities in a PEM file, and nobody else. For `quic://` and `https://`.
     pub fn ca_pem_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.trusted.push(Pem::File(path.into()));
         self
     }
 
-    /// Trusts the certificate authorities in these PEM bytes. QUIC only.
+    /// Trusts the certificate authorities in these PEM bytes. For `quic://` and `https://`.
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.trusted.push(Pem::Bytes(pem.into()));
         self

@@ -15,8 +15,9 @@ impl Builder {
         match text.split_once("://").unwrap_or(("quic", text)) {
             ("quic", address) => self.quic(address, node),
             ("http", address) => self.http(address),
+            ("https", address) => self.https(address, node),
             (scheme, _) => Err(ConnectError::Config(format!(
-                "{text:?}: {scheme}:// is not known; give quic://host:port or http://host:port"
+                "{text:?}: {scheme}:// is not known; give quic://host:port, https://host:port or http://host:port"
             ))),
         }
     }
@@ -55,9 +56,31 @@ impl Builder {
     fn http(&self, address: &str) -> Result<Box<dyn Dial>, ConnectError> {
         Err(without("http", address))
     }
+
+    #[cfg(feature = "https")]
+    fn https(&self, address: &str, node: &Address) -> Result<Box<dyn Dial>, ConnectError> {
+        use super::builder::Pem;
+        use crate::http::{HttpDial, tls::Trusted};
+        use crate::trust;
+
+        let mut roots = rustls::RootCertStore::empty();
+        for pem in &self.trusted {
+            match pem {
+                Pem::File(path) => trust::trust_file(&mut roots, path)?,
+                Pem::Bytes(bytes) => trust::trust(&mut roots, bytes, "the CA bytes")?,
+            }
+        }
+        let trusted = Trusted::new(roots, node.certified.as_deref())?;
+        Ok(Box::new(HttpDial::secure(address, self.bearer.as_deref(), self.connect_timeout, &trusted)?))
+    }
+
+    #[cfg(not(feature = "https"))]
+    fn https(&self, _: &str, node: &Address) -> Result<Box<dyn Dial>, ConnectError> {
+        Err(without("https", &node.text))
+    }
 }
 
-#[cfg(not(all(feature = "quic", feature = "http")))]
+#[cfg(not(all(feature = "quic", feature = "https")))]
 fn without(feature: &str, address: &str) -> ConnectError {
     ConnectError::Config(format!("{address:?} needs the feature `{feature}` of snowtide-client, which is off"))
 }

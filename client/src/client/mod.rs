@@ -45,8 +45,10 @@ pub use retries::Retries;
 ///
 /// A request goes to the first node, or to the nearest, that is connected and does not ask to be left alone. If it was
 /// surely not carried out there, or writes nothing, it is tried again, elsewhere if possible, as [`Retries`] say. A write
-/// whose outcome is unknown is never sent again behind the caller's back: that is [`Error::Ambiguous`], and the caller
-/// knows best whether to count twice is worse than not at all. To drop the future of a write leaves its outcome open, too.
+/// whose outcome is unknown is asked for again at the same node, which counts it once however often it comes, also after a
+/// crash. It is never sent to another one behind the caller's back: if the first does not answer in time, that is
+/// [`Error::Ambiguous`], and the caller knows best whether to count twice is worse than not at all. To drop the future of a
+/// write leaves its outcome open, too.
 ///
 /// Connections are made by tasks of their own, and again when they are lost. A node that cannot be reached is left alone
 /// for a while, at most 10 s; as soon as it is back, it is preferred as before.

@@ -33,7 +33,8 @@ pub(super) struct Node {
 struct State {
     door: Option<Arc<dyn Door>>,
     round_trip: Duration,
-    dialing: bool,
+    /// Since when a connection is being made, if one is.
+    dialing: Option<Instant>,
     /// Dials that failed since the last that did not.
     failures: u32,
     away: Option<Away>,
@@ -57,8 +58,8 @@ struct Away {
 pub(super) enum Standing {
     /// It may.
     Up(Arc<dyn Door>, Duration),
-    /// A connection is being made.
-    Dialing,
+    /// A connection is being made, since then.
+    Dialing(Instant),
     /// A connection may be made.
     Down,
     /// Not yet.
@@ -89,17 +90,21 @@ impl Node {
             }
             None => {}
         }
-        match &state.away {
-            _ if state.dialing => Standing::Dialing,
-            Some(Away { at, rest }) if now < rest.until || *at >= since => Standing::Resting(rest.clone()),
+        match (&state.away, state.dialing) {
+            (_, Some(since)) => Standing::Dialing(since),
+            (Some(Away { at, rest }), None) if now < rest.until || *at >= since => Standing::Resting(rest.clone()),
             _ => Standing::Down,
         }
     }
 
     /// Begins to connect, unless that is being done. It goes on if the request that wanted it is given up: another will.
     pub(super) fn dial(self: &Arc<Self>) {
-        if std::mem::replace(&mut self.state().dialing, true) {
-            return;
+        {
+            let mut state = self.state();
+            if state.dialing.is_some() {
+                return;
+            }
+            state.dialing = Some(Instant::now());
         }
         let dialing = Dialing(Arc::clone(self));
         tokio::spawn(async move {
@@ -157,7 +162,7 @@ struct Dialing(Arc<Node>);
 
 impl Drop for Dialing {
     fn drop(&mut self) {
-        self.0.state().dialing = false;
+        self.0.state().dialing = None;
         self.0.changed.notify_waiters();
     }
 }

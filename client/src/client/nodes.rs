@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::node::{Node, Rest, Standing};
 use crate::door::{Dial, Door, Kind};
@@ -15,6 +15,8 @@ use crate::error::{ConnectError, Error};
 
 /// As many nodes as a [`Set`] has places, which is as many as a cluster has regions, twice.
 pub(super) const NODES_MAX: usize = 64;
+/// In the order given, a node that is silent for so long has the next one connected to as well (RFC 8305 has it so).
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// Which node comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,13 @@ pub(super) enum Pick {
     /// Every node of the set was tried or rests. When the first of them may be asked, unless the set is empty, and why
     /// those that rest do.
     Nobody { at: Option<Instant>, reasons: Vec<Rest> },
+}
+
+/// What comes of a look at all nodes.
+enum Look {
+    Done(Pick),
+    /// A connection is being made; then, at the latest, another look may have one more made.
+    Wait(Option<Instant>),
 }
 
 /// A node that is connected.
@@ -95,18 +104,22 @@ impl Nodes {
             if self.closed.load(Ordering::Acquire) {
                 return Err(Error::Disconnected { reason: "this client is closed".into() });
             }
-            if let Some(pick) = self.look(kind, allowed, tried, since) {
-                return Ok(pick);
+            match self.look(kind, allowed, tried, since) {
+                Look::Done(pick) => return Ok(pick),
+                Look::Wait(None) => changed.await,
+                // Whichever comes first: both are reasons to look again.
+                Look::Wait(Some(until)) => drop(timeout_at(until, changed).await),
             }
-            changed.await;
         }
     }
 
-    /// Whom to ask now; `None` to wait for a connection that is being made.
-    fn look(&self, kind: Kind, allowed: Set, tried: Set, since: Instant) -> Option<Pick> {
+    /// Whom to ask now.
+    fn look(&self, kind: Kind, allowed: Set, tried: Set, since: Instant) -> Look {
         let now = Instant::now();
         let mut best: Option<(Duration, Picked)> = None;
-        let (mut waits, mut at, mut reasons) = (false, None::<Instant>, Vec::new());
+        let (mut at, mut reasons) = (None::<Instant>, Vec::new());
+        // The last connection that is being made, and when the next one may be.
+        let (mut dialed, mut next) = (None::<Instant>, None::<Instant>);
         for (place, node) in self.nodes.iter().enumerate().filter(|(place, _)| allowed.has(*place)) {
             let standing = node.standing(kind, now, since);
             let usable_at = if let Standing::Resting(rest) = &standing { rest.until } else { now };
@@ -119,22 +132,24 @@ impl Nodes {
                         best = Some((round_trip, Picked { place, node: Arc::clone(node), door }));
                     }
                 }
-                Standing::Dialing => waits = true,
-                // In the order given, those behind one that may yet answer are left alone.
-                Standing::Down if self.order == Order::Nearest || !waits => {
-                    node.dial();
-                    waits = true;
-                }
-                Standing::Down => {}
+                Standing::Dialing(begun) => dialed = dialed.max(Some(begun)),
+                Standing::Down => match dialed.map(|begun| begun + STAGGER) {
+                    // In the order given, those behind one that may yet answer are left alone for a while.
+                    Some(due) if self.order == Order::Given && due > now => next = next.or(Some(due)),
+                    _ => {
+                        node.dial();
+                        dialed = Some(now);
+                    }
+                },
             }
             if self.order == Order::Given && best.is_some() {
                 break;
             }
         }
         match best {
-            Some((_, picked)) => Some(Pick::Node(picked)),
-            None if waits => None,
-            None => Some(Pick::Nobody { at, reasons }),
+            Some((_, picked)) => Look::Done(Pick::Node(picked)),
+            None if dialed.is_some() => Look::Wait(next),
+            None => Look::Done(Pick::Nobody { at, reasons }),
         }
     }
 

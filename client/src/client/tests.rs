@@ -248,6 +248,22 @@ async fn who_looks_for_a_node_comes_to_an_end_although_each_was_left_alone_long_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_node_holds_a_request_up_for_a_quarter_of_a_second() {
+    let fake = |name, seconds| Fake::at(name, Duration::from_secs(seconds), false);
+    let (silent, mute, there, last) = (fake("silent", 5), fake("mute", 5), Fake::new("there"), Fake::new("last"));
+    let client = client(Retries::default(), &[&silent, &mute, &there, &last]);
+    let began = Instant::now();
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert_eq!(began.elapsed(), MS * 501, "two silent ones, and the way to the third");
+    assert_eq!(heard([&silent, &mute, &there, &last]), [0, 0, 1, 0]);
+    assert_eq!([&silent, &mute, &there, &last].map(|fake| fake.dials()), [1, 1, 1, 0]);
+    // What was given first comes first again, once it has answered at last.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    client.get("n", "k").await.unwrap();
+    assert_eq!(heard([&silent, &mute, &there, &last]), [1, 0, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_was_closed_sends_nothing_more() {
     let one = Fake::new("one");
     let client = client(Retries::default(), &[&one]);

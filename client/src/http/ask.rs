@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::batch::Batch;
-use crate::door::Work;
+use crate::door::{Site, Stamp, Work};
 use crate::error::Error;
 use crate::terms::{Ack, Terms};
 use crate::wire::WireAction;
@@ -25,6 +25,8 @@ pub(super) struct Request {
     pub(super) target: String,
     /// `Snowtide-Token`
     pub(super) token: Option<String>,
+    /// `Snowtide-Session`
+    pub(super) session: Option<String>,
     /// `Prefer: wait`, in seconds.
     pub(super) wait: Option<u64>,
     /// `Accept`
@@ -47,7 +49,7 @@ enum Operation<'a> {
 
 impl Request {
     pub(super) fn empty(method: Method) -> Self {
-        Self { method, target: String::new(), token: None, wait: None, accept: None, body: Vec::new() }
+        Self { method, target: String::new(), token: None, session: None, wait: None, accept: None, body: Vec::new() }
     }
 
     fn post(target: String, body: Vec<u8>) -> Self {
@@ -79,6 +81,14 @@ impl Request {
     }
 }
 
+/// A stamp as a header: a random UUID for the session, the turn, and the node that alone may take it.
+pub(super) fn session(Stamp { turn, again }: Stamp, site: &Site) -> String {
+    let text = format!("{:032x}", turn.session);
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| text.get(group).unwrap_or_default());
+    let again = if again { "; again" } else { "" };
+    format!("{}; turn={}; at={site}{again}", groups.join("-"), turn.number)
+}
+
 fn path(namespace: &str, key: &str) -> String {
     format!("/v1/counters/{}/{}", utf8_percent_encode(namespace, ESCAPED), utf8_percent_encode(key, ESCAPED))
 }
@@ -108,6 +118,7 @@ fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
 mod tests {
     use super::*;
     use crate::Token;
+    use crate::wire::Turn;
 
     fn text(request: &Request) -> String {
         format!("{} {} {}", request.method, request.target, String::from_utf8(request.body.clone()).unwrap())
@@ -127,6 +138,15 @@ mod tests {
         batch.add("n", "a\"b", i64::MIN).unwrap().get("m", "a").unwrap();
         let expected = r#"POST /v1/batch {"operations":[{"increment":{"namespace":"n","key":"a\"b","by":-9223372036854775808}},{"get":{"namespace":"m","key":"a"}}]}"#;
         assert_eq!(text(&Request::of(&Work::Batch(&batch)).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_stamp_is_a_session_a_turn_and_a_node() {
+        let turn = Turn { session: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, number: 7 };
+        let site = Site { region: "eu-west".into(), node: 1 };
+        let first = session(Stamp { turn, again: false }, &site);
+        assert_eq!(first, "01234567-89ab-cdef-0123-456789abcdef; turn=7; at=eu-west/1");
+        assert_eq!(session(Stamp { turn, again: true }, &site), format!("{first}; again"));
     }
 
     #[test]

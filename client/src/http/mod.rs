@@ -1,7 +1,9 @@
-//! The JSON API as a door: HTTP/1.1, connections kept alive, through hyper.
+//! The JSON API as a door: HTTP/1.1, connections kept alive, through hyper; with TLS if that is wanted.
 
 mod ask;
 mod problem;
+#[cfg(feature = "https")]
+pub(crate) mod tls;
 mod told;
 
 use std::error::Error as StdError;
@@ -24,6 +26,8 @@ use crate::error::{ConnectError, Error};
 use crate::id::IdScheme;
 
 use ask::Request;
+#[cfg(feature = "https")]
+use tls::is_about_a_certificate;
 
 /// A longer answer is not read to its end; the longest that a node gives is a batch of 10 000 with views.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -33,20 +37,27 @@ const CONNECTIONS_MAX: usize = 64;
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 const TOKEN: HeaderName = HeaderName::from_static("snowtide-token");
+const SESSION: HeaderName = HeaderName::from_static("snowtide-session");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+#[cfg(feature = "https")]
+type Connector = tls::Connector;
+#[cfg(not(feature = "https"))]
+type Connector = HttpConnector;
+
 /// How to reach a node.
 pub(crate) struct HttpDial {
-    /// `http://host:port`
+    /// `http://host:port` or `https://host:port`
     base: String,
+    connector: Connector,
     authorization: Option<HeaderValue>,
     timeout: Duration,
 }
 
 /// Connections to a node.
 struct HttpDoor {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     base: String,
     authorization: Option<HeaderValue>,
     places: Semaphore,
@@ -66,8 +77,32 @@ struct Answer {
 impl HttpDial {
     /// `address` is `host:port`.
     pub(crate) fn new(address: &str, bearer: Option<&str>, timeout: Duration) -> Result<Self, ConnectError> {
-        let base = format!("http://{}", address.trim_end_matches('/'));
-        let wrong = || ConnectError::Config(format!("{base:?} is not http://host:port"));
+        let tcp = tcp(timeout);
+        #[cfg(feature = "https")]
+        let tcp = tls::without(tcp)?;
+        Self::over("http", address, bearer, timeout, tcp)
+    }
+
+    /// The same with TLS.
+    #[cfg(feature = "https")]
+    pub(crate) fn secure(
+        address: &str,
+        bearer: Option<&str>,
+        timeout: Duration,
+        trusted: &tls::Trusted,
+    ) -> Result<Self, ConnectError> {
+        Self::over("https", address, bearer, timeout, trusted.connector(tcp(timeout)))
+    }
+
+    fn over(
+        scheme: &str,
+        address: &str,
+        bearer: Option<&str>,
+        timeout: Duration,
+        connector: Connector,
+    ) -> Result<Self, ConnectError> {
+        let base = format!("{scheme}://{}", address.trim_end_matches('/'));
+        let wrong = || ConnectError::Config(format!("{base:?} is not {scheme}://host:port"));
         let parsed: Uri = base.parse().map_err(|_| wrong())?;
         if parsed.port_u16().is_none() || parsed.path() != "/" || parsed.query().is_some() {
             return Err(wrong());
@@ -77,18 +112,15 @@ impl HttpDial {
             header.iter_mut().for_each(|header| header.set_sensitive(true));
             header.map_err(|_| ConnectError::Config("the bearer token is no header value".into()))
         };
-        Ok(Self { authorization: bearer.map(header).transpose()?, base, timeout })
+        Ok(Self { authorization: bearer.map(header).transpose()?, base, connector, timeout })
     }
 
     async fn connect(&self) -> Result<HttpDoor, ConnectError> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(self.timeout));
         let mut builder = Client::builder(TokioExecutor::new());
         // What it tries again by itself is what a connection that had ended never took.
         builder.pool_idle_timeout(IDLE_MAX).pool_timer(TokioTimer::new()).pool_max_idle_per_host(CONNECTIONS_MAX);
         let mut door = HttpDoor {
-            client: builder.build(connector),
+            client: builder.build(self.connector.clone()),
             base: self.base.clone(),
             authorization: self.authorization.clone(),
             places: Semaphore::new(CONNECTIONS_MAX),
@@ -96,14 +128,14 @@ impl HttpDial {
             site: Site { region: String::new(), node: 0 },
             round_trip: Duration::ZERO,
         };
-        let answer = door.send(Request::get("/v1/cluster")).await.map_err(|error| self.unreachable(error.text()))?;
+        let answer = door.send(Request::get("/v1/cluster")).await.map_err(|error| self.failed(error))?;
         if answer.status != StatusCode::OK {
             return Err(self.refused(&answer));
         }
         door.site = told::site(&answer.body).map_err(|reason| self.wrong_protocol(reason))?;
         // Once more, over the connection that stands now: nothing but the way there and back.
         let asked = Instant::now();
-        door.send(Request::get("/livez")).await.map_err(|error| self.unreachable(error.text()))?;
+        door.send(Request::get("/livez")).await.map_err(|error| self.failed(error))?;
         door.round_trip = asked.elapsed();
         Ok(door)
     }
@@ -114,6 +146,13 @@ impl HttpDial {
                 ConnectError::Refused { address: self.base.clone(), code, detail }
             }
             other => self.wrong_protocol(other.to_string()),
+        }
+    }
+
+    fn failed(&self, broken: Broken) -> ConnectError {
+        match broken {
+            Broken::Distrusted(reason) => ConnectError::Certificate { address: self.base.clone(), reason },
+            broken => self.unreachable(broken.text()),
         }
     }
 
@@ -144,6 +183,8 @@ impl Dial for HttpDial {
 enum Broken {
     /// Nothing was sent.
     Unsent(String),
+    /// Nothing was sent, because the node's certificate was not accepted.
+    Distrusted(String),
     /// Perhaps it was.
     Unknown(String),
 }
@@ -151,7 +192,7 @@ enum Broken {
 impl Broken {
     fn text(self) -> String {
         match self {
-            Self::Unsent(reason) | Self::Unknown(reason) => reason,
+            Self::Unsent(reason) | Self::Distrusted(reason) | Self::Unknown(reason) => reason,
         }
     }
 }
@@ -164,7 +205,7 @@ impl HttpDoor {
             let reason = causes(&error);
             if error.is_connect() {
                 self.lost.store(true, Ordering::Release);
-                Broken::Unsent(reason)
+                if is_about_a_certificate(&error) { Broken::Distrusted(reason) } else { Broken::Unsent(reason) }
             } else {
                 Broken::Unknown(reason)
             }
@@ -176,7 +217,7 @@ impl HttpDoor {
     }
 
     fn build(&self, request: Request) -> Result<http::Request<Full<Bytes>>, http::Error> {
-        let Request { method, target, token, wait, accept, body } = request;
+        let Request { method, target, token, session, wait, accept, body } = request;
         let mut built = http::Request::builder().method(method).uri(format!("{}{target}", self.base));
         if let Some(headers) = built.headers_mut() {
             headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
@@ -186,14 +227,18 @@ impl HttpDoor {
         if let Some(token) = token {
             built = built.header(TOKEN, token);
         }
+        if let Some(session) = session {
+            built = built.header(SESSION, session);
+        }
         if let Some(seconds) = wait {
             built = built.header(PREFER, format!("wait={seconds}"));
         }
         built.body(Full::from(body))
     }
 
-    async fn exchange(&self, Asked { work, .. }: Asked<'_>, sent: &mut bool) -> Result<Told, Error> {
-        let request = Request::of(&work)?;
+    async fn exchange(&self, Asked { work, stamp, .. }: Asked<'_>, sent: &mut bool) -> Result<Told, Error> {
+        let mut request = Request::of(&work)?;
+        request.session = stamp.map(|stamp| ask::session(stamp, &self.site));
         let closed = |_| Error::Disconnected { reason: "this client is closed".into() };
         let _place = self.places.acquire().await.map_err(closed)?;
         *sent = true;
@@ -208,7 +253,6 @@ impl HttpDoor {
 
 impl Door for HttpDoor {
     fn ask<'a>(&'a self, asked: Asked<'a>) -> Boxed<'a, Result<Told, Error>> {
-        // No header for the stamp is sent yet; `counts_once` says so.
         Box::pin(async move {
             let (after, may_have_written) = (asked.within, asked.work.kind() == Kind::Write);
             let mut sent = false;
@@ -218,6 +262,10 @@ impl Door for HttpDoor {
                 Err(_) => Err(Error::Busy { after }),
             }
         })
+    }
+
+    fn counts_once(&self) -> bool {
+        true
     }
 
     fn is_open(&self) -> bool {
@@ -244,6 +292,19 @@ impl Door for HttpDoor {
             self.places.close();
         })
     }
+}
+
+/// How to connect, before any TLS.
+fn tcp(timeout: Duration) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(timeout));
+    connector
+}
+
+#[cfg(not(feature = "https"))]
+fn is_about_a_certificate(_: &(dyn StdError + 'static)) -> bool {
+    false
 }
 
 /// An error with what caused it: the message of a client library alone says little.

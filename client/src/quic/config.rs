@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{connect, tls};
 use crate::error::ConnectError;
+use crate::trust;
 
 /// Where to connect, whom to trust, and how long to wait.
 ///
@@ -49,16 +50,15 @@ impl Config {
     }
 
     /// Trusts the certificate authorities in a PEM file.
-    pub fn ca_pem_file(self, path: impl AsRef<Path>) -> Result<Self, ConnectError> {
-        let path = path.as_ref();
-        let pem = std::fs::read(path)
-            .map_err(|error| ConnectError::Config(format!("cannot read the CA file {}: {error}", path.display())))?;
-        self.trust(&pem, &path.display().to_string())
+    pub fn ca_pem_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        trust::trust_file(&mut self.roots, path.as_ref())?;
+        Ok(self)
     }
 
     /// Trusts the certificate authorities in these PEM bytes.
-    pub fn ca_pem(self, pem: &[u8]) -> Result<Self, ConnectError> {
-        self.trust(pem, "the CA bytes")
+    pub fn ca_pem(mut self, pem: &[u8]) -> Result<Self, ConnectError> {
+        trust::trust(&mut self.roots, pem, "the CA bytes")?;
+        Ok(self)
     }
 
     /// A bearer token, where the node asks for one.
@@ -108,11 +108,6 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         self.addresses.iter().try_for_each(|address| connect::host(address).map(drop))?;
         tls::client_config(self.roots.clone(), self.idle_timeout).map(drop)
-    }
-
-    fn trust(mut self, pem: &[u8], source: &str) -> Result<Self, ConnectError> {
-        tls::trust(&mut self.roots, pem).map_err(|reason| ConnectError::Config(format!("{source}: {reason}")))?;
-        Ok(self)
     }
 }
 

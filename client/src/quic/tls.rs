@@ -6,8 +6,6 @@ use std::time::Duration;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use crate::error::ConnectError;
 use crate::wire;
@@ -16,21 +14,6 @@ use crate::wire;
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// The same for the connection.
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-
-/// Adds every certificate in `pem` to `roots`; says what is wrong with the text otherwise.
-pub(crate) fn trust(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
-    let mut found = 0_u32;
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("not a CA certificate: {error}"))?;
-        found = found.saturating_add(1);
-    }
-    if found == 0 {
-        Err("no certificate in it; a PEM file with a CERTIFICATE section is needed".into())
-    } else {
-        Ok(())
-    }
-}
 
 /// What quinn needs to connect.
 pub(crate) fn client_config(roots: RootCertStore, idle: Duration) -> Result<quinn::ClientConfig, ConnectError> {

@@ -59,6 +59,11 @@ impl Cluster {
         Arc::new(Self { ids_period: Some(period), ..Self::default() })
     }
 
+    /// Increments that have come.
+    pub(crate) fn increments(&self) -> u64 {
+        self.increments.load(Ordering::SeqCst)
+    }
+
     /// A node of this cluster; the URL to reach it.
     pub(crate) async fn node(self: &Arc<Self>, region: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,11 +4,18 @@
 
 mod fake;
 
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use fake::{Cluster, Fault, STALL};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Far longer than anything takes, so that only what never happens fails.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Run {
     output: Output,
@@ -239,6 +246,28 @@ async fn several_processes_are_one_run() {
     assert!((120..=280).contains(&all["acknowledged"].as_u64().unwrap()), "400 a second over half a second: {all}");
     assert_eq!(all["latency_ms"]["count"], all["acknowledged"], "every operation is in the merged histogram");
     assert!(run.json["conservation"]["ids"].as_u64() > Some(0));
+}
+
+#[tokio::test]
+async fn several_processes_end_early_when_the_first_is_told_to_and_are_still_checked() {
+    let cluster = Cluster::with([]);
+    let (a, b) = (cluster.node("eu-west").await, cluster.node("us-east").await);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snowtide-loadtest"));
+    command.args(["--target", &a, "--target", &b, "--processes", "3", "--duration", "1h", "--warmup", "0s"]);
+    command.args(["--rate", "400", "--connections", "2", "--keys", "5", "--agree-timeout", "5s"]).kill_on_drop(true);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let sending = async {
+        while cluster.increments() < 50 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, sending).await.expect("they send");
+    // Only the first: not everything that stops a program is a terminal.
+    kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let output = timeout(DEADLINE, child.wait_with_output()).await.expect("all of them end").unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.lines().last().unwrap().starts_with("acknowledged = counted in each of 2 regions"), "{said}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use snowtide_client::Ack;
 use snowtide_client::id::Format;
 
-use crate::api::idempotency;
+use crate::api::idempotency::{self, Session};
 use crate::api::scribe::{self, Scribe};
 use crate::telemetry::Verb;
 
@@ -23,6 +23,7 @@ pub(super) const TOKEN: HeaderName = HeaderName::from_static("snowtide-token");
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const SESSION: HeaderName = HeaderName::from_static("snowtide-session");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// What a request asks beyond its operations.
@@ -36,6 +37,8 @@ pub(super) struct Asked {
     pub(super) granted: Option<Duration>,
     /// The name under which the request may be repeated.
     pub(super) idempotency_key: Option<String>,
+    /// The same, as a turn of a session.
+    pub(super) session: Option<Session>,
     /// The form of the ID in the path, or of those to be told.
     pub(super) format: Option<Format>,
     /// The ends of a time range, as they were written.
@@ -55,7 +58,11 @@ pub(super) struct Listing {
 
 impl Asked {
     pub(super) fn of(parts: &Parts, verb: Verb, scribe: &Scribe) -> Result<Self, Problem> {
-        let mut asked = Self { idempotency_key: idempotency_key(&parts.headers, verb)?, ..Self::default() };
+        let (idempotency_key, session) = (idempotency_key(&parts.headers, verb)?, session(&parts.headers, verb)?);
+        if idempotency_key.is_some() && session.is_some() {
+            return Err(Problem::invalid("a request has an Idempotency-Key or a Snowtide-Session, not both"));
+        }
+        let mut asked = Self { idempotency_key, session, ..Self::default() };
         let counts = matches!(verb, Verb::Get | Verb::Increment | Verb::Batch);
         let has_token = parts.headers.contains_key(TOKEN);
         if has_token && !counts {
@@ -142,6 +149,20 @@ fn idempotency_key(headers: &HeaderMap, verb: Verb) -> Result<Option<String>, Pr
     Ok(Some(text.to_owned()))
 }
 
+/// A place in a session of one request after another.
+fn session(headers: &HeaderMap, verb: Verb) -> Result<Option<Session>, Problem> {
+    let mut values = headers.get_all(SESSION).into_iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if !matches!(verb, Verb::Increment | Verb::Batch) {
+        return Err(Problem::invalid("the header Snowtide-Session is understood with increments and batches only"));
+    }
+    if values.next().is_some() {
+        return Err(Problem::invalid("the header Snowtide-Session comes once"));
+    }
+    let session = value.to_str().unwrap_or_default().parse();
+    session.map(Some).map_err(|error| Problem::invalid(format!("Snowtide-Session: {error}")))
+}
+
 /// The members of a header that is a list; it may come in several fields.
 fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Vec<&'a str>, Problem> {
     let mut members = Vec::new();
@@ -192,6 +213,10 @@ mod tests {
         })
     }
 
+    fn session(request: Builder) -> Builder {
+        request.header("Snowtide-Session", "01234567-89ab-cdef-0123-456789abcdef; turn=1")
+    }
+
     fn get(query: &str) -> Builder {
         Request::get(format!("/v1/counters/a/b{query}"))
     }
@@ -204,6 +229,10 @@ mod tests {
             (Verb::Increment, get("").header("Idempotency-Key", "\"\""), "1 to 255"),
             (Verb::Increment, get("").header("Idempotency-Key", "x".repeat(256)), "1 to 255"),
             (Verb::Increment, get("").header("Idempotency-Key", "a").header("Idempotency-Key", "b"), "comes once"),
+            (Verb::Get, get("").header("Snowtide-Session", "x"), "Snowtide-Session is understood"),
+            (Verb::Batch, get("").header("Snowtide-Session", "x"), "a random UUID"),
+            (Verb::Batch, session(get("")).header("Idempotency-Key", "x"), "not both"),
+            (Verb::Batch, session(session(get(""))), "comes once"),
             (Verb::Cluster, get("").header("Snowtide-Token", "AQA"), "counters only"),
             (Verb::MintIds, get("?ack=all"), "\"ack\""),
             (Verb::Get, get("?ack=all"), "\"ack\""),

@@ -108,8 +108,22 @@ impl Door {
         let (parts, body) = request.into_parts();
         let access = auth::access(&self.bearers, &parts.headers)?;
         let asked = Asked::of(&parts, verb, &self.doors.scribe)?;
+        self.is_meant(&asked)?;
         let terms = self.doors.scribe.terms(asked.terms.clone());
         Ok(Call { door: self, access, asked, terms, parts, body })
+    }
+
+    /// Refuses a turn of a session that is for another node, which alone can tell whether it had it before.
+    fn is_meant(&self, asked: &Asked) -> Result<(), Problem> {
+        let here = format!("{}/{}", self.doors.region, self.doors.worker.node());
+        match asked.session.as_ref().and_then(|session| session.at.as_ref()).filter(|at| **at != here) {
+            None => Ok(()),
+            Some(at) => {
+                let detail =
+                    format!("the request is for node {at}, and this is {here}; ask that one at its own address");
+                Err(Problem::new(Code::WrongRegion, detail))
+            }
+        }
     }
 
     /// Refuses what a node in this stage does not do, without troubling the engine.
@@ -133,10 +147,12 @@ impl Call {
     /// Hands operations to the engine, on the terms that were asked.
     pub(super) async fn apply(&mut self, operations: Vec<Operation>) -> Result<Applied, Problem> {
         let mut terms = std::mem::take(&mut self.terms);
-        terms.once = self.asked.idempotency_key.as_ref().map(|key| {
-            let caller = self.parts.headers.get(AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
-            idempotency::name(caller, key, &operations)
-        });
+        let caller = self.parts.headers.get(AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+        terms.once = match (&self.asked.idempotency_key, &self.asked.session) {
+            (Some(key), _) => Some(idempotency::name(caller, key, &operations)),
+            (None, session) => session.as_ref().map(|session| session.name(caller)),
+        };
+        terms.again = self.asked.session.as_ref().is_some_and(|session| session.again);
         match self.door.doors.engine.apply(operations, Some(terms)).await {
             Some(answer) => Ok(answer?),
             None => {

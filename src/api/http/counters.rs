@@ -197,6 +197,11 @@ pub(super) enum BatchResult {
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters, quoted or not: a repetition \
             with the same key at this node gets the same answer and counts once, also after a crash; kept for \
             `idempotency.retention` (24 h)"),
+        ("Snowtide-Session" = Option<String>, Header, description = "`UUID; turn=N`, instead of `Idempotency-Key`: the N-th \
+            request of a session that has one request at a time, numbered upwards, at one node (`; at=REGION/NODE` has others \
+            refuse it with 421). A repetition, with `; again` behind, gets the same answer and counts once; it is refused 409 while the first is being carried out, and 422 \
+            if the session has gone on, or if the node is on a new disk. Only the last answer of a session is kept",
+            example = "5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21; turn=1"),
         ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token and for other regions; \
             the answer says in `Preference-Applied` how long was granted"),
     ),
@@ -278,6 +283,11 @@ pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters, quoted or not: a repetition \
             with the same key at this node gets the same answer and counts once, also after a crash; kept for \
             `idempotency.retention` (24 h)"),
+        ("Snowtide-Session" = Option<String>, Header, description = "`UUID; turn=N`, instead of `Idempotency-Key`: the N-th \
+            request of a session that has one request at a time, numbered upwards, at one node (`; at=REGION/NODE` has others \
+            refuse it with 421). A repetition, with `; again` behind, gets the same answer and counts once; it is refused 409 while the first is being carried out, and 422 \
+            if the session has gone on, or if the node is on a new disk. Only the last answer of a session is kept",
+            example = "5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21; turn=1"),
         ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token and for other regions; \
             the answer says in `Preference-Applied` how long was granted"),
     ),

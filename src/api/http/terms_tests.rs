@@ -124,6 +124,33 @@ async fn an_idempotency_key_names_the_request_and_a_repetition_says_so() {
 }
 
 #[tokio::test]
+async fn a_turn_of_a_session_names_the_request_and_says_if_it_comes_again() {
+    let session = "5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21";
+    for (again, bearer) in [(false, "Bearer a"), (true, "Bearer b")] {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let engine = move |terms: Terms| {
+            sender.send((terms.once.unwrap(), terms.again)).unwrap();
+            applied(1, Receipt { repeated: again, ..Receipt::default() })
+        };
+        let value = format!("{session}; turn=8{}", if again { "; again" } else { "" });
+        let headers = [("snowtide-session", value.as_str()), ("authorization", bearer)];
+        let (status, headers, _) = ask(Method::POST, INCREMENT, &headers, "", engine).await;
+        assert_eq!((status, headers.contains_key("idempotent-replayed")), (StatusCode::OK, again));
+        let expected = value.parse::<crate::api::idempotency::Session>().unwrap().name(bearer.as_bytes());
+        assert_eq!(receiver.recv().unwrap(), (expected, again));
+    }
+    let headers = [("snowtide-session", "5f0d4f0e; turn=8")];
+    let (status, _, problem) =
+        ask(Method::POST, INCREMENT, &headers, "", |_| unreachable!("it is refused before")).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_request")));
+    assert!(problem["detail"].as_str().unwrap().contains("turn=N"), "{problem}");
+    let elsewhere = format!("{session}; turn=8; at=nowhere/3");
+    let headers = [("snowtide-session", elsewhere.as_str())];
+    let (status, _, problem) = ask(Method::POST, INCREMENT, &headers, "", |_| unreachable!("it is for another")).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::MISDIRECTED_REQUEST, &json!("wrong_region")));
+}
+
+#[tokio::test]
 async fn views_come_with_reads_and_with_each_operation_of_a_batch() {
     let view = || {
         let share = |region, value, as_of_ms| Share { region, value, as_of_ms };

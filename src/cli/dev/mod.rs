@@ -7,12 +7,11 @@ mod stop;
 mod up;
 
 use std::future::Future;
-use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::Global;
+use super::{Global, note as tell};
 
 /// Run a whole cluster on this machine.
 #[derive(Debug, Args)]
@@ -51,10 +50,4 @@ impl Command {
 fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("cannot start the threads that relay and wait")?.block_on(command)
-}
-
-/// Says something to people, beside what was asked for.
-fn tell(text: &str) {
-    // If standard error is closed, nobody wants to know.
-    let _ = writeln!(io::stderr().lock(), "{text}");
 }

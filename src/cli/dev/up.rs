@@ -42,9 +42,9 @@ Examples:
   snowtide dev up --links direct --set log.filter=debug
   echo 'cut eu-west' | snowtide dev up
 
-While it runs, it takes lines on standard input: cut, heal, kill, stop, start, pause, resume, status, quit.
-With --json it prints one line once it is ready, and one for each of these.
---set and --config are handed to every node.";
+While it runs, it takes lines on standard input: cut, heal, kill, stop, start, pause, resume, status, quit. \
+    With --json it prints one line once it is ready, and one for each of these. \
+    --set and --config are handed to every node.";
 
 impl Command {
     /// Runs the cluster until it is told to stop, or until a node dies.

@@ -36,7 +36,7 @@ Examples:
   snowtide id new -n 5 --format base32
   snowtide id decode 264905529122127872
   snowtide id new -n 3 --format uuid7 | xargs snowtide id decode --json
-  snowtide id bounds --from 2025-06-01T00:00:00Z --to 2025-06-02T00:00:00Z --format ulid";
+  snowtide id bounds --from 2025-06-01T00:00:00Z --to 2025-06-02T00:00:00Z";
 
 #[derive(Debug, Subcommand)]
 enum Action {

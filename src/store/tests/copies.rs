@@ -1,11 +1,11 @@
-//! Checks, backups and restores.
+//! Checks, backups, restores and compactions.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::store::{Report, backup, check, restore};
+use crate::store::{Report, backup, check, compact, restore};
 
 /// A directory with commits of two origins, some of them checkpointed, closed.
 fn closed() -> tempfile::TempDir {
@@ -130,4 +130,26 @@ fn a_directory_in_use_is_not_looked_at() {
     ] {
         assert!(message.contains("another process is using it"), "{message}");
     }
+}
+
+#[test]
+fn a_compaction_leaves_everything_as_it_was_and_no_more_than_that() {
+    let dir = closed();
+    let (mut before, mut families) = (look(dir.path()), Vec::new());
+    let done = compact(dir.path(), &mut |family| families.push(family)).unwrap();
+    assert!(done.after > 0 && families.contains(&"rows") && families.contains(&"journal"), "{done:?} {families:?}");
+    let after = look(dir.path());
+    assert_eq!(after.damages, Vec::<String>::new());
+    before.remarks.clone_from(&after.remarks);
+    assert_eq!(format!("{after:?}"), format!("{before:?}"), "the same incarnation, boots, rows and logs");
+    let again = compact(dir.path(), &mut |_| {}).unwrap();
+    assert!(again.after <= done.before, "{again:?} after {done:?}");
+}
+
+#[test]
+fn a_directory_in_use_is_not_compacted() {
+    let dir = closed();
+    let (_store, _) = open(dir.path());
+    let refused = compact(dir.path(), &mut |_| {}).unwrap_err().to_string();
+    assert!(refused.contains("another process is using it"), "{refused}");
 }

@@ -138,17 +138,17 @@ async fn damaged_files() {
     let remedy = "Nothing was repaired or dropped. Keep a copy of the directory";
     let current = ground.copy("current");
     fs::write(current.join("CURRENT"), "MANIFEST-999999\n").unwrap();
-    ground.serve(&current, &[]).await.refused(1, &["data directory", remedy]);
+    ground.serve(&current, &[]).await.refused(65, &["data directory", remedy]);
     let absent = ground.copy("absent");
     fs::remove_file(absent.join("CURRENT")).unwrap();
-    ground.serve(&absent, &[]).await.refused(1, &["data directory", remedy]);
+    ground.serve(&absent, &[]).await.refused(65, &["data directory", remedy]);
     let manifest = ground.copy("manifest");
     let name = fs::read_to_string(manifest.join("CURRENT")).unwrap();
     flip(&manifest.join(name.trim()));
-    ground.serve(&manifest, &[]).await.refused(1, &["data directory", remedy]);
+    ground.serve(&manifest, &[]).await.refused(65, &["data directory", remedy]);
     let journal = ground.copy("journal");
     flip(&largest(&journal, "log"));
-    ground.serve(&journal, &[]).await.refused(1, &["data directory", ".log", remedy]);
+    ground.serve(&journal, &[]).await.refused(65, &["data directory", ".log", remedy]);
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_refused_start_ends_by_itself_although_its_starter_lives_on() {
     fs::write(ground.data().join("CURRENT"), "MANIFEST-999999\n").unwrap();
     let refused = ground.bed.cluster.start_node(EAST).await.unwrap_err();
     let DevError::Died { status, tail, .. } = refused else { panic!("{refused}") };
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(status.code(), Some(65));
     assert!(tail.contains("Nothing was repaired or dropped"), "{tail}");
 }
 
@@ -169,7 +169,7 @@ async fn a_damaged_table() {
     assert_eq!(ground.bed.cluster.terminate(EAST).await.unwrap(), Ending::Drained);
     let data = ground.copy("table");
     flip(&largest(&data, "sst"));
-    ground.serve(&data, &[]).await.refused(1, &["data directory", ".sst", "Nothing was repaired or dropped"]);
+    ground.serve(&data, &[]).await.refused(65, &["data directory", ".sst", "Nothing was repaired or dropped"]);
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_directory_that_another_process_uses() {
         ["--config", config.to_str().unwrap(), "--regions-dir", map.to_str().unwrap(), "serve", "--region", EAST];
     let arguments: Vec<&str> = arguments.into_iter().chain(["--data-dir", data.to_str().unwrap()]).collect();
     let ended = run(ground.scratch.path(), &arguments, &[]).await;
-    ended.refused(1, &["another process is using it", "stop that process (", "or set another data_dir"]);
+    ended.refused(75, &["another process is using it", "stop that process (", "or set another data_dir"]);
     ground.bed.counted(&[EAST], KEY, 50 * i128::from(VALUE)).await;
 }
 

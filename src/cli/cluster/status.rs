@@ -1,23 +1,24 @@
-//! `snowtide cluster`: what every node of the map says of itself and of its peers.
+//! `snowtide cluster status`: a line a node.
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::Args;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::reach;
-use super::{Global, Misuse, print, print_json};
+use super::Access;
+use crate::cli::paint::{self, Tone};
+use crate::cli::{Global, print, print_json};
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::probe::{ClusterView, IdsView, PeerView, Probe, ProbeError};
 
-/// Look at the whole cluster.
+/// Ask every node of the map, each for itself.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Command {
-    #[command(subcommand)]
-    action: Action,
+pub(super) struct Command {
+    #[command(flatten)]
+    access: Access,
 }
 
 const EXAMPLES: &str = "\
@@ -25,33 +26,19 @@ Examples:
   snowtide cluster status
   snowtide cluster status --json | jq '.nodes[] | select(.ready | not)'
 
-A peer's lag is how many commits of the line's node it has not acknowledged, and for how long; its clock is how far it is
-ahead of that node's, and how certain that is.
-Exits with 1 only if no node answers at all.";
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Ask every node of the map, each for itself.
-    #[command(after_help = EXAMPLES)]
-    Status {
-        /// A bearer token, where the cluster asks for one.
-        #[arg(long, env = "SNOWTIDE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-        token: Option<String>,
-    },
-}
+A peer's lag is how many commits of the line's node it has not acknowledged, and for how long; its clock is how far it is \
+    ahead of that node's, and how certain that is. \
+    Exits with 69 only if no node answers at all.";
 
 impl Command {
-    /// Does what was asked.
-    pub fn run(self, global: &Global) -> anyhow::Result<()> {
-        let Action::Status { token } = self.action;
-        reach::block_on(status(global, token.as_deref()))
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        status(global, &self.access.probe()?).await
     }
 }
 
-async fn status(global: &Global, token: Option<&str>) -> anyhow::Result<()> {
+async fn status(global: &Global, probe: &Probe) -> anyhow::Result<()> {
     let map = global.load()?.map;
-    let probe = Probe::new(token).ok_or_else(|| Misuse("--token: it cannot be sent in a header".to_owned()))?;
-    let lines = ask_all(&map, &probe).await?;
+    let lines = ask_all(&map, probe).await?;
     if global.json {
         print_json(&json!({ "nodes": lines.iter().map(Line::as_json).collect::<Vec<_>>() }))?;
     } else {
@@ -63,22 +50,22 @@ async fn status(global: &Global, token: Option<&str>) -> anyhow::Result<()> {
     if lines.iter().any(|line| line.ready.is_some()) {
         return Ok(());
     }
-    anyhow::bail!("no node of the map answers; start all on this machine: snowtide dev up")
+    Err(super::silence(&map).into())
 }
 
 /// What is known of one node.
 #[derive(Debug)]
-pub(super) struct Line {
-    worker: WorkerId,
-    region: String,
-    http: std::net::SocketAddr,
+pub(crate) struct Line {
+    pub(super) worker: WorkerId,
+    pub(super) region: String,
+    pub(super) http: std::net::SocketAddr,
     /// `None` if it did not answer.
-    ready: Option<bool>,
-    view: Result<ClusterView, ProbeError>,
+    pub(super) ready: Option<bool>,
+    pub(super) view: Result<ClusterView, ProbeError>,
 }
 
 /// Asks every node of the map at once; the answers in the map's order.
-pub(super) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<Vec<Line>> {
+pub(crate) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<Vec<Line>> {
     let mut asking: JoinSet<Line> = map
         .nodes()
         .map(|(worker, region, node)| {
@@ -121,8 +108,23 @@ impl Line {
         })
     }
 
+    /// As the map calls it.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.region, self.worker.node())
+    }
+
+    /// Good, bad, or between the two.
+    fn tone(&self) -> Tone {
+        match (&self.view, self.ready) {
+            (Ok(_), Some(true)) => Tone::Good,
+            (Ok(view), _) if view.node.stage == "fenced" => Tone::Bad,
+            (Ok(_), _) => Tone::Warning,
+            (Err(_), _) => Tone::Bad,
+        }
+    }
+
     fn cells(&self) -> [String; 6] {
-        let name = format!("{}/{}", self.region, self.worker.node());
+        let name = self.name();
         let ready = match self.ready {
             Some(true) => "yes",
             Some(false) => "no",
@@ -143,7 +145,7 @@ impl Line {
     }
 }
 
-fn complaint(error: &ProbeError) -> String {
+pub(super) fn complaint(error: &ProbeError) -> String {
     match error {
         ProbeError::Unreachable { address, .. } => format!("unreachable at {address}"),
         ProbeError::Silent { address } => format!("silent at {address}"),
@@ -167,11 +169,20 @@ fn peer(peer: &PeerView) -> String {
 }
 
 /// One line a node, its peers below each other.
-pub(super) fn table(lines: &[Line]) -> String {
+pub(crate) fn table(lines: &[Line]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["node", "state", "ready", "replica", "commits", "peers"]);
-    table.add_rows(lines.iter().map(Line::cells));
+    if paint::on_stdout() {
+        table.enforce_styling();
+    }
+    table.add_rows(lines.iter().map(|line| {
+        let tone = line.tone();
+        line.cells().into_iter().enumerate().map(move |(column, text)| {
+            // The state and whether it is ready; what the rest means depends.
+            if matches!(column, 1 | 2) { tone.cell(text) } else { Tone::Plain.cell(text) }
+        })
+    }));
     table.trim_fmt()
 }
 
@@ -193,6 +204,7 @@ mod tests {
             state: state.into(),
             lag_commits: commits.map(Into::into),
             lag_seconds: seconds,
+            compared_seconds: None,
             clock_offset_seconds: (state == "up").then_some(-0.000_81),
             clock_uncertainty_seconds: (state == "up").then_some(0.000_36),
         };

@@ -1,4 +1,6 @@
-//! `snowtide counter`: add to counters and read them, at one node.
+//! `snowtide counter`: add to counters, read and watch them, at one node.
+
+mod watch;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -6,11 +8,12 @@ use serde_json::{Value, json};
 use snowtide_client::wire::Welcome;
 use snowtide_client::{Ack, Answered, Batch, Code, Error};
 
+use super::exit::{self, Ended, Exit};
 use super::reach::{self, Reach};
 use super::terms::{self, Acknowledgement, Look, Tokens};
 use super::{Global, print, print_json};
 
-/// Add to counters, or read them.
+/// Add to counters, read or watch them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Command {
@@ -29,6 +32,7 @@ Examples:
   token=$(snowtide counter incr visits --at eu-west --show-token | tail -n 1)
   snowtide counter get visits --at ap-south --after $token --wait 5s
   snowtide counter get visits --view regions
+  snowtide counter watch visits
 
 A value is what the node that answers knows; the others agree as soon as they have exchanged state.";
 
@@ -76,6 +80,7 @@ enum Action {
         #[command(flatten)]
         reach: Reach,
     },
+    Watch(watch::Command),
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +100,7 @@ impl Command {
             Action::Get { keys, view, tokens, namespace, reach } => {
                 reach::block_on(get(global, &reach, &namespace.namespace, &keys, view, &tokens))
             }
+            Action::Watch(command) => reach::block_on(command.run(global)),
         }
     }
 }
@@ -165,12 +171,18 @@ async fn get(
     client.close().await;
     let refused = keys.iter().zip(&answered.results).find_map(|(key, value)| value.err().map(|code| (key, code)));
     match refused {
-        Some((key, code @ Code::WrongRegion)) => {
-            anyhow::bail!("{namespace}/{key}: refused ({code}): {}", reach::elsewhere(global, namespace))
-        }
-        Some((key, code)) => anyhow::bail!("{namespace}/{key}: refused ({})", code.as_str()),
+        Some((key, code)) => Err(refusal(global, namespace, key, code).into()),
         None => Ok(()),
     }
+}
+
+/// One operation was refused, and what to do about it.
+fn refusal(global: &Global, namespace: &str, key: &str, code: Code) -> Ended {
+    let advice = match code {
+        Code::WrongRegion => reach::elsewhere(global, namespace),
+        code => exit::advice_on_code(code).to_owned(),
+    };
+    Ended::new(Exit::of_code(code), format!("{namespace}/{key}: refused ({code}): {advice}"))
 }
 
 /// Field names as over HTTP; a counter that was refused has an error code instead of a value.

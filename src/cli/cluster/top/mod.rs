@@ -1,0 +1,204 @@
+//! `snowtide cluster top`: all nodes at a glance, again and again.
+
+mod frame;
+mod reading;
+mod screen;
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+
+use super::Access;
+use super::status::{Line, ask_all};
+use crate::cli::{Global, Misuse, paint, print, print_json};
+use crate::clock::Stopwatch;
+use crate::config::map::ClusterMap;
+use crate::identity::WorkerId;
+use crate::probe::Probe;
+
+use self::frame::{Frame, Size};
+use self::reading::{Rates, Reading};
+use self::screen::{Happening, Screen};
+
+/// More often would cost the nodes more than it shows.
+const EVERY_MIN: Duration = Duration::from_millis(100);
+
+/// Show all nodes: state, rates, lag, disk; once a second, until q.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Command {
+    /// How often to look.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    every: Duration,
+
+    /// Looks twice, that far apart, prints one frame and ends.
+    #[arg(long)]
+    once: bool,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  snowtide cluster top
+  snowtide cluster top --every 5s
+  snowtide cluster top --once
+  snowtide cluster top --once --json | jq '.nodes[].increments_per_second'
+
+Columns:
+  INCR/S   increments acknowledged, a second
+  IDS/S    IDs handed out, a second
+  SYNC     what the sync of a commit takes, on average
+  LAG      how far a peer is behind at most: commits, and for how long
+  PEERS    linked, of all
+  FREE     bytes free on the disk of the data
+  JOURNAL  bytes that the journal takes
+
+q, Esc and Ctrl-C end it.";
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if every < EVERY_MIN { Err("at least 100ms".to_owned()) } else { Ok(every) }
+}
+
+impl Command {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let live = !self.once;
+        if live && (global.json || !io::stdout().is_terminal()) {
+            return Err(
+                Misuse("this is for a terminal; into a pipe or as JSON, take one frame: --once".to_owned()).into()
+            );
+        }
+        let mut watch = Watch { map: global.load()?.map, probe: self.access.probe()?, last: BTreeMap::new() };
+        let lines = watch.look().await?;
+        if live {
+            return watch.live(lines, self.every).await;
+        }
+        tokio::time::sleep(self.every).await;
+        let lines = watch.look().await?;
+        if global.json {
+            print_json(&json!({ "nodes": lines.iter().map(Sight::as_json).collect::<Vec<_>>() }))?;
+        } else {
+            let frame = Frame { sights: &lines, every: self.every, coloured: paint::on_stdout(), keys: false };
+            print(frame.lines(Size::of_paper()).join("\n").trim_end())?;
+        }
+        if lines.iter().all(|sight| sight.line.ready.is_none()) {
+            Err(super::silence(&watch.map).into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Looks at all nodes, and remembers what they had counted before.
+struct Watch {
+    map: ClusterMap,
+    probe: Probe,
+    last: BTreeMap<WorkerId, (Reading, Stopwatch)>,
+}
+
+/// One node as it is seen now.
+struct Sight {
+    line: Line,
+    reading: Option<Reading>,
+    /// Since it was looked at last; not if it was not, or has been started since.
+    rates: Option<Rates>,
+}
+
+impl Watch {
+    async fn look(&mut self) -> anyhow::Result<Vec<Sight>> {
+        let (lines, metrics) = tokio::join!(ask_all(&self.map, &self.probe), metrics(&self.map, &self.probe));
+        let mut metrics = metrics?;
+        let sights = lines?.into_iter().map(|line| {
+            let now = metrics.remove(&line.worker);
+            let before = self.last.remove(&line.worker);
+            let rates = now.as_ref().zip(before).and_then(|((now, watch), (before, since))| {
+                let elapsed = since.elapsed_us().saturating_sub(watch.elapsed_us());
+                now.since(&before, Duration::from_micros(elapsed))
+            });
+            let reading = now.as_ref().map(|(reading, _)| reading.clone());
+            self.last.extend(now.map(|now| (line.worker, now)));
+            Sight { line, reading, rates }
+        });
+        Ok(sights.collect())
+    }
+
+    /// Draws until somebody has seen enough. The terminal is as it was afterwards, however this ends.
+    async fn live(mut self, mut sights: Vec<Sight>, every: Duration) -> anyhow::Result<()> {
+        let catch = |kind| signal(kind).context("signals cannot be caught; take one frame: --once");
+        let (mut terminate, mut hangup) = (catch(SignalKind::terminate())?, catch(SignalKind::hangup())?);
+        let coloured = paint::on_stdout();
+        let mut screen = Screen::enter()?;
+        let mut happenings = screen::happenings();
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            let frame = Frame { sights: &sights, every, coloured, keys: true };
+            screen.draw(&frame.lines(screen.size()))?;
+            tokio::select! {
+                happening = happenings.recv() => match happening {
+                    Some(Happening::Quit) | None => return Ok(()),
+                    Some(Happening::Resized) => {}
+                },
+                _ = terminate.recv() => return Ok(()),
+                _ = hangup.recv() => return Ok(()),
+                sights_now = async { ticks.tick().await; self.look().await } => sights = sights_now?,
+            }
+        }
+    }
+}
+
+/// What each node that answers measures, and when it said so.
+async fn metrics(map: &ClusterMap, probe: &Probe) -> anyhow::Result<BTreeMap<WorkerId, (Reading, Stopwatch)>> {
+    let mut asking = tokio::task::JoinSet::new();
+    for (worker, _, node) in map.nodes() {
+        let (probe, http) = (probe.clone(), node.http);
+        asking.spawn(async move { (worker, probe.metrics(http).await.ok(), Stopwatch::start()) });
+    }
+    let mut readings = BTreeMap::new();
+    while let Some(told) = asking.join_next().await {
+        if let (worker, Some(text), watch) = told.context("a question ended by itself")? {
+            readings.insert(worker, (Reading::of(&text), watch));
+        }
+    }
+    Ok(readings)
+}
+
+impl Sight {
+    fn as_json(&self) -> serde_json::Value {
+        let rates = self.rates.as_ref();
+        let reading = self.reading.as_ref();
+        json!({
+            "node": self.line.name(),
+            "reachable": self.line.ready.is_some(),
+            "ready": self.line.ready.unwrap_or(false),
+            "stage": self.line.view.as_ref().ok().map(|view| &view.node.stage),
+            "increments_per_second": rates.map(|rates| rates.increments),
+            "ids_per_second": rates.map(|rates| rates.ids),
+            "sync_seconds": rates.and_then(|rates| rates.sync_seconds),
+            "disk_free_bytes": reading.and_then(|reading| reading.disk_free),
+            "journal_bytes": reading.and_then(|reading| reading.journal),
+            "peers": self.line.view.as_ref().map(|view| view.peers.clone()).unwrap_or_default(),
+            "error": self.line.view.as_ref().err().map(ToString::to_string),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_bounded() {
+        assert_eq!(interval("2s"), Ok(Duration::from_secs(2)));
+        assert!(interval("10ms").is_err() && interval("now").is_err());
+    }
+}

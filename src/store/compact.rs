@@ -1,0 +1,57 @@
+//! Making a data directory small, while no node uses it.
+
+use std::fs;
+use std::path::Path;
+
+use super::database::Database;
+use super::directory;
+use super::error::{OpenError, OpenRefusal, StoreError};
+use super::medium::{Family, Medium};
+use super::tuning::{MEMTABLE_BYTES_MAX, Memory};
+
+const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX };
+
+/// What it was good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Bytes of all files before.
+    pub before: u64,
+    /// And after.
+    pub after: u64,
+}
+
+/// Rewrites everything at `path` without what was overwritten or deleted. Needs room for the largest family once more
+/// while it works. Stopped in the middle, it has changed nothing that a node would see. Tells `watch` which family it is
+/// in.
+pub fn compact(path: &Path, watch: &mut dyn FnMut(&'static str)) -> Result<Compacted, OpenError> {
+    let refused = |refusal| OpenError { path: path.to_path_buf(), refusal };
+    directory::expect(path).map_err(refused)?;
+    let before = bytes(path).map_err(refused)?;
+    let database = Database::open(path, false, MEMORY).map_err(refused)?;
+    rewrite(&database, watch).map_err(|error| refused(error.into()))?;
+    // Tables that were replaced go when the database is closed.
+    drop(database);
+    Ok(Compacted { before, after: bytes(path).map_err(refused)? })
+}
+
+fn rewrite(database: &Database, watch: &mut dyn FnMut(&'static str)) -> Result<(), StoreError> {
+    database.tidy()?;
+    for family in Family::ALL {
+        watch(family.name());
+        database.compact(family)?;
+    }
+    Ok(())
+}
+
+/// What all files take.
+fn bytes(path: &Path) -> Result<u64, OpenRefusal> {
+    let sum = || {
+        let mut sum = 0_u64;
+        for entry in fs::read_dir(path)? {
+            let data = entry?.metadata()?;
+            sum = sum.saturating_add(if data.is_file() { data.len() } else { 0 });
+        }
+        Ok(sum)
+    };
+    sum().map_err(OpenRefusal::directory("add up the files"))
+}

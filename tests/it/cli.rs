@@ -1,0 +1,201 @@
+//! The command line against real nodes: what it prints, how it ends, and that a terminal is as it was afterwards.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use snowtide::dev::{Ending, Options};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::harness::site::{Ended, run};
+use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, executable};
+
+fn one_region(options: Options) -> Options {
+    Options { regions: Some(1), ..options }
+}
+
+async fn snowtide(bed: &Bed, arguments: &[&str]) -> Ended {
+    let config = bed.cluster.folder().config_file();
+    let arguments = [&["--config", config.to_str().unwrap()][..], arguments].concat();
+    run(bed.cluster.folder().path(), &arguments, &[]).await
+}
+
+fn json(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+#[tokio::test]
+async fn the_exit_code_tells_what_happened_and_a_line_what_to_do_next() {
+    let mut bed = Bed::start(one_region).await;
+    assert_eq!(snowtide(&bed, &["counter", "incr", "k"]).await.code, Some(0));
+    snowtide(&bed, &["counter", "incr"]).await.refused(2, &["<KEY>", "--help"]);
+    snowtide(&bed, &["counter", "incr", "k", "--at", "mars"])
+        .await
+        .refused(2, &["no such region", "there are us-east"]);
+    snowtide(&bed, &["--set", "log.format=xml", "counter", "get", "k"])
+        .await
+        .refused(2, &["allowed: \"text\" or \"json\""]);
+    let unknown = snowtide(&bed, &["counter", "incr", "k", "--namespace", "nowhere"]).await;
+    unknown.refused(76, &["unknown_namespace", "\nnext: name one that is configured"]);
+    snowtide(&bed, &["counter", "get", "k", "--namespace", "nowhere"])
+        .await
+        .refused(76, &["name one that is configured"]);
+
+    bed.cluster.kill(EAST).await.unwrap();
+    snowtide(&bed, &["counter", "incr", "k", "--at", EAST])
+        .await
+        .refused(69, &["start it: snowtide serve --region us-east"]);
+    for command in ["status", "peers"] {
+        snowtide(&bed, &["cluster", command]).await.refused(69, &["start all on this machine: snowtide dev up"]);
+    }
+    snowtide(&bed, &["cluster", "top", "--once"]).await.refused(69, &["no node of the map answers"]);
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_are_made_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef snowtide"), ("fish", "complete -c snowtide")] {
+        let script = run(dir.path(), &["completions", shell], &[]).await;
+        assert!(script.code == Some(0) && script.stdout.contains(word), "{script:?}");
+    }
+    let made = run(dir.path(), &["man", "pages/man1"], &[]).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let page = std::fs::read_to_string(dir.path().join("pages/man1/snowtide-counter-watch.1")).unwrap();
+    assert!(page.contains(".TH") && page.contains("at each change"), "{page}");
+}
+
+#[tokio::test]
+async fn colour_is_only_where_it_is_seen_or_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = ["counter", "incr", "k", "--at", "mars"];
+    let with =
+        async |more: &[&str], env: &[(&str, &str)]| run(dir.path(), &[&wrong[..], more].concat(), env).await.stderr;
+    assert!(with(&["--color", "always"], &[("NO_COLOR", "1")]).await.contains("\x1b["));
+    for (more, env) in [(&[][..], &[][..]), (&["--color=never"], &[]), (&[], &[("NO_COLOR", "1"), ("TERM", "xterm")])] {
+        assert!(!with(more, env).await.contains("\x1b["), "{more:?} {env:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_watched_counter_has_a_line_at_each_change_although_its_node_is_killed_in_between() {
+    let mut bed = Bed::start(one_region).await;
+    let config = bed.cluster.folder().config_file();
+    let mut watch = Command::new(executable())
+        .args([
+            "--config",
+            config.to_str().unwrap(),
+            "counter",
+            "watch",
+            "seen",
+            "--json",
+            "--every",
+            "20ms",
+            "--lines",
+            "3",
+        ])
+        .current_dir(bed.cluster.folder().path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let line = timeout(DEADLINE, lines.next_line()).await.expect("a line in time").unwrap().expect("one more line");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["namespace"], &line["key"]), (&NAMESPACE.into(), &"seen".into()), "{line}");
+        (line["value"].as_str().unwrap().to_owned(), line["change"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(next().await, ("0".into(), "0".into()));
+    bed.client(EAST).await.increment(NAMESPACE, "seen", 5).await.unwrap();
+    assert_eq!(next().await, ("5".into(), "5".into()));
+    bed.cluster.kill(EAST).await.unwrap();
+    bed.start_node(EAST).await;
+    bed.client(EAST).await.increment(NAMESPACE, "seen", 2).await.unwrap();
+    assert_eq!(next().await, ("7".into(), "2".into()));
+    let status = timeout(DEADLINE, watch.wait()).await.expect("it has told as much as it was to").unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn a_region_that_is_down_is_seen_among_the_others() {
+    let mut bed = Bed::start(|options| options).await;
+    let whole = snowtide(&bed, &["cluster", "top", "--once", "--every", "200ms"]).await;
+    assert!(whole.code == Some(0) && whole.stdout.contains("3 of 3 nodes ready"), "{whole:?}");
+    bed.cluster.kill(SOUTH).await.unwrap();
+    let seen = snowtide(&bed, &["cluster", "top", "--once", "--every", "200ms"]).await;
+    assert_eq!(seen.code, Some(0), "{seen:?}");
+    for word in ["2 of 3 nodes ready", "ap-south/0  down", "start it: snowtide serve --region ap-south --node 0"] {
+        assert!(seen.stdout.contains(word), "{word}: {}", seen.stdout);
+    }
+    assert!(seen.stdout.lines().all(|line| line.chars().count() <= 100), "{}", seen.stdout);
+    let told = json(&snowtide(&bed, &["cluster", "top", "--once", "--every", "200ms", "--json"]).await);
+    let reachable: Vec<_> = told["nodes"].as_array().unwrap().iter().map(|node| node["reachable"].as_bool()).collect();
+    assert_eq!(reachable, [Some(true), Some(true), Some(false)], "{told}");
+    assert!(told["nodes"][0]["disk_free_bytes"].as_f64().is_some_and(|free| free > 0.0), "{told}");
+
+    let links = json(&snowtide(&bed, &["cluster", "peers", "--json"]).await);
+    let from = |link: &Value| link["from"].as_str().unwrap().to_owned();
+    let all: Vec<_> = links["links"].as_array().unwrap().iter().map(from).collect();
+    assert_eq!(all, ["us-east/0", "us-east/0", "eu-west/0", "eu-west/0", "ap-south/0"], "{links}");
+    let one = snowtide(&bed, &["cluster", "peers", "--at", "eu-west/0"]).await;
+    assert!(one.code == Some(0) && !one.stdout.contains("unreachable") && one.stdout.contains("us-east/0"), "{one:?}");
+    snowtide(&bed, &["cluster", "peers", "--at", "mars"])
+        .await
+        .refused(2, &["there are us-east/0, eu-west/0, ap-south/0"]);
+}
+
+#[tokio::test]
+async fn the_node_of_this_machine_is_drained_by_its_directory() {
+    let mut bed = Bed::start(one_region).await;
+    bed.client(EAST).await.increment(NAMESPACE, "kept", 3).await.unwrap();
+    let data = bed.cluster.folder().data_dir(EAST);
+    let drain = ["cluster", "drain", "--data-dir", data.to_str().unwrap()];
+    let drained = snowtide(&bed, &drain).await;
+    assert!(drained.code == Some(0) && drained.stdout.contains("has ended"), "{drained:?}");
+    snowtide(&bed, &drain).await.refused(2, &["no node has", "name the directory of one that runs"]);
+    assert_eq!(bed.cluster.terminate(EAST).await.unwrap(), Ending::Drained, "as if by SIGTERM");
+    bed.start_node(EAST).await;
+    bed.counted(&[EAST], "kept", 3).await;
+}
+
+#[tokio::test]
+async fn the_terminal_is_as_it_was_once_the_live_view_ends() {
+    let bed = Bed::start(one_region).await;
+    let config = bed.cluster.folder().config_file();
+    let top = format!("stty rows 24 cols 80; {} --config {} cluster top", executable().display(), config.display());
+    let mut terminal = Command::new("script")
+        .args(["-q", "-e", "-f", "-c", &top, "/dev/null"])
+        .current_dir(bed.cluster.folder().path())
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (mut keys, mut screen) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
+    let (mut seen, mut bytes) = (String::new(), [0; 4_096]);
+    let mut pressed = false;
+    let all = async {
+        loop {
+            let count = screen.read(&mut bytes).await.unwrap();
+            if count == 0 {
+                break;
+            }
+            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            if !pressed && seen.contains("us-east/0") {
+                keys.write_all(b"q").await.unwrap();
+                pressed = true;
+            }
+        }
+    };
+    timeout(DEADLINE, all).await.expect("q ends it");
+    let status = timeout(DEADLINE, terminal.wait()).await.expect("it has ended").unwrap();
+    assert!(status.success(), "{status}: {seen:?}");
+    for (entered, left) in [("\x1b[?1049h", "\x1b[?1049l"), ("\x1b[?25l", "\x1b[?25h")] {
+        let (first, last) = (seen.find(entered), seen.rfind(left));
+        assert!(first.is_some() && last > seen.rfind("us-east/0") && last > first, "{entered:?} {left:?}: {seen:?}");
+    }
+    assert!(seen.contains("1 of 1 nodes ready"), "{seen:?}");
+}
