@@ -193,14 +193,16 @@ static int resize(int fd, off_t length) {
 int ftruncate(int fd, off_t length) { return resize(fd, length); }
 int ftruncate64(int fd, off_t length) { return resize(fd, length); }
 
-/* Space is reserved; the size stays as it is, or the file grows by zeros. Any other mode changes what is in it. */
+/* Space is reserved, or given back behind the end of a file; the size stays as it is, or the file grows by zeros. Anything
+   else changes what is in it. */
 static int reserve(int fd, int mode, off_t at, off_t length) {
     struct file *file = tracked(fd);
     if (!file) return (int)syscall(SYS_fallocate, fd, mode, at, length);
-    if (mode & ~FALLOC_FL_KEEP_SIZE) stop("this mode of fallocate");
     pthread_mutex_lock(&lock);
     struct stat before;
     fstat(fd, &before);
+    int given_back = mode == (FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE) && at >= before.st_size;
+    if ((mode & ~FALLOC_FL_KEEP_SIZE) && !given_back) stop("this mode of fallocate");
     int outcome = (int)syscall(SYS_fallocate, fd, mode, at, length);
     int error = errno;
     if (!outcome && !mode && at + length > before.st_size) {
