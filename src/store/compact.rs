@@ -1,5 +1,6 @@
 //! Making a data directory small, while no node uses it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX }
 /// What it was good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
-    /// Bytes of all files before.
+    /// Bytes of tables and write-ahead logs before.
     pub before: u64,
     /// And after.
     pub after: u64,
@@ -43,13 +44,14 @@ fn rewrite(database: &Database, watch: &mut dyn FnMut(&'static str)) -> Result<(
     Ok(())
 }
 
-/// What all files take.
+/// What the data takes: tables and write-ahead logs. RocksDB's notes about itself come and go.
 fn bytes(path: &Path) -> Result<u64, OpenRefusal> {
     let sum = || {
         let mut sum = 0_u64;
         for entry in fs::read_dir(path)? {
-            let data = entry?.metadata()?;
-            sum = sum.saturating_add(if data.is_file() { data.len() } else { 0 });
+            let entry = entry?;
+            let kept = matches!(entry.path().extension().and_then(OsStr::to_str), Some("sst" | "log"));
+            sum = sum.saturating_add(if kept { entry.metadata()?.len() } else { 0 });
         }
         Ok(sum)
     };

@@ -79,7 +79,7 @@ pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Do
         worker,
         region: "eu-west".into(),
         namespaces: Arc::new(
-            Namespaces::from([("default".to_owned(), NamespaceId(1))])
+            Namespaces::from([("default".to_owned(), NamespaceId::of("default"))])
                 .with_elsewhere("orders", &["us-east", "ap-south"]),
         ),
         engine,
@@ -118,10 +118,10 @@ fn refused(status: u16, code: &str) -> (u16, String) {
 #[tokio::test]
 async fn an_increment_reaches_the_engine_and_its_value_the_client() {
     let doors = doors_with(Stage::Ready, config(), |operations| {
-        let [Operation { namespace: NamespaceId(1), key, action: Action::Increment(by) }] = &operations[..] else {
+        let [Operation { namespace, key, action: Action::Increment(by) }] = &operations[..] else {
             panic!("{operations:?}");
         };
-        assert_eq!(&**key, "a/b");
+        assert_eq!((*namespace, &**key), (NamespaceId::of("default"), "a/b"));
         Ok(vec![Outcome::Value(i128::from(*by) + 1)])
     });
     let (status, body) = ask(doors, Method::POST, "/v1/counters/default/a%2Fb/increment", r#"{"by":"-5"}"#).await;

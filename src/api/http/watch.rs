@@ -1,6 +1,7 @@
 //! Watching a counter: its value as server-sent events (WHATWG HTML, 9.2).
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -124,7 +125,10 @@ impl Feed {
 
 /// Returns once counters are not served any more.
 async fn closed(stage: &mut watch::Receiver<Stage>) {
-    let _ = stage.wait_for(|stage| stage.refusal().is_some()).await;
+    if stage.wait_for(|stage| stage.refusal().is_some()).await.is_err() {
+        // Nobody changes it any more, so counters are served as long as the door is open.
+        pending::<()>().await;
+    }
 }
 
 #[cfg(test)]

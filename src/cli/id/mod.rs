@@ -102,7 +102,7 @@ const BOUNDS_EXAMPLES: &str = "\
 Examples:
   snowtide id bounds --from 2025-06-01T00:00:00Z --to 2025-06-02T00:00:00Z
   snowtide id bounds --from 1748736000000 --to 1748822400000 --format uuid7
-  snowtide id bounds --from 2025-06-01T00:00:00+02:00 --to 2025-07-01T00:00:00+02:00 --json";
+  snowtide id bounds --from 2025-06-01T00:00:00+02:00 --to 1751320800000 --json";
 
 impl Command {
     /// Does what was asked.

@@ -100,8 +100,7 @@ process_start_time_seconds 1763800000.5
     #[test]
     fn rates_are_what_was_added_over_the_time_between() {
         let before = Reading::of(METRICS);
-        let mut now =
-            Reading { increments: Some(142.0), syncs: Some(7.0), sync_seconds: Some(0.504), ..before };
+        let mut now = Reading { increments: Some(142.0), syncs: Some(7.0), sync_seconds: Some(0.504), ..before };
         let rates = now.since(&before, Duration::from_secs(2)).unwrap();
         assert_eq!((rates.increments, rates.ids), (50.0, 0.0));
         assert!((rates.sync_seconds.unwrap() - 0.002).abs() < 1e-9);
