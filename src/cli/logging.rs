@@ -3,16 +3,14 @@
 use std::io;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
 
 use super::paint;
-use crate::config::{Log, LogFormat};
+use crate::config::{self, Log, LogFormat};
 
 /// Sends the whole process's log lines to standard error. Fails if that was done before. `RUST_LOG` is not read: the
 /// filter is configuration, and `SNOWTIDE_LOG__FILTER` sets it.
 pub fn init(log: &Log) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(&log.filter).context("log.filter is not a filter such as info or snowtide=debug")?;
+    let filter = config::log_filter(&log.filter).context("log.filter")?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let outcome = match log.format {
         LogFormat::Text => lines.with_ansi(paint::on_stderr()).try_init(),

@@ -5,6 +5,7 @@
 //! at it. A configuration that was loaded is allowed in every value; one that is not is refused as a whole, with every
 //! problem named. Only the command line reads the environment: here it is an argument.
 
+mod directives;
 pub mod error;
 mod inspect;
 mod load;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+pub use directives::log_filter;
 pub use error::{ConfigError, Problem};
 pub use load::{Flag, Loaded, Sources};
 pub use origin::{Origin, Setting};

@@ -2,6 +2,7 @@
 //!
 //! The words here are the words in `config/default.toml` and in the error messages; a test compares them.
 
+use super::directives::log_filter;
 use super::shape::{Shape, may, must};
 use crate::identity::REGIONS_MAX;
 
@@ -214,7 +215,7 @@ const TOKEN_SECRET: Shape = Shape::Secret { allowed: "16 to 256 letters, digits 
 
 const LOG_FILTER: Shape = Shape::Text {
     allowed: "a filter such as \"info\" or \"snowtide=debug,info\"",
-    accepts: |text| !text.trim().is_empty() && tracing_subscriber::EnvFilter::try_new(text).is_ok(),
+    accepts: |text| !text.trim().is_empty() && log_filter(text).is_ok(),
 };
 
 const fn duration(min_ms: u64, max_ms: u64) -> Shape {

@@ -22,7 +22,7 @@ use super::terms::Owed;
 const CHANGE_BYTES: usize = 24;
 
 /// Rows that are fetched from memory at a time.
-pub(super) const WARMED: usize = 16;
+const WARMED: usize = 16;
 
 /// An answer that waits for a commit.
 #[derive(Debug)]
