@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use snowtide_client::wire::Welcome;
-use snowtide_client::{Batch, Connection, Error};
+use snowtide_client::{Batch, Connection};
 
 use super::{Namespace, advised, asked, refusal};
 use crate::cli::reach::Reach;
@@ -45,8 +45,8 @@ Examples:
   snowtide counter watch visits stock --at ap-south --every 1s
   snowtide counter watch visits --json --lines 10
 
-A line is TIME<tab>KEY<tab>VALUE<tab>CHANGE; with --json, an object. A node that is lost is looked for again until Ctrl-C. \
-    Another node than before may know of less, so that a value may go back then.";
+A line is TIME<tab>KEY<tab>VALUE<tab>CHANGE; with --json, an object. A node that is lost, or starts, is looked for again until \
+    Ctrl-C. Another node than before may know of less, so that a value may go back then.";
 
 fn interval(text: &str) -> Result<Duration, String> {
     let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
@@ -72,12 +72,15 @@ impl Command {
         let mut shown = Shown::default();
         let mut ticks = tokio::time::interval(self.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told_of_loss = false;
         loop {
             ticks.tick().await;
             let results = match client.batch(&batch).await {
                 Ok(results) => results,
-                Err(error) if is_lost(&error) => {
-                    note(&format!("{}: {error}; looking for a node again", asked(client.welcome())));
+                Err(error) if error.is_retryable() => {
+                    if !std::mem::replace(&mut told_of_loss, true) {
+                        note(&format!("{}: {error}; looking for a node again", asked(client.welcome())));
+                    }
                     client = self.again(global).await;
                     continue;
                 }
@@ -85,6 +88,7 @@ impl Command {
                     return Err(advised(error, global, namespace).context(asked(client.welcome())));
                 }
             };
+            told_of_loss = false;
             for (key, result) in self.keys.iter().zip(results) {
                 let value = result.map_err(|code| refusal(global, namespace, key, code))?;
                 if let Some(change) = shown.change(key, value) {
@@ -108,11 +112,6 @@ impl Command {
             tokio::time::sleep(self.every).await;
         }
     }
-}
-
-/// The connection is gone, or the node says nothing: another one may.
-fn is_lost(error: &Error) -> bool {
-    matches!(error, Error::Disconnected { .. } | Error::Unreachable { .. } | Error::Timeout { .. })
 }
 
 impl Shown {
