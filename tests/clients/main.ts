@@ -12,8 +12,9 @@ function equal<T>(found: T, expected: T): void {
 }
 
 const minted = await client.POST("/v1/ids", { body: { count: 3 } });
-equal(new Set(minted.data?.ids).size, 3);
-const id = minted.data?.ids[0] ?? "";
+const ids = typeof minted.data === "object" ? minted.data.ids : [];
+equal(new Set(ids).size, 3);
+const id = ids[0] ?? "";
 const decoded = await client.GET("/v1/ids/{id}", { params: { path: { id } } });
 equal(decoded.data?.id, id);
 

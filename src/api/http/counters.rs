@@ -23,6 +23,7 @@ use crate::telemetry::{self, Door};
 use super::call::Call;
 use super::json::{self, By};
 use super::openapi::Failures;
+use super::params;
 use super::problem::Problem;
 use super::told::{self, AckState, Acknowledged, CounterView};
 
@@ -187,24 +188,7 @@ pub(super) enum BatchResult {
 
 #[utoipa::path(
     post, path = "/v1/counters/{namespace}/{key}/increment", tag = "counters", operation_id = "increment",
-    params(
-        ("namespace" = String, Path, description = "A configured namespace", example = "default"),
-        ("key" = String, Path, description = "1 to 512 bytes of UTF-8, percent-encoded, slashes too"),
-        ("ack" = Option<String>, Query, description = "`local` (default), `regions:k` or `all`: answered when so many regions \
-            hold it durably, or with 202 when the time is over", example = "regions:2"),
-        ("Snowtide-Token" = Option<String>, Header, description = "Tokens of earlier answers, separated by commas: answered \
-            from a state that includes what they name, or 504 `token_wait_expired` and nothing is done"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters, quoted or not: a repetition \
-            with the same key at this node gets the same answer and counts once, also after a crash; kept for \
-            `idempotency.retention` (24 h)"),
-        ("Snowtide-Session" = Option<String>, Header, description = "`UUID; turn=N`, instead of `Idempotency-Key`: the N-th \
-            request of a session that has one request at a time, numbered upwards, at one node (`; at=REGION/NODE` has others \
-            refuse it with 421). A repetition, with `; again` behind, gets the same answer and counts once; it is refused 409 while the first is being carried out, and 422 \
-            if the session has gone on, or if the node is on a new disk. Only the last answer of a session is kept",
-            example = "5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21; turn=1"),
-        ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token and for other regions; \
-            the answer says in `Preference-Applied` how long was granted"),
-    ),
+    params(params::Counter, params::Acknowledgement, params::State, params::Repetition),
     request_body(content = Option<IncrementRequest>, content_type = "application/json"),
     responses(
         (status = 200, description = "Counted, and durable at this node and wherever `ack` asked for", body = Incremented, headers(
@@ -240,16 +224,7 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
 
 #[utoipa::path(
     get, path = "/v1/counters/{namespace}/{key}", tag = "counters", operation_id = "get",
-    params(
-        ("namespace" = String, Path, description = "A configured namespace", example = "default"),
-        ("key" = String, Path, description = "1 to 512 bytes of UTF-8, percent-encoded, slashes too"),
-        ("view" = Option<String>, Query, description = "`regions`: also tell each region's share, how fresh it is, and the \
-            settled value", example = "regions"),
-        ("Snowtide-Token" = Option<String>, Header, description = "Tokens of earlier answers, separated by commas: answered \
-            from a state that includes what they name, or 504 `token_wait_expired` and nothing is done"),
-        ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token; \
-            the answer says in `Preference-Applied` how long was granted"),
-    ),
+    params(params::Counter, params::View, params::State),
     responses(
         (status = 200, description = "What this region knows of it", body = CounterValue, headers(
             ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
@@ -273,24 +248,7 @@ pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
 
 #[utoipa::path(
     post, path = "/v1/batch", tag = "counters", operation_id = "batch",
-    params(
-        ("ack" = Option<String>, Query, description = "`local` (default), `regions:k` or `all`: answered when so many regions \
-            hold it durably, or with 202 when the time is over", example = "regions:2"),
-        ("view" = Option<String>, Query, description = "`regions`: also tell each region's share, how fresh it is, and the \
-            settled value", example = "regions"),
-        ("Snowtide-Token" = Option<String>, Header, description = "Tokens of earlier answers, separated by commas: answered \
-            from a state that includes what they name, or 504 `token_wait_expired` and nothing is done"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters, quoted or not: a repetition \
-            with the same key at this node gets the same answer and counts once, also after a crash; kept for \
-            `idempotency.retention` (24 h)"),
-        ("Snowtide-Session" = Option<String>, Header, description = "`UUID; turn=N`, instead of `Idempotency-Key`: the N-th \
-            request of a session that has one request at a time, numbered upwards, at one node (`; at=REGION/NODE` has others \
-            refuse it with 421). A repetition, with `; again` behind, gets the same answer and counts once; it is refused 409 while the first is being carried out, and 422 \
-            if the session has gone on, or if the node is on a new disk. Only the last answer of a session is kept",
-            example = "5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21; turn=1"),
-        ("Prefer" = Option<String>, Header, description = "RFC 7240, `wait=N`: wait up to N seconds for the token and for other regions; \
-            the answer says in `Preference-Applied` how long was granted"),
-    ),
+    params(params::Acknowledgement, params::View, params::State, params::Repetition),
     request_body(content = BatchRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "Each operation has its own status", body = BatchResults, headers(

@@ -62,8 +62,12 @@ pub(super) async fn livez() -> &'static str {
     get, path = "/readyz", tag = "operations", operation_id = "readyz", security(()),
     params(("verbose" = Option<bool>, Query, description = "Answer with JSON, check by check")),
     responses(
-        (status = 200, description = "Ready: `ok`, or the checks", body = Readiness),
-        (status = 503, description = "Not ready: the stage, or the checks", body = Readiness),
+        (status = 200, description = "Ready: `ok`, or the checks", content(
+            (String = "text/plain", example = "ok"), (Readiness = "application/json"),
+        )),
+        (status = 503, description = "Not ready: the stage, or the checks", content(
+            (String = "text/plain", example = "starting"), (Readiness = "application/json"),
+        )),
     ),
 )]
 /// Whether the node has recovered and serves.

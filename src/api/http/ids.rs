@@ -72,6 +72,12 @@ pub(super) struct MintedIds<'a> {
     node: u8,
 }
 
+/// IDs one after another, big-endian.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "only its attributes are read, by the derive")]
+struct BareIds(Vec<u8>);
+
 /// IDs and how they are written.
 struct Written<'a> {
     runs: &'a [IdRun],
@@ -89,7 +95,7 @@ struct Written<'a> {
     responses(
         (status = 200, description = "Unique in the cluster, increasing per node", content(
             (MintedIds = "application/json"),
-            (Vec<u8> = "application/octet-stream"),
+            (BareIds = "application/octet-stream"),
         )),
         Failures,
     ),

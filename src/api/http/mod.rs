@@ -23,6 +23,7 @@ mod json;
 mod list;
 mod named;
 mod openapi;
+mod params;
 mod problem;
 mod pulse;
 mod repairs;

@@ -17,6 +17,7 @@ use crate::replica::Action;
 use super::call::Call;
 use super::counters::{CounterValue, counter, operation};
 use super::openapi::Failures;
+use super::params;
 use super::problem::Problem;
 use super::watchers::Watch;
 
@@ -43,8 +44,7 @@ struct Feed {
 #[utoipa::path(
     get, path = "/v1/counters/{namespace}/{key}/watch", tag = "counters", operation_id = "watch",
     params(
-        ("namespace" = String, Path, description = "A configured namespace", example = "default"),
-        ("key" = String, Path, description = "1 to 512 bytes of UTF-8, percent-encoded, slashes too", example = "visits"),
+        params::Counter,
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that came; if the value is \
             still that one, it is not sent again", pattern = r"^-?\d{1,39}$"),
     ),
