@@ -7,6 +7,7 @@
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
 //! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients; [`telemetry`] keeps the metrics of all of them.
 //! - [`config`] is read once, at the start, by the command line, [`cli`].
+//! - [`control`] is how the operator of a machine reaches a node that runs there.
 //! - [`dev`] runs a whole cluster on one machine, [`relay`] breaks its links, [`probe`] asks nodes how they are.
 
 pub mod api;
@@ -14,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;
+pub mod control;
 pub mod crdt;
 pub mod dev;
 pub mod engine;

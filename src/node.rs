@@ -4,7 +4,9 @@
 //! so (I3); until then `/livez` answers and every door says `starting`. A stop goes the other way: refuse new work,
 //! commit what is in hand, wait until another region has it, close.
 
+mod desk;
 mod horizon;
+mod orders;
 mod seen;
 mod settings;
 mod watch;
@@ -13,13 +15,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as stage};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::api::scribe::Scribe;
 use crate::api::{self, Doors, Namespaces, Stage};
@@ -32,11 +34,11 @@ use crate::ids::{CeilingStore, IdSource, PeerClock, layout_of};
 use crate::merkle::Hasher;
 use crate::peer::{ClockReading, Clockwork, Links, LinksConfig};
 use crate::quic::Endpoint;
-use crate::replica::{Event, Notice, Recovered};
+use crate::replica::{Event, Recovered};
 use crate::store::{self, Store};
-use crate::telemetry;
 use crate::tls::Credentials;
 
+use desk::Desk;
 use seen::Seen;
 
 /// RocksDB's cache of blocks, indexes and filters.
@@ -159,8 +161,11 @@ impl Node {
         };
         let (alarm, alarms) = mpsc::unbounded_channel();
         let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), self.seen.clone(), alarm));
+        let (order, orders) = mpsc::channel(1);
+        let operator = tokio::spawn(orders::attend(self.doors.clone(), order));
         let mut desk = Desk {
             doors: self.doors.clone(),
+            orders,
             seen: self.seen,
             stage: self.stage,
             links: self.links.clone(),
@@ -168,9 +173,12 @@ impl Node {
             clock_confirmed: self.clock_confirmed,
             serving: false,
             claimed: false,
+            held: false,
+            leaving: false,
         };
         let farewell = desk.serve(&mut self.news, &shutdown).await;
         watching.abort();
+        operator.abort();
         closing.cancel();
         if farewell.is_ok() {
             desk.stage.send_replace(Stage::Drained);
@@ -194,155 +202,6 @@ impl Node {
         });
         let _ = timeout(ENGINE_TIMEOUT, ended).await;
         farewell
-    }
-}
-
-/// Hears what the engine has to say and acts on it, one thing at a time.
-struct Desk {
-    doors: Doors,
-    seen: Arc<Seen>,
-    stage: stage::Sender<Stage>,
-    links: Links,
-    alarms: mpsc::UnboundedReceiver<String>,
-    /// An operator vouches for the clock.
-    clock_confirmed: bool,
-    /// The start is proven or a new incarnation minted (I3).
-    serving: bool,
-    /// Peers have said how far our IDs had come, or have been waited for (I10).
-    claimed: bool,
-}
-
-impl Desk {
-    async fn serve(
-        &mut self,
-        news: &mut mpsc::UnboundedReceiver<News>,
-        shutdown: &CancellationToken,
-    ) -> anyhow::Result<Farewell> {
-        let mut fenced = self.doors.ids.fenced();
-        let mut draining = false;
-        loop {
-            tokio::select! {
-                biased;
-                Some(reason) = self.alarms.recv() => bail!("the store has failed: {reason}"),
-                item = news.recv() => match item {
-                    Some(item) => if let Some(farewell) = self.hear(item)? { return Ok(farewell) },
-                    None => bail!("the engine has ended"),
-                },
-                Ok(()) = fenced.changed() => {
-                    let reason = fenced.borrow_and_update().clone();
-                    reason.into_iter().for_each(|reason| self.doors.engine.notify(Event::Fence(reason)));
-                }
-                () = shutdown.cancelled(), if !draining => {
-                    draining = true;
-                    self.drain();
-                }
-            }
-        }
-    }
-
-    fn drain(&self) {
-        info!("draining: new work is refused, what is in hand is committed and handed to another region");
-        self.stage.send_if_modified(|stage| {
-            let open = !matches!(stage, Stage::Fenced(_));
-            if open {
-                *stage = Stage::Draining;
-            }
-            open
-        });
-        self.doors.ids.drain();
-        self.doors.engine.notify(Event::Drain);
-    }
-
-    fn hear(&mut self, news: News) -> anyhow::Result<Option<Farewell>> {
-        match news {
-            News::Serving(replica) => {
-                info!(%replica, "serving");
-                self.links.set_replica(replica);
-                self.serving = true;
-                self.open_doors();
-            }
-            News::ClaimIds { ceiling, quarantined } => self.claim(ceiling, quarantined),
-            News::Witness(peer, ceiling) => {
-                self.seen.note(peer, ceiling);
-                if self.doors.map.node(peer).is_some() {
-                    self.doors.ids.witness(peer, ceiling);
-                }
-            }
-            News::Notice(notice) => self.log(&notice),
-            News::Fenced(reason) => self.fence(&reason),
-            News::Failed(reason) => bail!("the store has failed: {reason}"),
-            News::Drained(region) => return Ok(Some(self.farewell(region))),
-        }
-        Ok(None)
-    }
-
-    fn claim(&mut self, ceiling: u64, quarantined: bool) {
-        if quarantined {
-            warn!(ceiling, "peers know of IDs of this worker id that this disk does not: they are kept clear of");
-            self.doors.ids.claim_quarantined(ceiling);
-        } else {
-            self.doors.ids.claim(ceiling);
-        }
-        if std::mem::take(&mut self.clock_confirmed) {
-            warn!("the clock is believed on the operator's word");
-            self.doors.ids.confirm_clock();
-        }
-        self.claimed = true;
-        self.open_doors();
-    }
-
-    /// The node is ready once it serves counters and IDs alike.
-    fn open_doors(&self) {
-        let ready = self.serving && self.claimed;
-        self.stage.send_if_modified(|stage| {
-            let opens = ready && *stage == Stage::Starting;
-            if opens {
-                *stage = Stage::Ready;
-            }
-            opens
-        });
-    }
-
-    fn fence(&self, reason: &str) {
-        error!(reason, "fenced: neither counters nor IDs are served until an operator has looked");
-        telemetry::fenced();
-        self.doors.ids.fence(reason);
-        self.stage.send_replace(Stage::Fenced(reason.to_owned()));
-    }
-
-    fn farewell(&self, region: Option<u8>) -> Farewell {
-        match region.and_then(|id| self.doors.map.region_by_id(id)) {
-            Some(region) => Farewell::HeldBy(region.name.clone()),
-            None => Farewell::HereOnly,
-        }
-    }
-
-    fn log(&self, notice: &Notice) {
-        let name = |worker: &WorkerId| self.doors.map.name(*worker);
-        match notice {
-            Notice::Fork { namespace, origin, seq, peer } => error!(
-                ?namespace, %origin, seq, peer = name(peer),
-                "a fork: two different histories under one replica id; neither is merged into the other"
-            ),
-            Notice::Unproven { replica, reason } => {
-                warn!(%replica, reason, "this data's history is not proven; a new incarnation takes over");
-            }
-            Notice::Scrub { namespace, leaf } => error!(
-                ?namespace,
-                leaf = leaf.0,
-                "rows on disk are not what was written there; repair fetches what other regions hold of them"
-            ),
-            Notice::Repaired { namespace, peer, rows, whole } => {
-                info!(?namespace, peer = name(peer), rows, whole, "a repair session has ended");
-            }
-            Notice::Duplicate { worker, stays, loses } => error!(
-                node = name(worker),
-                stays = stays.counter,
-                loses = loses.counter,
-                "duplicate worker: two live processes claim this node; the later boot fences itself, stop one of them"
-            ),
-            Notice::BadMessage { peer, reason } => warn!(peer = name(peer), reason, "a peer's message was ignored"),
-        }
     }
 }
 

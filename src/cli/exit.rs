@@ -114,8 +114,9 @@ pub(super) fn advice(error: &anyhow::Error) -> Option<String> {
     if let Some(ProbeError::Refused { .. }) = cause(error) {
         return Some("give a token of api.tokens, with --token or in SNOWTIDE_TOKEN".to_owned());
     }
-    if let Some(OpenError { path, refusal: OpenRefusal::Locked { .. } }) = cause(error) {
-        return Some(format!("drain the node that uses it: snowtide cluster drain --data-dir {}", path.display()));
+    if let Some(OpenError { refusal: OpenRefusal::Locked { holder }, .. }) = cause(error) {
+        let process = holder.map_or("PID".to_owned(), |process| process.to_string());
+        return Some(format!("if that is a node, stop it: kill {process} (SIGTERM drains it)"));
     }
     None
 }
@@ -221,7 +222,7 @@ mod tests {
     fn who_finds_a_directory_in_use_is_told_how_to_free_it() {
         let refusal = OpenRefusal::Locked { holder: Some(7) };
         let error = anyhow::Error::from(OpenError { path: "/data".into(), refusal }).context("no backup was made");
-        assert_eq!(advice(&error).unwrap(), "drain the node that uses it: snowtide cluster drain --data-dir /data");
+        assert_eq!(advice(&error).unwrap(), "if that is a node, stop it: kill 7 (SIGTERM drains it)");
         assert_eq!(Exit::of(&error), Exit::Later);
     }
 }

@@ -29,7 +29,7 @@ Examples:
   snowtide store check /backup/2026-11-22 --json
   snowtide store compact /var/lib/snowtide
 
-Stop the node first (snowtide cluster drain): these commands need the directory to themselves, and refuse one in use. \
+Stop the node first (SIGTERM drains it): these commands need the directory to themselves, and refuse one in use. \
     Exit codes: 0 done, and nothing is wrong; 65 something is damaged; 75 the directory is in use; 1 anything else failed; \
     2 wrong usage or configuration.";
 

@@ -294,7 +294,7 @@ impl Replica {
     /// so that the next start has nothing to replay.
     fn advance_drain(&mut self) {
         let expired = self.draining.as_ref().is_some_and(|drain| self.now >= self.drain_deadline(drain));
-        let safe = self.commits.is_idle() && self.works.is_empty();
+        let safe = self.is_idle();
         let holder = if safe { self.holder() } else { None };
         let Some(drain) = self.draining.as_mut().filter(|drain| !drain.over) else { return };
         if safe && drain.told.is_none() {
@@ -319,6 +319,11 @@ impl Replica {
             Some(told) if !self.checkpointing.is_over(told) => drain.deadline + self.settings.drain_checkpoint_ms,
             _ => drain.deadline,
         }
+    }
+
+    /// All that was accepted is committed.
+    fn is_idle(&self) -> bool {
+        self.commits.is_idle() && self.works.is_empty()
     }
 
     /// A region other than ours of which a node holds our whole log.
@@ -348,6 +353,8 @@ impl Replica {
             serving: self.refusal(false).is_none(),
             draining: self.draining.is_some(),
             fenced: self.fenced.clone(),
+            idle: self.is_idle(),
+            held_by: self.holder(),
             commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
             rows_dirty: self.checkpointing.dirty_rows,

@@ -15,6 +15,10 @@ pub struct Status {
     pub draining: bool,
     /// Why the node fenced itself, if it did.
     pub fenced: Option<String>,
+    /// All that was accepted is committed.
+    pub idle: bool,
+    /// A region other than ours that holds our whole log so far.
+    pub held_by: Option<u8>,
     /// Own commits so far, all namespaces.
     pub commits: u64,
     /// Rows in memory.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::error::{OpenError, OpenRefusal};
+use super::error::OpenRefusal;
 
 const MARKER: &str = "SNOWTIDE";
 const MARKER_NEW: &str = "SNOWTIDE.new";
@@ -90,32 +90,6 @@ pub(super) fn lock(path: &Path) -> Result<Flock<File>, OpenRefusal> {
         Errno::EWOULDBLOCK => OpenRefusal::Locked { holder: holder(path) },
         error => OpenRefusal::directory("lock the directory")(error.into()),
     })
-}
-
-/// Who has a data directory open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum User {
-    /// Nobody has.
-    Nobody,
-    /// This process.
-    Process(u32),
-    /// A process that the system does not name.
-    Somebody,
-}
-
-/// Who has the data directory at `path` open now.
-pub fn user(path: &Path) -> Result<User, OpenError> {
-    let refused = |refusal| OpenError { path: path.to_path_buf(), refusal };
-    expect(path).map_err(refused)?;
-    // Without taking the lock where that can be avoided: somebody may be about to start on it.
-    if Path::new(LOCKS).exists() {
-        return Ok(holder(path).map_or(User::Nobody, User::Process));
-    }
-    match lock(path) {
-        Ok(_) => Ok(User::Nobody),
-        Err(OpenRefusal::Locked { .. }) => Ok(User::Somebody),
-        Err(refusal) => Err(refused(refusal)),
-    }
 }
 
 /// Who holds the lock, as Linux tells: a line `1: FLOCK ADVISORY WRITE 4711 fd:00:1234 0 EOF` names process and inode.
@@ -215,9 +189,7 @@ mod tests {
     fn a_lock_tells_who_holds_it() {
         let dir = tempfile::tempdir().unwrap();
         mark(dir.path()).unwrap();
-        assert_eq!(user(dir.path()).unwrap(), User::Nobody);
         let held = lock(dir.path()).unwrap();
-        assert_eq!(user(dir.path()).unwrap(), User::Process(std::process::id()));
         let message = lock(dir.path()).unwrap_err().to_string();
         assert!(message.contains(&format!("so stop that process ({})", std::process::id())), "{message}");
         drop(held);

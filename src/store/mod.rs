@@ -46,7 +46,6 @@ use self::format::{JournalKey, repaired_key, seal, seal_record, seal_repaired};
 pub use self::backup::{backup, restore};
 pub use self::check::{Contents, Log, Report, check};
 pub use self::compact::{Compacted, compact};
-pub use self::directory::{User, user};
 pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
 pub use self::job::Lane;
 pub use self::journal::JournalSlice;

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::harness::site::{Ended, run};
-use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, executable};
+use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, WEST, executable, http};
 
 fn one_region(options: Options) -> Options {
     Options { regions: Some(1), ..options }
@@ -147,17 +147,50 @@ async fn a_region_that_is_down_is_seen_among_the_others() {
 }
 
 #[tokio::test]
-async fn the_node_of_this_machine_is_drained_by_its_directory() {
-    let mut bed = Bed::start(one_region).await;
+async fn the_node_of_this_machine_is_taken_out_of_service_and_back_by_its_directory() {
+    let mut bed = Bed::start(|options| options).await;
+    bed.client(WEST).await.increment(NAMESPACE, "kept", 3).await.unwrap();
+    let data = bed.cluster.folder().data_dir(WEST);
+    let at = |verb: &'static str| ["cluster", verb, "--data-dir", data.to_str().unwrap()];
+    for _ in 0..2 {
+        let drained = snowtide(&bed, &at("drain")).await;
+        assert_eq!(drained.code, Some(0), "{drained:?}");
+        assert!(drained.stdout.contains("holds everything that it acknowledged"), "{drained:?}");
+    }
+    let increment = ["counter", "incr", "kept", "--by", "4", "--at", WEST];
+    snowtide(&bed, &increment).await.refused(75, &["draining"]);
+    snowtide(&bed, &["id", "new", "--at", WEST]).await.refused(75, &["draining"]);
+    let ready = http::get(bed.http(WEST), "/readyz").await.unwrap();
+    assert_eq!((ready.status, ready.body.as_str()), (503, "draining"));
+    // It still takes what others count.
+    bed.client(EAST).await.increment(NAMESPACE, "kept", 5).await.unwrap();
+
+    let resumed = snowtide(&bed, &[&at("resume")[..], &["--json"]].concat()).await;
+    assert_eq!((resumed.code, json(&resumed)["drained"].as_bool()), (Some(0), Some(false)), "{resumed:?}");
+    assert_eq!(snowtide(&bed, &increment).await.code, Some(0));
+    bed.counted(&[EAST, WEST, SOUTH], "kept", 12).await;
+
+    assert_eq!(snowtide(&bed, &at("drain")).await.code, Some(0));
+    assert_eq!(bed.cluster.terminate(WEST).await.unwrap(), Ending::Drained, "a drained node ends like any other");
+    snowtide(&bed, &at("resume")).await.refused(2, &["no node has", "name the directory of one that runs"]);
+    bed.start_node(WEST).await;
+    assert_eq!(snowtide(&bed, &increment).await.code, Some(0), "a start puts it back into service");
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_another_region_only_as_long_as_it_is_to() {
+    let mut bed = Bed::start(|options| Options { regions: Some(2), ..options }).await;
+    bed.cluster.kill(WEST).await.unwrap();
     bed.client(EAST).await.increment(NAMESPACE, "kept", 3).await.unwrap();
     let data = bed.cluster.folder().data_dir(EAST);
+    let drain = ["cluster", "drain", "--within", "100ms", "--data-dir", data.to_str().unwrap()];
+    snowtide(&bed, &drain)
+        .await
+        .refused(75, &["no other region holds all of it within 100ms", "snowtide cluster resume"]);
+    bed.start_node(WEST).await;
     let drain = ["cluster", "drain", "--data-dir", data.to_str().unwrap()];
     let drained = snowtide(&bed, &drain).await;
-    assert!(drained.code == Some(0) && drained.stdout.contains("has ended"), "{drained:?}");
-    snowtide(&bed, &drain).await.refused(2, &["no node has", "name the directory of one that runs"]);
-    assert_eq!(bed.cluster.terminate(EAST).await.unwrap(), Ending::Drained, "as if by SIGTERM");
-    bed.start_node(EAST).await;
-    bed.counted(&[EAST], "kept", 3).await;
+    assert!(drained.code == Some(0) && drained.stdout.contains("eu-west holds everything"), "{drained:?}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn a_node_is_backed_up_and_restored_under_a_new_incarnation() {
     let (data, copy) = (data.to_str().unwrap(), copy.to_str().unwrap());
     let client = bed.client(EAST).await;
     client.increment(NAMESPACE, "kept", 41).await.unwrap();
-    let stop_first = ["another process is using it", "next: drain the node that uses it: snowtide cluster drain"];
+    let stop_first = ["another process is using it", "next: if that is a node, stop it: kill "];
     for arguments in
         [&["store", "backup", "--data-dir", data, copy][..], &["store", "check", data], &["store", "compact", data]]
     {

@@ -1,106 +1,132 @@
-//! `snowtide cluster drain`: take the node of this machine out of the cluster in good order.
+//! `snowtide cluster drain` and `snowtide cluster resume`: take the node of this machine out of service, and back.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::cli::exit::{Ended, Exit};
 use crate::cli::{Global, Misuse, note, print};
 use crate::clock::Stopwatch;
-use crate::store::{self, User};
+use crate::control::{self, Answer, Order};
 
-/// How often it is seen whether the node has ended.
+/// How often the node is asked how far it is.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Drain the node of this machine that has a data directory open, and wait until it has ended.
+/// Have the node of this machine refuse new work, and wait until another region holds what it has.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Command {
-    /// The node's data directory; without it, data_dir of the configuration.
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+#[command(after_help = DRAIN)]
+pub(super) struct Drain {
+    #[command(flatten)]
+    place: Place,
 
-    /// How long to wait for it. It goes on draining after that.
+    /// How long to wait for another region. The node stays drained after that, too.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     within: Duration,
 }
 
-const EXAMPLES: &str = "\
+/// Have a drained node serve again.
+#[derive(Debug, Args)]
+#[command(after_help = RESUME)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Which node.
+#[derive(Debug, Args)]
+struct Place {
+    /// The node's data directory; without it, data_dir of the configuration.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+const DRAIN: &str = "\
 Examples:
   snowtide cluster drain
   snowtide cluster drain --data-dir /var/lib/snowtide --within 2m
 
-The same as SIGTERM to the node: it refuses new work, commits what is in hand, waits up to drain.timeout until another \
-    region has it, and ends. That cannot be taken back: start it again with snowtide serve. Where a supervisor starts what \
-    ends, tell the supervisor to stop it instead. \
-    Exits with 75 if the node has not ended in time.";
+The node answers what it has accepted, refuses what comes after with `draining`, so that clients go elsewhere, and is not \
+    ready (/readyz), so that load balancers leave it out. It goes on exchanging state with the others. It stays so until \
+    snowtide cluster resume, or its next start. To end it, send it SIGTERM, before this or after: that drains, too. \
+    Exits with 75 if no other region holds everything in time.";
 
-impl Command {
+const RESUME: &str = "\
+Examples:
+  snowtide cluster resume
+  snowtide cluster resume --data-dir /var/lib/snowtide";
+
+impl Drain {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
-        let dir = self.data_dir.map_or_else(|| Ok::<_, anyhow::Error>(global.load()?.config.data_dir), Ok)?;
-        let shown = dir.display();
-        let process = match store::user(&dir)? {
-            User::Nobody => {
-                let text = format!(
-                    "no node has {shown} open on this machine; name the directory of one that runs: --data-dir DIR"
-                );
-                return Err(Misuse(text).into());
-            }
-            User::Process(process) if is_node(process) => process,
-            User::Process(process) => {
-                let text = format!("{shown} is in use by process {process}, which is no node; wait until it has ended");
-                return Err(Ended::new(Exit::Later, text).into());
-            }
-            User::Somebody => {
-                let text = format!(
-                    "{shown} is in use, and this system does not tell by whom; send SIGTERM to the node yourself"
-                );
-                return Err(Ended::new(Exit::Failed, text).into());
-            }
-        };
+        let dir = self.place.dir(global)?;
         let watch = Stopwatch::start();
-        let id = i32::try_from(process)
-            .context("the system tells an impossible process id; send SIGTERM to the node yourself")?;
-        kill(Pid::from_raw(id), Signal::SIGTERM).with_context(|| {
-            format!("cannot tell process {process} to drain; run this as the user that runs the node")
-        })?;
-        note(&format!("draining the node of {shown}, process {process}"));
-        while store::user(&dir)? == User::Process(process) {
-            if Duration::from_millis(watch.elapsed_ms()) >= self.within {
-                let text = format!(
-                    "process {process} has not ended within {}; wait longer with --within, or look into its log; kill -9 loses \
-                     nothing that it acknowledged",
-                    humantime::format_duration(self.within)
-                );
-                return Err(Ended::new(Exit::Later, text).into());
+        let mut waits = false;
+        loop {
+            match tell(&dir, Order::Drain).await? {
+                Answer::Drained { held_by } => return tell_of_drain(global, &dir, held_by.as_deref()),
+                _ if Duration::from_millis(watch.elapsed_ms()) >= self.within => {
+                    let text = format!(
+                        "the node of {} refuses new work, but no other region holds all of it within {}; see snowtide cluster \
+                         peers, and run this again, or take it back with snowtide cluster resume",
+                        dir.display(),
+                        humantime::format_duration(self.within)
+                    );
+                    return Err(Ended::new(Exit::Later, text).into());
+                }
+                _ if !std::mem::replace(&mut waits, true) => note("new work is refused; waiting for another region"),
+                _ => {}
             }
             tokio::time::sleep(LOOK).await;
         }
-        if global.json {
-            return print(&json!({ "data_dir": shown.to_string(), "process": process, "ended": true }).to_string());
-        }
-        print(&format!("the node of {shown} has ended; its log tells which region holds what it had"))
     }
 }
 
-/// Something else that has a directory open, such as a backup, is not to be told to end.
-fn is_node(process: u32) -> bool {
-    let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).any(|word| word == b"serve")
+fn tell_of_drain(global: &Global, dir: &std::path::Path, held_by: Option<&str>) -> anyhow::Result<()> {
+    let dir = dir.display();
+    if global.json {
+        return print(&json!({ "data_dir": dir.to_string(), "drained": true, "held_by": held_by }).to_string());
+    }
+    let held = held_by.map_or("there is no other region to hold what it has".to_owned(), |region| {
+        format!("{region} holds everything that it acknowledged")
+    });
+    print(&format!("the node of {dir} refuses new work; {held}"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Resume {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let dir = self.place.dir(global)?;
+        tell(&dir, Order::Resume).await?;
+        let dir = dir.display();
+        if global.json {
+            return print(&json!({ "data_dir": dir.to_string(), "drained": false }).to_string());
+        }
+        print(&format!("the node of {dir} serves again"))
+    }
+}
 
-    #[test]
-    fn only_nodes_are_told_to_end() {
-        assert!(!is_node(std::process::id()));
-        assert!(!is_node(u32::MAX));
+impl Place {
+    fn dir(self, global: &Global) -> anyhow::Result<PathBuf> {
+        self.data_dir.map_or_else(|| Ok(global.load()?.config.data_dir), Ok)
+    }
+}
+
+/// A refusal is an error.
+async fn tell(dir: &std::path::Path, order: Order) -> anyhow::Result<Answer> {
+    let shown = dir.display();
+    match control::tell(dir, order).await {
+        Ok(Answer::Refused(reason)) => {
+            Err(Ended::new(Exit::Refused, format!("the node of {shown} refuses: {reason}")).into())
+        }
+        Ok(answer) => Ok(answer),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Err(Misuse(format!(
+            "no node has {shown} open on this machine; name the directory of one that runs: --data-dir DIR"
+        ))
+        .into()),
+        Err(error) => Err(error).with_context(|| {
+            format!("cannot speak with the node of {shown}; run this as the user that runs the node, or see whether it hangs")
+        }),
     }
 }

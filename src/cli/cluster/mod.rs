@@ -14,7 +14,7 @@ use crate::probe::Probe;
 
 pub(super) use self::status::{ask_all, table};
 
-/// Look at the whole cluster, and take a node out of it.
+/// Look at the whole cluster, and take nodes out of service.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Command {
@@ -27,14 +27,16 @@ Examples:
   snowtide cluster status
   snowtide cluster top
   snowtide cluster peers --at eu-west
-  snowtide cluster drain --data-dir /var/lib/snowtide";
+  snowtide cluster drain --data-dir /var/lib/snowtide
+  snowtide cluster resume --data-dir /var/lib/snowtide";
 
 #[derive(Debug, Subcommand)]
 enum Action {
     Status(status::Command),
     Top(top::Command),
     Peers(peers::Command),
-    Drain(drain::Command),
+    Drain(drain::Drain),
+    Resume(drain::Resume),
 }
 
 /// What it takes to be answered.
@@ -53,6 +55,7 @@ impl Command {
             Action::Top(command) => reach::block_on(command.run(global)),
             Action::Peers(command) => reach::block_on(command.run(global)),
             Action::Drain(command) => reach::block_on(command.run(global)),
+            Action::Resume(command) => reach::block_on(command.run(global)),
         }
     }
 }

@@ -1,0 +1,175 @@
+//! The control socket: what the operator of a machine tells a node that runs there, by its data directory.
+//!
+//! A conversation is one order and one answer, a line of JSON each. Orders may be repeated. Only the user of the node and
+//! root are heard.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+/// In the data directory.
+const FILE: &str = "control";
+/// Of an order and of an answer.
+const LINE_BYTES_MAX: u64 = 4_096;
+/// For each half of a conversation.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a node is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Refuse new work until further notice.
+    Drain,
+    /// Serve again.
+    Resume,
+}
+
+/// What it says to that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// New work is refused; some of what was accepted is not held elsewhere yet.
+    Draining,
+    /// New work is refused, and this region holds everything; `None` if there is no other.
+    Drained {
+        /// Its name.
+        held_by: Option<String>,
+    },
+    /// It serves, or will once it has started.
+    Resumed,
+    /// It cannot be done, and why.
+    Refused(String),
+}
+
+/// A node's end of the socket, until it is dropped.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Binds. Whoever does that has the data directory to himself: what is there is left from an earlier process.
+    pub fn bind(data_dir: &Path) -> io::Result<Self> {
+        let path = data_dir.join(FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(Self { listener: UnixListener::bind(&path)?, path }),
+        }
+    }
+
+    /// The next order of somebody who may give it.
+    pub async fn hear(&self) -> Heard {
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                // Out of file descriptors, most likely.
+                tokio::time::sleep(TIMEOUT).await;
+                continue;
+            };
+            if let Ok(Ok(Some(heard))) = timeout(TIMEOUT, Heard::from(stream)).await {
+                return heard;
+            }
+        }
+    }
+}
+
+/// An order, and who waits for the answer.
+#[derive(Debug)]
+pub struct Heard {
+    /// The order.
+    pub order: Order,
+    stream: UnixStream,
+}
+
+impl Heard {
+    async fn from(mut stream: UnixStream) -> io::Result<Option<Self>> {
+        let user = stream.peer_cred()?.uid();
+        if user != 0 && user != geteuid().as_raw() {
+            let refusal = Answer::Refused("only the user that runs the node, and root, are heard".to_owned());
+            return write(&mut stream, &refusal).await.map(|()| None);
+        }
+        Ok(Some(Self { order: read(&mut stream).await?, stream }))
+    }
+
+    /// Answers. Whoever broke off has no use for it.
+    pub async fn answer(mut self, answer: &Answer) {
+        let _ = timeout(TIMEOUT, write(&mut self.stream, answer)).await;
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Tells the node that has `data_dir` open. Nobody there is [`ErrorKind::NotFound`] or [`ErrorKind::ConnectionRefused`].
+pub async fn tell(data_dir: &Path, order: Order) -> io::Result<Answer> {
+    let conversation = async {
+        let mut stream = UnixStream::connect(data_dir.join(FILE)).await?;
+        write(&mut stream, &order).await?;
+        read(&mut stream).await
+    };
+    timeout(TIMEOUT, conversation).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+}
+
+async fn read<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+    let mut line = String::new();
+    BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
+    if line.is_empty() { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(serde_json::from_str(&line)?) }
+}
+
+async fn write(stream: &mut UnixStream, value: &impl Serialize) -> io::Result<()> {
+    let line = serde_json::to_string(value)? + "\n";
+    stream.write_all(line.as_bytes()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn orders_are_obeyed_in_turn_and_nobody_is_there_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let nobody = tell(dir.path(), Order::Drain).await.unwrap_err();
+        assert_eq!(nobody.kind(), ErrorKind::NotFound);
+        // As after kill -9.
+        drop(std::os::unix::net::UnixListener::bind(dir.path().join(FILE)).unwrap());
+        assert_eq!(tell(dir.path(), Order::Drain).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+
+        let control = Control::bind(dir.path()).unwrap();
+        let node = tokio::spawn(async move {
+            loop {
+                let heard = control.hear().await;
+                let answer = match heard.order {
+                    Order::Drain => Answer::Drained { held_by: Some("mars".into()) },
+                    Order::Resume => Answer::Refused("no".into()),
+                };
+                heard.answer(&answer).await;
+            }
+        });
+        let held = Answer::Drained { held_by: Some("mars".into()) };
+        assert_eq!(tell(dir.path(), Order::Drain).await.unwrap(), held);
+        assert_eq!(tell(dir.path(), Order::Resume).await.unwrap(), Answer::Refused("no".into()));
+
+        for nonsense in ["\n", "{}\n", "\"fly\"\n", &"x".repeat(10_000)] {
+            let mut stream = UnixStream::connect(dir.path().join(FILE)).await.unwrap();
+            let _ = stream.write_all(nonsense.as_bytes()).await;
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+            assert_eq!(rest, b"", "{nonsense:.9}");
+        }
+        assert_eq!(tell(dir.path(), Order::Drain).await.unwrap(), held, "it goes on");
+        node.abort();
+        let _ = node.await;
+        assert!(!dir.path().join(FILE).exists());
+    }
+}
