@@ -28,7 +28,7 @@ pub enum Code {
     Throttled,
     /// The node is starting and waits until its peers confirm its history.
     Starting,
-    /// The node is shutting down.
+    /// The node is taken out of service, or shuts down.
     Draining,
     /// The node cannot keep up with its disk.
     Overloaded,

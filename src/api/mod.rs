@@ -54,7 +54,7 @@ pub enum Stage {
     Starting,
     /// Serving.
     Ready,
-    /// Shutting down: new work is refused, answers still go out.
+    /// Shutting down, or taken out of service: new work is refused, answers still go out.
     Draining,
     /// Everything is answered: connections are closed once the other end has it all.
     Drained,

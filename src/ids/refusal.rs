@@ -62,7 +62,7 @@ impl IdRefusal {
             Verdict::Unclaimed => {
                 (Code::Starting, "this node is starting: it waits until its peers say which IDs they saw of it".into())
             }
-            Verdict::Draining => (Code::Draining, "this node is shutting down; use another one".into()),
+            Verdict::Draining => (Code::Draining, "this node is taken out of service; use another one".into()),
             Verdict::Fenced => {
                 let reason = fenced.unwrap_or("an earlier failure left its ID generator in an unknown state");
                 (Code::Fenced, format!("this node has stopped itself: {reason}"))

@@ -125,8 +125,8 @@ pub enum Refusal {
     /// The start is not proven yet (I3).
     #[error("this node is starting: it waits until its peers confirm its history")]
     Starting,
-    /// The node is shutting down.
-    #[error("this node is shutting down; use another one")]
+    /// The node is taken out of service, or shuts down.
+    #[error("this node is taken out of service; use another one")]
     Draining,
     /// Less than `disk.min_free` is left.
     #[error("the disk under this node's data is nearly full; writes are refused until there is room")]

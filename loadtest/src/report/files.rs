@@ -88,18 +88,20 @@ fn charts_over_time(setup: &Setup, sent: &Sent, kinds: &[Kind]) -> [Chart; 3] {
     let bands: Vec<Band> = courses.filter_map(band).collect();
     let span = Span { width_s, measured_s: sent.measured_s, end_s, bands: &bands };
     let width = format!("{} ms", (width_s * 1_000.0).round());
-    let chart = |title: &str, note: String, plot| Chart { title: title.into(), note, plot };
+    let failed = by_target.iter().flat_map(|course| course.timeline.counts()).any(|counts| counts.errors > 0);
+    let errors = "Operations a second that were refused, got no answer, or were never sent";
+    let chart = |title: &str, note: String, plot| Chart { title: title.into(), note, plot: Some(plot) };
     [
         chart(
             THROUGHPUT,
             format!("Acknowledged operations a second at each target, by slices of {width}."),
             charts::throughput(THROUGHPUT, &by_target, &span),
         ),
-        chart(
-            ERRORS,
-            "Operations a second that were refused, got no answer, or were never sent.".into(),
-            charts::errors(ERRORS, &by_target, &span),
-        ),
+        Chart {
+            title: ERRORS.into(),
+            note: if failed { format!("{errors}.") } else { format!("{errors}: none.") },
+            plot: failed.then(|| charts::errors(ERRORS, &by_target, &span)),
+        },
         chart(
             TAIL,
             format!("Of what came to its end in each slice of {width}, from the intended time of sending."),
@@ -125,7 +127,7 @@ fn percentile_chart(setup: &Setup, sent: &Sent, kind: Kind) -> Chart {
     all.push(Latencies { name: "all, uncorrected".into(), colour: None, histogram: uncorrected });
     let title = format!("Latency by percentile: {}", kind.name());
     let note = "From the intended time of sending. The dashed line is what a generator that waits for answers would have shown.";
-    Chart { plot: charts::percentiles(&title, &all), title, note: note.into() }
+    Chart { plot: Some(charts::percentiles(&title, &all)), title, note: note.into() }
 }
 
 fn by_target(setup: &Setup, sent: &Sent, kinds: &[Kind]) -> Vec<Course> {

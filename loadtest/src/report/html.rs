@@ -14,8 +14,8 @@ pub struct Chart {
     pub title: String,
     /// How to read it.
     pub note: String,
-    /// The chart itself.
-    pub plot: Plot,
+    /// The chart itself; without one, the note says all.
+    pub plot: Option<Plot>,
 }
 
 /// The whole page.
@@ -71,18 +71,19 @@ fn note(out: &mut String, class: &str, text: &str) {
 
 fn tiles(out: &mut String, summary: &Summary) {
     let Some(all) = summary.totals.last() else { return };
-    let asked =
-        all.asked_per_s.map_or_else(|| "operations/s".to_owned(), |asked| format!("of {asked:.0} operations/s"));
+    let asked = all
+        .asked_per_s
+        .map_or_else(|| "operations/s".to_owned(), |asked| format!("of {} operations/s", grouped(whole(asked))));
     let failed = all.refused + all.unknown + all.unsent;
     let latency = &all.latency_ms;
     out.push_str("<div class=\"tiles\">");
     for (figure, word) in [
-        (format!("{:.0}", all.achieved_per_s), asked),
+        (grouped(whole(all.achieved_per_s)), asked),
         (time(latency.p50), "median latency".into()),
         (time(latency.p99), "99th percentile".into()),
         (time(latency.max), "slowest".into()),
-        (all.acknowledged.to_string(), "acknowledged".into()),
-        (failed.to_string(), "refused, unknown or unsent".into()),
+        (grouped(all.acknowledged), "acknowledged".into()),
+        (grouped(failed), "refused, unknown or unsent".into()),
     ] {
         let _infallible = write!(out, "<div class=\"tile\"><b>{figure}</b><span>{}</span></div>", escape(&word));
     }
@@ -96,8 +97,9 @@ fn chart(out: &mut String, chart: &Chart) {
         escape(&chart.title),
         escape(&chart.note)
     );
+    let Some(plot) = &chart.plot else { return out.push_str("</section>\n") };
     out.push_str("<div class=\"legend\">");
-    for line in &chart.plot.lines {
+    for line in &plot.lines {
         let _infallible = write!(
             out,
             "<span><svg viewBox=\"0 0 22 8\" aria-hidden=\"true\"><path class=\"line {}\" d=\"M0 4H22\"/></svg>{}</span>",
@@ -105,7 +107,7 @@ fn chart(out: &mut String, chart: &Chart) {
             escape(&line.name)
         );
     }
-    let _infallible = writeln!(out, "</div><figure class=\"scroll\">{}</figure></section>", chart.plot.svg());
+    let _infallible = writeln!(out, "</div><figure class=\"scroll\">{}</figure></section>", plot.svg());
 }
 
 fn drill(out: &mut String, report: &DrillReport) {
@@ -186,6 +188,24 @@ fn figures(latency: &Latency) -> [f64; 7] {
 }
 
 /// A latency with its unit.
+/// Thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 2);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push('\u{202f}');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people; a cast saturates")]
+fn whole(rate: f64) -> u64 {
+    rate.round() as u64
+}
+
 fn time(ms: f64) -> String {
     if ms >= 1_000.0 { format!("{:.2} s", ms / 1_000.0) } else { format!("{} ms", digits(ms)) }
 }

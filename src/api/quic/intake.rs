@@ -109,13 +109,14 @@ impl<'a> Intake<'a> {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone());
         }
+        let place = Arc::clone(self.places)
+            .try_acquire_owned()
+            .map_err(|_| error(Code::Throttled, "too many unanswered requests on this connection"))?;
         if let Ask::Batch { operations, .. } | Ask::OnTerms { operations, .. } = ask {
             let left = usize::try_from(operations).ok().and_then(|operations| self.room.checked_sub(operations));
             self.room = left.ok_or_else(|| refused(&Refusal::Throttled))?;
         }
-        Arc::clone(self.places)
-            .try_acquire_owned()
-            .map_err(|_| error(Code::Throttled, "too many unanswered requests on this connection"))
+        Ok(place)
     }
 
     fn validate(

@@ -216,7 +216,7 @@ mod tests {
             (Refusal::Throttled, "TRYAGAIN throttled: too many requests"),
             (Refusal::Overloaded, "TRYAGAIN overloaded: this node cannot"),
             (Refusal::DiskLow, "MISCONF disk_low: the disk"),
-            (Refusal::Draining, "ERR draining: this node is shutting down"),
+            (Refusal::Draining, "ERR draining: this node is taken out of service"),
             (Refusal::Fenced("a clone".into()), "ERR fenced: this node has stopped itself: a clone"),
         ] {
             let text = refused(&refusal);
