@@ -1,5 +1,7 @@
 //! The examples of the Rust client against real nodes, over QUIC and over HTTP.
 
+use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
 use snowtide::dev::Options;
@@ -8,18 +10,51 @@ use tokio::time::timeout;
 
 use crate::harness::{Bed, DEADLINE, EAST, WEST, executable};
 
-/// What an example prints.
-async fn run(name: &str, arguments: &[&str]) -> String {
+/// What an example prints, in a folder.
+async fn run_in(folder: &Path, name: &str, arguments: &[&str]) -> String {
     let example = executable().parent().unwrap().join("examples").join(name);
     let build = "first: cargo build --release -p snowtide-client --examples --all-features";
     assert!(example.exists(), "{} is missing; {build}", example.display());
     let mut command = Command::new(example);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(DEADLINE, command.output()).await.expect("it ends").unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}: {said}{complaint}");
     said
+}
+
+async fn run(name: &str, arguments: &[&str]) -> String {
+    run_in(Path::new("."), name, arguments).await
+}
+
+/// The lines of the Rust snippet in the README, without those that it does not show.
+fn snippet() -> Vec<String> {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("\n```rust,no_run\n").expect("the README has a snippet in Rust");
+    let (shown, _) = rest.split_once("\n```\n").unwrap();
+    let lines = shown.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_snippet_of_the_readme_does_what_it_says() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("client/examples/readme.rs");
+    let example = fs::read_to_string(example).unwrap();
+    let mut lines = example.lines().map(str::trim);
+    for shown in snippet() {
+        // The addresses of a test are its own.
+        let begins = shown.split_once("[\"").map_or(shown.as_str(), |(before, _)| before);
+        assert!(lines.any(|line| line.starts_with(begins)), "the example lacks {shown:?}, or has it elsewhere");
+    }
+    let mut bed = Bed::start(|options| Options { regions: Some(2), ..options }).await;
+    let addresses = [bed.quic(WEST).to_string(), bed.quic(EAST).to_string()];
+    let addresses = [addresses[0].as_str(), &addresses[1]];
+    let folder = bed.cluster.folder().path().to_owned();
+    assert_eq!(run_in(&folder, "readme", &addresses).await, "1 likes, 100 ids\n");
+    bed.counted(&[EAST], "likes/42", 1).await;
+    bed.cluster.kill(WEST).await.unwrap();
+    assert_eq!(run_in(&folder, "readme", &addresses).await, "2 likes, 100 ids\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
