@@ -28,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Order {
     /// Refuse new work until further notice.
     Drain,
+    /// Tell how far a drain is.
+    Look,
     /// Serve again.
     Resume,
 }
@@ -150,7 +152,7 @@ mod tests {
             loop {
                 let heard = control.hear().await;
                 let answer = match heard.order {
-                    Order::Drain => Answer::Drained { held_by: Some("mars".into()) },
+                    Order::Drain | Order::Look => Answer::Drained { held_by: Some("mars".into()) },
                     Order::Resume => Answer::Refused("no".into()),
                 };
                 heard.answer(&answer).await;

@@ -30,8 +30,9 @@ pub struct BadSession;
 
 impl Session {
     /// The name of the request, `caller` being whoever that says it is: nobody gets another's answers.
-    pub fn name(&self, caller: &[u8]) -> Once {
-        Once { id: digest(&[caller, b"session", &self.id.to_be_bytes()]), turn: Turn::Next(self.turn) }
+    pub fn name(&self, caller: &[u8], operations: &[Operation]) -> Once {
+        let id = digest(&[caller, b"session", &self.id.to_be_bytes()]);
+        Once { id, turn: Turn::Next { number: self.turn, asked: asked(operations) } }
     }
 }
 
@@ -72,12 +73,15 @@ fn uuid(text: &str) -> Option<u128> {
 
 /// The name that an idempotency key gives a request of `caller`, whoever that says it is: nobody gets another's answers.
 pub fn name(caller: &[u8], key: &str, operations: &[Operation]) -> Once {
-    let id = digest(&[caller, key.as_bytes()]);
-    let mut asked = Context::new(&SHA256);
+    Once { id: digest(&[caller, key.as_bytes()]), turn: Turn::Only(asked(operations)) }
+}
+
+fn asked(operations: &[Operation]) -> u128 {
+    let mut context = Context::new(&SHA256);
     for operation in operations {
-        put(&mut asked, &snowtide_client::codec::encode(&(operation.namespace, &*operation.key, operation.action)));
+        put(&mut context, &snowtide_client::codec::encode(&(operation.namespace, &*operation.key, operation.action)));
     }
-    Once { id, turn: Turn::Only(number(asked)) }
+    number(context)
 }
 
 fn digest(parts: &[&[u8]]) -> u128 {
@@ -161,9 +165,15 @@ mod tests {
     #[test]
     fn turns_of_a_session_share_a_name_and_nobody_elses() {
         let session = |turn: u64| format!("{UUID}; turn={turn}").parse::<Session>().unwrap();
-        let (first, second) = (session(1).name(b"a"), session(2).name(b"a"));
-        assert_eq!((first.id, first.turn, second.turn), (second.id, Turn::Next(1), Turn::Next(2)));
-        assert_ne!(session(1).name(b"b").id, first.id);
+        let (first, second) = (session(1).name(b"a", &add(1)), session(2).name(b"a", &add(1)));
+        let next = |once: Once| match once.turn {
+            Turn::Next { number, asked } => (number, asked),
+            Turn::Only(_) => panic!("{once:?}"),
+        };
+        assert_eq!((first.id, next(first).1), (second.id, next(second).1));
+        assert_eq!((next(first).0, next(second).0), (1, 2));
+        assert_ne!(session(1).name(b"a", &add(2)).turn, first.turn, "another request");
+        assert_ne!(session(1).name(b"b", &add(1)).id, first.id);
     }
 
     proptest::proptest! {

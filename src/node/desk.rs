@@ -76,19 +76,25 @@ impl Desk {
         self.doors.engine.notify(Event::Drain);
     }
 
-    fn obey(&mut self, order: Order) -> Result<(), String> {
+    fn obey(&mut self, order: Order) -> Result<bool, String> {
         if let Stage::Fenced(reason) = &*self.stage.borrow() {
             return Err(format!("it has fenced itself: {reason}"));
         }
         if self.leaving {
             return Err("it is shutting down".to_owned());
         }
-        let held = order == Order::Drain;
+        let held = match order {
+            Order::Drain => true,
+            Order::Resume => false,
+            Order::Look => self.held,
+        };
         if std::mem::replace(&mut self.held, held) != held {
             info!("{}", if held { "drained by an operator: new work is refused" } else { "resumed by an operator" });
+            // What the doors let in before they turn, the engine refuses.
+            self.doors.engine.notify(Event::Hold(held));
+            self.turn_doors();
         }
-        self.turn_doors();
-        Ok(())
+        Ok(held)
     }
 
     fn hear(&mut self, news: News) -> anyhow::Result<Option<Farewell>> {

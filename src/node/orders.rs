@@ -9,8 +9,8 @@ use crate::control::{Answer, Control, Order};
 /// An order on the desk.
 pub(super) struct Told {
     pub(super) order: Order,
-    /// Whether it was obeyed, or why not.
-    pub(super) reply: oneshot::Sender<Result<(), String>>,
+    /// Whether the node is to refuse new work from now on, or why it does not obey.
+    pub(super) reply: oneshot::Sender<Result<bool, String>>,
 }
 
 /// Hands each order to the desk, and tells how far a drain is.
@@ -26,8 +26,8 @@ pub(super) async fn attend(doors: Doors, desk: mpsc::Sender<Told>) {
         let _ = desk.send(Told { order: heard.order, reply }).await;
         let answer = match obeyed.await.unwrap_or_else(|_ended| Err("it is shutting down".to_owned())) {
             Err(reason) => Answer::Refused(reason),
-            Ok(()) if heard.order == Order::Resume => Answer::Resumed,
-            Ok(()) => drained(&doors).await,
+            Ok(true) => drained(&doors).await,
+            Ok(false) => Answer::Resumed,
         };
         heard.answer(&answer).await;
     }

@@ -7,15 +7,15 @@ use crate::crdt::{LogHash, Mark, Row, Slot};
 use crate::identity::Peer;
 use crate::merkle::Hasher;
 
-const SAFE: NamespaceId = NamespaceId(1);
-const FAST: NamespaceId = NamespaceId(2);
+pub(super) const SAFE: NamespaceId = NamespaceId(1);
+pub(super) const FAST: NamespaceId = NamespaceId(2);
 const INTERVAL_MS: u64 = 100;
 
-fn own() -> WorkerId {
+pub(super) fn own() -> WorkerId {
     WorkerId::new(1, 0).unwrap()
 }
 
-fn peer() -> Peer {
+pub(super) fn peer() -> Peer {
     Peer { worker: WorkerId::new(2, 0).unwrap(), boot: Boot { counter: 1, nonce: 7 } }
 }
 
@@ -71,9 +71,12 @@ impl Bench {
     pub(super) fn recovered(reach: &[(ReplicaId, u64)], onces: Vec<Done>) -> Self {
         let space = |namespace| RecoveredSpace { reach: reach.to_vec(), ..RecoveredSpace::empty(namespace) };
         let boot = Boot { counter: 1, nonce: 1 };
-        let recovered =
-            Recovered { spaces: vec![space(SAFE), space(FAST)], onces, ..Recovered::of_new_directory(boot, []) };
-        let mut bench = Self { replica: Replica::new(settings(), recovered, 0), now: 0 };
+        let spaces = vec![space(SAFE), space(FAST)];
+        Self::start(settings(), Recovered { spaces, onces, ..Recovered::of_new_directory(boot, []) })
+    }
+
+    pub(super) fn start(settings: Settings, recovered: Recovered) -> Self {
+        let mut bench = Self { replica: Replica::new(settings, recovered, 0), now: 0 };
         assert!(bench.effects().iter().any(|effect| matches!(effect, Effect::Mint)));
         bench.happen(Event::Minted(ReplicaId::new(own(), 5)));
         bench.happen(Event::PeerUp { peer: peer(), namespaces: BTreeSet::from([SAFE, FAST]) });
@@ -118,7 +121,7 @@ impl Bench {
         self.happen(Event::Submit { ticket, operations, terms: Some(Box::new(terms)) })
     }
 
-    fn add(&mut self, ticket: Ticket, namespace: NamespaceId, by: i64) -> Vec<Effect> {
+    pub(super) fn add(&mut self, ticket: Ticket, namespace: NamespaceId, by: i64) -> Vec<Effect> {
         self.submit(ticket, namespace, "k", Action::Increment(by))
     }
 }

@@ -90,6 +90,8 @@ pub enum Event {
     Tick,
     /// The node shuts down: refuse new work, commit what is in hand, get it acknowledged elsewhere.
     Drain,
+    /// Whether new work is refused until further notice, although the node goes on.
+    Hold(bool),
     /// Whether less than `disk.min_free` is left.
     DiskLow(bool),
     /// Our own durable ID ceiling, to be told to peers.

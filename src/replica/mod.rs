@@ -10,6 +10,8 @@ mod boots;
 mod checkpoint;
 mod commit;
 #[cfg(test)]
+mod drain_tests;
+#[cfg(test)]
 mod durability_tests;
 pub mod effect;
 pub mod event;
@@ -100,6 +102,8 @@ pub struct Replica {
     repairs: Repairs,
     scrub: Scrub,
     draining: Option<Drain>,
+    /// An operator has it refuse new work.
+    held_back: bool,
     disk_low: bool,
     fenced: Option<String>,
     /// When commits that are not pushed yet go out.
@@ -144,6 +148,7 @@ impl Replica {
             repairs: Repairs::new(&settings, recovered.repaired, now),
             scrub: Scrub::new(&settings, now),
             draining: None,
+            held_back: false,
             disk_low: false,
             fenced: None,
             push_at: None,
@@ -186,6 +191,10 @@ impl Replica {
             Event::Received { from, message } => self.received(from, message),
             Event::Tick => {}
             Event::Drain => self.drain(),
+            Event::Hold(held_back) => {
+                self.held_back = held_back;
+                self.refuse_waiting();
+            }
             Event::DiskLow(low) => self.disk_low = low,
             Event::Ceiling(ceiling) => {
                 // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
@@ -326,10 +335,34 @@ impl Replica {
         self.commits.is_idle() && self.works.is_empty()
     }
 
-    /// A region other than ours of which a node holds our whole log.
+    /// All that clients have asked for here is committed. What others have counted may be on its way to the disk.
+    fn owes_nothing(&self) -> bool {
+        let own = |record: &Record| record.origin.worker() == self.settings.worker;
+        let syncing = self.commits.inflight.iter().flat_map(|commit| &commit.records).any(own);
+        !syncing && self.commits.gathering.own.is_empty() && self.works.batches() == 0
+    }
+
+    /// A region other than ours of which a node holds all that this worker has ever committed.
     fn holder(&self) -> Option<u8> {
-        let regions = self.peers.values().filter(|peer| self.lag(peer) == 0).map(|peer| peer.worker.region());
-        regions.filter(|region| *region != self.settings.worker.region()).min()
+        let others = self.peers.values().filter(|peer| self.is_abroad(peer.worker));
+        others.filter(|peer| self.is_held_by(peer)).map(|peer| peer.worker.region()).min()
+    }
+
+    fn is_abroad(&self, worker: WorkerId) -> bool {
+        worker.region() != self.settings.worker.region()
+    }
+
+    /// Earlier incarnations count as well: nobody may have heard of the last one yet. What no other region is to have at
+    /// all cannot be held there.
+    fn is_held_by(&self, peer: &Neighbour) -> bool {
+        let abroad = |space: &&Space| {
+            let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&space.id));
+            sharing.any(|(worker, _)| self.is_abroad(*worker))
+        };
+        self.spaces.values().filter(abroad).all(|space| {
+            let mut own = space.vector.iter().filter(|(origin, _)| origin.worker() == self.settings.worker);
+            own.all(|(origin, mark)| peer.holds(space.id, origin) >= mark.seq)
+        })
     }
 
     /// Own commits that a peer is not known to hold, over all shared namespaces.
@@ -353,7 +386,7 @@ impl Replica {
             serving: self.refusal(false).is_none(),
             draining: self.draining.is_some(),
             fenced: self.fenced.clone(),
-            idle: self.is_idle(),
+            idle: self.owes_nothing(),
             held_by: self.holder(),
             commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),

@@ -32,8 +32,13 @@ pub struct Once {
 pub enum Turn {
     /// The only one; a hash of what it asks.
     Only(u128),
-    /// One after another, numbered upwards; at most one at a time is unanswered.
-    Next(u64),
+    /// One after another; at most one at a time is unanswered.
+    Next {
+        /// Upwards.
+        number: u64,
+        /// A hash of what it asks; 0 where the caller is known to number its requests well.
+        asked: u128,
+    },
 }
 
 /// A request that was carried out, as it stands on disk.
@@ -113,8 +118,10 @@ impl Onces {
         if let Some(done) = known.and_then(|entry| entry.done.as_ref()) {
             match (done.once.turn, once.turn) {
                 (before, now) if before == now => return Ok(Entrance::Before(done.outcomes.clone())),
-                (Turn::Next(before), Turn::Next(now)) if now > before => {}
-                (Turn::Next(_), Turn::Next(_)) => return Err(Refusal::Outdated),
+                (Turn::Next { number: before, .. }, Turn::Next { number: now, .. }) if now > before => {}
+                (Turn::Next { number: before, .. }, Turn::Next { number: now, .. }) if now < before => {
+                    return Err(Refusal::Outdated);
+                }
                 _ => return Err(Refusal::AnotherRequest),
             }
         }

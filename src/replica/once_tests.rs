@@ -11,7 +11,7 @@ fn key(id: u128, request: u128) -> Terms {
 }
 
 fn turn(session: u128, number: u64) -> Terms {
-    Terms { once: Some(Once { id: session, turn: Turn::Next(number) }), ..Terms::default() }
+    Terms { once: Some(Once { id: session, turn: Turn::Next { number, asked: 1 } }), ..Terms::default() }
 }
 
 /// The value told, and whether it was told before; or why none.
@@ -174,4 +174,14 @@ fn a_known_session_needs_room_for_a_larger_answer() {
         let commit = commit_of(&asked).expect("let in, because each answer takes the place of the last");
         bench.happen(Event::Committed(commit.number));
     }
+}
+
+#[test]
+fn a_turn_that_comes_with_another_request_is_refused_and_counts_nothing() {
+    let mut bench = Bench::new();
+    assert_eq!(carried_out(&mut bench, turn(1, 1)).1, Ok((5, false)));
+    let other = Terms { once: Some(Once { id: 1, turn: Turn::Next { number: 1, asked: 2 } }), ..Terms::default() };
+    assert_eq!(told(&ask(&mut bench, other)), Some(Err(Refusal::AnotherRequest)));
+    assert_eq!(told(&ask(&mut bench, turn(1, 1))), Some(Ok((5, true))));
+    assert_eq!(carried_out(&mut bench, turn(1, 2)).1, Ok((10, false)));
 }

@@ -15,9 +15,9 @@ pub struct Status {
     pub draining: bool,
     /// Why the node fenced itself, if it did.
     pub fenced: Option<String>,
-    /// All that was accepted is committed.
+    /// All that clients have asked for here is committed.
     pub idle: bool,
-    /// A region other than ours that holds our whole log so far.
+    /// A region other than ours that holds all that this worker has ever committed.
     pub held_by: Option<u8>,
     /// Own commits so far, all namespaces.
     pub commits: u64,

@@ -72,6 +72,12 @@ impl Works {
         self.len() == 0
     }
 
+    /// Those that clients have submitted.
+    pub(super) fn batches(&self) -> usize {
+        let waiting = self.waiting.iter().filter(|(_, work)| matches!(work.what, What::Batch(_)));
+        self.backlog.len() + waiting.count()
+    }
+
     pub(super) fn loading_rows(&self) -> usize {
         self.loading_rows
     }
@@ -99,7 +105,7 @@ impl Replica {
         if let Some(reason) = &self.fenced {
             return Some(Refusal::Fenced(reason.clone()));
         }
-        if self.draining.is_some() {
+        if self.draining.is_some() || self.held_back {
             return Some(Refusal::Draining);
         }
         if !self.standing.is_serving() {

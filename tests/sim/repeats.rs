@@ -64,7 +64,7 @@ impl World {
         // Some name each request for itself, the others are sessions.
         let id = u128::try_from(client).unwrap_or_default();
         let once = if client % 2 == 0 {
-            Once { id, turn: Turn::Next(held.turn) }
+            Once { id, turn: Turn::Next { number: held.turn, asked: 7 } }
         } else {
             Once { id: id + (u128::from(held.turn) << 64), turn: Turn::Only(7) }
         };

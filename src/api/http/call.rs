@@ -150,7 +150,7 @@ impl Call {
         let caller = self.parts.headers.get(AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
         terms.once = match (&self.asked.idempotency_key, &self.asked.session) {
             (Some(key), _) => Some(idempotency::name(caller, key, &operations)),
-            (None, session) => session.as_ref().map(|session| session.name(caller)),
+            (None, session) => session.as_ref().map(|session| session.name(caller, &operations)),
         };
         terms.again = self.asked.session.as_ref().is_some_and(|session| session.again);
         match self.door.doors.engine.apply(operations, Some(terms)).await {

@@ -21,7 +21,7 @@ use tower::{Service, ServiceExt};
 use crate::config::Http;
 use crate::telemetry::{self, Door};
 
-use super::pulse::{Answering, Heard, Limits, Pulse};
+use super::pulse::{Answering, Heard, Limits, Pulse, Taken};
 
 /// Sent to a connection that finds no place, before its request is read.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
@@ -86,16 +86,17 @@ pub(super) async fn attend<T, S, B>(
     S::Error: std::error::Error + Send + Sync + 'static,
     S::Future: Send + 'static,
     S: Send,
-    B: hyper::body::Body<Data: Send> + Send + 'static,
+    B: hyper::body::Body<Data: Send> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let pulse = Arc::new(Pulse::new());
     let felt = Arc::clone(&pulse);
     let counted = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let answering = Answering::new(Arc::clone(&felt), request.version());
-        let answer = service.clone().oneshot(request);
+        let (answer, felt) = (service.clone().oneshot(request), Arc::clone(&felt));
         async move {
             let answer = answer.await;
+            let answer = answer.map(|answer| answer.map(|body| Taken::new(body, felt)));
             drop(answering);
             answer
         }

@@ -27,7 +27,7 @@ pub(super) enum Failures {
     /// `not_found`, `unknown_namespace`.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(ProblemBody<'static>),
-    /// `wrong_region`: the region of this node does not hold the namespace; `regions` do.
+    /// `wrong_region`: the region of this node does not hold the namespace; `regions` do. Or a session is for another node.
     #[response(status = 421, content_type = "application/problem+json")]
     WrongRegion(ProblemBody<'static>),
     /// `too_large`: the body, the key, the batch or the count.
@@ -36,7 +36,8 @@ pub(super) enum Failures {
     /// `idempotency_in_flight`: the same request is being carried out; ask this node again for its answer.
     #[response(status = 409, content_type = "application/problem+json")]
     InFlight(ProblemBody<'static>),
-    /// `counter_overflow`: the counter is unchanged; or `idempotency_mismatch`: the key was used for another request.
+    /// `counter_overflow`: the counter is unchanged; or `idempotency_mismatch`: the key, or the turn of the session, was used
+    /// for another request, the session has gone on, or the node is on a new disk.
     #[response(status = 422, content_type = "application/problem+json")]
     Overflow(ProblemBody<'static>),
     /// `throttled`: retry after a moment.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::Version;
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::Stopwatch;
@@ -31,6 +32,8 @@ pub(super) struct Pulse {
     watch: Stopwatch,
     /// Requests being answered.
     answering: AtomicUsize,
+    /// Answers whose bodies are on their way.
+    bodies: AtomicUsize,
     /// When the last answer was ready, or a part of one was taken.
     answered_ms: AtomicU64,
     /// A request head has begun to arrive, or, on a new connection, is awaited.
@@ -46,6 +49,7 @@ impl Pulse {
         Self {
             watch: Stopwatch::start(),
             answering: AtomicUsize::new(0),
+            bodies: AtomicUsize::new(0),
             answered_ms: AtomicU64::new(0),
             head_begun: AtomicBool::new(true),
             head_begun_ms: AtomicU64::new(0),
@@ -55,14 +59,23 @@ impl Pulse {
 
     /// Bytes came in.
     fn heard(&self) {
-        let between = self.answering.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed);
+        let under_way = self.answering.load(Relaxed) > 0 || self.bodies.load(Relaxed) > 0;
+        let between = !under_way && !self.multiplexed.load(Relaxed);
         if between && !self.head_begun.load(Relaxed) {
             self.head_begun_ms.store(self.watch.elapsed_ms(), Relaxed);
             self.head_begun.store(true, Relaxed);
         }
     }
 
-    /// Bytes went out: the other end takes them, or the system's buffers would be full.
+    /// Bytes went out: the other end takes them, or the system's buffers would be full. Over HTTP/2 they may be no more
+    /// than the answer to a ping.
+    fn sent(&self) {
+        if !self.multiplexed.load(Relaxed) {
+            self.taken();
+        }
+    }
+
+    /// A part of an answer was taken.
     fn taken(&self) {
         self.answered_ms.store(self.watch.elapsed_ms(), Relaxed);
     }
@@ -113,6 +126,47 @@ impl Drop for Answering {
     }
 }
 
+/// The body of an answer that tells the pulse when it is taken, part by part, and when it has ended.
+pub(super) struct Taken<B> {
+    body: B,
+    pulse: Arc<Pulse>,
+}
+
+impl<B> Taken<B> {
+    pub(super) fn new(body: B, pulse: Arc<Pulse>) -> Self {
+        pulse.bodies.fetch_add(1, Relaxed);
+        Self { body, pulse }
+    }
+}
+
+impl<B> Drop for Taken<B> {
+    fn drop(&mut self) {
+        self.pulse.taken();
+        self.pulse.bodies.fetch_sub(1, Relaxed);
+    }
+}
+
+impl<B: Body + Unpin> Body for Taken<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if frame.is_ready() {
+            self.pulse.taken();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A socket that tells the pulse when bytes come in or go out.
 pub(super) struct Heard<S> {
     pub(super) stream: S,
@@ -122,7 +176,7 @@ pub(super) struct Heard<S> {
 impl<S> Heard<S> {
     fn told(&self, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(1..))) {
-            self.pulse.taken();
+            self.pulse.sent();
         }
         written
     }
@@ -194,6 +248,30 @@ mod tests {
         pulse.head_begun_ms.store(7, Relaxed);
         pulse.heard();
         assert_eq!(pulse.deadline_ms(LIMITS), Some(10_007));
+    }
+
+    #[test]
+    fn a_byte_while_an_answer_is_on_its_way_is_no_head_yet() {
+        let pulse = Arc::new(Pulse::new());
+        drop(Answering::new(Arc::clone(&pulse), Version::HTTP_11));
+        let body = Taken::new(axum::body::Body::from("much"), Arc::clone(&pulse));
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
+        pulse.heard();
+        assert!(pulse.deadline_ms(LIMITS).unwrap() >= 60_000);
+        drop(body);
+        pulse.heard();
+        assert!(pulse.deadline_ms(LIMITS).unwrap() < 60_000);
+    }
+
+    #[test]
+    fn over_http_2_only_parts_of_answers_put_off_the_end() {
+        for (version, put_off) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
+            let pulse = Arc::new(Pulse::new());
+            drop(Answering::new(Arc::clone(&pulse), version));
+            pulse.answered_ms.store(u64::MAX / 2, Relaxed);
+            pulse.sent();
+            assert_eq!(pulse.answered_ms.load(Relaxed) < 60_000, put_off, "{version:?}");
+        }
     }
 
     #[test]

@@ -57,7 +57,8 @@ struct Feed {
 )]
 /// Watches a counter.
 ///
-/// The value comes at once, and again when it has changed: at most every `http.watch_interval`, and only the newest one.
+/// The value comes at once, and again when it has changed: it is looked at every `http.watch_interval`, and when somebody
+/// new asks for it, so values in between are not told.
 /// Every value is durable at this node. Comments in between keep the connection open.
 pub(super) async fn watch(call: Call) -> Result<Response<Body>, Problem> {
     call.door.admit_counting()?;

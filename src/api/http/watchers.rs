@@ -55,7 +55,8 @@ struct Seen {
 pub(super) struct Watch {
     watchers: Arc<Watchers>,
     counter: Counter,
-    seen: watch::Receiver<Seen>,
+    /// Until it is dropped.
+    seen: Option<watch::Receiver<Seen>>,
     /// Rounds that had begun before: they may tell less than what the watcher knows already.
     rounds_before: u64,
     _place: OwnedSemaphorePermit,
@@ -88,7 +89,7 @@ impl Watchers {
         }
         drop(board);
         self.came.notify_one();
-        Ok(Watch { watchers: Arc::clone(self), counter, seen, rounds_before, _place: place })
+        Ok(Watch { watchers: Arc::clone(self), counter, seen: Some(seen), rounds_before, _place: place })
     }
 
     /// Asks for what is watched every so often, and at once for what somebody new waits for, until nobody watches.
@@ -166,25 +167,25 @@ impl Watchers {
 impl Watch {
     /// The value now, with everything that was acknowledged before the watch began.
     pub(super) async fn first(&mut self) -> Result<i128, Problem> {
-        let before = self.rounds_before;
-        match self.seen.wait_for(|seen| seen.round > before).await {
-            Ok(seen) => seen.value.clone(),
-            Err(_) => Err(Problem::internal("the watch has ended")),
-        }
+        let (before, ended) = (self.rounds_before, || Problem::internal("the watch has ended"));
+        let seen = self.seen.as_mut().ok_or_else(ended)?;
+        let seen = seen.wait_for(|seen| seen.round > before).await.map_err(|_| ended())?;
+        seen.value.clone()
     }
 
     /// The next value that is not `last`.
     pub(super) async fn other_than(&mut self, last: i128) -> Option<i128> {
         let is_other = |seen: &Seen| seen.value.as_ref().is_ok_and(|value| *value != last);
-        self.seen.wait_for(|seen| is_other(seen)).await.ok()?.value.as_ref().ok().copied()
+        self.seen.as_mut()?.wait_for(|seen| is_other(seen)).await.ok()?.value.as_ref().ok().copied()
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut board = self.watchers.board();
-        // Ours is one of the receivers.
-        if board.counters.get(&self.counter).is_some_and(|teller| teller.receiver_count() <= 1) {
+        // Under the lock: of two that end at once, the second must see that it is the last.
+        self.seen = None;
+        if board.counters.get(&self.counter).is_some_and(|teller| teller.receiver_count() == 0) {
             board.counters.remove(&self.counter);
             board.awaited.remove(&self.counter);
         }

@@ -154,7 +154,9 @@ impl<'a> Intake<'a> {
         let wait = terms.wait_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         let (token, views) = (terms.wants_token, terms.wants_views);
         let asked = self.scribe.terms(Asked { after, wait, ack: terms.ack, token, in_passing: false, views });
-        let once = terms.turn.map(|Turn { session, number }| Once { id: session, turn: replica::Turn::Next(number) });
+        let once = terms
+            .turn
+            .map(|Turn { session, number }| Once { id: session, turn: replica::Turn::Next { number, asked: 0 } });
         Ok(Box::new(Terms { once, again: terms.again, ..*asked }))
     }
 

@@ -50,7 +50,8 @@ Examples:
   snowtide cluster drain --data-dir /var/lib/snowtide --within 2m
 
 The node answers what it has accepted, refuses what comes after with `draining`, so that clients go elsewhere, and is not \
-    ready (/readyz), so that load balancers leave it out. It goes on exchanging state with the others. It stays so until \
+    ready (/readyz), so that load balancers leave it out. It goes on exchanging state with the others. What is in namespaces \
+    that no other region has stays on its disk alone. It stays so until \
     snowtide cluster resume, or its next start. To end it, send it SIGTERM, before this or after: that drains, too. \
     Exits with 75 if no other region holds everything in time.";
 
@@ -63,10 +64,15 @@ impl Drain {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let dir = self.place.dir(global)?;
         let watch = Stopwatch::start();
+        let mut answer = tell(&dir, Order::Drain).await?;
         let mut waits = false;
         loop {
-            match tell(&dir, Order::Drain).await? {
+            match answer {
                 Answer::Drained { held_by } => return tell_of_drain(global, &dir, held_by.as_deref()),
+                Answer::Resumed => {
+                    let text = format!("the node of {} serves again: somebody has resumed it meanwhile", dir.display());
+                    return Err(Ended::new(Exit::Later, text).into());
+                }
                 _ if Duration::from_millis(watch.elapsed_ms()) >= self.within => {
                     let text = format!(
                         "the node of {} refuses new work, but no other region holds all of it within {}; see snowtide cluster \
@@ -80,6 +86,7 @@ impl Drain {
                 _ => {}
             }
             tokio::time::sleep(LOOK).await;
+            answer = tell(&dir, Order::Look).await?;
         }
     }
 }
