@@ -111,7 +111,7 @@ impl Course<'_> {
         }
         let within = self.means.timeout.saturating_add(self.work.patience());
         let within = within.min(self.deadline.saturating_duration_since(Instant::now()));
-        let lease = match (&self.witness, self.kind) {
+        let mut lease = match (&self.witness, self.kind) {
             (None, Kind::Write) => Some(node.sessions.lease()),
             _ => None,
         };
@@ -119,6 +119,9 @@ impl Course<'_> {
         let asked = Asked { work: self.work, within, stamp };
         tracing::trace!(node = node.address(), tries = self.tries, stamp = ?asked.stamp, "a node is asked");
         let outcome = door.ask(asked).await;
+        if let Some(lease) = lease.as_mut().or(self.witness.as_mut().map(|witness| &mut witness.lease)) {
+            lease.hear(&outcome);
+        }
         if let (Err(error), Some(mut lease)) = (&outcome, lease)
             && error.is_ambiguous()
             && door.counts_once()
@@ -170,8 +173,6 @@ impl Course<'_> {
             _ if self.witness.is_some() && (error.is_ambiguous() || error.is_retryable()) => Next::AskBack { free },
             _ if error.is_ambiguous() && self.kind == Kind::Write && !self.means.retries.doubles() => Next::Stop,
             Error::Refused { code: Code::WrongRegion, .. } => Next::Elsewhere,
-            // Only the node that has it in flight can tell more, and it was not asked back.
-            Error::Refused { code: Code::IdempotencyInFlight, .. } => Next::Stop,
             _ if error.is_retryable() || error.is_ambiguous() => Next::Again { free },
             _ => Next::Stop,
         }

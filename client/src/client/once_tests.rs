@@ -83,6 +83,28 @@ async fn only_writes_are_stamped_and_each_try_at_another_node_has_a_name_there()
     assert_eq!(unstamped, 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_given_up_does_not_stand_in_the_way_of_the_next() {
+    let one = Fake::at("one", MS, true).does([Does::Hangs]);
+    let client = client(Retries::default(), &[&one]);
+    let given_up = tokio::time::timeout(MS * 50, client.increment("n", "k", 1)).await;
+    assert!(given_up.is_err());
+    client.increment("n", "other", 1).await.unwrap();
+    let sessions: Vec<_> = one.heard().iter().map(|heard| heard.stamp.unwrap().turn.session).collect();
+    assert_eq!(sessions.len(), 2);
+    assert_ne!(sessions[0], sessions[1], "the node may be at work on the first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_session_is_in_use_takes_another() {
+    let one = Fake::at("one", MS, true).does([refuses(Code::IdempotencyInFlight, Some(MS * 100)), Does::Answers(5)]);
+    let client = client(Retries::default(), &[&one]);
+    assert_eq!(client.increment("n", "k", 1).await, Ok(5));
+    let stamps: Vec<_> = one.heard().iter().map(|heard| heard.stamp.unwrap()).collect();
+    assert_eq!(stamps.iter().map(|stamp| stamp.again).collect::<Vec<_>>(), [false, false]);
+    assert_ne!(stamps[0].turn.session, stamps[1].turn.session);
+}
+
 fn token(seq: u64) -> Token {
     let mut token = Token::new();
     token.raise(1, 2, seq);
