@@ -1,11 +1,15 @@
 //! Writes at nodes that count a stamped one once, and tokens that are carried.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::fake::{Does, Fake, client, client_of, lost, refuses, unclear};
 use super::*;
 use crate::Terms;
+use crate::door::Stamp;
 use crate::wire::Turn;
 
 const MS: Duration = Duration::from_millis(1);
@@ -103,6 +107,100 @@ async fn a_write_whose_session_is_in_use_takes_another() {
     let stamps: Vec<_> = one.heard().iter().map(|heard| heard.stamp.unwrap()).collect();
     assert_eq!(stamps.iter().map(|stamp| stamp.again).collect::<Vec<_>>(), [false, false]);
     assert_ne!(stamps[0].turn.session, stamps[1].turn.session);
+}
+
+/// Two nodes that count a stamped write once, and a client that would rather have one counted twice than not at all.
+async fn rather_twice(first: impl IntoIterator<Item = Does>) -> (Arc<Fake>, Arc<Fake>, Client) {
+    let (one, two) = (Fake::at("one", MS, true), Fake::at("two", MS, true));
+    let client = client(Retries::default().at_least_once(), &[&one, &two]);
+    client.get("n", "k").await.unwrap();
+    one.does(first);
+    (one, two, client)
+}
+
+fn stamps(fake: &Fake) -> Vec<Stamp> {
+    fake.heard().iter().filter_map(|heard| heard.stamp).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_rather_count_twice_goes_on_elsewhere_once_the_witness_is_gone() {
+    let (one, two, client) = rather_twice([unclear()]).await;
+    one.reachable(false);
+    let began = Instant::now();
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert!(began.elapsed() < MS * 100, "as soon as it cannot be reached: {:?}", began.elapsed());
+    let (first, second) = (stamps(&one), stamps(&two));
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_ne!(first[0].turn.session, second[0].turn.session);
+    assert!(!second[0].again, "another request, to that node");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_that_is_silent_has_half_of_the_time_that_is_left() {
+    let (one, two, client) = rather_twice([Does::Hangs, Does::Hangs]).await;
+    let began = Instant::now();
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert_eq!(stamps(&one).iter().map(|stamp| stamp.again).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(stamps(&two).iter().map(|stamp| stamp.again).collect::<Vec<_>>(), [false]);
+    let half = Duration::from_secs(15);
+    assert!(began.elapsed() >= half && began.elapsed() < half + MS * 10, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_that_cannot_be_connected_to_has_no_more_than_that() {
+    let one = Fake::at("one", Duration::from_secs(5), true);
+    let two = Fake::at("two", MS, true);
+    let retries = Retries::default().at_least_once().within(Duration::from_secs(4));
+    let client = client(retries, &[&one, &two]);
+    client.get("n", "k").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    one.does([unclear()]);
+    let asked = stamps(&two).len();
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert_eq!((stamps(&one).len(), stamps(&two).len()), (1, asked + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_that_tells_is_believed_and_no_other_node_is_asked() {
+    let (one, two, client) = rather_twice([unclear(), Does::Answers(5)]).await;
+    assert_eq!(client.increment("n", "k", 1).await, Ok(5));
+    let stamps = stamps(&one);
+    assert_eq!((stamps.len(), stamps[0].turn, two.heard().len()), (2, stamps[1].turn, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_that_comes_back_before_any_other_node_is_still_one() {
+    let (one, two, client) = rather_twice([unclear(), Does::Answers(5)]).await;
+    one.reachable(false);
+    two.reachable(false);
+    let back = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        one.reachable(true);
+    };
+    assert_eq!(tokio::join!(client.increment("n", "k", 1), back).0, Ok(5));
+    let stamps = stamps(&one);
+    assert_eq!((stamps.len(), stamps[0].turn, stamps[1].again), (2, stamps[1].turn, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_that_lost_its_disk_tells_nothing_and_others_are_asked_if_they_may_be() {
+    let outdated = || refuses(Code::IdempotencyMismatch, None);
+    let (one, two, client) = rather_twice([unclear(), outdated()]).await;
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert_eq!((stamps(&one).len(), stamps(&two).len()), (2, 1));
+    let (one, two) = (Fake::at("one", MS, true).does([unclear(), outdated()]), Fake::at("two", MS, true));
+    let careful = fake::client(Retries::default(), &[&one, &two]);
+    let outcome = careful.increment("n", "k", 1).await;
+    assert!(matches!(outcome, Err(Error::Ambiguous { .. })), "{outcome:?}");
+    assert_eq!((stamps(&one).len(), stamps(&two).len()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_attempts_the_second_is_for_another_node() {
+    let (one, two) = (Fake::at("one", MS, true).does([unclear()]), Fake::at("two", MS, true));
+    let client = client(Retries::default().at_least_once().attempts(2), &[&one, &two]);
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert_eq!((stamps(&one).len(), stamps(&two).len()), (1, 1));
 }
 
 fn token(seq: u64) -> Token {
