@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::budget::Budget;
-use super::node::{Node, Rest};
+use super::node::{self, Node, Rest};
 use super::nodes::{Nodes, Pick, Picked, Set};
+use super::reasons::{because, resting};
 use super::retries::Retries;
 use super::sessions::Lease;
 use crate::Code;
@@ -36,6 +37,8 @@ struct Course<'a> {
     tried: Set,
     /// The witness is asked what became of a write, and no other node is.
     back: Option<Back>,
+    /// After a refusal that is about this request alone, it waits until then.
+    not_before: Option<Instant>,
     /// A write was sent, and nobody knows what became of it.
     doubt: Option<String>,
     /// The node that has to say it, since it counts a stamped write once.
@@ -81,6 +84,7 @@ impl Means<'_> {
             allowed: Set::ALL,
             tried: Set::NONE,
             back: None,
+            not_before: None,
             doubt: None,
             witness: None,
             last: None,
@@ -161,6 +165,7 @@ impl Course<'_> {
         let Picked { place, node, .. } = picked;
         node.refused(self.kind, &error);
         let next = self.next(picked, &error);
+        self.wait_for_itself(&next, &error);
         if self.kind == Kind::Write && error.is_ambiguous() {
             let reason = because(node.address(), &error);
             self.doubt.get_or_insert(reason);
@@ -197,7 +202,9 @@ impl Course<'_> {
             Error::Disconnected { .. } | Error::Unreachable { .. } | Error::Ambiguous { .. } | Error::Busy { .. }
         );
         match error {
-            _ if (error.is_ambiguous() || error.is_retryable()) && self.may_ask_back(picked) => Next::AskBack { free },
+            _ if (error.is_ambiguous() || error.is_retryable()) && self.may_ask_back(picked, error) => {
+                Next::AskBack { free: free || is_in_flight(error) }
+            }
             _ if error.is_ambiguous() && self.kind == Kind::Write && !self.means.retries.doubles() => Next::Stop,
             Error::Refused { code: Code::WrongRegion, .. } => Next::Elsewhere,
             _ if error.is_retryable() || error.is_ambiguous() || self.has_forgotten(error) => Next::Again { free },
@@ -205,13 +212,34 @@ impl Course<'_> {
         }
     }
 
-    /// Whether a node that failed is to say what became of a write. Who would rather have it counted twice asks once, and
-    /// keeps a try for another node.
-    fn may_ask_back(&self, Picked { door, .. }: &Picked) -> bool {
+    /// A refusal that is about this request alone: the node is not asked by it before the time that it named.
+    fn wait_for_itself(&mut self, next: &Next, error: &Error) {
+        let Error::Refused { code, retry_after, .. } = error else { return };
+        let asks_back = matches!(next, Next::AskBack { .. });
+        // What is in flight in a session that is not asked for again is in the way of nothing else.
+        if !node::is_about_the_request(*code) || (is_in_flight(error) && !asks_back) {
+            return;
+        }
+        self.not_before = self.not_before.max(Some(Instant::now() + node::rest(*retry_after)));
+        if is_in_flight(error) {
+            // The witness is at work on it, and to wait for that is no try.
+            self.tries = self.tries.saturating_sub(1);
+        }
+    }
+
+    /// Whether a node that failed is to say what became of a write. Who would rather have it counted twice asks once, unless
+    /// it is being carried out, and keeps a try for another node.
+    fn may_ask_back(&self, Picked { door, .. }: &Picked, error: &Error) -> bool {
         let Some(witness) = &self.witness else { return false };
         let retries = self.means.retries;
-        let is_first = self.back.is_none() && self.tries.saturating_add(1) < retries.tries();
-        !retries.doubles() || (witness.site == *door.site() && is_first)
+        if !retries.doubles() {
+            return true;
+        }
+        let may = match self.back {
+            None => self.tries.saturating_add(1) < retries.tries(),
+            Some(back) => is_in_flight(error) && Instant::now() < back.until,
+        };
+        may && witness.site == *door.site()
     }
 
     fn ask_back(&mut self, place: usize) {
@@ -245,7 +273,8 @@ impl Course<'_> {
             return Ok(());
         }
         let policy = self.means.retries;
-        let wake = at.map(|at| at.max(Instant::now()) + policy.pause(self.tries).min(FOREVER));
+        let earliest = Instant::now().max(self.not_before.unwrap_or_else(Instant::now));
+        let wake = at.map(|at| at.max(earliest) + policy.pause(self.tries).min(FOREVER));
         match wake.filter(|wake| *wake < self.until() && self.tries < policy.tries() && policy.tries() > 1) {
             Some(wake) => tokio::time::sleep_until(wake).await,
             None if self.leaves_witness() => return Ok(()),
@@ -268,24 +297,6 @@ impl Course<'_> {
     }
 }
 
-/// Why no node can be asked now, and when that may change.
-fn resting(reasons: Vec<Rest>) -> Error {
-    match reasons.into_iter().min_by_key(|rest| rest.until) {
-        Some(Rest { until, error: Error::Refused { code, detail, retry_after: Some(_) } }) => {
-            let left = until.saturating_duration_since(Instant::now());
-            Error::Refused { code, detail, retry_after: Some(left) }
-        }
-        Some(rest) => rest.error,
-        None => Error::Unreachable { reason: "no node is left to try".into(), retryable: true },
-    }
-}
-
-/// Why an outcome is unknown, in words.
-fn because(address: &str, error: &Error) -> String {
-    match error {
-        Error::Ambiguous { reason } => format!("{address}: {reason}"),
-        Error::Timeout { after, .. } => format!("{address}: no answer within {after:?}"),
-        Error::Refused { code, detail, .. } => format!("{address} answered {code}: {detail}"),
-        other => format!("{address}: {other}"),
-    }
+fn is_in_flight(error: &Error) -> bool {
+    matches!(error, Error::Refused { code: Code::IdempotencyInFlight, .. })
 }

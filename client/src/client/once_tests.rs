@@ -203,6 +203,51 @@ async fn of_two_attempts_the_second_is_for_another_node() {
     assert_eq!((stamps(&one).len(), stamps(&two).len()), (1, 1));
 }
 
+fn in_flight(times: usize) -> impl Iterator<Item = Does> {
+    (0..times).map(|_| refuses(Code::IdempotencyInFlight, Some(MS * 100)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_that_is_at_work_on_a_write_is_waited_for_and_asked_as_often_as_it_says() {
+    let one = Fake::at("one", MS, true).does([unclear()]).does(in_flight(30)).does([Does::Answers(5)]);
+    let client = client(Retries::default().budget(0), &[&one]);
+    assert_eq!(client.increment("n", "k", 1).await, Ok(5));
+    let heard = one.heard();
+    assert_eq!(heard.len(), 32);
+    assert!(heard[1..].windows(2).all(|two| two[1].at - two[0].at >= MS * 100));
+    one.does([unclear()]).does(in_flight(1_000));
+    let began = Instant::now();
+    let outcome = client.increment("n", "k", 1).await;
+    assert!(matches!(outcome, Err(Error::Ambiguous { .. })), "{outcome:?}");
+    assert!(began.elapsed() <= Duration::from_secs(20) && began.elapsed() > Duration::from_secs(19));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_rather_count_twice_waits_for_that_half_of_the_time() {
+    let (_, two, client) = rather_twice([unclear()].into_iter().chain(in_flight(1_000))).await;
+    let began = Instant::now();
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert!(began.elapsed() <= Duration::from_secs(10) + MS * 10 && began.elapsed() > Duration::from_secs(9));
+    assert_eq!(stamps(&two).len(), 1);
+    let (one, two, client) = rather_twice([unclear()].into_iter().chain(in_flight(30))).await;
+    assert_eq!(client.increment("n", "k", 1).await, Ok(1));
+    assert_eq!((stamps(&one).len(), stamps(&two).len()), (32, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_waited_for_as_long_as_the_node_says_by_its_request_alone() {
+    let one = Fake::new("one").does([refuses(Code::TokenWaitExpired, Some(MS * 700))]);
+    let client = client(Retries::default(), &[&one]);
+    let began = Instant::now();
+    let other = async {
+        tokio::time::sleep(MS * 10).await;
+        client.get("n", "k").await.map(|_| began.elapsed())
+    };
+    let (first, other) = tokio::join!(client.get("n", "k"), other);
+    assert_eq!((first, other), (Ok(1), Ok(MS * 10)));
+    assert!(one.heard()[2].at - one.heard()[0].at >= MS * 700);
+}
+
 fn token(seq: u64) -> Token {
     let mut token = Token::new();
     token.raise(1, 2, seq);
