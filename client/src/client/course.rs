@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::budget::Budget;
-use super::node::Rest;
+use super::node::{self, Node, Rest};
 use super::nodes::{Nodes, Pick, Picked, Set};
+use super::reasons::{because, resting};
 use super::retries::Retries;
 use super::sessions::Lease;
 use crate::Code;
-use crate::door::{Asked, Kind, Site, Told, Work};
+use crate::door::{Asked, Door, Kind, Site, Told, Work};
 use crate::error::Error;
 
 /// As good as no time limit.
@@ -34,6 +35,10 @@ struct Course<'a> {
     tries: u32,
     allowed: Set,
     tried: Set,
+    /// The witness is asked what became of a write, and no other node is.
+    back: Option<Back>,
+    /// After a refusal that is about this request alone, it waits until then.
+    not_before: Option<Instant>,
     /// A write was sent, and nobody knows what became of it.
     doubt: Option<String>,
     /// The node that has to say it, since it counts a stamped write once.
@@ -46,6 +51,13 @@ struct Witness {
     site: Site,
     /// Held as long as the request may come again, so that no other overtakes it in its session.
     lease: Lease,
+}
+
+/// Where a witness is asked, and until when.
+#[derive(Clone, Copy)]
+struct Back {
+    place: usize,
+    until: Instant,
 }
 
 /// What a failed try means.
@@ -71,6 +83,8 @@ impl Means<'_> {
             tries: 0,
             allowed: Set::ALL,
             tried: Set::NONE,
+            back: None,
+            not_before: None,
             doubt: None,
             witness: None,
             last: None,
@@ -84,8 +98,9 @@ impl Means<'_> {
 impl Course<'_> {
     async fn run(mut self) -> Result<Told, Error> {
         loop {
-            let pick = self.means.nodes.pick(self.kind, self.allowed, self.tried);
-            match timeout_at(self.deadline, pick).await {
+            let allowed = self.back.map_or(self.allowed, |back| self.allowed.and(Set::only(back.place)));
+            let pick = self.means.nodes.pick(self.kind, allowed, self.tried);
+            match timeout_at(self.until(), pick).await {
                 Ok(Ok(Pick::Node(picked))) => match self.attempt(&picked).await {
                     Ok(told) => {
                         self.means.budget.earn();
@@ -95,6 +110,7 @@ impl Course<'_> {
                 },
                 Ok(Ok(Pick::Nobody { at, reasons })) => self.pause(at, reasons).await?,
                 Ok(Err(error)) => return Err(self.told(error)),
+                Err(_) if self.leaves_witness() => {}
                 Err(_) => {
                     let reason = format!("no connection within {:?}", self.means.retries.limit());
                     let error = self.last.take().unwrap_or(Error::Unreachable { reason, retryable: true });
@@ -106,22 +122,18 @@ impl Course<'_> {
 
     async fn attempt(&mut self, Picked { node, door, .. }: &Picked) -> Result<Told, Error> {
         self.tries = self.tries.saturating_add(1);
-        if self.witness.as_ref().is_some_and(|witness| witness.site != *door.site()) {
-            return Err(Error::Disconnected { reason: "another node answers at this address now".into() });
-        }
+        let mut lease = self.lease(node, &**door)?;
         let within = self.means.timeout.saturating_add(self.work.patience());
-        let within = within.min(self.deadline.saturating_duration_since(Instant::now()));
-        let lease = match (&self.witness, self.kind) {
-            (None, Kind::Write) => Some(node.sessions.lease()),
-            _ => None,
-        };
-        let stamp = lease.as_ref().or(self.witness.as_ref().map(|witness| &witness.lease)).map(|lease| lease.stamp);
-        let asked = Asked { work: self.work, within, stamp };
+        let within = within.min(self.until().saturating_duration_since(Instant::now()));
+        let asked = Asked { work: self.work, within, stamp: lease.as_ref().map(|lease| lease.stamp) };
         tracing::trace!(node = node.address(), tries = self.tries, stamp = ?asked.stamp, "a node is asked");
         let outcome = door.ask(asked).await;
+        if let Some(lease) = &mut lease {
+            lease.hear(&outcome);
+        }
         if let (Err(error), Some(mut lease)) = (&outcome, lease)
-            && error.is_ambiguous()
-            && door.counts_once()
+            && (lease.stamp.again || (error.is_ambiguous() && door.counts_once()))
+            && !self.has_forgotten(error)
         {
             lease.stamp.again = true;
             self.witness = Some(Witness { site: door.site().clone(), lease });
@@ -129,11 +141,31 @@ impl Course<'_> {
         outcome
     }
 
+    /// The name under which a write is sent to a node: to the witness, the one that it knows.
+    fn lease(&mut self, node: &Node, door: &dyn Door) -> Result<Option<Lease>, Error> {
+        if self.kind != Kind::Write {
+            return Ok(None);
+        }
+        match self.witness.take() {
+            Some(witness) if witness.site == *door.site() => Ok(Some(witness.lease)),
+            Some(witness) if !self.means.retries.doubles() => {
+                self.witness = Some(witness);
+                Err(Error::Disconnected { reason: "another node answers at this address now".into() })
+            }
+            // It may be of use yet, should no other node answer.
+            witness => {
+                self.witness = witness;
+                Ok(Some(node.sessions.lease()))
+            }
+        }
+    }
+
     /// Goes on after a failed try, or ends with what is known.
     fn failed(&mut self, picked: &Picked, error: Error) -> Result<(), Error> {
         let Picked { place, node, .. } = picked;
         node.refused(self.kind, &error);
-        let next = self.next(&error);
+        let next = self.next(picked, &error);
+        self.wait_for_itself(&next, &error);
         if self.kind == Kind::Write && error.is_ambiguous() {
             let reason = because(node.address(), &error);
             self.doubt.get_or_insert(reason);
@@ -152,38 +184,100 @@ impl Course<'_> {
         tracing::debug!(node = node.address(), tries = self.tries, %error, "a request is tried again");
         self.tried.add(*place);
         match next {
-            Next::AskBack { .. } => self.allowed = Set::only(*place),
+            Next::AskBack { .. } => self.ask_back(*place),
             Next::Elsewhere => self.allowed.remove(*place),
-            Next::Stop | Next::Again { .. } => {}
+            Next::Again { .. } => {
+                self.leaves_witness();
+            }
+            Next::Stop => {}
         }
         self.last = Some(error);
         Ok(())
     }
 
-    fn next(&self, error: &Error) -> Next {
+    fn next(&self, picked: &Picked, error: &Error) -> Next {
         // There was no connection, or it is lost: that is no sign of a node that has too much to do.
         let free = matches!(
             error,
             Error::Disconnected { .. } | Error::Unreachable { .. } | Error::Ambiguous { .. } | Error::Busy { .. }
         );
         match error {
-            _ if self.witness.is_some() && (error.is_ambiguous() || error.is_retryable()) => Next::AskBack { free },
+            _ if (error.is_ambiguous() || error.is_retryable()) && self.may_ask_back(picked, error) => {
+                Next::AskBack { free: free || is_in_flight(error) }
+            }
             _ if error.is_ambiguous() && self.kind == Kind::Write && !self.means.retries.doubles() => Next::Stop,
             Error::Refused { code: Code::WrongRegion, .. } => Next::Elsewhere,
-            // Only the node that has it in flight can tell more, and it was not asked back.
-            Error::Refused { code: Code::IdempotencyInFlight, .. } => Next::Stop,
-            _ if error.is_retryable() || error.is_ambiguous() => Next::Again { free },
+            _ if error.is_retryable() || error.is_ambiguous() || self.has_forgotten(error) => Next::Again { free },
             _ => Next::Stop,
         }
+    }
+
+    /// A refusal that is about this request alone: the node is not asked by it before the time that it named.
+    fn wait_for_itself(&mut self, next: &Next, error: &Error) {
+        let Error::Refused { code, retry_after, .. } = error else { return };
+        let asks_back = matches!(next, Next::AskBack { .. });
+        // What is in flight in a session that is not asked for again is in the way of nothing else.
+        if !node::is_about_the_request(*code) || (is_in_flight(error) && !asks_back) {
+            return;
+        }
+        self.not_before = self.not_before.max(Some(Instant::now() + node::rest(*retry_after)));
+        if is_in_flight(error) {
+            // The witness is at work on it, and to wait for that is no try.
+            self.tries = self.tries.saturating_sub(1);
+        }
+    }
+
+    /// Whether a node that failed is to say what became of a write. Who would rather have it counted twice asks once, unless
+    /// it is being carried out, and keeps a try for another node.
+    fn may_ask_back(&self, Picked { door, .. }: &Picked, error: &Error) -> bool {
+        let Some(witness) = &self.witness else { return false };
+        let retries = self.means.retries;
+        if !retries.doubles() {
+            return true;
+        }
+        let may = match self.back {
+            None => self.tries.saturating_add(1) < retries.tries(),
+            Some(back) => is_in_flight(error) && Instant::now() < back.until,
+        };
+        may && witness.site == *door.site()
+    }
+
+    fn ask_back(&mut self, place: usize) {
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now);
+        // The other half is for another node, if one may be asked.
+        let until = if self.means.retries.doubles() { now + left / 2 } else { self.deadline };
+        self.back = Some(Back { place, until: self.back.map_or(until, |back| back.until) });
+    }
+
+    /// How long it may go on as it does.
+    fn until(&self) -> Instant {
+        self.back.map_or(self.deadline, |back| back.until)
+    }
+
+    /// The witness does not tell: whether other nodes are asked now.
+    fn leaves_witness(&mut self) -> bool {
+        self.means.retries.doubles() && self.back.take().is_some()
+    }
+
+    /// The witness cannot tell any more, its disk being another, and other nodes may be asked.
+    fn has_forgotten(&self, error: &Error) -> bool {
+        let is_outdated = matches!(error, Error::Refused { code: Code::IdempotencyMismatch, .. });
+        is_outdated && self.doubt.is_some() && self.means.retries.doubles()
     }
 
     /// Waits until a node may be asked, and a random time more, so that not all who wait come at once. To wait is no try:
     /// it is bounded by the time limit alone.
     async fn pause(&mut self, at: Option<Instant>, reasons: Vec<Rest>) -> Result<(), Error> {
+        if (at.is_none() || !reasons.is_empty()) && self.leaves_witness() {
+            return Ok(());
+        }
         let policy = self.means.retries;
-        let wake = at.map(|at| at.max(Instant::now()) + policy.pause(self.tries).min(FOREVER));
-        match wake.filter(|wake| *wake < self.deadline && self.tries < policy.tries() && policy.tries() > 1) {
+        let earliest = Instant::now().max(self.not_before.unwrap_or_else(Instant::now));
+        let wake = at.map(|at| at.max(earliest) + policy.pause(self.tries).min(FOREVER));
+        match wake.filter(|wake| *wake < self.until() && self.tries < policy.tries() && policy.tries() > 1) {
             Some(wake) => tokio::time::sleep_until(wake).await,
+            None if self.leaves_witness() => return Ok(()),
             None => {
                 let error = self.last.take().unwrap_or_else(|| resting(reasons));
                 return Err(self.told(error));
@@ -203,24 +297,6 @@ impl Course<'_> {
     }
 }
 
-/// Why no node can be asked now, and when that may change.
-fn resting(reasons: Vec<Rest>) -> Error {
-    match reasons.into_iter().min_by_key(|rest| rest.until) {
-        Some(Rest { until, error: Error::Refused { code, detail, retry_after: Some(_) } }) => {
-            let left = until.saturating_duration_since(Instant::now());
-            Error::Refused { code, detail, retry_after: Some(left) }
-        }
-        Some(rest) => rest.error,
-        None => Error::Unreachable { reason: "no node is left to try".into(), retryable: true },
-    }
-}
-
-/// Why an outcome is unknown, in words.
-fn because(address: &str, error: &Error) -> String {
-    match error {
-        Error::Ambiguous { reason } => format!("{address}: {reason}"),
-        Error::Timeout { after, .. } => format!("{address}: no answer within {after:?}"),
-        Error::Refused { code, detail, .. } => format!("{address} answered {code}: {detail}"),
-        other => format!("{address}: {other}"),
-    }
+fn is_in_flight(error: &Error) -> bool {
+    matches!(error, Error::Refused { code: Code::IdempotencyInFlight, .. })
 }

@@ -11,6 +11,7 @@ mod node;
 mod nodes;
 #[cfg(test)]
 mod once_tests;
+mod reasons;
 mod retries;
 mod sessions;
 #[cfg(test)]

@@ -117,11 +117,10 @@ impl Node {
     /// The node has refused requests of this kind, or some that may need more time: they go elsewhere meanwhile.
     pub(super) fn refused(&self, kind: Kind, error: &Error) {
         let Error::Refused { code, retry_after, .. } = error else { return };
-        // That is about what the request asked for, not about the node.
-        if matches!(code, Code::TokenWaitExpired | Code::IdempotencyInFlight) || !code.is_retryable() {
+        if is_about_the_request(*code) || !code.is_retryable() {
             return;
         }
-        let until = Instant::now() + retry_after.unwrap_or(REST).min(REST_MAX);
+        let until = Instant::now() + rest(*retry_after);
         if let Some(rest) = self.state().rests.get_mut(kind as usize) {
             *rest = Some(Rest { until, error: error.clone() });
         }
@@ -165,6 +164,16 @@ impl Drop for Dialing {
         self.0.state().dialing = None;
         self.0.changed.notify_waiters();
     }
+}
+
+/// That is about what the request asked for, not about the node: no other request need wait.
+pub(super) fn is_about_the_request(code: Code) -> bool {
+    matches!(code, Code::TokenWaitExpired | Code::IdempotencyInFlight)
+}
+
+/// How long a refusal asks to be left alone.
+pub(super) fn rest(retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or(REST).min(REST_MAX)
 }
 
 fn is_on(rest: &Option<Rest>, now: Instant) -> bool {

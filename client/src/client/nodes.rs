@@ -80,6 +80,10 @@ impl Set {
         self.0 &= !Self::only(place).0;
     }
 
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     fn has(self, place: usize) -> bool {
         self.0 & Self::only(place).0 != 0
     }

@@ -76,6 +76,9 @@ impl Retries {
 
     /// Tries a write again even if its outcome is unknown, at any node. **It may then count more than once.** For counters
     /// of which that is better than counting less.
+    ///
+    /// The node that took it is asked once what became of it, if it can be reached, and for half of the time that is left at
+    /// most. With two attempts there is none to spare for that.
     #[must_use]
     pub fn at_least_once(mut self) -> Self {
         self.at_least_once = true;

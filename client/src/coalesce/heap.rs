@@ -42,6 +42,11 @@ impl Heap {
         self.sums.is_empty()
     }
 
+    /// How many were merged.
+    pub(super) fn increments(&self) -> u64 {
+        self.sums.iter().map(|sum| sum.increments).fold(0, u64::saturating_add)
+    }
+
     /// There is enough for a batch.
     pub(super) fn is_full(&self, limits: &Coalescing) -> bool {
         self.sums.len() >= limits.counters || self.bytes >= limits.bytes

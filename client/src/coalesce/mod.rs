@@ -1,6 +1,7 @@
 //! Increments of the same counter merged into one, and many counters into one batch.
 
 mod heap;
+mod losses;
 mod sender;
 mod settings;
 mod shared;
@@ -83,21 +84,10 @@ impl Coalescer {
     }
 
     /// Sends what is gathered now, and waits until everything taken before is answered. An error tells how many of all
-    /// increments since the last flush were not counted, also of those whose tickets somebody held.
+    /// increments were not counted, also of those whose tickets somebody held, since the last flush that was over when this
+    /// one began: of flushes that wait at the same time, each tells all.
     pub async fn flush(&self) -> Result<(), NotCounted> {
         self.shared.flush().await
-    }
-}
-
-impl NotCounted {
-    fn new(first: Error) -> Self {
-        Self { refused: 0, unknown: 0, first }
-    }
-
-    /// So many increments were not counted, or perhaps.
-    fn count(&mut self, error: &Error, increments: u64) {
-        let count = if error.is_ambiguous() { &mut self.unknown } else { &mut self.refused };
-        *count = count.saturating_add(increments);
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::heap::{Heap, Load};
+use super::losses::Losses;
 use super::settings::Coalescing;
 use super::ticket::{Cohort, Outcomes, Ticket};
 use super::{NotCounted, refusal};
@@ -29,7 +30,7 @@ struct State {
     since: Option<Instant>,
     /// The heap is not to wait for more.
     hurry: bool,
-    flying: Option<Arc<Cohort>>,
+    flying: Option<Flying>,
     /// Heaps that were taken, and of those the settled ones.
     taken: u64,
     settled: u64,
@@ -37,7 +38,13 @@ struct State {
     ending: bool,
     /// Nobody sends any more.
     ended: bool,
-    not_counted: Option<NotCounted>,
+    losses: Losses,
+}
+
+/// A heap of which the sender has not heard yet.
+struct Flying {
+    cohort: Arc<Cohort>,
+    increments: u64,
 }
 
 impl Shared {
@@ -78,11 +85,11 @@ impl Shared {
 
     /// Waits until everything that was added before is settled.
     pub(super) async fn flush(&self) -> Result<(), NotCounted> {
-        let upto = {
+        let (upto, since) = {
             let mut state = self.state();
             state.hurry |= !state.heap.is_empty();
             self.work.notify_one();
-            state.taken.saturating_add(u64::from(!state.heap.is_empty()))
+            (state.taken.saturating_add(u64::from(!state.heap.is_empty())), state.losses.since())
         };
         loop {
             let mut moved = pin!(self.moved.notified());
@@ -90,7 +97,7 @@ impl Shared {
             {
                 let mut state = self.state();
                 if state.settled >= upto || state.ended {
-                    return state.not_counted.take().map_or(Ok(()), Err);
+                    return state.losses.tell(&since);
                 }
             }
             moved.await;
@@ -123,7 +130,7 @@ impl Shared {
         let heap = std::mem::take(&mut state.heap);
         (state.since, state.hurry) = (None, false);
         state.taken = state.taken.saturating_add(1);
-        state.flying = Some(Arc::clone(&heap.cohort));
+        state.flying = Some(Flying { cohort: Arc::clone(&heap.cohort), increments: heap.increments() });
         self.moved.notify_waiters();
         heap.load()
     }
@@ -137,7 +144,7 @@ impl Shared {
             state.settled = state.settled.saturating_add(1);
             for (place, increments) in load.increments.iter().enumerate() {
                 if let Some(error) = failure(&outcomes, place) {
-                    state.not_counted.get_or_insert_with(|| NotCounted::new(error.clone())).count(error, *increments);
+                    state.losses.add(error, *increments);
                 }
             }
         }
@@ -156,8 +163,14 @@ impl Shared {
     pub(super) fn abandon(&self) {
         let mut state = self.state();
         state.ended = true;
-        if let Some(flying) = state.flying.take() {
-            let _ = flying.set(Err(Error::Ambiguous { reason: "the task that sends increments has ended".into() }));
+        if let Some(Flying { cohort, increments }) = state.flying.take() {
+            let error = Error::Ambiguous { reason: "the task that sends increments has ended".into() };
+            state.losses.add(&error, increments);
+            let _ = cohort.set(Err(error));
+        }
+        if !state.heap.is_empty() {
+            let increments = state.heap.increments();
+            state.losses.add(&nobody_sends(), increments);
         }
         let _ = state.heap.cohort.set(Err(nobody_sends()));
         self.moved.notify_waiters();

@@ -80,6 +80,21 @@ async fn a_flush_does_not_wait_for_the_delay_and_tells_what_was_not_counted_once
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_flush_that_waits_hears_of_a_loss() {
+    let one = Fake::new("one").does([refuses(Code::Draining, None)]);
+    let coalescer = coalescer(&one, Coalescing::default().delay(Duration::from_secs(60)));
+    let add_and_flush = async |key| {
+        coalescer.add("n", key, 1).await.unwrap();
+        coalescer.flush().await
+    };
+    let (first, second) = tokio::join!(add_and_flush("a"), add_and_flush("b"));
+    assert_eq!(batches(&one), [2]);
+    assert_eq!(first, second);
+    assert_eq!(first.unwrap_err().refused, 2);
+    assert_eq!(coalescer.flush().await, Ok(()), "and who comes later does not");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_taken_is_sent_after_the_last_handle_is_gone() {
     let one = Fake::new("one");
     let coalescer = coalescer(&one, Coalescing::default().delay(Duration::from_secs(60)));
@@ -127,5 +142,7 @@ fn with_its_runtime_a_coalescer_ends_and_says_so() {
         assert!(flying.await.unwrap_err().is_ambiguous());
         assert!(waiting.await.unwrap_err().is_retryable());
         assert!(coalescer.add("n", "c", 1).await.unwrap_err().is_retryable());
+        let failure = coalescer.flush().await.unwrap_err();
+        assert_eq!((failure.refused, failure.unknown), (1, 1));
     });
 }
