@@ -1,5 +1,6 @@
 //! The command line against real nodes: what it prints, how it ends, and that a terminal is as it was afterwards.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -191,6 +192,32 @@ async fn a_drain_waits_for_another_region_only_as_long_as_it_is_to() {
     let drain = ["cluster", "drain", "--data-dir", data.to_str().unwrap()];
     let drained = snowtide(&bed, &drain).await;
     assert!(drained.code == Some(0) && drained.stdout.contains("eu-west holds everything"), "{drained:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_ends_with_the_program_that_started_it_whether_it_is_ready_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["dev", "up", "--json", "--regions", "1", "--dir", "cluster", "--exit-with-stdin"];
+    // Its input has ended before it begins.
+    let early = run(dir.path(), &arguments, &[]).await;
+    assert!(early.code.is_some() && early.stdout.is_empty() && early.stderr.contains("stopping"), "{early:?}");
+
+    let mut up = Command::new(executable())
+        .args(arguments)
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (input, output) = (up.stdin.take().unwrap(), up.stdout.take().unwrap());
+    let line = timeout(DEADLINE, BufReader::new(output).lines().next_line()).await.expect("it is ready");
+    let site: Value = serde_json::from_str(&line.unwrap().expect("a line")).unwrap();
+    let door: SocketAddr = site["nodes"][0]["http"].as_str().unwrap().parse().unwrap();
+    assert_eq!(http::get(door, "/readyz").await.unwrap().status, 200);
+    drop(input);
+    let status = timeout(DEADLINE, up.wait()).await.expect("it has ended").unwrap();
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]
