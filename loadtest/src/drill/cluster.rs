@@ -173,10 +173,11 @@ mod tests {
         let script = "#!/bin/sh\ncd \"${0%/*}\"\ntrap '>told' TERM\necho \"$*\" >said\n>begun\ncat\n>ended\n";
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let begun = file("begun");
         let launch = Launch { program: &program, folder: &file("cluster"), regions: 1, settings: &[] };
         tokio::select! {
             started = Cluster::start(&launch) => panic!("it never says that it is ready: {:?}", started.err()),
-            () = appears(&file("begun")) => {}
+            () = appears(&begun) => {}
         }
         appears(&file("ended")).await;
         assert!(file("told").exists());
