@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::Access;
 use crate::cli::paint::{self, Tone};
 use crate::cli::{Global, print, print_json};
+use crate::clock;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::probe::{ClusterView, IdsView, PeerView, Probe, ProbeError};
@@ -44,13 +45,20 @@ async fn status(global: &Global, probe: &Probe) -> anyhow::Result<()> {
     } else {
         print(&table(&lines))?;
         if let Some(ids) = lines.iter().find_map(Line::ids) {
-            print(&format!("IDs: {}, until {}", ids.layout, ids.last))?;
+            print(&format!("IDs: {}, until {}", dated(&ids.layout), ids.last))?;
         }
     }
     if lines.iter().any(|line| line.ready.is_some()) {
         return Ok(());
     }
     Err(super::silence(&map).into())
+}
+
+/// A layout that tells its epoch as a date. What other releases may say instead is left as it is.
+fn dated(layout: &str) -> String {
+    let parts = layout.strip_suffix(" ms").and_then(|layout| layout.rsplit_once(" since "));
+    let dated = parts.and_then(|(bits, ms)| Some(format!("{bits} since {}", clock::rfc3339(ms.parse().ok()?)?)));
+    dated.unwrap_or_else(|| layout.to_owned())
 }
 
 /// What is known of one node.
@@ -248,6 +256,14 @@ mod tests {
     fn a_node_that_does_not_answer_has_a_line_too() {
         assert_eq!(unreachable().cells(), ["eu-west/0", "unreachable at 127.0.0.1:8410", "-", "-", "-", "-"]);
         assert!(table(&[answering(), unreachable()]).contains("unreachable"));
+    }
+
+    #[test]
+    fn a_layout_tells_its_epoch_as_a_date() {
+        let layout = crate::ids::layout_of(&crate::config::Config::builtin().ids).unwrap().to_string();
+        let (bits, _) = layout.split_once(" since ").unwrap();
+        assert_eq!(dated(&layout), format!("{bits} since 2025-01-01T00:00:00.000Z"));
+        assert_eq!(dated("41 time"), "41 time");
     }
 
     #[test]
