@@ -120,6 +120,21 @@ async fn a_watched_counter_has_a_line_at_each_change_although_its_node_is_killed
 }
 
 #[tokio::test]
+async fn who_may_not_look_at_a_cluster_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens.toml");
+    let token = "a-token-of-enough-letters";
+    std::fs::write(&file, format!("[[api.tokens]]\nname = \"a\"\ntoken = \"{token}\"\naccess = \"read\"\n")).unwrap();
+    let bed = Bed::start(|options| Options { config_file: Some(file), ..one_region(options) }).await;
+    for command in [&["status"][..], &["peers"], &["top", "--once", "--every", "100ms"]] {
+        let line = [&["cluster"], command].concat();
+        snowtide(&bed, &line).await.refused(77, &["every node that answers refuses", "--token or in SNOWTIDE_TOKEN"]);
+        let allowed = snowtide(&bed, &[&line[..], &["--token", token]].concat()).await;
+        assert_eq!(allowed.code, Some(0), "{allowed:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_region_that_is_down_is_seen_among_the_others() {
     let mut bed = Bed::start(|options| options).await;
     let whole = snowtide(&bed, &["cluster", "top", "--once", "--every", "200ms"]).await;

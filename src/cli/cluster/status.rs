@@ -3,7 +3,9 @@
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
+use http::StatusCode;
 use serde_json::{Value, json};
+use snowtide_client::Code;
 use tokio::task::JoinSet;
 
 use super::Access;
@@ -29,7 +31,7 @@ Examples:
 
 A peer's lag is how many commits of the line's node it has not acknowledged, and for how long; its clock is how far it is \
     ahead of that node's, and how certain that is. \
-    Exits with 69 only if no node answers at all.";
+    Exits with 69 only if no node answers at all, and with 77 if all that answer refuse the token.";
 
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
@@ -48,10 +50,7 @@ async fn status(global: &Global, probe: &Probe) -> anyhow::Result<()> {
             print(&format!("IDs: {}, until {}", dated(&ids.layout), ids.last))?;
         }
     }
-    if lines.iter().any(|line| line.ready.is_some()) {
-        return Ok(());
-    }
-    Err(super::silence(&map).into())
+    Ok(super::verdict(&lines)?)
 }
 
 /// A layout that tells its epoch as a date. What other releases may say instead is left as it is.
@@ -95,6 +94,21 @@ pub(crate) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<V
 impl Line {
     fn ids(&self) -> Option<&IdsView> {
         self.view.as_ref().ok()?.ids.as_ref()
+    }
+
+    /// Whether there is a node at all.
+    pub(super) fn answers(&self) -> bool {
+        let silent = matches!(self.view, Err(ProbeError::Unreachable { .. } | ProbeError::Silent { .. }));
+        self.ready.is_some() || !silent
+    }
+
+    /// How the node refuses this caller's token, if it does.
+    pub(super) fn denial(&self) -> Option<Code> {
+        match &self.view {
+            Err(ProbeError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => Some(Code::Unauthenticated),
+            Err(ProbeError::Refused { status: StatusCode::FORBIDDEN, .. }) => Some(Code::Forbidden),
+            _ => None,
+        }
     }
 
     fn as_json(&self) -> Value {
