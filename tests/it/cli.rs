@@ -119,6 +119,36 @@ async fn a_watched_counter_has_a_line_at_each_change_although_its_node_is_killed
     assert!(status.success(), "{status}");
 }
 
+/// How the command ended, in its own words, and the first line, after which nobody reads any more.
+async fn into_head(bed: &Bed, command: &str) -> (String, String) {
+    let (program, config) = (executable(), bed.cluster.folder().config_file());
+    let line =
+        format!("{{ '{}' --config '{}' {command}; echo $? >&2; }} | head -n 1", program.display(), config.display());
+    let shell = Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(bed.cluster.folder().path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(DEADLINE, shell).await.unwrap_or_else(|_| panic!("{command} does not end")).unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(output.stderr), text(output.stdout))
+}
+
+#[tokio::test]
+async fn a_command_without_an_end_ends_once_nobody_reads_it() {
+    let bed = Bed::start(one_region).await;
+    // Its counter does not change, so that it has nothing more to write.
+    let (ended, line) = into_head(&bed, "counter watch still --every 20ms").await;
+    assert!(ended == "0\n" && line.contains("\tstill\t0\t"), "{ended:?} {line:?}");
+    let (ended, line) = into_head(&bed, "id new -n 1000000").await;
+    assert!(ended == "0\n" && line.trim().parse::<u64>().is_ok(), "{ended:?} {line:?}");
+    let metrics = http::get(bed.http(EAST), "/metrics").await.unwrap().body;
+    let minted = metrics.lines().filter(|line| line.starts_with("snowtide_ids_minted_total"));
+    let minted: f64 = minted.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum();
+    assert!(minted > 0.0 && minted < 1e6, "{minted}");
+}
+
 #[tokio::test]
 async fn who_may_not_look_at_a_cluster_is_told_so() {
     let dir = tempfile::tempdir().unwrap();

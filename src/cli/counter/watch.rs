@@ -9,8 +9,9 @@ use snowtide_client::wire::Welcome;
 use snowtide_client::{Batch, Connection};
 
 use super::{Namespace, advised, asked, refusal};
+use crate::cli::output::print_more;
 use crate::cli::reach::Reach;
-use crate::cli::{Global, note, print};
+use crate::cli::{Global, note};
 use crate::clock;
 
 /// More often is no use: a commit takes milliseconds.
@@ -93,7 +94,7 @@ impl Command {
                 let value = result.map_err(|code| refusal(global, namespace, key, code))?;
                 if let Some(change) = shown.change(key, value) {
                     let line = Line { namespace, key, value, change, node: client.welcome() };
-                    print(&if global.json { line.as_json() } else { line.as_text() })?;
+                    print_more(&if global.json { line.as_json() } else { line.as_text() })?;
                 }
                 if self.lines.is_some_and(|most| shown.lines >= most) {
                     client.close().await;
