@@ -33,7 +33,8 @@ const HELP: &str = "\
 p50, p99, the rate and the share of errors decide; p99.9 and the maximum are shown, but a handful of operations make \
     them. A ratio is the second run's figure divided by the first one's.
 
-Exit codes: 0 nothing is worse; 2 the runs cannot be compared; 99 something is worse.";
+Exit codes: 0 nothing is worse; 1 a run had findings, whatever its figures; 2 the runs cannot be compared; 99 something \
+    is worse.";
 
 /// Compare two runs by their --json files.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,8 +89,19 @@ enum Verdict {
 pub struct Comparison {
     /// For people.
     pub text: String,
+    /// What it comes to.
+    pub outcome: Outcome,
+}
+
+/// What a comparison comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing is worse.
+    Good,
     /// Any row is worse.
-    pub worse: bool,
+    Worse,
+    /// A run had findings: figures of a cluster that miscounts are no merit, however good.
+    Wrong,
 }
 
 impl Compare {
@@ -142,13 +154,26 @@ fn compare(first: &Run, second: &Run, tolerance: f64) -> anyhow::Result<Comparis
     let mut lines = vec![table.to_string()];
     lines.append(&mut alone);
     lines.extend(different(first, second));
-    for (run, name) in [(first, "first"), (second, "second")] {
-        if !run.ok {
-            lines.push(format!("The {name} run had findings: its counters or IDs were wrong."));
-        }
-    }
+    let wrong = wrong(first, second);
+    let outcome = match (&wrong, worst) {
+        (Some(_), _) => Outcome::Wrong,
+        (None, Verdict::Worse) => Outcome::Worse,
+        (None, Verdict::Same | Verdict::Better) => Outcome::Good,
+    };
     lines.push(sentence(worst, tolerance));
-    Ok(Comparison { text: lines.join("\n"), worse: worst == Verdict::Worse })
+    lines.extend(wrong);
+    Ok(Comparison { text: lines.join("\n"), outcome })
+}
+
+/// Says which runs had findings, if any had.
+fn wrong(first: &Run, second: &Run) -> Option<String> {
+    let which = match (first.ok, second.ok) {
+        (true, true) => return None,
+        (false, true) => "the first run",
+        (true, false) => "the second run",
+        (false, false) => "each run",
+    };
+    Some(format!("WRONG: {which} had findings: its counters or IDs were wrong, whatever its figures"))
 }
 
 fn sentence(worst: Verdict, tolerance: f64) -> String {
@@ -272,23 +297,38 @@ mod tests {
     #[test]
     fn differences_within_the_tolerance_are_none() {
         let same = compared(&run(10.9, 950.0, 1));
-        assert!(!same.worse && same.text.ends_with("same: nothing differs by more than 10 %"), "{}", same.text);
+        assert!(
+            same.outcome == Outcome::Good && same.text.ends_with("same: nothing differs by more than 10 %"),
+            "{}",
+            same.text
+        );
     }
 
     #[test]
     fn a_slower_tail_a_lower_rate_or_more_errors_are_worse() {
         for second in [run(11.2, 1_000.0, 0), run(10.0, 880.0, 0), run(10.0, 1_000.0, 5), run(10.0, 0.0, 0)] {
             let comparison = compared(&second);
-            assert!(comparison.worse && comparison.text.contains("WORSE"), "{}", comparison.text);
+            assert!(comparison.outcome == Outcome::Worse && comparison.text.contains("WORSE"), "{}", comparison.text);
         }
-        assert!(compared(&run(11.2, 2_000.0, 0)).worse, "what is better elsewhere does not make up for it");
+        let mixed = compared(&run(11.2, 2_000.0, 0));
+        assert_eq!(mixed.outcome, Outcome::Worse, "what is better elsewhere does not make up for it");
     }
 
     #[test]
     fn a_faster_tail_is_better_and_shown_as_a_ratio() {
         let better = compared(&run(5.0, 1_000.0, 0));
-        assert!(!better.worse && better.text.contains("better"), "{}", better.text);
+        assert!(better.outcome == Outcome::Good && better.text.contains("better"), "{}", better.text);
         assert!(better.text.contains("10.0 → 5.00 ×0.50"), "{}", better.text);
+    }
+
+    #[test]
+    fn figures_do_not_make_up_for_findings() {
+        for (first, second, word) in [(false, true, "the first"), (true, false, "the second"), (false, false, "each")] {
+            let with = |p99, ok| Run { ok, ..run(p99, 1_000.0, 0) };
+            let wrong = compare(&with(10.0, first), &with(5.0, second), 0.1).unwrap();
+            assert_eq!(wrong.outcome, Outcome::Wrong, "{}", wrong.text);
+            assert!(wrong.text.lines().last().unwrap().starts_with(&format!("WRONG: {word} run")), "{}", wrong.text);
+        }
     }
 
     #[test]

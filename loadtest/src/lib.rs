@@ -45,7 +45,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use args::Args;
 use cli::{Action, Cli};
-use compare::Compare;
+use compare::{Compare, Outcome};
 use drill::report::DrillReport;
 use report::{Summary, table};
 
@@ -68,7 +68,11 @@ pub async fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
 fn compare(command: &Compare) -> anyhow::Result<ExitCode> {
     let comparison = command.run()?;
     writeln!(io::stdout().lock(), "{}", comparison.text)?;
-    Ok(if comparison.worse { ExitCode::from(EXIT_CROSSED) } else { ExitCode::SUCCESS })
+    Ok(match comparison.outcome {
+        Outcome::Good => ExitCode::SUCCESS,
+        Outcome::Worse => ExitCode::from(EXIT_CROSSED),
+        Outcome::Wrong => ExitCode::FAILURE,
+    })
 }
 
 async fn load(args: &Args) -> anyhow::Result<ExitCode> {

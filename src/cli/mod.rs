@@ -12,6 +12,7 @@ mod exit;
 pub mod id;
 pub mod logging;
 mod man;
+mod output;
 mod paint;
 pub mod reach;
 mod serve;
@@ -24,12 +25,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use serde::Serialize;
 
 use self::exit::Exit;
+use self::output::ReadEnough;
 use self::paint::Tone;
 use crate::config::{Config, ConfigError, Loaded, Sources};
 
+pub use self::output::{print, print_json};
 pub use self::paint::Color;
 
 /// Unique IDs and counters in several regions at once.
@@ -152,7 +154,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if asked.use_stderr() { Exit::Misuse as u8 } else { 0 });
         }
     };
-    outcome.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
+    match outcome {
+        Err(error) if !error.is::<ReadEnough>() => report(&error),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
@@ -177,24 +182,10 @@ fn complaint(error: &anyhow::Error, coloured: bool) -> String {
     format!("{head} {error:#}\n{}", next.unwrap_or_default())
 }
 
-/// Writes a line to standard output.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        // Whoever read it, such as `head`, has read enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => Ok(outcome?),
-    }
-}
-
 /// Says something to people, beside what was asked for.
 pub(crate) fn note(text: &str) {
     // If standard error is closed, nobody wants to know.
     let _ = writeln!(io::stderr().lock(), "{text}");
-}
-
-/// Writes `value` to standard output, as JSON for people.
-pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

@@ -1,5 +1,6 @@
 //! The command line against real nodes: what it prints, how it ends, and that a terminal is as it was afterwards.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -118,6 +119,51 @@ async fn a_watched_counter_has_a_line_at_each_change_although_its_node_is_killed
     assert!(status.success(), "{status}");
 }
 
+/// How the command ended, in its own words, and the first line, after which nobody reads any more.
+async fn into_head(bed: &Bed, command: &str) -> (String, String) {
+    let (program, config) = (executable(), bed.cluster.folder().config_file());
+    let line =
+        format!("{{ '{}' --config '{}' {command}; echo $? >&2; }} | head -n 1", program.display(), config.display());
+    let shell = Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(bed.cluster.folder().path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(DEADLINE, shell).await.unwrap_or_else(|_| panic!("{command} does not end")).unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(output.stderr), text(output.stdout))
+}
+
+#[tokio::test]
+async fn a_command_without_an_end_ends_once_nobody_reads_it() {
+    let bed = Bed::start(one_region).await;
+    // Its counter does not change, so that it has nothing more to write.
+    let (ended, line) = into_head(&bed, "counter watch still --every 20ms").await;
+    assert!(ended == "0\n" && line.contains("\tstill\t0\t"), "{ended:?} {line:?}");
+    let (ended, line) = into_head(&bed, "id new -n 1000000").await;
+    assert!(ended == "0\n" && line.trim().parse::<u64>().is_ok(), "{ended:?} {line:?}");
+    let metrics = http::get(bed.http(EAST), "/metrics").await.unwrap().body;
+    let minted = metrics.lines().filter(|line| line.starts_with("snowtide_ids_minted_total"));
+    let minted: f64 = minted.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum();
+    assert!(minted > 0.0 && minted < 1e6, "{minted}");
+}
+
+#[tokio::test]
+async fn who_may_not_look_at_a_cluster_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens.toml");
+    let token = "a-token-of-enough-letters";
+    std::fs::write(&file, format!("[[api.tokens]]\nname = \"a\"\ntoken = \"{token}\"\naccess = \"read\"\n")).unwrap();
+    let bed = Bed::start(|options| Options { config_file: Some(file), ..one_region(options) }).await;
+    for command in [&["status"][..], &["peers"], &["top", "--once", "--every", "100ms"]] {
+        let line = [&["cluster"], command].concat();
+        snowtide(&bed, &line).await.refused(77, &["every node that answers refuses", "--token or in SNOWTIDE_TOKEN"]);
+        let allowed = snowtide(&bed, &[&line[..], &["--token", token]].concat()).await;
+        assert_eq!(allowed.code, Some(0), "{allowed:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_region_that_is_down_is_seen_among_the_others() {
     let mut bed = Bed::start(|options| options).await;
@@ -191,6 +237,32 @@ async fn a_drain_waits_for_another_region_only_as_long_as_it_is_to() {
     let drain = ["cluster", "drain", "--data-dir", data.to_str().unwrap()];
     let drained = snowtide(&bed, &drain).await;
     assert!(drained.code == Some(0) && drained.stdout.contains("eu-west holds everything"), "{drained:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_ends_with_the_program_that_started_it_whether_it_is_ready_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["dev", "up", "--json", "--regions", "1", "--dir", "cluster", "--exit-with-stdin"];
+    // Its input has ended before it begins.
+    let early = run(dir.path(), &arguments, &[]).await;
+    assert!(early.code.is_some() && early.stdout.is_empty() && early.stderr.contains("stopping"), "{early:?}");
+
+    let mut up = Command::new(executable())
+        .args(arguments)
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (input, output) = (up.stdin.take().unwrap(), up.stdout.take().unwrap());
+    let line = timeout(DEADLINE, BufReader::new(output).lines().next_line()).await.expect("it is ready");
+    let site: Value = serde_json::from_str(&line.unwrap().expect("a line")).unwrap();
+    let door: SocketAddr = site["nodes"][0]["http"].as_str().unwrap().parse().unwrap();
+    assert_eq!(http::get(door, "/readyz").await.unwrap().status, 200);
+    drop(input);
+    let status = timeout(DEADLINE, up.wait()).await.expect("it has ended").unwrap();
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]

@@ -29,14 +29,18 @@ pub struct Launch<'a> {
     pub settings: &'a [String],
 }
 
-/// A cluster that runs. It drains, at last, when this is dropped: its standard input closes and it is told to stop.
+/// A cluster that runs. It drains, at last, when this is dropped, and if this program ends in whatever way: its standard
+/// input closes then.
 pub struct Cluster {
-    child: Child,
+    process: Process,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     /// Where to find it.
     pub site: Site,
 }
+
+/// The process that runs the nodes, ready or not. It is told to stop when this is dropped.
+struct Process(Child);
 
 /// What the cluster says once it is ready.
 #[derive(Deserialize)]
@@ -67,8 +71,8 @@ impl Cluster {
         let log = launch.folder.join("dev.log");
         std::fs::create_dir_all(launch.folder).with_context(|| format!("cannot make {}", launch.folder.display()))?;
         let errors = std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut child = Command::new(launch.program)
-            .args(["dev", "up", "--json", "--regions", &launch.regions.to_string(), "--dir"])
+        let child = Command::new(launch.program)
+            .args(["dev", "up", "--json", "--exit-with-stdin", "--regions", &launch.regions.to_string(), "--dir"])
             .arg(launch.folder)
             .args(launch.settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::piped())
@@ -78,15 +82,16 @@ impl Cluster {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}: name it with --snowtide", launch.program.display()))?;
-        let input = child.stdin.take().context("the cluster has no input")?;
-        let mut output = BufReader::new(child.stdout.take().context("the cluster has no output")?).lines();
+        let mut process = Process(child);
+        let input = process.0.stdin.take().context("the cluster has no input")?;
+        let mut output = BufReader::new(process.0.stdout.take().context("the cluster has no output")?).lines();
         let line = timeout(READY_WITHIN, output.next_line()).await.context("the cluster is not ready in time")??;
         let Some(line) = line else {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             bail!("the cluster did not start: {}", said.lines().last().unwrap_or("it says nothing"));
         };
         let site = serde_json::from_str(&line).context("the cluster does not say where it is")?;
-        Ok(Self { child, input, output, site })
+        Ok(Self { process, input, output, site })
     }
 
     /// Where to send to.
@@ -127,18 +132,56 @@ impl Cluster {
     /// Lets all nodes drain and end.
     pub async fn quit(mut self) -> anyhow::Result<()> {
         self.input.write_all(b"quit\n").await.context("the cluster is gone")?;
-        let status = timeout(DRAINED_WITHIN, self.child.wait()).await.context("the cluster does not end")??;
+        let status = timeout(DRAINED_WITHIN, self.process.0.wait()).await.context("the cluster does not end")??;
         ensure!(status.success(), "the cluster ended with {status}");
         Ok(())
     }
 }
 
-impl Drop for Cluster {
+impl Drop for Process {
     fn drop(&mut self) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
         if let Some(id) = id {
             // It drains its nodes; if it is gone already, there is nothing to tell.
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    async fn appears(path: &Path) {
+        let there = async {
+            while !path.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(WITHIN, there).await.unwrap_or_else(|_| panic!("{} does not appear", path.display()));
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_given_up_before_it_is_ready_is_told_and_loses_its_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let program = file("program");
+        let script = "#!/bin/sh\ncd \"${0%/*}\"\ntrap '>told' TERM\necho \"$*\" >said\n>begun\ncat\n>ended\n";
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let begun = file("begun");
+        let launch = Launch { program: &program, folder: &file("cluster"), regions: 1, settings: &[] };
+        tokio::select! {
+            started = Cluster::start(&launch) => panic!("it never says that it is ready: {:?}", started.err()),
+            () = appears(&begun) => {}
+        }
+        appears(&file("ended")).await;
+        assert!(file("told").exists());
+        let said = std::fs::read_to_string(file("said")).unwrap();
+        assert!(said.starts_with("dev up ") && said.contains(" --exit-with-stdin"), "{said}");
     }
 }

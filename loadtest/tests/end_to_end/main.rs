@@ -327,6 +327,9 @@ async fn runs_are_compared() {
     let worse = compare("").await;
     assert_eq!(worse.status.code(), Some(99));
     assert!(String::from_utf8_lossy(&worse.stdout).contains("WORSE"), "{worse:?}");
+    slower["ok"] = false.into();
+    std::fs::write(path("b.json"), slower.to_string()).unwrap();
+    assert_eq!(compare("--tolerance 1000%").await.status.code(), Some(1), "it had findings");
     std::fs::write(path("b.json"), "{}").unwrap();
     assert_eq!(compare("").await.status.code(), Some(2));
 }

@@ -6,10 +6,11 @@ mod status;
 mod top;
 
 use clap::{Args, Subcommand};
+use snowtide_client::Code;
 
-use super::exit::{Ended, Exit};
+use self::status::Line;
+use super::exit::{self, Ended, Exit};
 use super::{Global, Misuse, reach};
-use crate::config::map::ClusterMap;
 use crate::probe::Probe;
 
 pub(super) use self::status::{ask_all, table};
@@ -67,14 +68,63 @@ impl Access {
     }
 }
 
-/// No node has said anything.
-fn silence(map: &ClusterMap) -> Ended {
-    let nodes: Vec<_> =
-        map.nodes().map(|(_, region, node)| format!("{}/{} at {}", region.name, node.id, node.http)).collect();
+/// How a look at these nodes ends, whatever was shown of them: well if any has told something, or could tell nothing for
+/// another reason than the caller.
+fn verdict<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Result<(), Ended> {
+    let lines: Vec<_> = lines.into_iter().collect();
+    let denials: Option<Vec<_>> = lines.iter().filter(|line| line.answers()).map(|line| line.denial()).collect();
+    match denials.as_deref() {
+        Some([]) => Err(silence(&lines)),
+        Some([code, ..]) => Err(denial(*code)),
+        None => Ok(()),
+    }
+}
+
+fn silence(lines: &[&Line]) -> Ended {
+    let nodes: Vec<_> = lines.iter().map(|line| format!("{} at {}", line.name(), line.http)).collect();
     let text = format!(
         "no node of the map answers: {}; start all on this machine: snowtide dev up; or name the map of the cluster that \
          runs, with --config or --regions-dir",
         nodes.join(", ")
     );
     Ended::new(Exit::Unavailable, text)
+}
+
+fn denial(code: Code) -> Ended {
+    let text = format!("every node that answers refuses to tell ({code}): {}", exit::advice_on_code(code));
+    Ended::new(Exit::Denied, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::identity::WorkerId;
+    use crate::probe::ProbeError;
+
+    fn line(ready: Option<bool>, view: ProbeError) -> Line {
+        let (worker, http) = (WorkerId::new(1, 0).unwrap(), ([127, 0, 0, 1], 8410).into());
+        Line { worker, region: "eu-west".into(), http, ready, view: Err(view) }
+    }
+
+    fn refusing(status: StatusCode) -> Line {
+        let address = ([127, 0, 0, 1], 8410).into();
+        line(Some(true), ProbeError::Refused { address, status, detail: String::new() })
+    }
+
+    fn silent() -> Line {
+        line(None, ProbeError::Silent { address: ([127, 0, 0, 1], 8410).into() })
+    }
+
+    #[test]
+    fn who_is_refused_by_all_that_answer_is_told_from_who_is_not_answered() {
+        let exit = |lines: &[Line]| verdict(lines).err().map(|ended| ended.exit);
+        assert_eq!(exit(&[silent(), silent()]), Some(Exit::Unavailable));
+        assert_eq!(exit(&[silent(), refusing(StatusCode::UNAUTHORIZED)]), Some(Exit::Denied));
+        assert_eq!(exit(&[refusing(StatusCode::FORBIDDEN), refusing(StatusCode::UNAUTHORIZED)]), Some(Exit::Denied));
+        assert_eq!(exit(&[refusing(StatusCode::UNAUTHORIZED), refusing(StatusCode::SERVICE_UNAVAILABLE)]), None);
+        let said = verdict(&[refusing(StatusCode::UNAUTHORIZED)]).unwrap_err().text;
+        assert!(said.contains("with --token or in SNOWTIDE_TOKEN"), "{said}");
+    }
 }

@@ -48,7 +48,7 @@ impl Command {
         } else {
             print(&table(&lines))?;
         }
-        if lines.iter().all(|line| line.view.is_err()) { Err(super::silence(&map).into()) } else { Ok(()) }
+        Ok(super::verdict(&lines)?)
     }
 }
 

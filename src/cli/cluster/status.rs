@@ -3,12 +3,15 @@
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
+use http::StatusCode;
 use serde_json::{Value, json};
+use snowtide_client::Code;
 use tokio::task::JoinSet;
 
 use super::Access;
 use crate::cli::paint::{self, Tone};
 use crate::cli::{Global, print, print_json};
+use crate::clock;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::probe::{ClusterView, IdsView, PeerView, Probe, ProbeError};
@@ -28,7 +31,7 @@ Examples:
 
 A peer's lag is how many commits of the line's node it has not acknowledged, and for how long; its clock is how far it is \
     ahead of that node's, and how certain that is. \
-    Exits with 69 only if no node answers at all.";
+    Exits with 69 only if no node answers at all, and with 77 if all that answer refuse the token.";
 
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
@@ -44,13 +47,17 @@ async fn status(global: &Global, probe: &Probe) -> anyhow::Result<()> {
     } else {
         print(&table(&lines))?;
         if let Some(ids) = lines.iter().find_map(Line::ids) {
-            print(&format!("IDs: {}, until {}", ids.layout, ids.last))?;
+            print(&format!("IDs: {}, until {}", dated(&ids.layout), ids.last))?;
         }
     }
-    if lines.iter().any(|line| line.ready.is_some()) {
-        return Ok(());
-    }
-    Err(super::silence(&map).into())
+    Ok(super::verdict(&lines)?)
+}
+
+/// A layout that tells its epoch as a date. What other releases may say instead is left as it is.
+fn dated(layout: &str) -> String {
+    let parts = layout.strip_suffix(" ms").and_then(|layout| layout.rsplit_once(" since "));
+    let dated = parts.and_then(|(bits, ms)| Some(format!("{bits} since {}", clock::rfc3339(ms.parse().ok()?)?)));
+    dated.unwrap_or_else(|| layout.to_owned())
 }
 
 /// What is known of one node.
@@ -87,6 +94,21 @@ pub(crate) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<V
 impl Line {
     fn ids(&self) -> Option<&IdsView> {
         self.view.as_ref().ok()?.ids.as_ref()
+    }
+
+    /// Whether there is a node at all.
+    pub(super) fn answers(&self) -> bool {
+        let silent = matches!(self.view, Err(ProbeError::Unreachable { .. } | ProbeError::Silent { .. }));
+        self.ready.is_some() || !silent
+    }
+
+    /// How the node refuses this caller's token, if it does.
+    pub(super) fn denial(&self) -> Option<Code> {
+        match &self.view {
+            Err(ProbeError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => Some(Code::Unauthenticated),
+            Err(ProbeError::Refused { status: StatusCode::FORBIDDEN, .. }) => Some(Code::Forbidden),
+            _ => None,
+        }
     }
 
     fn as_json(&self) -> Value {
@@ -248,6 +270,14 @@ mod tests {
     fn a_node_that_does_not_answer_has_a_line_too() {
         assert_eq!(unreachable().cells(), ["eu-west/0", "unreachable at 127.0.0.1:8410", "-", "-", "-", "-"]);
         assert!(table(&[answering(), unreachable()]).contains("unreachable"));
+    }
+
+    #[test]
+    fn a_layout_tells_its_epoch_as_a_date() {
+        let layout = crate::ids::layout_of(&crate::config::Config::builtin().ids).unwrap().to_string();
+        let (bits, _) = layout.split_once(" since ").unwrap();
+        assert_eq!(dated(&layout), format!("{bits} since 2025-01-01T00:00:00.000Z"));
+        assert_eq!(dated("41 time"), "41 time");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use snowtide_client::wire::Welcome;
 use snowtide_client::{Ack, Answered, Batch, Code, Error};
 
 use super::exit::{self, Ended, Exit};
+use super::output::while_read;
 use super::reach::{self, Reach};
 use super::terms::{self, Acknowledgement, Look, Tokens};
 use super::{Global, print, print_json};
@@ -100,7 +101,7 @@ impl Command {
             Action::Get { keys, view, tokens, namespace, reach } => {
                 reach::block_on(get(global, &reach, &namespace.namespace, &keys, view, &tokens))
             }
-            Action::Watch(command) => reach::block_on(command.run(global)),
+            Action::Watch(command) => reach::block_on(while_read(command.run(global))),
         }
     }
 }

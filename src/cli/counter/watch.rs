@@ -6,15 +6,19 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use snowtide_client::wire::Welcome;
-use snowtide_client::{Batch, Connection};
+use snowtide_client::{Batch, Code, Connection, Error};
 
 use super::{Namespace, advised, asked, refusal};
+use crate::cli::exit::Exit;
+use crate::cli::output::print_more;
 use crate::cli::reach::Reach;
-use crate::cli::{Global, note, print};
+use crate::cli::{Global, note};
 use crate::clock;
 
 /// More often is no use: a commit takes milliseconds.
 const EVERY_MIN: Duration = Duration::from_millis(10);
+/// How often at most a node is looked for: a handshake costs it more than a read.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Print a line now, and one at each change.
 #[derive(Debug, Args)]
@@ -45,7 +49,7 @@ Examples:
   snowtide counter watch visits stock --at ap-south --every 1s
   snowtide counter watch visits --json --lines 10
 
-A line is TIME<tab>KEY<tab>VALUE<tab>CHANGE; with --json, an object. A node that is lost, or starts, is looked for again until \
+A line is TIME<tab>KEY<tab>VALUE<tab>CHANGE; with --json, an object. A node that is lost, starts or drains is looked for again until \
     Ctrl-C. Another node than before may know of less, so that a value may go back then.";
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -72,28 +76,31 @@ impl Command {
         let mut shown = Shown::default();
         let mut ticks = tokio::time::interval(self.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut told_of_loss = false;
+        let mut told = false;
         loop {
             ticks.tick().await;
             let results = match client.batch(&batch).await {
                 Ok(results) => results,
-                Err(error) if error.is_retryable() => {
-                    if !std::mem::replace(&mut told_of_loss, true) {
-                        note(&format!("{}: {error}; looking for a node again", asked(client.welcome())));
+                Err(error) => {
+                    let Some(remedy) = Remedy::of(&error) else {
+                        return Err(advised(error, global, namespace).context(asked(client.welcome())));
+                    };
+                    if !std::mem::replace(&mut told, true) {
+                        note(&format!("{}: {error}; {}", asked(client.welcome()), remedy.in_words()));
                     }
-                    client = self.again(global).await;
+                    match remedy {
+                        Remedy::Reconnect => client = self.again(global).await?,
+                        Remedy::Wait(after) => tokio::time::sleep(after).await,
+                    }
                     continue;
                 }
-                Err(error) => {
-                    return Err(advised(error, global, namespace).context(asked(client.welcome())));
-                }
             };
-            told_of_loss = false;
+            told = false;
             for (key, result) in self.keys.iter().zip(results) {
                 let value = result.map_err(|code| refusal(global, namespace, key, code))?;
                 if let Some(change) = shown.change(key, value) {
                     let line = Line { namespace, key, value, change, node: client.welcome() };
-                    print(&if global.json { line.as_json() } else { line.as_text() })?;
+                    print_more(&if global.json { line.as_json() } else { line.as_text() })?;
                 }
                 if self.lines.is_some_and(|most| shown.lines >= most) {
                     client.close().await;
@@ -103,15 +110,54 @@ impl Command {
         }
     }
 
-    /// A connection, however long it takes.
-    async fn again(&self, global: &Global) -> Connection {
+    /// A connection, however long it takes, unless there is a reason that stays.
+    async fn again(&self, global: &Global) -> anyhow::Result<Connection> {
         loop {
-            if let Ok(client) = self.reach.connect_for(global, Some(&self.namespace.namespace)).await {
-                return client;
+            tokio::time::sleep(self.every.max(AGAIN)).await;
+            match self.reach.connect_for(global, Some(&self.namespace.namespace)).await {
+                Err(error) if passes(Exit::of(&error)) => {}
+                outcome => return outcome,
             }
-            tokio::time::sleep(self.every).await;
         }
     }
+}
+
+/// What to do about a failed read before it is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remedy {
+    /// The connection is gone, or its node does not serve: look for a node.
+    Reconnect,
+    /// The node has asked for so much time; a new connection would only cost it more.
+    Wait(Duration),
+}
+
+impl Remedy {
+    /// `None` if repeating it is of no use.
+    fn of(error: &Error) -> Option<Self> {
+        match error {
+            Error::Disconnected { .. }
+            | Error::Unreachable { retryable: true, .. }
+            | Error::Timeout { may_have_written: false, .. }
+            | Error::Refused { code: Code::Starting | Code::Draining, .. } => Some(Self::Reconnect),
+            Error::Refused { code, retry_after, .. } if passes(Exit::of_code(*code)) => {
+                Some(Self::Wait(retry_after.unwrap_or_default()))
+            }
+            Error::Busy { .. } => Some(Self::Wait(Duration::ZERO)),
+            _ => None,
+        }
+    }
+
+    const fn in_words(self) -> &'static str {
+        match self {
+            Self::Reconnect => "looking for a node again",
+            Self::Wait(_) => "asking it again",
+        }
+    }
+}
+
+/// Whether an end of this kind may not be one if one waits.
+const fn passes(exit: Exit) -> bool {
+    matches!(exit, Exit::Unavailable | Exit::Later)
 }
 
 impl Shown {
@@ -164,6 +210,27 @@ mod tests {
         assert_eq!(changes, [Some(0), None, Some(2), None, Some(-1)]);
         assert_eq!(shown.change("other", 0), Some(0), "a counter that is not there yet");
         assert_eq!(shown.lines, 4);
+    }
+
+    #[test]
+    fn a_lost_node_is_looked_for_a_busy_one_is_given_time_and_a_refusal_for_good_is_the_end() {
+        let refused = |code| {
+            let retry_after = Some(Duration::from_secs(2));
+            Remedy::of(&Error::Refused { code, detail: "x".into(), retry_after })
+        };
+        for code in [Code::Starting, Code::Draining] {
+            assert_eq!(refused(code), Some(Remedy::Reconnect), "{code}");
+        }
+        for code in [Code::Overloaded, Code::Throttled] {
+            assert_eq!(refused(code), Some(Remedy::Wait(Duration::from_secs(2))), "{code}");
+        }
+        for code in [Code::Unauthenticated, Code::Forbidden, Code::UnknownNamespace, Code::Internal] {
+            assert_eq!(refused(code), None, "{code}");
+        }
+        assert_eq!(Remedy::of(&Error::Disconnected { reason: "reset".into() }), Some(Remedy::Reconnect));
+        let late = Error::Timeout { after: Duration::ZERO, may_have_written: false };
+        assert_eq!(Remedy::of(&late), Some(Remedy::Reconnect));
+        assert_eq!(Remedy::of(&Error::Protocol("x".into())), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use comfy_table::{Table, presets};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::cluster;
 use crate::dev::{Cluster, Endpoint};
@@ -105,18 +106,29 @@ async fn status(cluster: &Cluster) -> anyhow::Result<String> {
     Ok(format!("{}\n\n{}", endpoints(&cluster.endpoints()), cluster::table(&lines)))
 }
 
-/// Lines as they are typed; none any more once standard input ends.
-pub(super) fn lines() -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel(LINES_MAX);
+/// What is typed.
+pub(super) struct Typed {
+    /// None any more once standard input ends.
+    pub(super) lines: mpsc::Receiver<String>,
+    /// Cancelled then, although lines may be left.
+    pub(super) ended: CancellationToken,
+}
+
+/// Reads standard input from now on.
+pub(super) fn typed() -> Typed {
+    let (sender, lines) = mpsc::channel(LINES_MAX);
+    let ended = CancellationToken::new();
+    let end = ended.clone().drop_guard();
     // A read of standard input cannot be given up, so it has a thread that ends with the process.
     std::thread::spawn(move || {
+        let _end = end;
         for line in io::stdin().lock().lines().map_while(Result::ok) {
             if sender.blocking_send(line).is_err() {
                 return;
             }
         }
     });
-    receiver
+    Typed { lines, ended }
 }
 
 /// Where to find each node.

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::console::{self, Order};
+use super::console::{self, Order, Typed};
 use super::stop::{self, Stop};
 use super::tell;
 use crate::cli::{Global, print};
@@ -33,6 +33,10 @@ pub(super) struct Command {
     /// How nodes reach each other: through relays, so that regions can be cut off, or directly.
     #[arg(long, value_enum, default_value_t = Links::Relay)]
     links: Links,
+
+    /// Drains when standard input ends, so that the cluster does not outlive the program that started it.
+    #[arg(long)]
+    exit_with_stdin: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -43,17 +47,22 @@ Examples:
   echo 'cut eu-west' | snowtide dev up
 
 While it runs, it takes lines on standard input: cut, heal, kill, stop, start, pause, resume, status, quit. \
-    With --json it prints one line once it is ready, and one for each of these. \
+    With --json it prints one line once it is ready, and one for each of these; \
+    a program that starts it gives --exit-with-stdin and keeps standard input open. \
     --set and --config are handed to every node.";
 
 impl Command {
     /// Runs the cluster until it is told to stop, or until a node dies.
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut stop = Stop::listen()?;
+        let exit_with_stdin = self.exit_with_stdin;
         let mut cluster = Cluster::prepare(self.options(global)?)?;
+        // From the start: who started this may be gone before the nodes are ready.
+        let Typed { lines, ended } = console::typed();
         let outcome = tokio::select! {
-            outcome = keep_up(&mut cluster, global.json) => outcome,
+            outcome = keep_up(&mut cluster, lines, global.json) => outcome,
             () = stop.asked() => Ok(()),
+            () = ended.cancelled(), if exit_with_stdin => Ok(()),
         };
         tell("stopping: nodes drain");
         let undrained = stop::wind_down(&mut cluster, &mut stop).await;
@@ -79,13 +88,13 @@ impl Command {
 }
 
 /// Starts all nodes and does what is typed. Returns when told to quit.
-async fn keep_up(cluster: &mut Cluster, json: bool) -> anyhow::Result<()> {
+async fn keep_up(cluster: &mut Cluster, lines: mpsc::Receiver<String>, json: bool) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
     let names: Vec<_> = cluster.regions().map(str::to_owned).collect();
     tell(&format!("starting {}", names.join(", ")));
     cluster.start_all(|region| tell(&format!("{region} is ready after {} ms", watch.elapsed_ms()))).await?;
     welcome(cluster, json)?;
-    let mut lines = Some(console::lines());
+    let mut lines = Some(lines);
     let mut beat = tokio::time::interval(WATCH);
     loop {
         tokio::select! {

@@ -8,6 +8,7 @@ use serde_json::json;
 use snowtide_client::Connection;
 use snowtide_client::id::{Format, IdScheme};
 
+use super::output::print_more;
 use super::reach::{self, Reach};
 use super::{Global, Misuse, print, print_json};
 use crate::clock::rfc3339;
@@ -127,7 +128,7 @@ async fn new(global: &Global, count: u32, format: Format, reach: Reach) -> anyho
         let welcome = client.welcome();
         print_json(&json!({ "ids": ids, "region": welcome.region, "node": welcome.node }))?;
     } else {
-        mint(&client, count, format, |chunk| print(&chunk.join("\n"))).await?;
+        mint(&client, count, format, |chunk| print_more(&chunk.join("\n"))).await?;
     }
     client.close().await;
     Ok(())

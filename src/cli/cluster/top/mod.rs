@@ -89,11 +89,7 @@ impl Command {
             let frame = Frame { sights: &lines, every: self.every, coloured: paint::on_stdout(), keys: false };
             print(frame.lines(Size::of_paper()).join("\n").trim_end())?;
         }
-        if lines.iter().all(|sight| sight.line.ready.is_none()) {
-            Err(super::silence(&watch.map).into())
-        } else {
-            Ok(())
-        }
+        Ok(super::verdict(lines.iter().map(|sight| &sight.line))?)
     }
 }
 
