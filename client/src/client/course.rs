@@ -273,7 +273,8 @@ impl Course<'_> {
             return Ok(());
         }
         let policy = self.means.retries;
-        let earliest = Instant::now().max(self.not_before.unwrap_or_else(Instant::now));
+        let now = Instant::now();
+        let earliest = self.not_before.map_or(now, |time| time.max(now));
         let wake = at.map(|at| at.max(earliest) + policy.pause(self.tries).min(FOREVER));
         match wake.filter(|wake| *wake < self.until() && self.tries < policy.tries() && policy.tries() > 1) {
             Some(wake) => tokio::time::sleep_until(wake).await,

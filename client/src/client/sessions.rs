@@ -94,8 +94,8 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    fn ends(mut lease: Lease, outcome: Result<i128, Error>) {
-        lease.hear(&outcome);
+    fn ends(mut lease: Lease, outcome: &Result<i128, Error>) {
+        lease.hear(outcome);
     }
 
     fn refused(code: Code) -> Result<i128, Error> {
@@ -109,7 +109,7 @@ mod tests {
         assert_ne!(one.stamp.turn.session, other.stamp.turn.session);
         assert_eq!((one.stamp.turn.number, other.stamp.turn.number), (1, 1));
         let known = one.stamp.turn.session;
-        ends(one, Ok(1));
+        ends(one, &Ok(1));
         let next = sessions.lease();
         assert_eq!((next.stamp.turn.session, next.stamp.turn.number, next.stamp.again), (known, 2, false));
     }
@@ -127,13 +127,13 @@ mod tests {
         ] {
             let lease = sessions.lease();
             let session = lease.stamp.turn.session;
-            match outcome.clone() {
+            match &outcome {
                 Some(outcome) => ends(lease, outcome),
                 None => drop(lease),
             }
             let next = sessions.lease();
             assert_eq!(next.stamp.turn.session != session, rests, "{outcome:?}");
-            ends(next, Ok(1));
+            ends(next, &Ok(1));
         }
     }
 
@@ -151,11 +151,11 @@ mod tests {
         // One that was refused has not shown that what came before it has ended.
         let lease = sessions.lease();
         let session = lease.stamp.turn.session;
-        ends(lease, refused(Code::Throttled));
+        ends(lease, &refused(Code::Throttled));
         let lease = sessions.lease();
         assert_ne!(lease.stamp.turn.session, session);
         let session = lease.stamp.turn.session;
-        ends(lease, Ok(1));
+        ends(lease, &Ok(1));
         assert_eq!(sessions.lease().stamp.turn.session, session, "one that was answered has");
     }
 }
