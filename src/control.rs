@@ -1,11 +1,14 @@
 //! The control socket: what the operator of a machine tells a node that runs there, by its data directory.
 //!
-//! A conversation is one order and one answer, a line of JSON each. Orders may be repeated. Only the user of the node and
-//! root are heard.
+//! Its name is no file, so that nothing is left behind that would be copied with the data, but an abstract one (unix(7)),
+//! made of the device and the number of the directory. A conversation is one order and one answer, a line of JSON each.
+//! Orders may be repeated. Only the user of the node and root are heard.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -15,8 +18,6 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-/// In the data directory.
-const FILE: &str = "control";
 /// Of an order and of an answer.
 const LINE_BYTES_MAX: u64 = 4_096;
 /// For each half of a conversation.
@@ -53,25 +54,20 @@ pub enum Answer {
 
 /// A node's end of the socket, until it is dropped.
 #[derive(Debug)]
-pub struct Control {
-    listener: UnixListener,
-    path: PathBuf,
-}
+pub struct Control(UnixListener);
 
 impl Control {
-    /// Binds. Whoever does that has the data directory to himself: what is there is left from an earlier process.
+    /// Binds, in the name of a data directory that this process has to itself.
     pub fn bind(data_dir: &Path) -> io::Result<Self> {
-        let path = data_dir.join(FILE);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(Self { listener: UnixListener::bind(&path)?, path }),
-        }
+        let listener = std::os::unix::net::UnixListener::bind_addr(&address(&fs::metadata(data_dir)?)?)?;
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener).map(Self)
     }
 
     /// The next order of somebody who may give it.
     pub async fn hear(&self) -> Heard {
         loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
+            let Ok((stream, _)) = self.0.accept().await else {
                 // Out of file descriptors, most likely.
                 tokio::time::sleep(TIMEOUT).await;
                 continue;
@@ -107,16 +103,28 @@ impl Heard {
     }
 }
 
-impl Drop for Control {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
+#[cfg(target_os = "linux")]
+fn address(data_dir: &Metadata) -> io::Result<SocketAddr> {
+    use std::os::linux::net::SocketAddrExt;
+    SocketAddr::from_abstract_name(format!("snowtide/control/{}-{}", data_dir.dev(), data_dir.ino()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn address(_: &Metadata) -> io::Result<SocketAddr> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 /// Tells the node that has `data_dir` open. Nobody there is [`ErrorKind::NotFound`] or [`ErrorKind::ConnectionRefused`].
 pub async fn tell(data_dir: &Path, order: Order) -> io::Result<Answer> {
+    let data_dir = fs::metadata(data_dir)?;
+    let stream = std::os::unix::net::UnixStream::connect_addr(&address(&data_dir)?)?;
+    stream.set_nonblocking(true)?;
+    let mut stream = UnixStream::from_std(stream)?;
+    // Anybody may take the name before a node does.
+    if ![0, geteuid().as_raw(), data_dir.uid()].contains(&stream.peer_cred()?.uid()) {
+        return Err(ErrorKind::PermissionDenied.into());
+    }
     let conversation = async {
-        let mut stream = UnixStream::connect(data_dir.join(FILE)).await?;
         write(&mut stream, &order).await?;
         read(&mut stream).await
     };
@@ -141,11 +149,8 @@ mod tests {
     #[tokio::test]
     async fn orders_are_obeyed_in_turn_and_nobody_is_there_afterwards() {
         let dir = tempfile::tempdir().unwrap();
-        let nobody = tell(dir.path(), Order::Drain).await.unwrap_err();
-        assert_eq!(nobody.kind(), ErrorKind::NotFound);
-        // As after kill -9.
-        drop(std::os::unix::net::UnixListener::bind(dir.path().join(FILE)).unwrap());
         assert_eq!(tell(dir.path(), Order::Drain).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(tell(Path::new("/nowhere"), Order::Drain).await.unwrap_err().kind(), ErrorKind::NotFound);
 
         let control = Control::bind(dir.path()).unwrap();
         let node = tokio::spawn(async move {
@@ -163,7 +168,10 @@ mod tests {
         assert_eq!(tell(dir.path(), Order::Resume).await.unwrap(), Answer::Refused("no".into()));
 
         for nonsense in ["\n", "{}\n", "\"fly\"\n", &"x".repeat(10_000)] {
-            let mut stream = UnixStream::connect(dir.path().join(FILE)).await.unwrap();
+            let address = address(&fs::metadata(dir.path()).unwrap()).unwrap();
+            let stream = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let mut stream = UnixStream::from_std(stream).unwrap();
             let _ = stream.write_all(nonsense.as_bytes()).await;
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest).await;
@@ -172,6 +180,7 @@ mod tests {
         assert_eq!(tell(dir.path(), Order::Drain).await.unwrap(), held, "it goes on");
         node.abort();
         let _ = node.await;
-        assert!(!dir.path().join(FILE).exists());
+        assert_eq!(tell(dir.path(), Order::Drain).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
     }
 }

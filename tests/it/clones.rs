@@ -26,6 +26,7 @@ fn free() -> (SocketAddr, SocketAddr) {
     (udp.local_addr().unwrap(), tcp.local_addr().unwrap())
 }
 
+/// Copies a data directory.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

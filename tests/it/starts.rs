@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::clones;
 use crate::harness::{Bed, EAST, NAMESPACE, SOUTH, WEST, ensure, eventually, http};
 
 const KEY: &str = "kept";
@@ -54,11 +55,7 @@ async fn a_directory_that_was_rolled_back() {
     bed.counted(&[EAST, SOUTH], KEY, 1_000_003).await;
     bed.cluster.kill(WEST).await.unwrap();
     let (data, old) = (bed.cluster.folder().data_dir(WEST), bed.cluster.folder().node_dir(WEST).join("old"));
-    fs::create_dir(&old).unwrap();
-    for entry in fs::read_dir(&data).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), old.join(entry.file_name())).unwrap();
-    }
+    clones::copy(&data, &old);
     bed.start_node(WEST).await;
     let before = replica(&bed).await;
     add(&bed, 1_000_033).await;

@@ -9,6 +9,7 @@ use rocksdb::{DB, Options as RocksOptions};
 use snowtide::dev::{DevError, Ending, Options};
 use tempfile::TempDir;
 
+use crate::clones;
 use crate::harness::site::{Ended, run};
 use crate::harness::{Bed, EAST, NAMESPACE};
 
@@ -50,11 +51,7 @@ impl Ground {
     /// A copy of the data directory.
     fn copy(&self, name: &str) -> PathBuf {
         let to = self.scratch.path().join(name);
-        fs::create_dir(&to).unwrap();
-        for entry in fs::read_dir(self.data()).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
+        clones::copy(&self.data(), &to);
         to
     }
 
