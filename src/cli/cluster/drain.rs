@@ -51,7 +51,7 @@ Examples:
 
 The node answers what it has accepted, refuses what comes after with `draining`, so that clients go elsewhere, and is not \
     ready (/readyz), so that load balancers leave it out. It goes on exchanging state with the others. What is in namespaces \
-    that no other region has stays on its disk alone. It stays so until \
+    that no other region has stays on its disk alone. The node stays drained until \
     snowtide cluster resume, or its next start. To end it, send it SIGTERM, before this or after: that drains, too. \
     Exits with 75 if no other region holds everything in time.";
 
