@@ -303,7 +303,7 @@ impl Replica {
     /// so that the next start has nothing to replay.
     fn advance_drain(&mut self) {
         let expired = self.draining.as_ref().is_some_and(|drain| self.now >= self.drain_deadline(drain));
-        let safe = self.is_idle();
+        let safe = self.commits.is_idle() && self.works.is_empty();
         let holder = if safe { self.holder() } else { None };
         let Some(drain) = self.draining.as_mut().filter(|drain| !drain.over) else { return };
         if safe && drain.told.is_none() {
@@ -328,11 +328,6 @@ impl Replica {
             Some(told) if !self.checkpointing.is_over(told) => drain.deadline + self.settings.drain_checkpoint_ms,
             _ => drain.deadline,
         }
-    }
-
-    /// All that was accepted is committed.
-    fn is_idle(&self) -> bool {
-        self.commits.is_idle() && self.works.is_empty()
     }
 
     /// All that clients have asked for here is committed. What others have counted may be on its way to the disk.

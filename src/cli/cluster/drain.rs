@@ -1,7 +1,7 @@
 //! `snowtide cluster drain` and `snowtide cluster resume`: take the node of this machine out of service, and back.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -91,7 +91,7 @@ impl Drain {
     }
 }
 
-fn tell_of_drain(global: &Global, dir: &std::path::Path, held_by: Option<&str>) -> anyhow::Result<()> {
+fn tell_of_drain(global: &Global, dir: &Path, held_by: Option<&str>) -> anyhow::Result<()> {
     let dir = dir.display();
     if global.json {
         return print(&json!({ "data_dir": dir.to_string(), "drained": true, "held_by": held_by }).to_string());
@@ -121,7 +121,7 @@ impl Place {
 }
 
 /// A refusal is an error.
-async fn tell(dir: &std::path::Path, order: Order) -> anyhow::Result<Answer> {
+async fn tell(dir: &Path, order: Order) -> anyhow::Result<Answer> {
     let shown = dir.display();
     match control::tell(dir, order).await {
         Ok(Answer::Refused(reason)) => {
