@@ -121,6 +121,7 @@ impl World {
         };
         if self.nodes.iter().any(rival) {
             self.tally.note("two live processes under one replica id");
+            self.checkers.ledger.forked(replica);
         }
         let kept = state::incarnation(&self.nodes[node]);
         if kept != Ok(Some(replica)) {

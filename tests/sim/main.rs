@@ -46,9 +46,7 @@ const SWARM_SECONDS: u64 = 40;
 /// Runs a scenario over some seeds; every fault that it wants has to happen.
 fn scenario(name: &str, seeds: u64, faults: &Faults) {
     let total = run::many(name, run::seeds(seeds), Some(faults), None);
-    if let Some(complaint) = total.complaint(faults) {
-        panic!("{name}: {complaint}");
-    }
+    run::expect_all(name, &total, faults);
 }
 
 #[test]
@@ -122,9 +120,7 @@ fn repair_alone() {
 #[test]
 fn swarm() {
     let total = run::many("swarm", run::seeds(100_000), None, run::seconds(SWARM_SECONDS));
-    if let Some(complaint) = total.complaint(&Faults::all()) {
-        panic!("swarm: {complaint}");
-    }
+    run::expect_all("swarm", &total, &Faults::all());
 }
 
 #[test]

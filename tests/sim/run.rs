@@ -70,8 +70,18 @@ pub fn seeds(count: u64) -> Range<u64> {
 /// For how long fresh seeds are run: `SIM_SECONDS`, or so many seconds. Named seeds are all run.
 pub fn seconds(usual: u64) -> Option<Duration> {
     let asked = std::env::var("SIM_SECONDS").ok().map(|asked| asked.parse().expect("SIM_SECONDS is a number"));
-    let named = std::env::var_os("SIM_SEEDS").is_some();
-    (!named).then(|| Duration::from_secs(asked.unwrap_or(usual)))
+    (!named()).then(|| Duration::from_secs(asked.unwrap_or(usual)))
+}
+
+fn named() -> bool {
+    std::env::var_os("SIM_SEEDS").is_some()
+}
+
+/// Panics unless every fault that is wanted has happened; a few seeds that somebody named need not have them all.
+pub fn expect_all(scenario: &str, total: &Tally, faults: &Faults) {
+    if let Some(complaint) = total.complaint(faults).filter(|_| !named()) {
+        panic!("{scenario}: {complaint}");
+    }
 }
 
 /// Runs seeds on all cores, as many as can be begun within `limit`, if there is one; panics with the first that fails, after it has been run once more with its trace kept.

@@ -1,7 +1,7 @@
 //! G1 and G2: what clients were told, against what the cluster holds. It is kept by counter and by replica, since each
 //! slot has to come out by itself: at least what was acknowledged there, at most what was attempted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use snowtide::crdt::{Row, Slot};
 use snowtide::identity::{NamespaceId, ReplicaId};
@@ -34,6 +34,8 @@ pub struct Ledger {
     entries: BTreeMap<(Counter, ReplicaId), Entry>,
     /// Over all replicas, up and down.
     attempted: BTreeMap<Counter, (i128, i128)>,
+    /// Two live processes count under each of these.
+    forked: BTreeSet<ReplicaId>,
 }
 
 fn counter(operation: &Operation) -> Counter {
@@ -60,7 +62,17 @@ impl Ledger {
         }
     }
 
+    /// A copy goes on under the replica id of an original that nobody can reach, and both live: their histories part,
+    /// and the higher one of each slot hides the other (see the promises). What was acknowledged before is in both or
+    /// on the disk of the original.
+    pub fn forked(&mut self, replica: ReplicaId) {
+        self.forked.insert(replica);
+    }
+
     pub fn acknowledged(&mut self, replica: ReplicaId, operation: &Operation) {
+        if self.forked.contains(&replica) {
+            return;
+        }
         let Action::Increment(by) = operation.action else { return };
         let total = self.total(replica, operation, by);
         total.acknowledged += i128::from(by.unsigned_abs());

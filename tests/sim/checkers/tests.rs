@@ -57,6 +57,16 @@ fn the_ledger_excuses_only_what_a_lost_disk_held_alone() {
 }
 
 #[test]
+fn the_ledger_demands_of_two_histories_what_was_acknowledged_before_they_parted() {
+    let mut ledger = ledger();
+    ledger.forked(REPLICA);
+    ledger.acknowledged(REPLICA, &add(4_000));
+    assert_eq!(ledger.check(&rows(321)), None);
+    assert!(ledger.check(&rows(320)).is_some());
+    assert!(ledger.check(&rows(4_322)).unwrap().contains("more than the 4321 that were attempted"));
+}
+
+#[test]
 fn refused_increments_were_not_attempted() {
     let mut ledger = ledger();
     ledger.refused(REPLICA, &[add(4_000)]);
