@@ -18,8 +18,9 @@ help: ## Lists the targets.
 setup: ## Installs clang, curl, faketime and Redis's clients if they are missing (Debian, Ubuntu), and checks for a Rust toolchain.
 	@./scripts/setup
 
+# An example makes cargo choose the features that tests need as well: so demo and tests share one build.
 build: setup ## Builds the binaries.
-	$(CARGO) build --release --workspace --bins
+	$(CARGO) build --release --workspace --bins --example careful
 
 demo: build ## Three regions on this machine: IDs, counters, a cut, a kill, a load test. Under two minutes once built.
 	$(BIN)/snowtide dev demo

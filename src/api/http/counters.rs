@@ -1,16 +1,14 @@
-//! Counters over HTTP: increments, reads and batches of both.
+//! Counters over HTTP: increments and reads.
 //!
-//! A request becomes a list of operations for the engine and its outcomes become an answer; both are pure functions.
+//! A request becomes an operation for the engine, and its outcome becomes an answer; both are pure functions.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use snowtide_client::Code;
-use snowtide_client::wire::BATCH_OPERATIONS_MAX;
 use utoipa::ToSchema;
 
 use crate::api::{Namespaces, NotServed};
@@ -29,10 +27,8 @@ use super::told::{self, AckState, Acknowledged, CounterView};
 
 const PREFIX: &str = "/v1/counters/";
 const INCREMENT_SUFFIX: &str = "/increment";
-const OVERFLOW: &str = "a 64-bit total of this counter at this node would overflow; the counter is unchanged";
-
-const NOT_SERVED: &str = "this node does not serve the namespace";
-const NOT_HELD: &str = "this node's region does not hold the namespace";
+pub(super) const OVERFLOW: &str =
+    "a 64-bit total of this counter at this node would overflow; the counter is unchanged";
 
 /// The body of an increment; may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -87,103 +83,6 @@ impl<'a> CounterValue<'a> {
     pub(super) fn new(namespace: &'a str, key: &'a str, value: i128) -> Self {
         Self { namespace, key, value, view: None }
     }
-}
-
-/// A batch.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchRequest<'a> {
-    /// Applied in order.
-    #[serde(borrow)]
-    #[schema(max_items = 10_000)]
-    operations: Vec<BatchOperation<'a>>,
-}
-
-/// One operation of a batch.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum BatchOperation<'a> {
-    /// Adds.
-    #[serde(borrow)]
-    Increment(BatchIncrement<'a>),
-    /// Reads.
-    #[serde(borrow)]
-    Get(BatchGet<'a>),
-}
-
-/// An increment in a batch.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchIncrement<'a> {
-    #[serde(borrow)]
-    #[schema(value_type = String, example = "default")]
-    namespace: Cow<'a, str>,
-    #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 512, example = "visits")]
-    key: Cow<'a, str>,
-    /// Default 1.
-    #[serde(default)]
-    by: By,
-}
-
-/// A read in a batch.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchGet<'a> {
-    #[serde(borrow)]
-    #[schema(value_type = String, example = "default")]
-    namespace: Cow<'a, str>,
-    #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 512, example = "visits")]
-    key: Cow<'a, str>,
-}
-
-/// The answers to a batch.
-#[derive(Serialize, ToSchema)]
-pub(super) struct BatchResults {
-    /// One per operation, in order.
-    results: Vec<BatchResult>,
-    /// Only if `ack` was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ack: Option<AckState>,
-    /// The regions that hold all increments of the batch durably; only if `ack` was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = json!(["eu-west"]))]
-    acknowledged_by: Option<Vec<String>>,
-}
-
-/// The answer to one operation of a batch.
-#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum BatchResult {
-    /// It was carried out.
-    Done {
-        /// 200.
-        #[schema(example = 200)]
-        status: u16,
-        /// The counter's value after it.
-        #[serde(serialize_with = "json::decimal")]
-        #[schema(value_type = String, pattern = r"^-?\d+$", example = "42")]
-        value: i128,
-        /// Only with `view=regions`.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        view: Option<CounterView>,
-    },
-    /// It was not; the others are unaffected.
-    Refused {
-        /// What the status would be, had it been asked alone.
-        #[schema(example = 422)]
-        status: u16,
-        /// The word for it.
-        #[schema(example = "counter_overflow")]
-        code: &'static str,
-        /// A sentence for people.
-        detail: &'static str,
-        /// With `wrong_region`: the regions that serve the namespace.
-        #[serde(skip_serializing_if = "<[String]>::is_empty")]
-        #[schema(value_type = Vec<String>, required = false)]
-        regions: Arc<[String]>,
-    },
 }
 
 #[utoipa::path(
@@ -246,44 +145,6 @@ pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
     call.answer(StatusCode::OK, &CounterValue { namespace: &namespace, key: &key, value, view }, receipt.as_deref())
 }
 
-#[utoipa::path(
-    post, path = "/v1/batch", tag = "counters", operation_id = "batch",
-    params(params::Acknowledgement, params::View, params::State, params::Repetition),
-    request_body(content = BatchRequest, content_type = "application/json"),
-    responses(
-        (status = 200, description = "Each operation has its own status", body = BatchResults, headers(
-            ("Snowtide-Token" = String, description = "Covers everything that this answer shows; in a namespace \
-                of durability `interval` only if the request brings a token or asks for `ack` or `view`"),
-            ("Idempotent-Replayed" = String, description = "`true` if the request was carried out before"),
-            ("Preference-Applied" = String, description = "`wait=N`, if a wait was asked for and granted"),
-        )),
-        (status = 202, description = "As 200, but the increments are not yet in as many regions as `ack` asked for: do not \
-            send them again", body = BatchResults),
-        Failures,
-    ),
-)]
-/// Applies up to 10 000 operations in order.
-///
-/// A batch that is refused as a whole has changed nothing. It is one request, not a transaction: other regions may
-/// see some of its increments before others.
-pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
-    call.door.admit_counting()?;
-    let body = call.body().await?;
-    let plan = Plan::of(json::parse(&body)?, &call.door.doors.namespaces)?;
-    drop(body);
-    if plan.writes() {
-        call.require(Access::Write)?;
-    }
-    let Applied { outcomes, receipt } =
-        if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
-    let views = told::views(receipt.as_deref(), &call.door.doors.scribe);
-    let (results, increments) = results(&plan.steps, &outcomes, views)?;
-    telemetry::increments_acknowledged(Door::Http, increments);
-    let (status, Acknowledged { ack, by: acknowledged_by }) =
-        Acknowledged::of(&call.asked, receipt.as_deref(), &call.door.doors.scribe);
-    call.answer(status, &BatchResults { results, ack, acknowledged_by }, receipt.as_deref())
-}
-
 /// The namespace and the key in a path like `/v1/counters/{namespace}/{key}{suffix}`, decoded. The router has matched
 /// the path before it is decoded, so an encoded slash belongs to the key.
 pub(super) fn counter<'a>(path: &'a str, suffix: &str) -> Result<(Cow<'a, str>, Cow<'a, str>), Problem> {
@@ -329,7 +190,7 @@ pub(super) fn operation(
     Ok(Operation { namespace: id, key: Key::new(key).map_err(bad_key)?, action })
 }
 
-fn bad_key(length: KeyLength) -> Problem {
+pub(super) fn bad_key(length: KeyLength) -> Problem {
     let code = if length.0 == 0 { Code::InvalidRequest } else { Code::TooLarge };
     Problem::new(code, length.to_string())
 }
@@ -344,114 +205,8 @@ pub(super) fn only(outcomes: &[Outcome], namespace: &str) -> Result<i128, Proble
     }
 }
 
-fn miscounted() -> Problem {
+pub(super) fn miscounted() -> Problem {
     Problem::internal("the engine answered another number of operations than were asked")
-}
-
-/// A batch as it goes to the engine: operations on namespaces that are not served here stay behind.
-#[derive(Debug)]
-struct Plan {
-    operations: Vec<Operation>,
-    /// One per operation of the request.
-    steps: Vec<Step>,
-}
-
-/// What became of one operation of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    /// The engine gets it, as an increment.
-    Increment,
-    /// The engine gets it, as a read.
-    Get,
-    /// The engine does not get it: its namespace is not served here.
-    Refused(NotServed),
-}
-
-impl Plan {
-    fn of(request: BatchRequest<'_>, namespaces: &Namespaces) -> Result<Self, Problem> {
-        let count = request.operations.len();
-        if count > BATCH_OPERATIONS_MAX {
-            return Err(Problem::too_large(format!(
-                "a batch has at most {BATCH_OPERATIONS_MAX} operations, this one {count}"
-            )));
-        }
-        let mut plan = Self { operations: Vec::with_capacity(count), steps: Vec::with_capacity(count) };
-        for (at, operation) in request.operations.into_iter().enumerate() {
-            plan.push(operation, namespaces).map_err(|problem| within(at, &problem))?;
-        }
-        Ok(plan)
-    }
-
-    fn push(&mut self, operation: BatchOperation<'_>, namespaces: &Namespaces) -> Result<(), Problem> {
-        let (namespace, key, action, step) = match operation {
-            BatchOperation::Increment(BatchIncrement { namespace, key, by: By(by) }) => {
-                (namespace, key, Action::Increment(by), Step::Increment)
-            }
-            BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get, Step::Get),
-        };
-        let key = Key::new(key).map_err(bad_key)?;
-        match namespaces.find(&namespace) {
-            Ok(namespace) => {
-                self.operations.push(Operation { namespace, key, action });
-                self.steps.push(step);
-            }
-            Err(reason) => self.steps.push(Step::Refused(reason)),
-        }
-        Ok(())
-    }
-
-    fn writes(&self) -> bool {
-        self.steps.contains(&Step::Increment)
-    }
-}
-
-/// The results in the request's order, and how many increments took place.
-fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Result<(Vec<BatchResult>, u64), Problem> {
-    if outcomes.len() != steps.iter().filter(|step| !matches!(step, Step::Refused(_))).count() {
-        return Err(miscounted());
-    }
-    let mut outcomes = outcomes.iter().copied();
-    let mut views = views.into_iter();
-    let mut increments: u64 = 0;
-    let mut results = Vec::with_capacity(steps.len());
-    for step in steps {
-        if let Step::Refused(reason) = step {
-            results.push(BatchResult::not_served(reason));
-            continue;
-        }
-        let outcome = outcomes.next().unwrap_or(Outcome::UnknownNamespace);
-        if *step == Step::Increment && matches!(outcome, Outcome::Value(_)) {
-            increments = increments.saturating_add(1);
-        }
-        results.push(BatchResult::of(outcome, views.next()));
-    }
-    Ok((results, increments))
-}
-
-/// Says which operation of a batch a problem is about.
-fn within(at: usize, problem: &Problem) -> Problem {
-    Problem::new(problem.code, format!("operations[{at}]: {}", problem.detail))
-}
-
-impl BatchResult {
-    fn of(outcome: Outcome, view: Option<CounterView>) -> Self {
-        match outcome {
-            Outcome::Value(value) => Self::Done { status: 200, value, view },
-            Outcome::Overflow => Self::refused(Code::CounterOverflow, OVERFLOW, Arc::default()),
-            Outcome::UnknownNamespace => Self::not_served(&NotServed::Unknown),
-        }
-    }
-
-    fn refused(code: Code, detail: &'static str, regions: Arc<[String]>) -> Self {
-        Self::Refused { status: code.http_status(), code: code.as_str(), detail, regions }
-    }
-
-    fn not_served(reason: &NotServed) -> Self {
-        match reason {
-            NotServed::Unknown => Self::refused(reason.code(), NOT_SERVED, Arc::default()),
-            NotServed::Elsewhere(regions) => Self::refused(reason.code(), NOT_HELD, Arc::clone(regions)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -460,10 +215,6 @@ mod tests {
 
     fn namespaces() -> Namespaces {
         [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into()
-    }
-
-    fn plan(json: &str) -> Result<Plan, Problem> {
-        Plan::of(json::parse(json.as_bytes())?, &namespaces())
     }
 
     #[test]
@@ -506,70 +257,6 @@ mod tests {
         for refused in [r#"{"by":1,"extra":2}"#, r#"{"by":1,"by":2}"#, "[]x", "{", "5", "null", r#"{"by":1} {"#] {
             assert_eq!(by(refused), None, "{refused}");
         }
-    }
-
-    #[test]
-    fn a_batch_keeps_its_order_and_leaves_foreign_namespaces_behind() {
-        let plan = plan(
-            r#"{"operations":[{"get":{"namespace":"nowhere","key":"k"}},
-                {"increment":{"namespace":"default","key":"k","by":"3"}},
-                {"get":{"namespace":"a b","key":"\u0041"}}]}"#,
-        )
-        .unwrap();
-        let key = |key: &str| Key::new(key).unwrap();
-        assert_eq!(
-            plan.operations,
-            [
-                Operation { namespace: NamespaceId(1), key: key("k"), action: Action::Increment(3) },
-                Operation { namespace: NamespaceId(2), key: key("A"), action: Action::Get },
-            ]
-        );
-        let outcomes = [Outcome::Overflow, Outcome::Value(-1)];
-        let (done, increments) = results(&plan.steps, &outcomes, Vec::new()).unwrap();
-        let results_json = serde_json::to_value(done).unwrap();
-        assert_eq!(results_json[0]["code"], "unknown_namespace");
-        assert_eq!((&results_json[1]["status"], &results_json[1]["code"]), (&422.into(), &"counter_overflow".into()));
-        assert_eq!(results_json[2], serde_json::json!({"status": 200, "value": "-1"}));
-        assert_eq!(increments, 0, "a refused increment does not count");
-        let (_, increments) = results(&plan.steps, &[Outcome::Value(3), Outcome::Value(3)], Vec::new()).unwrap();
-        assert_eq!(increments, 1, "nor does a read");
-    }
-
-    #[test]
-    fn an_engine_that_miscounts_is_not_believed() {
-        let plan = plan(r#"{"operations":[{"get":{"namespace":"default","key":"k"}}]}"#).unwrap();
-        assert_eq!(results(&plan.steps, &[], Vec::new()).unwrap_err().code, Code::Internal);
-        assert_eq!(results(&plan.steps, &[Outcome::Value(1); 2], Vec::new()).unwrap_err().code, Code::Internal);
-    }
-
-    #[test]
-    fn a_malformed_batch_is_refused_whole_and_says_where() {
-        let long = format!(r#"{{"operations":[{{"get":{{"namespace":"default","key":"{}"}}}}]}}"#, "x".repeat(513));
-        let problem = plan(&long).unwrap_err();
-        assert_eq!(problem.code, Code::TooLarge);
-        assert!(problem.detail.starts_with("operations[0]: "), "{}", problem.detail);
-        for json in [
-            "",
-            "{}",
-            r#"{"operations":[{}]}"#,
-            r#"{"operations":[{"delete":{"namespace":"default","key":"k"}}]}"#,
-            r#"{"operations":[{"get":{"namespace":"default","key":"k","by":1}}]}"#,
-            r#"{"operations":[{"get":{"namespace":"default","key":"k"},"increment":{}}]}"#,
-            r#"{"operations":[],"atomic":true}"#,
-        ] {
-            assert_eq!(plan(json).unwrap_err().code, Code::InvalidRequest, "{json}");
-        }
-    }
-
-    #[test]
-    fn a_batch_has_at_most_ten_thousand_operations() {
-        let batch = |count: usize| {
-            let operation = r#"{"get":{"namespace":"default","key":"k"}}"#;
-            plan(&format!(r#"{{"operations":[{}]}}"#, vec![operation; count].join(",")))
-        };
-        assert_eq!(batch(10_000).unwrap().operations.len(), 10_000);
-        assert_eq!(batch(10_001).unwrap_err().code, Code::TooLarge);
-        assert!(batch(0).unwrap().operations.is_empty());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod accept;
 mod asked;
 mod auth;
+mod batch;
 mod bounds;
 mod call;
 mod cluster;
@@ -174,7 +175,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 14] {
         ("/v1/counters/{namespace}/{key}/increment", v1(MethodFilter::POST, Verb::Increment, counters::increment)),
         ("/v1/counters/{namespace}/{key}/watch", v1(MethodFilter::GET, Verb::Watch, watch::watch)),
         ("/v1/counters/{namespace}", v1(MethodFilter::GET, Verb::List, list::list)),
-        ("/v1/batch", v1(MethodFilter::POST, Verb::Batch, counters::batch)),
+        ("/v1/batch", v1(MethodFilter::POST, Verb::Batch, batch::batch)),
         ("/v1/cluster", v1(MethodFilter::GET, Verb::Cluster, cluster::cluster)),
         ("/livez", get(health::livez)),
         ("/readyz", get(health::readyz)),

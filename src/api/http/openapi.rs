@@ -9,7 +9,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::problem::ProblemBody;
-use super::{bounds, cluster, counters, decoded, docs, health, ids, list, watch};
+use super::{batch, bounds, cluster, counters, decoded, docs, health, ids, list, watch};
 
 /// What can go wrong with every request of `/v1`.
 #[derive(IntoResponses)]
@@ -66,7 +66,7 @@ pub(super) enum Failures {
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        ids::mint, bounds::bounds, decoded::decode, counters::increment, counters::get, counters::batch, list::list,
+        ids::mint, bounds::bounds, decoded::decode, counters::increment, counters::get, batch::batch, list::list,
         watch::watch, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
     ),
     components(schemas(ProblemBody<'static>)),
