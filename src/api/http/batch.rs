@@ -42,10 +42,10 @@ pub(super) struct BatchRequest<'a> {
 #[serde(rename_all = "lowercase")]
 pub(super) enum BatchOperation<'a> {
     /// Adds.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "json::object")]
     Increment(BatchIncrement<'a>),
     /// Reads.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "json::object")]
     Get(BatchGet<'a>),
 }
 
@@ -327,6 +327,10 @@ mod tests {
             r#"{"operations":[{"get":{"namespace":"default","key":"k","by":1}}]}"#,
             r#"{"operations":[{"get":{"namespace":"default","key":"k"},"increment":{}}]}"#,
             r#"{"operations":[],"atomic":true}"#,
+            r#"{"operations":[{"increment":["default","k","5"]}]}"#,
+            r#"{"operations":[{"get":["default","k"]}]}"#,
+            r#"[[{"get":{"namespace":"default","key":"k"}}]]"#,
+            r#"{"operations":[]} {}"#,
         ] {
             assert_eq!(plan(json).unwrap_err().code, Code::InvalidRequest, "{json}");
         }

@@ -4,11 +4,13 @@
 //! Where a client sends one, both forms are taken.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response};
-use serde::de::{DeserializeOwned, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -31,11 +33,28 @@ pub(super) fn parse_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Re
 
 /// Reads a body, which must be an object.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    // Serde would also take an array for a structure, member by member.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Problem::invalid("the body is not a JSON object"));
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = object(&mut reader).and_then(|value| reader.end().map(|()| value));
+    value.map_err(|error| Problem::invalid(format!("the body is not what is expected: {error}")))
+}
+
+/// A structure from a JSON object alone: by itself, serde would also take an array, member by member.
+pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_map(ObjectVisitor(PhantomData))
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
     }
-    serde_json::from_slice(body).map_err(|error| Problem::invalid(format!("the body is not what is expected: {error}")))
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members))
+    }
 }
 
 /// Writes anything with a decimal form as a JSON string.
