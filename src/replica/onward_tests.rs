@@ -100,6 +100,11 @@ fn deltas(effects: &[Effect]) -> Vec<WorkerId> {
     effects.iter().filter_map(delta).collect()
 }
 
+/// Whether the journal is read for that node.
+fn read_for(worker: WorkerId, effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Disk(Job::ReadJournal { to, .. }) if *to == worker))
+}
+
 fn requests(effects: &[Effect]) -> Vec<WorkerId> {
     let request = |effect: &Effect| match effect {
         Effect::Send { to, message: Message::Request { .. } } => Some(*to),
@@ -138,6 +143,21 @@ fn a_node_that_does_not_acknowledge_is_passed_over() {
     bench.pass(2_100);
     let later = bench.count();
     assert!(!later.contains(&taker) && later.iter().any(|worker| worker.region() == 2), "{later:?}");
+}
+
+#[test]
+fn what_was_sent_and_is_still_missing_long_after_is_sent_again() {
+    let mut bench = Bench::new();
+    let neighbour = peer(1, 1);
+    assert!(bench.count().contains(&neighbour.worker));
+    let mut again = |ms| {
+        let mut effects = bench.pass(ms);
+        effects.extend(bench.hear(neighbour, &[]));
+        effects.extend(bench.pass(20));
+        read_for(neighbour.worker, &effects) || deltas(&effects).contains(&neighbour.worker)
+    };
+    assert!(!again(100), "it may be on its way");
+    assert!(again(60_000), "it was lost: nobody but us may have it");
 }
 
 #[test]
