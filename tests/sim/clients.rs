@@ -40,6 +40,9 @@ impl World {
         if self.rng.random_bool(0.2) {
             self.repeat(node);
         }
+        if self.rng.random_bool(0.2) {
+            self.list(node);
+        }
         let batches = if self.rng.random_bool(0.1) { self.rng.random_range(2..6) } else { 1 };
         for _ in 0..batches {
             // Many counters are asked for many at a time, so that there are checkpoints of several parts.
@@ -131,6 +134,8 @@ impl World {
         answer: Result<Vec<Outcome>, Refusal>,
         receipt: Option<Box<Receipt>>,
     ) {
+        let closed = self.checkers.doors.check(node, ticket).filter(|_| answer.is_ok());
+        self.findings.extend(closed);
         if self.repeated(ticket, &answer, receipt.as_deref()) {
             return;
         }
@@ -141,9 +146,6 @@ impl World {
             return;
         };
         let serving = process.serving;
-        if answer.is_ok() && process.fenced_after.is_some_and(|last| ticket > last) {
-            self.findings.push(format!("I3: node {node} answered ticket {ticket}, and was fenced when that came"));
-        }
         match (answer, serving) {
             (Ok(outcomes), Some(replica)) if outcomes.len() == operations.len() => {
                 // An answer that waits for other regions tells the value right after it was applied: meanwhile others
@@ -241,8 +243,17 @@ impl World {
             Action::Increment(_) => {
                 self.tally.acknowledged += 1;
                 self.checkers.ledger.acknowledged(replica, operation);
+                self.checkers.handovers.acknowledged(node, replica, operation);
             }
             Action::Get => self.tally.reads += 1,
+        }
+        self.judge_value(node, operation, value, ordered);
+    }
+
+    /// What a client is told of a counter; `ordered` if it is told as soon as it is so.
+    pub fn judge_value(&mut self, node: usize, operation: &Operation, value: i128, ordered: bool) {
+        if value != 0 || operation.action != Action::Get {
+            self.checkers.lists.shown(node, (operation.namespace, operation.key.to_string()));
         }
         if let Some(expected) = &self.expected {
             let row = expected.get(&(operation.namespace, operation.key.to_string()));

@@ -5,6 +5,7 @@ use snowtide::identity::ReplicaId;
 use snowtide::replica::{Effect, Event, Job, Notice};
 use snowtide::store::{Store, StoreError};
 
+use super::checkers::doors::Closed;
 use super::checkers::{bounds, durable, state};
 use super::faults::Fault;
 use super::node::{Lane, Node};
@@ -37,14 +38,16 @@ impl World {
             Effect::Fence(reason) => self.fenced(node, reason),
             Effect::Drained(holder) => {
                 self.tally.note(if holder.is_some() { "drained, held elsewhere" } else { "drained, held here only" });
+                holder.into_iter().for_each(|region| self.handed_over(node, region));
                 let start = self.nodes[node].starts;
                 self.schedule(1, Happening::Exit { node, start });
             }
             Effect::Status { status, .. } => {
                 let finding = bounds::check(node, &status, &self.settings, self.keys.max(64));
                 self.findings.extend(finding);
+                self.told_status(node, &status);
             }
-            Effect::Listed { .. } => {}
+            Effect::Listed { ticket, answer } => self.listed(node, ticket, answer),
             Effect::Disk(job) => self.disk(node, job),
         }
     }
@@ -100,10 +103,19 @@ impl World {
                     self.checkers.ids.durable(node, ceiling);
                     self.ceiling_raised(node, ceiling);
                 }
-                self.tell(node, event);
+                if lane == Lane::Reads { self.read(node, event) } else { self.tell(node, event) }
             }
             Err(error) => self.failed(node, &error.to_string()),
         }
+    }
+
+    /// What was read is on its way for a moment, while commits and checkpoints go on.
+    fn read(&mut self, node: usize, event: Event) {
+        let (delay, start) = (self.rng.random_range(0..10), self.nodes[node].starts);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let at = process.read_at.max(self.now + delay);
+        process.read_at = at;
+        self.schedule_at(at, Happening::Read { node, start, event: Box::new(event) });
     }
 
     /// I9: the node is told, and its process ends.
@@ -154,7 +166,7 @@ impl World {
         let Some(process) = &mut self.nodes[node].process else { return };
         process.minting.generator.fence();
         process.fenced = Some(reason);
-        process.fenced_after = Some(self.tickets);
+        self.checkers.doors.close(node, Closed::Fenced, self.tickets);
         let delay = self.rng.random_range(1_000..30_000);
         self.schedule(delay, Happening::Operator { node, start });
     }

@@ -51,12 +51,14 @@ pub enum Fault {
     Jump,
     /// A node is shut down in order, and started again.
     Shutdown,
+    /// An operator has a node refuse new work for a while.
+    Drain,
 }
 
 /// Kinds that befall single messages: their rate is a chance for each.
 const PER_MESSAGE: [Fault; 4] = [Fault::Loss, Fault::Duplication, Fault::Reordering, Fault::Delay];
 /// All other kinds that begin by themselves: their rate is one of events a simulated minute in the whole cluster.
-const EVENTS: [Fault; 16] = [
+const EVENTS: [Fault; 17] = [
     Fault::OneWayCut,
     Fault::Split,
     Fault::Ring,
@@ -73,6 +75,7 @@ const EVENTS: [Fault; 16] = [
     Fault::Drift,
     Fault::Jump,
     Fault::Shutdown,
+    Fault::Drain,
 ];
 
 /// Which faults happen, and how often.

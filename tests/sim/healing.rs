@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom;
 use snowtide::identity::NamespaceId;
 use snowtide::replica::{Action, Key, Operation};
 
+use super::checkers::ledger::Rows;
 use super::checkers::state::{self, Held};
 use super::clients::name;
 use super::world::World;
@@ -33,6 +34,7 @@ impl World {
                 self.resume(node);
             }
             self.restart_fenced(node);
+            self.put_back(node);
             self.start(node);
         }
         (0..self.nodes.len()).for_each(|node| self.dial_all(node));
@@ -117,10 +119,22 @@ impl World {
             }
         }
         self.run_until(self.now + 1_000);
+        self.list_everything(&rows);
         self.expected = None;
         self.still = true;
         self.run_until(self.now + 2 * self.settings.repair_interval_ms.min(LONGEST_ROUND_MS));
         self.still = false;
         self.findings.first().map_or(Ok(()), |finding| Err(finding.clone()))
+    }
+
+    /// Whatever all disks hold is listed by everybody.
+    fn list_everything(&mut self, rows: &Rows) {
+        for (counter, _) in rows.iter().filter(|(_, row)| !row.slots().is_empty()) {
+            let holders = self.nodes.iter().enumerate().filter(|(_, node)| node.namespaces.contains(&counter.0));
+            holders.for_each(|(node, _)| self.checkers.lists.shown(node, counter.clone()));
+        }
+        if !self.list_all() {
+            self.findings.push("list: walks do not end while nothing goes wrong".to_owned());
+        }
     }
 }

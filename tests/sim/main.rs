@@ -7,7 +7,7 @@
 //! # How it is made
 //! `world` holds the nodes and the time; it lets happenings happen, one after another. `node` is a process over a
 //! `disk`, `effects` carries out what a replica asks for, as `src/engine` does. `network` is `src/peer`, `ids` is
-//! `src/ids`. `clients` ask, `trouble` breaks things, `healing` ends all trouble and demands convergence. `faults` says
+//! `src/ids`. `clients` ask, `repeats` again and `listing` page by page; an `operator` takes nodes out of service. `trouble` breaks things, `healing` ends all trouble and demands convergence. `faults` says
 //! what may go wrong, `report` how often it did.
 //!
 //! # How to add a checker
@@ -29,8 +29,10 @@ mod effects;
 mod faults;
 mod healing;
 mod ids;
+mod listing;
 mod network;
 mod node;
+mod operator;
 mod repeats;
 mod report;
 mod run;
@@ -69,7 +71,7 @@ fn partitions() {
 #[test]
 fn crashes() {
     let faults = Faults::none().with(Fault::Kill, 1.0).with(Fault::PowerCut, 2.0).with(Fault::Shutdown, 0.5);
-    scenario("crashes", 6, &faults.with(Fault::OneWayCut, 0.5).with(Fault::Pause, 0.5));
+    scenario("crashes", 6, &faults.with(Fault::OneWayCut, 0.5).with(Fault::Pause, 0.5).with(Fault::Drain, 0.5));
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn lost_disks() {
     let faults = Faults::none().with(Fault::Wipe, 0.5).with(Fault::Rollback, 1.0).with(Fault::Kill, 0.5);
     // What an earlier boot sent arrives late, and is synced late.
     let faults = faults.with(Fault::Delay, 0.02).with(Fault::SlowDisk, 0.5);
-    scenario("lost_disks", 6, &faults.with(Fault::Split, 0.3));
+    scenario("lost_disks", 6, &faults.with(Fault::Split, 0.3).with(Fault::Drain, 0.5));
 }
 
 #[test]

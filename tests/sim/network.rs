@@ -45,6 +45,11 @@ impl Network {
         self.cuts.contains(&(from, to))
     }
 
+    /// Whether what `at` hears of that worker comes from the process that runs at `from` now.
+    pub fn hears(&self, at: usize, from: usize, peer: Option<Peer>) -> bool {
+        peer.is_some_and(|peer| self.places.get(&(at, peer.worker)) == Some(&(from, peer.boot)))
+    }
+
     pub fn mend(&mut self, pairs: &[(usize, usize)]) {
         pairs.iter().for_each(|pair| {
             self.cuts.remove(pair);

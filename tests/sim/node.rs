@@ -66,6 +66,8 @@ pub struct Process {
     pub lanes: [VecDeque<Errand>; LANES.len()],
     /// When each lane is done with what it has.
     pub busy_until: [u64; LANES.len()],
+    /// When the replica hears of the last thing that was read.
+    pub read_at: u64,
     /// The ends of the logs that each commit under way moves, by its number.
     pub committing: VecDeque<(u64, Ends)>,
     /// Asked and not answered.
@@ -76,8 +78,8 @@ pub struct Process {
     /// The incarnation under which it serves.
     pub serving: Option<ReplicaId>,
     pub fenced: Option<String>,
-    /// The last request that came before it was.
-    pub fenced_after: Option<Ticket>,
+    /// An operator has it refuse new work; a start forgets that.
+    pub drained: bool,
     /// It is being shut down, and says so when it may end.
     pub leaving: bool,
     /// While it stands still: what has come meanwhile.

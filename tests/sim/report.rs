@@ -17,6 +17,11 @@ pub struct Tally {
     pub refused: u64,
     pub reads: u64,
     pub ids: u64,
+    /// Of listings, and how many walks were over.
+    pub pages: u64,
+    pub walks: u64,
+    /// Times that a drained node said that another region holds all it had acknowledged.
+    pub handovers: u64,
     pub messages: u64,
     /// Done by disks.
     pub jobs: u64,
@@ -47,6 +52,9 @@ impl Tally {
         self.refused += other.refused;
         self.reads += other.reads;
         self.ids += other.ids;
+        self.pages += other.pages;
+        self.walks += other.walks;
+        self.handovers += other.handovers;
         self.messages += other.messages;
         self.jobs += other.jobs;
         self.rounds_max = self.rounds_max.max(other.rounds_max);
@@ -63,7 +71,8 @@ impl Tally {
     pub fn complaint(&self, faults: &Faults) -> Option<String> {
         let silent: Vec<Fault> =
             faults.wanted().filter(|fault| self.faults.get(fault).copied().unwrap_or(0) == 0).collect();
-        if self.acknowledged == 0 || self.reads == 0 || self.ids == 0 {
+        let untold = faults.chance(Fault::Drain) > 0.0 && self.handovers == 0;
+        if self.acknowledged == 0 || self.reads == 0 || self.ids == 0 || self.walks == 0 || untold {
             Some(format!("too little was served: {self:?}"))
         } else if !silent.is_empty() {
             Some(format!("these faults never happened: {silent:?}"))
@@ -80,13 +89,16 @@ impl Tally {
         let counts = |counts: Vec<String>| counts.join(", ");
         format!(
             "  {hours:.2} five-node cluster-hours simulated, {:.1} a minute; {often:.1} faults a simulated minute\n  {} \
-             writes acknowledged, {} refused, {} reads, {} ids, {} messages, {} disk jobs; {} convergences, {} rounds at \
-             most\n  faults: {}\n  also: {}",
+             writes acknowledged, {} refused, {} reads, {} ids, {} pages of {} walks, {} drains handed over, {} messages, {} disk jobs; {} convergences, {} \
+             rounds at most\n  faults: {}\n  also: {}",
             hours / seconds * 60.0,
             self.acknowledged,
             self.refused,
             self.reads,
             self.ids,
+            self.pages,
+            self.walks,
+            self.handovers,
             self.messages,
             self.jobs,
             self.convergences,

@@ -49,6 +49,7 @@ impl Trace {
             Event::Received { message, .. } => message_hash(message),
             Event::Committed(number) | Event::Ceiling(number) | Event::Inspect(number) => *number,
             Event::Submit { ticket, .. } | Event::List { ticket, .. } => *ticket,
+            Event::Hold(held) => u64::from(*held),
             Event::Loaded { rows, .. } => rows.len() as u64,
             Event::Minted(replica) => replica.0,
             Event::PeerBoot(peer) | Event::PeerDown(peer) | Event::PeerUp { peer, .. } => peer.boot.nonce,
@@ -64,6 +65,9 @@ impl Trace {
                 sum.rotate_left(7) ^ record.upto ^ u64::from_le_bytes(low_half(record.hash.0))
             }),
             Effect::Reply { ticket, .. } => *ticket,
+            Effect::Listed { ticket, answer } => answer.as_ref().map_or(*ticket, |page| {
+                page.counters.iter().fold(*ticket, |sum, (key, _)| sum.rotate_left(7) ^ xxh3_64(key.as_bytes()))
+            }),
             Effect::Disk(Job::Checkpoint(chunk)) => chunk.rows.len() as u64,
             _ => 0,
         };

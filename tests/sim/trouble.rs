@@ -4,6 +4,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use snowtide::replica::Event;
 
+use super::checkers::doors::Closed;
 use super::checkers::state;
 use super::clock::Clock;
 use super::disk::{Disk, Failure, Image};
@@ -39,6 +40,7 @@ impl World {
             Fault::DiskFull => self.fail_write(node, Failure::Full, fault),
             Fault::Pause => self.pause(node),
             Fault::Shutdown => self.shut_down(node),
+            Fault::Drain => self.take_out(node),
             Fault::SlowDisk => {
                 self.count(fault);
                 let slow = self.now + self.rng.random_range(500..15_000);
@@ -202,11 +204,12 @@ impl World {
         self.dial_all(node);
     }
 
-    fn shut_down(&mut self, node: usize) {
+    pub fn shut_down(&mut self, node: usize) {
         let Some(process) = self.nodes[node].process.as_mut().filter(|process| !process.leaving) else { return };
         process.leaving = true;
         process.minting.generator.drain();
         self.count(Fault::Shutdown);
+        self.checkers.doors.close(node, Closed::Leaving, self.tickets);
         self.tell(node, Event::Drain);
     }
 

@@ -18,6 +18,7 @@ use super::checkers::ledger::Rows;
 use super::cluster::{self, WIDE_CHANCE, WIDE_KEYS, store_options};
 use super::faults::{Fault, Faults};
 use super::ids::Minting;
+use super::listing;
 use super::network::{Network, WAITING_MAX};
 use super::node::{LANES, Lane, Node, Process};
 use super::repeats::Repeats;
@@ -38,6 +39,12 @@ pub enum Happening {
         node: usize,
         start: u32,
         lane: Lane,
+    },
+    /// What the disk has read reaches the replica.
+    Read {
+        node: usize,
+        start: u32,
+        event: Box<Event>,
     },
     Tick {
         node: usize,
@@ -69,6 +76,11 @@ pub enum Happening {
     },
     /// An operator restarts a node that has fenced itself.
     Operator {
+        node: usize,
+        start: u32,
+    },
+    /// An operator looks how far the drain of a node is.
+    Look {
         node: usize,
         start: u32,
     },
@@ -139,6 +151,7 @@ pub struct World {
     pub tickets: u64,
     pub checkers: Checkers,
     pub repeats: Repeats,
+    pub walks: Vec<listing::Client>,
     pub tally: Tally,
     pub trace: Trace,
     pub findings: Vec<String>,
@@ -176,6 +189,7 @@ impl World {
             tickets: 0,
             checkers: Checkers::default(),
             repeats: Repeats::default(),
+            walks: Vec::new(),
             tally: Tally { seeds: 1, ..Tally::default() },
             trace,
             findings: Vec::new(),
@@ -227,6 +241,7 @@ impl World {
                 self.tell(to, Event::Received { from, message: *message });
             }
             Happening::Done { node, start, lane } if self.nodes[node].runs(start) => self.done(node, lane),
+            Happening::Read { node, start, event } if self.nodes[node].runs(start) => self.tell(node, *event),
             Happening::Tick { node, start } if self.nodes[node].runs(start) => self.tick(node),
             Happening::Dial { from, start, worker } if self.nodes[from].runs(start) => self.dial(from, worker),
             Happening::LinkLost { from, start, peer } if self.nodes[from].runs(start) => self.link_lost(from, peer),
@@ -239,6 +254,7 @@ impl World {
             Happening::DiskRoom { node, start } if self.nodes[node].runs(start) => {
                 self.tell(node, Event::DiskLow(false));
             }
+            Happening::Look { node, start } if self.nodes[node].runs(start) => self.look(node),
             Happening::Restart { node } => self.start(node),
             Happening::Retire { node } => self.retire(node),
             Happening::Mend { pairs } => self.mend(&pairs),
@@ -262,11 +278,13 @@ impl World {
         let node = match &happening {
             Happening::Message { to: node, .. }
             | Happening::Done { node, .. }
+            | Happening::Read { node, .. }
             | Happening::Tick { node, .. }
             | Happening::Dial { from: node, .. }
             | Happening::LinkLost { from: node, .. }
             | Happening::DiskRoom { node, .. }
             | Happening::Mint { node, .. }
+            | Happening::Look { node, .. }
             | Happening::Exit { node, .. } => *node,
             _ => return Some(happening),
         };
@@ -302,6 +320,7 @@ impl World {
         self.trace.note(self.now, [4, at as u64, nonce], || format!("node {at} ({worker}) starts: {recovered:?}"));
         self.checkers.durable.started(at, &recovered);
         self.checkers.tokens.started(at, &recovered);
+        self.checkers.doors.started(at);
         let finding = self.checkers.ids.started(at, worker, ceiling);
         self.findings.extend(finding);
         let settings = self.settings_of(at);
@@ -312,13 +331,14 @@ impl World {
             born: self.now,
             lanes: Default::default(),
             busy_until: [0; LANES.len()],
+            read_at: 0,
             committing: VecDeque::new(),
             asked: BTreeMap::new(),
             minting: Minting::new(worker, ceiling),
             tick_at: u64::MAX,
             serving: None,
             fenced: None,
-            fenced_after: None,
+            drained: false,
             leaving: false,
             stash: None,
         });

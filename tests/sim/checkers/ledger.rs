@@ -62,6 +62,11 @@ impl Ledger {
         }
     }
 
+    /// Whether anybody has asked for a change of an operation's counter, and was not refused.
+    pub fn was_attempted(&self, operation: &Operation) -> bool {
+        self.attempted.get(&counter(operation)).is_some_and(|total| *total != (0, 0))
+    }
+
     /// A copy goes on under the replica id of an original that nobody can reach, and both live: their histories part,
     /// and the higher one of each slot hides the other (see the promises). What was acknowledged before is in both or
     /// on the disk of the original.

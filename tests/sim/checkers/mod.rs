@@ -1,9 +1,12 @@
 //! Checkers: each watches one promise from outside, and shares nothing with the code under test.
 
 pub mod bounds;
+pub mod doors;
 pub mod durable;
+pub mod handovers;
 pub mod ids;
 pub mod ledger;
+pub mod lists;
 pub mod reads;
 pub mod state;
 mod tests;
@@ -16,6 +19,9 @@ pub struct Checkers {
     pub ids: ids::Ids,
     pub tokens: tokens::Tokens,
     pub durable: durable::Durable,
+    pub doors: doors::Doors,
+    pub handovers: handovers::Handovers,
+    pub lists: lists::Lists,
 }
 
 impl Checkers {
@@ -24,5 +30,7 @@ impl Checkers {
         self.reads.forget(node);
         self.tokens.disk_lost(node);
         self.ids.disk_lost(node);
+        self.handovers.forget(node);
+        self.lists.forget(node);
     }
 }

@@ -2,11 +2,14 @@
 
 use snowtide::crdt::Slot;
 use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
-use snowtide::replica::{Action, Key, Operation};
+use snowtide::replica::{Action, Key, Operation, Page};
 use snowtide::snowflake::Run;
 
+use super::doors::{Closed, Doors};
+use super::handovers::Handovers;
 use super::ids::Ids;
 use super::ledger::{Ledger, Rows};
+use super::lists::{Lists, Walk};
 use super::reads::Reads;
 use crate::ids::layout;
 
@@ -83,6 +86,75 @@ fn reads_that_go_back_are_noticed_at_the_same_node() {
     assert!(reads.check(0, &add(1), 4).is_some());
     reads.forget(0);
     assert_eq!(reads.check(0, &add(1), 1), None);
+}
+
+/// Node 0 has shown these three.
+fn walk(prefix: &str) -> (Lists, Walk) {
+    let mut lists = Lists::default();
+    ["a/1", "a/2", "b/1"].iter().for_each(|name| lists.shown(0, (SPACE, (*name).to_owned())));
+    let walk = lists.begin(0, SPACE, prefix);
+    (lists, walk)
+}
+
+fn page(names: &[&str], next: Option<&str>) -> Page {
+    let key = |name: &str| Key::new(name).unwrap();
+    Page { counters: names.iter().map(|name| (key(name), 1)).collect(), next: next.map(key) }
+}
+
+#[test]
+fn a_walk_that_misses_a_lasting_counter_is_noticed_at_its_end() {
+    let (_, mut walk) = walk("a/");
+    assert_eq!(walk.take(0, 2, &page(&["a/1", "a/3"], Some("b/1"))), None);
+    let missed = walk.take(0, 2, &page(&[], None)).unwrap();
+    assert!(missed.contains("missed \"a/2\""), "{missed}");
+}
+
+#[test]
+fn what_a_node_that_is_asked_may_lack_need_not_be_listed() {
+    let (mut lists, mut walk) = walk("");
+    lists.shown(1, (SPACE, "a/2".to_owned()));
+    lists.ask(&mut walk, 1);
+    assert_eq!(walk.take(1, 9, &page(&["a/2"], None)), None);
+    let mut walk = lists.begin(1, SPACE, "");
+    lists.forget(1);
+    lists.ask(&mut walk, 1);
+    assert_eq!(walk.take(1, 9, &page(&[], None)), None);
+}
+
+#[test]
+fn pages_with_what_was_listed_or_not_asked_for_or_no_end_are_noticed() {
+    let taken = |limit, pages: &[Page]| {
+        let (_, mut walk) = walk("a/");
+        pages.iter().find_map(|page| walk.take(0, limit, page)).unwrap_or_default()
+    };
+    assert!(taken(9, &[page(&["a/1"], Some("a/1")), page(&["a/2", "a/1"], None)]).contains("twice"));
+    assert!(taken(9, &[page(&["b/1"], Some("b/1"))]).contains("was asked for"));
+    assert!(taken(1, &[page(&["a/1", "a/2"], None)]).contains("on a page of 1"));
+    assert!(taken(9, &[page(&["a/1"], Some("b/1")), page(&["a/2"], Some("b/1"))]).contains("ended two pages"));
+}
+
+#[test]
+fn a_drained_node_that_serves_is_noticed_until_it_is_put_back() {
+    let mut doors = Doors::default();
+    doors.close(0, Closed::Drained, 7);
+    assert_eq!((doors.check(0, 7), doors.check(1, 8)), (None, None));
+    assert!(doors.check(0, 8).unwrap().starts_with("Drained"));
+    doors.open(0, Closed::Drained);
+    assert_eq!(doors.check(0, 8), None);
+    doors.close(0, Closed::Fenced, 8);
+    assert!(doors.check(0, 9).is_some());
+    doors.started(0);
+    assert_eq!(doors.check(0, 9), None);
+}
+
+#[test]
+fn a_region_that_lacks_what_was_acknowledged_is_noticed() {
+    let mut handovers = Handovers::default();
+    [1, 20, 300].iter().for_each(|by| handovers.acknowledged(0, REPLICA, &add(*by)));
+    assert_eq!(handovers.check(0, 1, &[rows(320), rows(321)]), None);
+    assert!(handovers.check(0, 1, &[rows(320), Rows::new()]).unwrap().contains("region 1"));
+    handovers.forget(0);
+    assert_eq!(handovers.check(0, 1, &[Rows::new()]), None);
 }
 
 #[test]

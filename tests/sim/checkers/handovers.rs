@@ -1,0 +1,45 @@
+//! A region that is said to hold all that a node has acknowledged holds it: one of its nodes does, on its disk.
+
+use std::collections::BTreeMap;
+
+use snowtide::crdt::Slot;
+use snowtide::identity::ReplicaId;
+use snowtide::replica::{Action, Operation};
+
+use super::ledger::{Counter, Rows};
+
+/// What each node has acknowledged since it has its disk, by the slot that has to hold it.
+#[derive(Default)]
+pub struct Handovers(BTreeMap<usize, BTreeMap<(Counter, ReplicaId), Slot>>);
+
+impl Handovers {
+    pub fn acknowledged(&mut self, node: usize, replica: ReplicaId, operation: &Operation) {
+        let Action::Increment(by) = operation.action else { return };
+        let counter = (operation.namespace, operation.key.to_string());
+        let slot = self.0.entry(node).or_default().entry((counter, replica)).or_default();
+        let total = if by < 0 { &mut slot.subtracted } else { &mut slot.added };
+        *total += by.unsigned_abs();
+    }
+
+    /// Neither the node nor anybody else can know any more what was on its disk alone.
+    pub fn forget(&mut self, node: usize) {
+        self.0.remove(&node);
+    }
+
+    /// `region` is said to hold everything of `node`; `disks` are those of its nodes, if the power went now.
+    pub fn check(&self, node: usize, region: u8, disks: &[Rows]) -> Option<String> {
+        let lacking: Option<Vec<String>> = disks.iter().map(|rows| self.lacking(node, rows)).collect();
+        lacking.map(|lacking| {
+            format!("drain: region {region} is said to hold all that node {node} has acknowledged: {lacking:?}")
+        })
+    }
+
+    /// Something that these rows lack.
+    fn lacking(&self, node: usize, rows: &Rows) -> Option<String> {
+        self.0.get(&node)?.iter().find_map(|((counter, replica), told)| {
+            let held = rows.get(counter).map_or(Slot::default(), |row| row.slot(*replica));
+            let all = held.added >= told.added && held.subtracted >= told.subtracted;
+            (!all).then(|| format!("{held:?} of {told:?} under {replica} in {counter:?} is there"))
+        })
+    }
+}
