@@ -7,13 +7,14 @@
 //! # How it is made
 //! `world` holds the nodes and the time; it lets happenings happen, one after another. `node` is a process over a
 //! `disk`, `effects` carries out what a replica asks for, as `src/engine` does. `network` is `src/peer`, `ids` is
-//! `src/ids`. `clients` ask, `repeats` again and `listing` page by page; an `operator` takes nodes out of service. `trouble` breaks things, `healing` ends all trouble and demands convergence. `faults` says
-//! what may go wrong, `report` how often it did.
+//! `src/ids`. `clients` ask, `repeats` again and `listing` page by page; an `operator` takes nodes out of service, as
+//! `src/node` does it. `trouble` breaks things, `healing` ends all trouble and demands convergence. `faults` says what may
+//! go wrong, `report` how often it did.
 //!
 //! # How to add a checker
 //! One promise, one file in `checkers/`, with nothing of the code under test in it but its types. Add it to `Checkers`
-//! and tell it what it has to know: answers to clients pass through `clients::answered`, messages through
-//! `World::send`, starts through `World::start`, lost disks through `Checkers::disk_lost`. What it returns goes to
+//! and tell it what it has to know: answers to clients pass through `clients::reply` and `listing::listed`, every value in
+//! them through `clients::judge_value`, messages through `World::send`, starts through `World::start`, lost disks through `Checkers::disk_lost`. What it returns goes to
 //! `World::findings`, which ends the run. Excuse only what `README.md` excuses, and count how often.
 
 // A test binary: what is public here is public to its own modules, and what it prints is its report.
