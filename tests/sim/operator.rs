@@ -72,6 +72,7 @@ impl World {
     pub fn handed_over(&mut self, node: usize, region: u8) {
         // Two processes under one replica id have two histories, of which one hides the other.
         if self.tally.faults.contains_key(&Fault::Clone) {
+            self.tally.note("handovers beside a copy");
             return;
         }
         let mut disks = Vec::new();
