@@ -16,6 +16,8 @@ use super::world::World;
 /// Counters beside those that all clients use.
 pub const COUNTERS: usize = 8;
 const TWICE_CHANCE: f64 = 0.3;
+/// An answer to a request is lost on its way, so that the client has to ask again.
+const LOST_CHANCE: f64 = 0.2;
 
 #[derive(Default)]
 pub struct Repeats {
@@ -105,6 +107,10 @@ impl World {
         receipt: Option<&Receipt>,
     ) -> bool {
         let Some((client, asks, turn)) = self.repeats.asked.remove(&ticket) else { return false };
+        if asks && answer.is_ok() && self.rng.random_bool(LOST_CHANCE) {
+            self.tally.note("answers lost");
+            return true;
+        }
         let held = &mut self.repeats.clients[client];
         match answer {
             // What the client has been told since tells more.
