@@ -93,6 +93,10 @@ impl World {
             None => Some(format!("node {at} does not run")),
             Some(process) if process.fenced.is_some() => Some(format!("node {at} is fenced: {:?}", process.fenced)),
             Some(process) if process.serving.is_none() => Some(format!("node {at} is not serving")),
+            // What waits for a slow disk is counted when it has come.
+            Some(process) if !process.asked.is_empty() || self.repeats.waits_for(at, node.starts) => {
+                Some(format!("node {at} has not answered everything"))
+            }
             Some(_) => None,
         });
         unready.next()

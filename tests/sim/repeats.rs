@@ -22,8 +22,18 @@ const LOST_CHANCE: f64 = 0.2;
 #[derive(Default)]
 pub struct Repeats {
     clients: Vec<Client>,
-    /// What was asked and is not answered: by which client, whether it is its request or a read, and which turn it was.
-    asked: BTreeMap<Ticket, (usize, bool, u64)>,
+    /// Not answered yet, or never will be.
+    asked: BTreeMap<Ticket, Asked>,
+}
+
+/// What a client has asked.
+struct Asked {
+    client: usize,
+    /// Its request, not a read.
+    asks: bool,
+    turn: u64,
+    /// The start of its node that was asked.
+    start: u32,
 }
 
 struct Client {
@@ -42,6 +52,11 @@ struct Client {
 }
 
 impl Repeats {
+    /// Whether this start of a node owes one of them an answer.
+    pub fn waits_for(&self, node: usize, start: u32) -> bool {
+        self.asked.values().any(|asked| self.clients[asked.client].node == node && asked.start == start)
+    }
+
     pub fn disk_lost(&mut self, node: usize) {
         self.clients.iter_mut().filter(|client| client.node == node).for_each(|client| client.over = true);
     }
@@ -74,11 +89,11 @@ impl World {
         if let (true, Some(replica)) = (asks, serving) {
             self.checkers.ledger.attempted(replica, &operations);
         }
-        let turn = held.turn;
+        let (turn, start) = (held.turn, self.nodes[node].starts);
         // What comes twice, one right behind the other, comes before the sync as well.
         for _ in 0..=u8::from(asks && self.rng.random_bool(TWICE_CHANCE)) {
             self.tickets += 1;
-            self.repeats.asked.insert(self.tickets, (client, asks, turn));
+            self.repeats.asked.insert(self.tickets, Asked { client, asks, turn, start });
             let (operations, terms) = (operations.clone(), terms.clone().map(Box::new));
             self.handle(node, Event::Submit { ticket: self.tickets, operations, terms });
             self.carry_out(node);
@@ -106,7 +121,7 @@ impl World {
         answer: &Result<Vec<Outcome>, Refusal>,
         receipt: Option<&Receipt>,
     ) -> bool {
-        let Some((client, asks, turn)) = self.repeats.asked.remove(&ticket) else { return false };
+        let Some(Asked { client, asks, turn, .. }) = self.repeats.asked.remove(&ticket) else { return false };
         if asks && answer.is_ok() && self.rng.random_bool(LOST_CHANCE) {
             self.tally.note("answers lost");
             return true;
