@@ -14,8 +14,9 @@
 //! # How to add a checker
 //! One promise, one file in `checkers/`, with nothing of the code under test in it but its types. Add it to `Checkers`
 //! and tell it what it has to know: answers to clients pass through `clients::reply` and `listing::listed`, every value in
-//! them through `clients::judge_value`, messages through `World::send`, starts through `World::start`, lost disks through `Checkers::disk_lost`. What it returns goes to
-//! `World::findings`, which ends the run. Excuse only what `README.md` excuses, and count how often.
+//! them through `clients::judge_value`, messages through `World::send`, starts through `World::start`, lost disks through
+//! `Checkers::disk_lost`. What it returns goes to `World::findings`, which ends the run. Excuse only what `README.md`
+//! excuses, and count how often.
 
 // A test binary: what is public here is public to its own modules, and what it prints is its report.
 #![allow(unreachable_pub, clippy::print_stdout, clippy::unwrap_used, clippy::needless_pass_by_value)]

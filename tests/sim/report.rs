@@ -89,8 +89,8 @@ impl Tally {
         let counts = |counts: Vec<String>| counts.join(", ");
         format!(
             "  {hours:.2} five-node cluster-hours simulated, {:.1} a minute; {often:.1} faults a simulated minute\n  {} \
-             writes acknowledged, {} refused, {} reads, {} ids, {} pages of {} walks, {} drains handed over, {} messages, {} disk jobs; {} convergences, {} \
-             rounds at most\n  faults: {}\n  also: {}",
+             writes acknowledged, {} refused, {} reads, {} ids, {} pages of {} walks, {} drains handed over, {} messages, \
+             {} disk jobs; {} convergences, {} rounds at most\n  faults: {}\n  also: {}",
             hours / seconds * 60.0,
             self.acknowledged,
             self.refused,
