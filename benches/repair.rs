@@ -165,7 +165,7 @@ fn settings(own: WorkerId, peer: WorkerId) -> Settings {
         digest_interval_ms: 1_000,
         inflight_bytes_max: 8 << 20,
         fetch_timeout_ms: 2_000,
-        duplicate_after_ms: 14_000,
+        boot_silent_after_ms: 14_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         quarantine_ms: 4_000,

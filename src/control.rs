@@ -33,6 +33,10 @@ pub enum Order {
     Look,
     /// Serve again.
     Resume,
+    /// Forget what peers have told of ID ceilings.
+    ForgetCeilings,
+    /// Be fenced no more from the next start on.
+    ClearFence,
 }
 
 /// What it says to that.
@@ -48,6 +52,16 @@ pub enum Answer {
     },
     /// It serves, or will once it has started.
     Resumed,
+    /// What peers had told of ID ceilings is forgotten.
+    ForgotCeilings {
+        /// IDs were refused because of it.
+        quarantine_ended: bool,
+    },
+    /// The next start is not fenced.
+    FenceCleared {
+        /// Why it had fenced itself.
+        reason: String,
+    },
     /// It cannot be done, and why.
     Refused(String),
 }
@@ -158,7 +172,7 @@ mod tests {
                 let heard = control.hear().await;
                 let answer = match heard.order {
                     Order::Drain | Order::Look => Answer::Drained { held_by: Some("mars".into()) },
-                    Order::Resume => Answer::Refused("no".into()),
+                    _ => Answer::Refused("no".into()),
                 };
                 heard.answer(&answer).await;
             }

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use bincode::de::Decoder;
+use bincode::error::DecodeError;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -16,8 +18,22 @@ pub const REGIONS_MAX: u8 = 32;
 const RANDOM_BITS: u32 = 64 - WORKER_BITS;
 
 /// A worker id: region and node, ten bits of every ID. One live process at a time may hold it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Serialize, Deserialize)]
 pub struct WorkerId(u16);
+
+impl<C> Decode<C> for WorkerId {
+    /// Refuses an eleventh bit: there are no more than 1 024 worker ids, whatever a peer says (I6).
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let bits = u16::decode(decoder)?;
+        if bits >> WORKER_BITS == 0 {
+            Ok(Self(bits))
+        } else {
+            Err(DecodeError::Other("a worker id of more than ten bits"))
+        }
+    }
+}
+
+bincode::impl_borrow_decode!(WorkerId);
 
 impl WorkerId {
     /// `None` if either number is above 31.
@@ -102,7 +118,7 @@ pub struct Boot {
 }
 
 /// One boot of one incarnation of one worker: what stands at the other end of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct Peer {
     /// The worker id that it claims.
     pub worker: WorkerId,
@@ -138,6 +154,10 @@ mod tests {
         assert_eq!((worker.region(), worker.node()), (31, 7));
         assert_eq!(WorkerId::new(32, 0), None);
         assert_eq!(WorkerId::new(0, 32), None);
+        for bits in [0, 1_023, 1_024, u16::MAX] {
+            let decoded: Result<WorkerId, _> = crate::codec::decode(&crate::codec::encode(&bits));
+            assert_eq!(decoded.ok().map(WorkerId::bits), (bits < 1_024).then_some(bits));
+        }
     }
 
     #[test]

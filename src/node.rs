@@ -7,6 +7,7 @@
 mod desk;
 mod horizon;
 mod orders;
+mod reported;
 mod seen;
 mod settings;
 mod watch;
@@ -39,6 +40,8 @@ use crate::store::{self, Store};
 use crate::tls::Credentials;
 
 use desk::Desk;
+use orders::Attendant;
+use reported::Reported;
 use seen::Seen;
 
 /// RocksDB's cache of blocks, indexes and filters.
@@ -113,6 +116,7 @@ impl Node {
             engine: handle.clone(),
             clock: Arc::new(Clock(ids.clone())),
             endpoint: endpoint.clone(),
+            credentials,
         });
         let (sender, news) = mpsc::unbounded_channel();
         let to_peers = links.clone();
@@ -162,11 +166,13 @@ impl Node {
         let (alarm, alarms) = mpsc::unbounded_channel();
         let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), self.seen.clone(), alarm));
         let (order, orders) = mpsc::channel(1);
-        let operator = tokio::spawn(orders::attend(self.doors.clone(), order));
+        let attendant = Attendant { doors: self.doors.clone(), store: self.store.clone(), seen: self.seen.clone() };
+        let operator = tokio::spawn(attendant.attend(order));
         let mut desk = Desk {
             doors: self.doors.clone(),
             orders,
             seen: self.seen,
+            store: self.store.clone(),
             stage: self.stage,
             links: self.links.clone(),
             alarms,
@@ -175,6 +181,7 @@ impl Node {
             claimed: false,
             held: false,
             leaving: false,
+            reported: Reported::default(),
         };
         let farewell = desk.serve(&mut self.news, &shutdown).await;
         watching.abort();
@@ -238,7 +245,9 @@ fn id_source(
         move |ceiling| engine.notify(Event::Ceiling(ceiling))
     };
     let ceilings = Arc::new(Ceilings(store.clone()));
-    Ok(IdSource::new(layout_of(&config.ids)?, worker, &config.ids, recovered.ceiling, ceilings, observer)?)
+    let ids = IdSource::new(layout_of(&config.ids)?, worker, &config.ids, recovered.ceiling, ceilings, observer)?;
+    recovered.before_quarantine.into_iter().for_each(|before| ids.resume_quarantine(before));
+    Ok(ids)
 }
 
 /// The store, as far as the ID source needs it.
@@ -247,6 +256,10 @@ struct Ceilings(Arc<Store>);
 impl CeilingStore for Ceilings {
     fn persist(&self, ceiling: u64) -> Result<(), String> {
         self.0.put_ceiling(ceiling).map_err(|error| error.to_string())
+    }
+
+    fn persist_quarantine(&self, ceiling: u64, before: u64) -> Result<(), String> {
+        self.0.put_quarantine(ceiling, before).map_err(|error| error.to_string())
     }
 }
 
@@ -265,5 +278,9 @@ impl Clockwork for Clock {
 
     fn lost(&self, peer: WorkerId) {
         self.0.lose_clock(peer);
+    }
+
+    fn ceiling_max(&self) -> u64 {
+        self.0.ceiling_max()
     }
 }

@@ -134,6 +134,12 @@ impl Endpoint {
         self.quinn.local_addr()
     }
 
+    /// The socket itself, for tests that answer otherwise than a node does.
+    #[cfg(test)]
+    pub(crate) fn quinn(&self) -> &quinn::Endpoint {
+        &self.quinn
+    }
+
     /// Calls another node, which must prove that it is `name`.
     pub(crate) fn dial(&self, address: SocketAddr, name: &str) -> Result<quinn::Connecting, quinn::ConnectError> {
         self.quinn.connect_with(self.dialer.clone(), address, name)

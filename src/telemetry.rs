@@ -71,6 +71,10 @@ pub const DISK_FREE_BYTES: &str = "snowtide_disk_free_bytes";
 pub const IDS_END_SECONDS: &str = "snowtide_ids_end_time_seconds";
 /// How often the node stopped itself.
 pub const FENCES: &str = "snowtide_fences_total";
+/// Counter by `peer`: its messages that were ignored, because they were out of place or over a bound.
+pub const PEER_MESSAGES_IGNORED: &str = "snowtide_peer_messages_ignored_total";
+/// Counter by `peer`: what it claimed of ID ceilings or of other boots and was not believed.
+pub const PEER_CLAIMS_REFUSED: &str = "snowtide_peer_claims_refused_total";
 /// 1, labelled with the `version`.
 pub const BUILD: &str = "snowtide_build_info";
 /// Unix time of the process's start, under the name that every dashboard knows.
@@ -235,6 +239,16 @@ pub fn ids_end(unix_ms: u64) {
 /// The node stopped itself.
 pub fn fenced() {
     meters().fences.increment(1);
+}
+
+/// A peer of this name claimed something that is not believed.
+pub fn claim_refused(peer: &str) {
+    counter!(PEER_CLAIMS_REFUSED, "peer" => peer.to_owned()).increment(1);
+}
+
+/// A message of the peer of this name was ignored: malformed, out of place, or over a bound.
+pub fn message_ignored(peer: &str) {
+    counter!(PEER_MESSAGES_IGNORED, "peer" => peer.to_owned()).increment(1);
 }
 
 /// Sets every gauge that a replica's state shows, and folds the samples of histograms. To be called every second.
@@ -420,6 +434,8 @@ fn describe() {
     describe_gauge!(DISK_FREE_BYTES, Unit::Bytes, "Free on the disk of the data directory");
     describe_gauge!(IDS_END_SECONDS, Unit::Seconds, "Unix time of the last moment that an ID can carry");
     describe_counter!(FENCES, Unit::Count, "How often the node stopped itself");
+    describe_counter!(PEER_MESSAGES_IGNORED, Unit::Count, "Messages of a peer that were out of place or over a bound");
+    describe_counter!(PEER_CLAIMS_REFUSED, Unit::Count, "Claims of a peer about nodes that were not believed");
     describe_gauge!(BUILD, Unit::Count, "1, labelled with the version that runs");
     describe_gauge!(PROCESS_START_SECONDS, Unit::Seconds, "Unix time of the process's start");
 }

@@ -131,6 +131,31 @@ impl Credentials {
         Ok(config)
     }
 
+    /// Signs with the key of our certificate. The message begins with what it is for, so that no signature passes for
+    /// another one, those of TLS included. `None` if the key cannot sign.
+    pub(crate) fn sign(&self, message: &[u8]) -> Option<Signed> {
+        let key = provider().key_provider.load_private_key(self.0.key.clone_key()).ok()?;
+        let signer = key.choose_scheme(&all_schemes())?;
+        let signature = signer.sign(message).ok()?;
+        let chain = self.0.chain.iter().map(|certificate| certificate.to_vec()).collect();
+        Some(Signed { chain, scheme: signer.scheme().into(), signature })
+    }
+
+    /// Whether a node of this name, by a certificate that we believe now, has signed the message.
+    pub(crate) fn verify(&self, name: &str, message: &[u8], signed: &Signed) -> Result<(), String> {
+        let chain: Vec<_> = signed.chain.iter().map(|bytes| CertificateDer::from(bytes.as_slice())).collect();
+        proves(&self.0.roots, &chain, name)?;
+        let leaf = chain.first().ok_or("it holds no certificate")?;
+        let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| error.to_string())?;
+        let algorithms = provider().signature_verification_algorithms;
+        let named = algorithms.mapping.iter().filter(|(scheme, _)| u16::from(*scheme) == signed.scheme);
+        let verifies = |algorithm: &&dyn rustls::pki_types::SignatureVerificationAlgorithm| {
+            leaf.verify_signature(*algorithm, message, &signed.signature).is_ok()
+        };
+        let verified = named.flat_map(|(_, algorithms)| algorithms.iter()).any(verifies);
+        if verified { Ok(()) } else { Err("the signature is not by that certificate".to_owned()) }
+    }
+
     /// A secret of this node that survives restarts, different for each purpose, from which the key cannot be found.
     pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.key.secret_der());
@@ -140,6 +165,20 @@ impl Credentials {
         }
         secret
     }
+}
+
+/// A signature, and the certificates that say whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub(crate) struct Signed {
+    /// The signer's own certificate first.
+    chain: Vec<Vec<u8>>,
+    /// By the numbers of TLS (RFC 8446, 4.2.3).
+    scheme: u16,
+    signature: Vec<u8>,
+}
+
+fn all_schemes() -> Vec<rustls::SignatureScheme> {
+    provider().signature_verification_algorithms.supported_schemes()
 }
 
 /// For a server that clients know by a certificate of its own, whoever they are.
@@ -202,7 +241,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| malformed(path, "a private key in PEM", error))
 }
 
-fn proves(roots: &Arc<RootCertStore>, chain: &[CertificateDer<'static>], name: &str) -> Result<(), String> {
+fn proves(roots: &Arc<RootCertStore>, chain: &[CertificateDer<'_>], name: &str) -> Result<(), String> {
     let (leaf, rest) = chain.split_first().ok_or("it holds no certificate")?;
     let server_name = ServerName::try_from(name).map_err(|error| error.to_string())?;
     let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
@@ -284,6 +323,22 @@ mod tests {
         assert!(!certificate_names(leaf, "node-0.eu-west.snowtide"));
         assert!(!certificate_names(leaf, "not a name"));
         assert!(!certificate_names(&CertificateDer::from(&b"garbage"[..]), "node-1.eu-west.snowtide"));
+    }
+
+    #[test]
+    fn what_a_node_signs_is_its_own_and_nobody_elses() {
+        let dir = certificates_of_two_nodes();
+        let [zero, one] = [0, 1].map(|node| Credentials::load(dir.path(), "eu-west", node).unwrap());
+        let signed = zero.sign(b"something").unwrap();
+        let name = node_name("eu-west", 0);
+        assert_eq!(one.verify(&name, b"something", &signed), Ok(()));
+        assert!(one.verify(&name, b"something else", &signed).is_err());
+        assert!(one.verify(&node_name("eu-west", 1), b"something", &signed).is_err());
+        let forged = Signed { chain: signed.chain.clone(), ..one.sign(b"something").unwrap() };
+        assert!(zero.verify(&name, b"something", &forged).is_err());
+        assert!(zero.verify(&name, b"something", &Signed { chain: Vec::new(), ..signed.clone() }).is_err());
+        let foreign = Credentials::load(certificates_of_two_nodes().path(), "eu-west", 0).unwrap();
+        assert!(foreign.verify(&name, b"something", &signed).is_err(), "another authority");
     }
 
     #[test]

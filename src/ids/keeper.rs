@@ -4,7 +4,8 @@
 //! a claim or a refresh. So a busy node syncs a few times a second and its requests never wait for that; an idle one
 //! syncs nothing, and its next request waits for one sync. A write that fails is final and never retried (I9).
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::Shared;
 
@@ -13,16 +14,33 @@ pub trait CeilingStore: Send + Sync {
     /// Writes `ceiling`, in milliseconds since the epoch of the IDs, and syncs it: when this returns `Ok`, it survives
     /// a power cut. It blocks, and is called from threads that may be blocked, by one at a time.
     fn persist(&self, ceiling: u64) -> Result<(), String>;
+
+    /// The same, where the ceiling is the end of a quarantine, and our own IDs had come to `before`. Both are on the disk
+    /// or neither is, so that the quarantine can be taken back after any restart.
+    fn persist_quarantine(&self, ceiling: u64, before: u64) -> Result<(), String> {
+        let _ = before;
+        self.persist(ceiling)
+    }
 }
 
 /// Runs until the ID source is dropped or a write fails.
 pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn CeilingStore>, observer: impl Fn(u64)) {
     loop {
         shared.kick.notified().await;
+        let forgotten = shared.forget.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reply) = forgotten {
+            // Nothing above it is issued before the next one is durable, and nobody but this task makes one so.
+            let lowered = shared.lock().forget_quarantine();
+            if let Some(ceiling) = lowered
+                && !is_durable(&shared, &store, ceiling).await
+            {
+                return;
+            }
+            let _ = reply.send(lowered.is_some());
+            shared.eager.store(true, Ordering::Relaxed);
+        }
         let Some(ceiling) = shared.next_ceiling() else { continue };
-        if let Err(reason) = persist(store.clone(), ceiling).await {
-            tracing::error!(%reason, ceiling, "the ID ceiling could not be made durable; no more IDs from this node");
-            shared.fence(&format!("the ID ceiling could not be made durable: {reason}"));
+        if !is_durable(&shared, &store, ceiling).await {
             return;
         }
         shared.raise_ceiling(ceiling);
@@ -30,8 +48,21 @@ pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn CeilingStore>, obse
     }
 }
 
-async fn persist(store: Arc<dyn CeilingStore>, ceiling: u64) -> Result<(), String> {
-    match tokio::task::spawn_blocking(move || store.persist(ceiling)).await {
+/// Makes a ceiling durable, or ends the IDs of this node.
+async fn is_durable(shared: &Shared, store: &Arc<dyn CeilingStore>, ceiling: u64) -> bool {
+    let before = shared.lock().before_quarantine(ceiling);
+    let Err(reason) = persist(store.clone(), ceiling, before).await else { return true };
+    tracing::error!(%reason, ceiling, "the ID ceiling could not be made durable; no more IDs from this node");
+    shared.fence(&format!("the ID ceiling could not be made durable: {reason}"));
+    false
+}
+
+async fn persist(store: Arc<dyn CeilingStore>, ceiling: u64, before: Option<u64>) -> Result<(), String> {
+    let write = move || match before {
+        Some(before) => store.persist_quarantine(ceiling, before),
+        None => store.persist(ceiling),
+    };
+    match tokio::task::spawn_blocking(write).await {
         Ok(outcome) => outcome,
         Err(ended) => Err(ended.to_string()),
     }

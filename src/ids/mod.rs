@@ -16,11 +16,11 @@ mod setting;
 use std::collections::BTreeMap;
 use std::ops::DerefMut;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use snowtide_client::wire::{IDS_MAX, IdRun};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::clock::{self, Stopwatch};
@@ -65,6 +65,9 @@ struct Shared {
     moved: Notify,
     minted: AtomicU64,
     peers: PeerClocks,
+    max_leap_ms: u64,
+    /// Who waits for the keeper to take a quarantine back.
+    forget: Mutex<Option<oneshot::Sender<bool>>>,
     fenced: watch::Sender<Option<String>>,
 }
 
@@ -111,6 +114,8 @@ impl IdSource {
             moved: Notify::new(),
             minted: AtomicU64::new(0),
             peers: PeerClocks::default(),
+            max_leap_ms: millis(config.max_leap),
+            forget: Mutex::new(None),
             fenced: watch::Sender::new(None),
         });
         let keeper = tokio::spawn(keeper::keep(shared.clone(), store, observer));
@@ -142,6 +147,36 @@ impl IdSource {
         let now = self.shared.reading();
         self.shared.lock().claim_quarantined(now, ceiling);
         self.refresh();
+    }
+
+    /// A quarantine of an earlier start still lasts, and what our own last ceiling was before it. To be told before the
+    /// claim.
+    pub fn resume_quarantine(&self, before: u64) {
+        self.shared.lock().resume_quarantine(before);
+    }
+
+    /// What peers told of ceilings is taken back, on an operator's word; whether a quarantine ended with that, and our own
+    /// ceiling. Returns once that is the durable one again; `None` if it cannot be written.
+    pub async fn forget_claims(&self) -> Option<(bool, u64)> {
+        self.shared.lock().forget_witnesses();
+        let (reply, forgotten) = oneshot::channel();
+        *self.shared.forget.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
+        self.shared.kick.notify_one();
+        let ended = forgotten.await.ok()?;
+        Some((ended, self.shared.lock().ceiling()))
+    }
+
+    /// The highest ceiling that any node can have by now, in milliseconds since the layout's epoch: `ids.max_leap` beyond
+    /// the clocks that are known, and no more than an ID can carry. Where three clocks or more are known, ours among them,
+    /// the latest does not count, so that a peer that lies about its clock cannot raise this.
+    pub fn ceiling_max(&self) -> u64 {
+        let wall_us = clock::wall_us();
+        let believed = self.shared.peers.all().into_values().filter(|clock| clock.believed);
+        let theirs = believed.map(|clock| wall_us.saturating_add_signed(clock.offset.us) / 1_000);
+        let latest = believable(theirs.chain([wall_us / 1_000]).collect());
+        let layout = self.shared.layout;
+        let ceiling = latest.saturating_add(self.shared.max_leap_ms).saturating_sub(layout.epoch_ms());
+        ceiling.min(layout.timestamp_ms_max())
     }
 
     /// A peer's ceiling, as digests tell it: evidence of where that peer's clock stands, should ours leap.
@@ -307,6 +342,13 @@ impl Shared {
     fn lock(&self) -> impl DerefMut<Target = Generator> {
         self.generator.lock()
     }
+}
+
+/// The latest of these clocks that one liar cannot have moved, as far as there are enough of them to tell.
+fn believable(mut clocks: Vec<u64>) -> u64 {
+    clocks.sort_unstable_by(|one, other| other.cmp(one));
+    let liars = usize::from(clocks.len() > 2);
+    clocks.get(liars).copied().unwrap_or(0)
 }
 
 fn limits(config: &config::Ids) -> Limits {

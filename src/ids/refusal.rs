@@ -56,7 +56,7 @@ impl IdRefusal {
                 Code::Starting,
                 format!(
                     "this node's worker id was used before, by data that this node does not have; its IDs begin in \
-                     {left_ms} ms (ids.quarantine)"
+                     {left_ms} ms (ids.quarantine); if a peer has lied, see snowtide cluster forget-ceilings --help"
                 ),
             ),
             Verdict::Unclaimed => {

@@ -13,16 +13,19 @@ use crate::engine::News;
 use crate::identity::WorkerId;
 use crate::peer::Links;
 use crate::replica::{Event, Notice};
+use crate::store::Store;
 use crate::telemetry;
 
 use super::Farewell;
 use super::orders::Told;
+use super::reported::Reported;
 use super::seen::Seen;
 
 /// Hears what the engine has to say and acts on it, one thing at a time.
 pub(super) struct Desk {
     pub(super) doors: Doors,
     pub(super) seen: Arc<Seen>,
+    pub(super) store: Arc<Store>,
     pub(super) stage: stage::Sender<Stage>,
     pub(super) links: Links,
     pub(super) alarms: mpsc::UnboundedReceiver<String>,
@@ -38,6 +41,7 @@ pub(super) struct Desk {
     pub(super) held: bool,
     /// It was told to end.
     pub(super) leaving: bool,
+    pub(super) reported: Reported,
 }
 
 impl Desk {
@@ -78,7 +82,7 @@ impl Desk {
 
     fn obey(&mut self, order: Order) -> Result<bool, String> {
         if let Stage::Fenced(reason) = &*self.stage.borrow() {
-            return Err(format!("it has fenced itself: {reason}"));
+            return Err(format!("it has fenced itself: {reason}; see snowtide cluster clear-fence --help"));
         }
         if self.leaving {
             return Err("it is shutting down".to_owned());
@@ -86,7 +90,7 @@ impl Desk {
         let held = match order {
             Order::Drain => true,
             Order::Resume => false,
-            Order::Look => self.held,
+            Order::Look | Order::ForgetCeilings | Order::ClearFence => self.held,
         };
         if std::mem::replace(&mut self.held, held) != held {
             info!("{}", if held { "drained by an operator: new work is refused" } else { "resumed by an operator" });
@@ -152,9 +156,14 @@ impl Desk {
     }
 
     fn fence(&self, reason: &str) {
-        error!(reason, "fenced: neither counters nor IDs are served until an operator has looked");
+        error!(reason, "fenced: neither counters nor IDs are served until an operator has cleared that");
         telemetry::fenced();
+        // A disk that takes no ceiling is why IDs fence themselves; that ends with the process (I9).
+        let by_disk = self.doors.ids.fenced().borrow().is_some();
         self.doors.ids.fence(reason);
+        if !by_disk && let Err(error) = self.store.put_fence(reason) {
+            error!(%error, "the fence could not be written down: a restart would forget it");
+        }
         self.stage.send_replace(Stage::Fenced(reason.to_owned()));
     }
 
@@ -165,7 +174,7 @@ impl Desk {
         }
     }
 
-    fn log(&self, notice: &Notice) {
+    fn log(&mut self, notice: &Notice) {
         let name = |worker: &WorkerId| self.doors.map.name(*worker);
         match notice {
             Notice::Fork { namespace, origin, seq, peer } => error!(
@@ -183,13 +192,25 @@ impl Desk {
             Notice::Repaired { namespace, peer, rows, whole } => {
                 info!(?namespace, peer = name(peer), rows, whole, "a repair session has ended");
             }
-            Notice::Duplicate { worker, stays, loses } => error!(
-                node = name(worker),
-                stays = stays.counter,
-                loses = loses.counter,
-                "duplicate worker: two live processes claim this node; the later boot fences itself, stop one of them"
-            ),
-            Notice::BadMessage { peer, reason } => warn!(peer = name(peer), reason, "a peer's message was ignored"),
+            Notice::Duplicate { worker, stays, loses } => {
+                if self.reported.is_news(*worker, &format!("{} {}", stays.counter, loses.counter)) {
+                    error!(
+                        node = name(worker),
+                        stays = stays.counter,
+                        loses = loses.counter,
+                        "duplicate worker: two live processes claim this node; the later boot fences itself, stop one of them"
+                    );
+                }
+            }
+            Notice::BadMessage { peer, reason } => {
+                telemetry::message_ignored(&name(peer));
+                if self.reported.is_news(*peer, reason) {
+                    warn!(
+                        peer = name(peer),
+                        reason, "a peer's message was ignored; the like are counted and told no more"
+                    );
+                }
+            }
         }
     }
 }

@@ -1,10 +1,16 @@
 //! What the operator of this machine orders, from the control socket to the desk.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use crate::api::Doors;
+use crate::api::{Doors, Stage};
 use crate::control::{Answer, Control, Order};
+use crate::replica::Event;
+use crate::store::{Store, StoreError};
+
+use super::seen::Seen;
 
 /// An order on the desk.
 pub(super) struct Told {
@@ -13,23 +19,64 @@ pub(super) struct Told {
     pub(super) reply: oneshot::Sender<Result<bool, String>>,
 }
 
-/// Hands each order to the desk, and tells how far a drain is.
-pub(super) async fn attend(doors: Doors, desk: mpsc::Sender<Told>) {
-    let control = match Control::bind(&doors.config.data_dir) {
-        Ok(control) => control,
-        // A node serves without it, too.
-        Err(error) => return warn!(%error, "no control socket: cluster drain and cluster resume do not work"),
-    };
-    loop {
-        let heard = control.hear().await;
-        let (reply, obeyed) = oneshot::channel();
-        let _ = desk.send(Told { order: heard.order, reply }).await;
-        let answer = match obeyed.await.unwrap_or_else(|_ended| Err("it is shutting down".to_owned())) {
-            Err(reason) => Answer::Refused(reason),
-            Ok(true) => drained(&doors).await,
-            Ok(false) => Answer::Resumed,
+/// Who hears the operator.
+pub(super) struct Attendant {
+    pub(super) doors: Doors,
+    pub(super) store: Arc<Store>,
+    pub(super) seen: Arc<Seen>,
+}
+
+impl Attendant {
+    /// Hands orders to the desk, and tells how far a drain is. What changes nothing that the desk knows is done here.
+    pub(super) async fn attend(self, desk: mpsc::Sender<Told>) {
+        let control = match Control::bind(&self.doors.config.data_dir) {
+            Ok(control) => control,
+            // A node serves without it, too.
+            Err(error) => return warn!(%error, "no control socket: what snowtide cluster says to a node is not heard"),
         };
-        heard.answer(&answer).await;
+        loop {
+            let heard = control.hear().await;
+            let answer = match heard.order {
+                Order::ForgetCeilings => self.forget_ceilings().await,
+                Order::ClearFence => self.clear_fence().await,
+                order @ (Order::Drain | Order::Look | Order::Resume) => self.serve_or_not(&desk, order).await,
+            };
+            heard.answer(&answer.unwrap_or_else(Answer::Refused)).await;
+        }
+    }
+
+    async fn serve_or_not(&self, desk: &mpsc::Sender<Told>, order: Order) -> Result<Answer, String> {
+        let (reply, obeyed) = oneshot::channel();
+        let _ = desk.send(Told { order, reply }).await;
+        let held = obeyed.await.unwrap_or_else(|_ended| Err("it is shutting down".to_owned()))?;
+        Ok(if held { drained(&self.doors).await } else { Answer::Resumed })
+    }
+
+    async fn forget_ceilings(&self) -> Result<Answer, String> {
+        let forgotten = self.doors.ids.forget_claims().await;
+        let (quarantine_ended, own) = forgotten.ok_or("its own ID ceiling cannot be written")?;
+        self.doors.engine.notify(Event::ForgetCeilings(own));
+        self.seen.forget();
+        let store = self.store.clone();
+        self.write(move || store.put_peer_ceilings(&[])).await?;
+        warn!(own, quarantine_ended, "forgot what peers had told of ID ceilings, on the operator's word");
+        Ok(Answer::ForgotCeilings { quarantine_ended })
+    }
+
+    async fn clear_fence(&self) -> Result<Answer, String> {
+        let reason = match &*self.doors.stage.borrow() {
+            Stage::Fenced(reason) => reason.clone(),
+            _ => return Err("it is not fenced".to_owned()),
+        };
+        let store = self.store.clone();
+        self.write(move || store.clear_fence()).await?;
+        warn!(reason, "the fence is cleared on the operator's word: the next start is not fenced");
+        Ok(Answer::FenceCleared { reason })
+    }
+
+    async fn write(&self, write: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Result<(), String> {
+        let written = tokio::task::spawn_blocking(write).await.map_err(|ended| ended.to_string())?;
+        written.map_err(|error| error.to_string())
     }
 }
 

@@ -34,6 +34,11 @@ impl Seen {
         }
     }
 
+    /// Forgets all of it; the disk, too, the next time that something is taken.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State { highest: BTreeMap::new(), changed: true };
+    }
+
     /// All of it, if something is not on disk yet.
     pub(super) fn take(&self) -> Option<Vec<(WorkerId, u64)>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,5 +59,7 @@ mod tests {
         seen.note(worker(1), 5);
         assert_eq!(seen.take(), Some(vec![(worker(0), 70), (worker(1), 5)]));
         assert_eq!(seen.take(), None);
+        seen.forget();
+        assert_eq!((seen.take(), seen.take()), (Some(vec![]), None));
     }
 }

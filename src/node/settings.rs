@@ -56,7 +56,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         digest_interval_ms: ms(config.gossip.digest_interval),
         inflight_bytes_max: bytes(config.gossip.inflight_bytes_max),
         fetch_timeout_ms: ms(config.gossip.fetch_timeout),
-        duplicate_after_ms: ms(config.peer.idle_timeout).saturating_add(DIGESTS * ms(config.gossip.digest_interval)),
+        boot_silent_after_ms: ms(config.peer.idle_timeout).saturating_add(DIGESTS * ms(config.gossip.digest_interval)),
         proof_timeout_ms: ms(config.incarnation.proof_timeout),
         claim_wait_ms: ms(config.ids.claim_wait),
         quarantine_ms: ms(config.ids.quarantine),

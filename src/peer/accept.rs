@@ -4,8 +4,8 @@
 //! link and dials again) or if the holder's connection is gone. Otherwise two processes claim one worker id: a process
 //! that restarted faster than we noticed, or a clone. The holder is asked on its own connection, within
 //! `peer.probe_timeout`: if it does not answer, it is gone and its place is free; if it answers, the newcomer is refused
-//! as a duplicate and fences itself. Whichever boot counter is higher plays no part: the one that lives and was first
-//! stays.
+//! as a duplicate and fences itself, since the refusal brings the holder's signed word, which a refuser alone cannot make
+//! up (see [`seal`]). Whichever boot counter is higher plays no part: the one that lives and was first stays.
 //!
 //! Before a newcomer is welcome, the reader of the former link has ended: the engine gets nothing of an earlier boot
 //! after something of a later one (I3).
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use quinn::{Connection, ConnectionError, SendStream};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info};
@@ -25,11 +25,13 @@ use crate::identity::{Boot, Peer};
 use crate::quic::Close;
 use crate::replica::{Event, Message};
 
+use super::claims::Sieve;
 use super::compressed;
 use super::frame::{self, FrameError};
 use super::hello::{self, HELLO_BYTES_MAX, Hello, HelloReply, Refusal};
 use super::link::Link;
-use super::{Shared, brief, certificate, pulse};
+use super::pulse::Rival;
+use super::{Shared, brief, certificate, pulse, seal};
 
 /// Messages of one link that the engine has not handled yet. One more waits in the peer's send queue (I6).
 const UNHANDLED_MESSAGES_MAX: usize = 64;
@@ -116,7 +118,7 @@ async fn welcome<'a>(
     let link = shared.peers.get(&theirs.worker).ok_or(Refusal::UnknownWorker(theirs.worker))?;
     let mut caller = link.caller.try_lock().map_err(|_taken| Refusal::Busy(theirs.worker))?;
     if let Some(holder) = caller.take()
-        && let Err(refusal) = vacate(shared, &holder, theirs).await
+        && let Err(refusal) = vacate(shared, &holder, connection, theirs).await
     {
         *caller = Some(holder);
         return Err(refusal);
@@ -132,10 +134,15 @@ async fn welcome<'a>(
 }
 
 /// Makes sure that the holder's place is free and its reader has ended, unless it is another process that lives.
-async fn vacate(shared: &Shared, holder: &Caller, newcomer: &Hello) -> Result<(), Refusal> {
+async fn vacate(shared: &Shared, holder: &Caller, caller: &Connection, newcomer: &Hello) -> Result<(), Refusal> {
     let another = holder.boot != newcomer.boot && holder.connection.close_reason().is_none();
-    if another && pulse::beats(shared, &holder.connection, holder.boot).await {
-        return Err(Refusal::Duplicate { worker: newcomer.worker, live: holder.boot, refused: newcomer.boot });
+    if another
+        && let Some(binding) = seal::binding(caller)
+        && let Some(seal) =
+            pulse::beats(shared, &holder.connection, holder.boot, Rival { boot: newcomer.boot, binding }).await
+    {
+        let (worker, live, refused) = (newcomer.worker, holder.boot, newcomer.boot);
+        return Err(Refusal::Duplicate { worker, live, refused, seal });
     }
     Close::Replaced.close(&holder.connection, "a newer link of the same node takes this one's place");
     holder.ended.cancelled().await;
@@ -144,10 +151,15 @@ async fn vacate(shared: &Shared, holder: &Caller, newcomer: &Hello) -> Result<()
 
 /// Reads the link until it ends or breaks the protocol.
 async fn carry(shared: &Shared, link: &Link, connection: &Connection, peer: Peer) {
+    let (ask, mut asked) = watch::channel(false);
     let end = tokio::select! {
-        end = read(shared, link, connection, peer) => end,
+        end = async {
+            // What it claims of ID ceilings is judged by its clock, too.
+            let _ = asked.wait_for(|asked| *asked).await;
+            read(shared, link, connection, peer).await
+        } => end,
         error = connection.closed() => Err(error.to_string()),
-        never = pulse::follow(shared, connection, peer) => match never {},
+        never = pulse::follow(shared, connection, peer, ask) => match never {},
     };
     match end {
         Ok(broken) => {
@@ -178,10 +190,12 @@ async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer)
     let room = Arc::new(Semaphore::new(UNHANDLED_MESSAGES_MAX));
     let mut buffer = Vec::new();
     let mut first = true;
+    let mut sieve = Sieve::default();
     loop {
         let place = room.clone().acquire_owned().await.map_err(|error| lost(&error))?;
         match frame::read::<Message>(&mut stream, shared.frame_bytes_max, &mut buffer).await {
-            Ok(Some(message)) => {
+            Ok(Some(mut message)) => {
+                sieve.sift(shared, peer, &mut message);
                 if std::mem::take(&mut first) {
                     shared.no_trouble(peer.worker);
                     info!(peer = shared.map.name(peer.worker), boot = peer.boot.counter, "its link to this node is up");

@@ -19,11 +19,11 @@ use tracing::error;
 use crate::clock::Stopwatch;
 use crate::identity::{Boot, Peer, WorkerId};
 use crate::quic::Close;
-use crate::replica::{Event, Message};
+use crate::replica::{Event, Message, Sighting};
 
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState, STOPPING};
-use super::{Shared, brief, certificate, pulse};
+use super::{Shared, brief, certificate, pulse, seal};
 use super::{compressed, frame};
 
 /// Messages gathered into one write.
@@ -43,6 +43,8 @@ enum End {
     Distrust(String),
     /// The peer refused us.
     PeerRefuses(Refusal),
+    /// The peer refused us, and has shown that another live process has our worker id.
+    Duplicate(Refusal),
     /// There was no link.
     Unreachable(String),
     /// There was one.
@@ -98,10 +100,15 @@ fn pauses(shared: &Shared) -> impl Iterator<Item = Duration> + use<> {
 
 /// Tells people, and the engine if another live process has our worker id: the newcomer is us, so we stop (G5).
 fn report(shared: &Shared, link: &Link, end: End) {
-    let duplicate = matches!(end, End::PeerRefuses(Refusal::Duplicate { .. }));
+    let duplicate = matches!(end, End::Duplicate(_));
     let state = match end {
         End::WeRefuse(refusal) => LinkState::Refused(format!("by this node: {refusal}")),
-        End::PeerRefuses(refusal) => LinkState::Refused(brief(&format!("by the peer: {refusal}"))),
+        End::PeerRefuses(refusal @ Refusal::Duplicate { .. }) => {
+            LinkState::Refused(brief(&format!("by the peer, which shows no proof of this: {refusal}")))
+        }
+        End::PeerRefuses(refusal) | End::Duplicate(refusal) => {
+            LinkState::Refused(brief(&format!("by the peer: {refusal}")))
+        }
         End::Distrust(why) => LinkState::Refused(format!("a certificate is not believed: {why}")),
         End::Unreachable(why) => LinkState::Down(format!("cannot connect: {why}")),
         End::Lost(why) => LinkState::Down(format!("lost: {why}")),
@@ -146,14 +153,23 @@ async fn greet(shared: &Shared, link: &Link, connection: &Connection) -> Result<
     let ours = shared.hello(link.worker);
     let theirs = match exchange(connection, &ours).await? {
         HelloReply::Welcome(theirs) => theirs,
-        HelloReply::Refused(refusal) => {
-            return Err(End::PeerRefuses(refusal));
+        HelloReply::Refused(refusal) if is_proven(shared, connection, &refusal) => {
+            return Err(End::Duplicate(refusal));
         }
+        HelloReply::Refused(refusal) => return Err(End::PeerRefuses(refusal)),
     };
     let certificate =
         certificate(connection).ok_or_else(|| End::WeRefuse(Refusal::Certificate(link.certified.clone())))?;
     let agreement = hello::examine(&ours, &theirs, &shared.map, &certificate).map_err(End::WeRefuse)?;
     Ok((Peer { worker: theirs.worker, boot: theirs.boot }, agreement))
+}
+
+/// Whether another live process of our worker id has said, for this very connection, that it has heard of us.
+fn is_proven(shared: &Shared, connection: &Connection, refusal: &Refusal) -> bool {
+    let Refusal::Duplicate { live, seal, .. } = refusal else { return false };
+    let by = Peer { worker: shared.worker, boot: *live };
+    let sighting = Sighting { by, of: shared.boot, seal: seal.clone() };
+    seal::binding(connection).is_some_and(|binding| shared.verify(&sighting, binding).is_ok())
 }
 
 async fn exchange(connection: &Connection, ours: &hello::Hello) -> Result<HelloReply, End> {

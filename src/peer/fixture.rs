@@ -21,6 +21,8 @@ use crate::replica::{Event, Message};
 use crate::tls::{Credentials, dev};
 
 pub(crate) const FRAME_BYTES_MAX: usize = 1 << 20;
+/// No higher ceiling is believable.
+pub(crate) const CEILING_MAX: u64 = 1_000_000;
 pub(crate) const LOOPBACK: &str = "127.0.0.1:0";
 /// Far longer than anything takes, so that only what never happens fails.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -88,6 +90,7 @@ pub(crate) struct Station {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
     pub(crate) runtime: Runtime,
+    pub(crate) credentials: Credentials,
     region: &'static str,
 }
 
@@ -115,7 +118,7 @@ impl Station {
         };
         let address = endpoint.address().unwrap();
         drop(_context);
-        Self { endpoint, address, runtime, region }
+        Self { endpoint, address, runtime, credentials, region }
     }
 
     /// Starts links, to and from the nodes of `map`.
@@ -150,6 +153,7 @@ impl Station {
             engine,
             clock: clocks.clone(),
             endpoint: self.endpoint.clone(),
+            credentials: self.credentials.clone(),
         };
         change(&mut config);
         let map = config.map.clone();
@@ -182,6 +186,10 @@ impl Clockwork for Clocks {
 
     fn lost(&self, peer: WorkerId) {
         self.heard.lock().unwrap().remove(&peer);
+    }
+
+    fn ceiling_max(&self) -> u64 {
+        CEILING_MAX
     }
 }
 

@@ -12,10 +12,11 @@ use rustls::pki_types::CertificateDer;
 use crate::config::Namespace;
 use crate::config::map::ClusterMap;
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
+use crate::replica::Seal;
 use crate::tls;
 
 /// The lowest and the highest version of the messages that this binary speaks.
-pub(super) const VERSIONS: (u16, u16) = (1, 1);
+pub(super) const VERSIONS: (u16, u16) = (2, 2);
 /// A longer greeting is refused before it is read. Enough for 1 000 namespaces in 32 regions.
 pub(super) const HELLO_BYTES_MAX: usize = 1 << 20;
 
@@ -116,7 +117,14 @@ pub(super) enum Refusal {
         "duplicate worker: another live process is node {worker}, linked since before (its boot {}, the refused {})",
         live.counter, refused.counter
     )]
-    Duplicate { worker: WorkerId, live: Boot, refused: Boot },
+    Duplicate {
+        worker: WorkerId,
+        live: Boot,
+        refused: Boot,
+        /// The live one's word that it has heard of the refused one, for this connection alone. Without it the refused
+        /// one does not believe the refuser.
+        seal: Seal,
+    },
     #[error("busy with an earlier call of node {0}: try again")]
     Busy(WorkerId),
 }

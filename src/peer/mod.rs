@@ -13,6 +13,7 @@
 //! fetch again what it held. Nothing that a peer sends stops the node (I8): what is malformed ends the link.
 
 mod accept;
+mod claims;
 mod compressed;
 mod dial;
 #[cfg(test)]
@@ -21,10 +22,11 @@ mod frame;
 mod hello;
 mod link;
 mod pulse;
+mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quinn::Connection;
@@ -39,12 +41,14 @@ pub use pulse::{ClockReading, Clockwork};
 use crate::config::map::ClusterMap;
 use crate::config::{Namespace, PeerLinks};
 use crate::engine::EngineHandle;
-use crate::identity::{Boot, ReplicaId, WorkerId};
+use crate::identity::{Boot, Peer, ReplicaId, WorkerId};
 use crate::quic::Endpoint;
 use crate::replica::Message;
+use crate::tls::Credentials;
 
 use hello::{Agreement, Hello, Space, VERSIONS};
 use link::Link;
+use seal::{Remembered, UNBOUND};
 
 /// The application protocol, RFC 7301.
 pub const ALPN: &[u8] = b"snowtide-peer/1";
@@ -83,6 +87,8 @@ pub struct LinksConfig {
     pub clock: Arc<dyn Clockwork>,
     /// What peers are dialed from.
     pub endpoint: Endpoint,
+    /// Who this node is, and whom it believes.
+    pub credentials: Credentials,
 }
 
 /// All links of this node; cheap to clone.
@@ -108,6 +114,10 @@ struct Shared {
     places: Arc<Semaphore>,
     troubles: Mutex<BTreeMap<Option<WorkerId>, String>>,
     differences: Mutex<BTreeMap<WorkerId, Vec<String>>>,
+    credentials: Credentials,
+    seals: Mutex<Remembered>,
+    /// Of whom a claim was refused that we have told of: by peer, and about whom.
+    refused_claims: Mutex<BTreeSet<(WorkerId, WorkerId)>>,
     stop: CancellationToken,
 }
 
@@ -128,7 +138,13 @@ impl Links {
 
     /// Queues a message, never waiting: if the link to `to` is down or its queue is full, the message is dropped and
     /// counted.
-    pub fn send(&self, to: WorkerId, message: Message) {
+    pub fn send(&self, to: WorkerId, mut message: Message) {
+        if let Message::Digest(digest) = &mut message {
+            let own = Peer { worker: self.0.worker, boot: self.0.boot };
+            for sighting in digest.sightings.iter_mut().filter(|sighting| sighting.by == own) {
+                sighting.seal = self.0.seal(sighting.of, UNBOUND);
+            }
+        }
         match self.0.peers.get(&to) {
             Some(link) => link.send(message),
             None => debug!(%to, "dropped a message for a node that is not in the map"),
@@ -192,6 +208,9 @@ impl Shared {
             peers,
             troubles: Mutex::default(),
             differences: Mutex::default(),
+            credentials: start.credentials,
+            seals: Mutex::default(),
+            refused_claims: Mutex::default(),
             stop: CancellationToken::new(),
         }
     }

@@ -20,7 +20,7 @@ use crate::engine::Recorded;
 use crate::identity::{NamespaceId, Peer};
 use crate::quic::Close;
 use crate::relay::{Relay, Way};
-use crate::replica::Event;
+use crate::replica::{Digest, Event, Proof, Seal, Sighting};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -229,7 +229,7 @@ fn each_wrong_greeting_is_refused_with_its_reason() {
         (|hello| hello.cluster = "x".into(), |refusal| matches!(refusal, Refusal::Cluster { .. })),
         (|hello| hello.layout = "x".into(), |refusal| matches!(refusal, Refusal::Layout { .. })),
         (|hello| hello.secret = "x".into(), |refusal| matches!(refusal, Refusal::Secret { .. })),
-        (|hello| hello.versions = (2, 9), |refusal| matches!(refusal, Refusal::Version { .. })),
+        (|hello| hello.versions = (3, 9), |refusal| matches!(refusal, Refusal::Version { .. })),
         (|hello| hello.versions = (1, 0), |refusal| matches!(refusal, Refusal::Version { .. })),
         (|hello| hello.worker = WorkerId::new(31, 31).unwrap(), |refusal| matches!(refusal, Refusal::UnknownWorker(_))),
         (|hello| hello.region = "x".into(), |refusal| matches!(refusal, Refusal::Region { .. })),
@@ -264,7 +264,7 @@ fn a_dialer_judges_the_answer_by_the_same_rules() {
         (|hello| hello.cluster = "x".into()) as fn(&mut Hello),
         |hello| hello.layout = "x".into(),
         |hello| hello.secret = "x".into(),
-        |hello| hello.versions = (2, 2),
+        |hello| hello.versions = (1, 1),
         |hello| hello.to = worker(WEST),
         |hello| hello.worker = worker(NORTH),
     ] {
@@ -278,6 +278,94 @@ fn a_dialer_judges_the_answer_by_the_same_rules() {
 fn certificate_of(authority: &tempfile::TempDir, region: &str) -> CertificateDer<'static> {
     use rustls::pki_types::pem::PemObject;
     CertificateDer::from_pem_file(authority.path().join(crate::tls::certificate_file(region, 0))).unwrap()
+}
+
+/// A digest, as a rogue with the certificate of south may send it.
+fn tell(rogue: &Rogue, digest: &Digest) {
+    let mut frame = Vec::new();
+    frame::append(&Message::Digest(digest.clone()), FRAME_BYTES_MAX, &mut frame).unwrap();
+    // A frame that is none ends the link, once the digest is read.
+    frame.extend([1, 0, 0, 0, 0xff]);
+    let end = rogue.misbehave(&frame);
+    assert!(closed_as(&end, Close::Malformed), "{end}");
+}
+
+#[test]
+fn ceilings_that_no_clock_bears_out_are_taken_out_of_what_a_peer_says() {
+    let (north, rogue) = north_and_a_rogue();
+    let ceilings = vec![(worker(WEST), u64::MAX), (worker(SOUTH), CEILING_MAX), (worker(NORTH), CEILING_MAX + 1)];
+    tell(&rogue, &Digest { ceilings, ..Digest::default() });
+    let from = Peer { worker: worker(SOUTH), boot: boot(1) };
+    let Message::Digest(told) = north.wait_message(from) else { panic!("it was a digest") };
+    assert_eq!(told.ceilings, [(worker(SOUTH), CEILING_MAX)]);
+
+    let mut frame = Vec::new();
+    let proof = Proof { replica: ReplicaId(1), boot: boot(1), marks: Vec::new(), reach: Vec::new(), ceiling: u64::MAX };
+    frame::append(&Message::Proof(proof), FRAME_BYTES_MAX, &mut frame).unwrap();
+    frame.extend([1, 0, 0, 0, 0xff]);
+    rogue.misbehave(&frame);
+    let Message::Proof(told) = north.wait_message(from) else { panic!("it was a proof") };
+    assert_eq!(told.ceiling, 0);
+}
+
+#[test]
+fn what_a_boot_says_of_another_counts_with_its_own_signature_only() {
+    let (north, rogue) = north_and_a_rogue();
+    let by_south = |seal| Sighting { by: Peer { worker: worker(SOUTH), boot: boot(7) }, of: boot(9), seal };
+    let by_north = |seal| Sighting { by: Peer { worker: worker(NORTH), boot: boot(0) }, of: boot(1), seal };
+    let credentials = rogue.station.credentials.clone();
+    let sealed = |by: Peer, of| seal::sealed(&credentials, "test", by, of, UNBOUND);
+    let good = by_south(sealed(by_south(Seal::default()).by, boot(9)));
+    let sightings = vec![
+        good.clone(),
+        by_south(Seal::default()),
+        by_south(Seal(vec![7; 100])),
+        Sighting { of: boot(8), ..good.clone() },
+        // With another node's key, which the rogue has not got.
+        by_north(good.seal.clone()),
+        by_north(sealed(by_north(Seal::default()).by, boot(1))),
+        Sighting { by: Peer { worker: WorkerId::new(9, 9).unwrap(), boot: boot(7) }, ..good.clone() },
+    ];
+    tell(&rogue, &Digest { sightings, ..Digest::default() });
+    let from = Peer { worker: worker(SOUTH), boot: boot(1) };
+    let Message::Digest(told) = north.wait_message(from) else { panic!("it was a digest") };
+    assert_eq!(told.sightings, [good]);
+}
+
+#[test]
+fn a_refuser_alone_cannot_say_that_we_are_a_duplicate() {
+    let authority = authority();
+    let (north, south) = (Station::new(&authority, NORTH), Station::new(&authority, SOUTH));
+    let map = map(&[(NORTH, north.address), (SOUTH, south.address)]);
+    let credentials = south.credentials.clone();
+    let endpoint = south.endpoint.quinn().clone();
+    // South answers each greeting of north with a claim about another boot of north, under its own signature.
+    south.runtime.spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let Ok(connection) = incoming.await else { continue };
+            let Ok((mut to, mut from)) = connection.accept_bi().await else { continue };
+            let Ok(Some(hello)) = frame::read::<Hello>(&mut from, HELLO_BYTES_MAX, &mut Vec::new()).await else {
+                continue;
+            };
+            let by = Peer { worker: hello.worker, boot: boot(0) };
+            let seal = seal::sealed(&credentials, "test", by, hello.boot, seal::binding(&connection).unwrap());
+            let refusal = Refusal::Duplicate { worker: hello.worker, live: by.boot, refused: hello.boot, seal };
+            let mut bytes = Vec::new();
+            frame::append(&HelloReply::Refused(refusal), HELLO_BYTES_MAX, &mut bytes).unwrap();
+            let _ = to.write_all(&bytes).await;
+            let _ = to.finish();
+            let _ = connection.closed().await;
+        }
+    });
+    let north = north.join(map, 1);
+    north.wait_refused(SOUTH, "which shows no proof of this");
+    north.links.0.engine.notify(Event::Hold(false));
+    let fenced = north.wait("anything", |arrival| match arrival {
+        Recorded::Event(Event::Fence(_)) => Some(true),
+        Recorded::Event(Event::Hold(_)) => Some(false),
+        _ => None,
+    });
+    assert!(!fenced, "it fenced itself by what a peer said");
 }
 
 #[test]

@@ -1,13 +1,15 @@
-//! Live boots: which processes claim which worker id, as every node hears of them (G5, I3).
+//! Live boots: which processes claim which worker id, and how two under one are found (G5, I3).
 //!
 //! Each boot counts heartbeats, and every digest carries the highest one heard of each boot (van Renesse, Minsky and
-//! Hayden, "A Gossip-Style Failure Detection Service", 1998). So two live processes under one worker id are found as
-//! soon as any chain of links leads from one to the other, though they never meet and have no peer in common. Times are
-//! each listener's own and are never sent: news that goes round in circles keeps nobody alive, for a boot that has
-//! ended beats no more.
+//! Hayden, "A Gossip-Style Failure Detection Service", 1998). Times are each listener's own and are never sent: news that
+//! goes round in circles keeps nobody alive, for a boot that has ended beats no more.
 //!
-//! A node that restarts is heard of twice for a moment. Two boots count as two processes only once both were heard to
-//! beat for `duplicate_after` side by side, in the listener's time.
+//! A heartbeat is hearsay: it makes nobody stop. It only makes the boot that hears of another one of its worker id say so,
+//! under its own signature: a [`Sighting`]. Nobody can name a boot before it has started, because its nonce is random. So
+//! a boot that is named by another knows that this one has lived beside it, and no peer can make that up. Sightings travel
+//! in digests as well: two live processes under one worker id are found as soon as any chain of links leads from one to
+//! the other and back, though they never meet and have no peer in common. A node that restarts is heard of twice for a
+//! moment and is no duplicate, for the boot that has ended names nobody.
 //!
 //! The later boot loses, by counter and then by nonce: the only order that all listeners compute alike, whatever they
 //! heard first and however their clocks stand. And nearly always it is that of age: a copy of a running node's
@@ -20,32 +22,43 @@ use crate::identity::{Boot, Peer, WorkerId};
 
 use super::Replica;
 use super::effect::{Effect, Notice};
-use super::message::Heartbeat;
+use super::message::{Digest, Heartbeat, Seal, Sighting};
 
-/// Boots of one worker that are remembered; with one more, the one that was silent longest is forgotten (I6).
+/// Boots of one worker that are remembered (I6). With one more, a boot goes of those that were first heard of from the
+/// peer that has told of most of them: who makes boots up displaces only its own.
 const BOOTS_MAX: usize = 4;
+/// Sightings of one worker's boots that are remembered; with one more, the one that was told longest ago is forgotten (I6).
+const SIGHTINGS_MAX: usize = 2 * BOOTS_MAX;
+/// Sightings in one digest. Our own come first.
+pub(super) const SIGHTINGS_PER_DIGEST: usize = 64;
 
 /// What was heard of every boot, our own aside.
 #[derive(Debug)]
 pub(super) struct Boots {
     own: Peer,
-    started_at: u64,
     beats: u64,
-    /// `duplicate_after`
+    /// `boot_silent_after`
     patience_ms: u64,
     heard: BTreeMap<(WorkerId, Boot), Heard>,
+    /// By worker, who says so, and of whom.
+    sighted: BTreeMap<(WorkerId, Boot, Boot), Sighted>,
 }
 
 /// What was heard of one boot.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     beat: u64,
-    /// Since when it has beaten, without having been silent for as long as `patience_ms`.
-    since: u64,
     /// When its beat last moved.
     moved_at: u64,
-    /// Its loss was told.
-    told: bool,
+    /// Who told of it first.
+    teller: WorkerId,
+}
+
+/// What one boot says of another.
+#[derive(Debug)]
+struct Sighted {
+    seal: Seal,
+    told_at: u64,
 }
 
 /// Two live processes under one worker id.
@@ -57,8 +70,8 @@ pub(super) struct Duplicate {
 }
 
 impl Boots {
-    pub(super) fn new(own: Peer, patience_ms: u64, now: u64) -> Self {
-        Self { own, started_at: now, beats: 0, patience_ms, heard: BTreeMap::new() }
+    pub(super) fn new(own: Peer, patience_ms: u64) -> Self {
+        Self { own, beats: 0, patience_ms, heard: BTreeMap::new(), sighted: BTreeMap::new() }
     }
 
     /// We are alive.
@@ -73,10 +86,29 @@ impl Boots {
         std::iter::once(Heartbeat { peer: self.own, beat: self.beats }).chain(others).collect()
     }
 
-    /// A digest tells this. Whom `is_known` does not name is nobody.
-    pub(super) fn hear(&mut self, now: u64, live: &[Heartbeat], is_known: impl Fn(WorkerId) -> bool) {
+    /// What a digest tells besides: what we say of other boots of our worker, and what others say of theirs, as long as
+    /// both are heard of.
+    pub(super) fn sightings(&self, now: u64) -> Vec<Sighting> {
+        let rivals =
+            self.heard.iter().filter(|((worker, _), heard)| *worker == self.own.worker && !self.is_silent(heard, now));
+        let ours = rivals.map(|((_, rival), _)| Sighting { by: self.own, of: *rival, seal: Seal::default() });
+        let others = self
+            .sighted
+            .iter()
+            .filter(|((worker, by, of), _)| self.is_live(*worker, *by, now) && self.is_live(*worker, *of, now));
+        let others = others.map(|(&(worker, boot, of), sighted)| Sighting {
+            by: Peer { worker, boot },
+            of,
+            seal: sighted.seal.clone(),
+        });
+        ours.chain(others).take(SIGHTINGS_PER_DIGEST).collect()
+    }
+
+    /// A digest of `teller` tells this. Whom `is_known` does not name is nobody.
+    pub(super) fn hear(&mut self, now: u64, teller: WorkerId, live: &[Heartbeat], is_known: impl Fn(WorkerId) -> bool) {
         let patience_ms = self.patience_ms;
         self.heard.retain(|_, heard| now.saturating_sub(heard.moved_at) <= patience_ms);
+        self.sighted.retain(|_, sighted| now.saturating_sub(sighted.told_at) <= patience_ms);
         for Heartbeat { peer, beat } in live {
             if *peer == self.own || !is_known(peer.worker) {
                 continue;
@@ -84,53 +116,66 @@ impl Boots {
             match self.heard.get_mut(&(peer.worker, peer.boot)) {
                 Some(heard) if *beat > heard.beat => (heard.beat, heard.moved_at) = (*beat, now),
                 Some(_) => {}
-                None => self.insert(*peer, Heard { beat: *beat, since: now, moved_at: now, told: false }),
+                None => self.insert(*peer, Heard { beat: *beat, moved_at: now, teller }),
             }
         }
     }
 
     fn insert(&mut self, peer: Peer, heard: Heard) {
-        let of_worker = self.heard.iter().filter(|((worker, _), _)| *worker == peer.worker);
-        let known: Vec<_> = of_worker.map(|(key, heard)| (heard.moved_at, *key)).collect();
-        if known.len() >= BOOTS_MAX
-            && let Some((_, silent)) = known.iter().min()
-        {
-            self.heard.remove(silent);
+        let of_worker = || self.heard.iter().filter(|((worker, _), _)| *worker == peer.worker);
+        if of_worker().count() >= BOOTS_MAX {
+            let told_by = |teller| of_worker().filter(|(_, heard)| heard.teller == teller).count();
+            let victim =
+                of_worker().max_by_key(|(_, heard)| (told_by(heard.teller), std::cmp::Reverse(heard.moved_at)));
+            let victim = victim.map(|(key, _)| *key);
+            victim.and_then(|key| self.heard.remove(&key));
         }
         self.heard.insert((peer.worker, peer.boot), heard);
     }
 
-    /// Every worker id that two live processes claim; each once, but those that concern us again and again.
-    pub(super) fn duplicates(&mut self, now: u64) -> Vec<Duplicate> {
-        let (own, patience_ms) = ((self.own.worker, self.own.boot), self.patience_ms);
-        let ourselves = Heard { beat: self.beats, since: self.started_at, moved_at: now, told: false };
-        let mut claims = self.heard.clone();
-        claims.insert(own, ourselves);
+    /// The same of sightings, whose seals are checked. Each pair that they show to be duplicates is told once, but those
+    /// that concern us again and again.
+    pub(super) fn hear_sightings(
+        &mut self,
+        now: u64,
+        sightings: &[Sighting],
+        is_known: impl Fn(WorkerId) -> bool,
+    ) -> Vec<Duplicate> {
         let mut found = Vec::new();
-        for (&(worker, later), heard) in &claims {
-            // Boots of one worker stand side by side, in order.
-            let earlier = claims.range(..(worker, later)).rev().take_while(|((other, _), _)| *other == worker);
-            let side_by_side = earlier.filter(|(_, other)| other.overlaps(heard, patience_ms));
-            if let Some((&(_, stays), _)) = side_by_side.last()
-                && !heard.told
-            {
-                found.push(Duplicate { worker, stays, loses: later });
-                self.heard.entry((worker, later)).and_modify(|heard| heard.told = true);
+        for Sighting { by, of, seal } in sightings {
+            let worker = by.worker;
+            if *by == self.own || by.boot == *of || !is_known(worker) {
+                continue;
+            }
+            let of_us = Peer { worker, boot: *of } == self.own;
+            let news =
+                self.sighted.insert((worker, by.boot, *of), Sighted { seal: seal.clone(), told_at: now }).is_none();
+            self.forget_sightings(worker);
+            let duplicate = Duplicate { worker, stays: by.boot.min(*of), loses: by.boot.max(*of) };
+            // A later boot may speak of one that has ended before it began. An earlier one does not, unless it is a copy.
+            if of_us && (news || duplicate.loses == *of) || news && duplicate.stays == by.boot {
+                found.push(duplicate);
             }
         }
         found
     }
 
+    fn forget_sightings(&mut self, worker: WorkerId) {
+        let of_worker = || self.sighted.iter().filter(|((of, ..), _)| *of == worker);
+        if of_worker().count() > SIGHTINGS_MAX
+            && let Some(oldest) = of_worker().min_by_key(|(_, sighted)| sighted.told_at).map(|(key, _)| *key)
+        {
+            self.sighted.remove(&oldest);
+        }
+    }
+
+    fn is_live(&self, worker: WorkerId, boot: Boot, now: u64) -> bool {
+        let heard = self.heard.get(&(worker, boot));
+        Peer { worker, boot } == self.own || heard.is_some_and(|heard| !self.is_silent(heard, now))
+    }
+
     fn is_silent(&self, heard: &Heard, now: u64) -> bool {
         now.saturating_sub(heard.moved_at) > self.patience_ms
-    }
-}
-
-impl Heard {
-    /// Both have beaten side by side for this long.
-    fn overlaps(&self, other: &Self, ms: u64) -> bool {
-        let (since, until) = (self.since.max(other.since), self.moved_at.min(other.moved_at));
-        until.checked_sub(since).is_some_and(|side_by_side| side_by_side >= ms)
     }
 }
 
@@ -144,21 +189,26 @@ impl Replica {
         live
     }
 
-    pub(super) fn hear_boots(&mut self, live: &[Heartbeat]) {
-        let Self { boots, settings, .. } = self;
-        let is_known = |worker| worker == settings.worker || settings.peers.contains_key(&worker);
-        boots.hear(self.now, live, is_known);
+    /// What a digest says of two processes under one worker id.
+    pub(super) fn sightings(&self) -> Vec<Sighting> {
+        let mut sightings = self.boots.sightings(self.now);
+        if self.fenced.is_some() {
+            sightings.retain(|sighting| sighting.by != self.boots.own);
+        }
+        sightings
     }
 
-    /// Beats, and looks whether anybody lives twice. If it is us and we are the later boot, we stop (I3).
-    pub(super) fn advance_boots(&mut self) {
-        self.boots.beat();
-        for duplicate in self.boots.duplicates(self.now) {
+    /// Hears of boots. If ours is the later one of two that live, we stop (I3).
+    pub(super) fn hear_boots(&mut self, teller: WorkerId, digest: &Digest) {
+        let Self { boots, settings, .. } = self;
+        let is_known = |worker| worker == settings.worker || settings.peers.contains_key(&worker);
+        boots.hear(self.now, teller, &digest.live, is_known);
+        for duplicate in boots.hear_sightings(self.now, &digest.sightings, is_known) {
             let Duplicate { worker, stays, loses } = duplicate;
             if worker == self.settings.worker && loses == self.boot {
                 self.fence(format!(
-                    "duplicate worker: another live process is node {worker} (its boot {}, this one {}), as peers that \
-                     hear both tell; stop one of them, and start this node again if it is to stay",
+                    "duplicate worker: another live process is node {worker} (its boot {}, this one {}), and has said so \
+                     itself, by way of peers that hear both",
                     stays.counter, loses.counter
                 ));
             } else {
@@ -193,7 +243,7 @@ mod tests {
 
     impl Town {
         fn new(members: &[Peer], links: &[(usize, usize)]) -> Self {
-            let members: Vec<_> = members.iter().map(|own| Boots::new(*own, PATIENCE_MS, 0)).collect();
+            let members: Vec<_> = members.iter().map(|own| Boots::new(*own, PATIENCE_MS)).collect();
             Self { found: vec![Vec::new(); members.len()], members, links: links.into(), now: 0 }
         }
 
@@ -201,14 +251,15 @@ mod tests {
         fn pass(&mut self, rounds: u64) {
             for _ in 0..rounds {
                 self.now += DIGEST_MS;
-                for (member, found) in self.members.iter_mut().zip(&mut self.found) {
-                    member.beat();
-                    found.extend(member.duplicates(self.now));
-                }
+                self.members.iter_mut().for_each(Boots::beat);
                 for (one, other) in self.links.clone() {
                     for (from, to) in [(one, other), (other, one)] {
-                        let live = self.members[from].live(self.now);
-                        self.members[to].hear(self.now, &live, |_| true);
+                        let (live, sightings) =
+                            (self.members[from].live(self.now), self.members[from].sightings(self.now));
+                        let teller = self.members[from].own.worker;
+                        self.members[to].hear(self.now, teller, &live, |_| true);
+                        let found = self.members[to].hear_sightings(self.now, &sightings, |_| true);
+                        self.found[to].extend(found);
                     }
                 }
             }
@@ -216,7 +267,7 @@ mod tests {
 
         /// The process at this place is gone, and another boot of it starts.
         fn restart(&mut self, at: usize, boot: Peer) {
-            self.members[at] = Boots::new(boot, PATIENCE_MS, self.now);
+            self.members[at] = Boots::new(boot, PATIENCE_MS);
         }
     }
 
@@ -225,8 +276,7 @@ mod tests {
         // 0 and 3 are one worker; between them stand two nodes that know only one of them each.
         let (original, copy) = (peer(0, 5, 900), peer(0, 6, 3));
         let mut town = Town::new(&[original, peer(1, 1, 1), peer(2, 1, 2), copy], &[(0, 1), (1, 2), (2, 3)]);
-        town.pass(PATIENCE_MS / DIGEST_MS);
-        assert!(town.found.iter().all(Vec::is_empty), "too early: {:?}", town.found);
+        // There and back.
         town.pass(6);
         let duplicate = Duplicate { worker: worker(0), stays: original.boot, loses: copy.boot };
         for (at, found) in town.found.iter().enumerate() {
@@ -269,27 +319,62 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_of_old_news_is_no_life() {
-        let mut boots = Boots::new(peer(1, 1, 1), PATIENCE_MS, 0);
-        let (old, new) = (peer(0, 3, 3), peer(0, 4, 4));
-        for second in 0..60_u64 {
-            let now = second * DIGEST_MS;
-            boots.hear(now, &[Heartbeat { peer: new, beat: second }], |_| true);
-            if second == 20 {
-                // A peer that was stopped for long tells everything at once.
-                (0..50).for_each(|beat| boots.hear(now, &[Heartbeat { peer: old, beat }], |_| true));
+    fn what_anybody_can_make_up_makes_nobody_stop() {
+        let mut boots = Boots::new(peer(0, 5, 5), PATIENCE_MS);
+        for second in 0..60 {
+            // Of a boot before ours, of one after it, and of ours as though it had gone on without us.
+            let invented = [peer(0, 0, 0), peer(0, 6, 6), peer(0, 5, 5)].map(|peer| Heartbeat { peer, beat: second });
+            boots.hear(second * DIGEST_MS, worker(1), &invented, |_| true);
+            // What others of our worker say of others still is no evidence against us; nor is what we say ourselves.
+            let sightings = [(peer(0, 4, 4), 0), (peer(0, 5, 5), 6)];
+            let sightings = sightings.map(|(by, number)| Sighting {
+                by,
+                of: Boot { counter: number, nonce: number },
+                seal: Seal::default(),
+            });
+            let found = boots.hear_sightings(second * DIGEST_MS, &sightings, |_| true);
+            assert!(found.iter().all(|duplicate| duplicate.loses != boots.own.boot), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_boot_that_names_ours_lives_beside_us_and_the_later_one_loses() {
+        let boots = || Boots::new(peer(0, 5, 5), PATIENCE_MS);
+        let of = peer(0, 5, 5).boot;
+        for (counter, loses) in [(4, 5), (6, 6)] {
+            let sighting = Sighting { by: peer(0, counter, 9), of, seal: Seal::default() };
+            let found = boots().hear_sightings(0, &[sighting], |_| true);
+            assert_eq!(found.iter().map(|duplicate| duplicate.loses.counter).collect::<Vec<_>>(), [loses]);
+        }
+        let stranger = Sighting { by: peer(9, 4, 9), of, seal: Seal::default() };
+        assert_eq!(boots().hear_sightings(0, &[stranger], |known| known == worker(0)), []);
+    }
+
+    #[test]
+    fn who_makes_boots_up_does_not_hide_true_ones() {
+        let mut boots = Boots::new(peer(0, 5, 5), PATIENCE_MS);
+        let rival = peer(0, 6, 6);
+        for second in 0..100 {
+            boots.hear(second, worker(2), &[Heartbeat { peer: rival, beat: second + 1 }], |_| true);
+            for nonce in 0..50 {
+                let invented = Heartbeat { peer: peer(0, 7, second * 100 + nonce), beat: 1 };
+                boots.hear(second, worker(1), &[invented], |_| true);
             }
-            assert_eq!(boots.duplicates(now), []);
+            let said: Vec<Boot> = boots.sightings(second).iter().map(|sighting| sighting.of).collect();
+            assert!(said.contains(&rival.boot) && said.len() <= BOOTS_MAX, "{said:?}");
         }
     }
 
     #[test]
     fn what_is_remembered_is_bounded_and_only_of_known_workers() {
-        let mut boots = Boots::new(peer(1, 1, 1), PATIENCE_MS, 0);
+        let mut boots = Boots::new(peer(1, 1, 1), PATIENCE_MS);
         for nonce in 0..1_000 {
-            boots.hear(nonce, &[Heartbeat { peer: peer(0, 1, nonce), beat: 1 }], |_| true);
-            boots.hear(nonce, &[Heartbeat { peer: peer(9, 1, nonce), beat: 1 }], |known| known == worker(0));
+            boots.hear(nonce, worker(2), &[Heartbeat { peer: peer(0, 1, nonce), beat: 1 }], |_| true);
+            boots.hear(nonce, worker(2), &[Heartbeat { peer: peer(9, 1, nonce), beat: 1 }], |known| known == worker(0));
+            let sighting = Sighting { by: peer(0, 1, nonce), of: peer(0, 2, 0).boot, seal: Seal::default() };
+            boots.hear_sightings(nonce, &[sighting], |_| true);
         }
+        assert_eq!(boots.sighted.len(), SIGHTINGS_MAX);
         assert_eq!(boots.live(1_000).len(), 1 + BOOTS_MAX);
         let nonces: Vec<u64> = boots.live(1_000).iter().skip(1).map(|heartbeat| heartbeat.peer.boot.nonce).collect();
         assert_eq!(nonces, [996, 997, 998, 999]);

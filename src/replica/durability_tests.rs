@@ -36,7 +36,7 @@ pub(super) fn settings() -> Settings {
         digest_interval_ms: 1_000,
         inflight_bytes_max: 16_384,
         fetch_timeout_ms: 2_000,
-        duplicate_after_ms: 8_000,
+        boot_silent_after_ms: 8_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         quarantine_ms: 4_000,

@@ -96,6 +96,8 @@ pub enum Event {
     DiskLow(bool),
     /// Our own durable ID ceiling, to be told to peers.
     Ceiling(u64),
+    /// An operator takes back what peers told of ID ceilings; this one of ours stands.
+    ForgetCeilings(u64),
     /// Stop for good, with a reason: another live claim of this worker id, or a poisoned store.
     Fence(String),
     /// A question about the replica's state; answered by one `Effect::Status`.
@@ -139,8 +141,12 @@ pub struct Recovered {
     pub boot: Boot,
     /// The durable ID ceiling, in milliseconds of the ID epoch.
     pub ceiling: u64,
+    /// Where our own IDs had come before a quarantine, if one has begun that no ID has passed yet: its end is the ceiling.
+    pub before_quarantine: Option<u64>,
     /// The highest ceilings of other worker ids that were written down here.
     pub peer_ceilings: Vec<(WorkerId, u64)>,
+    /// Why the node fenced itself, if no operator has cleared that since.
+    pub fence: Option<String>,
     /// The state of each configured namespace.
     pub spaces: Vec<RecoveredSpace>,
     /// The number of the last record of the local kind.
@@ -156,6 +162,8 @@ impl Recovered {
             replica: None,
             boot,
             ceiling: 0,
+            before_quarantine: None,
+            fence: None,
             peer_ceilings: Vec::new(),
             spaces: namespaces.into_iter().map(RecoveredSpace::empty).collect(),
             repaired: 0,

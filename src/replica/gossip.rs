@@ -9,6 +9,7 @@ use crate::crdt::{Mark, VersionVector};
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 
 use super::Replica;
+use super::bounds;
 use super::effect::{Effect, Job, Notice};
 use super::event::JournalRead;
 use super::message::{Digest, Message, Refused};
@@ -82,6 +83,9 @@ impl Replica {
         if !self.peers.get(&from.worker).is_some_and(|neighbour| neighbour.is(from)) {
             return;
         }
+        if let Err(excess) = bounds::check(&message) {
+            return self.bad_message(from.worker, &excess.to_string());
+        }
         match message {
             Message::Delta(record) if self.shares(from.worker, record.namespace) => self.delta(from, record),
             Message::Digest(digest) => self.digest(from, &digest),
@@ -94,6 +98,10 @@ impl Replica {
                 self.advance_pushes();
             }
             Message::Request { namespace, origin, after } if self.shares(from.worker, namespace) => {
+                let held = self.spaces.get(&namespace).is_some_and(|space| space.vector.mark(origin).seq > 0);
+                if !held {
+                    return;
+                }
                 self.read_journal(from.worker, namespace, origin, after, DELTA_BYTES);
             }
             Message::Refused(refused) => self.refused(from, refused),
@@ -117,7 +125,7 @@ impl Replica {
     pub(super) fn advance_gossip(&mut self) {
         if self.now >= self.digest_at {
             self.digest_at = self.now + self.settings.digest_interval_ms;
-            self.advance_boots();
+            self.boots.beat();
             let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
             linked.into_iter().for_each(|worker| self.send_digest(worker));
         }
@@ -136,12 +144,13 @@ impl Replica {
             vectors: shared.map(|space| (space.id, space.vector.clone())).collect(),
             ceilings: self.claim.ceilings(),
             live: self.live_boots(),
+            sightings: self.sightings(),
         };
         self.effects.push_back(Effect::Send { to, message: Message::Digest(digest) });
     }
 
     fn digest(&mut self, from: Peer, digest: &Digest) {
-        self.hear_boots(&digest.live);
+        self.hear_boots(from.worker, digest);
         for (worker, ceiling) in &digest.ceilings {
             // Of nodes that the map no longer knows, too: their numbers may be given to others.
             if *worker != self.settings.worker && self.claim.raise(*worker, *ceiling) {
@@ -251,6 +260,9 @@ impl Replica {
             if mark.seq <= after || moving || asked || Some(origin) == self.replica {
                 continue;
             }
+            if bounds::admits(&space.applied, &space.reach, from.worker, origin).is_err() {
+                continue;
+            }
             let refused = |worker: WorkerId| space.not_whole.contains(&(origin, worker));
             if refused(from.worker) {
                 let others = self.peers.values().filter(|peer| peer.up && peer.holds(namespace, origin) > after);
@@ -293,7 +305,10 @@ impl Replica {
             // What was handed on does not chain there: the digest tells what is to be had here.
             Refused::Gap { .. } => self.send_digest(from.worker),
             Refused::NotWhole { namespace, origin, .. } => {
-                if let Some(space) = self.spaces.get_mut(&namespace) {
+                // Only to what it was asked for: a peer cannot have us remember what it likes.
+                let space = self.spaces.get_mut(&namespace);
+                if let Some(space) = space.filter(|space| space.fetching.get(&origin).is_some_and(|at| at.from == from))
+                {
                     space.fetching.remove(&origin);
                     space.not_whole.insert((origin, from.worker));
                 }
@@ -344,7 +359,7 @@ impl Replica {
     /// Reads records for a peer from disk, one read at a time for each log.
     fn read_journal(&mut self, to: WorkerId, namespace: NamespaceId, origin: ReplicaId, after: u64, bytes_max: usize) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        if peer.reading.insert((namespace, origin)) {
+        if peer.reading.len() < bounds::READINGS_MAX && peer.reading.insert((namespace, origin)) {
             self.effects.push_back(Effect::Disk(Job::ReadJournal { to, namespace, origin, after, bytes_max }));
         }
     }

@@ -56,6 +56,8 @@ impl Bench {
             replica: None,
             boot: Boot { counter: 1, nonce: 1 },
             ceiling: 0,
+            before_quarantine: None,
+            fence: None,
             peer_ceilings: Vec::new(),
             spaces: vec![space],
             repaired: 0,

@@ -50,7 +50,7 @@ pub enum Message {
     Leaving,
 }
 
-/// A version vector per namespace, and what is known of ID ceilings.
+/// A version vector per namespace, what is known of ID ceilings, and who lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Digest {
     /// The sender's incarnation, whose log it pushes by itself; `None` while it has none.
@@ -61,6 +61,8 @@ pub struct Digest {
     pub ceilings: Vec<(WorkerId, u64)>,
     /// The boots that the sender has heard of lately, itself among them unless it is fenced.
     pub live: Vec<Heartbeat>,
+    /// Where two processes claim one worker id: what either says of the other.
+    pub sightings: Vec<Sighting>,
 }
 
 /// A sign of life, passed on from digest to digest.
@@ -71,6 +73,25 @@ pub struct Heartbeat {
     /// Counted by it alone: 1, 2, 3, … with each round of its digests.
     pub beat: u64,
 }
+
+/// A boot says that it has heard of another boot of its own worker id.
+///
+/// A heartbeat is hearsay, and any peer can make one up. A sighting is signed by the boot that speaks. Since a boot's nonce
+/// comes into the world with it, whoever names it was alive after its start: two processes have lived side by side.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Sighting {
+    /// Who says so.
+    pub by: Peer,
+    /// The other boot.
+    pub of: Boot,
+    /// The proof that `by` said so.
+    pub seal: Seal,
+}
+
+/// The proof that a node said something: made and checked by links, no more than bytes to a replica. What a replica says
+/// itself leaves it with an empty one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Seal(pub Vec<u8>);
 
 /// Why nothing was applied or sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -7,6 +7,7 @@
 //! commit gathers whatever came while the last one was synced.
 
 mod boots;
+pub mod bounds;
 mod checkpoint;
 mod commit;
 #[cfg(test)]
@@ -69,7 +70,7 @@ use waits::Waits;
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
 pub use list::{List, Page};
-pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow};
+pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow, Seal, Sighting};
 pub use once::{Done, Once, Turn};
 pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
@@ -143,7 +144,7 @@ impl Replica {
             onces: Onces::new(recovered.onces, recovered.boot.counter <= 1, now),
             held: BTreeSet::new(),
             peers: peers.collect(),
-            boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.duplicate_after_ms, now),
+            boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.boot_silent_after_ms),
             checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
             repairs: Repairs::new(&settings, recovered.repaired, now),
             scrub: Scrub::new(&settings, now),
@@ -159,6 +160,8 @@ impl Replica {
         for space in recovered.spaces {
             replica.recover(space);
         }
+        // Before anything else: whatever follows is done by a node that serves nobody.
+        recovered.fence.into_iter().for_each(|reason| replica.fence(reason));
         replica.begin();
         replica
     }
@@ -202,6 +205,7 @@ impl Replica {
                     self.digest_at = self.digest_at.min(self.now + self.settings.gossip_interval_ms);
                 }
             }
+            Event::ForgetCeilings(own) => self.claim.forget(own),
             Event::Fence(reason) => self.fence(reason),
             Event::Inspect(ticket) => {
                 let status = Box::new(self.status());

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::crdt::VersionVector;
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
+use super::bounds;
 use super::view::Heard;
 
 /// One peer.
@@ -148,7 +149,12 @@ impl Neighbour {
 
     pub(super) fn learn(&mut self, now: u64, namespace: NamespaceId, vector: &VersionVector) {
         self.told_at = now;
-        self.known.entry(namespace).or_default().join(vector);
+        let known = self.known.entry(namespace).or_default();
+        known.join(vector);
+        // What it tells has a bound, but it may tell of others each time.
+        if known.iter().count() > bounds::ORIGINS_MAX {
+            known.clone_from(vector);
+        }
         self.handed.retain(|(held, origin), push| {
             if *held == namespace {
                 push.acknowledged(vector.mark(*origin).seq);

@@ -105,6 +105,12 @@ impl Claim {
         self.raise(self.own, ceiling)
     }
 
+    /// What others told is forgotten, on an operator's word; this ceiling of ours stands.
+    pub(super) fn forget(&mut self, own: u64) {
+        self.highest = BTreeMap::from([(self.own, own)]);
+        self.remembered = own;
+    }
+
     pub(super) fn ceiling(&self, worker: WorkerId) -> u64 {
         self.highest.get(&worker).copied().unwrap_or(0)
     }
@@ -210,7 +216,8 @@ impl Replica {
     fn check_hash(&mut self, peer: WorkerId, namespace: NamespaceId, mark: Mark) {
         let (Some(origin), Some(space)) = (self.replica, self.spaces.get(&namespace)) else { return };
         let Standing::Proving(proving) = &mut self.standing else { return };
-        if mark.seq == 0 || mark.seq >= space.vector.mark(origin).seq {
+        // One answer of each peer is looked into.
+        if !proving.awaiting.contains(&peer) || mark.seq == 0 || mark.seq >= space.vector.mark(origin).seq {
             return;
         }
         proving.unchecked.entry((namespace, mark.seq)).or_default().push((peer, mark.hash));
@@ -351,6 +358,17 @@ mod tests {
         assert_eq!(taken(&mut claim, 3_002), Some((800 + QUARANTINE_MS, true)));
         claim.answered(worker(3), 800);
         assert_eq!(taken(&mut claim, 3_003), None);
+    }
+
+    #[test]
+    fn what_was_told_can_be_forgotten_and_is_not_claimed_again_by_itself() {
+        let mut claim = claim(700);
+        claim.answered(worker(2), 900);
+        claim.answered(worker(3), 0);
+        claim.raise(worker(3), 5_000);
+        assert_eq!(taken(&mut claim, 1), Some((900 + QUARANTINE_MS, true)));
+        claim.forget(700);
+        assert_eq!((taken(&mut claim, 2), claim.ceilings()), (None, vec![(worker(1), 700)]));
     }
 
     #[test]

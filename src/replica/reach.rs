@@ -43,6 +43,11 @@ impl Reach {
         self.0.get(&origin).map_or(0, |dot| dot.seq)
     }
 
+    /// The logs of which something came by repair.
+    pub(super) fn origins(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.0.keys().copied()
+    }
+
     /// Drops what the vector covers by now; the rest.
     pub(super) fn settle(&mut self, vector: &VersionVector) -> Vec<(ReplicaId, u64)> {
         self.0.retain(|origin, dot| dot.seq > vector.mark(*origin).seq);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 
+use super::bounds;
 use super::commit::Changed;
 use super::effect::{Effect, Notice};
 use super::message::{Message, Refused};
@@ -55,6 +56,9 @@ impl Replica {
         }
         let (namespace, origin) = (record.namespace, record.origin);
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
+        if let Err(excess) = bounds::admits(&space.applied, &space.reach, from.worker, origin) {
+            return self.bad_message(from.worker, &excess.to_string());
+        }
         let idle = space.incoming.get(&origin).is_none_or(|queue| queue.is_empty());
         if space.enqueue(from, record) && idle {
             self.resume_origin(namespace, origin);

@@ -28,9 +28,8 @@ pub struct Settings {
     pub inflight_bytes_max: usize,
     /// `gossip.fetch_timeout`
     pub fetch_timeout_ms: u64,
-    /// How long two boots of one worker must be heard side by side until they count as two live processes: longer than
-    /// `peer.idle_timeout`, so that a node that restarts is not taken for two.
-    pub duplicate_after_ms: u64,
+    /// A boot whose heartbeat has not moved for so long is told of no more: longer than news takes along a chain of links.
+    pub boot_silent_after_ms: u64,
     /// `incarnation.proof_timeout`
     pub proof_timeout_ms: u64,
     /// `ids.claim_wait`

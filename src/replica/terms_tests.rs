@@ -54,7 +54,7 @@ fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Setting
         digest_interval_ms: 100,
         inflight_bytes_max: 1 << 20,
         fetch_timeout_ms: 200,
-        duplicate_after_ms: 8_000,
+        boot_silent_after_ms: 8_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         quarantine_ms: 4_000,

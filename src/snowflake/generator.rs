@@ -112,8 +112,17 @@ pub struct Generator {
     last: Position,
     /// Monotonic time when the last timestamp was first used.
     entered_mono: u64,
-    /// Up to here, timestamps are kept clear of somebody else's.
-    quarantine: Option<i64>,
+    /// Timestamps are kept clear of somebody else's.
+    quarantine: Option<Quarantine>,
+}
+
+/// What peers told of somebody else's IDs under this worker id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quarantine {
+    /// Up to here, timestamps are kept clear.
+    upto: i64,
+    /// Our own last timestamp before that.
+    before: i64,
 }
 
 /// The timestamp that was used last, and how many of its IDs are used.
@@ -173,8 +182,46 @@ impl Generator {
     /// [`Self::claim`], where the ceiling is above what somebody else had under this worker id. It may come after a
     /// claim, too, and is kept then.
     pub fn claim_quarantined(&mut self, now: Reading, ceiling: u64) {
-        self.quarantine = self.quarantine.max(Some(signed(ceiling)));
+        let (upto, last) = (signed(ceiling), self.last.timestamp);
+        if upto > last {
+            // Nothing was issued since an earlier one that still lasts.
+            let before = self.quarantine.filter(|held| held.upto == last).map_or(last, |held| held.before);
+            self.quarantine = Some(Quarantine { upto, before });
+        }
         self.claim(now, ceiling);
+    }
+
+    /// A quarantine that an earlier start began above `before` still lasts: its end is the last ceiling. To be told before
+    /// the claim.
+    pub fn resume_quarantine(&mut self, before: u64) {
+        let (upto, before) = (self.last.timestamp, signed(before));
+        if before < upto {
+            self.quarantine = Some(Quarantine { upto, before });
+        }
+    }
+
+    /// What peers told is taken back, on an operator's word: IDs begin above our own last one again. The ceiling that is
+    /// then to be persisted before anything else; `None` if no quarantine lasts.
+    pub fn forget_quarantine(&mut self) -> Option<u64> {
+        let Quarantine { upto, before } = self.quarantine?;
+        self.quarantine = None;
+        if upto != self.last.timestamp {
+            return None;
+        }
+        self.last = Position { timestamp: before, used: self.layout.ids_per_ms() };
+        self.ceiling = before;
+        u64::try_from(before).ok()
+    }
+
+    /// Our own last timestamp before the quarantine that lasts up to this ceiling; `None` if none does.
+    pub fn before_quarantine(&self, ceiling: u64) -> Option<u64> {
+        let held = self.quarantine.filter(|held| held.upto == self.last.timestamp && held.upto == signed(ceiling))?;
+        u64::try_from(held.before).ok()
+    }
+
+    /// What was told of peers' ceilings is no evidence any more.
+    pub fn forget_witnesses(&mut self) {
+        self.trust.forget_told();
     }
 
     /// A peer's ceiling: evidence of where its clock stands. Ceilings of our own worker id are ignored here; they
@@ -247,6 +294,11 @@ impl Generator {
         u64::try_from(self.ceiling_target(self.moment(now))?).ok()
     }
 
+    /// The highest timestamp that may be issued.
+    pub fn ceiling(&self) -> u64 {
+        u64::try_from(self.ceiling).unwrap_or(0)
+    }
+
     /// This ceiling is durable.
     pub fn raise_ceiling(&mut self, ceiling: u64) {
         self.ceiling = self.ceiling.max(signed(ceiling));
@@ -295,7 +347,7 @@ impl Generator {
         }
         let behind = self.last.timestamp.saturating_sub(at.wall);
         if behind > 0
-            && self.quarantine == Some(self.last.timestamp)
+            && self.quarantine.is_some_and(|held| held.upto == self.last.timestamp)
             && let Ok(left_ms) = u64::try_from(behind)
         {
             return Some(Verdict::Quarantined { left_ms });
@@ -379,6 +431,40 @@ mod tests {
         assert_eq!(generator.ceiling_due(at(0, 0)), None);
         let verdict = generator.allocate(at(0, 0), at(0, 0).wall_ms, 1, &mut Vec::new());
         assert_eq!(verdict, Verdict::ClockRegressed { behind_ms: 3_600_000 });
+    }
+
+    #[test]
+    fn a_quarantine_is_taken_back_until_something_was_issued_above_it() {
+        let told = START_MS + 3_600_000;
+        let mut generator = claimed(0);
+        generator.raise_ceiling(START_MS + 500);
+        let (ids, _) = mint(&mut generator, at(0, 0), 1);
+        for upto in [told, 2 * told] {
+            generator.claim_quarantined(at(1, 0), upto);
+            generator.raise_ceiling(upto);
+        }
+        assert_eq!(generator.before_quarantine(2 * told), Some(START_MS));
+        assert_eq!(generator.before_quarantine(told), None);
+        // The next start knows of it by what was written down.
+        let mut next = Generator::new(layout(), worker(), LIMITS, 2 * told).unwrap();
+        next.resume_quarantine(START_MS);
+        next.claim(at(0, 0), 0);
+        for mut generator in [generator.clone(), next] {
+            assert!(matches!(mint(&mut generator, at(1, 0), 1).1, Verdict::Quarantined { .. }));
+            assert_eq!(generator.forget_quarantine(), Some(START_MS));
+            assert_eq!(generator.forget_quarantine(), None);
+            assert_eq!(mint(&mut generator, at(1, 0), 1), (vec![], Verdict::NeedsCeiling), "I10");
+            generator.raise_ceiling(START_MS + 600);
+            let (later, verdict) = mint(&mut generator, at(1, 0), 1);
+            assert_eq!(verdict, Verdict::Done);
+            assert!(later > ids);
+        }
+        // Once IDs are issued above it, they stay.
+        let after = at(2 * told - START_MS + 10, 0);
+        generator.confirm_clock(after);
+        generator.raise_ceiling(2 * told + 500);
+        assert_eq!(mint(&mut generator, after, 1).1, Verdict::Done);
+        assert_eq!((generator.before_quarantine(2 * told), generator.forget_quarantine()), (None, None));
     }
 
     fn claimed(ceiling: u64) -> Generator {

@@ -169,6 +169,11 @@ impl Trust {
         }
     }
 
+    /// Ceilings that were told so far are no evidence any more.
+    pub(super) fn forget_told(&mut self) {
+        self.told.clear();
+    }
+
     fn latest_told(&self) -> i64 {
         self.told.values().copied().max().unwrap_or(i64::MIN)
     }

@@ -20,6 +20,8 @@ const BOOT_KEY: &[u8] = b"boot";
 const REPLICA_KEY: &[u8] = b"replica";
 const CEILING_KEY: &[u8] = b"ceiling";
 const PEER_CEILINGS_KEY: &[u8] = b"ceilings";
+const QUARANTINE_KEY: &[u8] = b"quarantine";
+const FENCE_KEY: &[u8] = b"fence";
 const REPAIRED_KEY: &[u8] = b"repaired";
 const POSITION_PREFIX: &[u8] = b"position/";
 const REACH_PREFIX: &[u8] = b"reach/";
@@ -129,6 +131,29 @@ pub(super) fn ceiling(medium: &dyn Medium) -> Result<u64, StoreError> {
 
 pub(super) fn put_ceiling(batch: &mut Batch, ceiling: u64) {
     batch.put(Family::Meta, CEILING_KEY, seal(&ceiling));
+}
+
+/// The end of the last quarantine of our IDs, which was the ceiling then, and where they had come before it.
+pub(super) fn quarantine(medium: &dyn Medium) -> Result<Option<(u64, u64)>, StoreError> {
+    read(medium, QUARANTINE_KEY)
+}
+
+pub(super) fn put_quarantine(batch: &mut Batch, upto: u64, before: u64) {
+    batch.put(Family::Meta, QUARANTINE_KEY, seal(&(upto, before)));
+    put_ceiling(batch, upto);
+}
+
+/// Why the node fenced itself, if no operator has cleared that since.
+pub(super) fn fence(medium: &dyn Medium) -> Result<Option<String>, StoreError> {
+    read(medium, FENCE_KEY)
+}
+
+pub(super) fn put_fence(batch: &mut Batch, reason: &str) {
+    batch.put(Family::Meta, FENCE_KEY, seal(&reason.to_owned()));
+}
+
+pub(super) fn clear_fence(batch: &mut Batch) {
+    batch.delete(Family::Meta, FENCE_KEY);
 }
 
 /// The highest ceiling that was seen of each other worker id, this cluster's former ones included.

@@ -221,6 +221,27 @@ impl Store {
         self.medium.write_synced(batch)
     }
 
+    /// [`Self::put_ceiling`], where the ceiling is the end of a quarantine, and our IDs had come to `before`.
+    pub fn put_quarantine(&self, ceiling: u64, before: u64) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        meta::put_quarantine(&mut batch, ceiling, before);
+        self.medium.write_synced(batch)
+    }
+
+    /// The node has fenced itself, and is to be fenced at each start until [`Self::clear_fence`].
+    pub fn put_fence(&self, reason: &str) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        meta::put_fence(&mut batch, reason);
+        self.medium.write_synced(batch)
+    }
+
+    /// The next start is not fenced.
+    pub fn clear_fence(&self) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        meta::clear_fence(&mut batch);
+        self.medium.write_synced(batch)
+    }
+
     /// Prepares for the next start, which then has nothing to replay. It is as well off without, only slower.
     pub fn tidy(&self) -> Result<(), StoreError> {
         self.medium.tidy()
@@ -255,11 +276,19 @@ fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenR
         replica,
         boot: Boot { counter: next_boot(medium)?, nonce: options.boot_nonce },
         ceiling: meta::ceiling(medium)?,
+        before_quarantine: lasting_quarantine(medium)?,
+        fence: meta::fence(medium)?,
         peer_ceilings: meta::peer_ceilings(medium)?,
         spaces: spaces.collect::<Result<_, _>>()?,
         repaired: numbered.unwrap_or_default(),
         onces: recovery::onces(medium)?,
     })
+}
+
+/// Where our IDs had come before the last quarantine, unless they have gone on above it.
+fn lasting_quarantine(medium: &dyn Medium) -> Result<Option<u64>, StoreError> {
+    let (last, ceiling) = (meta::quarantine(medium)?, meta::ceiling(medium)?);
+    Ok(last.filter(|(upto, _)| *upto == ceiling).map(|(_, before)| before))
 }
 
 fn next_boot(medium: &dyn Medium) -> Result<u64, StoreError> {

@@ -230,7 +230,7 @@ async fn two_that_share_no_peer_hear_of_each_other_and_one_is_fenced() {
     let (loser, loser_http) = if original_stays { (&other, twin.http) } else { (&one, bed.http(WEST)) };
     is_fenced(loser_http, loser).await;
     let reason = node(loser_http).await.unwrap()["reason"].to_string();
-    assert!(reason.contains("as peers that hear both tell"), "no peer has seen both: {reason}");
+    assert!(reason.contains("by way of peers that hear both"), "no peer has seen both: {reason}");
 
     // From now on one of them mints, above everything that both have minted.
     let survivor = if original_stays { &one } else { &other };

@@ -3,3 +3,5 @@
 mod http;
 mod peers;
 mod quic;
+mod rogue;
+mod rogues;

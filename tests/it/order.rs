@@ -44,7 +44,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         digest_interval_ms: 1_000,
         inflight_bytes_max: 1 << 20,
         fetch_timeout_ms: 2_000,
-        duplicate_after_ms: 8_000,
+        boot_silent_after_ms: 8_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         quarantine_ms: 4_000,
@@ -81,7 +81,7 @@ impl Bench {
         started.extend(bench.tell(Event::PeerUp { peer, namespaces: BTreeSet::from([NAMESPACE]) }));
         // Pushing to a peer begins once it has said what it holds.
         let vectors = vec![(NAMESPACE, Default::default())];
-        let digest = Message::Digest(Digest { replica: None, vectors, ceilings: Vec::new(), live: Vec::new() });
+        let digest = Message::Digest(Digest { vectors, ..Digest::default() });
         started.extend(bench.tell(Event::Received { from: peer, message: digest }));
         started.extend(bench.later());
         assert!(started.iter().any(|effect| matches!(effect, Effect::Serving(_))), "{started:?}");

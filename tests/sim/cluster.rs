@@ -82,7 +82,7 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         inflight_bytes_max: bytes(any(&[1_000, 16_384])),
         fetch_timeout_ms: any(&[1_000, 2_000]),
         // Longer than four of the longest intervals of digests.
-        duplicate_after_ms: 28_000,
+        boot_silent_after_ms: 28_000,
         proof_timeout_ms: 3_000,
         claim_wait_ms: 3_000,
         quarantine_ms: 4_000,

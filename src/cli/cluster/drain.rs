@@ -38,7 +38,7 @@ pub(super) struct Resume {
 
 /// Which node.
 #[derive(Debug, Args)]
-struct Place {
+pub(super) struct Place {
     /// The node's data directory; without it, data_dir of the configuration.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -115,13 +115,13 @@ impl Resume {
 }
 
 impl Place {
-    fn dir(self, global: &Global) -> anyhow::Result<PathBuf> {
+    pub(super) fn dir(self, global: &Global) -> anyhow::Result<PathBuf> {
         self.data_dir.map_or_else(|| Ok(global.load()?.config.data_dir), Ok)
     }
 }
 
 /// A refusal is an error.
-async fn tell(dir: &Path, order: Order) -> anyhow::Result<Answer> {
+pub(super) async fn tell(dir: &Path, order: Order) -> anyhow::Result<Answer> {
     let shown = dir.display();
     match control::tell(dir, order).await {
         Ok(Answer::Refused(reason)) => {

@@ -1,6 +1,7 @@
 //! `snowtide cluster`: what the nodes of the map say of themselves and of their peers.
 
 mod drain;
+mod mend;
 mod peers;
 mod status;
 mod top;
@@ -29,7 +30,9 @@ Examples:
   snowtide cluster top
   snowtide cluster peers --at eu-west
   snowtide cluster drain --data-dir /var/lib/snowtide
-  snowtide cluster resume --data-dir /var/lib/snowtide";
+  snowtide cluster resume --data-dir /var/lib/snowtide
+  snowtide cluster clear-fence --data-dir /var/lib/snowtide
+  snowtide cluster forget-ceilings --data-dir /var/lib/snowtide";
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -38,6 +41,8 @@ enum Action {
     Peers(peers::Command),
     Drain(drain::Drain),
     Resume(drain::Resume),
+    ClearFence(mend::ClearFence),
+    ForgetCeilings(mend::ForgetCeilings),
 }
 
 /// What it takes to be answered.
@@ -57,6 +62,8 @@ impl Command {
             Action::Peers(command) => reach::block_on(command.run(global)),
             Action::Drain(command) => reach::block_on(command.run(global)),
             Action::Resume(command) => reach::block_on(command.run(global)),
+            Action::ClearFence(command) => reach::block_on(command.run(global)),
+            Action::ForgetCeilings(command) => reach::block_on(command.run(global)),
         }
     }
 }

@@ -6,9 +6,9 @@ use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Node, Place};
 
-use super::super::Replica;
 use super::super::effect::{Effect, LoadLeaves, Notice};
 use super::super::message::{RepairStep, RepairedRow};
+use super::super::{Replica, bounds};
 use super::listing::{self, Listed};
 use super::{ASKS_MAX, Purpose};
 
@@ -242,6 +242,11 @@ impl Replica {
         reach: Vec<(ReplicaId, u64)>,
         covered: Place,
     ) {
+        let Some(space) = self.spaces.get(&namespace) else { return };
+        if let Err(excess) = bounds::admits_rows(&space.applied, &space.reach, from.worker, &rows, &reach) {
+            self.bad_message(from.worker, &excess.to_string());
+            return self.give_up(namespace);
+        }
         let Some(session) = self.session(from, namespace, id) else { return };
         let Some(Ask::Rows(span)) = session.answered(ask) else { return };
         if covered < span.upto {
@@ -325,7 +330,8 @@ impl Replica {
                 let fork = Notice::Fork { namespace, origin, seq: mark.seq, peer: with.worker };
                 self.effects.push_back(Effect::Notice(fork));
             }
-            if (session.closing || still.contains(&origin)) && space.applied.advance(origin, mark) {
+            let admitted = bounds::admits(&space.applied, &space.reach, with.worker, origin).is_ok();
+            if admitted && (session.closing || still.contains(&origin)) && space.applied.advance(origin, mark) {
                 space.moved(origin, self.now);
                 space.fetching.remove(&origin);
                 marks.push((origin, mark));
