@@ -314,3 +314,33 @@ async fn numbers_from_the_far_future_are_no_ids() {
     assert!(matches!(source.decode(u64::MAX >> 1), Err(NotAnId::Future { .. })));
     assert!(source.decode(0).is_ok());
 }
+
+#[test]
+fn one_clock_that_lies_moves_nothing_where_two_others_are_known() {
+    assert_eq!(believable(vec![u64::MAX, 1_000, 990]), 1_000);
+    assert_eq!(believable(vec![990, u64::MAX, 0, 1_000]), 1_000);
+    // Ours may be the one that is wrong: then the other's counts.
+    assert_eq!(believable(vec![10, 1_000]), 1_000);
+    assert_eq!(believable(vec![1_000]), 1_000);
+    assert_eq!(believable(Vec::new()), 0);
+}
+
+#[tokio::test]
+async fn no_ceiling_is_believable_beyond_the_layout_or_beyond_all_clocks() {
+    let source = IdSource::new(
+        layout_of(&config(12, LONG)).unwrap(),
+        WorkerId::new(1, 2).unwrap(),
+        &config(12, LONG),
+        0,
+        Shelf::new(true, false),
+        |_| {},
+    );
+    let source = source.unwrap();
+    let now = clock::wall_ms() - source.layout().epoch_ms();
+    let leap = millis(config(12, LONG).max_leap);
+    let bound = source.ceiling_max();
+    assert!((now + leap..now + leap + 60_000).contains(&bound), "{bound}");
+    let offset = Offset { us: i64::MAX, uncertainty_us: 1 };
+    source.hear_clock(WorkerId::new(2, 0).unwrap(), PeerClock { offset, believed: true });
+    assert!(source.ceiling_max() <= source.layout().timestamp_ms_max());
+}

@@ -152,8 +152,9 @@ impl Boots {
                 self.sighted.insert((worker, by.boot, *of), Sighted { seal: seal.clone(), told_at: now }).is_none();
             self.forget_sightings(worker);
             let duplicate = Duplicate { worker, stays: by.boot.min(*of), loses: by.boot.max(*of) };
-            // A later boot may speak of one that has ended before it began. An earlier one does not, unless it is a copy.
-            if of_us && (news || duplicate.loses == *of) || news && duplicate.stays == by.boot {
+            // To others one word is not enough: a boot may speak of one that has ended before it began.
+            let mutual = news && self.sighted.contains_key(&(worker, *of, by.boot));
+            if of_us && (news || duplicate.loses == *of) || mutual {
                 found.push(duplicate);
             }
         }
@@ -348,6 +349,15 @@ mod tests {
         }
         let stranger = Sighting { by: peer(9, 4, 9), of, seal: Seal::default() };
         assert_eq!(boots().hear_sightings(0, &[stranger], |known| known == worker(0)), []);
+    }
+
+    #[test]
+    fn a_disk_that_is_replaced_makes_no_duplicate_of_the_boot_before() {
+        let mut town = Town::new(&[peer(0, 9, 9), peer(1, 1, 1), peer(2, 1, 2)], &[(0, 1), (1, 2), (2, 0)]);
+        town.pass(5);
+        town.restart(0, peer(0, 1, 3));
+        town.pass(20);
+        assert!(town.found.iter().all(Vec::is_empty), "{:?}", town.found);
     }
 
     #[test]

@@ -336,3 +336,15 @@ fn a_proof_tells_of_slots_that_are_ahead_of_the_vector() {
     let told = Bench::with_reach(&[(ReplicaId::new(peer().worker, 8), 9)]).happen(asks_for_proof());
     assert_eq!(proof(&told).unwrap().reach, [], "another incarnation's");
 }
+
+#[test]
+fn a_node_that_was_fenced_is_fenced_at_its_next_start() {
+    let recovered = Recovered {
+        fence: Some("a copy is running".to_owned()),
+        ..Recovered::of_new_directory(Boot { counter: 2, nonce: 1 }, [SAFE, FAST])
+    };
+    let mut bench = Bench::start(settings(), recovered);
+    let effects = bench.add(1, SAFE, 3);
+    let fenced = |effect: &Effect| matches!(effect, Effect::Reply { answer: Err(Refusal::Fenced(_)), .. });
+    assert!(effects.iter().any(fenced), "{effects:?}");
+}

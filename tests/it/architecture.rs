@@ -78,7 +78,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "tls",
         ],
     ),
-    ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "tls"]),
+    ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "telemetry", "tls"]),
     ("probe", &[]),
     ("quic", &["config", "peer", "tls"]),
     ("relay", &["clock"]),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use snowtide::config::map::ClusterMap;
+use snowtide::control::{self, Answer, Order};
 use snowtide_client::{Code, Connection, Error};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -65,7 +66,7 @@ impl Twin {
     pub(crate) fn start(&mut self, bed: &Bed, others: &[(&str, SocketAddr)]) {
         let mut map = ClusterMap::load(&bed.cluster.folder().regions_dir()).unwrap();
         let regions = self.dir.path().join("regions");
-        fs::create_dir(&regions).unwrap();
+        fs::create_dir_all(&regions).unwrap();
         for region in &mut map.regions {
             let node = region.nodes.first_mut().unwrap();
             let other = others.iter().find(|(name, _)| *name == region.name);
@@ -101,6 +102,12 @@ impl Twin {
             .kill_on_drop(true)
             .spawn();
         self.process = Some(process.unwrap());
+    }
+
+    async fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().await.unwrap();
+        }
     }
 
     pub(crate) fn config(&self, bed: &Bed) -> snowtide_client::Config {
@@ -175,14 +182,40 @@ async fn a_copy_that_calls_a_peer_of_the_original_is_fenced_at_once() {
     bed.client(WEST).await.increment(NAMESPACE, KEY, 1_000_033).await.unwrap();
     bed.counted(&[EAST, WEST, SOUTH], KEY, 2_000_036).await;
     bed.serves(WEST).await;
+
+    // A restart changes nothing, even when the original is gone, until an operator says so.
+    let others = [(EAST, bed.quic(EAST)), (SOUTH, bed.quic(SOUTH))];
+    bed.cluster.kill(WEST).await.unwrap();
+    for (cleared, expected) in [(false, "fenced"), (true, "ready")] {
+        if cleared {
+            let answer = control::tell(&twin.data_dir(), Order::ClearFence).await.unwrap();
+            assert!(
+                matches!(&answer, Answer::FenceCleared { reason } if reason.contains("duplicate worker")),
+                "{answer:?}"
+            );
+        }
+        twin.kill().await;
+        twin.start(&bed, &others);
+        eventually(DEADLINE, &format!("the twin is {expected}"), async || {
+            let stage = stage(twin.http).await?;
+            ensure(stage == expected, || stage)
+        })
+        .await;
+    }
+    let refused = control::tell(&twin.data_dir(), Order::ClearFence).await.unwrap();
+    assert!(matches!(refused, Answer::Refused(_)), "{refused:?}");
+    twin.client(&bed).await.ids(1).await.unwrap();
 }
 
 /// Mints and increments until this node or the other refuses because it is fenced; returns what it acknowledged.
-async fn work(client: &Connection, key: &str, by: u64, over: &AtomicBool) -> (u64, Vec<u64>) {
+async fn work(client: &Connection, key: &str, by: u64, over: &AtomicBool, works: &AtomicBool) -> (u64, Vec<u64>) {
     let (mut sum, mut ids) = (0, Vec::new());
     while !over.load(Ordering::Relaxed) {
         match client.increment(NAMESPACE, key, by).await {
-            Ok(_) => sum += by,
+            Ok(_) => {
+                sum += by;
+                works.store(true, Ordering::Relaxed);
+            }
             Err(Error::Refused { code: Code::Fenced, .. }) => over.store(true, Ordering::Relaxed),
             Err(error) => assert!(!error.is_ambiguous(), "{error}"),
         }
@@ -208,16 +241,24 @@ async fn two_that_share_no_peer_hear_of_each_other_and_one_is_fenced() {
     bed.client(WEST).await.increment(NAMESPACE, KEY, 1_000_003).await.unwrap();
     bed.counted(&[EAST, SOUTH], KEY, 1_000_003).await;
 
+    // Until both have worked, nothing leads from one to the other.
+    bed.cluster.cut_between(EAST, SOUTH).unwrap();
     bed.cluster.kill(WEST).await.unwrap();
     copy(&bed.cluster.folder().data_dir(WEST), &twin.data_dir());
     bed.start_node(WEST).await;
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     twin.start(&bed, &[(EAST, silent.local_addr().unwrap()), (SOUTH, bed.quic(SOUTH))]);
     let (one, other) = (bed.client(WEST).await, twin.client(&bed).await);
-    let over = AtomicBool::new(false);
-    let both = async { tokio::join!(work(&one, "one", 3, &over), work(&other, "other", 5, &over)) };
+    let (over, works) = (AtomicBool::new(false), [AtomicBool::new(false), AtomicBool::new(false)]);
+    let heal = eventually(DEADLINE, "both work", async || {
+        ensure(works.iter().all(|works| works.load(Ordering::Relaxed)), || format!("{works:?}"))?;
+        bed.cluster.heal_between(EAST, SOUTH).map_err(|error| error.to_string())
+    });
+    let both = async {
+        tokio::join!(work(&one, "one", 3, &over, &works[0]), work(&other, "other", 5, &over, &works[1]), heal)
+    };
     let worked = tokio::time::timeout(DEADLINE, both).await.expect("one of them is fenced");
-    let ((first, first_ids), (second, second_ids)) = worked;
+    let ((first, first_ids), (second, second_ids), ()) = worked;
     assert!(first > 0 && second > 0, "both have worked: {first}, {second}");
 
     let stages = eventually(DEADLINE, "one is fenced", async || {

@@ -267,3 +267,26 @@ fn a_leaf_is_read_by_place_and_adds_up() {
     let of_one = load(vec![leaf], Place(0), 1_000);
     assert!(of_one.rows.iter().all(|(key, _)| hasher.place(key).leaf() == leaf) && !of_one.rows.is_empty());
 }
+
+#[test]
+fn a_fence_and_a_quarantine_outlast_restarts_until_they_are_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let reopened = || open(dir.path());
+    let (store, recovered) = reopened();
+    assert_eq!((recovered.fence, recovered.before_quarantine), (None, None));
+    store.put_ceiling(70).unwrap();
+    store.put_quarantine(900, 70).unwrap();
+    store.put_fence("a copy is running").unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let (_, recovered) = reopened();
+        assert_eq!(recovered.fence.as_deref(), Some("a copy is running"));
+        assert_eq!((recovered.ceiling, recovered.before_quarantine), (900, Some(70)));
+    }
+    let (store, _) = reopened();
+    store.clear_fence().unwrap();
+    store.put_ceiling(901).unwrap();
+    drop(store);
+    let (_, recovered) = reopened();
+    assert_eq!((recovered.fence, recovered.before_quarantine), (None, None), "IDs have gone on above it");
+}
