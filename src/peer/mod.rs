@@ -114,7 +114,8 @@ struct Shared {
     places: Arc<Semaphore>,
     troubles: Mutex<BTreeMap<Option<WorkerId>, String>>,
     differences: Mutex<BTreeMap<WorkerId, Vec<String>>>,
-    credentials: Credentials,
+    /// Behind a lock, because certificates may be replaced while links live.
+    credentials: Mutex<Credentials>,
     seals: Mutex<Remembered>,
     /// Of whom a claim was refused that we have told of: by peer, and about whom.
     refused_claims: Mutex<BTreeSet<(WorkerId, WorkerId)>>,
@@ -208,7 +209,7 @@ impl Shared {
             peers,
             troubles: Mutex::default(),
             differences: Mutex::default(),
-            credentials: start.credentials,
+            credentials: Mutex::new(start.credentials),
             seals: Mutex::default(),
             refused_claims: Mutex::default(),
             stop: CancellationToken::new(),

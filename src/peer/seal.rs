@@ -68,13 +68,13 @@ impl Shared {
             return Seal::default();
         }
         if binding != UNBOUND {
-            return sealed(&self.credentials, &self.cluster, by, of, binding);
+            return sealed(&lock(&self.credentials).clone(), &self.cluster, by, of, binding);
         }
         let mut remembered = lock(&self.seals);
         if let Some(seal) = remembered.get(by, of) {
             return seal.clone();
         }
-        let seal = sealed(&self.credentials, &self.cluster, by, of, binding);
+        let seal = sealed(&lock(&self.credentials).clone(), &self.cluster, by, of, binding);
         remembered.put(by, of, seal.clone());
         seal
     }
@@ -91,7 +91,7 @@ impl Shared {
         let region = self.map.region_by_id(by.worker.region()).ok_or("its node is not in the map")?;
         let signed: Signed = codec::decode(&seal.0).map_err(|error| error.to_string())?;
         let name = tls::node_name(&region.name, by.worker.node());
-        self.credentials.verify(&name, &message(&self.cluster, *by, *of, binding), &signed)?;
+        lock(&self.credentials).clone().verify(&name, &message(&self.cluster, *by, *of, binding), &signed)?;
         if binding == UNBOUND {
             lock(&self.seals).put(*by, *of, seal.clone());
         }

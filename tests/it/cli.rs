@@ -224,6 +224,23 @@ async fn the_node_of_this_machine_is_taken_out_of_service_and_back_by_its_direct
 }
 
 #[tokio::test]
+async fn what_an_operator_takes_back_is_answered_by_what_was_there_to_take() {
+    let mut bed = Bed::start(one_region).await;
+    let data = bed.cluster.folder().data_dir(EAST);
+    let at = |action| ["cluster", action, "--data-dir", data.to_str().unwrap()];
+    snowtide(&bed, &at("clear-fence")).await.refused(76, &["it is not fenced"]);
+    let forgotten = snowtide(&bed, &[&at("forget-ceilings")[..], &["--json"]].concat()).await;
+    assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+    assert_eq!(json(&forgotten)["quarantine_ended"].as_bool(), Some(false));
+    let before: u64 = snowtide(&bed, &["id", "new"]).await.stdout.trim().parse().unwrap();
+    let again = snowtide(&bed, &at("forget-ceilings")).await;
+    assert!(again.stdout.contains("its IDs were not held up by it"), "{again:?}");
+    let after: u64 = snowtide(&bed, &["id", "new"]).await.stdout.trim().parse().unwrap();
+    assert!(after > before, "{after} after {before}");
+    bed.serves(EAST).await;
+}
+
+#[tokio::test]
 async fn a_drain_waits_for_another_region_only_as_long_as_it_is_to() {
     let mut bed = Bed::start(|options| Options { regions: Some(2), ..options }).await;
     bed.cluster.kill(WEST).await.unwrap();
