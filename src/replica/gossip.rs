@@ -214,13 +214,13 @@ impl Replica {
             return;
         }
         let reason = format!(
-            "peer {peer} holds commit {} of this replica, which wrote {}: the data directory is older than its history \
-             or a copy is running; stop every copy and start this node again",
+            "peer {peer} holds commit {} of this replica, which wrote {}: the data directory is older than its history, a \
+             copy is or was running, or a peer has relayed what nobody wrote",
             mark.seq, own.seq
         );
         if self.standing.is_serving() {
             self.effects.push_back(Effect::Notice(Notice::Fork { namespace, origin: replica, seq: mark.seq, peer }));
-            self.fence(reason);
+            self.renew(reason);
         } else {
             self.unproven(reason);
         }

@@ -107,6 +107,10 @@ pub struct Replica {
     held_back: bool,
     disk_low: bool,
     fenced: Option<String>,
+    /// When this process last made an incarnation because somebody else wrote to its log.
+    renewed_at: Option<u64>,
+    /// An incarnation that is persisted and takes over once nothing of the former one is in hand.
+    minted: Option<ReplicaId>,
     /// When commits that are not pushed yet go out.
     push_at: Option<u64>,
     digest_at: u64,
@@ -152,6 +156,8 @@ impl Replica {
             held_back: false,
             disk_low: false,
             fenced: None,
+            renewed_at: None,
+            minted: None,
             push_at: None,
             digest_at: now,
             effects: VecDeque::new(),
@@ -335,7 +341,7 @@ impl Replica {
     }
 
     /// All that clients have asked for here is committed. What others have counted may be on its way to the disk.
-    fn owes_nothing(&self) -> bool {
+    pub(super) fn owes_nothing(&self) -> bool {
         let own = |record: &Record| record.origin.worker() == self.settings.worker;
         let syncing = self.commits.inflight.iter().flat_map(|commit| &commit.records).any(own);
         !syncing && self.commits.gathering.own.is_empty() && self.works.batches() == 0

@@ -16,11 +16,16 @@ use super::message::{Message, Proof};
 use super::peers::OwedProof;
 use super::settings::Settings;
 
+/// Between two incarnations that a running process makes.
+const RENEWAL_MS: u64 = 60_000;
+
 /// How far the start has come.
 #[derive(Debug)]
 pub(super) enum Standing {
     /// Peers are being asked about the incarnation found on disk.
     Proving(Proving),
+    /// A new incarnation is to be made, but not before this time.
+    Pausing(u64),
     /// A new incarnation is being persisted.
     Minting,
     /// Counters are served.
@@ -55,6 +60,7 @@ impl Standing {
     pub(super) fn deadline(&self) -> Option<u64> {
         match self {
             Self::Proving(proving) => Some(proving.deadline),
+            Self::Pausing(until) => Some(*until),
             Self::Minting | Self::Serving => None,
         }
     }
@@ -234,10 +240,25 @@ impl Replica {
 
     /// A peer's row holds more of our live slot than we wrote (I3).
     pub(super) fn own_slot_ahead(&mut self, peer: WorkerId) {
-        self.fence(format!(
-            "peer {peer} holds more of this replica's counters than it wrote: the data directory is older than its \
-             history or a copy is running; stop every copy and start this node again"
+        self.renew(format!(
+            "peer {peer} holds more of this replica's counters than it wrote: a copy of this data is or was running, or a \
+             peer has relayed what nobody wrote"
         ));
+    }
+
+    /// Somebody else has written to our log, or a peer says so; who lies and who copied a disk cannot be told apart here. What
+    /// we wrote on under this replica id could be swallowed by those who believe the other history. So nothing more is, and
+    /// work goes on under a new one: at once the first time, and then after a pause, because each incarnation costs every
+    /// node a little for good.
+    pub(super) fn renew(&mut self, reason: String) {
+        let Some(replica) = self.replica.filter(|_| self.standing.is_serving() && self.fenced.is_none()) else {
+            return;
+        };
+        let due = self.renewed_at.map_or(self.now, |at| at.saturating_add(RENEWAL_MS));
+        self.standing = Standing::Pausing(due.max(self.now));
+        self.refuse_waiting();
+        self.release_acks();
+        self.effects.push_back(Effect::Notice(Notice::Unproven { replica, reason }));
     }
 
     /// Gives up the incarnation found on disk.
@@ -251,6 +272,11 @@ impl Replica {
 
     pub(super) fn minted(&mut self, replica: ReplicaId) {
         if !matches!(self.standing, Standing::Minting) {
+            return;
+        }
+        if !self.owes_nothing() {
+            // What was accepted under the former one is committed under it.
+            self.minted = Some(replica);
             return;
         }
         self.replica = Some(replica);
@@ -272,6 +298,16 @@ impl Replica {
     /// Moves the start on.
     pub(super) fn advance_start(&mut self) {
         self.give_proofs();
+        if matches!(self.standing, Standing::Pausing(until) if self.now >= until) {
+            self.renewed_at = Some(self.now);
+            self.standing = Standing::Minting;
+            self.effects.push_back(Effect::Mint);
+        }
+        if self.owes_nothing()
+            && let Some(replica) = self.minted.take()
+        {
+            self.minted(replica);
+        }
         if let (Standing::Proving(proving), Some(replica)) = (&self.standing, self.replica) {
             if proving.awaiting.is_empty() && proving.unchecked.is_empty() {
                 self.serve(replica);

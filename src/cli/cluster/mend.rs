@@ -31,7 +31,7 @@ Examples:
   snowtide cluster clear-fence
   snowtide cluster clear-fence --data-dir /var/lib/snowtide
 
-A node fences itself when another live process has its worker id, or when somebody has written to its log. It then refuses \
+A node fences itself when another live process has its worker id. It then refuses \
     counters and IDs, also after a restart, and snowtide cluster status says why. First stop the other process for good, and \
     see that it cannot start again: while both serve, their IDs can be the same. Then clear the fence, and restart the node: \
     the process that has fenced itself stays so. Counters are safe either way, because each start is proven by the peers.";

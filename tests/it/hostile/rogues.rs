@@ -59,6 +59,32 @@ async fn no_peer_fences_another_node_by_what_it_makes_up() {
     rogue.stop().await;
 }
 
+/// The incarnation under which a node counts.
+async fn replica(bed: &Bed, region: &str) -> Option<String> {
+    let told = http::get(bed.http(region), "/v1/cluster").await.ok()?.json();
+    told["node"]["replica"].as_str().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_log_that_a_node_never_wrote_raises_a_counter_and_stops_nobody() {
+    let (mut bed, rogue) = infiltrated().await;
+    bed.client(EAST).await.increment(NAMESPACE, "absurd", 4).await.unwrap();
+    bed.counted(&[SOUTH], "absurd", 4).await;
+    let before = replica(&bed, EAST).await.unwrap();
+    let origin = ReplicaId(u64::from_str_radix(&before, 16).unwrap());
+    let payload = Payload::encode(&[Change { key: "absurd", slot: Slot { added: u64::MAX, subtracted: 0 } }]);
+    let forged = Record { upto: 1_000, ..record(NamespaceId::of(NAMESPACE), origin, payload) };
+    rogue.say(SOUTH, Message::Delta(forged)).await;
+    bed.logged(EAST, &["ERROR", "a fork"]).await;
+    eventually(DEADLINE, "us-east counts under another incarnation", async || {
+        ensure(replica(&bed, EAST).await.is_some_and(|replica| replica != before), || "not yet".to_owned())
+    })
+    .await;
+    both_serve(&mut bed, "unharmed").await;
+    bed.counted(&[EAST, SOUTH], "absurd", u64::MAX.into()).await;
+    rogue.stop().await;
+}
+
 #[tokio::test]
 async fn no_peer_ends_the_ids_of_another_node_by_a_ceiling() {
     let (mut bed, rogue) = infiltrated().await;
