@@ -34,6 +34,7 @@ test: setup ## Runs every test.
 	$(CARGO) test --release --workspace --test it --test node --test end_to_end
 	./scripts/schemathesis
 	./scripts/clients
+	$(CARGO) test --release --package snowtide --test addresses
 	$(CARGO) test --release --workspace --test disk
 	$(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1
 

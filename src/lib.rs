@@ -7,6 +7,7 @@
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
 //! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients; [`telemetry`] keeps the metrics of all of them.
 //! - [`config`] is read once, at the start, by the command line, [`cli`].
+//! - [`sockets`] listen; [`tls`] says who stands at both ends; [`quic`] is what peers and clients share.
 //! - [`control`] is how the operator of a machine reaches a node that runs there.
 //! - [`dev`] runs a whole cluster on one machine, [`relay`] breaks its links, [`probe`] asks nodes how they are.
 
@@ -29,6 +30,7 @@ pub mod quic;
 pub mod relay;
 pub mod replica;
 pub mod snowflake;
+pub mod sockets;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

@@ -12,6 +12,7 @@ mod seen;
 mod settings;
 mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use crate::merkle::Hasher;
 use crate::peer::{ClockReading, Clockwork, Links, LinksConfig};
 use crate::quic::Endpoint;
 use crate::replica::{Event, Recovered};
+use crate::sockets;
 use crate::store::{self, Store};
 use crate::tls::Credentials;
 
@@ -85,14 +87,11 @@ impl Node {
         let (worker, place) = settings::place(&map, region, node)?;
         let credentials = Credentials::load(&config.tls.dir, region, node)?;
         let tls = settings::http_tls(&config)?;
-        let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, place.quic)?;
-        let bind = async |address, key| {
-            let whose = format!("which is `{key}` of {region}/{node} in the region's file");
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}/tcp, {whose}"))
-        };
-        let listener = bind(place.http, "http").await?;
-        let redis = match place.redis {
-            Some(address) => Some(bind(address, "redis").await?),
+        let listening = settings::listening(&config, place)?;
+        let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, &listening.quic)?;
+        let listener = listen(&listening.http, "http")?;
+        let redis = match &listening.redis {
+            Some(addresses) => Some(listen(addresses, "redis")?),
             None => None,
         };
         let secret = TreeSecret::of(&config.cluster);
@@ -156,12 +155,11 @@ impl Node {
         }
         let quic = {
             let (endpoint, links, doors) = (self.endpoint.clone(), self.links.clone(), self.doors.clone());
-            let map = doors.map.clone();
             let serving = clients.clone();
             let clients = move |connection| -> crate::quic::Serving {
                 Box::pin(serving.track_future(api::quic::serve(connection, doors.clone())))
             };
-            tokio::spawn(async move { endpoint.serve(&map, links, clients).await })
+            tokio::spawn(async move { endpoint.serve(links, clients).await })
         };
         let (alarm, alarms) = mpsc::unbounded_channel();
         let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), self.seen.clone(), alarm));
@@ -210,6 +208,18 @@ impl Node {
         let _ = timeout(ENGINE_TIMEOUT, ended).await;
         farewell
     }
+}
+
+/// A door's socket.
+fn listen(addresses: &[SocketAddr], door: &str) -> anyhow::Result<TcpListener> {
+    let bound = sockets::tcp(addresses).and_then(|listener| {
+        let address = addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        TcpListener::from_std(listener).map_err(|source| sockets::NotBound { address, source })
+    });
+    bound.map_err(|sockets::NotBound { address, source }| {
+        let whose = format!("which is {door}.listen, or follows from `{door}` in the region's file");
+        anyhow::Error::from(source).context(format!("cannot listen on {address}/tcp, {whose}"))
+    })
 }
 
 async fn recover(

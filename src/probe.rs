@@ -2,7 +2,7 @@
 //!
 //! Every question is bounded in time and every answer in size. Nothing is asked twice by itself.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +27,7 @@ pub enum ProbeError {
     #[error("nothing answers at http://{address}: {reason}")]
     Unreachable {
         /// Who was asked.
-        address: SocketAddr,
+        address: String,
         /// What happened.
         reason: String,
     },
@@ -35,13 +35,13 @@ pub enum ProbeError {
     #[error("http://{address} did not answer within {TIMEOUT:?}")]
     Silent {
         /// Who was asked.
-        address: SocketAddr,
+        address: String,
     },
     /// The node refused to say.
     #[error("http://{address} answers {status}: {detail}")]
     Refused {
         /// Who was asked.
-        address: SocketAddr,
+        address: String,
         /// The HTTP status.
         status: StatusCode,
         /// In the node's words.
@@ -51,7 +51,7 @@ pub enum ProbeError {
     #[error("http://{address} does not answer as a Snowtide node does: {reason}")]
     Malformed {
         /// Who was asked.
-        address: SocketAddr,
+        address: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -155,14 +155,15 @@ impl Probe {
     }
 
     /// Whether the node has recovered and serves; an error if nobody says.
-    pub async fn is_ready(&self, address: SocketAddr) -> Result<bool, ProbeError> {
-        let (status, _) = self.get(address, "/readyz").await?;
+    pub async fn is_ready(&self, address: impl Display) -> Result<bool, ProbeError> {
+        let (status, _) = self.get(&address.to_string(), "/readyz").await?;
         Ok(status == StatusCode::OK)
     }
 
     /// How the node sees itself and its peers.
-    pub async fn cluster(&self, address: SocketAddr) -> Result<ClusterView, ProbeError> {
-        let (status, body) = self.get(address, "/v1/cluster").await?;
+    pub async fn cluster(&self, address: impl Display) -> Result<ClusterView, ProbeError> {
+        let address = address.to_string();
+        let (status, body) = self.get(&address, "/v1/cluster").await?;
         if status != StatusCode::OK {
             let detail = serde_json::from_slice::<ProblemView>(&body).map(|problem| problem.detail).unwrap_or_default();
             return Err(ProbeError::Refused { address, status, detail });
@@ -171,21 +172,24 @@ impl Probe {
     }
 
     /// What the node measures, in the text format of Prometheus.
-    pub async fn metrics(&self, address: SocketAddr) -> Result<String, ProbeError> {
-        let (status, body) = self.get(address, "/metrics").await?;
-        let malformed = |reason: String| ProbeError::Malformed { address, reason };
+    pub async fn metrics(&self, address: impl Display) -> Result<String, ProbeError> {
+        let address = address.to_string();
+        let (status, body) = self.get(&address, "/metrics").await?;
+        let malformed = |reason: String| ProbeError::Malformed { address: address.clone(), reason };
         if status != StatusCode::OK {
             return Err(malformed(format!("status {status}")));
         }
         String::from_utf8(body.into()).map_err(|error| malformed(error.to_string()))
     }
 
-    async fn get(&self, address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), ProbeError> {
-        timeout(TIMEOUT, self.exchange(address, path)).await.unwrap_or(Err(ProbeError::Silent { address }))
+    async fn get(&self, address: &str, path: &str) -> Result<(StatusCode, Bytes), ProbeError> {
+        timeout(TIMEOUT, self.exchange(address, path))
+            .await
+            .unwrap_or_else(|_| Err(ProbeError::Silent { address: address.to_owned() }))
     }
 
-    async fn exchange(&self, address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), ProbeError> {
-        let malformed = |reason: String| ProbeError::Malformed { address, reason };
+    async fn exchange(&self, address: &str, path: &str) -> Result<(StatusCode, Bytes), ProbeError> {
+        let malformed = |reason: String| ProbeError::Malformed { address: address.to_owned(), reason };
         let mut request = Request::get(format!("http://{address}{path}"));
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
@@ -195,7 +199,7 @@ impl Probe {
             .client
             .request(request)
             .await
-            .map_err(|error| ProbeError::Unreachable { address, reason: innermost(&error) })?;
+            .map_err(|error| ProbeError::Unreachable { address: address.to_owned(), reason: innermost(&error) })?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| malformed(error.to_string()))?;
         Ok((head.status, body.to_bytes()))
@@ -213,6 +217,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 

@@ -12,12 +12,11 @@
 //! The stateless reset key is derived from the node's private key: a process that restarts tells the callers of its
 //! predecessor at once that their connections are gone, instead of leaving them to a timeout.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
@@ -29,9 +28,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::config::map::ClusterMap;
 use crate::config::{PeerLinks, Quic};
 use crate::peer::{ALPN as PEER_ALPN, Links};
+use crate::sockets::{self, NotBound};
 use crate::tls::{Credentials, TlsError};
 
 /// Unfinished handshakes of anyone.
@@ -84,13 +83,19 @@ impl Close {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The address belongs to someone else.
-    #[error("{address}/udp is in use: is another node running here? The address is `quic` in the region's file")]
+    #[error(
+        "{address}/udp is in use: is another node running here? The address is quic.listen, or follows from `quic` in the \
+         region's file"
+    )]
     InUse {
         /// Which.
         address: SocketAddr,
     },
     /// The system refuses for another reason.
-    #[error("cannot listen on {address}/udp: {source}")]
+    #[error(
+        "cannot listen on {address}/udp: {source}; where others reach this node by an address that the machine does not \
+         have, set quic.listen"
+    )]
     System {
         /// Where.
         address: SocketAddr,
@@ -106,27 +111,31 @@ pub enum BindError {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     quinn: quinn::Endpoint,
+    /// Made when it is first needed; `None` if the system has none of its kind.
+    other: Arc<OnceLock<Option<quinn::Endpoint>>>,
     dialer: ClientConfig,
     clients_max: usize,
 }
 
 impl Endpoint {
-    /// Listens on `address`. Must be called within a Tokio runtime.
+    /// Listens on the first of these addresses that the machine has. Must be called within a Tokio runtime.
     pub fn bind(
         quic: &Quic,
         peer: &PeerLinks,
         credentials: &Credentials,
-        address: SocketAddr,
+        listen: &[SocketAddr],
     ) -> Result<Self, BindError> {
-        let socket = UdpSocket::bind(address).map_err(|source| not_bound(address, source))?;
+        let socket = sockets::udp(listen)?;
+        let address = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         let endpoint = quinn::Endpoint::new(
             identity(credentials),
             Some(acceptor(quic, peer, credentials)?),
             socket,
             Arc::new(quinn::TokioRuntime),
         )
-        .map_err(|source| not_bound(address, source))?;
-        Ok(Self { quinn: endpoint, dialer: dialer(peer, credentials)?, clients_max: quic.connections_max })
+        .map_err(|source| NotBound { address, source })?;
+        let (other, dialer) = (Arc::default(), dialer(peer, credentials)?);
+        Ok(Self { quinn: endpoint, other, dialer, clients_max: quic.connections_max })
     }
 
     /// Where it listens.
@@ -142,16 +151,28 @@ impl Endpoint {
 
     /// Calls another node, which must prove that it is `name`.
     pub(crate) fn dial(&self, address: SocketAddr, name: &str) -> Result<quinn::Connecting, quinn::ConnectError> {
-        self.quinn.connect_with(self.dialer.clone(), address, name)
+        self.towards(address).connect_with(self.dialer.clone(), address, name)
+    }
+
+    /// What calls are made from: the socket that listens, or, where its addresses are not of the callee's kind, one
+    /// beside it.
+    fn towards(&self, address: SocketAddr) -> &quinn::Endpoint {
+        let own = self.quinn.local_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |own| own.ip());
+        if own.is_ipv4() == address.is_ipv4() || own == Ipv6Addr::UNSPECIFIED {
+            return &self.quinn;
+        }
+        let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
+        let other = self.other.get_or_init(|| quinn::Endpoint::client((any, 0).into()).ok());
+        other.as_ref().unwrap_or(&self.quinn)
     }
 
     /// Accepts connections until the endpoint is closed: peers go to `links`, each client to a new task of `clients`.
-    pub async fn serve<F>(&self, map: &ClusterMap, links: Links, clients: F)
+    pub async fn serve<F>(&self, links: Links, clients: F)
     where
         F: Fn(Connection) -> Serving + Send + Sync + 'static,
     {
         let gate = Arc::new(Gate {
-            handshakes: Handshakes::new(map),
+            handshakes: Handshakes::new(links.clone()),
             clients_places: Arc::new(Semaphore::new(self.clients_max.min(Semaphore::MAX_PERMITS))),
             clients,
             links,
@@ -166,16 +187,24 @@ impl Endpoint {
 
     /// Closes every connection with a reason, and waits a moment for the other ends to hear it.
     pub async fn close(&self, reason: &str) {
-        self.quinn.close(Close::Done.code(), reason.as_bytes());
+        let all = || std::iter::once(&self.quinn).chain(self.other.get().into_iter().flatten());
+        all().for_each(|endpoint| endpoint.close(Close::Done.code(), reason.as_bytes()));
+        let idle = async {
+            for endpoint in all() {
+                endpoint.wait_idle().await;
+            }
+        };
         // Whoever has not heard by then finds out by a reset or a timeout.
-        let _ = timeout(GOODBYE_TIMEOUT, self.quinn.wait_idle()).await;
+        let _ = timeout(GOODBYE_TIMEOUT, idle).await;
     }
 }
 
-fn not_bound(address: SocketAddr, source: io::Error) -> BindError {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { address },
-        _ => BindError::System { address, source },
+impl From<NotBound> for BindError {
+    fn from(NotBound { address, source }: NotBound) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { address },
+            _ => Self::System { address, source },
+        }
     }
 }
 
@@ -233,15 +262,15 @@ fn idle(timeout: Duration) -> IdleTimeout {
 struct Handshakes {
     anyone: Arc<Semaphore>,
     kept: Arc<Semaphore>,
-    nodes: BTreeSet<IpAddr>,
+    links: Links,
 }
 
 impl Handshakes {
-    fn new(map: &ClusterMap) -> Self {
+    fn new(links: Links) -> Self {
         Self {
             anyone: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             kept: Arc::new(Semaphore::new(HANDSHAKES_KEPT)),
-            nodes: map.nodes().map(|(_, _, node)| node.quic.ip().to_canonical()).collect(),
+            links,
         }
     }
 
@@ -254,8 +283,8 @@ impl Handshakes {
             let _ = incoming.retry();
             return None;
         }
-        let known = self.nodes.contains(&incoming.remote_address().ip().to_canonical());
-        match place.or_else(|| if known { self.kept.clone().try_acquire_owned().ok() } else { None }) {
+        let known = || self.links.know(incoming.remote_address().ip());
+        match place.or_else(|| if known() { self.kept.clone().try_acquire_owned().ok() } else { None }) {
             Some(place) => Some((incoming, place)),
             None => {
                 debug!(from = %incoming.remote_address(), "refused: too many unfinished handshakes");

@@ -118,7 +118,7 @@ fn on_the_map(region: &Region) -> Vec<String> {
     let place = location.map(|[latitude, longitude]| format!(" at {latitude}, {longitude}")).unwrap_or_default();
     let head = format!("# region {name}, number {id}{place}");
     let nodes = nodes.iter().map(|node| {
-        let redis = node.redis.map(|redis| format!(", redis {redis}")).unwrap_or_default();
+        let redis = node.redis.as_ref().map(|redis| format!(", redis {redis}")).unwrap_or_default();
         format!("# node {name}/{}: quic {}, http {}{redis}", node.id, node.quic, node.http)
     });
     std::iter::once(head).chain(nodes).collect()

@@ -194,6 +194,7 @@ mod tests {
     use super::*;
 
     fn map() -> ClusterMap {
+        let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port)).into();
         let region = |name: &str, id: u8, nodes: &[u8]| Region {
             name: name.into(),
             id,
@@ -202,8 +203,8 @@ mod tests {
                 .iter()
                 .map(|node| Node {
                     id: *node,
-                    quic: ([127, 0, 0, 1], 7400 + u16::from(id) * 10 + u16::from(*node)).into(),
-                    http: ([127, 0, 0, 1], 8400 + u16::from(id) * 10 + u16::from(*node)).into(),
+                    quic: at(7400 + u16::from(id) * 10 + u16::from(*node)),
+                    http: at(8400 + u16::from(id) * 10 + u16::from(*node)),
                     redis: None,
                 })
                 .collect(),

@@ -1,9 +1,8 @@
 //! The cluster's map: one file a region, the same set on every node.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
 
+use super::address::Address;
 use crate::identity::WorkerId;
 
 /// All regions, sorted by number.
@@ -29,19 +28,19 @@ pub struct Region {
     pub nodes: Vec<Node>,
 }
 
-/// Where one node listens.
+/// Where others reach one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// 0–31, part of every ID.
     pub id: u8,
     /// Peers and QUIC clients (UDP).
-    pub quic: SocketAddr,
+    pub quic: Address,
     /// HTTP clients (TCP).
-    pub http: SocketAddr,
+    pub http: Address,
     /// Clients of the Redis protocol (TCP); without it that door is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redis: Option<SocketAddr>,
+    pub redis: Option<Address>,
 }
 
 impl ClusterMap {

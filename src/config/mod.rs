@@ -5,6 +5,7 @@
 //! at it. A configuration that was loaded is allowed in every value; one that is not is refused as a whole, with every
 //! problem named. Only the command line reads the environment: here it is an argument.
 
+pub mod address;
 mod directives;
 pub mod error;
 mod inspect;
@@ -37,6 +38,7 @@ pub use secret::{SECRET_BYTES, TreeSecret};
 
 use crate::clock;
 use crate::identity::NamespaceId;
+use address::Listen;
 use map::ClusterMap;
 
 /// Everything that can be set.
@@ -402,6 +404,8 @@ pub enum Access {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
+    /// Where this node listens, if not where the map says.
+    pub listen: Listen,
     /// Open connections.
     pub connections_max: usize,
     /// How long the headers of a request may take.
@@ -439,6 +443,8 @@ pub struct HttpTls {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quic {
+    /// Where this node listens, if not where the map says.
+    pub listen: Listen,
     /// Open client connections; peers have places of their own.
     pub connections_max: usize,
     /// Unanswered requests per connection.
@@ -454,6 +460,8 @@ pub struct Quic {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
+    /// Where this node listens, if not where the map says; only if the map has an address for this door.
+    pub listen: Listen,
     /// Open connections.
     pub connections_max: usize,
     /// How long a connection may ask nothing.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::Hash;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
 
+use super::address::Address;
 use super::error::{ConfigError, Problem};
 use super::inspect::Inspection;
 use super::load::Layer;
@@ -68,10 +68,10 @@ fn clashes(regions: &[(PathBuf, Region)]) -> Vec<Problem> {
             let at = |key: &str| at(&format!("node[{index}].{key}"));
             // Keyed by file, not by number: a region number that is taken twice is one problem, not one a node.
             clashes.claim(Claim::Node(file.clone(), node.id), at("id"), node.id.to_string());
-            clashes.claim(Claim::Udp(node.quic), at("quic"), format!("\"{}\"", node.quic));
-            clashes.claim(Claim::Tcp(node.http), at("http"), format!("\"{}\"", node.http));
-            if let Some(redis) = node.redis {
-                clashes.claim(Claim::Tcp(redis), at("redis"), format!("\"{redis}\""));
+            clashes.claim(Claim::Udp(node.quic.canonical()), at("quic"), format!("\"{}\"", node.quic));
+            clashes.claim(Claim::Tcp(node.http.canonical()), at("http"), format!("\"{}\"", node.http));
+            if let Some(redis) = &node.redis {
+                clashes.claim(Claim::Tcp(redis.canonical()), at("redis"), format!("\"{redis}\""));
             }
         }
     }
@@ -84,8 +84,8 @@ enum Claim {
     Name(String),
     Region(u8),
     Node(PathBuf, u8),
-    Udp(SocketAddr),
-    Tcp(SocketAddr),
+    Udp(Address),
+    Tcp(Address),
 }
 
 impl Claim {

@@ -2,6 +2,7 @@
 //!
 //! The words here are the words in `config/default.toml` and in the error messages; a test compares them.
 
+use super::address::{Address, Listen};
 use super::directives::log_filter;
 use super::shape::{Shape, may, must};
 use crate::identity::REGIONS_MAX;
@@ -126,6 +127,7 @@ const TOKEN: Shape = Shape::Table(&[
 ]);
 
 const HTTP: Shape = Shape::Table(&[
+    must("listen", LISTEN),
     must("connections_max", count(1, 1_000_000)),
     must("header_timeout", duration(100, 5 * MINUTE)),
     must("idle_timeout", duration(100, HOUR)),
@@ -138,6 +140,7 @@ const HTTP: Shape = Shape::Table(&[
 ]);
 
 const QUIC: Shape = Shape::Table(&[
+    must("listen", LISTEN),
     must("connections_max", count(1, 100_000)),
     must("requests_max", count(1, 1_000_000)),
     must("streams_max", count(1, 1_024)),
@@ -146,6 +149,7 @@ const QUIC: Shape = Shape::Table(&[
 
 /// No command takes more arguments than its name and as many keys as one batch of the engine has operations.
 const REDIS: Shape = Shape::Table(&[
+    must("listen", LISTEN),
     must("connections_max", count(1, 1_000_000)),
     must("idle_timeout", duration(100, DAY)),
     must("arguments_max", count(16, 10_001)),
@@ -198,10 +202,15 @@ const REGION_NAME: Shape = Shape::Text {
 const NUMBER: Shape = count(0, REGIONS_MAX as u64 - 1);
 
 const ADDRESS: Shape = Shape::Text {
-    allowed: "an IP address that others can reach and a port, such as \"127.0.0.1:7400\" or \"[::1]:7400\"",
-    accepts: |text| {
-        text.parse::<std::net::SocketAddr>().is_ok_and(|address| address.port() != 0 && !address.ip().is_unspecified())
-    },
+    allowed: "an IP address or a name by which others reach it, and a port, such as \"127.0.0.1:7400\", \"[::1]:7400\" or \
+              \"node-0.example:7400\"",
+    accepts: |text| Address::parse(text).is_some(),
+};
+
+const LISTEN: Shape = Shape::Text {
+    allowed: "nothing, or an IP address of this machine, 0.0.0.0 or [::] for all of them, and a port, such as \
+              \"10.0.0.5:7400\" or \"[::]:7400\"",
+    accepts: |text| Listen::parse(text).is_some(),
 };
 
 const TOKEN_NAME: Shape = Shape::Text {

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::address::Address;
 use super::load::{DEFAULTS, load};
 use super::schema::{CONFIG, REGION};
 use super::shape::Shape;
@@ -222,8 +223,8 @@ fn two_doors_at_one_address() {
     );
     let text = region("b", 2, 7500) + "redis = \"127.0.0.1:6500\"\n";
     let map = Site::new().region_file("b.toml", &text).loads().map;
-    let doors: Vec<_> = map.nodes().map(|(_, _, node)| node.redis).collect();
-    assert_eq!(doors, [None, None, Some(([127, 0, 0, 1], 6500).into())], "without an address the door is closed");
+    let doors: Vec<_> = map.nodes().map(|(_, _, node)| node.redis.clone()).collect();
+    assert_eq!(doors, [None, None, Address::parse("127.0.0.1:6500")], "without an address the door is closed");
 }
 
 #[test]
@@ -234,14 +235,48 @@ fn one_port_for_udp_and_tcp_is_no_clash() {
 
 #[test]
 fn an_address_that_nobody_can_reach() {
-    let allowed =
-        "allowed: an IP address that others can reach and a port, such as \"127.0.0.1:7400\" or \"[::1]:7400\"";
-    for address in ["0.0.0.0:7500", "[::]:7500", "127.0.0.1:0", "localhost:7500", "127.0.0.1"] {
+    let allowed = "allowed: an IP address or a name by which others reach it, and a port, such as \"127.0.0.1:7400\", \
+                   \"[::1]:7400\" or \"node-0.example:7400\"";
+    for address in ["0.0.0.0:7500", "[::]:7500", "127.0.0.1:0", "localhost", "127.0.0.1", "::1:7500", "a b:7500"] {
         let text = region("b", 2, 7500).replace("127.0.0.1:7500", address);
         Site::new()
             .region_file("b.toml", &text)
             .refused(&format!("regions/b.toml: node[0].quic = \"{address}\": {allowed}"));
     }
+}
+
+#[test]
+fn two_nodes_by_one_name() {
+    let named = |name: &str, id, host: &str| {
+        region(name, id, 7500).replace("127.0.0.1:7500", &format!("{host}:7500")).replace("8500", &format!("85{id}0"))
+    };
+    let site = Site::new().region_file("b.toml", &named("b", 2, "node.example"));
+    site.region_file("c.toml", &named("c", 3, "Node.Example.")).refused(
+        "regions/c.toml: node[0].quic = \"Node.Example.:7500\": node[0].quic in regions/b.toml is the same; \
+         allowed: a UDP address that no other node has",
+    );
+    let site = Site::new().region_file("b.toml", &named("b", 2, "node-2.example"));
+    site.region_file("c.toml", &named("c", 3, "node-3.example")).loads();
+}
+
+#[test]
+fn an_address_on_which_nothing_can_listen() {
+    let allowed = "allowed: nothing, or an IP address of this machine, 0.0.0.0 or [::] for all of them, and a port, such as \
+                   \"10.0.0.5:7400\" or \"[::]:7400\"";
+    for door in ["quic", "http", "redis"] {
+        for address in ["localhost:7400", "0.0.0.0", ":7400", "[::]:0", "224.0.0.1:7400"] {
+            let site = Site::new().env(&format!("SNOWTIDE_{}__LISTEN", door.to_ascii_uppercase()), address);
+            let name = door.to_ascii_uppercase();
+            site.refused(&format!("environment SNOWTIDE_{name}__LISTEN: {door}.listen = \"{address}\": {allowed}"));
+        }
+    }
+    let site = Site::new().env("SNOWTIDE_HTTP__LISTEN", "0.0.0.0:8400").env("SNOWTIDE_REDIS__LISTEN", "10.0.0.5:8400");
+    site.refused(
+        "environment SNOWTIDE_REDIS__LISTEN: redis.listen = \"10.0.0.5:8400\": http.listen = \"0.0.0.0:8400\" is there too; \
+         allowed: another port or address",
+    );
+    let site = Site::new().env("SNOWTIDE_HTTP__LISTEN", "[::]:8400").env("SNOWTIDE_QUIC__LISTEN", "0.0.0.0:8400");
+    assert!(site.loads().config.http.listen != Listen::default(), "one port for UDP and TCP is no clash");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
+use super::address::overlap;
 use super::error::Problem;
 use super::map::ClusterMap;
 use super::origin::{Origin, Setting};
@@ -37,6 +38,7 @@ pub(super) fn problems(
     checks.tokens();
     checks.ack_wait();
     checks.http_tls();
+    checks.listen();
     checks.namespaces();
     checks.namespace_ids();
     checks.problems
@@ -162,6 +164,19 @@ impl Checks<'_> {
             self.refuse("http.tls.certificate", "http.tls.key is given; allowed: both or neither");
         } else if tls.key.as_os_str().is_empty() && !tls.certificate.as_os_str().is_empty() {
             self.refuse("http.tls.key", "http.tls.certificate is given; allowed: both or neither");
+        }
+    }
+
+    /// TCP sockets are not shared; UDP has one door.
+    fn listen(&mut self) {
+        let (http, redis) = (self.config.http.listen.fixed(), self.config.redis.listen.fixed());
+        if let (Some(http), Some(redis)) = (http, redis)
+            && overlap(http, redis)
+        {
+            self.refuse(
+                "redis.listen",
+                format!("http.listen = \"{http}\" is there too; allowed: another port or address"),
+            );
         }
     }
 

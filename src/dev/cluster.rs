@@ -13,6 +13,7 @@ use super::folder::{self, Folder, Lock};
 use super::plan::{self, Ports};
 use super::process::{Ending, Launch, Process};
 use super::wires::{Cuts, Wires};
+use crate::config::address::Address;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::probe::Probe;
@@ -140,8 +141,8 @@ impl Cluster {
         let lock = folder.lock()?;
         let kept = folder.kept_map()?;
         let addresses = kept.iter().flat_map(ClusterMap::nodes).map(|(_, _, node)| node);
-        let addresses = addresses.flat_map(|node| [node.quic, node.http].into_iter().chain(node.redis));
-        let mut taken: BTreeSet<_> = addresses.map(|address| address.port()).collect();
+        let addresses = addresses.flat_map(|node| [&node.quic, &node.http].into_iter().chain(&node.redis));
+        let mut taken: BTreeSet<_> = addresses.map(Address::port).collect();
         let count = options.regions.unwrap_or_else(|| kept.as_ref().map_or(REGIONS, plan::count));
         let map = plan::map(count, kept, |index| options.ports.pick(index, &mut taken))
             .map_err(|unplanned| unplanned.at(folder.path(), count))?;
@@ -314,17 +315,18 @@ impl Cluster {
     /// Where to find each node, by region number.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         let cut_off = |region| self.wires.as_ref().is_some_and(|wires| wires.is_cut_off(region));
-        let endpoint =
-            |(_, region, node): (WorkerId, &crate::config::map::Region, &crate::config::map::Node)| Endpoint {
+        let endpoint = |(_, region, node): (WorkerId, &crate::config::map::Region, &crate::config::map::Node)| {
+            Some(Endpoint {
                 region: region.name.clone(),
-                quic: node.quic,
-                http: node.http,
-                redis: node.redis,
+                quic: node.quic.fixed()?,
+                http: node.http.fixed()?,
+                redis: node.redis.as_ref().and_then(Address::fixed),
                 pid: self.processes.get(&region.name).and_then(Process::id),
                 log: self.folder.log_file(&region.name),
                 cut_off: cut_off(region.id),
-            };
-        self.map.nodes().map(endpoint).collect()
+            })
+        };
+        self.map.nodes().filter_map(endpoint).collect()
     }
 
     /// How a client reaches a region's node.
@@ -399,7 +401,8 @@ impl Cluster {
     /// The node's addresses: QUIC, HTTP.
     fn address(&self, region: &str) -> Result<(SocketAddr, SocketAddr), DevError> {
         let node = self.map.region(region).and_then(|region| region.nodes.first());
-        node.map(|node| (node.quic, node.http)).ok_or_else(|| self.unknown(region))
+        let addresses = node.and_then(|node| Some((node.quic.fixed()?, node.http.fixed()?)));
+        addresses.ok_or_else(|| self.unknown(region))
     }
 
     fn unknown(&self, region: &str) -> DevError {

@@ -95,7 +95,13 @@ impl Folder {
     /// The map of an earlier run; `None` if there was none.
     pub(super) fn kept_map(&self) -> Result<Option<ClusterMap>, DevError> {
         let dir = self.regions_dir();
-        if dir.exists() { Ok(Some(ClusterMap::load(&dir)?)) } else { Ok(None) }
+        if !dir.exists() {
+            return Ok(None);
+        }
+        let map = ClusterMap::load(&dir)?;
+        let addresses = map.nodes().flat_map(|(_, _, node)| [&node.quic, &node.http].into_iter().chain(&node.redis));
+        let named = addresses.filter(|address| address.fixed().is_none()).map(ToString::to_string).next();
+        named.map_or(Ok(Some(map)), |named| Err(DevError::Named(named)))
     }
 
     /// Writes what clients read.

@@ -44,6 +44,9 @@ pub enum DevError {
     /// Region files that were kept cannot be read.
     #[error("the region files that were kept cannot be read; repair or delete them: {0}")]
     Map(#[from] ConfigError),
+    /// A kept map leads elsewhere.
+    #[error("the region files that were kept name {0}; a cluster on one machine has IP addresses only")]
+    Named(String),
     /// Regions cannot be taken away from a cluster whose IDs and counters name them.
     #[error(
         "{} holds a cluster of {kept} regions, so it cannot have {asked}: choose another folder with --dir, or delete it",

@@ -119,7 +119,7 @@ impl Unplanned {
 }
 
 fn region(name: &str, id: u8, location: [f64; 2], ports: NodePorts) -> Region {
-    let [quic, http, redis] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let [quic, http, redis] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
     Region {
         name: name.to_owned(),
         id,

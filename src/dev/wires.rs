@@ -94,7 +94,7 @@ impl Cuts {
 
 /// Every ordered pair of nodes, with the acceptor's true address.
 fn pairs(map: &ClusterMap) -> Vec<(Pair, SocketAddr)> {
-    let nodes: Vec<_> = map.nodes().map(|(worker, _, node)| (worker, node.quic)).collect();
+    let nodes: Vec<_> = map.nodes().filter_map(|(worker, _, node)| Some((worker, node.quic.fixed()?))).collect();
     let acceptors = |dialer: WorkerId| nodes.iter().filter(move |(acceptor, _)| *acceptor != dialer);
     let pairs_of = |(dialer, _): &(WorkerId, SocketAddr)| {
         let dialer = *dialer;
@@ -109,7 +109,9 @@ fn rewired(map: &ClusterMap, dialer: WorkerId, address: impl Fn(WorkerId) -> Opt
     for region in &mut map.regions {
         for node in &mut region.nodes {
             let worker = WorkerId::new(region.id, node.id).filter(|worker| *worker != dialer);
-            node.quic = worker.and_then(&address).unwrap_or(node.quic);
+            if let Some(relay) = worker.and_then(&address) {
+                node.quic = relay.into();
+            }
         }
     }
     map
@@ -145,7 +147,7 @@ mod tests {
             rewired(&map, worker(1), |acceptor| Some(([127, 0, 0, 1], 100 + u16::from(acceptor.region())).into()));
         let quic: Vec<_> = seen.nodes().map(|(_, _, node)| node.quic.port()).collect();
         assert_eq!(quic, [100, 7_401, 102]);
-        let http = |map: &ClusterMap| map.nodes().map(|(_, _, node)| node.http).collect::<Vec<_>>();
+        let http = |map: &ClusterMap| map.nodes().map(|(_, _, node)| node.http.clone()).collect::<Vec<_>>();
         assert_eq!(http(&seen), http(&map), "HTTP is asked directly");
     }
 
@@ -182,7 +184,7 @@ mod tests {
         let seen = wires.map_of(worker(0), &map);
         let behind: BTreeMap<_, _> =
             wires.relays().map(|(dialer, acceptor, relay)| ((dialer, acceptor), relay.address())).collect();
-        assert_eq!(seen.node(worker(1)).unwrap().1.quic, behind[&(worker(0), worker(1))]);
+        assert_eq!(seen.node(worker(1)).unwrap().1.quic.fixed(), Some(behind[&(worker(0), worker(1))]));
         assert_eq!(seen.node(worker(0)).unwrap().1.quic.port(), 7_400);
     }
 }

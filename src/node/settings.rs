@@ -1,12 +1,14 @@
 //! From the configuration and the map to what the replica is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytesize::ByteSize;
 
+use crate::config::address::overlap;
 use crate::config::map::{self, ClusterMap};
 use crate::config::{Config, Durability};
 use crate::identity::{NamespaceId, WorkerId};
@@ -31,6 +33,26 @@ pub(super) fn place<'a>(map: &'a ClusterMap, region: &str, node: u8) -> anyhow::
         .with_context(|| format!("region {region} has no node {node}; its file lists {}", ids.join(", ")))?;
     let worker = WorkerId::new(found.id, node).context("region and node numbers are 0 to 31")?;
     Ok((worker, place))
+}
+
+/// Where a node listens: of each door, the first address that the machine has.
+pub(super) struct Listening {
+    pub(super) quic: Vec<SocketAddr>,
+    pub(super) http: Vec<SocketAddr>,
+    /// Without an address on the map this door is closed.
+    pub(super) redis: Option<Vec<SocketAddr>>,
+}
+
+/// What was set, or what follows from where others reach the node.
+pub(super) fn listening(config: &Config, place: &map::Node) -> anyhow::Result<Listening> {
+    let http = config.http.listen.candidates(&place.http);
+    let redis = place.redis.as_ref().map(|public| config.redis.listen.candidates(public));
+    let clash = redis.iter().flatten().find(|redis| http.iter().any(|http| overlap(*http, **redis)));
+    if let Some(clash) = clash {
+        let doors = "the doors of HTTP and of the Redis protocol";
+        anyhow::bail!("{doors} would both listen on {clash}; give one of them another port: http.listen, redis.listen");
+    }
+    Ok(Listening { quic: config.quic.listen.candidates(&place.quic), http, redis })
 }
 
 /// Who the HTTP door is, if it is to speak TLS.

@@ -23,7 +23,7 @@ use crate::replica::{Event, Message, Sighting};
 
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState, STOPPING};
-use super::{Shared, brief, certificate, pulse, seal};
+use super::{Shared, brief, certificate, pulse, reach, seal};
 use super::{compressed, frame};
 
 /// Messages gathered into one write.
@@ -32,7 +32,7 @@ const MESSAGES_PER_WRITE: usize = 64;
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Why an attempt or a link ended.
-enum End {
+pub(super) enum End {
     /// Shutting down.
     Stopped,
     /// The peer called from another boot: dial that one at once.
@@ -122,15 +122,11 @@ fn report(shared: &Shared, link: &Link, end: End) {
 }
 
 async fn attempt(shared: &Shared, link: &Link, called: &mut watch::Receiver<Option<Boot>>) -> End {
-    let limit = shared.limits.idle_timeout;
-    let connection = match shared.endpoint.dial(link.address, &link.certified) {
-        Ok(connecting) => match timeout(limit, connecting).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return no_connection(&error),
-            Err(_elapsed) => return End::Unreachable("timed out".into()),
-        },
-        Err(error) => return End::Unreachable(error.to_string()),
+    let connection = match reach::reach(shared, link).await {
+        Ok(connection) => connection,
+        Err(end) => return end,
     };
+    let limit = shared.limits.idle_timeout;
     let end = match timeout(limit, greet(shared, link, &connection)).await {
         Ok(Ok((peer, agreement))) => carry(shared, link, &connection, peer, agreement, called).await,
         Ok(Err(end)) => end,
@@ -186,13 +182,13 @@ async fn exchange(connection: &Connection, ours: &hello::Hello) -> Result<HelloR
     }
 }
 
-fn unreachable(error: impl fmt::Display) -> End {
+pub(super) fn unreachable(error: impl fmt::Display) -> End {
     End::Unreachable(brief(&error.to_string()))
 }
 
 /// Tells a certificate that is not believed, here or there, from a peer that cannot be reached. TLS alerts come as
 /// transport errors 0x100 to 0x1ff (RFC 9001, 4.8).
-fn no_connection(error: &ConnectionError) -> End {
+pub(super) fn no_connection(error: &ConnectionError) -> End {
     let code = match error {
         ConnectionError::TransportError(error) => u64::from(error.code),
         ConnectionError::ConnectionClosed(close) => u64::from(close.error_code),

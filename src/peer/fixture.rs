@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use super::{ClockReading, Clockwork, LinkState, Links, LinksConfig, Tally};
 use crate::clock;
 use crate::clock::offset::Offset;
+use crate::config::address::Listen;
 use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Namespace, PeerLinks, Quic};
 use crate::engine::{EngineHandle, Recorded};
@@ -44,7 +45,7 @@ pub(crate) fn map(nodes: &[(&str, SocketAddr)]) -> ClusterMap {
         name: (*name).to_owned(),
         id: worker(name).region(),
         location: None,
-        nodes: vec![Node { id: 0, quic: *quic, http: *quic, redis: None }],
+        nodes: vec![Node { id: 0, quic: (*quic).into(), http: (*quic).into(), redis: None }],
     };
     ClusterMap { regions: nodes.iter().map(region).collect() }
 }
@@ -58,7 +59,13 @@ pub(crate) fn authority() -> TempDir {
 }
 
 pub(crate) fn quic() -> Quic {
-    Quic { connections_max: 16, requests_max: 16, streams_max: 16, idle_timeout: Duration::from_secs(30) }
+    Quic {
+        listen: Listen::default(),
+        connections_max: 16,
+        requests_max: 16,
+        streams_max: 16,
+        idle_timeout: Duration::from_secs(30),
+    }
 }
 
 pub(crate) fn limits() -> PeerLinks {
@@ -111,7 +118,7 @@ impl Station {
         let _context = runtime.enter();
         let deadline = clock::monotonic() + DEADLINE;
         let endpoint = loop {
-            match Endpoint::bind(&quic(), &peer, &credentials, address) {
+            match Endpoint::bind(&quic(), &peer, &credentials, &[address]) {
                 Err(BindError::InUse { .. }) if clock::monotonic() < deadline => std::thread::yield_now(),
                 bound => break bound.unwrap(),
             }
@@ -156,12 +163,11 @@ impl Station {
             credentials: self.credentials.clone(),
         };
         change(&mut config);
-        let map = config.map.clone();
         let identity = Peer { worker: config.worker, boot: config.boot };
         let context = self.runtime.enter();
         let links = Links::start(config);
         let (endpoint, served) = (self.endpoint.clone(), links.clone());
-        tokio::spawn(async move { endpoint.serve(&map, served, clients).await });
+        tokio::spawn(async move { endpoint.serve(served, clients).await });
         drop(context);
         Member { station: self, links, arrivals, identity, clocks }
     }

@@ -1,6 +1,6 @@
 //! What is known of one peer: how our link to it stands, what waits for it, and who last called from it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use crate::config::address::Address;
 use crate::config::map::{Node, Region};
 use crate::identity::{Boot, WorkerId};
 use crate::replica::Message;
@@ -51,7 +52,8 @@ pub(super) struct Link {
     pub(super) worker: WorkerId,
     /// We share a namespace, so we dial it.
     pub(super) dials: bool,
-    pub(super) address: SocketAddr,
+    /// Where others reach it.
+    pub(super) address: Address,
     /// The name that its certificate must prove.
     pub(super) certified: String,
     /// The boot that last called us and was welcome. Every welcome call is news, also from the same boot.
@@ -59,6 +61,8 @@ pub(super) struct Link {
     /// Who holds the place of its incoming link. Locked while a newcomer is judged, so that only one is at a time.
     pub(super) caller: tokio::sync::Mutex<Option<Caller>>,
     name: String,
+    /// What the address last stood for.
+    at: Mutex<Vec<IpAddr>>,
     state: Mutex<LinkState>,
     queue: Mutex<Option<mpsc::Sender<Message>>>,
     pub(super) sent: AtomicU64,
@@ -67,16 +71,22 @@ pub(super) struct Link {
     links: AtomicU64,
 }
 
+/// The same for IPv4 whether or not the socket speaks IPv6.
+fn canonical(address: &SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}
+
 impl Link {
     pub(super) fn new(worker: WorkerId, region: &Region, node: &Node, dials: bool) -> Self {
         Self {
             worker,
             dials,
-            address: node.quic,
+            address: node.quic.clone(),
             certified: tls::node_name(&region.name, worker.node()),
             called: watch::Sender::new(None),
             caller: tokio::sync::Mutex::new(None),
             name: format!("{}/{}", region.name, worker.node()),
+            at: Mutex::new(node.quic.fixed().iter().map(canonical).collect()),
             state: Mutex::new(LinkState::Connecting),
             queue: Mutex::new(None),
             sent: AtomicU64::new(0),
@@ -84,6 +94,16 @@ impl Link {
             dropped: AtomicU64::new(0),
             links: AtomicU64::new(0),
         }
+    }
+
+    /// Remembers what the address stands for now.
+    pub(super) fn resolved(&self, addresses: &[SocketAddr]) {
+        *lock(&self.at) = addresses.iter().map(canonical).collect();
+    }
+
+    /// Whether the peer was last there.
+    pub(super) fn is_at(&self, ip: IpAddr) -> bool {
+        lock(&self.at).contains(&ip)
     }
 
     pub(super) fn send(&self, message: Message) {

@@ -22,11 +22,13 @@ mod frame;
 mod hello;
 mod link;
 mod pulse;
+mod reach;
 mod seal;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quinn::Connection;
@@ -119,6 +121,7 @@ struct Shared {
     seals: Mutex<Remembered>,
     /// Of whom a claim was refused that we have told of: by peer, and about whom.
     refused_claims: Mutex<BTreeSet<(WorkerId, WorkerId)>>,
+    lookups: Semaphore,
     stop: CancellationToken,
 }
 
@@ -160,6 +163,12 @@ impl Links {
     /// Every peer that is dialed, and what its links have carried.
     pub fn tallies(&self) -> Vec<(WorkerId, Tally)> {
         self.dialed().map(|link| (link.worker, link.tally())).collect()
+    }
+
+    /// Whether a node of the map is at this address: by its IP address, or by what its name stood for when it was last
+    /// dialed.
+    pub(crate) fn know(&self, ip: IpAddr) -> bool {
+        self.0.peers.values().any(|link| link.is_at(ip.to_canonical()))
     }
 
     /// From now on we greet as this incarnation.
@@ -212,6 +221,7 @@ impl Shared {
             credentials: Mutex::new(start.credentials),
             seals: Mutex::default(),
             refused_claims: Mutex::default(),
+            lookups: Semaphore::new(reach::LOOKUPS_MAX),
             stop: CancellationToken::new(),
         }
     }

@@ -15,6 +15,7 @@ use super::hello::{HELLO_BYTES_MAX, Hello, HelloReply, Refusal, Space, VERSIONS}
 use super::*;
 use super::{compressed, frame};
 use crate::config::Namespace;
+use crate::config::address::Address;
 use crate::crdt::VersionVector;
 use crate::engine::Recorded;
 use crate::identity::{NamespaceId, Peer};
@@ -98,6 +99,49 @@ fn another_id_layout_is_refused_on_both_sides() {
     south.wait_refused(NORTH, "another ID layout");
 }
 
+/// `localhost` stands for IPv6 too where the system says so; nobody listens there, so the next address is tried.
+#[test]
+fn a_peer_is_found_by_its_name() {
+    let authority = authority();
+    let (north, south) = (Station::new(&authority, NORTH), Station::new(&authority, SOUTH));
+    let mut named = map(&[(NORTH, north.address), (SOUTH, south.address)]);
+    for node in named.regions.iter_mut().flat_map(|region| &mut region.nodes) {
+        node.quic = Address::parse(&format!("localhost:{}", node.quic.port())).unwrap();
+    }
+    let (north, south) = (north.join(named.clone(), 1), south.join(named, 1));
+    until("north has a link", || north.state(SOUTH) == LinkState::Up);
+    until("south has a link", || south.state(NORTH) == LinkState::Up);
+    assert!(north.links.know("127.0.0.1".parse().unwrap()) && !north.links.know("192.0.2.1".parse().unwrap()));
+}
+
+#[test]
+fn a_name_that_stands_for_nothing_is_told_and_looked_up_again() {
+    let authority = authority();
+    let north = Station::new(&authority, NORTH);
+    let mut nowhere = map(&[(NORTH, north.address), (SOUTH, LOOPBACK.parse().unwrap())]);
+    nowhere.regions[1].nodes[0].quic = Address::parse("nobody.invalid:7400").unwrap();
+    let north = north.join(nowhere, 1);
+    let told = || match north.state(SOUTH) {
+        LinkState::Down(reason) => reason.contains("nobody.invalid cannot be looked up"),
+        _ => false,
+    };
+    until("the name is told", told);
+}
+
+/// A socket of one kind calls peers of the other kind from one beside it.
+#[test]
+fn a_peer_with_ipv6_is_called_by_one_that_listens_on_ipv4() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return; // there is no IPv6 here
+    }
+    let authority = authority();
+    let (north, south) = (Station::new(&authority, NORTH), Station::at(&authority, SOUTH, "[::1]:0".parse().unwrap()));
+    let both = map(&[(NORTH, north.address), (SOUTH, south.address)]);
+    let (north, south) = (north.join(both.clone(), 1), south.join(both, 1));
+    until("north has a link", || north.state(SOUTH) == LinkState::Up);
+    until("south has a link", || south.state(NORTH) == LinkState::Up);
+}
+
 #[test]
 fn another_cluster_secret_is_refused_on_both_sides() {
     let (north, south) = pair(|config| config.secret = "fedcba9876543210".into());
@@ -117,7 +161,8 @@ fn a_node_outside_the_map_is_refused() {
     let authority = authority();
     let (north, south) = (Station::new(&authority, NORTH), Station::new(&authority, SOUTH));
     let both = map(&[(NORTH, north.address), (SOUTH, south.address)]);
-    let _north = north.join(map(&[(NORTH, both.regions[0].nodes[0].quic)]), 1);
+    let alone = map(&[(NORTH, north.address)]);
+    let _north = north.join(alone, 1);
     let south = south.join(both, 1);
     south.wait_refused(NORTH, "not in the refuser's map");
 }

@@ -35,7 +35,7 @@ fn an_address_in_use_is_named() {
     let station = Station::new(&authority, NORTH);
     let credentials = Credentials::load(authority.path(), NORTH, 0).unwrap();
     let _context = station.runtime.enter();
-    let error = Endpoint::bind(&quic(), &limits(), &credentials, station.address).unwrap_err();
+    let error = Endpoint::bind(&quic(), &limits(), &credentials, &[station.address]).unwrap_err();
     assert!(matches!(error, BindError::InUse { address } if address == station.address), "{error}");
 }
 

@@ -124,9 +124,10 @@ fn make_node(
 /// The node's own name for peers, and for clients whatever they may reach it by.
 fn names(region: &str, node: &Node) -> Vec<String> {
     let mut names = vec![node_name(region, node.id), "localhost".to_owned()];
-    let addresses = [node.quic.ip(), node.http.ip()].into_iter().filter(|ip| !ip.is_unspecified());
+    let hosts = [&node.quic, &node.http].into_iter().chain(&node.redis).map(|address| address.host().into_owned());
     let loopback = ["127.0.0.1".to_owned(), "::1".to_owned()];
-    names.extend(addresses.map(|ip| ip.to_string()).chain(loopback).collect::<BTreeSet<_>>());
+    let hosts: BTreeSet<_> = hosts.chain(loopback).filter(|host| !names.contains(host)).collect();
+    names.extend(hosts);
     names
 }
 
@@ -166,7 +167,7 @@ mod tests {
     fn map(nodes: &[u8]) -> ClusterMap {
         let mut text = "name = \"eu-west\"\nid = 1\n".to_owned();
         for node in nodes {
-            text += &format!("[[node]]\nid = {node}\nquic = \"10.0.0.{node}:1\"\nhttp = \"0.0.0.0:2\"\n");
+            text += &format!("[[node]]\nid = {node}\nquic = \"10.0.0.{node}:1\"\nhttp = \"node-{node}.example:2\"\n");
         }
         ClusterMap { regions: vec![toml::from_str(&text).unwrap()] }
     }

@@ -70,9 +70,9 @@ impl Twin {
         for region in &mut map.regions {
             let node = region.nodes.first_mut().unwrap();
             let other = others.iter().find(|(name, _)| *name == region.name);
-            node.quic = other.map_or(self.quic, |(_, quic)| *quic);
+            node.quic = other.map_or(self.quic, |(_, quic)| *quic).into();
             if other.is_none() {
-                node.http = self.http;
+                node.http = self.http.into();
                 // The original has it.
                 node.redis = None;
             }
@@ -235,7 +235,7 @@ async fn two_that_share_no_peer_hear_of_each_other_and_one_is_fenced() {
     bed.cluster.cut_between(WEST, SOUTH).unwrap();
     let map = bed.cluster.folder().node_regions_dir(SOUTH).join("eu-west.toml");
     let mut west: snowtide::config::map::Region = toml::from_str(&fs::read_to_string(&map).unwrap()).unwrap();
-    west.nodes[0].quic = twin.quic;
+    west.nodes[0].quic = twin.quic.into();
     fs::write(&map, toml::to_string(&west).unwrap()).unwrap();
     bed.start_all().await;
     bed.client(WEST).await.increment(NAMESPACE, KEY, 1_000_003).await.unwrap();

@@ -30,12 +30,12 @@ use crate::ids::{CeilingStore, IdSource, layout_of, scheme_of};
 use crate::replica::{Action, Operation, Outcome, Refusal};
 
 pub(super) fn map() -> ClusterMap {
-    let address = "127.0.0.1:1".parse().unwrap();
+    let address = crate::config::address::Address::parse("127.0.0.1:1").unwrap();
     let region = |(id, name): (u8, &str)| Region {
         name: name.to_owned(),
         id,
         location: None,
-        nodes: vec![Node { id: 0, quic: address, http: address, redis: None }],
+        nodes: vec![Node { id: 0, quic: address.clone(), http: address.clone(), redis: None }],
     };
     ClusterMap { regions: [(1, "eu-west"), (2, "us-east"), (3, "ap-south")].map(region).into() }
 }

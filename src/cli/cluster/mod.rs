@@ -107,21 +107,22 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
+    use crate::config::address::Address;
     use crate::identity::WorkerId;
     use crate::probe::ProbeError;
 
     fn line(ready: Option<bool>, view: ProbeError) -> Line {
-        let (worker, http) = (WorkerId::new(1, 0).unwrap(), ([127, 0, 0, 1], 8410).into());
+        let (worker, http) = (WorkerId::new(1, 0).unwrap(), Address::parse("127.0.0.1:8410").unwrap());
         Line { worker, region: "eu-west".into(), http, ready, view: Err(view) }
     }
 
     fn refusing(status: StatusCode) -> Line {
-        let address = ([127, 0, 0, 1], 8410).into();
+        let address = "127.0.0.1:8410".to_owned();
         line(Some(true), ProbeError::Refused { address, status, detail: String::new() })
     }
 
     fn silent() -> Line {
-        line(None, ProbeError::Silent { address: ([127, 0, 0, 1], 8410).into() })
+        line(None, ProbeError::Silent { address: "127.0.0.1:8410".to_owned() })
     }
 
     #[test]

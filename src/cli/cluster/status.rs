@@ -12,6 +12,7 @@ use super::Access;
 use crate::cli::paint::{self, Tone};
 use crate::cli::{Global, print, print_json};
 use crate::clock;
+use crate::config::address::Address;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::probe::{ClusterView, IdsView, PeerView, Probe, ProbeError};
@@ -65,7 +66,7 @@ fn dated(layout: &str) -> String {
 pub(crate) struct Line {
     pub(super) worker: WorkerId,
     pub(super) region: String,
-    pub(super) http: std::net::SocketAddr,
+    pub(super) http: Address,
     /// `None` if it did not answer.
     pub(super) ready: Option<bool>,
     pub(super) view: Result<ClusterView, ProbeError>,
@@ -76,9 +77,9 @@ pub(crate) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<V
     let mut asking: JoinSet<Line> = map
         .nodes()
         .map(|(worker, region, node)| {
-            let (probe, region, http) = (probe.clone(), region.name.clone(), node.http);
+            let (probe, region, http) = (probe.clone(), region.name.clone(), node.http.clone());
             async move {
-                let (ready, view) = tokio::join!(probe.is_ready(http), probe.cluster(http));
+                let (ready, view) = tokio::join!(probe.is_ready(&http), probe.cluster(&http));
                 Line { worker, region, http, ready: ready.ok(), view }
             }
         })
@@ -216,7 +217,7 @@ mod tests {
     fn line(view: Result<ClusterView, ProbeError>) -> Line {
         let ready = view.is_ok().then_some(true);
         let worker = WorkerId::new(1, 0).unwrap();
-        Line { worker, region: "eu-west".into(), http: ([127, 0, 0, 1], 8410).into(), ready, view }
+        Line { worker, region: "eu-west".into(), http: Address::parse("127.0.0.1:8410").unwrap(), ready, view }
     }
 
     fn answering() -> Line {
@@ -249,7 +250,7 @@ mod tests {
     }
 
     fn unreachable() -> Line {
-        let address = ([127, 0, 0, 1], 8410).into();
+        let address = "127.0.0.1:8410".to_owned();
         line(Err(ProbeError::Unreachable { address, reason: "Connection refused (os error 111)".into() }))
     }
 

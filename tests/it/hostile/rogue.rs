@@ -48,7 +48,7 @@ impl Rogue {
         let config = Config::load(&sources).unwrap().config;
         let map = Arc::new(ClusterMap::load(&folder.node_regions_dir(WEST)).unwrap());
         let credentials = Credentials::load(&folder.certs_dir(), WEST, 0).unwrap();
-        let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, bed.quic(WEST)).unwrap();
+        let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, &[bed.quic(WEST)]).unwrap();
         let (engine, inlets) = engine::queues(1, 1);
         let identity = Peer { worker: worker(WEST), boot: Boot { counter: 1, nonce: 66 } };
         let links = Links::start(LinksConfig {
@@ -56,7 +56,7 @@ impl Rogue {
             namespaces: config.namespace.clone(),
             limits: config.peer.clone(),
             frame_bytes_max: usize::try_from(config.frame.bytes_max.as_u64()).unwrap(),
-            map: map.clone(),
+            map,
             worker: identity.worker,
             boot: identity.boot,
             replica: None,
@@ -69,7 +69,7 @@ impl Rogue {
         });
         let (served, accepting) = (endpoint.clone(), links.clone());
         tokio::spawn(async move {
-            served.serve(&map, accepting, |connection| Box::pin(async move { _ = connection.closed().await })).await;
+            served.serve(accepting, |connection| Box::pin(async move { _ = connection.closed().await })).await;
         });
         Self { links, endpoint, identity, _inlets: inlets }
     }

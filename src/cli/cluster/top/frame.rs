@@ -260,11 +260,12 @@ mod tests {
     use super::super::reading::Reading;
     use super::*;
     use crate::cli::cluster::status::Line;
+    use crate::config::address::Address;
     use crate::identity::WorkerId;
     use crate::probe::{ClusterView, NodeView, ProbeError};
 
     fn sight(region: &str, number: u8, view: Option<(&str, Vec<PeerView>)>) -> Sight {
-        let address = ([127, 0, 0, 1], 8400).into();
+        let address = Address::parse("127.0.0.1:8400").unwrap();
         let ready = view.as_ref().map(|(stage, _)| *stage == "ready");
         let view = view.map(|(stage, peers)| {
             let node = NodeView {
@@ -280,7 +281,7 @@ mod tests {
         });
         let reading = view.is_some().then(|| Reading::of("snowtide_disk_free_bytes 1e12\nsnowtide_journal_bytes 2048"));
         let rates = view.is_some().then_some(Rates { increments: 12_345.0, ids: 0.0, sync_seconds: Some(0.0008) });
-        let view = view.ok_or(ProbeError::Unreachable { address, reason: "refused".into() });
+        let view = view.ok_or(ProbeError::Unreachable { address: address.to_string(), reason: "refused".into() });
         let worker = WorkerId::new(number, 0).unwrap();
         Sight { line: Line { worker, region: region.into(), http: address, ready, view }, reading, rates }
     }

@@ -156,7 +156,7 @@ impl Watch {
 async fn metrics(map: &ClusterMap, probe: &Probe) -> anyhow::Result<BTreeMap<WorkerId, (Reading, Stopwatch)>> {
     let mut asking = tokio::task::JoinSet::new();
     for (worker, _, node) in map.nodes() {
-        let (probe, http) = (probe.clone(), node.http);
+        let (probe, http) = (probe.clone(), node.http.clone());
         asking.spawn(async move { (worker, probe.metrics(http).await.ok(), Stopwatch::start()) });
     }
     let mut readings = BTreeMap::new();
