@@ -20,10 +20,10 @@ const PODS: usize = 3;
 const DEADLINE: Duration = Duration::from_secs(60);
 const KEY: &str = "/v1/counters/default/visits";
 
-/// A pod: its namespace, its address, and its process if it runs.
+/// A pod: its namespace, its addresses, and its process if it runs.
 struct Pod {
     number: usize,
-    at: IpAddr,
+    at: Vec<IpAddr>,
     hosts: PathBuf,
     process: Option<Child>,
 }
@@ -50,19 +50,19 @@ pub(crate) fn run() {
     set.increment(1, 7);
     set.kill(1);
     set.increment(0, 100);
-    set.move_to(1, "198.18.0.77".parse().unwrap());
+    set.move_to(1, &["198.18.0.77"]);
     set.start(1);
     set.increment(1, 1_000);
     set.agree("a pod is found again at another address, with what it had");
     set.increment(2, 3);
     set.agree("and hears of what others count");
-    if !fs::read_to_string("/proc/net/if_inet6").unwrap_or_default().contains("br0") {
+    if !has_ipv6() {
         println!("addresses: IPv6 NOT RUN: this system has none");
         return;
     }
     set.kill(1);
     set.increment(2, 10_000);
-    set.move_to(1, "fd00:18::77".parse().unwrap());
+    set.move_to(1, &["fd00:18::77"]);
     set.start(1);
     set.increment(1, 100_000);
     set.agree("a pod is found again at an address of IPv6");
@@ -78,8 +78,11 @@ impl StatefulSet {
                 "ip netns add n{number} && ip link add v{number} type veth peer name eth0 netns n{number} && \
                  ip link set v{number} master br0 up && ip -n n{number} link set lo up && ip -n n{number} link set eth0 up"
             ));
-            let at: IpAddr = format!("198.18.0.{}", 10 + number).parse().unwrap();
-            add_address(number, at);
+            let mut at: Vec<IpAddr> = vec![format!("198.18.0.{}", 10 + number).parse().unwrap()];
+            if has_ipv6() {
+                at.push(format!("fd00:18::{}", 10 + number).parse().unwrap());
+            }
+            at.iter().for_each(|at| add_address(number, *at));
             Pod { number, at, hosts, process: None }
         });
         let pods: Vec<Pod> = pods.collect();
@@ -154,19 +157,19 @@ impl StatefulSet {
         }
     }
 
-    /// The pod is rescheduled: another address, the same name, and whoever asks is told.
-    fn move_to(&mut self, number: usize, at: IpAddr) {
-        let before = self.pods[number].at;
-        let length = if before.is_ipv4() { 24 } else { 64 };
-        sh(&format!("ip -n n{number} addr del {before}/{length} dev eth0"));
-        add_address(number, at);
+    /// The pod is rescheduled: other addresses, the same name, and whoever asks is told.
+    fn move_to(&mut self, number: usize, at: &[&str]) {
+        sh(&format!("ip -n n{number} addr flush dev eth0"));
+        let at: Vec<IpAddr> = at.iter().map(|at| at.parse().unwrap()).collect();
+        at.iter().for_each(|at| add_address(number, *at));
         self.pods[number].at = at;
         self.publish();
     }
 
     /// Each pod's file of hosts, changed in place: it is bound over the system's.
     fn publish(&self) {
-        let lines = self.pods.iter().map(|pod| format!("{} {}\n", pod.at, name(pod.number)));
+        let line = |pod: &Pod| pod.at.iter().map(|at| format!("{at} {}\n", name(pod.number))).collect::<String>();
+        let lines = self.pods.iter().map(line);
         let text: String = ["127.0.0.1 localhost\n".to_owned()].into_iter().chain(lines).collect();
         for pod in &self.pods {
             fs::write(&pod.hosts, &text).unwrap();
@@ -210,7 +213,7 @@ impl StatefulSet {
     }
 
     fn ask(&self, number: usize, method: &str, path: &str, body: &str) -> io::Result<(u16, Value)> {
-        let address = SocketAddr::from((self.pods[number].at, 8_400));
+        let address = SocketAddr::from((self.pods[number].at[0], 8_400));
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let length = body.len();
@@ -255,6 +258,10 @@ impl Drop for StatefulSet {
 
 fn name(number: usize) -> String {
     format!("snowtide-{number}.snowtide.default.svc.cluster.local")
+}
+
+fn has_ipv6() -> bool {
+    fs::read_to_string("/proc/net/if_inet6").unwrap_or_default().contains("br0")
 }
 
 fn add_address(number: usize, at: IpAddr) {
