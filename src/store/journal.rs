@@ -103,6 +103,9 @@ pub(super) fn distinct<const N: usize>(
         if !key.starts_with(within) {
             return Ok(found);
         }
+        if family == Family::Journal {
+            decode_key(key)?;
+        }
         let prefix = key.first_chunk::<N>().ok_or_else(|| {
             let reason = Malformed::impossible(format!("it has more than {N} bytes, this one {}", key.len()));
             StoreError::malformed(format!("a {} key", family.name()), reason)
