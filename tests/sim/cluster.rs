@@ -130,5 +130,6 @@ pub fn store_options(node: &Node, namespaces: Vec<NamespaceId>, boot_nonce: u64)
         boot_nonce,
         cache_bytes_max: 0,
         memtable_bytes_max: 0,
+        open_files_max: 0,
     }
 }
