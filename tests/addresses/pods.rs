@@ -133,8 +133,8 @@ impl StatefulSet {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         if number == 2 {
-            // One of them listens on IPv4 only, and still has to find a peer that has come back with IPv6.
-            command.env("SNOWTIDE_QUIC__LISTEN", "0.0.0.0:7400").env("SNOWTIDE_HTTP__LISTEN", "0.0.0.0:8400");
+            // One of them is told where to listen; for the others it follows from their being named.
+            command.env("SNOWTIDE_QUIC__LISTEN", "[::]:7400").env("SNOWTIDE_HTTP__LISTEN", "0.0.0.0:8400");
         }
         self.pods[number].process = Some(command.spawn().unwrap());
         self.eventually("a pod is ready", |set| match set.ask(number, "GET", "/readyz", "") {
