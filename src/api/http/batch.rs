@@ -203,7 +203,7 @@ impl Plan {
             }
             BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get, Step::Get),
         };
-        let key = Key::new(key).map_err(bad_key)?;
+        let key = Key::of_client(key).map_err(bad_key)?;
         match namespaces.find(&namespace) {
             Ok(namespace) => {
                 self.operations.push(Operation { namespace, key, action });

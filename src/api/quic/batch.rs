@@ -75,7 +75,7 @@ impl Batch {
         let invalid = |detail: &dyn std::fmt::Display| {
             Rejected::Refused(error(Code::InvalidRequest, format_args!("operation {position}: {detail}")))
         };
-        let key = Key::new(key).map_err(|length| invalid(&length))?;
+        let key = Key::of_client(key).map_err(|bad| invalid(&bad))?;
         self.writes |= matches!(action, WireAction::Increment(_));
         match usize::try_from(namespace).ok().and_then(|at| self.names.get(at)) {
             Some(Ok(id)) => self.operations.push(Operation { namespace: *id, key, action: action_of(action) }),

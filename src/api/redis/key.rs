@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::api::{Namespaces, NotServed};
 use crate::identity::NamespaceId;
-use crate::replica::{Key, KeyLength};
+use crate::replica::{BadKey, Key};
 
 /// Where names without a namespace are.
 const DEFAULT: &str = "default";
@@ -15,7 +15,7 @@ pub(super) enum BadName {
     #[error("invalid_request: a key is UTF-8")]
     NotText,
     #[error("invalid_request: {0}")]
-    Length(#[from] KeyLength),
+    Key(#[from] BadKey),
     #[error("{code}: {0}", code = .0.code().as_str())]
     NotServed(NotServed),
 }
@@ -30,7 +30,7 @@ pub(super) fn find(namespaces: &Namespaces, name: &[u8]) -> Result<(NamespaceId,
         Some((Err(elsewhere @ NotServed::Elsewhere(_)), key)) => (Err(elsewhere), key),
         Some((Err(NotServed::Unknown), _)) | None => (namespaces.find(DEFAULT), name),
     };
-    Ok((namespace.map_err(BadName::NotServed)?, Key::new(key)?))
+    Ok((namespace.map_err(BadName::NotServed)?, Key::of_client(key)?))
 }
 
 #[cfg(test)]
@@ -61,6 +61,12 @@ mod tests {
         assert_eq!(refused(b"likes:"), "invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 0 bytes");
         assert_eq!(refused(b""), "invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 0 bytes");
         assert_eq!(refused(&[b'k'; 513]), "invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 513 bytes");
+        for name in [&b"."[..], b"..", b"likes:.", b"default:.."] {
+            assert!(refused(name).starts_with("invalid_request: a key is not \".\" or \"..\""));
+        }
+        for name in [&b"..."[..], b"a/../b", b".a", b"./"] {
+            assert!(find(&namespaces, name).is_ok());
+        }
         assert_eq!(refused(b"\xff"), "invalid_request: a key is UTF-8");
         assert_eq!(find(&Namespaces::default(), b"a"), Err(BadName::NotServed(NotServed::Unknown)));
     }
