@@ -92,6 +92,7 @@ pub async fn serve(
     };
     let Serving { protocol, acceptor, .. } = full.clone();
     let serving = Serving { protocol, acceptor, service: service(doors, shutdown.clone()), limits };
+    telemetry::connections_bounded(telemetry::Door::Http, config.http.connections_max);
     let places = Arc::new(Semaphore::new(config.http.connections_max.min(Semaphore::MAX_PERMITS)));
     let turned_away = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
     let connections = TaskTracker::new();
