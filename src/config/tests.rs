@@ -315,7 +315,7 @@ fn leftovers_of_editors_and_archivers_are_no_regions() {
     }
     // What has an ordinary name is meant.
     site.region_file("eu copy.toml", &copy.replace("eu", "e!")).refused(
-        "regions/eu copy.toml: name = \"e!\"; allowed: 1 to 32 lower-case letters, digits and dashes, a letter first",
+        "regions/eu copy.toml: name = \"e!\": allowed: 1 to 32 lower-case letters, digits and dashes, a letter first",
     );
 }
 

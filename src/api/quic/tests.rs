@@ -306,6 +306,27 @@ async fn a_key_that_paths_resolve_is_refused_as_at_every_door() {
 }
 
 #[tokio::test]
+async fn a_client_that_finishes_its_stream_is_answered() {
+    let front = Front::open(Memory::default(), LIMITS, &[]);
+    let mut rogue = front.rogue().await.greeted().await;
+    let mut bytes = Vec::new();
+    for id in 1..=3 {
+        frame::append_with(&mut bytes, |bytes| {
+            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
+            codec::encode_into("here", bytes);
+            let action = wire::WireAction::Increment(1);
+            codec::encode_into(&wire::WireOperation { namespace: 0, key: "k", action }, bytes);
+        });
+    }
+    rogue.send.write_all(&bytes).await.unwrap();
+    rogue.send.finish().unwrap();
+    for _ in 1..=3 {
+        assert!(rogue.hear::<Response>().await.answer.is_ok());
+    }
+    assert_eq!(rogue.recv.read(&mut [0; 8]).await.unwrap(), None, "and nothing else");
+}
+
+#[tokio::test]
 async fn one_unanswered_request_too_many_is_throttled() {
     let limits = Limits { requests_max: 2, ..LIMITS };
     let front = Front::open(Memory { silent: Some(Mutex::default()), ..Memory::default() }, limits, &[]);
