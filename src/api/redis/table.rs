@@ -86,6 +86,7 @@ const fn row(name: &'static str, arity: i64, flags: &'static [&'static str], of:
     Row { name, arity, flags, keys: Keys::None, categories, tips: &[], summary, since, group, complexity: "O(1)" }
 }
 
+#[derive(Clone, Copy)]
 struct Family {
     categories: &'static [&'static str],
     group: &'static str,
