@@ -10,7 +10,7 @@ use snowtide_client::id::{Format, IdScheme};
 use snowtide_client::wire::{IDS_MAX, IdRun};
 use utoipa::ToSchema;
 
-use crate::config::Access;
+use crate::config::Permission;
 use crate::telemetry::{self, Door};
 
 use super::accept::{self, BYTES};
@@ -101,7 +101,7 @@ struct Written<'a> {
 /// To those who prefer `application/octet-stream`, the answer is bare bytes, where the form is a number: 8 an ID in the form
 /// `decimal`, 16 in `uuid7` and `ulid`, big-endian.
 pub(super) async fn mint(mut call: Call) -> Result<Response<Body>, Problem> {
-    call.require(Access::Write)?;
+    call.require(Permission::Ids)?;
     call.door.admit_minting()?;
     let body = call.body().await?;
     let (count, format) = read(&body)?;

@@ -11,7 +11,7 @@ use super::request::{Bounds, Scanner, Words};
 use super::table::COMMANDS;
 use super::transaction::Transaction;
 use super::{Door, info, key};
-use crate::config::Access;
+use crate::config::Permission;
 use crate::replica::{Action, Operation};
 
 /// Who has not shown a token yet needs no more than this.
@@ -55,6 +55,7 @@ impl Dialogue {
 
     /// Takes in the whole commands that have arrived, as many as go into one batch. Also tells whether there was any.
     pub(super) fn take(&mut self) -> (Next, bool) {
+        self.caller.renew(&self.door.bearers);
         let refusal = self.door.stage.borrow().refusal().map(|refusal| refused(&refusal));
         let mut intake = Intake {
             door: &self.door,
@@ -66,7 +67,7 @@ impl Dialogue {
         let mut taken = 0;
         let next = loop {
             let bytes = self.buffer.get(taken..).unwrap_or_default();
-            let bounds = if intake.caller.access().is_some() { self.door.limits.bounds } else { STRANGER };
+            let bounds = if intake.caller.grant().is_some() { self.door.limits.bounds } else { STRANGER };
             match self.scanner.scan(bytes, bounds) {
                 Ok(None) => break Next::Read,
                 Ok(Some(end)) => {
@@ -120,7 +121,7 @@ impl Intake<'_> {
             return true;
         }
         match Command::parse(words) {
-            Ok(command) if self.caller.access().is_none() && !command.opens() => {
+            Ok(command) if self.caller.grant().is_none() && !command.opens() => {
                 self.error("NOAUTH Authentication required.");
             }
             Ok(command) if self.transaction.is_some() && !command.is_of_transactions() => {
@@ -152,16 +153,17 @@ impl Intake<'_> {
 
     /// Why the command cannot be carried out, as far as that is known without the engine.
     fn objection(&self, command: Command<'_>) -> Option<Fault> {
-        let bad = |key: &[u8]| key::find(&self.door.namespaces, key).err().map(|bad| format!("ERR {bad}").into());
-        match command {
-            Command::Add(_, _, name) if self.caller.access() < Some(Access::Write) => Some(reading_only(name)),
-            Command::Add(..) | Command::Get(_) | Command::Mget(_) | Command::Exists(_) if self.refusal.is_some() => {
-                self.refusal.map(|refusal| refusal.to_owned().into())
-            }
-            Command::Add(key, ..) | Command::Get(key) => bad(key),
+        let permission = if matches!(command, Command::Add(..)) { Permission::Write } else { Permission::Read };
+        let grant = self.caller.grant()?;
+        let bad = |key: &[u8]| {
+            key::find(&self.door.namespaces, grant, permission, key).err().map(|bad| Fault::from(bad.to_string()))
+        };
+        let bad = match command {
+            Command::Add(key, _) | Command::Get(key) => bad(key),
             Command::Mget(keys) | Command::Exists(keys) => keys.iter().find_map(bad),
-            _ => None,
-        }
+            _ => return None,
+        };
+        self.refusal.map(|refusal| refusal.to_owned().into()).or(bad)
     }
 
     /// Answers a command that is not carried out; within a transaction, nothing of that will be.
@@ -207,8 +209,7 @@ impl Intake<'_> {
 
     fn carry_out(&mut self, command: Command<'_>) {
         match command {
-            Command::Add(_, _, name) if self.caller.access() < Some(Access::Write) => self.error(&reading_only(name)),
-            Command::Add(key, by, _) => self.operate([key].into_iter(), Action::Increment(by), Shape::Changed),
+            Command::Add(key, by) => self.operate([key].into_iter(), Action::Increment(by), Shape::Changed),
             Command::Get(key) => self.operate([key].into_iter(), Action::Get, Shape::Value),
             Command::Mget(keys) => self.operate(keys.iter(), Action::Get, Shape::Values),
             Command::Exists(keys) => self.operate(keys.iter(), Action::Get, Shape::Existing),
@@ -263,12 +264,15 @@ impl Intake<'_> {
             return self.error(refusal);
         }
         let first = self.batch.operations.len();
+        // Who has none has been turned away.
+        let Some(grant) = self.caller.grant() else { return };
+        let permission = if action == Action::Get { Permission::Read } else { Permission::Write };
         for name in keys {
-            match key::find(&self.door.namespaces, name) {
+            match key::find(&self.door.namespaces, grant, permission, name) {
                 Ok((namespace, key)) => self.batch.operations.push(Operation { namespace, key, action }),
                 Err(bad) => {
                     self.batch.operations.truncate(first);
-                    return self.error(&format!("ERR {bad}"));
+                    return self.error(&bad.to_string());
                 }
             }
         }
@@ -285,8 +289,4 @@ impl Intake<'_> {
     fn error(&mut self, text: &str) {
         self.batch.tell(self.caller.version()).error(text);
     }
-}
-
-fn reading_only(name: &str) -> Fault {
-    format!("NOPERM this token allows reading only, it has no permissions to run '{name}'").into()
 }
