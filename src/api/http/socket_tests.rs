@@ -214,7 +214,7 @@ async fn half_closed(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, requ
 /// An engine that answers after a while, so that the client's end is seen first.
 fn slow(operations: Vec<Operation>) -> Fake {
     std::thread::sleep(Duration::from_millis(30));
-    Ok(vec![Outcome::Value(7); operations.len()])
+    Ok(operations.into_iter().map(|_| Outcome::Value(7)).collect())
 }
 
 const INCREMENT: &str = "POST /v1/counters/default/k/increment HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
