@@ -69,7 +69,12 @@ impl Replica {
     pub(super) fn answer(&mut self, waiting: Waiting) {
         match &waiting.owed {
             // One that finds no room any more leaves at once, as pending: it was not refused, so it must be answered.
-            Some(owed) if owed.ack_until > self.now && self.may_await_acks() && !self.is_acknowledged(owed) => {
+            Some(owed)
+                if owed.ack_until > self.now
+                    && self.may_await_acks()
+                    && !waiting.wrote.is_some_and(|replica| self.is_doubted(replica))
+                    && !self.is_acknowledged(owed) =>
+            {
                 let key = self.waits.key(owed.ack_until);
                 self.waits.acks.insert(key, waiting);
             }
@@ -77,7 +82,10 @@ impl Replica {
         }
     }
 
-    fn reply(&mut self, Waiting { ticket, outcomes, owed }: Waiting) {
+    fn reply(&mut self, Waiting { ticket, outcomes, wrote, owed }: Waiting) {
+        if wrote.is_some_and(|replica| self.is_doubted(replica)) {
+            return self.refuse(ticket, Refusal::Uncertain);
+        }
         let receipt = owed.map(|owed| self.receipt(*owed));
         self.effects.push_back(Effect::Reply { ticket, answer: Ok(outcomes), receipt });
     }
