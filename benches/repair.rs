@@ -77,6 +77,7 @@ impl Node {
             boot_nonce: 1,
             cache_bytes_max: 64 << 20,
             memtable_bytes_max: 192 << 20,
+            open_files_max: snowtide::store::OPEN_FILES_MAX,
         };
         let (store, _) = Store::open(&options).unwrap();
         fill(&store, rows, lagging);

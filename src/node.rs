@@ -4,6 +4,7 @@
 //! so (I3); until then `/livez` answers and every door says `starting`. A stop goes the other way: refuse new work,
 //! commit what is in hand, wait until another region has it, close.
 
+mod descriptors;
 mod desk;
 mod horizon;
 mod orders;
@@ -39,6 +40,7 @@ use crate::replica::{Event, Recovered};
 use crate::store::{self, Store};
 use crate::tls::Credentials;
 
+use descriptors::Descriptors;
 use desk::Desk;
 use orders::Attendant;
 use reported::Reported;
@@ -81,8 +83,10 @@ pub enum Farewell {
 impl Node {
     /// Binds, recovers and starts everything but the doors.
     pub async fn open(loaded: Loaded, region: &str, node: u8) -> anyhow::Result<Self> {
-        let (config, map) = (Arc::new(loaded.config), Arc::new(loaded.map));
+        let (mut config, map) = (loaded.config, Arc::new(loaded.map));
         let (worker, place) = settings::place(&map, region, node)?;
+        let descriptors = Descriptors::share(&mut config, place.redis.is_some())?;
+        let config = Arc::new(config);
         let credentials = Credentials::load(&config.tls.dir, region, node)?;
         let tls = settings::http_tls(&config)?;
         let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, place.quic)?;
@@ -96,7 +100,7 @@ impl Node {
             None => None,
         };
         let secret = TreeSecret::of(&config.cluster);
-        let (store, recovered) = recover(&config, &map, &secret, worker).await?;
+        let (store, recovered) = recover(&config, &map, &secret, worker, descriptors).await?;
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
         let store = Arc::new(store);
         let seen = Arc::new(Seen::new(&recovered.peer_ceilings));
@@ -217,6 +221,7 @@ async fn recover(
     map: &ClusterMap,
     secret: &TreeSecret,
     worker: WorkerId,
+    descriptors: Descriptors,
 ) -> anyhow::Result<(Store, Recovered)> {
     let options = store::Options {
         path: config.data_dir.clone(),
@@ -229,6 +234,7 @@ async fn recover(
         boot_nonce: getrandom::u64().context("the system gives no randomness")?,
         cache_bytes_max: STORE_CACHE_BYTES,
         memtable_bytes_max: store::MEMTABLE_BYTES_MAX,
+        open_files_max: descriptors.store_files,
     };
     Ok(tokio::task::spawn_blocking(move || Store::open(&options)).await.context("recovery has panicked")??)
 }

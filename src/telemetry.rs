@@ -31,6 +31,8 @@ pub const IDS: &str = "snowtide_ids_minted_total";
 pub const CONNECTIONS: &str = "snowtide_connections";
 /// Connections refused because too many were open, by `door`.
 pub const CONNECTIONS_REFUSED: &str = "snowtide_connections_refused_total";
+/// Client connections that may be open, by `door`.
+pub const CONNECTIONS_MAX: &str = "snowtide_connections_max";
 /// Commits synced since the start.
 pub const COMMITS: &str = "snowtide_commits_total";
 /// Seconds from handing a commit to the store until it was synced.
@@ -77,6 +79,10 @@ pub const PEER_MESSAGES_IGNORED: &str = "snowtide_peer_messages_ignored_total";
 pub const PEER_CLAIMS_REFUSED: &str = "snowtide_peer_claims_refused_total";
 /// 1, labelled with the `version`.
 pub const BUILD: &str = "snowtide_build_info";
+/// Files that the process has open, connections among them, under the name that every dashboard knows.
+pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
+/// Files that it may have open.
+pub const PROCESS_MAX_FDS: &str = "process_max_fds";
 /// Unix time of the process's start, under the name that every dashboard knows.
 pub const PROCESS_START_SECONDS: &str = "process_start_time_seconds";
 
@@ -215,6 +221,21 @@ pub fn connection_closed(door: Door) {
 /// A client was turned away, because too many are connected.
 pub fn connection_refused(door: Door) {
     meters().doors[door as usize].connections_refused.increment(1);
+}
+
+/// So many clients may be connected.
+pub fn connections_bounded(door: Door, connections_max: usize) {
+    gauge!(CONNECTIONS_MAX, "door" => door.as_str()).set(connections_max as f64);
+}
+
+/// Files that the process has open, and may have open; what the system does not say is left as it was.
+pub fn descriptors_counted(open: Option<usize>, limit: Option<usize>) {
+    if let Some(open) = open {
+        gauge!(PROCESS_OPEN_FDS).set(open as f64);
+    }
+    if let Some(limit) = limit {
+        gauge!(PROCESS_MAX_FDS).set(limit as f64);
+    }
 }
 
 /// A commit of `records` journal records was synced, `seconds` after it was handed to the store.
@@ -402,6 +423,9 @@ fn describe() {
     describe_counter!(IDS, Unit::Count, "IDs handed to clients");
     describe_gauge!(CONNECTIONS, Unit::Count, "Open client connections");
     describe_counter!(CONNECTIONS_REFUSED, Unit::Count, "Clients turned away because too many were connected");
+    describe_gauge!(CONNECTIONS_MAX, Unit::Count, "Client connections that may be open");
+    describe_gauge!(PROCESS_OPEN_FDS, Unit::Count, "Files that the process has open, connections among them");
+    describe_gauge!(PROCESS_MAX_FDS, Unit::Count, "Files that the process may have open");
     describe_counter!(COMMITS, Unit::Count, "Commits synced since the start");
     describe_histogram!(COMMIT_SYNC_SECONDS, Unit::Seconds, "From handing a commit to the store until it was synced");
     describe_histogram!(COMMIT_RECORDS, Unit::Count, "Journal records in one commit");

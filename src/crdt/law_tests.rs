@@ -17,7 +17,8 @@ fn rows() -> impl Strategy<Value = Row> {
 fn vectors() -> impl Strategy<Value = VersionVector> {
     // With forks: two histories under one number, and marks that tell of one.
     vec((0..6_u64, 1..20_u64, 0..8_u128), 0..8).prop_map(|marks| {
-        let hash = |seq: u64, history| if history == 7 { LogHash::FORKED } else { LogHash(u128::from(seq) + history / 4) };
+        let hash =
+            |seq: u64, history| if history == 7 { LogHash::FORKED } else { LogHash(u128::from(seq) + history / 4) };
         marks.into_iter().map(|(id, seq, history)| (ReplicaId(id), Mark { seq, hash: hash(seq, history) })).collect()
     })
 }

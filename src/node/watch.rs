@@ -12,6 +12,7 @@ use crate::replica::Event;
 use crate::store::Store;
 use crate::telemetry;
 
+use super::descriptors;
 use super::horizon::Horizon;
 use super::seen::Seen;
 
@@ -42,6 +43,7 @@ pub(super) async fn keep(doors: Doors, store: Arc<Store>, seen: Arc<Seen>, alarm
                     tracing::debug!(workers = ceilings.len(), "wrote down how far other nodes' IDs have come");
                     Ok(())
                 });
+                telemetry::descriptors_counted(descriptors::open().ok(), descriptors::limit());
                 (put.and_then(|()| store.health()), store.disk_free(), store.journal_bytes())
             }
         });

@@ -123,8 +123,10 @@ pub enum Refusal {
     #[error("this node remembers as many requests as it may (idempotency.bytes_max); retry later, or without a key")]
     TooManyNames,
     /// While it was carried out, another process was found to count under the same replica id (I3).
-    #[error("it is not known whether the request counts: while it was carried out, another process was found to count in the \
-             name of this node")]
+    #[error(
+        "it is not known whether the request counts: while it was carried out, another process was found to count in the \
+             name of this node"
+    )]
     Uncertain,
     /// The start is not proven yet (I3).
     #[error("this node is starting: it waits until its peers confirm its history")]

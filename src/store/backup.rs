@@ -12,10 +12,10 @@ use std::path::Path;
 use super::database::Database;
 use super::error::{OpenError, OpenRefusal};
 use super::medium::{Batch, Medium};
-use super::tuning::{MEMTABLE_BYTES_MAX, Memory};
+use super::tuning::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX};
 use super::{directory, meta};
 
-const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX };
+const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX, open_files: OPEN_FILES_MAX };
 /// Bytes copied at a time.
 const PIECE_BYTES: u64 = 8 << 20;
 

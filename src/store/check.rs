@@ -19,12 +19,12 @@ use super::format::{
 };
 use super::medium::{Family, Medium};
 use super::recovery::{self, Recovery};
-use super::tuning::Memory;
+use super::tuning::{Memory, OPEN_FILES_MAX};
 use super::wal::{self, Repair};
 use super::{directory, journal, meta};
 
 /// Enough for a walk; nothing is written.
-const MEMORY: Memory = Memory { cache: 32 << 20, memtables: 192 << 20 };
+const MEMORY: Memory = Memory { cache: 32 << 20, memtables: 192 << 20, open_files: OPEN_FILES_MAX };
 /// Keys that are looked up at a time.
 const KEYS_PER_READ: usize = 1024;
 /// More damages than these are counted, not kept (I6).

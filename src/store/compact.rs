@@ -8,9 +8,9 @@ use super::database::Database;
 use super::directory;
 use super::error::{OpenError, OpenRefusal, StoreError};
 use super::medium::{Family, Medium};
-use super::tuning::{MEMTABLE_BYTES_MAX, Memory};
+use super::tuning::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX};
 
-const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX };
+const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX, open_files: OPEN_FILES_MAX };
 
 /// What it was good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -268,7 +268,8 @@ fn with_file(reason: String, warnings: &Warnings) -> String {
 mod tests {
     use super::*;
 
-    const MEMORY: Memory = Memory { cache: 1 << 20, memtables: tuning::MEMTABLE_BYTES_MAX };
+    const MEMORY: Memory =
+        Memory { cache: 1 << 20, memtables: tuning::MEMTABLE_BYTES_MAX, open_files: tuning::OPEN_FILES_MAX };
 
     fn put(database: &Database) -> Result<(), StoreError> {
         let mut batch = Batch::default();

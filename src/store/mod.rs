@@ -50,7 +50,7 @@ pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
 pub use self::job::Lane;
 pub use self::journal::JournalSlice;
 pub use self::medium::{Batch, Cursor, Family, Item, Medium, Write};
-pub use self::tuning::MEMTABLE_BYTES_MAX;
+pub use self::tuning::{MEMTABLE_BYTES_MAX, OPEN_FILES_MAX};
 
 /// What to open, and for whom.
 #[derive(Clone, Debug)]
@@ -76,6 +76,8 @@ pub struct Options {
     pub cache_bytes_max: usize,
     /// What RocksDB gathers in memory before it writes a table; see [`MEMTABLE_BYTES_MAX`].
     pub memtable_bytes_max: usize,
+    /// Table files that RocksDB has open at once; see [`OPEN_FILES_MAX`]. It opens and closes them as it goes.
+    pub open_files_max: i32,
 }
 
 /// An open data directory.

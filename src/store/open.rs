@@ -18,7 +18,11 @@ impl Store {
         let database = Database::open(
             &options.path,
             claim == Claim::New,
-            Memory { cache: options.cache_bytes_max, memtables: options.memtable_bytes_max },
+            Memory {
+                cache: options.cache_bytes_max,
+                memtables: options.memtable_bytes_max,
+                open_files: options.open_files_max,
+            },
         )?;
         let opened = Self::recover(Box::new(database), claim == Claim::New, options)?;
         if claim == Claim::New {

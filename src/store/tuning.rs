@@ -16,18 +16,20 @@ pub const MEMTABLE_BYTES_MAX: usize = 192 << 20;
 const TABLE_BYTES: u64 = 16 << 20;
 /// The block cache has 2 to the power of this many parts.
 const CACHE_PARTS_BITS: i32 = 2;
-/// Open table files.
-const FILES_MAX: i32 = 512;
+/// Table files that are open at once, where descriptors suffice: as many as RocksDB makes use of.
+pub const OPEN_FILES_MAX: i32 = 512;
 
 /// Options that cannot be set by a function. With any other value, RocksDB would clear a failed flush by itself and go
 /// on as if nothing had happened (I9).
 const BY_STRING: &str = "max_bgerror_resume_count=0";
 
-/// What RocksDB may take in memory, in bytes.
+/// What RocksDB may take in memory, in bytes, and of open files.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
     pub(super) cache: usize,
     pub(super) memtables: usize,
+    /// Of tables; a few other files come on top.
+    pub(super) open_files: i32,
 }
 
 /// The options of the whole database; `create` only where nothing can be overwritten.
@@ -44,7 +46,7 @@ pub(super) fn database_options(create: bool, memory: Memory, warnings: &Warnings
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_db_write_buffer_size(memory.memtables);
-    options.set_max_open_files(FILES_MAX);
+    options.set_max_open_files(memory.open_files);
     options.set_max_background_jobs(2);
     // Flushes hand their bytes to the disk as they go, so that the sync of a commit does not queue behind all of them.
     options.set_bytes_per_sync(1 << 20);

@@ -240,6 +240,7 @@ fn judge(ledger: &Ledger, data: &Path) -> Verdict {
         boot_nonce: 1,
         cache_bytes_max: 8 << 20,
         memtable_bytes_max: store::MEMTABLE_BYTES_MAX,
+        open_files_max: store::OPEN_FILES_MAX,
     };
     let (store, recovered) = match Store::open(&options) {
         Ok(opened) => opened,

@@ -81,6 +81,7 @@ pub(crate) fn options(directory: &Path) -> Options {
         boot_nonce: 99,
         cache_bytes_max: 8 << 20,
         memtable_bytes_max: MEMTABLE_BYTES,
+        open_files_max: snowtide::store::OPEN_FILES_MAX,
     }
 }
 

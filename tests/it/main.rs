@@ -11,6 +11,7 @@ mod cli;
 mod clocks;
 mod clones;
 mod config;
+mod descriptors;
 mod drain;
 mod drill;
 mod durability;

@@ -127,5 +127,6 @@ pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
         boot_nonce,
         cache_bytes_max: 0,
         memtable_bytes_max: 0,
+        open_files_max: 0,
     }
 }

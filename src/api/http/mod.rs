@@ -78,6 +78,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let limits = Limits::new(&doors.config);
+    telemetry::connections_bounded(telemetry::Door::Http, doors.config.http.connections_max);
     let places = Arc::new(Semaphore::new(doors.config.http.connections_max.min(Semaphore::MAX_PERMITS)));
     let protocol = connection::protocol(&doors.config.http);
     let service = service(doors, shutdown.clone());

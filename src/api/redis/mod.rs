@@ -58,6 +58,7 @@ pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationTo
 }
 
 async fn attend(listener: TcpListener, door: Arc<Door>, shutdown: CancellationToken) {
+    telemetry::connections_bounded(telemetry::Door::Redis, door.limits.connections_max);
     let connections = TaskTracker::new();
     while let Some(stream) = listening::next(&listener, &shutdown).await {
         let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {

@@ -45,6 +45,7 @@ fn options(path: &Path) -> Options {
         boot_nonce: 99,
         cache_bytes_max: 8 << 20,
         memtable_bytes_max: super::MEMTABLE_BYTES_MAX,
+        open_files_max: super::OPEN_FILES_MAX,
     }
 }
 
