@@ -117,6 +117,7 @@ fn a_log_that_has_forked_goes_on_by_repair_alone() {
     let seen = bench.happen(digest(third(), at(3, 34)));
     sync(&mut bench, seen);
     assert!(commits(&bench.happen(delta(3, 4, 44))).is_empty());
+    bench.pass(2_000);
     let seen = bench.happen(digest(third(), at(5, 55)));
     let asks = |effect: &Effect| matches!(effect, Effect::Send { message: Message::Request { .. }, .. });
     assert!(!seen.iter().any(asks));
