@@ -225,8 +225,9 @@ impl Replica {
     /// its name again is told so, also after a start.
     pub(super) fn settle_once(&mut self, done: Done) {
         if !done.outcomes.is_empty() && self.replica.is_some_and(|replica| self.is_doubted(replica)) {
-            self.commits.gathering.add_once(Done { outcomes: Vec::new(), ..done.clone() });
-            self.onces.settle(Done { outcomes: Vec::new(), ..done });
+            let uncertain = Done { outcomes: Vec::new(), ..done };
+            self.commits.gathering.add_once(uncertain.clone());
+            self.onces.settle(uncertain);
         } else {
             self.onces.settle(done);
         }
