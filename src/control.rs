@@ -19,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 /// Of an order and of an answer.
-const LINE_BYTES_MAX: u64 = 4_096;
+const LINE_BYTES_MAX: u64 = 1 << 20;
 /// For each half of a conversation.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,6 +37,8 @@ pub enum Order {
     ForgetCeilings,
     /// Be fenced no more from the next start on.
     ClearFence,
+    /// Read the configuration and the certificates again.
+    Reload,
 }
 
 /// What it says to that.
@@ -61,6 +63,13 @@ pub enum Answer {
     FenceCleared {
         /// Why it had fenced itself.
         reason: String,
+    },
+    /// The configuration and the certificates were read again, and all of them can be used.
+    Reloaded {
+        /// What is in force now and was not before.
+        changed: Vec<String>,
+        /// What has changed there, and comes into force with the next start.
+        restart: Vec<String>,
     },
     /// It cannot be done, and why.
     Refused(String),
@@ -181,7 +190,7 @@ mod tests {
         assert_eq!(tell(dir.path(), Order::Drain).await.unwrap(), held);
         assert_eq!(tell(dir.path(), Order::Resume).await.unwrap(), Answer::Refused("no".into()));
 
-        for nonsense in ["\n", "{}\n", "\"fly\"\n", &"x".repeat(10_000)] {
+        for nonsense in ["\n", "{}\n", "\"fly\"\n", &"x".repeat(2_000_000)] {
             let address = address(&fs::metadata(dir.path()).unwrap()).unwrap();
             let stream = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
             stream.set_nonblocking(true).unwrap();

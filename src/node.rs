@@ -8,6 +8,7 @@ mod descriptors;
 mod desk;
 mod horizon;
 mod orders;
+pub mod reload;
 mod reported;
 mod seen;
 mod settings;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::api::bearer::Bearers;
 use crate::api::scribe::Scribe;
 use crate::api::{self, Doors, Namespaces, Stage};
 use crate::clock::offset::Offset;
@@ -43,6 +45,7 @@ use crate::tls::Credentials;
 use descriptors::Descriptors;
 use desk::Desk;
 use orders::Attendant;
+use reload::{Reloader, Reloads};
 use reported::Reported;
 use seen::Seen;
 
@@ -135,6 +138,7 @@ impl Node {
             engine: handle,
             ids,
             stage: stages,
+            bearers: Bearers::new(&config.api.tokens),
             worker,
             config,
             map,
@@ -149,7 +153,7 @@ impl Node {
     }
 
     /// Serves until `shutdown`, then drains. An error means that the node has stopped itself (I9).
-    pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<Farewell> {
+    pub async fn run(mut self, shutdown: CancellationToken, reloads: Reloads) -> anyhow::Result<Farewell> {
         let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
         let http = {
             let (listener, tls) = (self.listener, self.tls);
@@ -170,7 +174,11 @@ impl Node {
         let (alarm, alarms) = mpsc::unbounded_channel();
         let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), self.seen.clone(), alarm));
         let (order, orders) = mpsc::channel(1);
-        let attendant = Attendant { doors: self.doors.clone(), store: self.store.clone(), seen: self.seen.clone() };
+        let (reload, asked) = mpsc::channel(1);
+        let reloader = Reloader::new(reloads, self.doors.map.clone(), self.doors.bearers.clone());
+        let reloading = tokio::spawn(reloader.serve(asked));
+        let attendant =
+            Attendant { doors: self.doors.clone(), store: self.store.clone(), seen: self.seen.clone(), reload };
         let operator = tokio::spawn(attendant.attend(order));
         let mut desk = Desk {
             doors: self.doors.clone(),
@@ -190,6 +198,7 @@ impl Node {
         let farewell = desk.serve(&mut self.news, &shutdown).await;
         watching.abort();
         operator.abort();
+        reloading.abort();
         closing.cancel();
         if farewell.is_ok() {
             desk.stage.send_replace(Stage::Drained);

@@ -1,6 +1,6 @@
 //! The front doors: they parse, authenticate and validate, and turn requests into batches for the engine.
 
-mod bearer;
+pub mod bearer;
 pub mod http;
 pub mod idempotency;
 mod listening;
@@ -21,6 +21,7 @@ use crate::identity::WorkerId;
 use crate::ids::IdSource;
 use crate::replica::Refusal;
 
+use bearer::Bearers;
 pub use namespaces::{Namespaces, NotServed};
 use scribe::Scribe;
 
@@ -31,6 +32,8 @@ pub struct Doors {
     pub config: Arc<Config>,
     /// The cluster's map.
     pub map: Arc<ClusterMap>,
+    /// Who may call, and what.
+    pub bearers: Bearers,
     /// This node.
     pub worker: WorkerId,
     /// Its region's name.

@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn tokens_are_never_shown() {
         let secret = "c2VjcmV0LXNlY3JldA==";
-        let tokens = format!("[{{name=\"ci\",token=\"{secret}\",access=\"read\"}}]");
+        let tokens = format!("[{{name=\"ci\",token=\"{secret}\",access=[\"read\"]}}]");
         let loaded = loaded(&[("api.tokens", &tokens)]);
         assert_eq!(loaded.config.api.tokens[0].token, secret);
         for shown in [as_toml(&loaded, true), as_json(&loaded).to_string()] {

@@ -16,6 +16,7 @@ mod output;
 mod paint;
 pub mod reach;
 mod serve;
+mod signals;
 mod store;
 pub mod terms;
 

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use nix::sys::signal::{Signal, raise};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Global, Misuse, logging};
+use super::{Global, Misuse, logging, signals};
 use crate::config::Config;
+use crate::node::reload::Reloads;
 use crate::node::{Farewell, Node};
 use crate::telemetry;
 
@@ -22,8 +21,10 @@ Examples:
   snowtide serve --region eu-west --node 1 --data-dir /var/lib/snowtide
   snowtide serve --region eu-west --config prod.toml
 
-SIGTERM and SIGINT drain: new work is refused, what is in hand is committed, another region is given what it lacks, \
-    and the exit code is 0. A second signal ends the process at once; nothing that was acknowledged is lost by that.";
+SIGTERM, SIGINT, SIGQUIT and SIGABRT drain: new work is refused, what is in hand is committed, another region is given \
+    what it lacks, and the exit code is 0. Told again, a second later or more, the process ends at once: only namespaces of \
+    durability interval can lose what they acknowledged, within commit.interval. \
+    SIGHUP reads tokens, certificates and log.filter again. Other signals are ignored.";
 
 /// Run one node of a region until it is told to stop.
 #[derive(Debug, Args)]
@@ -61,6 +62,12 @@ const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 impl Command {
     /// Serves; returns when the node has drained or failed.
     pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the threads that serve connections")?;
+        // Before anything else: a signal that comes during the start must not end it without a word.
+        let signals = runtime.block_on(async { signals::catch() });
         let mut sources = global.sources();
         if let Some(dir) = &self.data_dir {
             sources.flag("--data-dir", "data_dir", dir);
@@ -70,23 +77,19 @@ impl Command {
         }
         let loaded = Config::load(&sources)?;
         let number = self.number(&loaded.config)?;
-        logging::init(&loaded.config.log)?;
+        let set_log_filter = logging::init(&loaded.config.log)?;
         telemetry::install();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the threads that serve connections")?;
+        let configured = loaded.config.clone();
+        let reloads = Reloads { sources, configured, asked: signals.reload, set_log_filter };
         let outcome = runtime.block_on(async {
-            let shutdown = CancellationToken::new();
-            tokio::spawn(stop_on_signal(shutdown.clone()));
             if self.exit_with_stdin {
-                stop_with_stdin(shutdown.clone());
+                stop_with_stdin(signals.shutdown.clone());
             }
             let mut node = Node::open(loaded, &self.region, number).await?;
             if self.confirm_clock {
                 node.confirm_clock();
             }
-            match node.run(shutdown).await? {
+            match node.run(signals.shutdown, reloads).await? {
                 Farewell::HeldBy(region) => info!(region, "stopped; the region named holds everything from here"),
                 Farewell::HereOnly => {
                     warn!("stopped; no other region confirmed in time: what is new is on this disk only");
@@ -107,23 +110,6 @@ impl Command {
             self.host_name.clone().unwrap_or_else(system)
         };
         config.node.resolve(host).map_err(|error| Misuse(error.to_string()).into())
-    }
-}
-
-async fn stop_on_signal(shutdown: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        warn!("signals cannot be caught on this system; stop the node with SIGKILL, which loses nothing");
-        return;
-    };
-    let mut next = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
-    next().await;
-    shutdown.cancel();
-    next().await;
-    warn!("a second signal: stopping at once");
-    // An orderly exit would pull RocksDB's threads apart while they work; being killed is what the data is made for.
-    if raise(Signal::SIGKILL).is_err() {
-        std::process::abort();
     }
 }
 

@@ -1,10 +1,11 @@
 //! Configuration: what can be set, its defaults and its bounds.
 //!
-//! It is read once, at the start, and never changes while the process lives. Every key is documented in
+//! It is read at the start; what a reload may change of it while the process lives, `node` decides. Every key is documented in
 //! `config/default.toml`, which is compiled in and *is* the built-in defaults; each bound (I6) says there what happens
 //! at it. A configuration that was loaded is allowed in every value; one that is not is refused as a whole, with every
 //! problem named. Only the command line reads the environment: here it is an argument.
 
+mod difference;
 mod directives;
 pub mod error;
 mod inspect;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+pub use difference::differing;
 pub use directives::log_filter;
 pub use error::{ConfigError, Problem};
 pub use load::{Flag, Loaded, Sources};
@@ -380,22 +382,41 @@ pub struct Api {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Whose it is, for the logs.
+    /// Who calls with it.
     pub name: String,
     /// The token itself.
     pub token: String,
     /// What it allows.
-    pub access: Access,
+    pub access: Vec<Permission>,
+    /// In which namespaces; empty means all.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
 }
 
-/// What a token allows.
+/// What a token may allow. None implies another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Access {
-    /// Reads.
+pub enum Permission {
+    /// Counters are read, listed and watched.
     Read,
-    /// Reads, increments and IDs.
+    /// Counters are changed, and told as they then are.
     Write,
+    /// IDs are minted.
+    Ids,
+    /// The cluster is looked at.
+    Admin,
+}
+
+impl Permission {
+    /// As it is configured.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Ids => "ids",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// `[http]`

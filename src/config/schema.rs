@@ -122,7 +122,8 @@ const API: Shape = Shape::Table(&[
 const TOKEN: Shape = Shape::Table(&[
     must("name", TOKEN_NAME),
     must("token", TOKEN_SECRET),
-    must("access", Shape::OneOf(&["read", "write"])),
+    must("access", Shape::List(&Shape::OneOf(&["read", "write", "ids", "admin"]))),
+    may("namespaces", Shape::List(&NAMESPACE_NAME)),
 ]);
 
 const HTTP: Shape = Shape::Table(&[
@@ -205,8 +206,8 @@ const ADDRESS: Shape = Shape::Text {
 };
 
 const TOKEN_NAME: Shape = Shape::Text {
-    allowed: "1 to 64 printable characters",
-    accepts: |text| (1..=64).contains(&text.chars().count()) && !text.contains(char::is_control),
+    allowed: "1 to 64 printable characters, no space at either end",
+    accepts: |text| (1..=64).contains(&text.chars().count()) && !text.contains(char::is_control) && text.trim() == text,
 };
 
 /// What an `Authorization` header can carry (RFC 6750, `b64token`). No parenthesis, so that a redacted token that is

@@ -462,7 +462,7 @@ fn two_namespaces_of_one_number() {
 #[test]
 fn bad_tokens_are_refused_and_never_shown() {
     let allowed = "allowed: 16 to 256 letters, digits and -._~+/=";
-    let token = |secret: &str| format!("[[api.tokens]]\nname = \"ci\"\ntoken = \"{secret}\"\naccess = \"read\"\n");
+    let token = |secret: &str| format!("[[api.tokens]]\nname = \"ci\"\ntoken = \"{secret}\"\naccess = [\"read\"]\n");
     for secret in ["", "short", "a-redacted-(redacted)", &"x".repeat(257)] {
         Site::new().file(&token(secret)).refused(&format!("prod.toml: api.tokens[0].token = (redacted): {allowed}"));
     }
@@ -471,12 +471,33 @@ fn bad_tokens_are_refused_and_never_shown() {
         "prod.toml: api.tokens[1].token = (redacted): api.tokens[0].token is the same; allowed: each token once",
     );
     Site::new().file(&format!("[api]\ntokens = \"{secret}\"\n")).refused(
-        "prod.toml: api.tokens = (redacted): allowed: a list, each item a table with the keys name, token, access",
+        "prod.toml: api.tokens = (redacted): allowed: a list, each item a table with the keys name, token, access, namespaces",
     );
-    Site::new().file("[[api.tokens]]\nname = \"ci\"\naccess = \"all\"\n").refused(
-        "prod.toml: api.tokens[0].access = \"all\": allowed: \"read\" or \"write\"\n\
+    Site::new().file("[[api.tokens]]\nname = \"ci\"\naccess = [\"all\"]\n").refused(
+        "prod.toml: api.tokens[0].access[0] = \"all\": allowed: \"read\" or \"write\" or \"ids\" or \"admin\"\n\
          prod.toml: api.tokens[0].token is missing; allowed: 16 to 256 letters, digits and -._~+/=",
     );
+    let scoped = |name: &str, secret: &str, scope: &str| {
+        format!("[[api.tokens]]\nname = \"{name}\"\ntoken = \"{secret}\"\n{scope}\n")
+    };
+    for name in ["", " ci", "c\\ti"] {
+        let message = Site::new().file(&scoped(name, secret, "access = [\"read\"]")).refusal();
+        assert!(message.ends_with("allowed: 1 to 64 printable characters, no space at either end"), "{message}");
+    }
+    Site::new()
+        .file(&scoped("ci", secret, "access = []"))
+        .refused("prod.toml: api.tokens[0].access = []: it allows nothing; allowed: at least one");
+    Site::new().file(&scoped("ci", secret, "access = [\"read\"]\nnamespaces = [\"nowhere\"]")).refused(
+        "prod.toml: api.tokens[0].namespaces = \"nowhere\": there is no such namespace; allowed: some of default",
+    );
+    let another = secret.to_uppercase();
+    let (read, write) = ("access = [\"read\"]", "access = [\"write\"]");
+    Site::new().file(&(scoped("ci", secret, read) + &scoped("ci", &another, write))).refused(
+        "prod.toml: api.tokens[1].name = \"ci\": api.tokens[0] has this name, too, and allows something else; \
+         allowed: the same",
+    );
+    let both = Site::new().file(&(scoped("ci", secret, read) + &scoped("ci", &another, read))).loads();
+    assert_eq!(both.config.api.tokens.len(), 2, "so that one can replace the other");
 }
 
 #[test]

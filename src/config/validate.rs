@@ -10,7 +10,7 @@ use super::map::ClusterMap;
 use super::origin::{Origin, Setting};
 use super::schema::{NAMESPACE_NAME, epoch_ms};
 use super::shape::size;
-use super::{Config, IdBits};
+use super::{Config, IdBits, Token};
 use crate::identity::NamespaceId;
 
 /// An ID is a positive 64-bit number.
@@ -166,17 +166,34 @@ impl Checks<'_> {
     }
 
     fn tokens(&mut self) {
-        let mut first = HashMap::new();
+        let (mut secrets, mut names) = (HashMap::new(), HashMap::new());
         for (index, token) in self.config.api.tokens.iter().enumerate() {
-            if let Some(first) = first.insert(&token.token, index) {
-                self.problems.push(Problem::Refused {
-                    origin: self.origin("api.tokens"),
-                    key: format!("api.tokens[{index}].token"),
-                    value: "(redacted)".into(),
-                    reason: format!("api.tokens[{first}].token is the same; allowed: each token once"),
-                });
+            if let Some(first) = secrets.insert(&token.token, index) {
+                let reason = format!("api.tokens[{first}].token is the same; allowed: each token once");
+                self.refuse_token(index, "token", "(redacted)".into(), reason);
+            }
+            let allows = |token: &Token| (token.access.clone(), token.namespaces.clone());
+            let (first, same) = names.entry(&token.name).or_insert_with(|| (index, allows(token)));
+            if *same != allows(token) {
+                let reason =
+                    format!("api.tokens[{first}] has this name, too, and allows something else; allowed: the same");
+                self.refuse_token(index, "name", format!("{:?}", token.name), reason);
+            }
+            if token.access.is_empty() {
+                self.refuse_token(index, "access", "[]".into(), "it allows nothing; allowed: at least one".into());
+            }
+            let unknown = token.namespaces.iter().find(|name| !self.config.namespace.contains_key(*name));
+            if let Some(unknown) = unknown {
+                let known: Vec<_> = self.config.namespace.keys().map(String::as_str).collect();
+                let reason = format!("there is no such namespace; allowed: some of {}", known.join(", "));
+                self.refuse_token(index, "namespaces", format!("{unknown:?}"), reason);
             }
         }
+    }
+
+    fn refuse_token(&mut self, index: usize, key: &str, value: String, reason: String) {
+        let (origin, key) = (self.origin("api.tokens"), format!("api.tokens[{index}].{key}"));
+        self.problems.push(Problem::Refused { origin, key, value, reason });
     }
 
     fn namespaces(&mut self) {

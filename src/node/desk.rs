@@ -90,7 +90,7 @@ impl Desk {
         let held = match order {
             Order::Drain => true,
             Order::Resume => false,
-            Order::Look | Order::ForgetCeilings | Order::ClearFence => self.held,
+            Order::Look | Order::ForgetCeilings | Order::ClearFence | Order::Reload => self.held,
         };
         if std::mem::replace(&mut self.held, held) != held {
             info!("{}", if held { "drained by an operator: new work is refused" } else { "resumed by an operator" });

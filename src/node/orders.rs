@@ -10,6 +10,7 @@ use crate::control::{Answer, Control, Order};
 use crate::replica::Event;
 use crate::store::{Store, StoreError};
 
+use super::reload::Asker;
 use super::seen::Seen;
 
 /// An order on the desk.
@@ -24,6 +25,7 @@ pub(super) struct Attendant {
     pub(super) doors: Doors,
     pub(super) store: Arc<Store>,
     pub(super) seen: Arc<Seen>,
+    pub(super) reload: mpsc::Sender<Asker>,
 }
 
 impl Attendant {
@@ -39,6 +41,7 @@ impl Attendant {
             let answer = match heard.order {
                 Order::ForgetCeilings => self.forget_ceilings().await,
                 Order::ClearFence => self.clear_fence().await,
+                Order::Reload => self.reload().await,
                 order @ (Order::Drain | Order::Look | Order::Resume) => self.serve_or_not(&desk, order).await,
             };
             heard.answer(&answer.unwrap_or_else(Answer::Refused)).await;
@@ -72,6 +75,13 @@ impl Attendant {
         self.write(move || store.clear_fence()).await?;
         warn!(reason, "the fence is cleared on the operator's word: the next start is not fenced");
         Ok(Answer::FenceCleared { reason })
+    }
+
+    async fn reload(&self) -> Result<Answer, String> {
+        let (asker, outcome) = oneshot::channel();
+        let _ = self.reload.send(asker).await;
+        let reloaded = outcome.await.unwrap_or_else(|_ended| Err("it is shutting down".to_owned()))?;
+        Ok(Answer::Reloaded { changed: reloaded.changed, restart: reloaded.restart })
     }
 
     async fn write(&self, write: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Result<(), String> {

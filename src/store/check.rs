@@ -5,7 +5,7 @@
 //! gathered rather than stopped at, so that one look tells all. Nothing is changed, except that the end of a write-ahead
 //! log is mended or cut off where it is torn, as a start would do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::crdt::Mark;
@@ -21,7 +21,7 @@ use super::medium::{Family, Medium};
 use super::recovery::{self, Recovery};
 use super::tuning::{Memory, OPEN_FILES_MAX};
 use super::wal::{self, Repair};
-use super::{directory, journal, meta};
+use super::{directory, journal, meta, namespaces};
 
 /// Enough for a walk; nothing is written.
 const MEMORY: Memory = Memory { cache: 32 << 20, memtables: 192 << 20, open_files: OPEN_FILES_MAX };
@@ -198,8 +198,11 @@ impl Check<'_> {
             }
             // Each record of its own kind, and read by its name at every start, as in `start`.
             Family::Meta | Family::Dedupe => match value.first() {
-                Some(1..=FORMAT) => Ok(()),
-                Some(&found) => Err(malformed(family.name(), key, Malformed::Newer { found, known: FORMAT })),
+                Some(&FORMAT) => Ok(()),
+                Some(&found) if found > FORMAT => {
+                    Err(malformed(family.name(), key, Malformed::Newer { found, known: FORMAT }))
+                }
+                Some(&found) => Err(malformed(family.name(), key, Malformed::Older { found, known: FORMAT })),
                 None => Err(malformed(family.name(), key, Malformed::Empty)),
             },
         }
@@ -237,14 +240,13 @@ impl Check<'_> {
         self.report.replica = meta::replica(database, identity.worker)?;
         self.report.boots = meta::boot(database)?;
         self.report.ceiling = meta::ceiling(database)?;
-        let spaces: BTreeSet<NamespaceId> = self.report.logs.iter().map(|log| log.namespace).collect();
         let mut reached = BTreeMap::new();
         // Where a row stands follows from the cluster's secret, which is not here. So rows are not found by their keys,
         // and do not matter to whether the logs chain.
         let hasher = Hasher::new([0; SECRET_BYTES]);
         let repaired = recovery::repaired(database)?;
         let recovery = Recovery { medium: database, hasher: &hasher, own: self.report.replica, repaired };
-        for namespace in spaces {
+        for namespace in namespaces::held(database)? {
             let space = recovery.space(namespace)?;
             reached.extend(space.vector.iter().map(|(origin, mark)| ((namespace, origin), mark)));
         }

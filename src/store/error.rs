@@ -50,6 +50,14 @@ pub enum Malformed {
         /// The newest format of this program.
         known: u8,
     },
+    /// Written by an older program, in a format that is read no more.
+    #[error("it is in format {found}, and this program reads format {known} only; use the program that wrote it")]
+    Older {
+        /// The format of the value.
+        found: u8,
+        /// The format of this program.
+        known: u8,
+    },
     /// The format version is one that never was.
     #[error("format {0} never existed")]
     NoSuchFormat(u8),
@@ -118,6 +126,17 @@ pub enum OpenRefusal {
         /// The directory's format.
         found: u8,
         /// The newest format of this program.
+        known: u8,
+    },
+    /// Written by an older program, in a format that is read no more.
+    #[error(
+        "it is in format {found}, and this program reads format {known} only; start the program that wrote it, or set \
+         data_dir to an empty directory, which fetches everything that other regions hold"
+    )]
+    OlderFormat {
+        /// The directory's format.
+        found: u8,
+        /// The format of this program.
         known: u8,
     },
     /// The directory belongs elsewhere, or the configuration is wrong.

@@ -17,14 +17,15 @@ use crate::replica::{Key, Payload, Record, Repaired, RepairedRow};
 
 use super::error::Malformed;
 
-/// The format that this program writes, and the newest that it reads.
-pub(super) const FORMAT: u8 = 1;
+/// The format that this program writes, and the only one that it reads.
+pub(super) const FORMAT: u8 = 2;
 /// A namespace's journal records begin with this many bytes.
 pub(super) const NAMESPACE_BYTES: usize = 4;
 /// One origin's journal records in a namespace begin with this many bytes.
 pub(super) const ORIGIN_BYTES: usize = NAMESPACE_BYTES + 8;
 const PLACE_BYTES: usize = NAMESPACE_BYTES + 8;
 const JOURNAL_KEY_BYTES: usize = ORIGIN_BYTES + 8;
+const REPAIRED_KEY_BYTES: usize = NAMESPACE_BYTES + 8;
 
 /// A record's place in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,31 +126,36 @@ pub(super) fn decode_leaf_key(bytes: &[u8]) -> Result<(NamespaceId, Leaf), Malfo
     }
 }
 
-/// The key of a record of the local kind.
-pub(super) fn repaired_key(number: u64) -> [u8; 8] {
-    number.to_be_bytes()
+/// The key of a record of the local kind: by namespace first, because each namespace's checkpoints remove its own alone.
+pub(super) fn repaired_key(namespace: NamespaceId, number: u64) -> [u8; REPAIRED_KEY_BYTES] {
+    let mut bytes = [0; REPAIRED_KEY_BYTES];
+    let (first, second) = bytes.split_at_mut(NAMESPACE_BYTES);
+    first.copy_from_slice(&namespace.0.to_be_bytes());
+    second.copy_from_slice(&number.to_be_bytes());
+    bytes
 }
 
 /// The rest of it. The field order is the format.
 #[derive(Encode, Decode)]
 struct RepairedValue {
-    namespace: NamespaceId,
     rows: Vec<RepairedRow>,
     reach: Vec<(ReplicaId, u64)>,
     adopted: Vec<(ReplicaId, Mark)>,
 }
 
-/// A record of the local kind; its key holds the number.
+/// A record of the local kind; its key holds the rest.
 pub(super) fn seal_repaired(record: &Repaired) -> Vec<u8> {
-    let Repaired { namespace, number: _, rows, reach, adopted } = record.clone();
-    seal(&RepairedValue { namespace, rows, reach, adopted })
+    let Repaired { namespace: _, number: _, rows, reach, adopted } = record.clone();
+    seal(&RepairedValue { rows, reach, adopted })
 }
 
 /// The inverse of [`repaired_key`] and [`seal_repaired`].
 pub(super) fn unseal_repaired(key: &[u8], bytes: &[u8]) -> Result<Repaired, Malformed> {
-    let number = key.try_into().map(u64::from_be_bytes);
-    let number = number.map_err(|_| Malformed::impossible(format!("its key has 8 bytes, not {}", key.len())))?;
-    let RepairedValue { namespace, rows, reach, adopted } = unseal(bytes)?;
+    let [a, b, c, d, number @ ..] = *<&[u8; REPAIRED_KEY_BYTES]>::try_from(key).map_err(|_| {
+        Malformed::impossible(format!("its key has {REPAIRED_KEY_BYTES} bytes, this one {}", key.len()))
+    })?;
+    let (namespace, number) = (NamespaceId(u32::from_be_bytes([a, b, c, d])), u64::from_be_bytes(number));
+    let RepairedValue { rows, reach, adopted } = unseal(bytes)?;
     Ok(Repaired { namespace, number, rows, reach, adopted })
 }
 
@@ -169,6 +175,7 @@ fn open_envelope(bytes: &[u8]) -> Result<&[u8], Malformed> {
     match bytes.split_first() {
         None => Err(Malformed::Empty),
         Some((0, _)) => Err(Malformed::NoSuchFormat(0)),
+        Some((&found, _)) if found < FORMAT => Err(Malformed::Older { found, known: FORMAT }),
         Some((&found, _)) if found > FORMAT => Err(Malformed::Newer { found, known: FORMAT }),
         Some((_, content)) => Ok(content),
     }
@@ -261,7 +268,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_get_a_verdict(bytes in prop::collection::vec(any::<u8>(), 0..200), first in 0u8..3) {
+        fn arbitrary_bytes_get_a_verdict(bytes in prop::collection::vec(any::<u8>(), 0..200), first in 0u8..=FORMAT + 1) {
             let sealed = [&[first], bytes.as_slice()].concat();
             let key = JournalKey { namespace: NamespaceId(1), origin: ReplicaId(2), upto: 3 };
             for bytes in [&bytes, &sealed] {
@@ -286,9 +293,12 @@ mod tests {
     fn a_newer_value_is_refused_with_both_versions() {
         let mut bytes = seal_row(&Row::default());
         bytes[0] = 9;
+        let known = FORMAT;
         assert_eq!(
             unseal_row(&bytes).unwrap_err().to_string(),
-            "it is in format 9, and this program knows formats up to 1; use a newer program"
+            format!("it is in format 9, and this program knows formats up to {known}; use a newer program")
         );
+        bytes[0] = FORMAT - 1;
+        assert!(matches!(unseal_row(&bytes), Err(Malformed::Older { .. })));
     }
 }

@@ -4,10 +4,8 @@ use crate::crdt::LogHash;
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::replica::Record;
 
-use super::error::StoreError;
-use super::format::{
-    JournalKey, NAMESPACE_BYTES, ORIGIN_BYTES, decode_origin_prefix, origin_prefix, successor, unseal_record,
-};
+use super::error::{Malformed, StoreError};
+use super::format::{JournalKey, ORIGIN_BYTES, decode_origin_prefix, origin_prefix, successor, unseal_record};
 use super::medium::{Cursor, Family, Medium};
 
 /// Records that chain from where they were asked for.
@@ -86,20 +84,18 @@ pub(super) fn hash_at(medium: &dyn Medium, key: JournalKey) -> Result<Option<Log
 
 /// Every origin that has a log in `namespace`.
 pub(super) fn origins(medium: &dyn Medium, namespace: NamespaceId) -> Result<Vec<ReplicaId>, StoreError> {
-    let prefixes = distinct::<ORIGIN_BYTES>(medium, &namespace.0.to_be_bytes())?;
+    let prefixes = distinct::<ORIGIN_BYTES>(medium, Family::Journal, &namespace.0.to_be_bytes())?;
     Ok(prefixes.into_iter().map(|prefix| decode_origin_prefix(prefix).1).collect())
 }
 
-/// Every namespace that has a log.
-pub(super) fn namespaces(medium: &dyn Medium) -> Result<Vec<NamespaceId>, StoreError> {
-    let prefixes = distinct::<NAMESPACE_BYTES>(medium, &[])?;
-    Ok(prefixes.into_iter().map(|prefix| NamespaceId(u32::from_be_bytes(prefix))).collect())
-}
-
-/// The distinct first `N` bytes of all journal keys that begin with `within`, by one seek for each: the records
-/// between are skipped, however many.
-fn distinct<const N: usize>(medium: &dyn Medium, within: &[u8]) -> Result<Vec<[u8; N]>, StoreError> {
-    let mut cursor = medium.cursor(Family::Journal)?;
+/// The distinct first `N` bytes of all keys of a family that begin with `within`, by one seek for each: what is between is
+/// skipped, however many.
+pub(super) fn distinct<const N: usize>(
+    medium: &dyn Medium,
+    family: Family,
+    within: &[u8],
+) -> Result<Vec<[u8; N]>, StoreError> {
+    let mut cursor = medium.cursor(family)?;
     let (mut found, mut from) = (Vec::new(), within.to_vec());
     loop {
         cursor.seek(&from);
@@ -107,8 +103,13 @@ fn distinct<const N: usize>(medium: &dyn Medium, within: &[u8]) -> Result<Vec<[u
         if !key.starts_with(within) {
             return Ok(found);
         }
-        decode_key(key)?;
-        let Some(prefix) = key.first_chunk::<N>() else { return Ok(found) };
+        if family == Family::Journal {
+            decode_key(key)?;
+        }
+        let prefix = key.first_chunk::<N>().ok_or_else(|| {
+            let reason = Malformed::impossible(format!("it has more than {N} bytes, this one {}", key.len()));
+            StoreError::malformed(format!("a {} key", family.name()), reason)
+        })?;
         found.push(*prefix);
         match successor(prefix) {
             Some(next) => from = next,

@@ -71,7 +71,8 @@ pub(super) fn check_format(medium: &dyn Medium) -> Result<Option<u8>, OpenRefusa
     let Some(value) = medium.get(Family::Meta, FORMAT_KEY)? else { return Ok(None) };
     match *value {
         [found] if found > FORMAT => Err(OpenRefusal::NewerFormat { found, known: FORMAT }),
-        [found] if found > 0 => Ok(Some(found)),
+        [FORMAT] => Ok(Some(FORMAT)),
+        [found] if found > 0 => Err(OpenRefusal::OlderFormat { found, known: FORMAT }),
         _ => {
             Err(StoreError::malformed("the format version", Malformed::impossible("it is not one byte above 0")).into())
         }

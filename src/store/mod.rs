@@ -25,6 +25,7 @@ mod job;
 mod journal;
 mod medium;
 mod meta;
+mod namespaces;
 mod open;
 mod recovery;
 mod rows;
@@ -114,7 +115,7 @@ impl Store {
             batch.put(Family::Journal, JournalKey::of(record).encode(), seal_record(record));
         }
         for record in &commit.repaired {
-            batch.put(Family::Repair, repaired_key(record.number), seal_repaired(record));
+            batch.put(Family::Repair, repaired_key(record.namespace, record.number), seal_repaired(record));
         }
         for id in &commit.forgotten {
             batch.delete(Family::Dedupe, id.to_be_bytes());
@@ -170,12 +171,14 @@ impl Store {
         if let Some(position) = &chunk.position {
             for (namespace, vector) in &position.vectors {
                 meta::put_position(&mut batch, *namespace, vector);
+                // Of these namespaces alone: another may be on the disk, and not configured, with all that it has here.
+                let key = |number| repaired_key(*namespace, number);
+                batch.delete_range(Family::Repair, key(0), key(position.repaired.saturating_add(1)));
             }
             for (namespace, reach) in &position.reach {
                 meta::put_reach(&mut batch, *namespace, reach);
             }
             meta::put_repaired(&mut batch, position.repaired);
-            batch.delete_range(Family::Repair, repaired_key(0), repaired_key(position.repaired.saturating_add(1)));
         }
         self.medium.write_synced(batch)
     }
@@ -271,7 +274,7 @@ impl Store {
 fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenRefusal> {
     let replica = meta::replica(medium, options.worker)?;
     let repaired = recovery::repaired(medium)?;
-    let numbered = repaired.last().map(|record| record.number).max(meta::repaired(medium)?);
+    let numbered = repaired.iter().map(|record| record.number).max().max(meta::repaired(medium)?);
     let recovery = recovery::Recovery { medium, hasher: &options.hasher, own: replica, repaired };
     let spaces = options.namespaces.iter().map(|namespace| recovery.space(*namespace));
     Ok(Recovered {
@@ -299,7 +302,7 @@ fn next_boot(medium: &dyn Medium) -> Result<u64, StoreError> {
 }
 
 fn warn_of_unconfigured(medium: &dyn Medium, options: &Options) -> Result<(), StoreError> {
-    for namespace in recovery::unconfigured(medium, &options.namespaces)? {
+    for namespace in namespaces::unconfigured(medium, &options.namespaces)? {
         tracing::warn!(?namespace, "the data directory holds a namespace that is not configured; its data is kept");
     }
     Ok(())

@@ -105,7 +105,7 @@ impl Recovery<'_> {
     }
 }
 
-/// All records of the local kind, oldest first.
+/// All records of the local kind, those of each namespace oldest first.
 pub(super) fn repaired(medium: &dyn Medium) -> Result<Vec<Repaired>, StoreError> {
     let mut cursor = medium.cursor(Family::Repair)?;
     let mut records = Vec::new();
@@ -127,13 +127,6 @@ pub(super) fn onces(medium: &dyn Medium) -> Result<Vec<Done>, StoreError> {
         found.push(unseal(value).map_err(|reason| StoreError::malformed("a request that may be repeated", reason))?);
         cursor.advance();
     }
-    Ok(found)
-}
-
-/// Namespaces that have data but are not configured: their data stays, unused.
-pub(super) fn unconfigured(medium: &dyn Medium, configured: &[NamespaceId]) -> Result<Vec<NamespaceId>, StoreError> {
-    let mut found = journal::namespaces(medium)?;
-    found.retain(|namespace| !configured.contains(namespace));
     Ok(found)
 }
 

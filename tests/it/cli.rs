@@ -154,7 +154,8 @@ async fn who_may_not_look_at_a_cluster_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens.toml");
     let token = "a-token-of-enough-letters";
-    std::fs::write(&file, format!("[[api.tokens]]\nname = \"a\"\ntoken = \"{token}\"\naccess = \"read\"\n")).unwrap();
+    std::fs::write(&file, format!("[[api.tokens]]\nname = \"a\"\ntoken = \"{token}\"\naccess = [\"admin\"]\n"))
+        .unwrap();
     let bed = Bed::start(|options| Options { config_file: Some(file), ..one_region(options) }).await;
     for command in [&["status"][..], &["peers"], &["top", "--once", "--every", "100ms"]] {
         let line = [&["cluster"], command].concat();

@@ -34,7 +34,7 @@ const BROKEN: [(Break, &[&str]); 20] = [
     (File("[frame]\nbytes_max = \"1MiB\"\n"), &["frame.bytes_max = \"1MiB\": allowed: at least"]),
     (File("[namespace.likes]\nregions = [\"mars\"]\n"), &["x.toml: namespace.likes.regions", "mars"]),
     (
-        File("[[api.tokens]]\nname = \"a\"\ntoken = \"secret\"\naccess = \"write\"\n"),
+        File("[[api.tokens]]\nname = \"a\"\ntoken = \"secret\"\naccess = [\"write\"]\n"),
         &["api.tokens[0].token", "allowed: 16 to"],
     ),
     (File("[log]\nformat = \"xml\"\n"), &["log.format = \"xml\": allowed: \"text\" or \"json\""]),

@@ -224,8 +224,8 @@ async fn tokens_open_the_door() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens.toml");
     let token =
-        |token: &str, access| format!("[[api.tokens]]\nname = \"a\"\ntoken = \"{token}\"\naccess = \"{access}\"\n");
-    std::fs::write(&file, token(READER, "read") + &token(WRITER, "write")).unwrap();
+        |token: &str, access| format!("[[api.tokens]]\nname = \"{token}\"\ntoken = \"{token}\"\naccess = {access}\n");
+    std::fs::write(&file, token(READER, "[\"read\"]") + &token(WRITER, "[\"read\", \"write\"]")).unwrap();
     let bed = Bed::start(|options| Options { regions: Some(1), config_file: Some(file), ..options }).await;
     let address = door(&bed, EAST);
     let found =

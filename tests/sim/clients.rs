@@ -60,7 +60,7 @@ impl World {
     }
 
     fn operation(&mut self, node: usize) -> Option<Operation> {
-        let served = &self.nodes[node].namespaces;
+        let served = self.nodes[node].served();
         let namespace = *served.get(self.rng.random_range(0..served.len()))?;
         let key = self.rng.random_range(0..self.keys);
         let action = if self.rng.random_bool(0.3) {
@@ -276,7 +276,13 @@ impl World {
 
     /// The namespaces that both nodes serve.
     pub fn shared(&self, one: usize, other: usize) -> BTreeSet<NamespaceId> {
+        let theirs = self.nodes[other].served();
+        self.nodes[one].served().into_iter().filter(|namespace| theirs.contains(namespace)).collect()
+    }
+
+    /// Those that a node shares with another as far as its own configuration tells.
+    pub fn configured(&self, one: usize, other: usize) -> BTreeSet<NamespaceId> {
         let theirs = &self.nodes[other].namespaces;
-        self.nodes[one].namespaces.iter().copied().filter(|namespace| theirs.contains(namespace)).collect()
+        self.nodes[one].served().into_iter().filter(|namespace| theirs.contains(namespace)).collect()
     }
 }

@@ -34,6 +34,8 @@ pub fn nodes(rng: &mut SmallRng) -> Vec<Node> {
     let make = |worker: WorkerId| Node {
         worker,
         namespaces: if worker.region() < narrow.1 { vec![wide, narrow.0] } else { vec![wide] },
+        away: None,
+        kept: None,
         disk: Disk::default(),
         snapshot: None,
         clock: Clock::default(),
@@ -115,7 +117,8 @@ fn hasher() -> Hasher {
     Hasher::new([7; SECRET_BYTES])
 }
 
-pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
+/// For all namespaces of the node's region, or those that its configuration names.
+pub fn store_options(node: &Node, namespaces: Vec<NamespaceId>, boot_nonce: u64) -> Options {
     Options {
         path: PathBuf::from("simulated"),
         cluster_id: "simulated".into(),
@@ -123,7 +126,7 @@ pub fn store_options(node: &Node, boot_nonce: u64) -> Options {
         secret: "simulated".into(),
         layout: "simulated".into(),
         worker: node.worker,
-        namespaces: node.namespaces.clone(),
+        namespaces,
         boot_nonce,
         cache_bytes_max: 0,
         memtable_bytes_max: 0,

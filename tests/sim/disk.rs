@@ -9,10 +9,13 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use snowtide::identity::NamespaceId;
 use snowtide::store::{Batch, Cursor, Family, Item, Medium, StoreError, Write};
 
 const FAMILIES: usize = Family::ALL.len();
 type Tree = BTreeMap<Bytes, Bytes>;
+/// By family: keys and values.
+pub type Entries = Vec<(&'static str, Bytes, Bytes)>;
 
 /// What stands on a disk; a copy of it is another disk.
 #[derive(Clone, Default)]
@@ -52,6 +55,18 @@ impl Disk {
     /// What stands on it now, synced or not.
     pub fn image(&self) -> Image {
         self.lock().image.clone()
+    }
+
+    /// Everything of a namespace, in the families that have it in their keys.
+    pub fn entries(&self, namespace: NamespaceId) -> Entries {
+        let prefix = namespace.0.to_be_bytes();
+        let state = self.lock();
+        let of_family = |family: Family| {
+            let from = state.image.families[family as usize].range(Bytes::copy_from_slice(&prefix)..);
+            let held = from.take_while(move |(key, _)| key.starts_with(&prefix));
+            held.map(move |(key, value)| (family.name(), key.clone(), value.clone()))
+        };
+        [Family::Journal, Family::Rows, Family::Merkle, Family::Repair].into_iter().flat_map(of_family).collect()
     }
 
     pub fn is_established(&self) -> bool {

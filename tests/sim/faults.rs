@@ -53,6 +53,8 @@ pub enum Fault {
     Shutdown,
     /// An operator has a node refuse new work for a while.
     Drain,
+    /// A node starts with a configuration that does not name one of its namespaces, and later with it again.
+    Reconfigure,
 }
 
 /// Kinds that befall single messages: their rate is a chance for each.
@@ -77,6 +79,9 @@ const EVENTS: [Fault; 17] = [
     Fault::Shutdown,
     Fault::Drain,
 ];
+
+/// As those, but no seed chooses them: they have a scenario of their own.
+const CHOSEN: [Fault; 1] = [Fault::Reconfigure];
 
 /// Which faults happen, and how often.
 #[derive(Clone, Debug, Default)]
@@ -146,7 +151,7 @@ impl Faults {
 
     /// Milliseconds to the next event, and its kind; `None` if none is wanted.
     pub fn next(&self, rng: &mut SmallRng) -> Option<(u64, Fault)> {
-        let events = || EVENTS.iter().map(|fault| (*fault, self.chance(*fault)));
+        let events = || EVENTS.iter().chain(&CHOSEN).map(|fault| (*fault, self.chance(*fault)));
         let total: f64 = events().map(|(_, rate)| rate).sum();
         if total <= 0.0 {
             return None;

@@ -34,6 +34,7 @@ impl World {
                 self.resume(node);
             }
             self.restart_fenced(node);
+            self.configure_again(node);
             self.put_back(node);
             self.start(node);
         }

@@ -34,13 +34,13 @@ impl World {
     pub fn list(&mut self, node: usize) {
         let moves = self.rng.random_bool(MOVE_CHANCE);
         let fits = |client: &Client| {
-            (moves || client.node == node) && self.nodes[node].namespaces.contains(&client.walk.namespace)
+            (moves || client.node == node) && self.nodes[node].served().contains(&client.walk.namespace)
         };
         let known = (0..self.walks.len()).find(|at| self.rests(*at) && fits(&self.walks[*at]));
         match known {
             Some(at) => self.ask_page(at, node),
             None if self.walks.len() < WALKS_MAX => {
-                let served = &self.nodes[node].namespaces;
+                let served = self.nodes[node].served();
                 let namespace = served[self.rng.random_range(0..served.len())];
                 let prefix = PREFIXES.choose(&mut self.rng).copied().unwrap_or_default();
                 self.begin_walk(node, namespace, prefix);

@@ -122,6 +122,13 @@ fn repair_alone() {
     scenario("repair_alone", 6, &setbacks().with(Fault::Wipe, 0.3).with(Fault::Rollback, 0.3).only(Way::Repair));
 }
 
+#[test]
+fn configurations() {
+    // Whatever a disk holds of a namespace that the configuration does not name is there when it is named again.
+    let faults = Faults::none().with(Fault::Reconfigure, 2.0).with(Fault::Kill, 0.3).with(Fault::PowerCut, 0.3);
+    scenario("configurations", 6, &faults.with(Fault::Loss, 0.05).with(Fault::Split, 0.5).with(Fault::SlowDisk, 0.3));
+}
+
 /// Each seed with a choice of faults of its own.
 #[test]
 fn swarm() {

@@ -11,7 +11,7 @@ use snowtide::store::{self, Store, StoreError};
 
 use super::checkers::durable::Ends;
 use super::clock::Clock;
-use super::disk::{Disk, Image};
+use super::disk::{Disk, Entries, Image};
 use super::ids::Minting;
 use super::world::Happening;
 
@@ -42,7 +42,12 @@ pub const LANES: [Lane; 4] = [Lane::Commits, Lane::Reads, Lane::Checkpoints, Lan
 /// One place for a process, with its disk.
 pub struct Node {
     pub worker: WorkerId,
+    /// Those of its region.
     pub namespaces: Vec<NamespaceId>,
+    /// The one of them that its configuration does not name at present.
+    pub away: Option<NamespaceId>,
+    /// What its disk held of that one at its last start.
+    pub kept: Option<(NamespaceId, Entries)>,
     pub disk: Disk,
     /// The disk as it was some time ago.
     pub snapshot: Option<Image>,
@@ -87,6 +92,21 @@ pub struct Process {
 }
 
 impl Node {
+    /// The namespaces that its configuration names.
+    pub fn served(&self) -> Vec<NamespaceId> {
+        self.namespaces.iter().copied().filter(|namespace| self.away != Some(*namespace)).collect()
+    }
+
+    /// Nobody touches what the configuration does not name. Called before each start.
+    pub fn judge_kept(&mut self) -> Option<String> {
+        let touched = self.kept.take().filter(|(namespace, kept)| self.disk.entries(*namespace) != *kept);
+        self.kept = self.away.map(|namespace| (namespace, self.disk.entries(namespace)));
+        touched.map(|(namespace, _)| {
+            let worker = self.worker;
+            format!("{worker} has touched what its disk holds of {namespace:?}, which was not configured")
+        })
+    }
+
     pub fn peer(&self) -> Option<Peer> {
         self.process.as_ref().map(|process| Peer { worker: self.worker, boot: process.boot })
     }

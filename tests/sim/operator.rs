@@ -1,6 +1,7 @@
 //! An operator who takes nodes out of service and puts them back, as `src/node/desk.rs` and `cluster drain` do it.
 
 use rand::RngExt;
+use rand::seq::IndexedRandom;
 use snowtide::replica::{Event, Status};
 
 use super::checkers::doors::Closed;
@@ -47,6 +48,28 @@ impl World {
         }
     }
 
+    /// The node starts with another configuration, which does not name one of the namespaces, or names it again. What its
+    /// disk holds of that namespace has to be there then.
+    pub fn reconfigure(&mut self, node: usize) {
+        let named = &self.nodes[node].namespaces;
+        let away = match self.nodes[node].away {
+            None if named.len() > 1 => named.choose(&mut self.rng).copied(),
+            None => return,
+            Some(_) => None,
+        };
+        let fault = if self.rng.random_bool(0.5) { Fault::Kill } else { Fault::PowerCut };
+        self.count(Fault::Reconfigure);
+        self.crash(node, fault);
+        self.nodes[node].away = away;
+    }
+
+    /// Every namespace is named again.
+    pub fn configure_again(&mut self, node: usize) {
+        if self.nodes[node].away.take().is_some() && self.nodes[node].process.is_some() {
+            self.end(node, false);
+        }
+    }
+
     pub fn put_back(&mut self, node: usize) {
         let Some(process) = self.nodes[node].process.as_mut().filter(obeys).filter(|process| process.drained) else {
             return;
@@ -70,6 +93,11 @@ impl World {
 
     /// A region is said to hold all that a node has acknowledged.
     pub fn handed_over(&mut self, node: usize, region: u8) {
+        // It does not know of what its disk holds of a namespace that its configuration does not name.
+        if self.nodes[node].away.is_some() {
+            self.tally.note("handovers without a namespace");
+            return;
+        }
         // Two processes under one replica id have two histories, of which one hides the other.
         if self.tally.faults.contains_key(&Fault::Clone) {
             self.tally.note("handovers beside a copy");

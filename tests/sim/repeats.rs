@@ -104,11 +104,15 @@ impl World {
     /// A client of this node; a new one as long as there are counters left.
     fn repeater(&mut self, node: usize) -> Option<usize> {
         let known = &self.repeats.clients;
+        let served = self.nodes[node].served();
         let mine: Vec<usize> = (0..known.len()).filter(|at| known[*at].node == node && !known[*at].over).collect();
+        let (mine, away): (Vec<_>, Vec<_>) = mine.into_iter().partition(|at| served.contains(&known[*at].namespace));
+        if mine.is_empty() && !away.is_empty() {
+            return None;
+        }
         if !mine.is_empty() {
             return Some(mine[self.rng.random_range(0..mine.len())]);
         }
-        let served = &self.nodes[node].namespaces;
         let key = Key::new(name(self.keys + known.len())).ok().filter(|_| known.len() < COUNTERS)?;
         let namespace = *served.get(self.rng.random_range(0..served.len()))?;
         self.repeats.clients.push(Client { node, key, namespace, turn: 1, by: 0, sent: false, total: 0, over: false });

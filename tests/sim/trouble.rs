@@ -41,6 +41,7 @@ impl World {
             Fault::Pause => self.pause(node),
             Fault::Shutdown => self.shut_down(node),
             Fault::Drain => self.take_out(node),
+            Fault::Reconfigure => self.reconfigure(node),
             Fault::SlowDisk => {
                 self.count(fault);
                 let slow = self.now + self.rng.random_range(500..15_000);
@@ -105,7 +106,7 @@ impl World {
 
     /// The process is gone. Writes that were under way have reached the disk or not; without `power`, all that was
     /// written has.
-    fn end(&mut self, node: usize, power_lost: bool) {
+    pub fn end(&mut self, node: usize, power_lost: bool) {
         let Some(mut process) = self.nodes[node].process.take() else { return };
         self.trace.note(self.now, [6, node as u64, 0], || format!("node {node} ends"));
         let mut torn = false;
@@ -158,6 +159,7 @@ impl World {
         self.checkers.disk_lost(node);
         self.repeats.disk_lost(node);
         self.nodes[node].disk.replace(image);
+        self.nodes[node].kept = None;
         self.nodes[node].snapshot = None;
         let delay = self.rng.random_range(50..3_000);
         self.schedule(delay, Happening::Restart { node });
@@ -229,6 +231,8 @@ impl World {
         self.nodes.push(Node {
             worker,
             namespaces: self.nodes[original].namespaces.clone(),
+            away: self.nodes[original].away,
+            kept: None,
             disk: Disk::holding(image),
             snapshot: None,
             clock: Clock::default(),

@@ -15,6 +15,7 @@ use snowtide::store::Store;
 
 use super::checkers::Checkers;
 use super::checkers::ledger::Rows;
+use super::checkers::state;
 use super::cluster::{self, WIDE_CHANCE, WIDE_KEYS, store_options};
 use super::faults::{Fault, Faults};
 use super::ids::Minting;
@@ -305,7 +306,8 @@ impl World {
         let nonce = self.rng.random();
         let node = &mut self.nodes[at];
         node.disk.reopen();
-        let options = store_options(node, nonce);
+        self.findings.extend(node.judge_kept());
+        let options = store_options(node, node.served(), nonce);
         let opened = Store::recover(Box::new(node.disk.clone()), !node.disk.is_established(), &options);
         let (store, recovered) = match opened {
             Ok(opened) => opened,
@@ -318,8 +320,13 @@ impl World {
         node.starts += 1;
         let (worker, boot, ceiling) = (node.worker, recovered.boot, recovered.ceiling);
         self.trace.note(self.now, [4, at as u64, nonce], || format!("node {at} ({worker}) starts: {recovered:?}"));
-        self.checkers.durable.started(at, &recovered);
-        self.checkers.tokens.started(at, &recovered);
+        match state::found(&self.nodes[at]) {
+            Ok(found) => {
+                self.checkers.durable.started(at, &found);
+                self.checkers.tokens.started(at, &found);
+            }
+            Err(refused) => self.findings.push(refused),
+        }
         self.checkers.doors.started(at);
         let finding = self.checkers.ids.started(at, worker, ceiling);
         self.findings.extend(finding);
@@ -350,7 +357,7 @@ impl World {
     fn settings_of(&mut self, at: usize) -> Settings {
         let worker = self.nodes[at].worker;
         let others = (0..self.nodes.len()).filter(|other| self.nodes[*other].worker != worker);
-        let peers = others.map(|other| (self.nodes[other].worker, self.shared(at, other)));
+        let peers = others.map(|other| (self.nodes[other].worker, self.configured(at, other)));
         let peers = peers.filter(|(_, shared)| !shared.is_empty()).collect();
         Settings { worker, peers, ..self.settings.clone() }
     }

@@ -5,13 +5,12 @@ use axum::http::header::AUTHORIZATION;
 use snowtide_client::Code;
 
 use super::problem::Problem;
-use crate::api::bearer::{Bearers, Stranger};
-use crate::config::Access;
+use crate::api::bearer::{Bearers, Forbidden, Pass, Stranger};
 
-/// What the caller may do.
-pub(super) fn access(bearers: &Bearers, headers: &HeaderMap) -> Result<Access, Problem> {
+/// Lets a caller in.
+pub(super) fn admit(bearers: &Bearers, headers: &HeaderMap) -> Result<Pass, Problem> {
     let shown = headers.get(AUTHORIZATION).and_then(|header| bearer(header.as_bytes()));
-    bearers.access(shown).map_err(|stranger| match stranger {
+    bearers.admit(shown).map_err(|stranger| match stranger {
         Stranger::Anonymous => {
             Problem::new(Code::Unauthenticated, "this node asks for a token: send `Authorization: Bearer <token>`")
                 .challenged(r#"Bearer realm="snowtide""#)
@@ -21,13 +20,10 @@ pub(super) fn access(bearers: &Bearers, headers: &HeaderMap) -> Result<Access, P
     })
 }
 
-/// Refuses a caller whose token does not reach as far as `needed`.
-pub(super) fn require(held: Access, needed: Access) -> Result<(), Problem> {
-    if held >= needed {
-        return Ok(());
-    }
-    Err(Problem::new(Code::Forbidden, "this token may read, but neither increment nor mint IDs")
-        .challenged(r#"Bearer realm="snowtide", error="insufficient_scope""#))
+/// What a caller is told whose token does not allow something.
+pub(super) fn forbidden(forbidden: &Forbidden) -> Problem {
+    Problem::new(Code::Forbidden, forbidden.to_string())
+        .challenged(r#"Bearer realm="snowtide", error="insufficient_scope""#)
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110, 11.1).
@@ -40,22 +36,28 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Token;
+    use crate::config::{Permission, Token};
 
-    fn bearers() -> Bearers {
-        let token = |token: &str, access| Token { name: token.to_owned(), token: token.to_owned(), access };
-        Bearers::new(&[token("reader", Access::Read), token("writer", Access::Write)])
-    }
-
-    fn asked(header: &str) -> Result<Access, Code> {
-        let headers = HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())]);
-        access(&bearers(), &headers).map_err(|problem| problem.code)
+    fn asked(header: &str) -> Result<String, Code> {
+        let token = |token: &str| Token {
+            name: token.to_owned(),
+            token: token.to_owned(),
+            access: vec![Permission::Read],
+            namespaces: Vec::new(),
+        };
+        let bearers = Bearers::new(&[token("reader"), token("writer")]);
+        let headers = if header.is_empty() {
+            HeaderMap::new()
+        } else {
+            HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())])
+        };
+        admit(&bearers, &headers).map(|pass| pass.grant().name().to_owned()).map_err(|problem| problem.code)
     }
 
     #[test]
-    fn a_known_token_gives_its_access_in_any_case_of_the_scheme() {
-        assert_eq!(asked("Bearer reader"), Ok(Access::Read));
-        assert_eq!(asked("bEARER writer"), Ok(Access::Write));
+    fn a_known_token_tells_who_calls_in_any_case_of_the_scheme() {
+        assert_eq!(asked("Bearer reader").as_deref(), Ok("reader"));
+        assert_eq!(asked("bEARER writer").as_deref(), Ok("writer"));
     }
 
     #[test]
@@ -63,13 +65,5 @@ mod tests {
         for header in ["", "Bearer", "Bearer ", "Basic writer", "Bearer write", "Bearer writerr", "writer"] {
             assert_eq!(asked(header), Err(Code::Unauthenticated), "{header:?}");
         }
-        assert_eq!(access(&bearers(), &HeaderMap::new()).unwrap_err().code, Code::Unauthenticated);
-    }
-
-    #[test]
-    fn reading_does_not_allow_writing() {
-        assert_eq!(require(Access::Read, Access::Write).unwrap_err().code, Code::Forbidden);
-        assert_eq!(require(Access::Read, Access::Read), Ok(()));
-        assert_eq!(require(Access::Write, Access::Read), Ok(()));
     }
 }

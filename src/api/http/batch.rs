@@ -10,12 +10,14 @@ use snowtide_client::Code;
 use snowtide_client::wire::BATCH_OPERATIONS_MAX;
 use utoipa::ToSchema;
 
+use crate::api::bearer::Grant;
 use crate::api::{Namespaces, NotServed};
-use crate::config::Access;
+use crate::config::Permission;
 use crate::engine::Applied;
 use crate::replica::{Action, Key, Operation, Outcome};
 use crate::telemetry::{self, Door};
 
+use super::auth;
 use super::call::Call;
 use super::counters::{OVERFLOW, bad_key, miscounted};
 use super::json::{self, By};
@@ -147,11 +149,8 @@ pub(super) enum BatchResult {
 pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
     call.door.admit_counting()?;
     let body = call.body().await?;
-    let plan = Plan::of(json::parse(&body)?, &call.door.doors.namespaces)?;
+    let plan = Plan::of(json::parse(&body)?, call.pass.grant(), &call.door.doors.namespaces)?;
     drop(body);
-    if plan.writes() {
-        call.require(Access::Write)?;
-    }
     let Applied { outcomes, receipt } =
         if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
     let views = told::views(receipt.as_deref(), &call.door.doors.scribe);
@@ -182,7 +181,7 @@ enum Step {
 }
 
 impl Plan {
-    fn of(request: BatchRequest<'_>, namespaces: &Namespaces) -> Result<Self, Problem> {
+    fn of(request: BatchRequest<'_>, grant: &Grant, namespaces: &Namespaces) -> Result<Self, Problem> {
         let count = request.operations.len();
         if count > BATCH_OPERATIONS_MAX {
             return Err(Problem::too_large(format!(
@@ -191,18 +190,20 @@ impl Plan {
         }
         let mut plan = Self { operations: Vec::with_capacity(count), steps: Vec::with_capacity(count) };
         for (at, operation) in request.operations.into_iter().enumerate() {
-            plan.push(operation, namespaces).map_err(|problem| within(at, &problem))?;
+            plan.push(operation, grant, namespaces).map_err(|problem| within(at, problem))?;
         }
         Ok(plan)
     }
 
-    fn push(&mut self, operation: BatchOperation<'_>, namespaces: &Namespaces) -> Result<(), Problem> {
+    fn push(&mut self, operation: BatchOperation<'_>, grant: &Grant, namespaces: &Namespaces) -> Result<(), Problem> {
         let (namespace, key, action, step) = match operation {
             BatchOperation::Increment(BatchIncrement { namespace, key, by: By(by) }) => {
                 (namespace, key, Action::Increment(by), Step::Increment)
             }
             BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get, Step::Get),
         };
+        let permission = if step == Step::Increment { Permission::Write } else { Permission::Read };
+        grant.require_in(permission, &namespace).map_err(|forbidden| auth::forbidden(&forbidden))?;
         let key = Key::new(key).map_err(bad_key)?;
         match namespaces.find(&namespace) {
             Ok(namespace) => {
@@ -212,10 +213,6 @@ impl Plan {
             Err(reason) => self.steps.push(Step::Refused(reason)),
         }
         Ok(())
-    }
-
-    fn writes(&self) -> bool {
-        self.steps.contains(&Step::Increment)
     }
 }
 
@@ -243,8 +240,8 @@ fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Res
 }
 
 /// Says which operation of a batch a problem is about.
-fn within(at: usize, problem: &Problem) -> Problem {
-    Problem::new(problem.code, format!("operations[{at}]: {}", problem.detail))
+fn within(at: usize, problem: Problem) -> Problem {
+    Problem { detail: format!("operations[{at}]: {}", problem.detail).into(), ..problem }
 }
 
 impl BatchResult {
@@ -276,7 +273,7 @@ mod tests {
 
     fn plan(json: &str) -> Result<Plan, Problem> {
         let namespaces = [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
-        Plan::of(json::parse(json.as_bytes())?, &namespaces)
+        Plan::of(json::parse(json.as_bytes())?, &Grant::anyone(), &namespaces)
     }
 
     #[test]

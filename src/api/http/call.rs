@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -21,11 +20,11 @@ use snowtide_client::id::IdScheme;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::bearer::Bearers;
+use crate::api::bearer::Pass;
 use crate::api::idempotency;
 use crate::api::{Doors, Stage};
 use crate::clock;
-use crate::config::Access;
+use crate::config::Permission;
 use crate::engine::Applied;
 use crate::ids::scheme_of;
 use crate::replica::{Operation, Receipt, Terms};
@@ -42,7 +41,6 @@ use super::watchers::Watchers;
 pub(super) struct Door {
     pub(super) doors: Doors,
     pub(super) id_scheme: IdScheme,
-    bearers: Bearers,
     /// Pages of counters that are being made.
     pub(super) listings: Arc<Semaphore>,
     pub(super) watchers: Arc<Watchers>,
@@ -55,7 +53,7 @@ pub(super) struct Door {
 /// A request that may be carried out, as far as its headers tell.
 pub(super) struct Call {
     pub(super) door: Arc<Door>,
-    access: Access,
+    pub(super) pass: Pass,
     /// What its headers and its query ask.
     pub(super) asked: Asked,
     terms: Box<Terms>,
@@ -67,7 +65,6 @@ impl Door {
     pub(super) fn new(doors: Doors, closing: CancellationToken) -> Self {
         let (api, http) = (&doors.config.api, &doors.config.http);
         Self {
-            bearers: Bearers::new(&api.tokens),
             listings: Arc::new(Semaphore::new(http.listings_max)),
             watchers: Arc::new(Watchers::new(doors.engine.clone(), http)),
             closing,
@@ -106,11 +103,11 @@ impl Door {
 
     fn admit(self: Arc<Self>, verb: Verb, request: Request) -> Result<Call, Problem> {
         let (parts, body) = request.into_parts();
-        let access = auth::access(&self.bearers, &parts.headers)?;
+        let pass = auth::admit(&self.doors.bearers, &parts.headers)?;
         let asked = Asked::of(&parts, verb, &self.doors.scribe)?;
         self.is_meant(&asked)?;
         let terms = self.doors.scribe.terms(asked.terms.clone());
-        Ok(Call { door: self, access, asked, terms, parts, body })
+        Ok(Call { door: self, pass, asked, terms, parts, body })
     }
 
     /// Refuses a turn of a session that is for another node, which alone can tell whether it had it before.
@@ -140,14 +137,20 @@ impl Door {
 
 impl Call {
     /// Refuses a caller who may not do this.
-    pub(super) fn require(&self, needed: Access) -> Result<(), Problem> {
-        auth::require(self.access, needed)
+    pub(super) fn require(&self, permission: Permission) -> Result<(), Problem> {
+        self.pass.grant().require(permission).map_err(|forbidden| auth::forbidden(&forbidden))
+    }
+
+    /// Refuses a caller who may not do this in a namespace, before he learns whether there is one of that name.
+    pub(super) fn require_in(&self, permission: Permission, namespace: &str) -> Result<(), Problem> {
+        self.pass.grant().require_in(permission, namespace).map_err(|forbidden| auth::forbidden(&forbidden))
     }
 
     /// Hands operations to the engine, on the terms that were asked.
     pub(super) async fn apply(&mut self, operations: Vec<Operation>) -> Result<Applied, Problem> {
         let mut terms = std::mem::take(&mut self.terms);
-        let caller = self.parts.headers.get(AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+        // Not what the header says, which can be written in more than one way.
+        let caller = self.pass.grant().name().as_bytes();
         terms.once = match (&self.asked.idempotency_key, &self.asked.session) {
             (Some(key), _) => Some(idempotency::name(caller, key, &operations)),
             (None, session) => session.as_ref().map(|session| session.name(caller, &operations)),

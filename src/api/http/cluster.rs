@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::api::{Doors, Stage};
 use crate::clock;
+use crate::config::Permission;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::ids::PeerClock;
@@ -125,6 +126,7 @@ enum LinkState {
 )]
 /// This node, and its peers as it sees them.
 pub(super) async fn cluster(call: Call) -> Result<Response<Body>, Problem> {
+    call.require(Permission::Admin)?;
     let status = call.door.doors.engine.status().await;
     json::answer(&view(&call.door.doors, status.as_ref()))
 }

@@ -12,9 +12,8 @@ use snowtide_client::Code;
 use utoipa::ToSchema;
 
 use crate::api::{Namespaces, NotServed};
-use crate::config::Access;
+use crate::config::Permission;
 use crate::engine::Applied;
-use crate::identity::NamespaceId;
 use crate::replica::{Action, Key, KeyLength, Operation, Outcome};
 use crate::telemetry::{self, Door};
 
@@ -105,12 +104,12 @@ impl<'a> CounterValue<'a> {
 ///
 /// An answer that never arrives, or a 500 or 504, leaves open whether the counter was changed.
 pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem> {
-    call.require(Access::Write)?;
+    let path = call.path().to_owned();
+    let (namespace, key) = counter(&path, INCREMENT_SUFFIX)?;
+    call.require_in(Permission::Write, &namespace)?;
     call.door.admit_counting()?;
     let body = call.body().await?;
     let IncrementRequest { by: By(by) } = json::parse_or_default(&body)?;
-    let path = call.path().to_owned();
-    let (namespace, key) = counter(&path, INCREMENT_SUFFIX)?;
     let operation = operation(&call.door.doors.namespaces, &namespace, &key, Action::Increment(by))?;
     let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
     let value = only(&outcomes, &namespace)?;
@@ -135,9 +134,10 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
 )]
 /// Reads a counter.
 pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
-    call.door.admit_counting()?;
     let path = call.path().to_owned();
     let (namespace, key) = counter(&path, "")?;
+    call.require_in(Permission::Read, &namespace)?;
+    call.door.admit_counting()?;
     let operation = operation(&call.door.doors.namespaces, &namespace, &key, Action::Get)?;
     let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
     let value = only(&outcomes, &namespace)?;
@@ -156,12 +156,9 @@ pub(super) fn counter<'a>(path: &'a str, suffix: &str) -> Result<(Cow<'a, str>, 
     Ok((decoded(namespace)?, decoded(key)?))
 }
 
-/// The namespace in a path like `/v1/counters/{namespace}`, by its name and as it is served here.
-pub(super) fn namespace<'a>(path: &'a str, served: &Namespaces) -> Result<(Cow<'a, str>, NamespaceId), Problem> {
-    let name = path.strip_prefix(PREFIX).ok_or_else(|| Problem::invalid("the path names no namespace"))?;
-    let name = decoded(name)?;
-    let id = served.find(&name).map_err(|reason| Problem::not_served(&name, &reason))?;
-    Ok((name, id))
+/// The name of the namespace in a path like `/v1/counters/{namespace}`.
+pub(super) fn namespace(path: &str) -> Result<Cow<'_, str>, Problem> {
+    decoded(path.strip_prefix(PREFIX).ok_or_else(|| Problem::invalid("the path names no namespace"))?)
 }
 
 fn decoded(segment: &str) -> Result<Cow<'_, str>, Problem> {
@@ -212,6 +209,7 @@ pub(super) fn miscounted() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::NamespaceId;
 
     fn namespaces() -> Namespaces {
         [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into()

@@ -10,7 +10,7 @@ use snowtide_client::id::{Format, IdScheme};
 use snowtide_client::wire::{IDS_MAX, IdRun};
 use utoipa::ToSchema;
 
-use crate::config::Access;
+use crate::config::Permission;
 use crate::telemetry::{self, Door};
 
 use super::accept::{self, BYTES};
@@ -102,7 +102,7 @@ struct Written<'a> {
 )]
 /// Mints IDs.
 pub(super) async fn mint(mut call: Call) -> Result<Response<Body>, Problem> {
-    call.require(Access::Write)?;
+    call.require(Permission::Ids)?;
     call.door.admit_minting()?;
     let body = call.body().await?;
     let (count, format) = read(&body)?;

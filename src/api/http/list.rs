@@ -13,6 +13,7 @@ use serde::Serialize;
 use snowtide_client::Code;
 use utoipa::ToSchema;
 
+use crate::config::Permission;
 use crate::identity::NamespaceId;
 use crate::replica::{KEY_BYTES_MAX, Key, List};
 
@@ -57,9 +58,12 @@ pub(super) struct CounterList<'a> {
 /// may hold fewer counters than `limit`, or none, and still have a `next_cursor`: keep asking until there is none. A walk
 /// reads the whole namespace, whatever the prefix. Each value is durable at this node, and as of its page.
 pub(super) async fn list(mut call: Call) -> Result<Response<Body>, Problem> {
-    call.door.admit_counting()?;
     let path = call.path().to_owned();
-    let (name, namespace) = namespace(&path, &call.door.doors.namespaces)?;
+    let name = namespace(&path)?;
+    call.require_in(Permission::Read, &name)?;
+    call.door.admit_counting()?;
+    let served = call.door.doors.namespaces.find(&name);
+    let namespace = served.map_err(|reason| Problem::not_served(&name, &reason))?;
     let Some(scope) = call.door.doors.scribe.scope(namespace) else {
         return Err(Problem::internal("the namespace has no number in cursors"));
     };

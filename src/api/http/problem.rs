@@ -32,9 +32,9 @@ pub(super) struct Problem {
     /// What is wrong with this request, for people.
     pub(super) detail: Cow<'static, str>,
     /// What to send in `WWW-Authenticate` (RFC 6750).
-    challenge: Option<&'static str>,
+    pub(super) challenge: Option<&'static str>,
     /// The regions that serve what was asked for.
-    regions: Vec<String>,
+    pub(super) regions: Vec<String>,
 }
 
 /// The body of every error (`application/problem+json`, RFC 9457).

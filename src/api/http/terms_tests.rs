@@ -126,7 +126,8 @@ async fn an_idempotency_key_names_the_request_and_a_repetition_says_so() {
 #[tokio::test]
 async fn a_turn_of_a_session_names_the_request_and_says_if_it_comes_again() {
     let session = "5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21";
-    for (again, bearer) in [(false, "Bearer a"), (true, "Bearer b")] {
+    // Nobody asks who calls, so what is said about that makes no difference.
+    for (again, bearer) in [(false, "Bearer a"), (true, "bearer b")] {
         let (sender, receiver) = std::sync::mpsc::channel();
         let engine = move |terms: Terms| {
             sender.send((terms.once.unwrap(), terms.again)).unwrap();
@@ -136,7 +137,7 @@ async fn a_turn_of_a_session_names_the_request_and_says_if_it_comes_again() {
         let headers = [("snowtide-session", value.as_str()), ("authorization", bearer)];
         let (status, headers, _) = ask(Method::POST, INCREMENT, &headers, "", engine).await;
         assert_eq!((status, headers.contains_key("idempotent-replayed")), (StatusCode::OK, again));
-        let named = value.parse::<crate::api::idempotency::Session>().unwrap().name(bearer.as_bytes(), &[]);
+        let named = value.parse::<crate::api::idempotency::Session>().unwrap().name(b"", &[]);
         let (once, told_again) = receiver.recv().unwrap();
         assert_eq!((once.id, told_again), (named.id, again));
         // What it asks is part of the name.

@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{routes, service};
+use crate::api::bearer::Bearers;
 use crate::api::scribe::Scribe;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::config::map::{ClusterMap, Node, Region};
-use crate::config::{Access, Config, Token};
+use crate::config::{Config, Permission, Token};
 use crate::engine::{EngineHandle, Fake};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::ids::{CeilingStore, IdSource, layout_of, scheme_of};
@@ -74,6 +75,7 @@ pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Do
     let ids = IdSource::new(layout_of(&config.ids).unwrap(), worker, &config.ids, 0, Arc::new(Weightless), |_| {});
     Doors {
         scribe: Arc::new(Scribe::new(&config, &map())),
+        bearers: Bearers::new(&config.api.tokens),
         config: Arc::new(config),
         map: Arc::new(map()),
         worker,
@@ -329,10 +331,19 @@ async fn a_request_that_takes_too_long_is_answered_504() {
     assert_eq!(answer, refused(504, "timeout"));
 }
 
+pub(super) fn token(name: &str, access: &[Permission], namespaces: &[&str]) -> Token {
+    let namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();
+    Token { name: name.to_owned(), token: format!("{name}-token"), access: access.to_vec(), namespaces }
+}
+
 fn with_tokens() -> Doors {
-    let token = |name: &str, access| Token { name: name.to_owned(), token: format!("{name}-token"), access };
     let mut config = config();
-    config.api.tokens = vec![token("reader", Access::Read), token("writer", Access::Write)];
+    config.api.tokens = vec![
+        token("reader", &[Permission::Read], &[]),
+        token("writer", &[Permission::Write], &["default"]),
+        token("minter", &[Permission::Ids], &[]),
+        token("operator", &[Permission::Admin], &[]),
+    ];
     doors_with(Stage::Ready, config, |operations| Ok(vec![Outcome::Value(7); operations.len()]))
 }
 
@@ -358,8 +369,20 @@ async fn tokens_open_v1_as_far_as_they_reach() {
         (Method::POST, "/v1/batch", Some("reader-token"), gets, 200),
         (Method::POST, "/v1/batch", Some("reader-token"), increments, 403),
         (Method::POST, "/v1/batch", Some("writer-token"), increments, 200),
-        (Method::POST, "/v1/ids", Some("reader-token"), "", 403),
-        (Method::GET, "/v1/cluster", Some("reader-token"), "", 200),
+        (Method::POST, "/v1/batch", Some("writer-token"), gets, 403),
+        (Method::GET, "/v1/counters/default/k", Some("writer-token"), "", 403),
+        // Whether there is such a namespace, and where, is told to those who may use it.
+        (Method::POST, "/v1/counters/orders/k/increment", Some("writer-token"), "", 403),
+        (Method::POST, "/v1/counters/nowhere/k/increment", Some("writer-token"), "", 403),
+        (Method::GET, "/v1/counters/orders/k", Some("reader-token"), "", 421),
+        (Method::GET, "/v1/counters/default", Some("writer-token"), "", 403),
+        (Method::GET, "/v1/counters/default/k/watch", Some("writer-token"), "", 403),
+        (Method::POST, "/v1/ids", Some("writer-token"), "", 403),
+        // Allowed, and not yet served.
+        (Method::POST, "/v1/ids", Some("minter-token"), "", 503),
+        (Method::GET, "/v1/ids/1", Some("writer-token"), "", 200),
+        (Method::GET, "/v1/cluster", Some("reader-token"), "", 403),
+        (Method::GET, "/v1/cluster", Some("operator-token"), "", 200),
     ] {
         let (answered, headers) = with_token(method.clone(), path, token, body).await;
         assert_eq!(answered, status, "{method} {path} {token:?} {body}");

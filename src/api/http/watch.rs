@@ -12,6 +12,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Stage;
+use crate::api::bearer::{Bearers, Pass};
+use crate::config::Permission;
 use crate::replica::Action;
 
 use super::call::Call;
@@ -38,6 +40,8 @@ struct Feed {
     opening: Option<String>,
     stage: watch::Receiver<Stage>,
     closing: CancellationToken,
+    bearers: Bearers,
+    pass: Pass,
     keep_alive: Duration,
 }
 
@@ -61,9 +65,10 @@ struct Feed {
 /// new asks for it, so values in between are not told.
 /// Every value is durable at this node. Comments in between keep the connection open.
 pub(super) async fn watch(call: Call) -> Result<Response<Body>, Problem> {
-    call.door.admit_counting()?;
     let path = call.path().to_owned();
     let (namespace, key) = counter(&path, WATCH_SUFFIX)?;
+    call.require_in(Permission::Read, &namespace)?;
+    call.door.admit_counting()?;
     let counter = operation(&call.door.doors.namespaces, &namespace, &key, Action::Get)?;
     let known = last_event(call.headers())?;
     let mut watch = call.door.watchers.watch(counter.namespace, counter.key)?;
@@ -76,6 +81,8 @@ pub(super) async fn watch(call: Call) -> Result<Response<Body>, Problem> {
         opening: None,
         stage: call.door.doors.stage.clone(),
         closing: call.door.closing.clone(),
+        bearers: call.door.doors.bearers.clone(),
+        pass: call.pass.clone(),
         keep_alive: KEEP_ALIVE.min(call.door.doors.config.http.idle_timeout / 3),
     };
     let first = if known == Some(value) { ": nothing new\n\n".to_owned() } else { feed.event() };
@@ -99,7 +106,7 @@ fn last_event(headers: &HeaderMap) -> Result<Option<i128>, Problem> {
 }
 
 impl Feed {
-    /// What to send next; `None` once the node shuts down or has stopped itself.
+    /// What to send next; `None` once the node shuts down or has stopped itself, or the caller may not watch any more.
     async fn next(&mut self) -> Option<String> {
         if let Some(opening) = self.opening.take() {
             return Some(opening);
@@ -108,6 +115,7 @@ impl Feed {
             biased;
             () = self.closing.cancelled() => None,
             () = closed(&mut self.stage) => None,
+            () = shut_out(&self.bearers, &mut self.pass, &self.namespace) => None,
             value = self.watch.other_than(self.last) => {
                 self.last = value?;
                 Some(self.event())
@@ -122,6 +130,11 @@ impl Feed {
         let data = serde_json::to_string(&value).unwrap_or_default();
         format!("id: {}\ndata: {data}\n\n", self.last)
     }
+}
+
+/// Returns once tokens were replaced and the caller's allows this no more.
+async fn shut_out(bearers: &Bearers, pass: &mut Pass, namespace: &str) {
+    while bearers.renewed(pass).await.is_ok() && pass.grant().require_in(Permission::Read, namespace).is_ok() {}
 }
 
 /// Returns once counters are not served any more.

@@ -6,6 +6,8 @@ use snowtide_client::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, WireActi
 
 use super::error;
 use crate::api::Namespaces;
+use crate::api::bearer::{Forbidden, Grant};
+use crate::config::Permission;
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Key, Operation};
 
@@ -19,7 +21,17 @@ pub(super) struct Batch {
     pub(super) unknown: Vec<(u32, Code)>,
     /// Any operation changes a counter.
     pub(super) writes: bool,
-    names: Vec<Result<NamespaceId, Code>>,
+    names: Vec<Name>,
+}
+
+/// A namespace that the batch names.
+#[derive(Debug)]
+struct Name {
+    served: Result<NamespaceId, Code>,
+    /// Whether the caller may read in it.
+    reads: Result<(), Forbidden>,
+    /// Whether the caller may change its counters.
+    writes: Result<(), Forbidden>,
 }
 
 /// Why a request goes no further.
@@ -42,6 +54,7 @@ impl Batch {
     pub(super) fn read(
         &mut self,
         known: &Namespaces,
+        grant: &Grant,
         namespaces: u32,
         operations: u32,
         mut cursor: Cursor<'_>,
@@ -51,7 +64,11 @@ impl Batch {
         self.clear();
         for _ in 0..namespaces {
             let name: &str = cursor.read()?;
-            self.names.push(known.find(name).map_err(|reason| reason.code()));
+            self.names.push(Name {
+                served: known.find(name).map_err(|reason| reason.code()),
+                reads: grant.require_in(Permission::Read, name),
+                writes: grant.require_in(Permission::Write, name),
+            });
         }
         for position in 0..operations {
             let operation = cursor.read()?;
@@ -76,11 +93,17 @@ impl Batch {
             Rejected::Refused(error(Code::InvalidRequest, format_args!("operation {position}: {detail}")))
         };
         let key = Key::new(key).map_err(|length| invalid(&length))?;
-        self.writes |= matches!(action, WireAction::Increment(_));
-        match usize::try_from(namespace).ok().and_then(|at| self.names.get(at)) {
-            Some(Ok(id)) => self.operations.push(Operation { namespace: *id, key, action: action_of(action) }),
-            Some(Err(code)) => self.unknown.push((position, *code)),
-            None => return Err(invalid(&format_args!("namespace {namespace} of {} in the batch", self.names.len()))),
+        let writes = matches!(action, WireAction::Increment(_));
+        self.writes |= writes;
+        let named = usize::try_from(namespace).ok().and_then(|at| self.names.get(at));
+        let named = named
+            .ok_or_else(|| invalid(&format_args!("namespace {namespace} of {} in the batch", self.names.len())))?;
+        let allowed = if writes { &named.writes } else { &named.reads };
+        let forbidden = |why| Rejected::Refused(error(Code::Forbidden, format_args!("operation {position}: {why}")));
+        allowed.as_ref().map_err(forbidden)?;
+        match named.served {
+            Ok(id) => self.operations.push(Operation { namespace: id, key, action: action_of(action) }),
+            Err(code) => self.unknown.push((position, code)),
         }
         Ok(())
     }

@@ -4,17 +4,17 @@ use snowtide_client::Code;
 use snowtide_client::wire::{Hello, VERSION, Welcome, WireError};
 
 use super::{Backend, Door, error};
-use crate::config::Access;
+use crate::api::bearer::Pass;
 
 /// Welcomes the client, or says why not.
-pub(super) fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcome, Access), WireError> {
+pub(super) fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcome, Pass), WireError> {
     let (lowest, highest) = hello.versions;
     if !(lowest..=highest).contains(&VERSION) {
         let detail = format!("this node speaks version {VERSION} of the frames, the client {lowest} to {highest}");
         return Err(error(Code::InvalidRequest, detail));
     }
-    let access = door.bearers.access(hello.token.as_deref().map(str::as_bytes));
-    let access = access.map_err(|stranger| error(Code::Unauthenticated, stranger.to_string()))?;
+    let pass = door.bearers.admit(hello.token.as_deref().map(str::as_bytes));
+    let pass = pass.map_err(|stranger| error(Code::Unauthenticated, stranger))?;
     let welcome = Welcome {
         version: VERSION,
         region: door.region.to_string(),
@@ -23,5 +23,5 @@ pub(super) fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcom
         requests_max: door.limits.requests_max,
         id_scheme: door.id_scheme,
     };
-    Ok((welcome, access))
+    Ok((welcome, pass))
 }

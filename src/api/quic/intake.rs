@@ -20,8 +20,9 @@ use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
 use super::{error, refused};
 use crate::api::Namespaces;
+use crate::api::bearer::Grant;
 use crate::api::scribe::{Asked, Scribe};
-use crate::config::Access;
+use crate::config::Permission;
 use crate::identity::REGIONS_MAX;
 use crate::replica::{self, Once, Refusal, Terms};
 
@@ -29,7 +30,7 @@ use crate::replica::{self, Once, Refusal, Terms};
 pub(super) struct Intake<'a> {
     namespaces: &'a Namespaces,
     scribe: &'a Scribe,
-    access: Access,
+    grant: &'a Grant,
     /// Everything is refused with this, if the node does not serve.
     refusal: Option<WireError>,
     /// Unanswered requests that the connection may still have.
@@ -59,7 +60,7 @@ impl<'a> Intake<'a> {
     pub(super) fn new(
         namespaces: &'a Namespaces,
         scribe: &'a Scribe,
-        access: Access,
+        grant: &'a Grant,
         refusal: Option<WireError>,
         places: &'a Arc<Semaphore>,
         room: usize,
@@ -67,7 +68,7 @@ impl<'a> Intake<'a> {
         Self {
             namespaces,
             scribe,
-            access,
+            grant,
             refusal,
             places,
             room,
@@ -133,12 +134,12 @@ impl<'a> Intake<'a> {
                 self.take_ids(id, count, place).map_err(Rejected::Refused)
             }
             Ask::Batch { namespaces, operations } => {
-                self.batch.read(self.namespaces, namespaces, operations, cursor)?;
+                self.batch.read(self.namespaces, self.grant, namespaces, operations, cursor)?;
                 self.take_batch(id, None, frame_bytes, place).map_err(Rejected::Refused)
             }
             Ask::OnTerms { namespaces, operations } => {
                 let terms = cursor.read()?;
-                self.batch.read(self.namespaces, namespaces, operations, cursor)?;
+                self.batch.read(self.namespaces, self.grant, namespaces, operations, cursor)?;
                 let terms = self.terms(&terms).map_err(Rejected::Refused)?;
                 self.take_batch(id, Some(terms), frame_bytes, place).map_err(Rejected::Refused)
             }
@@ -167,9 +168,6 @@ impl<'a> Intake<'a> {
         frame_bytes: usize,
         place: OwnedSemaphorePermit,
     ) -> Result<(), WireError> {
-        if self.batch.writes && self.access < Access::Write {
-            return Err(error(Code::Forbidden, "this token allows reading only"));
-        }
         let group = if self.batch.writes { &mut self.writes } else { &mut self.reads };
         let full = group.operations.len().saturating_add(self.batch.operations.len()) > BATCH_OPERATIONS_MAX;
         if !group.is_empty() && (full || terms.is_some()) {
@@ -186,9 +184,7 @@ impl<'a> Intake<'a> {
     }
 
     fn take_ids(&mut self, id: u64, count: u32, place: OwnedSemaphorePermit) -> Result<(), WireError> {
-        if self.access < Access::Write {
-            return Err(error(Code::Forbidden, "this token allows reading only"));
-        }
+        self.grant.require(Permission::Ids).map_err(|forbidden| error(Code::Forbidden, forbidden))?;
         if !(1..=IDS_MAX).contains(&count) {
             return Err(error(Code::InvalidRequest, format_args!("one request mints 1 to {IDS_MAX} ids, not {count}")));
         }
@@ -210,8 +206,8 @@ mod tests {
     use super::*;
     use crate::api::Stage;
     use crate::api::quic::refusal_at;
-    use crate::config::Config;
     use crate::config::map::ClusterMap;
+    use crate::config::{Config, Token};
     use crate::engine::Applied;
     use crate::identity::NamespaceId;
     use crate::replica::{Action, Outcome};
@@ -256,12 +252,12 @@ mod tests {
     }
 
     /// What comes of `frames` with all places free; they stay taken as long as what is returned.
-    fn take_as(access: Access, stage: &Stage, places: usize, frames: &[Vec<u8>]) -> Result<Taken, DecodeError> {
+    fn take_as(grant: &Grant, stage: &Stage, places: usize, frames: &[Vec<u8>]) -> Result<Taken, DecodeError> {
         let served = Namespaces::from([("here".to_owned(), NamespaceId(1)), ("too".to_owned(), NamespaceId(2))]);
         let served = served.with_elsewhere("away", &["far"]);
         let places = Arc::new(Semaphore::new(places));
         let scribe = scribe();
-        let mut intake = Intake::new(&served, &scribe, access, refusal_at(stage), &places, ROOM);
+        let mut intake = Intake::new(&served, &scribe, grant, refusal_at(stage), &places, ROOM);
         for frame in frames {
             intake.take(frame)?;
         }
@@ -269,7 +265,7 @@ mod tests {
     }
 
     fn take(frames: &[Vec<u8>]) -> Taken {
-        take_as(Access::Write, &Stage::Ready, PLACES, frames).unwrap()
+        take_as(&Grant::anyone(), &Stage::Ready, PLACES, frames).unwrap()
     }
 
     fn responses(bytes: &[u8]) -> Vec<Response> {
@@ -448,14 +444,39 @@ mod tests {
     #[test]
     fn a_reader_may_read_only() {
         let get = batch(3, &["here"], &[(0, "a", WireAction::Get)]);
-        let taken = take_as(Access::Read, &Stage::Ready, PLACES, &[add(1, "a", 1), ids(2, 1), get]).unwrap();
+        let grant = granted(&[Permission::Read], &[]);
+        let taken = take_as(&grant, &Stage::Ready, PLACES, &[add(1, "a", 1), ids(2, 1), get]).unwrap();
         assert_eq!(refusals(&taken), [(1, Code::Forbidden), (2, Code::Forbidden)]);
         assert_eq!(taken.submissions.len(), 1);
     }
 
+    fn granted(access: &[Permission], namespaces: &[&str]) -> Grant {
+        let namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();
+        Grant::of(&Token { name: "a".into(), token: "t".into(), access: access.to_vec(), namespaces })
+    }
+
+    #[test]
+    fn a_batch_is_refused_whole_if_its_token_does_not_allow_one_operation() {
+        let grant = granted(&[Permission::Read, Permission::Write], &["here"]);
+        let allowed = batch(1, &["here"], &[(0, "a", WireAction::Get), (0, "a", WireAction::Increment(1))]);
+        // Named but not used, which is no reason to refuse.
+        let named = batch(2, &["too", "here"], &[(1, "a", WireAction::Get)]);
+        let beyond = batch(3, &["here", "too"], &[(0, "a", WireAction::Increment(1)), (1, "a", WireAction::Get)]);
+        // Nothing is told of whether there is such a namespace.
+        let away = batch(4, &["away"], &[(0, "a", WireAction::Get)]);
+        let unknown = batch(5, &["unknown"], &[(0, "a", WireAction::Get)]);
+        let frames = [allowed, named, beyond, away, unknown, ids(6, 1)];
+        let taken = take_as(&grant, &Stage::Ready, PLACES, &frames).unwrap();
+        assert_eq!(refusals(&taken), [3, 4, 5, 6].map(|id| (id, Code::Forbidden)));
+        assert_eq!(taken.submissions.iter().map(|some| some.operations.len()).sum::<usize>(), 3);
+        let minting = granted(&[Permission::Ids], &["here"]);
+        let taken = take_as(&minting, &Stage::Ready, PLACES, &[ids(1, 1), add(2, "a", 1)]).unwrap();
+        assert_eq!((taken.ids.len(), refusals(&taken)), (1, vec![(2, Code::Forbidden)]));
+    }
+
     #[test]
     fn one_request_more_than_there_are_places_is_throttled() {
-        let taken = take_as(Access::Write, &Stage::Ready, 2, &[add(1, "a", 1), ids(2, 1), add(3, "a", 1)]).unwrap();
+        let taken = take_as(&Grant::anyone(), &Stage::Ready, 2, &[add(1, "a", 1), ids(2, 1), add(3, "a", 1)]).unwrap();
         assert_eq!(refusals(&taken), [(3, Code::Throttled)]);
         assert!(responses(&taken.refusals)[0].answer.clone().unwrap_err().retry_after_ms.is_some());
     }
@@ -480,7 +501,7 @@ mod tests {
             (Stage::Fenced("a clone lives".into()), Code::Fenced),
         ];
         for (stage, code) in stages {
-            let taken = take_as(Access::Write, &stage, PLACES, &[add(1, "a", 1), ids(2, 1)]).unwrap();
+            let taken = take_as(&Grant::anyone(), &stage, PLACES, &[add(1, "a", 1), ids(2, 1)]).unwrap();
             assert_eq!(refusals(&taken), [(1, code), (2, code)]);
             assert!(taken.submissions.is_empty() && taken.ids.is_empty());
         }
@@ -497,14 +518,14 @@ mod tests {
         *not_text.iter_mut().find(|byte| **byte == b'y').unwrap() = 0xff;
         let cut = whole[..whole.len() - 1].to_vec();
         for bad in [vec![], vec![0, 9], cut, trailing, trailing_ids, not_text] {
-            assert!(take_as(Access::Write, &Stage::Ready, PLACES, &[bad]).is_err());
+            assert!(take_as(&Grant::anyone(), &Stage::Ready, PLACES, &[bad]).is_err());
         }
     }
 
     proptest! {
         #[test]
         fn garbage_never_panics(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..20)) {
-            let _ = take_as(Access::Write, &Stage::Ready, PLACES, &frames);
+            let _ = take_as(&Grant::anyone(), &Stage::Ready, PLACES, &frames);
         }
 
         #[test]
@@ -514,7 +535,7 @@ mod tests {
             ]);
             let at = at.index(frame.len());
             frame[at] = to;
-            let _ = take_as(Access::Write, &Stage::Ready, PLACES, &[frame]);
+            let _ = take_as(&Grant::anyone(), &Stage::Ready, PLACES, &[frame]);
         }
     }
 }

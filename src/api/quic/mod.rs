@@ -45,7 +45,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
     let door = Door {
         backend,
         limits: Limits::from(&*doors.config),
-        bearers: Bearers::new(&doors.config.api.tokens),
+        bearers: doors.bearers,
         namespaces: doors.namespaces,
         scribe: doors.scribe,
         stage: doors.stage,

@@ -17,8 +17,8 @@ use super::answer::{IdBatch, Submission};
 use super::intake::{Intake, Taken};
 use super::{Backend, Door, Ending, error, greeting, refusal_at, refused};
 use crate::api::Stage;
+use crate::api::bearer::Pass;
 use crate::clock;
-use crate::config::Access;
 use crate::engine::Applied;
 use crate::replica::Action;
 use crate::telemetry::{self, Verb};
@@ -44,17 +44,15 @@ pub(super) async fn converse<B: Backend>(
         Err(_) => return Err(Ending::new(close::STALLED, "no hello in time")),
     };
     buffer.set_limit(door.limits.frame_bytes_max);
-    let greeted = greeting::greet(&door, &hello);
-    let mut session =
-        Session { access: Access::Read, door, places, buffer, work: JoinSet::new(), held: 0, unsent: Vec::new(), send };
-    match greeted {
-        Ok((welcome, access)) => {
-            session.access = access;
-            session.queue(&Greeting::Welcome(welcome));
-            session.run(&mut recv).await
-        }
-        Err(refusal) => {
-            session.queue(&Greeting::Refused(refusal));
+    let (greeting, pass) = match greeting::greet(&door, &hello) {
+        Ok((welcome, pass)) => (Greeting::Welcome(welcome), Some(pass)),
+        Err(refusal) => (Greeting::Refused(refusal), None),
+    };
+    let mut session = Session { door, places, buffer, work: JoinSet::new(), held: 0, unsent: Vec::new(), send };
+    session.queue(&greeting);
+    match pass {
+        Some(pass) => session.run(&mut recv, pass).await,
+        None => {
             session.flush().await?;
             session.finish();
             Ok(())
@@ -79,7 +77,6 @@ async fn read_hello(recv: &mut RecvStream, buffer: &mut FrameBuffer) -> Result<O
 /// A stream that is served.
 struct Session<B> {
     door: Arc<Door<B>>,
-    access: Access,
     places: Arc<Semaphore>,
     buffer: FrameBuffer,
     send: SendStream,
@@ -100,19 +97,19 @@ struct Done {
 
 impl<B: Backend> Session<B> {
     /// Until the client has finished its side and has all its answers, or either end gives up.
-    async fn run(mut self, recv: &mut RecvStream) -> Result<(), Ending> {
+    async fn run(mut self, recv: &mut RecvStream, mut pass: Pass) -> Result<(), Ending> {
         let held_max = self.door.limits.frame_bytes_max.saturating_mul(FRAMES_HELD_MAX);
         let mut open = true;
         let mut stage = self.door.stage.clone();
         // The first frames may have come with the hello.
-        self.take_frames()?;
+        self.take_frames(&mut pass)?;
         loop {
             self.flush().await?;
             tokio::select! {
                 read = recv.read(self.buffer.room()), if open && self.held < held_max => match read {
                     Ok(Some(count)) => {
                         self.buffer.filled(count);
-                        self.take_frames()?;
+                        self.take_frames(&mut pass)?;
                     }
                     Ok(None) => open = false,
                     // The client has gone, with or without its connection: nobody waits for the answers.
@@ -139,11 +136,13 @@ impl<B: Backend> Session<B> {
     }
 
     /// Takes in every whole frame that has arrived.
-    fn take_frames(&mut self) -> Result<(), Ending> {
-        let refusal = refusal_at(&self.door.stage.borrow());
+    fn take_frames(&mut self, pass: &mut Pass) -> Result<(), Ending> {
+        let withdrawn = self.door.bearers.renew(pass).err();
+        let withdrawn = withdrawn.map(|stranger| error(Code::Unauthenticated, stranger));
+        let refusal = withdrawn.or_else(|| refusal_at(&self.door.stage.borrow()));
         let room = self.door.backend.room();
         let mut intake =
-            Intake::new(&self.door.namespaces, &self.door.scribe, self.access, refusal, &self.places, room);
+            Intake::new(&self.door.namespaces, &self.door.scribe, pass.grant(), refusal, &self.places, room);
         while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
             intake.take(frame).map_err(Ending::malformed)?;
         }

@@ -14,7 +14,7 @@ use snowtide_client::{Batch, ConnectError, Connection, Error, codec};
 
 use super::*;
 use crate::config::map::ClusterMap;
-use crate::config::{Access, Token};
+use crate::config::{Permission, Token};
 use crate::engine::Applied;
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Outcome};
@@ -68,6 +68,7 @@ struct Front {
     ca_pem: String,
     memory: Arc<Memory>,
     stage: watch::Sender<Stage>,
+    bearers: Bearers,
 }
 
 const LIMITS: Limits = Limits {
@@ -94,10 +95,11 @@ impl Front {
         let endpoint = Endpoint::server(server, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let memory = Arc::new(memory);
         let (stage, stage_now) = watch::channel(Stage::Ready);
+        let bearers = Bearers::new(tokens);
         let door = Arc::new(Door {
             backend: Arc::clone(&memory),
             limits,
-            bearers: Bearers::new(tokens),
+            bearers: bearers.clone(),
             namespaces: Arc::new([("here".to_owned(), NamespaceId(1))].into()),
             scribe: Arc::new(Scribe::new(&Config::builtin(), &ClusterMap::default())),
             stage: stage_now,
@@ -112,7 +114,7 @@ impl Front {
                 tokio::spawn(async move { attend(incoming.await.unwrap(), door).await });
             }
         });
-        Self { endpoint, ca_pem: made.cert.pem(), memory, stage }
+        Self { endpoint, ca_pem: made.cert.pem(), memory, stage, bearers }
     }
 
     fn config(&self) -> snowtide_client::Config {
@@ -188,8 +190,8 @@ impl Rogue {
     }
 }
 
-fn token(token: &str, access: Access) -> Token {
-    Token { name: token.into(), token: token.into(), access }
+fn token(token: &str, access: &[Permission]) -> Token {
+    Token { name: token.into(), token: token.into(), access: access.to_vec(), namespaces: Vec::new() }
 }
 
 #[tokio::test]
@@ -240,7 +242,7 @@ async fn many_clients_tasks_and_streams_lose_nothing() {
 
 #[tokio::test]
 async fn tokens_open_the_door_as_far_as_they_allow() {
-    let tokens = [token("reader", Access::Read), token("writer", Access::Write)];
+    let tokens = [token("reader", &[Permission::Read]), token("writer", &[Permission::Write])];
     let front = Front::open(Memory::default(), LIMITS, &tokens);
     for config in [front.config(), front.config().token("nonsense")] {
         let refused = Connection::open(config).await.unwrap_err();
@@ -253,6 +255,11 @@ async fn tokens_open_the_door_as_far_as_they_allow() {
     }
     let writer = Connection::open(front.config().token("writer")).await.unwrap();
     assert_eq!(writer.increment("here", "a", 1).await, Ok(1));
+
+    front.bearers.replace(&tokens[1..]);
+    assert_eq!(writer.increment("here", "a", 1).await, Ok(2));
+    let refused = reader.get("here", "a").await.unwrap_err();
+    assert!(matches!(refused, Error::Refused { code: Code::Unauthenticated, .. }), "{refused}");
 }
 
 #[tokio::test]

@@ -4,8 +4,7 @@ use super::command::Fault;
 use super::info;
 use super::reply::{Reply, Version};
 use super::request::Words;
-use crate::api::bearer::Bearers;
-use crate::config::Access;
+use crate::api::bearer::{Bearers, Grant, Pass};
 
 /// The longest name that a connection gives itself.
 const NAME_BYTES_MAX: usize = 256;
@@ -23,13 +22,13 @@ pub(super) struct Caller {
     id: i64,
     version: Version,
     /// `None` as long as it has not shown a token that is asked for.
-    access: Option<Access>,
+    pass: Option<Pass>,
     name: Vec<u8>,
 }
 
 impl Caller {
     pub(super) fn new(id: i64, bearers: &Bearers) -> Self {
-        Self { id, version: Version::default(), access: bearers.access(None).ok(), name: Vec::new() }
+        Self { id, version: Version::default(), pass: bearers.admit(None).ok(), name: Vec::new() }
     }
 
     pub(super) fn id(&self) -> i64 {
@@ -40,8 +39,16 @@ impl Caller {
         self.version
     }
 
-    pub(super) fn access(&self) -> Option<Access> {
-        self.access
+    /// What it may do; `None` as long as it has to show a token first.
+    pub(super) fn grant(&self) -> Option<&Grant> {
+        self.pass.as_ref().map(Pass::grant)
+    }
+
+    /// Tokens may have been replaced.
+    pub(super) fn renew(&mut self, bearers: &Bearers) {
+        if self.pass.as_mut().is_some_and(|pass| bearers.renew(pass).is_err()) {
+            self.pass = None;
+        }
     }
 
     pub(super) fn name(&self) -> &[u8] {
@@ -55,7 +62,7 @@ impl Caller {
 
     /// `AUTH`: the password is a token. Who shows a wrong one keeps what he had.
     pub(super) fn authenticate(&mut self, bearers: &Bearers, password: &[u8]) -> Result<(), Fault> {
-        self.access = Some(known(bearers, password)?);
+        self.pass = Some(known(bearers, password)?);
         Ok(())
     }
 
@@ -68,22 +75,20 @@ impl Caller {
     /// `HELLO`: all of it or, with an error, nothing.
     pub(super) fn hello(&mut self, bearers: &Bearers, version: Option<&[u8]>, options: Words<'_>) -> Result<(), Fault> {
         let version = version.map_or(Ok(self.version), wanted)?;
-        let (mut access, mut name) = (self.access, None);
+        let (mut pass, mut name) = (None, None);
         let mut words = options.iter();
         while let Some(option) = words.next() {
             if option.eq_ignore_ascii_case(b"auth") {
                 let (Some(_user), Some(password)) = (words.next(), words.next()) else { return Err(unknown(option)) };
-                access = Some(known(bearers, password)?);
+                pass = Some(known(bearers, password)?);
             } else if option.eq_ignore_ascii_case(b"setname") {
                 name = Some(checked(words.next().ok_or_else(|| unknown(option))?)?.to_vec());
             } else {
                 return Err(unknown(option));
             }
         }
-        if access.is_none() {
-            return Err(HELLO_FIRST.into());
-        }
-        (self.version, self.access) = (version, access);
+        let pass = pass.or_else(|| self.pass.take()).ok_or(HELLO_FIRST)?;
+        (self.version, self.pass) = (version, Some(pass));
         self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));
         Ok(())
     }
@@ -94,11 +99,11 @@ impl Caller {
     }
 }
 
-fn known(bearers: &Bearers, password: &[u8]) -> Result<Access, Fault> {
+fn known(bearers: &Bearers, password: &[u8]) -> Result<Pass, Fault> {
     if bearers.is_open() {
         return Err(NO_PASSWORD.into());
     }
-    bearers.access(Some(password)).map_err(|_| WRONG_PASSWORD.into())
+    bearers.admit(Some(password)).map_err(|_| WRONG_PASSWORD.into())
 }
 
 fn wanted(version: &[u8]) -> Result<Version, Fault> {

@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::command::{Command, Fault};
 use super::request::{Bounds, Scanner, Words};
 use super::{Door, info, key};
-use crate::config::Access;
+use crate::config::Permission;
 use crate::replica::{Action, Operation};
 
 /// Who has not shown a token yet needs no more than this.
@@ -44,13 +44,14 @@ impl Dialogue {
 
     /// Takes in the whole commands that have arrived, as many as go into one batch. Also tells whether there was any.
     pub(super) fn take(&mut self) -> (Next, bool) {
+        self.caller.renew(&self.door.bearers);
         let refusal = self.door.stage.borrow().refusal().map(|refusal| refused(&refusal));
         let mut intake =
             Intake { door: &self.door, caller: &mut self.caller, batch: &mut self.batch, refusal: refusal.as_deref() };
         let mut taken = 0;
         let next = loop {
             let bytes = self.buffer.get(taken..).unwrap_or_default();
-            let bounds = if intake.caller.access().is_some() { self.door.limits.bounds } else { STRANGER };
+            let bounds = if intake.caller.grant().is_some() { self.door.limits.bounds } else { STRANGER };
             match self.scanner.scan(bytes, bounds) {
                 Ok(None) => break Next::Read,
                 Ok(Some(end)) => {
@@ -92,7 +93,7 @@ impl Intake<'_> {
             return true;
         }
         match Command::parse(words) {
-            Ok(command) if self.caller.access().is_none() && !command.opens() => {
+            Ok(command) if self.caller.grant().is_none() && !command.opens() => {
                 self.error("NOAUTH Authentication required.");
             }
             Ok(command) => {
@@ -106,10 +107,7 @@ impl Intake<'_> {
 
     fn carry_out(&mut self, command: Command<'_>) {
         match command {
-            Command::Add(_, _, name) if self.caller.access() < Some(Access::Write) => {
-                self.error(&format!("NOPERM this token allows reading only, it has no permissions to run '{name}'"));
-            }
-            Command::Add(key, by, _) => self.operate([key].into_iter(), Action::Increment(by), Shape::Changed),
+            Command::Add(key, by) => self.operate([key].into_iter(), Action::Increment(by), Shape::Changed),
             Command::Get(key) => self.operate([key].into_iter(), Action::Get, Shape::Value),
             Command::Mget(keys) => self.operate(keys.iter(), Action::Get, Shape::Values),
             Command::Exists(keys) => self.operate(keys.iter(), Action::Get, Shape::Existing),
@@ -160,12 +158,15 @@ impl Intake<'_> {
             return self.error(refusal);
         }
         let first = self.batch.operations.len();
+        // Who has none has been turned away.
+        let Some(grant) = self.caller.grant() else { return };
+        let permission = if action == Action::Get { Permission::Read } else { Permission::Write };
         for name in keys {
-            match key::find(&self.door.namespaces, name) {
+            match key::find(&self.door.namespaces, grant, permission, name) {
                 Ok((namespace, key)) => self.batch.operations.push(Operation { namespace, key, action }),
                 Err(bad) => {
                     self.batch.operations.truncate(first);
-                    return self.error(&format!("ERR {bad}"));
+                    return self.error(&bad.to_string());
                 }
             }
         }

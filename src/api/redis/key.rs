@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
+use crate::api::bearer::{Forbidden, Grant};
 use crate::api::{Namespaces, NotServed};
+use crate::config::Permission;
 use crate::identity::NamespaceId;
 use crate::replica::{Key, KeyLength};
 
@@ -12,24 +14,31 @@ const DEFAULT: &str = "default";
 /// A name is no counter's here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum BadName {
-    #[error("invalid_request: a key is UTF-8")]
+    #[error("ERR invalid_request: a key is UTF-8")]
     NotText,
-    #[error("invalid_request: {0}")]
+    #[error("ERR invalid_request: {0}")]
     Length(#[from] KeyLength),
-    #[error("{code}: {0}", code = .0.code().as_str())]
+    #[error("ERR {code}: {0}", code = .0.code().as_str())]
     NotServed(NotServed),
+    #[error("NOPERM {0}")]
+    Forbidden(#[from] Forbidden),
 }
 
-/// The counter of this name. What stands before the first colon is a namespace if one of that name is configured, whether
-/// it is served here or not; else the whole name is a key.
-pub(super) fn find(namespaces: &Namespaces, name: &[u8]) -> Result<(NamespaceId, Key), BadName> {
+/// The counter of this name, if the caller may do this to it. What stands before the first colon is a namespace if one of
+/// that name is configured, whether it is served here or not; else the whole name is a key.
+pub(super) fn find(
+    namespaces: &Namespaces,
+    grant: &Grant,
+    permission: Permission,
+    name: &[u8],
+) -> Result<(NamespaceId, Key), BadName> {
     let name = std::str::from_utf8(name).map_err(|_| BadName::NotText)?;
-    let named = name.split_once(':').map(|(prefix, key)| (namespaces.find(prefix), key));
-    let (namespace, key) = match named {
-        Some((Ok(namespace), key)) => (Ok(namespace), key),
-        Some((Err(elsewhere @ NotServed::Elsewhere(_)), key)) => (Err(elsewhere), key),
-        Some((Err(NotServed::Unknown), _)) | None => (namespaces.find(DEFAULT), name),
+    let named = name.split_once(':').map(|(prefix, key)| (prefix, namespaces.find(prefix), key));
+    let (within, namespace, key) = match named {
+        Some((prefix, served @ (Ok(_) | Err(NotServed::Elsewhere(_))), key)) => (prefix, served, key),
+        Some((_, Err(NotServed::Unknown), _)) | None => (DEFAULT, namespaces.find(DEFAULT), name),
     };
+    grant.require_in(permission, within)?;
     Ok((namespace.map_err(BadName::NotServed)?, Key::new(key)?))
 }
 
@@ -41,6 +50,8 @@ mod tests {
     fn a_namespace_stands_before_the_first_colon_if_there_is_one_of_that_name() {
         let served = [("default".to_owned(), NamespaceId(1)), ("likes".to_owned(), NamespaceId(2))];
         let namespaces = Namespaces::from(served).with_elsewhere("orders", &["eu", "ap"]);
+        let anyone = Grant::anyone();
+        let find = |namespaces: &Namespaces, name: &[u8]| find(namespaces, &anyone, Permission::Read, name);
         for (name, namespace, key) in [
             ("a", 1, "a"),
             ("counter:__rand_int__", 1, "counter:__rand_int__"),
@@ -56,12 +67,15 @@ mod tests {
         let refused = |name: &[u8]| find(&namespaces, name).unwrap_err().to_string();
         assert_eq!(
             refused(b"orders:1"),
-            "wrong_region: this node's region does not hold the namespace: ask a node of eu or ap"
+            "ERR wrong_region: this node's region does not hold the namespace: ask a node of eu or ap"
         );
-        assert_eq!(refused(b"likes:"), "invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 0 bytes");
-        assert_eq!(refused(b""), "invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 0 bytes");
-        assert_eq!(refused(&[b'k'; 513]), "invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 513 bytes");
-        assert_eq!(refused(b"\xff"), "invalid_request: a key is UTF-8");
+        assert_eq!(refused(b"likes:"), "ERR invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 0 bytes");
+        assert_eq!(refused(b""), "ERR invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 0 bytes");
+        assert_eq!(
+            refused(&[b'k'; 513]),
+            "ERR invalid_request: a key is 1 to 512 bytes of UTF-8, this one has 513 bytes"
+        );
+        assert_eq!(refused(b"\xff"), "ERR invalid_request: a key is UTF-8");
         assert_eq!(find(&Namespaces::default(), b"a"), Err(BadName::NotServed(NotServed::Unknown)));
     }
 }

@@ -126,7 +126,7 @@ impl Door {
         Self {
             engine: doors.engine,
             namespaces: doors.namespaces,
-            bearers: Bearers::new(&doors.config.api.tokens),
+            bearers: doors.bearers,
             stage: doors.stage,
             limits,
             region: doors.region,

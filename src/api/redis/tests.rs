@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::dialogue::{Dialogue, Next};
 use super::*;
-use crate::config::{Access, Token};
+use crate::config::{Permission, Token};
 use crate::engine::Fake;
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Key, Operation, Outcome, Refusal};
@@ -22,11 +22,16 @@ fn config() -> Config {
     config
 }
 
-/// With a token for reading and one for writing.
+fn token(token: &str, access: &[Permission], namespaces: &[&str]) -> Token {
+    let namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();
+    Token { name: token.into(), token: token.into(), access: access.to_vec(), namespaces }
+}
+
+/// With a token for reading and one for reading and writing.
 fn guarded() -> Config {
-    let token = |token: &str, access| Token { name: token.into(), token: token.into(), access };
     let mut config = config();
-    config.api.tokens = vec![token(READER, Access::Read), token(WRITER, Access::Write)];
+    config.api.tokens =
+        vec![token(READER, &[Permission::Read], &[]), token(WRITER, &[Permission::Read, Permission::Write], &[])];
     config
 }
 
@@ -152,6 +157,41 @@ fn tokens_are_passwords() {
     assert_eq!(found[2], "%7");
     assert_eq!(found.last().unwrap(), ":1", "who shows a wrong one keeps what he had");
     assert!(replies(&config(), &["AUTH x"])[0].starts_with("-ERR AUTH <password> called without any password"));
+}
+
+#[test]
+fn a_token_opens_its_namespaces_and_tells_nothing_of_others() {
+    let mut config = config();
+    config.api.tokens = vec![token(WRITER, &[Permission::Write], &["likes"])];
+    let lines =
+        [&format!("AUTH {WRITER}")[..], "INCR likes:a", "INCR a", "INCR orders:a", "GET likes:a", "INCR likes:a"];
+    let found = replies(&config, &lines);
+    assert_eq!((&found[1][..], &found[5][..]), (":1", ":2"));
+    for (at, words) in
+        [(2, r#""write" in the namespace "default""#), (3, r#""write" in the namespace "orders""#), (4, "read")]
+    {
+        assert!(found[at].starts_with("-NOPERM the token ") && found[at].contains(words), "{found:?}");
+    }
+}
+
+#[test]
+fn a_connection_whose_token_was_taken_away_has_to_show_another() {
+    let (door, _stage) = door_of(&guarded(), Stage::Ready, EngineHandle::recording().0);
+    let mut dialogue = Dialogue::new(Arc::clone(&door));
+    let mut say = |lines: &[&str]| {
+        dialogue.buffer.extend_from_slice(&command_bytes(lines));
+        dialogue.take();
+        let outcomes = vec![Outcome::Value(7); std::mem::take(&mut dialogue.batch.operations).len()];
+        let mut bytes = Vec::new();
+        dialogue.batch.settle(Ok(&outcomes), &mut bytes);
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_eq!(say(&[&format!("AUTH {WRITER}"), "INCR a"]), "+OK\r\n:7\r\n");
+    door.bearers.replace(&[token(WRITER, &[Permission::Read], &[])]);
+    assert!(say(&["INCR a"]).starts_with("-NOPERM "), "what it allows now counts");
+    door.bearers.replace(&[token(READER, &[Permission::Read], &[])]);
+    assert_eq!(say(&["GET a"]), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(say(&[&format!("AUTH {READER}"), "GET a"]), "+OK\r\n$1\r\n7\r\n");
 }
 
 #[test]

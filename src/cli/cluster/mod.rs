@@ -3,6 +3,7 @@
 mod drain;
 mod mend;
 mod peers;
+mod reload;
 mod status;
 mod top;
 
@@ -31,6 +32,7 @@ Examples:
   snowtide cluster peers --at eu-west
   snowtide cluster drain --data-dir /var/lib/snowtide
   snowtide cluster resume --data-dir /var/lib/snowtide
+  snowtide cluster reload --data-dir /var/lib/snowtide
   snowtide cluster clear-fence --data-dir /var/lib/snowtide
   snowtide cluster forget-ceilings --data-dir /var/lib/snowtide";
 
@@ -41,6 +43,7 @@ enum Action {
     Peers(peers::Command),
     Drain(drain::Drain),
     Resume(drain::Resume),
+    Reload(reload::Reload),
     ClearFence(mend::ClearFence),
     ForgetCeilings(mend::ForgetCeilings),
 }
@@ -62,6 +65,7 @@ impl Command {
             Action::Peers(command) => reach::block_on(command.run(global)),
             Action::Drain(command) => reach::block_on(command.run(global)),
             Action::Resume(command) => reach::block_on(command.run(global)),
+            Action::Reload(command) => reach::block_on(command.run(global)),
             Action::ClearFence(command) => reach::block_on(command.run(global)),
             Action::ForgetCeilings(command) => reach::block_on(command.run(global)),
         }

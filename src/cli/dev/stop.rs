@@ -6,11 +6,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::tell;
 use crate::dev::{Cluster, Ending};
 
-/// SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) all mean the same.
+/// SIGINT and SIGQUIT (Ctrl-C, Ctrl-\\), SIGTERM and SIGHUP (the terminal is gone) all mean the same.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    quit: Signal,
 }
 
 impl Stop {
@@ -21,6 +22,7 @@ impl Stop {
             interrupt: catch(SignalKind::interrupt())?,
             terminate: catch(SignalKind::terminate())?,
             hangup: catch(SignalKind::hangup())?,
+            quit: catch(SignalKind::quit())?,
         })
     }
 
@@ -30,6 +32,7 @@ impl Stop {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             _ = self.hangup.recv() => {}
+            _ = self.quit.recv() => {}
         }
     }
 }

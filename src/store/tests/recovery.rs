@@ -111,15 +111,80 @@ fn a_log_that_begins_inside_the_checkpoint_is_replayed() {
     assert_eq!(recovered.spaces[0].vector.mark(remote()), theirs.mark);
 }
 
+/// Every entry of a namespace, byte by byte.
+fn entries(store: &Store, namespace: NamespaceId) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found = Vec::new();
+    for family in crate::store::namespaces::FAMILIES {
+        let mut cursor = store.medium.cursor(family).unwrap();
+        cursor.seek(&namespace.0.to_be_bytes());
+        while let Some((key, value)) =
+            cursor.item().unwrap().filter(|(key, _)| key.starts_with(&namespace.0.to_be_bytes()))
+        {
+            found.push((key.to_vec(), value.to_vec()));
+            cursor.advance();
+        }
+    }
+    found
+}
+
+fn repaired_row(number: u64, namespace: NamespaceId, key: &str, added: u64, adopted: &[(ReplicaId, Mark)]) -> Repaired {
+    let rows = vec![RepairedRow { key: key.into(), slots: vec![(remote(), Slot { added, subtracted: 0 })] }];
+    Repaired { namespace, number, rows, reach: vec![(remote(), 90)], adopted: adopted.to_vec() }
+}
+
 #[test]
-fn a_namespace_that_is_not_configured_keeps_its_data() {
+fn a_namespace_that_is_not_configured_keeps_everything_through_starts_commits_and_checkpoints() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
-    commit(&store, &[Author::new(OTHER_SPACE, remote()).write(&[("a", 1)])]);
+    store.put_replica(own()).unwrap();
+    let (mut ours, mut theirs) = (Author::new(SPACE, own()), Author::new(OTHER_SPACE, remote()));
+    commit(&store, &[theirs.write(&[("a", 1)])]);
+    let folded = CheckpointChunk {
+        rows: vec![(OTHER_SPACE, key("a"), row(&[(remote(), 1, 0)]))],
+        leaves: vec![(OTHER_SPACE, Leaf(3), Sum(5))],
+        position: Some(Position {
+            vectors: vec![(OTHER_SPACE, vector(&[(remote(), theirs.mark)]))],
+            ..Position::default()
+        }),
+    };
+    store.checkpoint(&folded).unwrap();
+    commit(&store, &[theirs.write(&[("b", 2)]), Author::new(OTHER_SPACE, own()).write(&[("d", 4)])]);
+    repair(&store, repaired_row(1, OTHER_SPACE, "c", 3, &[]));
+    repair(&store, repaired_row(2, SPACE, "c", 3, &[]));
+    theirs.write_many(7, &[]);
+    repair(&store, repaired_row(3, OTHER_SPACE, "e", 5, &[(remote(), theirs.mark)]));
     drop(store);
+    let (store, before) = open(dir.path());
+    let (kept, before) = (entries(&store, OTHER_SPACE), before.spaces[1].clone());
+    assert_eq!((kept.len(), dirty(&before).len()), (7, 4));
+    drop(store);
+
     let narrow = Options { namespaces: vec![SPACE], ..options(dir.path()) };
-    assert_eq!(Store::open(&narrow).unwrap().1.spaces.len(), 1);
-    assert_eq!(dirty(&open(dir.path()).1.spaces[1]), [(key("a"), row(&[(remote(), 1, 0)]))]);
+    for _ in 0..3 {
+        let (store, recovered) = Store::open(&narrow).unwrap();
+        assert_eq!(recovered.spaces.len(), 1);
+        commit(&store, &[ours.write(&[("a", ours.mark.seq + 1)])]);
+        repair(&store, repaired_row(recovered.repaired + 1, SPACE, "f", 1, &[]));
+        let vectors = vec![(SPACE, vector(&[(own(), ours.mark)]))];
+        let position = Position { vectors, repaired: recovered.repaired + 1, ..Position::default() };
+        store.checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], position: Some(position) }).unwrap();
+        store.truncate(SPACE, &[(own(), 0..ours.mark.seq)]).unwrap();
+        assert_eq!(entries(&store, OTHER_SPACE), kept);
+    }
+    let (_, after) = open(dir.path());
+    assert_eq!(dirty(&after.spaces[0]), [], "a checkpoint covers it");
+    let after = &after.spaces[1];
+    assert_eq!((dirty(after), &after.vector, &after.reach), (dirty(&before), &before.vector, &before.reach));
+    assert_eq!((&after.position, &after.leaves), (&before.position, &before.leaves));
+}
+
+#[test]
+fn what_a_namespace_has_by_repair_alone_is_named_when_it_is_not_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    repair(&store, repaired_row(1, OTHER_SPACE, "c", 3, &[]));
+    let held = crate::store::namespaces::unconfigured(&*store.medium, &[SPACE]).unwrap();
+    assert_eq!(held, [OTHER_SPACE]);
 }
 
 /// Commits `records`, and returns why the next start refuses.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use snowtide::crdt::{Mark, Row};
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::Key;
+use snowtide::replica::{Key, Recovered};
 use snowtide::store::Store;
 
 use super::ledger::Rows;
@@ -49,7 +49,7 @@ fn held_on(node: &Node, disk: &Disk, keys: usize) -> Result<BTreeMap<NamespaceId
     }
     let medium = Box::new(Untouched(disk.clone()));
     let refused = |refusal: &dyn std::fmt::Display| format!("the disk of {} cannot be read: {refusal}", node.worker);
-    let options = crate::cluster::store_options(node, 0);
+    let options = crate::cluster::store_options(node, node.namespaces.clone(), 0);
     let (store, recovered) = Store::recover(medium, false, &options).map_err(|error| refused(&error))?;
     let keys: Vec<Key> = (0..keys).filter_map(|key| Key::new(name(key)).ok()).collect();
     let mut all = BTreeMap::new();
@@ -63,11 +63,18 @@ fn held_on(node: &Node, disk: &Disk, keys: usize) -> Result<BTreeMap<NamespaceId
     Ok(all)
 }
 
+/// What is on a node's disk of all namespaces of its region, whether or not its configuration names them.
+pub fn found(node: &Node) -> Result<Recovered, String> {
+    let options = crate::cluster::store_options(node, node.namespaces.clone(), 0);
+    let recovered = Store::recover(Box::new(Untouched(node.disk.clone())), !node.disk.is_established(), &options);
+    recovered.map(|(_, recovered)| recovered).map_err(|refusal| refusal.to_string())
+}
+
 /// The incarnation that a node would find after a power cut.
 pub fn incarnation(node: &Node) -> Result<Option<ReplicaId>, String> {
     let disk = Disk::holding(node.disk.image());
     disk.cut_power(0);
-    let options = crate::cluster::store_options(node, 0);
+    let options = crate::cluster::store_options(node, node.namespaces.clone(), 0);
     let recovered = Store::recover(Box::new(Untouched(disk)), false, &options);
     recovered.map(|(_, recovered)| recovered.replica).map_err(|refusal| refusal.to_string())
 }
