@@ -4,6 +4,7 @@
 //! nothing, reads no disk and no network, and never blocks on a queue: the store's threads and the peer links have
 //! reserved room, clients are answered `throttled` (I6). While one commit is being synced, the next one gathers.
 
+mod awaited;
 mod disk;
 mod room;
 
@@ -23,8 +24,11 @@ use crate::replica::{Effect, Event, Job, Message, Notice, Operation, Outcome, Re
 use crate::replica::{List, Page, Receipt, Recovered, Terms, Ticket};
 use crate::store::Store;
 
+use awaited::Haste;
 use disk::Disk;
 use room::Room;
+
+pub use awaited::Awaited;
 
 /// The answer to a batch, or why nothing was applied.
 pub type Answer = Result<Applied, Refusal>;
@@ -60,9 +64,16 @@ pub struct EngineHandle {
 struct Submission {
     operations: Vec<Operation>,
     terms: Option<Box<Terms>>,
-    reply: oneshot::Sender<Answer>,
+    asker: Asker,
     /// Given back when the engine takes it.
     room: OwnedSemaphorePermit,
+}
+
+/// Who waits for the answer to a batch.
+struct Asker {
+    reply: oneshot::Sender<Answer>,
+    /// `None` if it waits for nothing but the commit.
+    haste: Option<Arc<Haste>>,
 }
 
 /// Everything else on its way in. This queue has no bound of its own, because each sender holds reserved room: the
@@ -72,6 +83,8 @@ enum Delivery {
     Message(Peer, Message, OwnedSemaphorePermit),
     Inspect(oneshot::Sender<Status>),
     List(List, Lister),
+    /// Whoever waits for this batch, if it is one that is in a hurry, waits no longer.
+    Hurry(Ticket),
     Stop,
 }
 
@@ -132,17 +145,14 @@ pub fn queues(batches_max: usize, operations_max: usize) -> (EngineHandle, Inlet
 }
 
 impl EngineHandle {
-    /// Hands a batch over; `Throttled` if the queue is full. The receiver fails only if the engine has ended, which
-    /// leaves the outcome of writes unknown.
-    pub fn submit(
-        &self,
-        operations: Vec<Operation>,
-        terms: Option<Box<Terms>>,
-    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    /// Hands a batch over; `Throttled` if the queue is full.
+    pub fn submit(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Result<Awaited, Refusal> {
         let room = self.room.take(operations.len()).ok_or(Refusal::Throttled)?;
         let (reply, answer) = oneshot::channel();
-        match self.submissions.try_send(Submission { operations, terms, reply, room }) {
-            Ok(()) => Ok(answer),
+        let haste = terms.as_deref().filter(|terms| terms.may_wait()).map(|_| Arc::new(Haste::default()));
+        let asker = Asker { reply, haste: haste.clone() };
+        match self.submissions.try_send(Submission { operations, terms, asker, room }) {
+            Ok(()) => Ok(Awaited::new(answer, haste.map(|haste| (haste, self.inbox.clone())))),
             Err(TrySendError::Full(_)) => Err(Refusal::Throttled),
             Err(TrySendError::Disconnected(_)) => Err(Refusal::Fenced("the engine has ended".into())),
         }
@@ -156,10 +166,26 @@ impl EngineHandle {
     /// [`Self::submit`], and waits for the answer. `None` if the engine ended before it answered: whether writes
     /// happened is unknown.
     pub async fn apply(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Option<Answer> {
-        match self.submit(operations, terms) {
-            Ok(answer) => answer.await.ok(),
-            Err(refusal) => Some(Err(refusal)),
+        self.apply_while(operations, terms, std::future::pending()).await
+    }
+
+    /// [`Self::apply`], but once `leaving` ends, the batch waits for nothing that its terms ask any more.
+    pub async fn apply_while(
+        &self,
+        operations: Vec<Operation>,
+        terms: Option<Box<Terms>>,
+        leaving: impl Future<Output = ()>,
+    ) -> Option<Answer> {
+        let mut answer = match self.submit(operations, terms) {
+            Ok(answer) => answer,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer.ok(),
+            () = leaving => answer.hurry(),
         }
+        answer.await.ok()
     }
 
     /// The replica's view of itself; `None` if the engine has ended.
@@ -246,7 +272,7 @@ struct Engine {
     disk: Disk,
     outlets: Outlets,
     /// Who waits for an answer, by ticket.
-    tickets: Slab<oneshot::Sender<Answer>>,
+    tickets: Slab<Asker>,
     /// Who waits for a page, by ticket.
     listers: Slab<Lister>,
     /// Who asked for a status, in order.
@@ -334,15 +360,26 @@ impl Engine {
                 let ticket = self.listers.insert(lister) as Ticket;
                 self.happen(Event::List { ticket, list });
             }
+            Delivery::Hurry(ticket) => {
+                let asker = usize::try_from(ticket).ok().and_then(|ticket| self.tickets.get(ticket));
+                // The ticket may be another's by now.
+                if asker.and_then(|asker| asker.haste.as_deref()).is_some_and(Haste::asked) {
+                    self.happen(Event::Hurry(ticket));
+                }
+            }
             Delivery::Stop => return false,
         }
         true
     }
 
-    fn submit(&mut self, Submission { operations, terms, reply, room }: Submission) {
+    fn submit(&mut self, Submission { operations, terms, asker, room }: Submission) {
         drop(room);
-        let ticket = self.tickets.insert(reply) as Ticket;
+        let haste = asker.haste.clone();
+        let ticket = self.tickets.insert(asker) as Ticket;
         self.happen(Event::Submit { ticket, operations, terms });
+        if haste.is_some_and(|haste| haste.taken(ticket)) {
+            self.take(Delivery::Hurry(ticket));
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -380,10 +417,10 @@ impl Engine {
     }
 
     fn reply(&mut self, ticket: Ticket, answer: Answer) {
-        let reply = usize::try_from(ticket).ok().and_then(|ticket| self.tickets.try_remove(ticket));
-        if let Some(reply) = reply {
+        let asker = usize::try_from(ticket).ok().and_then(|ticket| self.tickets.try_remove(ticket));
+        if let Some(asker) = asker {
             // A client that has gone away needs no answer.
-            let _ = reply.send(answer);
+            let _ = asker.reply.send(answer);
         }
     }
 
@@ -423,8 +460,8 @@ impl EngineHandle {
         let (submissions, submitted) = bounded::<Submission>(16);
         let (inbox, delivered) = unbounded();
         thread::spawn(move || {
-            for Submission { operations, terms, reply, .. } in submitted {
-                let _ = reply.send(answer(operations, terms));
+            for Submission { operations, terms, asker, .. } in submitted {
+                let _ = asker.reply.send(answer(operations, terms));
             }
         });
         thread::spawn(move || {
@@ -474,7 +511,7 @@ impl EngineHandle {
         let next = move |limit| match arrivals.recv_timeout(limit).ok()? {
             Delivery::Event(event) => Some(Recorded::Event(event)),
             Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),
-            Delivery::Inspect(_) | Delivery::List(..) | Delivery::Stop => None,
+            Delivery::Inspect(_) | Delivery::List(..) | Delivery::Hurry(_) | Delivery::Stop => None,
         };
         (Self { submissions, room: Room::new(1), inbox }, Box::new(next))
     }

@@ -164,7 +164,11 @@ fn narrow(count: usize) -> u32 {
 }
 
 pub(crate) fn check_key(key: &str) -> Result<(), InvalidArgument> {
-    if (1..=KEY_BYTES_MAX).contains(&key.len()) { Ok(()) } else { Err(InvalidArgument::KeyLength(key.len())) }
+    match (key, key.len()) {
+        ("." | "..", _) => Err(InvalidArgument::DotSegment),
+        (_, 1..=KEY_BYTES_MAX) => Ok(()),
+        (_, length) => Err(InvalidArgument::KeyLength(length)),
+    }
 }
 
 pub(crate) fn check_namespace(name: &str) -> Result<(), InvalidArgument> {

@@ -114,6 +114,35 @@ impl Code {
         }
     }
 
+    /// The kind of problem in a few words, the same for every occurrence (RFC 9457, section 3.1.3). Each code has its own.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "Invalid request",
+            Self::Unauthenticated => "Credentials needed",
+            Self::Forbidden => "Not allowed",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::UnknownNamespace => "Unknown namespace",
+            Self::TooLarge => "Too large",
+            Self::CounterOverflow => "Counter overflow",
+            Self::Throttled => "Too many requests",
+            Self::Starting => "Starting",
+            Self::Draining => "Shutting down",
+            Self::Overloaded => "Overloaded",
+            Self::DiskLow => "Disk nearly full",
+            Self::ClockRegressed => "Clock too far behind",
+            Self::ClockAhead => "Clock too far ahead",
+            Self::SequenceExhausted => "IDs used up for the moment",
+            Self::Fenced => "Stopped itself",
+            Self::Timeout => "Timed out",
+            Self::Internal => "Internal error",
+            Self::TokenWaitExpired => "Token not held in time",
+            Self::WrongRegion => "Held by other regions",
+            Self::IdempotencyInFlight => "Request being carried out",
+            Self::IdempotencyMismatch => "Not the request that was sent before",
+        }
+    }
+
     /// The status of the HTTP answer (RFC 9110).
     pub const fn http_status(self) -> u16 {
         match self {
@@ -155,6 +184,8 @@ impl fmt::Display for Code {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::codec;
 
@@ -164,5 +195,12 @@ mod tests {
             assert_eq!(codec::encode(&code), [u8::try_from(at).unwrap()], "{code} is not where it is declared");
         }
         assert!(codec::decode::<Code>(&[u8::try_from(Code::ALL.len()).unwrap()]).is_err(), "there is one more");
+    }
+
+    #[test]
+    fn every_code_has_a_word_and_a_title_of_its_own() {
+        let words: HashSet<_> = Code::ALL.map(Code::as_str).into();
+        let titles: HashSet<_> = Code::ALL.map(Code::title).into();
+        assert_eq!((words.len(), titles.len()), (Code::ALL.len(), Code::ALL.len()));
     }
 }

@@ -149,6 +149,9 @@ pub enum InvalidArgument {
     /// The key is empty or too long.
     #[error("a key is 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0}")]
     KeyLength(usize),
+    /// In the path of a URL, `.` and `..` mean another place: no counter is called so.
+    #[error("a key is not \".\" or \"..\": in the path of a URL these mean another place")]
+    DotSegment,
     /// The namespace's name is empty or too long.
     #[error("a namespace is 1 to {NAMESPACE_BYTES_MAX} bytes of UTF-8, this one has {0}")]
     NamespaceLength(usize),

@@ -315,6 +315,7 @@ async fn limits_are_checked_before_anything_is_sent() {
         };
         assert_eq!(invalid(client.get("n", "").await), InvalidArgument::KeyLength(0));
         assert_eq!(invalid(client.get("n", &long).await), InvalidArgument::KeyLength(513));
+        assert_eq!(invalid(client.get("n", "..").await), InvalidArgument::DotSegment);
         assert_eq!(invalid(client.get("", "k").await), InvalidArgument::NamespaceLength(0));
         assert_eq!(invalid(client.increment("n", "k", 1 << 63).await), InvalidArgument::Amount(1 << 63));
         assert!(matches!(client.ids(0).await, Err(Error::InvalidArgument(InvalidArgument::IdCount(0)))));

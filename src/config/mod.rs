@@ -442,8 +442,18 @@ pub struct Http {
     /// How often watched counters are looked at.
     #[serde(with = "humantime_serde")]
     pub watch_interval: Duration,
+    /// Whose pages may read what it answers.
+    pub cors: HttpCors,
     /// Who this door is.
     pub tls: HttpTls,
+}
+
+/// `[http.cors]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpCors {
+    /// Origins, or `*` for all; none means that nothing is said to browsers.
+    pub origins: Vec<String>,
 }
 
 /// `[http.tls]`
@@ -482,6 +492,8 @@ pub struct Redis {
     pub idle_timeout: Duration,
     /// Words of one command, its name included.
     pub arguments_max: usize,
+    /// What the transactions of all connections hold until their `EXEC`.
+    pub queued_bytes_max: ByteSize,
 }
 
 /// `[peer]`

@@ -16,7 +16,7 @@ use super::origin::Origin;
 use super::schema::REGION;
 
 impl ClusterMap {
-    /// Reads every `.toml` file of `dir`.
+    /// Reads every `.toml` file of `dir`, but hidden ones and leftovers of editors and archivers.
     pub fn load(dir: &Path) -> Result<Self, ConfigError> {
         Ok(Self { regions: load(dir)?.into_iter().map(|(_, region)| region).collect() })
     }
@@ -38,13 +38,20 @@ pub(super) fn load(dir: &Path) -> Result<Vec<(PathBuf, Region)>, ConfigError> {
     Ok(regions)
 }
 
+/// Whether an editor or an archiver left the file, as `._x.toml` or `#x.toml`: hidden files, and names with a character in
+/// front that marks a leftover. Everything else is a region's, and refused where it is wrong.
+fn is_left_over(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+    matches!(name.first(), Some(b'.' | b'#' | b'~'))
+}
+
 /// By name, so that messages come in the same order everywhere.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
     let absent = |reason: String| Problem::NoRegions { dir: dir.to_owned(), reason };
     let entries = fs::read_dir(dir).map_err(|error| absent(format!("the region files cannot be listed: {error}")))?;
     let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
     let mut paths = paths.map_err(|error| absent(format!("the region files cannot be listed: {error}")))?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml") && !is_left_over(path));
     paths.sort();
     if paths.is_empty() { Err(absent("no region file (*.toml) is here".into())) } else { Ok(paths) }
 }

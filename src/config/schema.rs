@@ -135,8 +135,15 @@ const HTTP: Shape = Shape::Table(&[
     must("listings_max", count(1, 1_024)),
     must("watchers_max", count(1, 10_000)),
     must("watch_interval", duration(10, MINUTE)),
+    must("cors", Shape::Table(&[must("origins", Shape::List(&ORIGIN))])),
     must("tls", Shape::Table(&[must("certificate", FILE), must("key", FILE)])),
 ]);
+
+/// As browsers send it (RFC 6454, section 6.1), or they would not find themselves in it.
+const ORIGIN: Shape = Shape::Text {
+    allowed: "an origin in lower case, such as \"https://app.example.com\" or \"http://127.0.0.1:3000\", or \"*\"",
+    accepts: |text| text == "*" || is_origin(text),
+};
 
 const QUIC: Shape = Shape::Table(&[
     must("connections_max", count(1, 100_000)),
@@ -150,6 +157,7 @@ const REDIS: Shape = Shape::Table(&[
     must("connections_max", count(1, 1_000_000)),
     must("idle_timeout", duration(100, DAY)),
     must("arguments_max", count(16, 10_001)),
+    must("queued_bytes_max", size(2 * MIB, 16 * GIB)),
 ]);
 
 const PEER: Shape = Shape::Table(&[
@@ -233,6 +241,17 @@ const fn count(min: u64, max: u64) -> Shape {
 
 fn is_word(text: &str, bytes_max: usize, accepts: fn(u8) -> bool) -> bool {
     (1..=bytes_max).contains(&text.len()) && text.bytes().all(accepts)
+}
+
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let default_port = matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
+    // Neither a path, not even a slash, nor a user, nor a port that goes without saying.
+    text == format!("{scheme}://{authority}").to_ascii_lowercase()
+        && matches!(scheme, "http" | "https")
+        && !authority.as_str().contains(['@', '*'])
+        && !default_port
 }
 
 fn is_secret(text: &str) -> bool {

@@ -278,6 +278,48 @@ fn a_region_file_that_is_not_toml() {
 }
 
 #[test]
+fn an_origin_that_no_browser_would_send() {
+    let with = |origin: &str| Site::new().file(&format!("[http.cors]\norigins = [\"{origin}\"]\n"));
+    for origin in
+        ["*", "https://app.example.com", "http://127.0.0.1:3000", "http://[::1]:80 80", "http://localhost:8080"]
+    {
+        let loaded = with(origin).load();
+        assert_eq!(loaded.is_ok(), !origin.contains(' '), "{origin}");
+    }
+    for origin in [
+        "https://app.example.com/",
+        "https://App.example.com",
+        "https://a:b@example.com",
+        "https://example.com:443",
+        "ftp://example.com",
+        "example.com",
+        "https://*.example.com",
+        "null",
+        "",
+    ] {
+        let message = with(origin).refusal();
+        assert!(message.contains("http.cors.origins[0] = ") && message.contains("allowed: an origin"), "{message}");
+    }
+}
+
+#[test]
+fn leftovers_of_editors_and_archivers_are_no_regions() {
+    let copy = region("eu", 1, 7410);
+    let mut site = Site::new();
+    let names = ["._eu.toml", ".eu.toml", ".#eu.toml", "#eu.toml", "#eu.toml#", "~eu.toml", "~$eu.toml", "eu.toml~"];
+    for name in names.into_iter().chain([".eu.toml.swp", "eu.toml.orig", "eu.toml.tmp", "4913"]) {
+        for text in ["\0\u{5}\u{16}\u{7}not TOML", copy.as_str()] {
+            site = site.region_file(name, text);
+            assert_eq!(load(&site.sources, NOW_MS).unwrap().map.regions.len(), 2, "{name}");
+        }
+    }
+    // What has an ordinary name is meant.
+    site.region_file("eu copy.toml", &copy.replace("eu", "e!")).refused(
+        "regions/eu copy.toml: name = \"e!\": allowed: 1 to 32 lower-case letters, digits and dashes, a letter first",
+    );
+}
+
+#[test]
 fn a_place_that_is_not_on_earth() {
     for place in ["[91.0, 0.0]", "[0.0, -180.5]", "[0.0]", "[nan, 0.0]", "\"here\""] {
         let text = region("b", 2, 7500).replace("id = 2\n", &format!("id = 2\nlocation = {place}\n"));

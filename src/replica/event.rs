@@ -28,6 +28,9 @@ pub enum Event {
         /// What else is asked; most batches have none.
         terms: Option<Box<Terms>>,
     },
+    /// Whoever submitted this batch waits no longer: it is answered as if the time that its terms allow were over. Only for
+    /// a batch that is not answered yet.
+    Hurry(Ticket),
     /// A client's question for a page of counters; answered by one `Effect::Listed`.
     List {
         /// Comes back with the answer.

@@ -76,7 +76,7 @@ pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, Recovered
 pub use list::{List, Page};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow, Seal, Sighting};
 pub use once::{Done, Once, Turn};
-pub use operation::{Action, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
+pub use operation::{Action, BadKey, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
 pub use status::{PeerStatus, RepairStatus, Status};
@@ -188,6 +188,7 @@ impl Replica {
         self.now = self.now.max(now);
         match event {
             Event::Submit { ticket, operations, terms } => self.submit(ticket, operations, terms),
+            Event::Hurry(ticket) => self.hurry(ticket),
             Event::List { ticket, list } => self.list(ticket, list),
             Event::Committed(number) => self.committed(number),
             Event::Loaded { namespace, rows } => self.loaded(namespace, rows),

@@ -19,6 +19,18 @@ pub const KEY_BYTES_MAX: usize = 512;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key(CompactString);
 
+/// No client may name a counter so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    /// It is empty or too long.
+    #[error(transparent)]
+    Length(#[from] KeyLength),
+    /// In a path of a URL, `.` and `..` mean a place, in whatever way they are encoded (RFC 3986, section 5.2.4): many
+    /// clients and proxies resolve them before a node sees them, and would ask for another counter.
+    #[error("a key is not \".\" or \"..\": in the path of a URL these mean another place")]
+    DotSegment,
+}
+
 /// The key is empty or longer than 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key is 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0} bytes")]
@@ -29,6 +41,12 @@ impl Key {
     pub fn new(text: impl Into<CompactString>) -> Result<Self, KeyLength> {
         let text = text.into();
         if (1..=KEY_BYTES_MAX).contains(&text.len()) { Ok(Self(text)) } else { Err(KeyLength(text.len())) }
+    }
+
+    /// A key as a client names it, at any door. What peers and disks hold is not asked again: it stays.
+    pub fn of_client(text: impl Into<CompactString>) -> Result<Self, BadKey> {
+        let key = Self::new(text)?;
+        if matches!(&*key.0, "." | "..") { Err(BadKey::DotSegment) } else { Ok(key) }
     }
 }
 

@@ -151,6 +151,7 @@ impl Replica {
 
     /// Nothing of the batch is applied.
     pub(super) fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
+        self.waits.settle(ticket);
         self.effects.push_back(Effect::Reply { ticket, answer: Err(refusal), receipt: None });
     }
 

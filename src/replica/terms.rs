@@ -40,6 +40,13 @@ pub struct Terms {
     pub again: bool,
 }
 
+impl Terms {
+    /// Whether a batch may wait on these terms for longer than for its commit.
+    pub fn may_wait(&self) -> bool {
+        (!self.after.is_empty() && self.wait_ms > 0) || self.ack != Ack::Local
+    }
+}
+
 /// Who has to hold a write durably before it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ack {

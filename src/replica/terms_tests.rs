@@ -306,6 +306,45 @@ fn an_answer_with_a_token_waits_until_all_that_it_names_is_synced() {
 }
 
 #[test]
+fn what_is_hurried_waits_no_longer_and_gives_its_place_back() {
+    let mut net = Net::new(2);
+    net.cut_off(1);
+    let token = net.token(0, "likes", Action::Increment(10));
+    let minute = 60_000;
+    for _ in 0..2 {
+        let waiting: Vec<_> =
+            (0..WAITING_MAX).map(|_| net.submit(1, "likes", Action::Increment(1), after(&token, minute))).collect();
+        let refused = net.submit(1, "likes", Action::Get, after(&token, minute));
+        assert!(matches!(net.answer(1, refused), Some(Err(Refusal::TooManyWaiting))));
+        for ticket in waiting {
+            assert!(net.answer(1, ticket).is_none());
+            net.tell(1, Event::Hurry(ticket));
+            assert!(matches!(net.answer(1, ticket), Some(Err(Refusal::TokenNotHeld(_)))));
+        }
+    }
+    assert_eq!(net.ask(1, "likes", Action::Get, Terms::default()).0, 0, "nothing of them was applied");
+    for _ in 0..2 {
+        let waiting: Vec<_> =
+            (0..WAITING_MAX).map(|_| net.submit(1, "own", Action::Increment(1), ack(Ack::All, minute))).collect();
+        for ticket in waiting {
+            assert!(net.answer(1, ticket).is_none());
+            net.tell(1, Event::Hurry(ticket));
+            let (_, receipt) = net.answer(1, ticket).unwrap().unwrap();
+            assert!(receipt.unwrap().pending);
+        }
+    }
+    // What is still on its way to a place does not take one.
+    net.nodes[1].syncs = false;
+    let unsynced = net.submit(1, "own", Action::Increment(1), ack(Ack::All, minute));
+    net.tell(1, Event::Hurry(unsynced));
+    assert!(net.answer(1, unsynced).is_none(), "it is not durable yet (I1)");
+    net.nodes[1].syncs = true;
+    net.sync(1);
+    net.pump();
+    assert_eq!(value(net.answer(1, unsynced)), 2 * i128::try_from(WAITING_MAX).unwrap() + 1);
+}
+
+#[test]
 fn a_token_that_is_not_held_is_awaited_as_long_as_asked_and_then_refused_by_name() {
     let mut net = Net::new(2);
     net.token(0, "likes", Action::Increment(1));

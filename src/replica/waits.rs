@@ -2,11 +2,12 @@
 //!
 //! Both lines hold at most `api.waiting_max` (I6) and are looked through only when a vector has moved or a time is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Replica;
 use super::commit::Waiting;
 use super::effect::Effect;
+use super::event::Ticket;
 use super::operation::Refusal;
 use super::submit::Batch;
 use super::token::Missing;
@@ -19,6 +20,8 @@ pub(super) struct Waits {
     /// Applied and durable here: only acknowledgements are missing.
     acks: BTreeMap<(u64, u64), Waiting>,
     arrivals: u64,
+    /// Batches on the way that will not wait for anything, because nobody waits for them.
+    hurried: BTreeSet<Ticket>,
     /// A vector has moved, ours or a peer's.
     pub(super) stirred: bool,
 }
@@ -35,6 +38,11 @@ impl Waits {
         self.tokens.len() + self.acks.len()
     }
 
+    /// The batch is answered.
+    pub(super) fn settle(&mut self, ticket: Ticket) {
+        self.hurried.remove(&ticket);
+    }
+
     fn key(&mut self, until: u64) -> (u64, u64) {
         self.arrivals += 1;
         (until, self.arrivals)
@@ -47,7 +55,7 @@ impl Replica {
         let Some(due) = batch.due.as_deref().filter(|due| !due.terms.after.is_empty()) else { return Some(batch) };
         let until = due.token_until;
         let Some(missing) = self.missing(&batch.operations, &due.terms.after) else { return Some(batch) };
-        let refusal = if until <= self.now {
+        let refusal = if until <= self.now || self.waits.hurried.contains(&batch.ticket) {
             Refusal::TokenNotHeld(missing)
         } else if self.waits.tokens.len() >= self.settings.waiting_max {
             Refusal::TooManyWaiting
@@ -71,6 +79,7 @@ impl Replica {
             // One that finds no room any more leaves at once, as pending: it was not refused, so it must be answered.
             Some(owed)
                 if owed.ack_until > self.now
+                    && !self.waits.hurried.contains(&waiting.ticket)
                     && self.may_await_acks()
                     && !waiting.wrote.is_some_and(|replica| self.is_doubted(replica))
                     && !self.is_acknowledged(owed) =>
@@ -87,7 +96,21 @@ impl Replica {
             return self.refuse(ticket, Refusal::Uncertain);
         }
         let receipt = owed.map(|owed| self.receipt(*owed));
+        self.waits.settle(ticket);
         self.effects.push_back(Effect::Reply { ticket, answer: Ok(outcomes), receipt });
+    }
+
+    /// Lets go of one batch, or will, wherever it is now.
+    pub(super) fn hurry(&mut self, ticket: Ticket) {
+        let token = self.waits.tokens.iter().find(|(_, (_, batch))| batch.ticket == ticket).map(|(key, _)| *key);
+        let ack = self.waits.acks.iter().find(|(_, waiting)| waiting.ticket == ticket).map(|(key, _)| *key);
+        self.waits.hurried.insert(ticket);
+        if let Some((_, batch)) = token.and_then(|key| self.waits.tokens.remove(&key)) {
+            self.resume_batch(batch);
+            self.resume_backlog();
+        } else if let Some(waiting) = ack.and_then(|key| self.waits.acks.remove(&key)) {
+            self.reply(waiting);
+        }
     }
 
     /// Lets go of whatever has what it waited for, or no time left.

@@ -60,6 +60,19 @@ async fn say(address: SocketAddr, bytes: &[u8]) -> String {
     timeout(DEADLINE, conversation).await.unwrap_or_else(|_elapsed| panic!("the connection stays open"))
 }
 
+/// As [`say`], but the client closes its sending side behind these bytes, as `nc` does at the end of its input.
+async fn say_all(address: SocketAddr, bytes: &[u8]) -> String {
+    let conversation = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    timeout(DEADLINE, conversation).await.unwrap_or_else(|_elapsed| panic!("the connection stays open"))
+}
+
 /// The lines of the replies to these commands and to the `QUIT` behind them.
 async fn ask(address: SocketAddr, lines: &[&str]) -> Vec<String> {
     let lines: Vec<_> = lines.iter().chain(&["QUIT"]).copied().collect();
@@ -132,6 +145,13 @@ async fn redis_benchmark_works_as_it_is_and_every_increment_counts_once() {
 const SCRIPT: &str = r#"
 import sys, threading, redis
 client = redis.Redis(host="127.0.0.1", port=int(sys.argv[1]), decode_responses=True, client_name="script")
+pipeline = client.pipeline()
+assert pipeline.incr("whole").incr("whole").get("whole").execute() == [1, 2, "2"]
+pipeline.incr("whole").set("whole", 1)
+try:
+    sys.exit(f"it was not refused: {pipeline.execute()}")
+except redis.ResponseError as error:
+    assert client.get("whole") == "2", error
 assert client.ping() is True
 assert client.incr("py") == 1 and client.incrby("py", 10) == 11 and client.decr("py", 4) == 7
 assert client.get("py") == "7" and client.get("never") == "0"
@@ -216,6 +236,24 @@ async fn both_versions_of_the_protocol_are_spoken_by_hand() {
     let keys: Vec<_> = (0..10_000).map(|key| format!("k{key}")).collect();
     let found = ask(address, &["INCR k77", &format!("MGET {}", keys.join(" "))]).await;
     assert_eq!((found.len(), &found[1][..], &found[2 + 2 * 77 + 1][..]), (2 + 20_000, "*10000", "1"));
+    bed.serves(EAST).await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_is_answered_and_a_transaction_without_exec_counts_nothing() {
+    let (mut bed, address) = node(&[]).await;
+    assert_eq!(
+        say_all(address, b"INCR half\r\nMULTI\r\nINCR half\r\nEXEC\r\n").await,
+        ":1\r\n+OK\r\n+QUEUED\r\n*1\r\n:2\r\n"
+    );
+    let many = commands(&vec!["INCR half"; 20_000]);
+    let said = say_all(address, &many).await;
+    assert!(said.ends_with(":20002\r\n") && said.lines().count() == 20_000, "{}", said.len());
+    for ending in ["", "QUIT\r\n", "RESET\r\n", "DISCARD\r\n", "*2\r\n$4\r\nINC", "*x\r\n"] {
+        let bytes = format!("MULTI\r\nINCR half\r\nINCR half\r\n{ending}");
+        assert!(say_all(address, bytes.as_bytes()).await.starts_with("+OK\r\n+QUEUED\r\n+QUEUED\r\n"), "{ending}");
+    }
+    assert_eq!(ask(address, &["GET half"]).await, ["$5", "20002"]);
     bed.serves(EAST).await;
 }
 

@@ -48,7 +48,7 @@ impl Trace {
         let digest = match event {
             Event::Received { message, .. } => message_hash(message),
             Event::Committed(number) | Event::Ceiling(number) | Event::Inspect(number) => *number,
-            Event::Submit { ticket, .. } | Event::List { ticket, .. } => *ticket,
+            Event::Submit { ticket, .. } | Event::List { ticket, .. } | Event::Hurry(ticket) => *ticket,
             Event::Hold(held) => u64::from(*held),
             Event::Loaded { rows, .. } => rows.len() as u64,
             Event::Minted(replica) => replica.0,

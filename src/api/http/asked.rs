@@ -3,6 +3,7 @@
 //! Whoever asks for something that a request of its kind does not do is refused: they must not be led to believe that
 //! it was done.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::request::Parts;
@@ -21,10 +22,12 @@ use super::problem::Problem;
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("snowtide-token");
 /// Told where an answer was given before (there is no standard; it is what Stripe's API calls it).
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SESSION: HeaderName = HeaderName::from_static("snowtide-session");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// Those by which requests ask something.
+pub(super) const HEADERS: [HeaderName; 4] = [TOKEN, IDEMPOTENCY_KEY, SESSION, PREFER];
 
 /// What a request asks beyond its operations.
 #[derive(Debug, Default)]
@@ -85,10 +88,8 @@ impl Asked {
         let (mut ack, mut view) = (false, false);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let value = percent_decode_str(value).decode_utf8();
-            let value =
-                value.map_err(|_| Problem::invalid("the query is not UTF-8 once its percent-encoding is undone"))?;
-            let seen = match (name, verb) {
+            let (name, value) = (form_decoded(name)?, form_decoded(value)?);
+            let seen = match (&*name, verb) {
                 ("ack", Verb::Increment | Verb::Batch) => {
                     self.terms.ack = value.parse().map_err(|error| Problem::invalid(format!("ack: {error}")))?;
                     self.ack = true;
@@ -102,13 +103,13 @@ impl Asked {
                     let format = value.parse().map_err(|error| Problem::invalid(format!("format: {error}")))?;
                     self.format.replace(format).is_some()
                 }
-                ("from", Verb::IdBounds) => self.from.replace(value.into_owned()).is_some(),
-                ("to", Verb::IdBounds) => self.to.replace(value.into_owned()).is_some(),
-                ("prefix", Verb::List) => self.listing.prefix.replace(value.into_owned()).is_some(),
-                ("limit", Verb::List) => self.listing.limit.replace(value.into_owned()).is_some(),
-                ("cursor", Verb::List) => self.listing.cursor.replace(value.into_owned()).is_some(),
+                ("from", Verb::IdBounds) => self.from.replace(value).is_some(),
+                ("to", Verb::IdBounds) => self.to.replace(value).is_some(),
+                ("prefix", Verb::List) => self.listing.prefix.replace(value).is_some(),
+                ("limit", Verb::List) => self.listing.limit.replace(value).is_some(),
+                ("cursor", Verb::List) => self.listing.cursor.replace(value).is_some(),
                 ("view", Verb::Get | Verb::Batch) => return Err(Problem::invalid("view: allowed: regions")),
-                _ => return Err(unsupported(name)),
+                _ => return Err(unsupported(&name)),
             };
             if seen {
                 return Err(Problem::invalid(format!("the query parameter {name} comes twice")));
@@ -124,6 +125,16 @@ impl Asked {
             headers.insert(PREFERENCE_APPLIED, applied);
         }
     }
+}
+
+/// A name or a value of the query, as forms write them (application/x-www-form-urlencoded, WHATWG URL, 5.1), and so every
+/// client that is handed parameters: a `+` is a space there, which it is not in a path.
+fn form_decoded(text: &str) -> Result<String, Problem> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    decoded
+        .map(Cow::into_owned)
+        .map_err(|_| Problem::invalid("the query is not UTF-8 once its percent-encoding is undone"))
 }
 
 fn unsupported(name: &str) -> Problem {
@@ -263,6 +274,25 @@ mod tests {
         let batch = asked(Verb::Batch, get("?view=regions&ack=all")).unwrap();
         assert_eq!((batch.terms.ack, batch.terms.views), (Ack::All, true));
         assert!(!asked(Verb::Increment, get("")).unwrap().ack);
+    }
+
+    #[test]
+    fn the_query_is_decoded_as_a_form_names_and_values_alike() {
+        for (query, prefix) in [
+            ("prefix=pre+fix", "pre fix"),
+            ("prefix=pre%20fix", "pre fix"),
+            ("prefix=pre%2Bfix", "pre+fix"),
+            ("%70refix=%2b%2B+", "++ "),
+            ("prefix=%", "%"),
+            ("&&prefix=a=b&", "a=b"),
+        ] {
+            let listing = asked(Verb::List, get(&format!("?{query}"))).unwrap().listing;
+            assert_eq!(listing.prefix.as_deref(), Some(prefix), "{query}");
+        }
+        let bounds = asked(Verb::IdBounds, get("?from=2025-01-01T02:00:00+02:00&to=2025-01-01+00:00:00Z")).unwrap();
+        assert_eq!(bounds.from.as_deref(), Some("2025-01-01T02:00:00 02:00"));
+        assert_eq!(bounds.to.as_deref(), Some("2025-01-01 00:00:00Z"));
+        assert_eq!(asked(Verb::Increment, get("?ack=regions%3a2")).unwrap().terms.ack, Ack::Regions(2));
     }
 
     #[test]

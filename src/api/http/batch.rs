@@ -204,7 +204,7 @@ impl Plan {
         };
         let permission = if step == Step::Increment { Permission::Write } else { Permission::Read };
         grant.require_in(permission, &namespace).map_err(|forbidden| auth::forbidden(&forbidden))?;
-        let key = Key::new(key).map_err(bad_key)?;
+        let key = Key::of_client(key).map_err(bad_key)?;
         match namespaces.find(&namespace) {
             Ok(namespace) => {
                 self.operations.push(Operation { namespace, key, action });

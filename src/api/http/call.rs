@@ -35,6 +35,8 @@ use super::auth;
 use super::json;
 use super::named;
 use super::problem::Problem;
+use super::socket::ClientSide;
+use super::watch;
 use super::watchers::Watchers;
 
 /// What all requests share.
@@ -83,6 +85,7 @@ impl Door {
     {
         let begun = clock::monotonic();
         let limit = self.timeout;
+        let events = verb == Verb::Watch && watch::takes_events(request.headers());
         let answer = match self.admit(verb, request) {
             Ok(call) => {
                 let limit = limit.saturating_add(call.patience());
@@ -98,7 +101,7 @@ impl Door {
         let refused = answer.as_ref().err().map(|problem| problem.code);
         let seconds = clock::monotonic().duration_since(begun).as_secs_f64();
         telemetry::request_answered(telemetry::Door::Http, verb, refused, seconds);
-        answer.unwrap_or_else(IntoResponse::into_response)
+        answer.unwrap_or_else(|problem| if events { watch::refused(problem) } else { problem.into_response() })
     }
 
     fn admit(self: Arc<Self>, verb: Verb, request: Request) -> Result<Call, Problem> {
@@ -156,7 +159,15 @@ impl Call {
             (None, session) => session.as_ref().map(|session| session.name(caller, &operations)),
         };
         terms.again = self.asked.session.as_ref().is_some_and(|session| session.again);
-        match self.door.doors.engine.apply(operations, Some(terms)).await {
+        let (client, waits) = (self.client(), terms.may_wait());
+        // A client that is gone must not keep others from waiting.
+        let leaving = async {
+            match client {
+                Some(client) if waits => client.ended().await,
+                _ => std::future::pending().await,
+            }
+        };
+        match self.door.doors.engine.apply_while(operations, Some(terms), leaving).await {
             Some(answer) => Ok(answer?),
             None => {
                 let detail = "this node stopped before it answered; whether a write was carried out is unknown";
@@ -195,6 +206,11 @@ impl Call {
         self.parts.uri.path()
     }
 
+    /// The client's end of the connection; `None` without a connection, as in tests.
+    pub(super) fn client(&self) -> Option<ClientSide> {
+        self.parts.extensions.get().cloned()
+    }
+
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }
@@ -224,6 +240,14 @@ fn body_too_large(max: usize) -> Problem {
 fn timed_out(limit: Duration) -> Problem {
     let limit = humantime::format_duration(limit);
     Problem::new(Code::Timeout, format!("no answer within {limit}; whether a write was carried out is unknown"))
+}
+
+/// There is no place for the connection that this came on.
+pub(super) async fn full(request: Request) -> Response<Body> {
+    let problem =
+        Problem::new(Code::Overloaded, "this node has as many connections open as it allows; retry after a moment");
+    // Which path it is does not matter: nothing else that is asked here takes events.
+    if watch::takes_events(request.headers()) { watch::refused(problem) } else { problem.into_response() }
 }
 
 /// Nothing is at this path.

@@ -1,13 +1,16 @@
 //! Connections: how many, how long, and how they end.
 //!
-//! Promises that no client can hold a place for nothing: a connection beyond `http.connections_max` is told so and
-//! closed at once; one whose client has not sent a whole request head within `http.header_timeout`, or has neither asked
+//! Promises that no client can hold a place for nothing: a connection beyond `http.connections_max` is told so, in a form
+//! that its client understands, and closed; one whose client has not sent a whole request head within `http.header_timeout`, or has neither asked
 //! nor taken anything for `http.idle_timeout`, is closed, at most one `http.header_timeout` later. Requests in progress have
 //! `api.request_timeout`. hyper's own header timeout is off, because on kept-alive connections it runs from the end
 //! of the last answer, which would make it the idle timeout too.
+//!
+//! A client that has closed its sending side is still answered.
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,15 +18,21 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
 use crate::config::Http;
-use crate::telemetry::{self, Door};
 
 use super::pulse::{Answering, Heard, Limits, Pulse, Taken};
+use super::socket::{ClientSide, Socket};
 
-/// Sent to a connection that finds no place, before its request is read.
+/// How long a connection for which there is no place may take to ask something and to be told so.
+const TURNING_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
+/// So many of them at once. What is beyond is sent [`FULL`], before its request is read.
+pub(super) const TURNED_AWAY_MAX: usize = 32;
+
+/// Sent to a connection for which there is no place, not even to ask.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
 retry-after: 1\r\nconnection: close\r\ncontent-length: 207\r\n\r\n\
 {\"type\":\"https://snowtide.dev/problems/overloaded\",\"title\":\"Overloaded\",\"status\":503,\
@@ -35,7 +44,13 @@ pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
     // A larger head, and over HTTP/1 a larger buffer, is answered 431 by hyper.
     let head_bytes_max = u32::try_from(config.head_bytes_max.as_u64()).unwrap_or(u32::MAX);
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(head_bytes_max as usize);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(head_bytes_max as usize)
+        // A client that has said all that it had to say still wants its answer.
+        .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -47,20 +62,104 @@ pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
 /// Tells a client that there is no place, as far as its socket takes it without waiting, and closes. Over TLS that would
 /// take a handshake first: it is only closed.
 pub(super) fn turn_away(stream: &TcpStream, is_plain: bool) {
-    telemetry::connection_refused(Door::Http);
     if is_plain {
         // A client that has gone already has missed nothing.
         let _ = stream.try_write(FULL);
     }
 }
 
+/// What every connection is served with.
+#[derive(Clone)]
+pub(super) struct Serving<S> {
+    pub(super) protocol: auto::Builder<TokioExecutor>,
+    /// Speaks TLS, and nothing else.
+    pub(super) acceptor: Option<TlsAcceptor>,
+    pub(super) service: S,
+    pub(super) limits: Limits,
+}
+
+impl<S, B> Serving<S>
+where
+    S: Service<hyper::Request<Incoming>, Response = hyper::Response<B>> + Clone + Send + 'static,
+    S::Error: std::error::Error + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: hyper::body::Body<Data: Send> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Serves one connection to its end.
+    pub(super) async fn attend(self, stream: TcpStream, shutdown: CancellationToken) {
+        let (socket, client) = Socket::new(stream);
+        match &self.acceptor {
+            None => self.converse(socket, client, shutdown).await,
+            Some(acceptor) => {
+                if let Some(secured) = secure(socket, acceptor, self.limits).await {
+                    self.converse(secured, client, shutdown).await;
+                }
+            }
+        }
+    }
+
+    /// Answers one request of a connection for which there is no place, and closes it. All of that takes
+    /// [`TURNING_AWAY_TIMEOUT`] at most.
+    pub(super) async fn attend_once(self, stream: TcpStream) {
+        let answered = CancellationToken::new();
+        let (done, service) = (answered.clone(), self.service.clone());
+        let once = tower::service_fn(move |request| {
+            let (answer, done) = (service.clone().oneshot(request), done.clone());
+            async move {
+                let answer = answer.await;
+                done.cancel();
+                answer
+            }
+        });
+        let Self { protocol, acceptor, limits, .. } = self;
+        let serving = Serving { protocol, acceptor, service: once, limits };
+        if tokio::time::timeout(TURNING_AWAY_TIMEOUT, serving.attend(stream, answered)).await.is_err() {
+            tracing::debug!("a connection for which there is no place has not asked, or not taken its answer, in time");
+        }
+    }
+
+    async fn converse<T>(&self, stream: T, client: ClientSide, shutdown: CancellationToken)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (pulse, limits) = (Arc::new(Pulse::new()), self.limits);
+        let (felt, service) = (Arc::clone(&pulse), self.service.clone());
+        let counted = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            let answering = Answering::new(Arc::clone(&felt), request.version());
+            request.extensions_mut().insert(client.clone());
+            let (answer, felt) = (service.clone().oneshot(request), Arc::clone(&felt));
+            async move {
+                let answer = answer.await;
+                let answer = answer.map(|answer| answer.map(|body| Taken::new(body, felt)));
+                drop(answering);
+                answer
+            }
+        });
+        let io = TokioIo::new(Heard { stream, pulse: Arc::clone(&pulse) });
+        let mut connection = pin!(self.protocol.serve_connection(io, counted));
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(error, "a connection broke");
+                }
+                return;
+            }
+            () = pulse.still_for(limits) => {}
+            () = shutdown.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        // Whatever is left in progress has its own time limit; a client that does not read its answer has this one.
+        let grace = if shutdown.is_cancelled() { limits.request } else { limits.header };
+        if tokio::time::timeout(grace, connection).await.is_err() {
+            tracing::debug!("a connection was cut: its client neither finished its request nor read its answer");
+        }
+    }
+}
+
 /// Says who we are, over TLS; `None` if the client does not understand it, or not in time.
-pub(super) async fn secure(
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    limits: Limits,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    match tokio::time::timeout(limits.header, acceptor.accept(stream)).await {
+async fn secure(socket: Socket, acceptor: &TlsAcceptor, limits: Limits) -> Option<TlsStream<Socket>> {
+    match tokio::time::timeout(limits.header, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a connection was not secured");
@@ -70,54 +169,6 @@ pub(super) async fn secure(
             tracing::debug!("a connection was not secured in time");
             None
         }
-    }
-}
-
-/// Serves one connection to its end.
-pub(super) async fn attend<T, S, B>(
-    stream: T,
-    protocol: auto::Builder<TokioExecutor>,
-    service: S,
-    limits: Limits,
-    shutdown: CancellationToken,
-) where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<hyper::Request<Incoming>, Response = hyper::Response<B>> + Clone + 'static,
-    S::Error: std::error::Error + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    S: Send,
-    B: hyper::body::Body<Data: Send> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let pulse = Arc::new(Pulse::new());
-    let felt = Arc::clone(&pulse);
-    let counted = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let answering = Answering::new(Arc::clone(&felt), request.version());
-        let (answer, felt) = (service.clone().oneshot(request), Arc::clone(&felt));
-        async move {
-            let answer = answer.await;
-            let answer = answer.map(|answer| answer.map(|body| Taken::new(body, felt)));
-            drop(answering);
-            answer
-        }
-    });
-    let io = TokioIo::new(Heard { stream, pulse: Arc::clone(&pulse) });
-    let mut connection = pin!(protocol.serve_connection(io, counted));
-    tokio::select! {
-        ended = connection.as_mut() => {
-            if let Err(error) = ended {
-                tracing::debug!(error, "a connection broke");
-            }
-            return;
-        }
-        () = pulse.still_for(limits) => {}
-        () = shutdown.cancelled() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    // Whatever is left in progress has its own time limit; a client that does not read its answer has this one.
-    let grace = if shutdown.is_cancelled() { limits.request } else { limits.header };
-    if tokio::time::timeout(grace, connection).await.is_err() {
-        tracing::debug!("a connection was cut: its client neither finished its request nor read its answer");
     }
 }
 

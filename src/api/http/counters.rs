@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::api::{Namespaces, NotServed};
 use crate::config::Permission;
 use crate::engine::Applied;
-use crate::replica::{Action, Key, KeyLength, Operation, Outcome};
+use crate::replica::{Action, BadKey, Key, KeyLength, Operation, Outcome};
 use crate::telemetry::{self, Door};
 
 use super::call::Call;
@@ -184,12 +184,15 @@ pub(super) fn operation(
     action: Action,
 ) -> Result<Operation, Problem> {
     let id = namespaces.find(namespace).map_err(|reason| Problem::not_served(namespace, &reason))?;
-    Ok(Operation { namespace: id, key: Key::new(key).map_err(bad_key)?, action })
+    Ok(Operation { namespace: id, key: Key::of_client(key).map_err(bad_key)?, action })
 }
 
-pub(super) fn bad_key(length: KeyLength) -> Problem {
-    let code = if length.0 == 0 { Code::InvalidRequest } else { Code::TooLarge };
-    Problem::new(code, length.to_string())
+pub(super) fn bad_key(key: BadKey) -> Problem {
+    let code = match key {
+        BadKey::Length(KeyLength(1..)) => Code::TooLarge,
+        BadKey::Length(_) | BadKey::DotSegment => Code::InvalidRequest,
+    };
+    Problem::new(code, key.to_string())
 }
 
 /// The value of the only operation of a batch.
@@ -244,6 +247,21 @@ mod tests {
         assert_eq!(code("").unwrap_err(), Code::InvalidRequest);
         assert_eq!(code(&"x".repeat(513)).unwrap_err(), Code::TooLarge);
         assert_eq!(&*code(&"\u{1f9ca}".repeat(128)).unwrap().key, "\u{1f9ca}".repeat(128));
+    }
+
+    #[test]
+    fn a_key_that_paths_resolve_is_refused_in_any_encoding() {
+        for path in [".", "..", "%2e", "%2E%2e", ".%2E"] {
+            for suffix in ["", INCREMENT_SUFFIX] {
+                let path = format!("/v1/counters/default/{path}{suffix}");
+                let (namespace, key) = counter(&path, suffix).unwrap();
+                let problem = operation(&namespaces(), &namespace, &key, Action::Get).unwrap_err();
+                assert_eq!(problem.code, Code::InvalidRequest, "{path}");
+            }
+        }
+        for key in ["...", "a/../b", "../a", "/", "%2e", "a."] {
+            assert!(operation(&namespaces(), "default", key, Action::Get).is_ok(), "{key}");
+        }
     }
 
     #[test]

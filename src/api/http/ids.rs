@@ -87,10 +87,6 @@ struct Written<'a> {
 
 #[utoipa::path(
     post, path = "/v1/ids", tag = "ids", operation_id = "mint_ids",
-    params(
-        ("Accept" = Option<String>, Header, description = "`application/octet-stream` for bare bytes, where the form is a \
-            number: 8 an ID in the form `decimal`, 16 in `uuid7` and `ulid`, big-endian"),
-    ),
     request_body(content = Option<IdsRequest>, content_type = "application/json"),
     responses(
         (status = 200, description = "Unique in the cluster, increasing per node", content(
@@ -101,6 +97,9 @@ struct Written<'a> {
     ),
 )]
 /// Mints IDs.
+///
+/// To those who prefer `application/octet-stream`, the answer is bare bytes, where the form is a number: 8 an ID in the form
+/// `decimal`, 16 in `uuid7` and `ulid`, big-endian.
 pub(super) async fn mint(mut call: Call) -> Result<Response<Body>, Problem> {
     call.require(Permission::Ids)?;
     call.door.admit_minting()?;

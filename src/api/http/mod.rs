@@ -15,6 +15,7 @@ mod bounds;
 mod call;
 mod cluster;
 mod connection;
+mod cors;
 mod counters;
 mod decoded;
 mod docs;
@@ -28,6 +29,7 @@ mod params;
 mod problem;
 mod pulse;
 mod repairs;
+mod socket;
 #[cfg(test)]
 mod socket_tests;
 #[cfg(test)]
@@ -54,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
@@ -61,14 +64,15 @@ use crate::api::{Doors, listening};
 use crate::telemetry::{self, Verb};
 
 use call::{Call, Door};
+use connection::Serving;
 use named::Name;
 use problem::Problem;
 use pulse::Limits;
 
 /// Serves until `shutdown`, then finishes the requests in progress, which takes `api.request_timeout` at most.
 ///
-/// With `http.connections_max` connections open, one more is answered 503 `overloaded` and closed at once: whoever
-/// waited in the kernel's queue instead would not know that another node could serve it.
+/// With `http.connections_max` connections open, one more is answered 503 `overloaded` and closed: whoever waited in the
+/// kernel's queue instead would not know that another node could serve it.
 ///
 /// With `tls`, nothing else is spoken.
 pub async fn serve(
@@ -77,30 +81,40 @@ pub async fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
 ) {
-    let limits = Limits::new(&doors.config);
-    telemetry::connections_bounded(telemetry::Door::Http, doors.config.http.connections_max);
-    let places = Arc::new(Semaphore::new(doors.config.http.connections_max.min(Semaphore::MAX_PERMITS)));
-    let protocol = connection::protocol(&doors.config.http);
-    let service = service(doors, shutdown.clone());
-    let acceptor = tls.map(TlsAcceptor::from);
+    let config = Arc::clone(&doors.config);
+    let (protocol, acceptor) = (connection::protocol(&config.http), tls.map(TlsAcceptor::from));
+    let limits = Limits::new(&config);
+    let full = Serving {
+        protocol,
+        acceptor,
+        service: layered(Router::new().fallback(call::full), cors::layer(&config.http.cors.origins)),
+        limits,
+    };
+    let Serving { protocol, acceptor, .. } = full.clone();
+    let serving = Serving { protocol, acceptor, service: service(doors, shutdown.clone()), limits };
+    telemetry::connections_bounded(telemetry::Door::Http, config.http.connections_max);
+    let places = Arc::new(Semaphore::new(config.http.connections_max.min(Semaphore::MAX_PERMITS)));
+    let turned_away = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
     let connections = TaskTracker::new();
     while let Some(stream) = listening::next(&listener, &shutdown).await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            connection::turn_away(&stream, acceptor.is_none());
+            telemetry::connection_refused(telemetry::Door::Http);
+            match Arc::clone(&turned_away).try_acquire_owned() {
+                Ok(place) => {
+                    let telling = full.clone().attend_once(stream);
+                    connections.spawn(async move {
+                        telling.await;
+                        drop(place);
+                    });
+                }
+                Err(_) => connection::turn_away(&stream, full.acceptor.is_none()),
+            }
             continue;
         };
-        let (protocol, service) = (protocol.clone(), service.clone());
-        let (acceptor, shutdown) = (acceptor.clone(), shutdown.clone());
+        let attending = serving.clone().attend(stream, shutdown.clone());
         connections.spawn(async move {
             telemetry::connection_opened(telemetry::Door::Http);
-            match acceptor {
-                None => connection::attend(stream, protocol, service, limits, shutdown).await,
-                Some(acceptor) => {
-                    if let Some(stream) = connection::secure(stream, &acceptor, limits).await {
-                        connection::attend(stream, protocol, service, limits, shutdown).await;
-                    }
-                }
-            }
+            attending.await;
             telemetry::connection_closed(telemetry::Door::Http);
             drop(place);
         });
@@ -110,10 +124,30 @@ pub async fn serve(
     connections.wait().await;
 }
 
-/// The router within what holds for every request. These layers are not boxed, so they cost next to nothing.
+/// Everything that the door serves.
 fn service<B>(
     doors: Doors,
     closing: CancellationToken,
+) -> impl Service<
+    http::Request<B>,
+    Response = http::Response<impl hyper::body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ 'static
+where
+    B: hyper::body::Body<Data = axum::body::Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let cors = cors::layer(&doors.config.http.cors.origins);
+    layered(router(doors, closing), cors)
+}
+
+/// The router within what holds for every request. These layers are not boxed, so they cost next to nothing.
+fn layered<B>(
+    router: Router,
+    cors: Option<CorsLayer>,
 ) -> impl Service<
     http::Request<B>,
     Response = http::Response<impl hyper::body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static>,
@@ -130,8 +164,9 @@ where
         // Failures have their own count and their answers say what they are: under overload, a line for each would
         // only add to it.
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
+        .option_layer(cors)
         .layer(CatchPanicLayer::custom(problem::of_panic))
-        .service(router(doors, closing));
+        .service(router);
     tower::service_fn(move |request: http::Request<B>| {
         let (inner, name) = (inner.clone(), Name::of(request.headers()));
         let header = name.header();

@@ -12,6 +12,8 @@ use crate::clock;
 /// A request's name comes and goes in this header (there is no standard, and hardly anything else is in use).
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Those by which requests are named.
+pub(super) const HEADERS: [HeaderName; 2] = [REQUEST_ID, TRACEPARENT];
 /// A longer name is not taken; the request gets one of ours.
 const ID_BYTES_MAX: usize = 128;
 

@@ -184,6 +184,28 @@ mod tests {
         }
     }
 
+    /// The standard has tools ignore them, and some do not (OpenAPI 3.1, 4.8.12.2.1): a generator makes them arguments.
+    #[test]
+    fn what_http_itself_negotiates_is_no_parameter() {
+        let document = document();
+        for (path, method, operation) in operations(&document) {
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap().to_ascii_lowercase();
+                let ignored = ["accept", "content-type", "authorization"].contains(&name.as_str());
+                assert!(!(parameter["in"] == "header" && ignored), "{method} {path} has {name}");
+                assert!(parameter["schema"].is_object(), "{method} {path} {name}");
+            }
+            let body = &operation["requestBody"];
+            assert!(body.is_null() || body["content"]["application/json"]["schema"].is_object(), "{method} {path}");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let contents = response["content"].as_object().map_or(0, serde_json::Map::len);
+                assert!(contents > 0, "{method} {path} {status} has no content");
+            }
+        }
+        let minted = &document["paths"]["/v1/ids"]["post"]["responses"]["200"]["content"];
+        assert!(minted["application/json"].is_object() && minted["application/octet-stream"].is_object());
+    }
+
     #[test]
     fn every_v1_operation_documents_the_shared_failures() {
         let document = document();

@@ -11,7 +11,7 @@ pub(super) struct Counter {
     /// A configured namespace
     #[param(example = "default", min_length = 1)]
     namespace: String,
-    /// 1 to 512 bytes of UTF-8, percent-encoded, slashes too
+    /// 1 to 512 bytes of UTF-8, percent-encoded, slashes too; neither `.` nor `..`
     #[param(example = "visits", min_length = 1, max_length = 512)]
     key: String,
 }

@@ -98,12 +98,13 @@ impl Problem {
         self
     }
 
-    fn body(&self) -> Vec<u8> {
+    /// The document, as JSON without a line break.
+    pub(super) fn body(&self) -> Vec<u8> {
         let kind = format!("{TYPE_BASE}{}", self.code);
         let request_id = named::current(|name| name.id().to_owned());
         let body = ProblemBody {
             kind: &kind,
-            title: title(self.code),
+            title: self.code.title(),
             status: self.code.http_status(),
             detail: &self.detail,
             code: self.code.as_str(),
@@ -158,33 +159,6 @@ pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response<Body> {
     Problem::internal("this should not have happened; whether a write was carried out is unknown").into_response()
 }
 
-/// The kind of problem in words: the same for every occurrence (RFC 9457, 3.1.3).
-const fn title(code: Code) -> &'static str {
-    match code {
-        Code::InvalidRequest => "Invalid request",
-        Code::Unauthenticated => "Credentials needed",
-        Code::Forbidden => "Not allowed",
-        Code::NotFound => "Not found",
-        Code::MethodNotAllowed => "Method not allowed",
-        Code::UnknownNamespace => "Unknown namespace",
-        Code::WrongRegion => "Held by other regions",
-        Code::TooLarge => "Too large",
-        Code::CounterOverflow => "Counter overflow",
-        Code::Throttled => "Too many requests",
-        Code::Starting => "Starting",
-        Code::Draining => "Shutting down",
-        Code::Overloaded => "Overloaded",
-        Code::DiskLow => "Disk nearly full",
-        Code::ClockRegressed => "Clock too far behind",
-        Code::ClockAhead => "Clock too far ahead",
-        Code::SequenceExhausted => "IDs used up for the moment",
-        Code::Fenced => "Stopped itself",
-        Code::Timeout => "Timed out",
-        Code::TokenWaitExpired => "Token not held in time",
-        _ => "Internal error",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
@@ -218,6 +192,16 @@ mod tests {
         let (_, headers, body) = rendered(Problem::invalid("no")).await;
         assert!(!headers.contains_key(RETRY_AFTER));
         assert_eq!(body["retryable"], false);
+    }
+
+    #[tokio::test]
+    async fn every_code_is_told_with_its_own_title() {
+        for code in Code::ALL {
+            let (status, _, body) = rendered(Problem::new(code, "why")).await;
+            assert_eq!((status.as_u16(), &body["code"]), (code.http_status(), &code.as_str().into()));
+            assert_eq!(body["title"], code.title());
+            assert_eq!(body["title"] == "Internal error", code == Code::Internal, "{code}");
+        }
     }
 
     #[tokio::test]

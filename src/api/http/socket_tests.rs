@@ -105,10 +105,36 @@ async fn one_connection_too_many_is_told_so_and_its_place_comes_back() {
     first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let mut byte = [0];
     first.read_exact(&mut byte).await.unwrap();
-    let mut second = TcpStream::connect(server.address).await.unwrap();
-    let refusal = exchange(&mut second, "").await;
-    assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains(r#""code":"overloaded""#), "{refusal}");
-    drop(first);
+    for (request, status, word) in [
+        ("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", "503", "\r\nretry-after: 1\r\n"),
+        ("GET /v1/counters/default/k/watch HTTP/1.1\r\nhost: x\r\n\r\n", "503", "problem+json"),
+        (
+            "GET /v1/counters/default/k/watch HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n",
+            "200",
+            "retry: 2000\nevent: refused\ndata: {",
+        ),
+    ] {
+        let mut next = TcpStream::connect(server.address).await.unwrap();
+        let refusal = exchange(&mut next, request).await;
+        assert!(refusal.starts_with(&format!("HTTP/1.1 {status} ")) && refusal.contains(word), "{refusal}");
+        assert!(refusal.contains(r#""code":"overloaded""#) && refusal.contains("x-request-id: "), "{refusal}");
+    }
+    // Those who ask nothing are told, too, as soon as more of them come than are listened to.
+    let mut silent = Vec::new();
+    for _ in 0..super::connection::TURNED_AWAY_MAX {
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let told = async {
+        loop {
+            let mut next = TcpStream::connect(server.address).await.unwrap();
+            let mut answer = Vec::new();
+            if next.read_to_end(&mut answer).await.is_ok() && answer.starts_with(b"HTTP/1.1 503 ") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, told).await.expect("nobody is told");
+    drop((first, silent));
     let retried = async {
         loop {
             let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -174,6 +200,65 @@ async fn an_idle_connection_of_http_2_is_closed_too() {
     assert_eq!(answer.status(), StatusCode::OK);
     drop(answer);
     tokio::time::timeout(DEADLINE, connection).await.expect("it stays open").unwrap().unwrap();
+}
+
+/// What comes back to a client that closes its sending side after these bytes.
+async fn half_closed(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("the connection stays open").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// An engine that answers after a while, so that the client's end is seen first.
+fn slow(operations: Vec<Operation>) -> Fake {
+    std::thread::sleep(Duration::from_millis(30));
+    Ok(operations.into_iter().map(|_| Outcome::Value(7)).collect())
+}
+
+const INCREMENT: &str = "POST /v1/counters/default/k/increment HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_is_answered() {
+    let server = server_with(|_| {}, slow).await;
+    let body = INCREMENT.replace("content-length: 0\r\n\r\n", "content-length: 8\r\n\r\n{\"by\":1}");
+    let patient = body.replace("host: x", "host: x\r\nexpect: 100-continue");
+    let chunked =
+        INCREMENT.replace("content-length: 0\r\n\r\n", "transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
+    let old = INCREMENT.replace("HTTP/1.1", "HTTP/1.0");
+    for (request, answers) in [
+        (INCREMENT.to_owned(), 1),
+        (body, 1),
+        (chunked, 1),
+        (old, 1),
+        (patient, 1),
+        (INCREMENT.repeat(3), 3),
+        (INCREMENT.replace("host: x", "host: x\r\nconnection: close"), 1),
+    ] {
+        let answer = half_closed(TcpStream::connect(server.address).await.unwrap(), &request).await;
+        assert_eq!(answer.matches(" 200 OK\r\n").count(), answers, "{request}: {answer}");
+        assert_eq!(answer.matches(r#""value":"7""#).count(), answers, "{request}: {answer}");
+    }
+    // One that closes in the middle of its request is not left waiting.
+    for cut in ["POST /v1/counters/default/k/incr", &INCREMENT.replace("length: 0", "length: 9")] {
+        let answer = half_closed(TcpStream::connect(server.address).await.unwrap(), cut).await;
+        assert!(!answer.contains(" 200 OK"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_is_answered_over_tls_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tls, connector) = certificates(dir.path());
+    let server = start(doors_with(Stage::Ready, config(), slow), Some(tls)).await;
+    for _ in 0..3 {
+        let name = rustls::pki_types::ServerName::try_from("node-0.eu-west.snowtide").unwrap();
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let stream = connector.with_alpn(vec![b"http/1.1".to_vec()]).connect(name, stream).await.unwrap();
+        let answer = half_closed(stream, INCREMENT).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(r#""value":"7""#), "{answer}");
+    }
 }
 
 /// A certificate for 127.0.0.1, as a development cluster has it, and clients that believe it.

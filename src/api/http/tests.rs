@@ -151,6 +151,76 @@ async fn a_read_and_a_batch_answer_what_the_engine_says() {
 }
 
 #[tokio::test]
+async fn no_counter_is_called_as_a_place_in_a_path() {
+    for path in ["..", "%2E%2E", "%2e", "."] {
+        for (method, action) in [(Method::GET, ""), (Method::POST, "/increment"), (Method::GET, "/watch")] {
+            let path = format!("/v1/counters/default/{path}{action}");
+            assert_eq!(
+                refusal(doors(Stage::Ready), method, &path, "").await,
+                refused(400, "invalid_request"),
+                "{path}"
+            );
+        }
+    }
+    for operation in ["get", "increment"] {
+        let batch = json!({"operations": [{operation: {"namespace": "default", "key": ".."}}]}).to_string();
+        assert_eq!(
+            refusal(doors(Stage::Ready), Method::POST, "/v1/batch", batch).await,
+            refused(400, "invalid_request")
+        );
+    }
+    let (_, body) = ask(doors(Stage::Ready), Method::GET, "/v1/counters/default/a%2F..%2Fb", "").await;
+    assert_eq!(body["key"], "a/../b");
+}
+
+fn origins(origins: &[&str]) -> Doors {
+    let mut config = config();
+    config.http.cors.origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+    config.api.tokens = vec![token("reader", &[Permission::Read], &[])];
+    doors_with(Stage::Ready, config, |operations| Ok(vec![Outcome::Value(7); operations.len()]))
+}
+
+#[tokio::test]
+async fn pages_of_configured_origins_may_ask_and_read_and_others_not() {
+    const APP: &str = "https://app.example.com";
+    let preflight = |origin: &str| {
+        Request::options("/v1/counters/default/k/increment")
+            .header(header::ORIGIN, origin)
+            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+            .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type,idempotency-key")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let allowed = |headers: &HeaderMap| headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned();
+    let (status, headers, _) = send(origins(&[APP, "http://127.0.0.1:1"]), preflight(APP)).await;
+    assert_eq!((status, allowed(&headers).unwrap()), (StatusCode::OK, APP.parse().unwrap()));
+    let names = headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap();
+    for name in ["authorization", "content-type", "idempotency-key", "snowtide-token", "prefer", "last-event-id"] {
+        assert!(names.split(',').any(|one| one == name), "{names}");
+    }
+    assert!(headers[header::ACCESS_CONTROL_ALLOW_METHODS].to_str().unwrap().contains("POST"));
+    let (_, headers, _) = send(origins(&[APP]), preflight("https://evil.example.com")).await;
+    assert_eq!(allowed(&headers), None);
+    let (_, headers, _) = send(origins(&["*"]), preflight("https://anybody.example.com")).await;
+    assert_eq!(allowed(&headers).unwrap(), "*");
+    let (status, headers, _) = send(origins(&[]), preflight(APP)).await;
+    assert_eq!((status, allowed(&headers)), (StatusCode::METHOD_NOT_ALLOWED, None));
+    // The answer itself, and a refusal no less: a page that may not read it cannot tell what is wrong.
+    for (token, status) in [("Bearer reader-token", 200), ("Bearer nonsense", 401)] {
+        let request = Request::get("/v1/counters/default/k")
+            .header(header::ORIGIN, APP)
+            .header(header::AUTHORIZATION, token)
+            .body(Body::empty())
+            .unwrap();
+        let (found, headers, _) = send(origins(&[APP]), request).await;
+        assert_eq!((found.as_u16(), allowed(&headers).unwrap()), (status, APP.parse().unwrap()));
+        let told = headers[header::ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap();
+        assert!(["snowtide-token", "retry-after"].iter().all(|name| told.contains(name)), "{told}");
+        assert!(headers.contains_key("x-request-id") && headers[header::VARY].to_str().unwrap().contains("origin"));
+    }
+}
+
+#[tokio::test]
 async fn a_walk_goes_from_page_to_page_to_the_end() {
     let mut path = "/v1/counters/default?prefix=c&limit=3".to_owned();
     let (mut keys, mut pages) = (Vec::new(), 0);

@@ -1,34 +1,47 @@
 //! Watching a counter: its value as server-sent events (WHATWG HTML, 9.2).
+//!
+//! Promises that an `EventSource` comes back by itself from whatever passes by itself: a status other than 200 would end
+//! it for good. So what is temporary (a drain, a restart, too many requests) is told to it as an event, named `refused`,
+//! of a stream that ends; what the same request will always meet (a bad name, a wrong token) is told as a status.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
-use futures_util::stream;
+use axum::response::IntoResponse;
+use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Stage;
 use crate::api::bearer::{Bearers, Pass};
+use crate::api::{Stage, retry_after_ms};
 use crate::config::Permission;
-use crate::replica::Action;
+use crate::replica::{Action, Refusal};
 
 use super::call::Call;
 use super::counters::{CounterValue, counter, operation};
 use super::openapi::Failures;
 use super::params;
 use super::problem::Problem;
+use super::socket::ClientSide;
 use super::watchers::Watch;
 
 const WATCH_SUFFIX: &str = "/watch";
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// After a broken connection a client comes back this much later.
 const RETRY_MS: u64 = 2_000;
 /// At least so often something is sent, so that both ends learn of a broken connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Once the client's sending side is closed: most of those are gone, which only a failing write tells.
+const KEEP_ALIVE_ENDED: Duration = Duration::from_secs(1);
+/// Means nothing, but keeps what is between both ends open.
+const COMMENT: &str = ":\n\n";
+const EVENTS: &str = "text/event-stream";
+/// nginx, and those who learned it from nginx, hold answers back until they are long, unless the answer says this.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// One counter on its way to one client.
 struct Feed {
@@ -43,6 +56,10 @@ struct Feed {
     bearers: Bearers,
     pass: Pass,
     keep_alive: Duration,
+    /// Until its sending side is closed.
+    client: Option<ClientSide>,
+    /// Nothing more is sent.
+    over: bool,
 }
 
 #[utoipa::path(
@@ -54,7 +71,8 @@ struct Feed {
     ),
     responses(
         (status = 200, description = "Server-sent events, until either end closes. The `data` of each is what reading the \
-            counter answers, its `id` the value", content_type = "text/event-stream", body = String,
+            counter answers, its `id` the value. To those who accept `text/event-stream`, what is temporary is told as an \
+            event `refused` whose `data` is the problem document, and the stream ends", content_type = "text/event-stream", body = String,
             example = "id: 42\ndata: {\"namespace\":\"default\",\"key\":\"visits\",\"value\":\"42\"}\n\n"),
         Failures,
     ),
@@ -84,6 +102,8 @@ pub(super) async fn watch(call: Call) -> Result<Response<Body>, Problem> {
         bearers: call.door.doors.bearers.clone(),
         pass: call.pass.clone(),
         keep_alive: KEEP_ALIVE.min(call.door.doors.config.http.idle_timeout / 3),
+        client: call.client(),
+        over: false,
     };
     let first = if known == Some(value) { ": nothing new\n\n".to_owned() } else { feed.event() };
     let feed = Feed { opening: Some(format!("retry: {RETRY_MS}\n{first}")), ..feed };
@@ -91,11 +111,42 @@ pub(super) async fn watch(call: Call) -> Result<Response<Body>, Problem> {
         let text = feed.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), feed))
     });
+    Ok(streamed(events))
+}
+
+fn streamed(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response<Body> {
     let mut response = Response::new(Body::from_stream(events));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+/// Whether the client is an `EventSource`, or does as one.
+pub(super) fn takes_events(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    ranges.any(|range| {
+        let name = range.split(|byte| *byte == b';').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(EVENTS.as_bytes())
+    })
+}
+
+/// What a client that takes events is told instead of its first event.
+pub(super) fn refused(problem: Problem) -> Response<Body> {
+    let is_temporary = matches!(problem.code.http_status(), 429 | 500..);
+    if !is_temporary {
+        return problem.into_response();
+    }
+    let text = refusal(&problem);
+    streamed(stream::once(async { Ok(Bytes::from(text)) }))
+}
+
+/// An event that says why there is no other, and when to come back.
+fn refusal(problem: &Problem) -> String {
+    let retry_ms = retry_after_ms(problem.code).map_or(RETRY_MS, |ms| RETRY_MS.max(ms.into()));
+    let document = problem.body();
+    format!("retry: {retry_ms}\nevent: refused\ndata: {}\n\n", String::from_utf8_lossy(&document))
 }
 
 /// The value that the client was told last.
@@ -106,22 +157,35 @@ fn last_event(headers: &HeaderMap) -> Result<Option<i128>, Problem> {
 }
 
 impl Feed {
-    /// What to send next; `None` once the node shuts down or has stopped itself, or the caller may not watch any more.
+    /// What to send next; the last thing is why there will be nothing more, unless the caller may not watch any more.
     async fn next(&mut self) -> Option<String> {
+        if self.over {
+            return None;
+        }
         if let Some(opening) = self.opening.take() {
             return Some(opening);
         }
         tokio::select! {
             biased;
-            () = self.closing.cancelled() => None,
-            () = closed(&mut self.stage) => None,
+            () = self.closing.cancelled() => Some(self.end(Refusal::Draining)),
+            refusal = closed(&mut self.stage) => Some(self.end(refusal)),
             () = shut_out(&self.bearers, &mut self.pass, &self.namespace) => None,
             value = self.watch.other_than(self.last) => {
                 self.last = value?;
                 Some(self.event())
             }
-            () = tokio::time::sleep(self.keep_alive) => Some(":\n\n".to_owned()),
+            () = ended(self.client.as_ref()) => {
+                self.client = None;
+                self.keep_alive = self.keep_alive.min(KEEP_ALIVE_ENDED);
+                Some(COMMENT.to_owned())
+            }
+            () = tokio::time::sleep(self.keep_alive) => Some(COMMENT.to_owned()),
         }
+    }
+
+    fn end(&mut self, why: Refusal) -> String {
+        self.over = true;
+        refusal(&why.into())
     }
 
     fn event(&self) -> String {
@@ -137,17 +201,55 @@ async fn shut_out(bearers: &Bearers, pass: &mut Pass, namespace: &str) {
     while bearers.renewed(pass).await.is_ok() && pass.grant().require_in(Permission::Read, namespace).is_ok() {}
 }
 
-/// Returns once counters are not served any more.
-async fn closed(stage: &mut watch::Receiver<Stage>) {
-    if stage.wait_for(|stage| stage.refusal().is_some()).await.is_err() {
+/// Returns why once counters are not served any more.
+async fn closed(stage: &mut watch::Receiver<Stage>) -> Refusal {
+    match stage.wait_for(|stage| stage.refusal().is_some()).await.ok().and_then(|stage| stage.refusal()) {
+        Some(refusal) => refusal,
         // Nobody changes it any more, so counters are served as long as the door is open.
-        pending::<()>().await;
+        None => pending().await,
+    }
+}
+
+/// Returns once the client has closed its sending side; never if that is known already.
+async fn ended(client: Option<&ClientSide>) {
+    match client {
+        Some(client) => client.ended().await,
+        None => pending().await,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use snowtide_client::Code;
+
     use super::*;
+
+    #[test]
+    fn an_event_source_is_known_by_what_it_accepts() {
+        let takes =
+            |accept: &'static str| takes_events(&[(ACCEPT, HeaderValue::from_static(accept))].into_iter().collect());
+        for accept in ["text/event-stream", "Text/Event-Stream;q=0.9", "application/json, text/event-stream ,*/*"] {
+            assert!(takes(accept), "{accept}");
+        }
+        for accept in ["*/*", "text/*", "application/json", "", "text/event-stream2"] {
+            assert!(!takes(accept), "{accept}");
+        }
+        assert!(!takes_events(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_told_as_an_event_and_the_rest_as_a_status() {
+        for code in Code::ALL {
+            let response = refused(Problem::new(code, "why"));
+            let passes = code.is_retryable() && code != Code::IdempotencyInFlight;
+            let passes = passes || matches!(code, Code::Timeout | Code::Internal);
+            assert_eq!(response.status() == 200, passes, "{code}");
+        }
+        let text = refusal(&Problem::new(Code::Throttled, "two\nlines"));
+        assert!(text.starts_with("retry: 2000\nevent: refused\ndata: {") && text.ends_with("}\n\n"), "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(refusal(&Problem::new(Code::DiskLow, "why")).starts_with("retry: 30000\n"));
+    }
 
     #[test]
     fn the_last_event_is_known_by_its_value() {

@@ -130,6 +130,50 @@ async fn what_is_refused_is_a_problem_and_no_stream() {
 }
 
 #[tokio::test]
+async fn an_event_source_is_told_what_passes_as_an_event_and_the_rest_as_a_status() {
+    let bench = Bench::new(|config| config.http.watchers_max = 1).await;
+    let ask = async |path: &str| {
+        let mut stream = TcpStream::connect(bench.server.address).await.unwrap();
+        let request = format!(
+            "GET /v1/counters/{path}/watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: text/event-stream\r\n\r\n"
+        );
+        exchange(&mut stream, &request).await
+    };
+    bench.set(i64::MIN);
+    let throttled = ask("default/k").await;
+    assert!(throttled.starts_with("HTTP/1.1 200") && throttled.contains("\r\ncontent-type: text/event-stream\r\n"));
+    assert!(throttled.contains("retry: 2000\nevent: refused\ndata: {") && throttled.contains("\"throttled\""));
+    assert!(!throttled.contains("\nid: "), "what it knows stays as it is: {throttled}");
+    bench.set(7);
+    let _first = bench.watch("k", "").await;
+    assert!(ask("default/k").await.contains("http.watchers_max"));
+    for (path, status) in [("nowhere/k", "404"), ("orders/k", "421"), ("default/%ff", "400"), ("default/..", "400")] {
+        let answer = ask(path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn proxies_are_told_to_pass_events_on_as_they_come() {
+    let bench = Bench::new(|_| {}).await;
+    let watcher = bench.watch("k", "").await;
+    for header in ["x-accel-buffering: no", "cache-control: no-store, no-transform"] {
+        assert!(watcher.text.contains(header), "{}", watcher.text);
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_that_closes_its_sending_side_goes_on() {
+    let bench = Bench::new(|_| {}).await;
+    let mut watcher = bench.watch("k", "").await;
+    watcher.stream.shutdown().await.unwrap();
+    // Looked at closely from now on: one that is gone would not be long without being noticed.
+    watcher.until(":\n\n").await;
+    bench.set(8);
+    watcher.until("id: 8\n").await;
+}
+
+#[tokio::test]
 async fn one_watcher_too_many_is_refused_and_its_place_comes_back() {
     let bench = Bench::new(|config| config.http.watchers_max = 1).await;
     let first = bench.watch("k", "").await;
@@ -192,6 +236,7 @@ async fn watchers_do_not_hold_up_the_end() {
     let bench = Bench::new(|_| {}).await;
     let mut watcher = bench.watch("k", "").await;
     bench.server.shutdown.cancel();
+    watcher.until("retry: 2000\nevent: refused\ndata: {").await;
     watcher.ended().await;
     tokio::time::timeout(DEADLINE, bench.server.ended).await.expect("a watcher holds it up").unwrap();
 }

@@ -92,7 +92,7 @@ impl Batch {
         let invalid = |detail: &dyn std::fmt::Display| {
             Rejected::Refused(error(Code::InvalidRequest, format_args!("operation {position}: {detail}")))
         };
-        let key = Key::new(key).map_err(|length| invalid(&length))?;
+        let key = Key::of_client(key).map_err(|bad| invalid(&bad))?;
         let writes = matches!(action, WireAction::Increment(_));
         self.writes |= writes;
         let named = usize::try_from(namespace).ok().and_then(|at| self.names.get(at));

@@ -22,14 +22,14 @@ use quinn::{Connection, VarInt};
 use snowtide_client::id::IdScheme;
 use snowtide_client::wire::{FRAME_BYTES_MAX, IdRun, WireError, close};
 use snowtide_client::{Code, wire};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::bearer::Bearers;
 use super::scribe::Scribe;
 use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
 use crate::config::Config;
-use crate::engine::{Answer, EngineHandle};
+use crate::engine::{Awaited, EngineHandle};
 use crate::ids::{IdRefusal, IdSource, scheme_of};
 use crate::replica::{Operation, Refusal, Terms};
 use crate::telemetry;
@@ -63,11 +63,7 @@ trait Backend: Send + Sync + 'static {
     /// As [`EngineHandle::room`].
     fn room(&self) -> usize;
     /// As [`EngineHandle::submit`].
-    fn submit(
-        &self,
-        operations: Vec<Operation>,
-        terms: Option<Box<Terms>>,
-    ) -> Result<oneshot::Receiver<Answer>, Refusal>;
+    fn submit(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Result<Awaited, Refusal>;
     /// As [`IdSource::mint`].
     fn mint(&self, count: u32) -> impl Future<Output = Result<Vec<IdRun>, IdRefusal>> + Send;
 }
@@ -83,11 +79,7 @@ impl Backend for Node {
         self.engine.room()
     }
 
-    fn submit(
-        &self,
-        operations: Vec<Operation>,
-        terms: Option<Box<Terms>>,
-    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    fn submit(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Result<Awaited, Refusal> {
         self.engine.submit(operations, terms)
     }
 

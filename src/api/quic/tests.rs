@@ -11,11 +11,12 @@ use snowtide_client::frame::{self, FrameBuffer};
 use snowtide_client::id::IdScheme;
 use snowtide_client::wire::{Ask, Greeting, Hello, RequestHead, Response, VERSION};
 use snowtide_client::{Batch, ConnectError, Connection, Error, codec};
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::map::ClusterMap;
 use crate::config::{Permission, Token};
-use crate::engine::Applied;
+use crate::engine::{Answer, Applied, Awaited};
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Outcome};
 
@@ -34,16 +35,12 @@ impl Backend for Arc<Memory> {
         usize::MAX
     }
 
-    fn submit(
-        &self,
-        operations: Vec<Operation>,
-        _terms: Option<Box<Terms>>,
-    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    fn submit(&self, operations: Vec<Operation>, _terms: Option<Box<Terms>>) -> Result<Awaited, Refusal> {
         self.submissions.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         if let Some(silent) = &self.silent {
             silent.lock().unwrap().push(reply);
-            return Ok(answer);
+            return Ok(answer.into());
         }
         let mut counters = self.counters.lock().unwrap();
         let outcomes = operations.into_iter().map(|operation| {
@@ -54,7 +51,7 @@ impl Backend for Arc<Memory> {
             Outcome::Value(*value)
         });
         let _ = reply.send(Ok(Applied { outcomes: outcomes.collect(), receipt: None }));
-        Ok(answer)
+        Ok(answer.into())
     }
 
     async fn mint(&self, count: u32) -> Result<Vec<IdRun>, IdRefusal> {
@@ -295,6 +292,45 @@ async fn an_engine_that_is_silent_or_gone_leaves_a_write_unknown() {
     waiting.lock().unwrap().clear();
     let gone = call.await.unwrap().unwrap_err();
     assert!(matches!(gone, Error::Refused { code: Code::Internal, .. }) && gone.is_ambiguous(), "{gone}");
+}
+
+#[tokio::test]
+async fn a_key_that_paths_resolve_is_refused_as_at_every_door() {
+    let front = Front::open(Memory::default(), LIMITS, &[]);
+    let mut rogue = front.rogue().await.greeted().await;
+    for (id, key) in [(1, "."), (2, ".."), (3, "...")] {
+        let mut bytes = Vec::new();
+        frame::append_with(&mut bytes, |bytes| {
+            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
+            codec::encode_into("here", bytes);
+            let action = wire::WireAction::Increment(1);
+            codec::encode_into(&wire::WireOperation { namespace: 0, key, action }, bytes);
+        });
+        rogue.send.write_all(&bytes).await.unwrap();
+        let Response { answer, .. } = rogue.hear().await;
+        assert_eq!(answer.err().map(|error| error.code), (id < 3).then_some(Code::InvalidRequest), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_finishes_its_stream_is_answered() {
+    let front = Front::open(Memory::default(), LIMITS, &[]);
+    let mut rogue = front.rogue().await.greeted().await;
+    let mut bytes = Vec::new();
+    for id in 1..=3 {
+        frame::append_with(&mut bytes, |bytes| {
+            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
+            codec::encode_into("here", bytes);
+            let action = wire::WireAction::Increment(1);
+            codec::encode_into(&wire::WireOperation { namespace: 0, key: "k", action }, bytes);
+        });
+    }
+    rogue.send.write_all(&bytes).await.unwrap();
+    rogue.send.finish().unwrap();
+    for _ in 1..=3 {
+        assert!(rogue.hear::<Response>().await.answer.is_ok());
+    }
+    assert_eq!(rogue.recv.read(&mut [0; 8]).await.unwrap(), None, "and nothing else");
 }
 
 #[tokio::test]

@@ -4,74 +4,7 @@ use std::borrow::Cow;
 
 use super::refusals;
 use super::request::Words;
-
-/// What a command is called, and what `COMMAND` tells of it.
-#[derive(Debug)]
-pub(super) struct Spec {
-    verb: Verb,
-    pub(super) name: &'static str,
-    /// How many words it has, its name included; negative: at least so many.
-    pub(super) arity: i64,
-    pub(super) flags: &'static [&'static str],
-    /// The first key, the last and the step from one to the next.
-    pub(super) keys: [i64; 3],
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Verb {
-    Incr,
-    Get,
-    IncrBy,
-    Mget,
-    Decr,
-    DecrBy,
-    Exists,
-    Ping,
-    Echo,
-    Hello,
-    Auth,
-    Client,
-    Command,
-    Config,
-    Info,
-    Select,
-    Quit,
-    Reset,
-}
-
-const WRITES: &[&str] = &["write", "denyoom", "fast"];
-const READS: &[&str] = &["readonly", "fast"];
-const TALKS: &[&str] = &["noscript", "loading", "stale", "fast"];
-const OPENS: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth"];
-const NO_KEYS: [i64; 3] = [0, 0, 0];
-const ONE_KEY: [i64; 3] = [1, 1, 1];
-const ALL_KEYS: [i64; 3] = [1, -1, 1];
-
-/// Every command; the frequent ones come first.
-pub(super) const COMMANDS: [Spec; 18] = [
-    spec(Verb::Incr, "incr", 2, WRITES, ONE_KEY),
-    spec(Verb::Get, "get", 2, READS, ONE_KEY),
-    spec(Verb::IncrBy, "incrby", 3, WRITES, ONE_KEY),
-    spec(Verb::Mget, "mget", -2, READS, ALL_KEYS),
-    spec(Verb::Decr, "decr", 2, WRITES, ONE_KEY),
-    spec(Verb::DecrBy, "decrby", 3, WRITES, ONE_KEY),
-    spec(Verb::Exists, "exists", -2, READS, ALL_KEYS),
-    spec(Verb::Ping, "ping", -1, TALKS, NO_KEYS),
-    spec(Verb::Echo, "echo", 2, TALKS, NO_KEYS),
-    spec(Verb::Hello, "hello", -1, OPENS, NO_KEYS),
-    spec(Verb::Auth, "auth", -2, OPENS, NO_KEYS),
-    spec(Verb::Client, "client", -2, TALKS, NO_KEYS),
-    spec(Verb::Command, "command", -1, TALKS, NO_KEYS),
-    spec(Verb::Config, "config", -2, TALKS, NO_KEYS),
-    spec(Verb::Info, "info", -1, TALKS, NO_KEYS),
-    spec(Verb::Select, "select", 2, TALKS, NO_KEYS),
-    spec(Verb::Quit, "quit", -1, OPENS, NO_KEYS),
-    spec(Verb::Reset, "reset", 1, OPENS, NO_KEYS),
-];
-
-const fn spec(verb: Verb, name: &'static str, arity: i64, flags: &'static [&'static str], keys: [i64; 3]) -> Spec {
-    Spec { verb, name, arity, flags, keys }
-}
+use super::table::{COMMANDS, Spec, Verb};
 
 /// A command that can be carried out, unless its keys or its caller's rights stand against it.
 #[derive(Clone, Copy, Debug)]
@@ -92,11 +25,18 @@ pub(super) enum Command<'a> {
     SetInfo,
     Id,
     Commands,
+    /// Rows of these names; all without any.
+    Rows(Words<'a>),
     Count,
-    Docs,
+    /// What commands of these names do; all without any.
+    Docs(Words<'a>),
+    Names,
     ConfigGet(Words<'a>),
     Info(Words<'a>),
     Select,
+    Multi,
+    Exec,
+    Discard,
     Quit,
     Reset,
 }
@@ -110,16 +50,20 @@ const REPEATED_BYTES_MAX: usize = 128;
 impl<'a> Command<'a> {
     /// The command of at least one word.
     pub(super) fn parse(words: Words<'a>) -> Result<Self, Fault> {
-        let name = words.get(0).unwrap_or_default();
-        let Some(spec) = COMMANDS.iter().find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes())) else {
-            return Err(unserved(name, words.after(1)));
+        let Some(spec) = spec_of(words) else {
+            return Err(unserved(words.get(0).unwrap_or_default(), words.after(1)));
         };
-        let count = i64::try_from(words.len()).unwrap_or(i64::MAX);
-        let fits = if spec.arity < 0 { count >= spec.arity.saturating_neg() } else { count == spec.arity };
-        if !fits {
-            return Err(wrong_number(spec.name));
+        if !fits(spec.row.arity, words.len()) {
+            return Err(wrong_number(spec.row.name));
         }
         Self::of(spec, words)
+    }
+
+    /// Whether a transaction takes in what cannot be understood as a command, as Redis does: what has the name and the
+    /// number of words of one fails when it is carried out, and alone.
+    pub(super) fn is_gathered(words: Words<'_>) -> bool {
+        let has_subcommands = |spec: &Spec| !spec.subcommands.is_empty();
+        spec_of(words).is_some_and(|spec| fits(spec.row.arity, words.len()) && !has_subcommands(spec))
     }
 
     fn of(spec: &Spec, words: Words<'a>) -> Result<Self, Fault> {
@@ -136,7 +80,7 @@ impl<'a> Command<'a> {
             Verb::Get => Self::Get(word(1)),
             Verb::Mget => Self::Mget(words.after(1)),
             Verb::Exists => Self::Exists(words.after(1)),
-            Verb::Ping if words.len() > 2 => return Err(wrong_number(spec.name)),
+            Verb::Ping if words.len() > 2 => return Err(wrong_number(spec.row.name)),
             Verb::Ping => Self::Ping(words.get(1)),
             Verb::Echo => Self::Echo(word(1)),
             Verb::Hello => Self::Hello(words.get(1), words.after(2)),
@@ -147,15 +91,53 @@ impl<'a> Command<'a> {
             Verb::Config => config(words)?,
             Verb::Info => Self::Info(words.after(1)),
             Verb::Select => select(word(1))?,
+            Verb::Multi => Self::Multi,
+            Verb::Exec => Self::Exec,
+            Verb::Discard => Self::Discard,
             Verb::Quit => Self::Quit,
             Verb::Reset => Self::Reset,
         })
+    }
+
+    /// The engine's operations of it.
+    pub(super) fn operations(&self) -> usize {
+        match self {
+            Self::Add(..) | Self::Get(_) => 1,
+            Self::Mget(keys) | Self::Exists(keys) => keys.len(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the longest reply, where that is not about as long as the command itself.
+    pub(super) fn reply_bytes(&self) -> usize {
+        match self {
+            Self::Commands | Self::Rows(_) | Self::Docs(_) => 64 << 10,
+            Self::Ping(_) | Self::Echo(_) | Self::Hello(..) | Self::ConfigGet(_) | Self::Info(_) | Self::Names => {
+                2 << 10
+            }
+            _ => 128,
+        }
+    }
+
+    /// It is carried out within a transaction, too, and not gathered.
+    pub(super) fn is_of_transactions(&self) -> bool {
+        matches!(self, Self::Multi | Self::Exec | Self::Discard | Self::Quit | Self::Reset)
     }
 
     /// Who has not said who it is may do this.
     pub(super) fn opens(&self) -> bool {
         matches!(self, Self::Hello(..) | Self::Auth(_) | Self::Quit | Self::Reset)
     }
+}
+
+fn spec_of(words: Words<'_>) -> Option<&'static Spec> {
+    let name = words.get(0).unwrap_or_default();
+    COMMANDS.iter().find(|spec| name.eq_ignore_ascii_case(spec.row.name.as_bytes()))
+}
+
+fn fits(arity: i64, words: usize) -> bool {
+    let words = i64::try_from(words).unwrap_or(i64::MAX);
+    if arity < 0 { words >= arity.saturating_neg() } else { words == arity }
 }
 
 fn client(words: Words<'_>) -> Result<Command<'_>, Fault> {
@@ -172,8 +154,12 @@ fn command(words: Words<'_>) -> Result<Command<'_>, Fault> {
     match subcommand(words).as_str() {
         "" => Ok(Command::Commands),
         "count" => exactly(words, 2, "command|count").map(|_| Command::Count),
-        "docs" => Ok(Command::Docs),
-        other => Err(format!("ERR 'command {other}' is not served here; COMMAND, COUNT and DOCS are").into()),
+        "docs" => Ok(Command::Docs(words.after(2))),
+        "info" => Ok(Command::Rows(words.after(2))),
+        "list" => exactly(words, 2, "command|list").map(|_| Command::Names),
+        other => {
+            Err(format!("ERR 'command {other}' is not served here; COMMAND, COUNT, DOCS, INFO and LIST are").into())
+        }
     }
 }
 
@@ -311,7 +297,7 @@ mod tests {
             ("del a", "another key"),
             ("expire a 1", "period"),
             ("incrbyfloat a 1", "whole numbers"),
-            ("multi", "pipeline"),
+            ("watch a", "counters are only added to"),
             ("keys a", "MGET"),
             ("select 1", "namespaces"),
             ("config set a b", "files and flags"),

@@ -8,6 +8,8 @@ use super::answer::{Batch, Shape, refused};
 use super::caller::Caller;
 use super::command::{Command, Fault};
 use super::request::{Bounds, Scanner, Words};
+use super::table::COMMANDS;
+use super::transaction::Transaction;
 use super::{Door, info, key};
 use crate::config::Permission;
 use crate::replica::{Action, Operation};
@@ -22,6 +24,8 @@ pub(super) struct Dialogue {
     /// What has arrived and is not taken yet.
     pub(super) buffer: BytesMut,
     scanner: Scanner,
+    /// Since `MULTI`.
+    transaction: Option<Transaction>,
     pub(super) batch: Batch,
 }
 
@@ -39,15 +43,27 @@ pub(super) enum Next {
 impl Dialogue {
     pub(super) fn new(door: Arc<Door>) -> Self {
         let caller = Caller::new(door.next_id(), &door.bearers);
-        Self { door, caller, buffer: BytesMut::new(), scanner: Scanner::default(), batch: Batch::default() }
+        Self {
+            door,
+            caller,
+            buffer: BytesMut::new(),
+            scanner: Scanner::default(),
+            transaction: None,
+            batch: Batch::default(),
+        }
     }
 
     /// Takes in the whole commands that have arrived, as many as go into one batch. Also tells whether there was any.
     pub(super) fn take(&mut self) -> (Next, bool) {
         self.caller.renew(&self.door.bearers);
         let refusal = self.door.stage.borrow().refusal().map(|refusal| refused(&refusal));
-        let mut intake =
-            Intake { door: &self.door, caller: &mut self.caller, batch: &mut self.batch, refusal: refusal.as_deref() };
+        let mut intake = Intake {
+            door: &self.door,
+            caller: &mut self.caller,
+            transaction: &mut self.transaction,
+            batch: &mut self.batch,
+            refusal: refusal.as_deref(),
+        };
         let mut taken = 0;
         let next = loop {
             let bytes = self.buffer.get(taken..).unwrap_or_default();
@@ -56,7 +72,7 @@ impl Dialogue {
                 Ok(None) => break Next::Read,
                 Ok(Some(end)) => {
                     let words = self.scanner.words(bytes);
-                    if !intake.batch.has_room(words.len().saturating_sub(1)) {
+                    if !intake.batch.has_room(intake.operations_of(words)) {
                         break Next::Take;
                     }
                     let goes_on = intake.take(words);
@@ -81,12 +97,24 @@ impl Dialogue {
 struct Intake<'a> {
     door: &'a Door,
     caller: &'a mut Caller,
+    transaction: &'a mut Option<Transaction>,
     batch: &'a mut Batch,
     /// Counters are not served at this stage, and why.
     refusal: Option<&'a str>,
 }
 
 impl Intake<'_> {
+    /// The most operations that the command may have for the engine now.
+    fn operations_of(&self, words: Words<'_>) -> usize {
+        match &self.transaction {
+            None => words.len().saturating_sub(1),
+            Some(transaction) if words.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"exec")) => {
+                transaction.operations()
+            }
+            Some(_) => 0,
+        }
+    }
+
     /// False after the last command.
     fn take(&mut self, words: Words<'_>) -> bool {
         if words.len() == 0 {
@@ -96,13 +124,87 @@ impl Intake<'_> {
             Ok(command) if self.caller.grant().is_none() && !command.opens() => {
                 self.error("NOAUTH Authentication required.");
             }
+            Ok(command) if self.transaction.is_some() && !command.is_of_transactions() => {
+                self.gather(words, Some(command));
+            }
             Ok(command) => {
                 self.carry_out(command);
                 return !matches!(command, Command::Quit);
             }
-            Err(fault) => self.error(&fault),
+            Err(_) if self.transaction.is_some() && Command::is_gathered(words) => self.gather(words, None),
+            Err(fault) => self.refuse(&fault),
         }
         true
+    }
+
+    /// Keeps a command for `EXEC`; what is known to fail by itself then is told already.
+    fn gather(&mut self, words: Words<'_>, command: Option<Command<'_>>) {
+        if let Some(fault) = command.and_then(|command| self.objection(command)) {
+            return self.refuse(&fault);
+        }
+        let operations = command.map_or(0, |command| command.operations());
+        let reply_bytes = command.map_or(0, |command| command.reply_bytes());
+        let Some(transaction) = self.transaction.as_mut() else { return };
+        match transaction.push(words, operations, reply_bytes) {
+            Ok(()) => self.batch.tell(self.caller.version()).word("QUEUED"),
+            Err(full) => self.error(&full.text()),
+        }
+    }
+
+    /// Why the command cannot be carried out, as far as that is known without the engine.
+    fn objection(&self, command: Command<'_>) -> Option<Fault> {
+        let permission = if matches!(command, Command::Add(..)) { Permission::Write } else { Permission::Read };
+        let grant = self.caller.grant()?;
+        let bad = |key: &[u8]| {
+            key::find(&self.door.namespaces, grant, permission, key).err().map(|bad| Fault::from(bad.to_string()))
+        };
+        let bad = match command {
+            Command::Add(key, _) | Command::Get(key) => bad(key),
+            Command::Mget(keys) | Command::Exists(keys) => keys.iter().find_map(bad),
+            _ => return None,
+        };
+        self.refusal.map(|refusal| refusal.to_owned().into()).or(bad)
+    }
+
+    /// Answers a command that is not carried out; within a transaction, nothing of that will be.
+    fn refuse(&mut self, fault: &str) {
+        if let Some(transaction) = self.transaction.as_mut() {
+            transaction.spoil();
+        }
+        self.error(fault);
+    }
+
+    fn begin(&mut self) {
+        if self.transaction.is_some() {
+            return self.error("ERR MULTI calls can not be nested");
+        }
+        *self.transaction = Some(Transaction::begin(&self.door.queued));
+        self.batch.tell(self.caller.version()).word("OK");
+    }
+
+    /// Carries out what was gathered. All its operations are in this batch: there was a look at its room.
+    fn execute(&mut self) {
+        let Some(transaction) = self.transaction.take() else { return self.error("ERR EXEC without MULTI") };
+        let Some(queue) = transaction.end() else {
+            return self.error("EXECABORT Transaction discarded because of previous errors.");
+        };
+        if let Some(refusal) = self.refusal.filter(|_| queue.operations() > 0) {
+            return self.error(&format!("EXECABORT Transaction discarded because of: {refusal}"));
+        }
+        self.batch.tell(self.caller.version()).array(queue.len());
+        for words in queue.commands() {
+            match Command::parse(words) {
+                Ok(command) => self.carry_out(command),
+                Err(fault) => self.error(&fault),
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        match self.transaction.take() {
+            Some(_) => self.batch.tell(self.caller.version()).word("OK"),
+            None => self.error("ERR DISCARD without MULTI"),
+        }
     }
 
     fn carry_out(&mut self, command: Command<'_>) {
@@ -123,7 +225,11 @@ impl Intake<'_> {
                 let done = self.caller.set_name(name);
                 self.done(done);
             }
+            Command::Multi => self.begin(),
+            Command::Exec => self.execute(),
+            Command::Discard => self.discard(),
             Command::Reset => {
+                *self.transaction = None;
                 self.caller.reset(&self.door.bearers);
                 self.batch.tell(self.caller.version()).word("RESET");
             }
@@ -142,10 +248,10 @@ impl Intake<'_> {
             (Command::GetName, _) => reply.text(self.caller.name()),
             (Command::Id, _) => reply.integer(self.caller.id()),
             (Command::Commands, _) => info::commands(&mut reply),
-            (Command::Count, _) => {
-                reply.integer(i64::try_from(super::command::COMMANDS.len()).unwrap_or(i64::MAX));
-            }
-            (Command::Docs, _) => reply.map(0),
+            (Command::Rows(names), _) => info::rows(&mut reply, names),
+            (Command::Docs(names), _) => info::docs(&mut reply, names),
+            (Command::Names, _) => info::names(&mut reply),
+            (Command::Count, _) => reply.integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX)),
             (Command::ConfigGet(names), _) => info::settings(&mut reply, names),
             (Command::Info(sections), _) => reply.prose(&self.door.facts().info(sections)),
             // `SELECT 0`, `CLIENT SETINFO`, `QUIT`; the rest was carried out.

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::command::COMMANDS;
 use super::reply::Reply;
 use super::request::Words;
+use super::table::{self, COMMANDS};
 
 /// The version of Redis whose commands and replies these are: clients choose by it what they send.
 const REDIS_VERSION: &str = "7.2.0";
@@ -91,12 +91,36 @@ pub(super) fn settings(reply: &mut Reply<'_>, names: Words<'_>) {
 /// The reply to `COMMAND`.
 pub(super) fn commands(reply: &mut Reply<'_>) {
     reply.array(COMMANDS.len());
-    for command in &COMMANDS {
-        reply.array(6);
-        reply.text(command.name.as_bytes());
-        reply.integer(command.arity);
-        reply.array(command.flags.len());
-        command.flags.iter().for_each(|flag| reply.word(flag));
-        command.keys.iter().for_each(|key| reply.integer(*key));
+    COMMANDS.iter().for_each(|spec| table::tell_row(reply, &spec.row, spec.subcommands));
+}
+
+/// The reply to `COMMAND INFO`: a row for each name, or nothing where there is no such command.
+pub(super) fn rows(reply: &mut Reply<'_>, names: Words<'_>) {
+    if names.len() == 0 {
+        return commands(reply);
     }
+    reply.array(names.len());
+    for name in names.iter() {
+        match table::find(name) {
+            Some((row, subcommands)) => table::tell_row(reply, row, subcommands),
+            None => reply.no_array(),
+        }
+    }
+}
+
+/// The reply to `COMMAND DOCS`; names of no command are left out.
+pub(super) fn docs(reply: &mut Reply<'_>, names: Words<'_>) {
+    if names.len() == 0 {
+        reply.map(COMMANDS.len());
+        return COMMANDS.iter().for_each(|spec| table::tell_docs(reply, &spec.row, spec.subcommands));
+    }
+    let found = || names.iter().filter_map(table::find);
+    reply.map(found().count());
+    found().for_each(|(row, subcommands)| table::tell_docs(reply, row, subcommands));
+}
+
+/// The reply to `COMMAND LIST`.
+pub(super) fn names(reply: &mut Reply<'_>) {
+    reply.array(COMMANDS.len());
+    COMMANDS.iter().for_each(|spec| reply.text(spec.row.name.as_bytes()));
 }

@@ -6,7 +6,7 @@ use crate::api::bearer::{Forbidden, Grant};
 use crate::api::{Namespaces, NotServed};
 use crate::config::Permission;
 use crate::identity::NamespaceId;
-use crate::replica::{Key, KeyLength};
+use crate::replica::{BadKey, Key};
 
 /// Where names without a namespace are.
 const DEFAULT: &str = "default";
@@ -17,7 +17,7 @@ pub(super) enum BadName {
     #[error("ERR invalid_request: a key is UTF-8")]
     NotText,
     #[error("ERR invalid_request: {0}")]
-    Length(#[from] KeyLength),
+    Key(#[from] BadKey),
     #[error("ERR {code}: {0}", code = .0.code().as_str())]
     NotServed(NotServed),
     #[error("NOPERM {0}")]
@@ -39,7 +39,7 @@ pub(super) fn find(
         Some((_, Err(NotServed::Unknown), _)) | None => (DEFAULT, namespaces.find(DEFAULT), name),
     };
     grant.require_in(permission, within)?;
-    Ok((namespace.map_err(BadName::NotServed)?, Key::new(key)?))
+    Ok((namespace.map_err(BadName::NotServed)?, Key::of_client(key)?))
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@
 //!   namespace `default`. A namespace that is configured later therefore takes over the names with its prefix.
 //! - A counter that was never changed reads as `"0"`, never as nothing; `EXISTS` counts those that are not 0.
 //! - The password of `AUTH` is a bearer token; the user does not matter.
+//! - `MULTI` gathers what `EXEC` hands to the engine as one batch; it isolates nothing, and nothing can be watched
+//!   (`transaction.rs`).
 //! - What a replicated counter cannot do is refused with the reason (`refusals.rs`).
 //!
 //! Bounds (I6): `redis.connections_max`; commands of `redis.arguments_max` words and `api.request_bytes_max` bytes, held
 //! before they are buffered; 10 000 operations a batch, what is over goes into the next one; one unanswered batch a
-//! connection; `redis.idle_timeout` from one command to the next; `api.request_timeout` for the engine to answer, and
+//! connection; transactions of one batch and 2 MiB each, `redis.queued_bytes_max` together; `redis.idle_timeout` from one command to the next; `api.request_timeout` for the engine to answer, and
 //! once more for the client to take the answers. Input never panics (I8): what is malformed is answered, and the
 //! connection closed.
 
@@ -27,6 +29,8 @@ mod refusals;
 mod reply;
 mod request;
 mod session;
+mod table;
+mod transaction;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -96,6 +100,8 @@ struct Door {
     port: u16,
     up: Stopwatch,
     places: Arc<Semaphore>,
+    /// Bytes that all transactions may hold together.
+    queued: Arc<Semaphore>,
     ids: AtomicI64,
 }
 
@@ -103,6 +109,7 @@ struct Door {
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     connections_max: usize,
+    queued_bytes_max: usize,
     bounds: Bounds,
     idle_timeout: Duration,
     request_timeout: Duration,
@@ -111,8 +118,10 @@ struct Limits {
 impl From<&Config> for Limits {
     fn from(config: &Config) -> Self {
         let bytes_max = usize::try_from(config.api.request_bytes_max.as_u64()).unwrap_or(usize::MAX);
+        let queued_bytes_max = usize::try_from(config.redis.queued_bytes_max.as_u64()).unwrap_or(usize::MAX);
         Self {
             connections_max: config.redis.connections_max.min(Semaphore::MAX_PERMITS),
+            queued_bytes_max: queued_bytes_max.min(Semaphore::MAX_PERMITS),
             bounds: Bounds { bytes_max, words_max: config.redis.arguments_max },
             idle_timeout: config.redis.idle_timeout,
             request_timeout: config.api.request_timeout,
@@ -134,6 +143,7 @@ impl Door {
             port,
             up: Stopwatch::start(),
             places: Arc::new(Semaphore::new(limits.connections_max)),
+            queued: Arc::new(Semaphore::new(limits.queued_bytes_max)),
             ids: AtomicI64::new(1),
         }
     }

@@ -99,9 +99,22 @@ impl<'a> Reply<'a> {
         });
     }
 
+    /// Nothing, where an array would stand.
+    pub(super) fn no_array(&mut self) {
+        self.bytes.extend_from_slice(match self.version {
+            Version::Resp2 => b"*-1\r\n",
+            Version::Resp3 => b"_\r\n",
+        });
+    }
+
     /// So many replies follow.
     pub(super) fn array(&mut self, length: usize) {
         self.head('*', length);
+    }
+
+    /// So many replies follow, in no order that means anything.
+    pub(super) fn set(&mut self, length: usize) {
+        self.head(if self.version == Version::Resp3 { '~' } else { '*' }, length);
     }
 
     /// So many pairs of replies follow.

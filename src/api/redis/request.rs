@@ -178,6 +178,11 @@ impl Scanner {
 }
 
 impl<'a> Words<'a> {
+    /// Words that stand at these places.
+    pub(super) fn of(bytes: &'a [u8], places: &'a [Range<usize>]) -> Self {
+        Self { bytes, places }
+    }
+
     pub(super) fn len(self) -> usize {
         self.places.len()
     }

@@ -50,6 +50,7 @@ fn door_of(config: &Config, stage: Stage, engine: EngineHandle) -> (Arc<Door>, w
         port: 6410,
         up: Stopwatch::start(),
         places: Arc::new(Semaphore::new(limits.connections_max)),
+        queued: Arc::new(Semaphore::new(limits.queued_bytes_max)),
         ids: AtomicI64::new(1),
     };
     (Arc::new(door), sender)
@@ -234,13 +235,155 @@ fn malformed_input_is_answered_after_what_came_before_and_ends_the_connection() 
 fn what_a_node_tells_about_itself() {
     let text =
         replies(&config(), &["INFO", "INFO server", "INFO nonsense", "COMMAND COUNT", "COMMAND DOCS"]).join("\n");
-    for line in ["redis_version:7.2.0", "tcp_port:6410", "region:eu-west", "role:master", "loading:0", ":18", "*0"] {
+    for line in ["redis_version:7.2.0", "tcp_port:6410", "region:eu-west", "role:master", "loading:0", ":21", "*42"] {
         assert!(text.contains(line), "{line} is missing in {text}");
     }
     assert_eq!((text.matches("# Server").count(), text.matches("# Clients").count()), (2, 1));
     let found = replies(&config(), &["COMMAND", "CONFIG GET save appendonly nonsense", "SELECT 0", "CLIENT ID"]);
-    assert_eq!(found[..5], ["*18", "*6", "$4", "incr", ":2"]);
+    assert_eq!(found[..5], ["*21", "*10", "$4", "incr", ":2"]);
     assert!(found.join(" ").ends_with("*4 $4 save $0  $10 appendonly $3 yes +OK :1"), "{found:?}");
+}
+
+/// A row of `COMMAND` as Redis 7 sends it, field by field.
+#[test]
+fn a_row_of_command_has_the_fields_that_redis_has() {
+    let found = replies(&config(), &["HELLO 3", "COMMAND INFO mget nonsense client|id client"]).join(" ");
+    let (_, found) = found.split_once("modules *0 ").unwrap();
+    let mget = "*10 $4 mget :-2 ~2 +readonly +fast :1 :-1 :1 ~3 +@read +@string +@fast ~1 $26 \
+                request_policy:multi_shard ~1 %3 $5 flags ~2 +RO +access $12 begin_search %2 $4 type $5 index $4 spec %1 \
+                $5 index :1 $9 find_keys %2 $4 type $5 range $4 spec %3 $7 lastkey :-1 $7 keystep :1 $5 limit :0 ~0";
+    let id = "*10 $9 client|id :2 ~3 +noscript +loading +stale :0 :0 :0 ~2 +@slow +@connection ~0 ~0 ~0";
+    let client = "*10 $6 client :-2 ~0 :0 :0 :0 ~1 +@slow ~0 ~0 *4 *10 $14 client|setname";
+    assert!(found.starts_with(&format!("*4 {mget} _ {id} {client}")), "{found}");
+    let found =
+        replies(&config(), &["COMMAND INFO ping nonsense", "COMMAND DOCS incr nonsense", "COMMAND LIST"]).join(" ");
+    assert!(found.starts_with("*2 *10 $4 ping :-1 *1 +fast :0 :0 :0 *2 "), "{found}");
+    assert!(found.contains(" *-1 *2 $4 incr *8 $7 summary ") && found.contains(" O(1) *21 $4 incr $3 get "), "{found}");
+}
+
+const QUEUED: &str = "+QUEUED";
+
+#[test]
+fn a_transaction_is_one_batch_whose_replies_come_with_exec() {
+    let (door, _stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
+    let mut dialogue = Dialogue::new(door);
+    let lines = ["MULTI", "INCR a", "PING", "MGET a likes:b", "INCRBY a x", "INCR a"];
+    dialogue.buffer.extend_from_slice(&command_bytes(&lines));
+    assert_eq!(dialogue.take(), (Next::Read, true));
+    assert!(dialogue.batch.operations.is_empty(), "nothing is asked before EXEC");
+    let mut bytes = Vec::new();
+    dialogue.batch.settle(Ok(&[]), &mut bytes);
+    assert_eq!(bytes, b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n");
+    dialogue.buffer.extend_from_slice(&command_bytes(&["EXEC", "GET a"]));
+    assert_eq!(dialogue.take(), (Next::Read, true));
+    assert_eq!(dialogue.batch.operations.len(), 5);
+    let (outcomes, mut bytes) = ([1, 1, 0, 2, 2].map(Outcome::Value), Vec::new());
+    dialogue.batch.settle(Ok(&outcomes), &mut bytes);
+    let replies = "*5\r\n:1\r\n+PONG\r\n*2\r\n$1\r\n1\r\n$1\r\n0\r\n\
+                   -ERR value is not an integer or out of range\r\n:2\r\n$1\r\n2\r\n";
+    assert_eq!(String::from_utf8(bytes).unwrap(), replies);
+}
+
+#[test]
+fn a_transaction_ends_as_in_redis() {
+    let abort = "-EXECABORT Transaction discarded because of previous errors.";
+    let nested = "-ERR MULTI calls can not be nested";
+    for (lines, expected) in [
+        (&["MULTI", "EXEC"][..], &["+OK", "*0"][..]),
+        (&["EXEC", "DISCARD"], &["-ERR EXEC without MULTI", "-ERR DISCARD without MULTI"]),
+        (&["MULTI", "MULTI", "INCR a", "EXEC"], &["+OK", nested, QUEUED, "*1", ":1"]),
+        (&["MULTI", "INCR a", "DISCARD", "GET a"], &["+OK", QUEUED, "+OK", "$1", "0"]),
+        (
+            &["MULTI", "INCR a", "RESET", "GET a", "EXEC"],
+            &["+OK", QUEUED, "+RESET", "$1", "0", "-ERR EXEC without MULTI"],
+        ),
+        (&["MULTI", "INCR a", "QUIT"], &["+OK", QUEUED, "+OK"]),
+        (
+            &["MULTI", "INCR a", "INCR", "INCR a", "EXEC", "GET a"],
+            &["+OK", QUEUED, "-ERR wrong number of arguments for 'incr' command", QUEUED, abort, "$1", "0"],
+        ),
+        (
+            &["MULTI", "SELECT 1", "AUTH", "EXEC"],
+            &["+OK", QUEUED, "-ERR wrong number of arguments for 'auth' command", abort],
+        ),
+        (
+            &["multi", "client setname", "exec"],
+            &["+OK", "-ERR wrong number of arguments for 'client|setname' command", abort],
+        ),
+        (&["MULTI", "CLIENT SETNAME me", "CLIENT GETNAME", "EXEC"], &["+OK", QUEUED, QUEUED, "*2", "+OK", "$2", "me"]),
+        (&["MULTI", "HELLO 4", "EXEC"], &["+OK", QUEUED, "*1", "-NOPROTO unsupported protocol version"]),
+    ] {
+        assert_eq!(replies(&config(), lines), expected, "{lines:?}");
+    }
+    let version = replies(&config(), &["MULTI", "HELLO 3", "CLIENT GETNAME", "EXEC"]);
+    assert!(version[3..5] == ["*2", "%7"] && version.last().unwrap() == "_", "{version:?}");
+}
+
+#[test]
+fn what_is_known_to_be_refused_spoils_a_transaction() {
+    for refused in ["SET a 1", "WATCH a", "NONSENSE", "INCR orders:1", "INCR ..", "MGET a likes:.", "CLIENT KILL"] {
+        let found = replies(&config(), &["MULTI", "INCR a", refused, "EXEC", "GET a"]);
+        assert!(found[2].starts_with("-ERR "), "{found:?}");
+        assert!(found[3].starts_with("-EXECABORT ") && found[4..] == ["$1", "0"], "{found:?}");
+    }
+    let found =
+        replies(&guarded(), &[&format!("AUTH {READER}"), "MULTI", "GET a", "INCR a", "EXEC", "MULTI", "GET a", "EXEC"]);
+    assert!(found[3].starts_with("-NOPERM ") && found[4].starts_with("-EXECABORT "), "{found:?}");
+    assert_eq!(found[5..], ["+OK", QUEUED, "*1", "$1", "0"]);
+    assert_eq!(replies(&guarded(), &["MULTI"]), ["-NOAUTH Authentication required."]);
+}
+
+#[test]
+fn a_node_that_is_taken_out_of_service_between_multi_and_exec_counts_nothing() {
+    let (door, stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
+    let mut dialogue = Dialogue::new(door);
+    dialogue.buffer.extend_from_slice(&command_bytes(&["MULTI", "INCR a"]));
+    dialogue.take();
+    stage.send_replace(Stage::Draining);
+    dialogue.buffer.extend_from_slice(&command_bytes(&["EXEC", "MULTI", "INCR a", "PING", "EXEC"]));
+    dialogue.take();
+    assert!(dialogue.batch.operations.is_empty());
+    let mut bytes = Vec::new();
+    dialogue.batch.settle(Ok(&[]), &mut bytes);
+    let text = String::from_utf8(bytes).unwrap();
+    let lines: Vec<_> = text.lines().skip(2).collect();
+    assert!(lines[0].starts_with("-EXECABORT Transaction discarded because of: ERR draining"), "{text}");
+    assert!(lines[2].starts_with("-ERR draining") && lines[4].starts_with("-EXECABORT "), "{text}");
+}
+
+#[test]
+fn transactions_are_bounded_each_and_together() {
+    let gather = format!("MGET {}", vec!["k"; 5_000].join(" "));
+    let found = replies(&config(), &["MULTI", &gather, &gather, "GET a", "GET a", "EXEC"]);
+    assert_eq!(found[..3], ["+OK", QUEUED, QUEUED]);
+    assert!(found[3].starts_with("-ERR too_large: ") && found[4] == QUEUED, "{found:?}");
+    assert!(found[5].starts_with("-EXECABORT "), "{found:?}");
+    // As many as fit go into one batch, behind whatever came before.
+    let found = replies(&config(), &["INCR a", "MULTI", &gather, &gather, "EXEC"]);
+    assert_eq!((found.len(), &found[4][..], &found[5][..]), (4 + 1 + 2 * 10_001, "*2", "*5000"));
+    let mut config = config();
+    config.redis.queued_bytes_max = bytesize::ByteSize::mib(2);
+    let (door, _stage) = door_of(&config, Stage::Ready, EngineHandle::recording().0);
+    let long = format!("ECHO {}", "x".repeat(900 << 10));
+    let mut dialogues = [(); 3].map(|()| Dialogue::new(Arc::clone(&door)));
+    let mut last = |at: usize, lines: &[&str]| {
+        let dialogue: &mut Dialogue = &mut dialogues[at];
+        dialogue.buffer.extend_from_slice(&command_bytes(lines));
+        while dialogue.take().0 == Next::Take {
+            dialogue.batch.settle(Ok(&[]), &mut Vec::new());
+        }
+        let mut bytes = Vec::new();
+        dialogue.batch.settle(Ok(&[]), &mut bytes);
+        String::from_utf8(bytes).unwrap().lines().last().unwrap().to_owned()
+    };
+    assert_eq!(last(0, &["MULTI", &long]), QUEUED);
+    assert_eq!(last(1, &["MULTI", &long]), QUEUED);
+    assert!(last(2, &["MULTI", &long]).starts_with("-TRYAGAIN overloaded: "));
+    assert!(last(2, &["EXEC"]).starts_with("-EXECABORT "));
+    assert_eq!(last(0, &["DISCARD"]), "+OK");
+    assert_eq!(last(2, &["MULTI", &long]), QUEUED);
+    drop(dialogues);
+    assert_eq!(door.queued.available_permits(), 2 << 20, "connections that are gone hold nothing");
 }
 
 #[test]
@@ -259,11 +402,11 @@ fn many_short_commands_with_long_replies_are_answered_in_parts() {
             break;
         }
     }
-    assert_eq!(bytes.windows(5).filter(|bytes| bytes == b"*18\r\n").count(), 1_000);
+    assert_eq!(bytes.windows(5).filter(|bytes| bytes == b"*21\r\n").count(), 1_000);
     assert!(parts > 2 && longest < 300_000, "{parts} parts, {longest} bytes");
 }
 
-const LINES: [&str; 14] = [
+const LINES: [&str; 18] = [
     "INCR a",
     "DECRBY b 7",
     "GET a",
@@ -278,6 +421,10 @@ const LINES: [&str; 14] = [
     "INCRBY a x",
     "CLIENT SETNAME me",
     "CLIENT GETNAME",
+    "MULTI",
+    "EXEC",
+    "DISCARD",
+    "COMMAND INFO get nonsense",
 ];
 
 proptest! {

@@ -42,7 +42,7 @@ enum Action {
     /// Add to a counter; prints its value afterwards, which is on disk then.
     #[command(after_help = EXAMPLES)]
     Incr {
-        /// The counter, any text of 1 to 512 bytes.
+        /// The counter, any text of 1 to 512 bytes but "." and "..".
         key: String,
 
         /// How much; a negative number is a decrement.

@@ -1,0 +1,90 @@
+//! The socket of one connection, and what can be known of its client without reading.
+//!
+//! A client that closes its sending side may still wait for its answer, or may be gone: TCP says the same of both. So a
+//! request in progress is not dropped for it; what lasts longer than others asks here and cuts itself short.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// How often what lasts looks for its client.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is read from and written to.
+pub(super) struct Socket {
+    incoming: Arc<OwnedReadHalf>,
+    outgoing: OwnedWriteHalf,
+}
+
+/// The client's end of a connection, for the requests on it.
+#[derive(Clone)]
+pub(super) struct ClientSide(Arc<OwnedReadHalf>);
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> (Self, ClientSide) {
+        let (incoming, outgoing) = stream.into_split();
+        let incoming = Arc::new(incoming);
+        (Self { incoming: Arc::clone(&incoming), outgoing }, ClientSide(incoming))
+    }
+}
+
+impl ClientSide {
+    /// Whether the client has closed its sending side, or the connection is broken.
+    fn has_ended(&self) -> bool {
+        let state = self.0.ready(Interest::READABLE).now_or_never();
+        state.is_some_and(|state| state.is_ok_and(|ready| ready.is_read_closed()))
+    }
+
+    /// Returns once it has.
+    pub(super) async fn ended(&self) {
+        while !self.has_ended() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let stream: &TcpStream = self.incoming.as_ref().as_ref();
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            match stream.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|_| ())),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.outgoing).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.outgoing).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.outgoing.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.outgoing).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.outgoing).poll_shutdown(cx)
+    }
+}
