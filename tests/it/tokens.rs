@@ -66,7 +66,7 @@ async fn a_token_is_honoured_wherever_it_is_brought_or_the_answer_says_what_is_m
 #[tokio::test]
 async fn a_client_that_leaves_gives_its_place_among_those_who_wait_back() {
     let mut bed = Bed::start(|options| {
-        let options = options.set("api.wait_max", "10m").set("api.waiting_max", "1");
+        let options = options.set("api.wait_max", "5m").set("api.waiting_max", "1");
         snowtide::dev::Options { regions: Some(2), ..options }
     })
     .await;
@@ -81,7 +81,7 @@ async fn a_client_that_leaves_gives_its_place_among_those_who_wait_back() {
     // Gone without a word, and gone after it has closed its sending side, which alone might mean that it still listens.
     for _ in 0..3 {
         let mut stream = TcpStream::connect(bed.http(EAST)).await.unwrap();
-        stream.write_all(request(600).as_bytes()).await.unwrap();
+        stream.write_all(request(300).as_bytes()).await.unwrap();
         eventually(DEADLINE, "its place is taken", async || {
             let answer = ask(&bed, EAST, "POST", &path, "content-length: 0\r\nprefer: wait=0\r\n").await;
             ensure(answer.status == 503, || format!("{answer:?}"))
@@ -91,14 +91,14 @@ async fn a_client_that_leaves_gives_its_place_among_those_who_wait_back() {
         eventually(DEADLINE, "its place is free", place).await;
     }
     let mut stream = TcpStream::connect(bed.http(EAST)).await.unwrap();
-    stream.write_all(request(600).as_bytes()).await.unwrap();
+    stream.write_all(request(300).as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
     timeout(DEADLINE, stream.read_to_string(&mut answer)).await.expect("it waits on").unwrap();
     assert!(answer.starts_with("HTTP/1.1 202 ") && answer.contains("\"pending\""), "{answer}");
     // The same at the other door: a connection that is lost takes its waits with it.
     let client = bed.client(EAST).await;
-    let terms = Terms::new().ack(Ack::All).wait(Duration::from_secs(600));
+    let terms = Terms::new().ack(Ack::All).wait(Duration::from_secs(300));
     let waiting = tokio::spawn(async move { client.add_on(NAMESPACE, "likes", 1, &terms).await });
     eventually(DEADLINE, "its place is taken", async || {
         let answer = ask(&bed, EAST, "POST", &path, "content-length: 0\r\nprefer: wait=0\r\n").await;
