@@ -130,6 +130,8 @@ pub enum Verb {
     List,
     /// Watching a counter.
     Watch,
+    /// A ticket for that.
+    WatchTicket,
     /// New IDs.
     MintIds,
     /// What an ID is made of.
@@ -144,12 +146,13 @@ pub enum Verb {
 
 impl Verb {
     /// All, in the order of their discriminants.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Increment,
         Self::Get,
         Self::Batch,
         Self::List,
         Self::Watch,
+        Self::WatchTicket,
         Self::MintIds,
         Self::DecodeId,
         Self::IdBounds,
@@ -165,6 +168,7 @@ impl Verb {
             Self::Batch => "batch",
             Self::List => "list",
             Self::Watch => "watch",
+            Self::WatchTicket => "watch_ticket",
             Self::MintIds => "mint_ids",
             Self::DecodeId => "decode_id",
             Self::IdBounds => "id_bounds",

@@ -11,12 +11,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
+use ring::hmac;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::config::{Permission, Token};
 
 type Digest = [u8; 32];
+/// Bytes of a seal.
+pub const SEAL_BYTES: usize = 32;
 
 /// The tokens that open the doors of this node; none at all means that anyone may do anything. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -88,6 +91,14 @@ impl Bearers {
         Ok(Pass { shown, grant: table.find(shown.as_ref())?, table })
     }
 
+    /// Lets a caller in who brings a seal on these bytes, as whoever made it by [`Pass::seal`].
+    pub fn admit_sealed(&self, secret: &[u8], bytes: &[u8], seal: &[u8; SEAL_BYTES]) -> Result<Pass, Stranger> {
+        let table = Arc::clone(&self.0.borrow());
+        let sealed = |known: &Digest| hmac::verify(&seal_key(secret, known), bytes, seal).is_ok();
+        let shown = table.0.iter().map(|(known, _)| *known).find(sealed);
+        Ok(Pass { shown, grant: table.find(shown.as_ref())?, table })
+    }
+
     /// Looks at a pass again, if tokens were replaced since.
     pub fn renew(&self, pass: &mut Pass) -> Result<(), Stranger> {
         let table = Arc::clone(&self.0.borrow());
@@ -127,6 +138,15 @@ impl Table {
 }
 
 impl Pass {
+    /// A seal on these bytes that nobody can make who has not shown the same token. The `secret` keeps the token from being
+    /// guessed from it.
+    pub fn seal(&self, secret: &[u8], bytes: &[u8]) -> [u8; SEAL_BYTES] {
+        let tag = hmac::sign(&seal_key(secret, &self.shown.unwrap_or_default()), bytes);
+        let mut seal = [0; SEAL_BYTES];
+        seal.iter_mut().zip(tag.as_ref()).for_each(|(byte, sealed)| *byte = *sealed);
+        seal
+    }
+
     /// What it is good for, as tokens stood when it was last looked at.
     pub fn grant(&self) -> &Grant {
         &self.grant
@@ -187,6 +207,11 @@ impl fmt::Display for Forbidden {
 fn shortened(name: &str) -> String {
     const CHARS_MAX: usize = 64;
     name.chars().take(CHARS_MAX).collect()
+}
+
+fn seal_key(secret: &[u8], token: &Digest) -> hmac::Key {
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), token);
+    hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
 }
 
 fn hashed(token: &[u8]) -> Digest {

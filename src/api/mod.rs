@@ -90,6 +90,7 @@ pub fn code_of(refusal: &Refusal) -> Code {
         Refusal::Draining => Code::Draining,
         Refusal::DiskLow => Code::DiskLow,
         Refusal::Fenced(_) => Code::Fenced,
+        Refusal::Uncertain => Code::Timeout,
     }
 }
 

@@ -446,6 +446,9 @@ pub struct Http {
     /// How often watched counters are looked at.
     #[serde(with = "humantime_serde")]
     pub watch_interval: Duration,
+    /// How long a ticket opens a stream.
+    #[serde(with = "humantime_serde")]
+    pub ticket_validity: Duration,
     /// Whose pages may read what it answers.
     pub cors: HttpCors,
     /// Who this door is.

@@ -137,6 +137,7 @@ const HTTP: Shape = Shape::Table(&[
     must("listings_max", count(1, 1_024)),
     must("watchers_max", count(1, 10_000)),
     must("watch_interval", duration(10, MINUTE)),
+    must("ticket_validity", duration(10 * SECOND, DAY)),
     must("cors", Shape::Table(&[must("origins", Shape::List(&ORIGIN))])),
     must("tls", Shape::Table(&[must("certificate", FILE), must("key", FILE)])),
 ]);

@@ -15,9 +15,11 @@ fn rows() -> impl Strategy<Value = Row> {
 }
 
 fn vectors() -> impl Strategy<Value = VersionVector> {
-    vec((0..6_u64, 0..20_u64), 0..8).prop_map(|marks| {
-        let mark = |seq| Mark { seq, hash: LogHash(u128::from(seq)) };
-        marks.into_iter().map(|(id, seq)| (ReplicaId(id), mark(seq))).collect()
+    // With forks: two histories under one number, and marks that tell of one.
+    vec((0..6_u64, 1..20_u64, 0..8_u128), 0..8).prop_map(|marks| {
+        let hash =
+            |seq: u64, history| if history == 7 { LogHash::FORKED } else { LogHash(u128::from(seq) + history / 4) };
+        marks.into_iter().map(|(id, seq, history)| (ReplicaId(id), Mark { seq, hash: hash(seq, history) })).collect()
     })
 }
 
@@ -102,8 +104,20 @@ fn a_vector_never_moves_back() {
     let mut vector = VersionVector::default();
     assert!(vector.advance(origin, Mark { seq: 5, hash: LogHash(5) }));
     assert!(!vector.advance(origin, Mark { seq: 4, hash: LogHash(4) }));
-    assert!(!vector.advance(origin, Mark { seq: 5, hash: LogHash(6) }));
+    assert!(!vector.advance(origin, Mark { seq: 5, hash: LogHash(3) }));
     assert_eq!(vector.mark(origin), Mark { seq: 5, hash: LogHash(5) });
+}
+
+#[test]
+fn a_fork_is_never_forgotten_and_moves_no_log_on() {
+    let (origin, at) = (ReplicaId(1), |seq| Mark { seq, hash: LogHash(u128::from(seq)) });
+    let mut vector = VersionVector::default();
+    vector.advance(origin, at(5));
+    assert!(vector.advance(origin, at(3).forked()));
+    assert_eq!(vector.mark(origin), at(5).forked());
+    assert!(vector.advance(origin, at(7)));
+    assert_eq!(vector.mark(origin), at(7).forked());
+    assert!(!vector.advance(origin, at(7)) && !vector.advance(origin, at(6).forked()));
 }
 
 #[test]

@@ -14,17 +14,21 @@ use crate::identity::ReplicaId;
 /// The running hash of one origin's log up to one seq: each commit's hash covers the one before.
 ///
 /// It tells forks apart; it does not stand against forgery, which is what mutual TLS is for.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct LogHash(pub u128);
 
 impl LogHash {
+    /// Stands in place of a hash where the log is known to have forked: what was written under this replica id is no one
+    /// history any more, and never will be again.
+    pub const FORKED: Self = Self(u128::MAX);
+
     /// The hash after one more commit whose encoded slots are `payload`.
     #[must_use]
     pub fn then(self, payload: &[u8]) -> Self {
         let mut hasher = Xxh3::new();
         hasher.update(&self.0.to_le_bytes());
         hasher.update(payload);
-        Self(hasher.digest128())
+        Self(hasher.digest128().min(Self::FORKED.0 - 1))
     }
 }
 
@@ -35,12 +39,37 @@ impl fmt::Debug for LogHash {
 }
 
 /// How far one origin's log is known: everything up to `seq`, where its running hash was `hash`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Mark {
     /// 0 before the first commit.
     pub seq: u64,
     /// The origin's running hash at `seq`.
     pub hash: LogHash,
+}
+
+impl Mark {
+    /// Whether the log is known to have forked.
+    pub fn is_forked(self) -> bool {
+        self.hash == LogHash::FORKED
+    }
+
+    /// The same place of a log that has forked.
+    #[must_use]
+    pub fn forked(self) -> Self {
+        Self { hash: LogHash::FORKED, ..self }
+    }
+
+    /// Whether two marks show that the log has forked: one says so, or they share a number and no history.
+    pub fn shows_fork(self, other: Self) -> bool {
+        self.is_forked() || other.is_forked() || (self.seq == other.seq && self.hash != other.hash)
+    }
+
+    /// The join: the further mark, and of two at one number the one of the greater hash; a fork is never forgotten.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        let further = self.max(other);
+        if self.is_forked() || other.is_forked() { further.forked() } else { further }
+    }
 }
 
 /// Replica id → mark. A replica that is absent stands at seq 0.
@@ -53,16 +82,18 @@ impl VersionVector {
         self.0.get(&origin).copied().unwrap_or_default()
     }
 
-    /// Moves `origin` to `mark` if that is further; true if it moved. Never moves back.
+    /// Joins the mark of `origin` with `mark`; true if it moved. Never moves back.
     pub fn advance(&mut self, origin: ReplicaId, mark: Mark) -> bool {
-        let further = mark.seq > self.mark(origin).seq;
-        if further {
-            self.0.insert(origin, mark);
+        let held = self.mark(origin);
+        let joined = held.join(mark);
+        let moves = joined != held && joined.seq > 0;
+        if moves {
+            self.0.insert(origin, joined);
         }
-        further
+        moves
     }
 
-    /// The join: each origin's furthest mark.
+    /// The join: that of each origin's marks.
     pub fn join(&mut self, other: &Self) {
         for (origin, mark) in other.iter() {
             self.advance(origin, mark);

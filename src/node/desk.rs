@@ -179,7 +179,9 @@ impl Desk {
         match notice {
             Notice::Fork { namespace, origin, seq, peer } => error!(
                 ?namespace, %origin, seq, peer = name(peer),
-                "a fork: two different histories under one replica id; neither is merged into the other"
+                "a fork: two processes have counted under one replica id; where both changed a counter, the greater total \
+                 hides the other, so acknowledged increments may be missing. That replica id is finished; repair brings all \
+                 nodes to one state"
             ),
             Notice::Unproven { replica, reason } => {
                 warn!(%replica, reason, "this data's history is not proven; a new incarnation takes over");

@@ -117,7 +117,7 @@ fn report(shared: &Shared, link: &Link, end: End) {
     if link.close(state.clone())
         && let (true, LinkState::Refused(reason)) = (duplicate, state)
     {
-        shared.engine.notify(Event::Fence(reason));
+        shared.engine.notify(Event::Rival(reason));
     }
 }
 

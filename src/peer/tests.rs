@@ -406,7 +406,7 @@ fn a_refuser_alone_cannot_say_that_we_are_a_duplicate() {
     north.wait_refused(SOUTH, "which shows no proof of this");
     north.links.0.engine.notify(Event::Hold(false));
     let fenced = north.wait("anything", |arrival| match arrival {
-        Recorded::Event(Event::Fence(_)) => Some(true),
+        Recorded::Event(Event::Rival(_)) => Some(true),
         Recorded::Event(Event::Hold(_)) => Some(false),
         _ => None,
     });
@@ -512,7 +512,7 @@ fn a_live_duplicate_is_refused_and_fences_itself() {
         let map = map(&[(NORTH, north.station.address), (SOUTH, clone.address)]);
         let clone = clone.join(map, counter);
         let reason = clone.wait("a fence", |arrival| match arrival {
-            Recorded::Event(Event::Fence(reason)) => Some(reason),
+            Recorded::Event(Event::Rival(reason)) => Some(reason),
             _ => None,
         });
         assert!(reason.contains("duplicate worker"), "{reason}");

@@ -207,7 +207,7 @@ impl Replica {
         for duplicate in boots.hear_sightings(self.now, &digest.sightings, is_known) {
             let Duplicate { worker, stays, loses } = duplicate;
             if worker == self.settings.worker && loses == self.boot {
-                self.fence(format!(
+                self.rival(format!(
                     "duplicate worker: another live process is node {worker} (its boot {}, this one {}), and has said so \
                      itself, by way of peers that hear both",
                     stays.counter, loses.counter

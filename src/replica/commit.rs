@@ -29,6 +29,8 @@ const WARMED: usize = 16;
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
     pub(super) outcomes: Vec<Outcome>,
+    /// Under which incarnation it changed counters, if it did.
+    pub(super) wrote: Option<ReplicaId>,
     /// What else is to be told and waited for; `None` without terms.
     pub(super) owed: Option<Box<Owed>>,
 }
@@ -288,7 +290,9 @@ impl Replica {
             });
         }
         self.waits.stirred = true;
-        done.onces.into_iter().for_each(|once| self.onces.settle(once));
+        for once in done.onces {
+            self.settle_once(once);
+        }
         done.answers.into_iter().for_each(|waiting| self.answer(waiting));
         self.acknowledge(&done.acks);
         self.hand_on(done.onward);

@@ -101,8 +101,10 @@ pub enum Event {
     Ceiling(u64),
     /// An operator takes back what peers told of ID ceilings; this one of ours stands.
     ForgetCeilings(u64),
-    /// Stop for good, with a reason: another live claim of this worker id, or a poisoned store.
+    /// Stop for good, with a reason: a poisoned store.
     Fence(String),
+    /// The same, because another live process claims this worker id.
+    Rival(String),
     /// A question about the replica's state; answered by one `Effect::Status`.
     Inspect(Ticket),
 }

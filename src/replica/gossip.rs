@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::crdt::{Mark, VersionVector};
+use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 
 use super::Replica;
 use super::bounds;
-use super::effect::{Effect, Job, Notice};
+use super::effect::{Effect, Job};
 use super::event::JournalRead;
 use super::message::{Digest, Message, Refused};
 use super::peers::Push;
@@ -161,6 +161,7 @@ impl Replica {
             if !self.shares(from.worker, *namespace) {
                 continue;
             }
+            self.find_forks(from.worker, *namespace, vector);
             let before = digest.replica.map_or(0, |origin| self.held_by(from.worker, *namespace, origin));
             self.learn(from, *namespace, vector);
             self.told(from.worker, *namespace, vector);
@@ -204,36 +205,6 @@ impl Replica {
         }
     }
 
-    /// A peer's mark of our own log. It can never be ahead of us, nor differ, unless our history is not what we think
-    /// it is: never adopt it and go on (I3).
-    pub(super) fn judge_own(&mut self, peer: WorkerId, namespace: NamespaceId, mark: Mark) {
-        let (Some(replica), Some(space)) = (self.replica, self.spaces.get(&namespace)) else { return };
-        let own = space.vector.mark(replica);
-        let forked = mark.seq > own.seq || (mark.seq == own.seq && mark.hash != own.hash);
-        if !forked {
-            return;
-        }
-        let reason = format!(
-            "peer {peer} holds commit {} of this replica, which wrote {}: the data directory is older than its history, a \
-             copy is or was running, or a peer has relayed what nobody wrote",
-            mark.seq, own.seq
-        );
-        if self.standing.is_serving() {
-            self.effects.push_back(Effect::Notice(Notice::Fork { namespace, origin: replica, seq: mark.seq, peer }));
-            self.renew(reason);
-        } else {
-            self.unproven(reason);
-        }
-    }
-
-    /// A peer holds slots of ours that our log holds at `seq` at the latest: whatever it lacks of our log, it has seen that.
-    pub(super) fn judge_rows(&mut self, peer: WorkerId, namespace: NamespaceId, seq: u64) {
-        let own = self.spaces.get(&namespace).map(|space| space.own_mark(self.replica));
-        if let Some(own) = own.filter(|own| seq > own.seq) {
-            self.judge_own(peer, namespace, Mark { seq, ..own });
-        }
-    }
-
     fn held_by(&self, worker: WorkerId, namespace: NamespaceId, origin: ReplicaId) -> u64 {
         self.peers.get(&worker).map_or(0, |peer| peer.holds(namespace, origin))
     }
@@ -261,6 +232,11 @@ impl Replica {
                 continue;
             }
             if bounds::admits(&space.applied, &space.reach, from.worker, origin).is_err() {
+                continue;
+            }
+            if mark.is_forked() || space.applied.mark(origin).is_forked() {
+                // No journal has all of it.
+                space.gap.get_or_insert(from.worker);
                 continue;
             }
             let refused = |worker: WorkerId| space.not_whole.contains(&(origin, worker));

@@ -16,6 +16,9 @@ mod drain_tests;
 mod durability_tests;
 pub mod effect;
 pub mod event;
+mod fork;
+#[cfg(test)]
+mod fork_tests;
 mod gossip;
 mod hints;
 pub mod list;
@@ -58,6 +61,7 @@ use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use boots::Boots;
 use checkpoint::Checkpointing;
 use commit::Commits;
+use fork::OwnForks;
 use once::Onces;
 use peers::Neighbour;
 use proof::{Claim, Standing};
@@ -107,8 +111,7 @@ pub struct Replica {
     held_back: bool,
     disk_low: bool,
     fenced: Option<String>,
-    /// When this process last made an incarnation because somebody else wrote to its log.
-    renewed_at: Option<u64>,
+    own_forks: OwnForks,
     /// An incarnation that is persisted and takes over once nothing of the former one is in hand.
     minted: Option<ReplicaId>,
     /// When commits that are not pushed yet go out.
@@ -156,7 +159,7 @@ impl Replica {
             held_back: false,
             disk_low: false,
             fenced: None,
-            renewed_at: None,
+            own_forks: OwnForks::default(),
             minted: None,
             push_at: None,
             digest_at: now,
@@ -214,6 +217,7 @@ impl Replica {
             }
             Event::ForgetCeilings(own) => self.claim.forget(own),
             Event::Fence(reason) => self.fence(reason),
+            Event::Rival(reason) => self.rival(reason),
             Event::Inspect(ticket) => {
                 let status = Box::new(self.status());
                 self.effects.push_back(Effect::Status { ticket, status });
@@ -299,6 +303,12 @@ impl Replica {
             self.release_acks();
             self.effects.push_back(Effect::Fence(reason));
         }
+    }
+
+    /// Another live process claims our worker id, and may count under our replica id.
+    fn rival(&mut self, reason: String) {
+        self.doubt_own();
+        self.fence(reason);
     }
 
     fn drain(&mut self) {

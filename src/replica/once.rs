@@ -48,7 +48,7 @@ pub struct Done {
     pub once: Once,
     /// When, in milliseconds that this data directory has been served.
     pub at: u64,
-    /// What was answered.
+    /// What was answered; nothing if it is not known whether what the request changed counts.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -117,6 +117,7 @@ impl Onces {
         }
         if let Some(done) = known.and_then(|entry| entry.done.as_ref()) {
             match (done.once.turn, once.turn) {
+                (before, now) if before == now && done.outcomes.is_empty() => return Err(Refusal::Outdated),
                 (before, now) if before == now => return Ok(Entrance::Before(done.outcomes.clone())),
                 (Turn::Next { number: before, .. }, Turn::Next { number: now, .. }) if now > before => {}
                 (Turn::Next { number: before, .. }, Turn::Next { number: now, .. }) if now < before => {
@@ -200,7 +201,8 @@ impl Replica {
     fn repeat(&mut self, batch: &Batch, outcomes: Vec<Outcome>) {
         let mut seen = 0;
         let owed = batch.due.as_deref().map(|due| self.owe_again(&batch.operations, due, &mut seen));
-        if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, owed }) {
+        let waiting = Waiting { ticket: batch.ticket, outcomes, wrote: None, owed };
+        if let Some(waiting) = self.commits.hold(seen, waiting) {
             self.answer(waiting);
         }
     }
@@ -217,6 +219,18 @@ impl Replica {
     pub(super) fn remember(&mut self, once: Once, outcomes: &[Outcome]) {
         let at = self.onces.lived(self.now);
         self.commits.gathering.add_once(Done { once, at, outcomes: outcomes.to_vec() });
+    }
+
+    /// I1: the commit that holds a request and its answer is synced. If what it changed may not count, whoever comes with
+    /// its name again is told so, also after a start.
+    pub(super) fn settle_once(&mut self, done: Done) {
+        if !done.outcomes.is_empty() && self.replica.is_some_and(|replica| self.is_doubted(replica)) {
+            let uncertain = Done { outcomes: Vec::new(), ..done };
+            self.commits.gathering.add_once(uncertain.clone());
+            self.onces.settle(uncertain);
+        } else {
+            self.onces.settle(done);
+        }
     }
 
     pub(super) fn advance_onces(&mut self) {

@@ -41,7 +41,7 @@ impl Bench {
 
     /// A digest.
     fn hear(&mut self, from: Peer, marks: &[(ReplicaId, u64)]) -> Vec<Effect> {
-        let mark = |(origin, seq): &(ReplicaId, u64)| (*origin, Mark { seq: *seq, hash: LogHash(0) });
+        let mark = |(origin, seq): &(ReplicaId, u64)| (*origin, Mark { seq: *seq, hash: LogHash(u128::from(*seq)) });
         let vectors = vec![(SPACE, marks.iter().map(mark).collect())];
         let replica = Some(ReplicaId::new(from.worker, 9));
         self.happen(Event::Received {

@@ -101,7 +101,7 @@ pub enum Outcome {
     UnknownNamespace,
 }
 
-/// Why a whole batch was refused. Nothing of it was applied.
+/// Why a whole batch was refused. Nothing of it was applied, [`Refusal::Uncertain`] aside.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The queue in front of the engine is full.
@@ -140,6 +140,12 @@ pub enum Refusal {
     /// `idempotency.bytes_max` is reached.
     #[error("this node remembers as many requests as it may (idempotency.bytes_max); retry later, or without a key")]
     TooManyNames,
+    /// While it was carried out, another process was found to count under the same replica id (I3).
+    #[error(
+        "it is not known whether the request counts: while it was carried out, another process was found to count in the \
+             name of this node"
+    )]
+    Uncertain,
     /// The start is not proven yet (I3).
     #[error("this node is starting: it waits until its peers confirm its history")]
     Starting,

@@ -16,9 +16,6 @@ use super::message::{Message, Proof};
 use super::peers::OwedProof;
 use super::settings::Settings;
 
-/// Between two incarnations that a running process makes.
-const RENEWAL_MS: u64 = 60_000;
-
 /// How far the start has come.
 #[derive(Debug)]
 pub(super) enum Standing {
@@ -155,6 +152,10 @@ impl Replica {
         if matches!(self.standing, Standing::Minting) {
             self.effects.push_back(Effect::Mint);
         }
+        let forked = |space: &super::Space| space.own_mark(self.replica).is_forked();
+        if self.spaces.values().any(forked) {
+            self.unproven("its log has forked".to_owned());
+        }
     }
 
     /// Asks a peer that has just been linked.
@@ -238,27 +239,10 @@ impl Replica {
         }
     }
 
-    /// A peer's row holds more of our live slot than we wrote (I3).
-    pub(super) fn own_slot_ahead(&mut self, peer: WorkerId) {
-        self.renew(format!(
-            "peer {peer} holds more of this replica's counters than it wrote: a copy of this data is or was running, or a \
-             peer has relayed what nobody wrote"
-        ));
-    }
-
-    /// Somebody else has written to our log, or a peer says so; who lies and who copied a disk cannot be told apart here. What
-    /// we wrote on under this replica id could be swallowed by those who believe the other history. So nothing more is, and
-    /// work goes on under a new one: at once the first time, and then after a pause, because each incarnation costs every
-    /// node a little for good.
-    pub(super) fn renew(&mut self, reason: String) {
-        let Some(replica) = self.replica.filter(|_| self.standing.is_serving() && self.fenced.is_none()) else {
-            return;
-        };
-        let due = self.renewed_at.map_or(self.now, |at| at.saturating_add(RENEWAL_MS));
-        self.standing = Standing::Pausing(due.max(self.now));
+    /// Nothing is served until a new incarnation has taken over, which is not made before `due`.
+    pub(super) fn pause_until(&mut self, due: u64) {
+        self.standing = Standing::Pausing(due);
         self.refuse_waiting();
-        self.release_acks();
-        self.effects.push_back(Effect::Notice(Notice::Unproven { replica, reason }));
     }
 
     /// Gives up the incarnation found on disk.
@@ -279,7 +263,8 @@ impl Replica {
             self.minted = Some(replica);
             return;
         }
-        self.replica = Some(replica);
+        let former = self.replica.replace(replica);
+        self.retire_own(former);
         self.spaces.values_mut().for_each(super::Space::forget_own_log);
         self.peers.values_mut().flat_map(|peer| peer.pushes.values_mut()).for_each(super::peers::Push::pause);
         self.serve(replica);
@@ -299,7 +284,7 @@ impl Replica {
     pub(super) fn advance_start(&mut self) {
         self.give_proofs();
         if matches!(self.standing, Standing::Pausing(until) if self.now >= until) {
-            self.renewed_at = Some(self.now);
+            self.own_forks.renewing(self.now);
             self.standing = Standing::Minting;
             self.effects.push_back(Effect::Mint);
         }

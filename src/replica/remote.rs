@@ -21,13 +21,17 @@ enum Verdict {
     Known,
     /// Known, but with another history behind it.
     Fork,
+    /// Its log is known to have forked: only repair brings more of it.
+    Forked,
     /// Something before it is missing.
     Gap { known: u64 },
 }
 
 fn judge(space: &Space, record: &Record) -> Verdict {
     let applied = space.applied.mark(record.origin);
-    if record.upto == applied.seq && record.hash != applied.hash {
+    if applied.is_forked() {
+        Verdict::Forked
+    } else if record.upto == applied.seq && record.hash != applied.hash {
         Verdict::Fork
     } else if record.upto <= applied.seq {
         Verdict::Known
@@ -116,10 +120,8 @@ impl Replica {
                 Verdict::Known => {
                     self.acknowledge_known(from.worker, namespace);
                 }
-                Verdict::Fork => {
-                    let fork = Notice::Fork { namespace, origin, seq: record.upto, peer: from.worker };
-                    self.effects.push_back(Effect::Notice(fork));
-                }
+                Verdict::Fork => self.forked(from.worker, namespace, origin),
+                Verdict::Forked => {}
                 Verdict::Gap { known } => {
                     let refused = Message::Refused(Refused::Gap { namespace, origin, known });
                     self.effects.push_back(Effect::Send { to: from.worker, message: refused });

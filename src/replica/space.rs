@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::crdt::{Mark, VersionVector};
+use crate::crdt::{LogHash, Mark, VersionVector};
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Hasher, LEAVES, Leaf, Sum, Tree};
 
@@ -157,6 +157,11 @@ impl Space {
         self.reach.of(origin) > self.vector.mark(origin).seq
     }
 
+    /// The running hash of our own log at `seq`, as far as memory reaches back.
+    pub(super) fn own_hash(&self, seq: u64) -> Option<LogHash> {
+        self.tail.hash_at(seq)
+    }
+
     /// How far our own log goes, committed.
     pub(super) fn own_mark(&self, replica: Option<ReplicaId>) -> Mark {
         replica.map_or(Mark::default(), |replica| self.vector.mark(replica))
@@ -188,6 +193,11 @@ impl Tail {
             let Some(oldest) = self.records.pop_front() else { break };
             self.bytes -= oldest.weight();
         }
+    }
+
+    fn hash_at(&self, seq: u64) -> Option<LogHash> {
+        let at = self.records.partition_point(|record| record.upto < seq);
+        self.records.get(at).filter(|record| record.upto == seq).map(|record| record.hash)
     }
 
     fn after(&mut self, after: u64, bytes_max: usize) -> Option<Record> {

@@ -157,6 +157,11 @@ impl Replica {
 
     /// Applies the batches in line while the gathering commit has room; one whose rows are not there waits for them.
     pub(super) fn resume_backlog(&mut self) {
+        if self.replica.is_some_and(|replica| self.is_doubted(replica)) {
+            let refusal = self.refusal(false).unwrap_or(Refusal::Starting);
+            let backlog = std::mem::take(&mut self.works.backlog);
+            return backlog.iter().for_each(|batch| self.turn_away(batch, refusal.clone()));
+        }
         while !self.is_full() {
             let Some(batch) = self.works.backlog.pop_front() else { break };
             // Looked at here and only here, because a row may be evicted while the batch stands in line.
@@ -278,7 +283,8 @@ impl Replica {
             seen = self.commits.gathering.number;
         }
         let owed = self.due(batch).map(|due| self.owe(&batch.operations, due, &mut seen));
-        if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, owed }) {
+        let wrote = batch.operations.iter().any(|operation| operation.action != Action::Get).then_some(replica);
+        if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, wrote, owed }) {
             self.answer(waiting);
         }
     }

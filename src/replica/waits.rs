@@ -81,6 +81,7 @@ impl Replica {
                 if owed.ack_until > self.now
                     && !self.waits.hurried.contains(&waiting.ticket)
                     && self.may_await_acks()
+                    && !waiting.wrote.is_some_and(|replica| self.is_doubted(replica))
                     && !self.is_acknowledged(owed) =>
             {
                 let key = self.waits.key(owed.ack_until);
@@ -90,7 +91,10 @@ impl Replica {
         }
     }
 
-    fn reply(&mut self, Waiting { ticket, outcomes, owed }: Waiting) {
+    fn reply(&mut self, Waiting { ticket, outcomes, wrote, owed }: Waiting) {
+        if wrote.is_some_and(|replica| self.is_doubted(replica)) {
+            return self.refuse(ticket, Refusal::Uncertain);
+        }
         let receipt = owed.map(|owed| self.receipt(*owed));
         self.waits.settle(ticket);
         self.effects.push_back(Effect::Reply { ticket, answer: Ok(outcomes), receipt });

@@ -30,12 +30,22 @@ async function increment(key) {
   equal(answer.status, 200);
 }
 
+/** What to watch a counter by, for those who cannot send a token. */
+async function ticket(key) {
+  const answer = await fetch(`${url}/v1/watch-tickets`, {
+    method: "POST",
+    body: JSON.stringify({ namespace: "default", key }),
+  });
+  equal(answer.status, 200);
+  return (await answer.json()).url;
+}
+
 /** A watched counter, and what came of it. */
 class Watched {
-  constructor(base, key) {
+  constructor(base, watch) {
     this.values = [];
     this.refusals = [];
-    this.source = new EventSource(`${base}/v1/counters/default/${encodeURIComponent(key)}/watch`);
+    this.source = new EventSource(base + watch);
     this.source.onmessage = (event) => this.values.push(JSON.parse(event.data).value);
     this.source.addEventListener("refused", (event) => this.refusals.push(JSON.parse(event.data).code));
   }
@@ -50,7 +60,7 @@ class Watched {
 }
 
 async function comesBack() {
-  const watched = new Watched(url, "drained");
+  const watched = new Watched(url, await ticket("drained"));
   await watched.until("the first value", () => watched.values.at(-1) === "0");
   execFileSync(SNOWTIDE, ["cluster", "drain", "--data-dir", SNOWTIDE_DATA, "--within", "1s"], { stdio: "ignore" });
   // The first ends the stream, the second answers the next try.
@@ -80,7 +90,7 @@ async function passesNginx() {
   writeFileSync(join(dir, "nginx.conf"), config);
   const nginx = spawn("nginx", ["-p", dir, "-c", join(dir, "nginx.conf")], { stdio: "ignore" });
   try {
-    const watched = new Watched(`http://127.0.0.1:${port}`, "proxied");
+    const watched = new Watched(`http://127.0.0.1:${port}`, "/v1/counters/default/proxied/watch");
     await watched.until("the first value", () => watched.values.at(-1) === "0");
     for (const value of ["1", "2"]) {
       await increment("proxied");

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use snowtide_client::{Ack, Code, Error, Terms, Token};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::harness::http::Answer;
 use crate::harness::site::run;
@@ -58,6 +61,53 @@ async fn a_token_is_honoured_wherever_it_is_brought_or_the_answer_says_what_is_m
     let read = ask(&bed, WEST, "GET", LIKES, &format!("{asking}prefer: wait=25\r\n")).await;
     assert_eq!((read.status, read.header("preference-applied")), (200, Some("wait=25")), "{read:?}");
     assert_eq!(read.json()["value"], "1");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_gives_its_place_among_those_who_wait_back() {
+    let mut bed = Bed::start(|options| {
+        let options = options.set("api.wait_max", "5m").set("api.waiting_max", "1");
+        snowtide::dev::Options { regions: Some(2), ..options }
+    })
+    .await;
+    bed.cluster.cut(WEST).unwrap();
+    let path = format!("{LIKES}/increment?ack=all");
+    let request =
+        |wait: u32| format!("POST {path} HTTP/1.1\r\nhost: node\r\ncontent-length: 0\r\nprefer: wait={wait}\r\n\r\n");
+    let place = async || {
+        let answer = ask(&bed, EAST, "POST", &path, "content-length: 0\r\nprefer: wait=0\r\n").await;
+        ensure(answer.status == 202, || format!("{answer:?}"))
+    };
+    // Gone without a word, and gone after it has closed its sending side, which alone might mean that it still listens.
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(bed.http(EAST)).await.unwrap();
+        stream.write_all(request(300).as_bytes()).await.unwrap();
+        eventually(DEADLINE, "its place is taken", async || {
+            let answer = ask(&bed, EAST, "POST", &path, "content-length: 0\r\nprefer: wait=0\r\n").await;
+            ensure(answer.status == 503, || format!("{answer:?}"))
+        })
+        .await;
+        drop(stream);
+        eventually(DEADLINE, "its place is free", place).await;
+    }
+    let mut stream = TcpStream::connect(bed.http(EAST)).await.unwrap();
+    stream.write_all(request(300).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    timeout(DEADLINE, stream.read_to_string(&mut answer)).await.expect("it waits on").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202 ") && answer.contains("\"pending\""), "{answer}");
+    // The same at the other door: a connection that is lost takes its waits with it.
+    let client = bed.client(EAST).await;
+    let terms = Terms::new().ack(Ack::All).wait(Duration::from_secs(300));
+    let waiting = tokio::spawn(async move { client.add_on(NAMESPACE, "likes", 1, &terms).await });
+    eventually(DEADLINE, "its place is taken", async || {
+        let answer = ask(&bed, EAST, "POST", &path, "content-length: 0\r\nprefer: wait=0\r\n").await;
+        ensure(answer.status == 503, || format!("{answer:?}"))
+    })
+    .await;
+    waiting.abort();
+    let _ = waiting.await;
+    eventually(DEADLINE, "its place is free", place).await;
 }
 
 #[tokio::test]

@@ -162,6 +162,8 @@ impl World {
                 "node {node}, serving as {serving:?}, answered {} operations with {outcomes:?}",
                 operations.len()
             )),
+            // It may count or not, and nobody was told that it does.
+            (Err(Refusal::Uncertain), _) => self.tally.note("answers that nobody can vouch for"),
             (Err(refusal), serving) => {
                 if matches!(refusal, Refusal::TokenNotHeld(_)) {
                     self.tally.note("tokens not held in time");

@@ -150,6 +150,9 @@ impl World {
             self.findings
                 .push(format!("G4: node {node} kept another sum of {leaf:?} of {namespace:?} than its rows have"));
         }
+        if matches!(notice, Notice::Fork { .. }) && !self.tally.faults.contains_key(&Fault::Clone) {
+            self.findings.push(format!("I3: node {node} reports {notice:?}, and no disk was copied"));
+        }
         self.tally.note(match notice {
             Notice::Fork { .. } => "forks noticed",
             Notice::Duplicate { .. } => "duplicates noticed",

@@ -99,7 +99,7 @@ impl World {
             if self.answers_probe(holder, boot, to) {
                 self.tally.note("duplicates refused");
                 let reason = format!("worker {worker} refuses us: boot {boot:?} of our worker id lives");
-                return self.tell(from, Event::Fence(reason));
+                return self.tell(from, Event::Rival(reason));
             }
             self.lose_link(holder, callee.worker, to);
         }

@@ -11,6 +11,7 @@ use snowtide::identity::NamespaceId;
 use snowtide::replica::{Action, Event, Key, Once, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Turn};
 
 use super::clients::name;
+use super::faults::Fault;
 use super::world::World;
 
 /// Counters beside those that all clients use.
@@ -153,6 +154,8 @@ impl World {
                     self.findings.push(format!("G6: client {client} reads {outcomes:?}, and has counted {total}"));
                 }
             }
+            // Another process has counted in the name of the node: it cannot tell any more whether that counts.
+            Err(Refusal::Outdated) if self.tally.faults.contains_key(&Fault::Clone) => held.over = true,
             Err(Refusal::AnotherRequest | Refusal::Outdated) => {
                 self.findings.push(format!("G6: client {client} was told {answer:?}"));
             }

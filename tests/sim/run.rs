@@ -1,10 +1,9 @@
 //! Runs of seeds, on all cores, and what they came to.
 
 use std::any::Any;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,9 +18,6 @@ use super::world::World;
 const EPOCHS: u64 = 3;
 /// For so long each time.
 const EPOCH_MS: u64 = 240_000;
-
-/// However slow the machine is.
-const SEEDS_MIN: u64 = 30;
 
 /// How a seed came out.
 pub struct Run {
@@ -50,27 +46,39 @@ fn words(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
 }
 
-/// Seeds to run: those that `SIM_SEEDS=1000..2000` names, or fresh ones.
-pub fn seeds(count: u64) -> Range<u64> {
-    match std::env::var("SIM_SEEDS").ok() {
-        None => {
-            // Short enough to be typed again.
-            let base = u64::from(getrandom::u32().expect("the system has randomness"));
-            base..base + count
-        }
-        Some(asked) => {
-            let range = asked.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
-            let (from, to) =
-                range.unwrap_or_else(|| panic!("SIM_SEEDS is a range such as 7..8, this one is {asked:?}"));
-            from..to
-        }
+/// Seeds that are always run.
+const LISTED: &str = include_str!("seeds.txt");
+
+/// Seeds to run: those that `SIM_SEEDS=1000..2000` names; `fresh` ones, if `SIM_SECONDS` says for how long; or else the same
+/// each time, which are those that the list has and the first `spread` numbers.
+pub fn seeds(scenario: &str, spread: u64, fresh: u64) -> Vec<u64> {
+    if let Ok(asked) = std::env::var("SIM_SEEDS") {
+        let range = asked.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+        return range.unwrap_or_else(|| panic!("SIM_SEEDS is a range such as 7..8, this one is {asked:?}")).collect();
     }
+    if seconds().is_some() {
+        // Short enough to be typed again.
+        let base = u64::from(getrandom::u32().expect("the system has randomness"));
+        return (base..base + fresh).collect();
+    }
+    let mut seeds = listed(scenario);
+    seeds.extend((0..spread).filter(|seed| !listed(scenario).contains(seed)));
+    seeds
 }
 
-/// For how long fresh seeds are run: `SIM_SECONDS`, or so many seconds. Named seeds are all run.
-pub fn seconds(usual: u64) -> Option<Duration> {
-    let asked = std::env::var("SIM_SECONDS").ok().map(|asked| asked.parse().expect("SIM_SECONDS is a number"));
-    (!named()).then(|| Duration::from_secs(asked.unwrap_or(usual)))
+fn listed(scenario: &str) -> Vec<u64> {
+    let lines = LISTED.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let entries = lines.filter(|line| !line.is_empty()).map(|line| {
+        let entry = line.split_once(' ').and_then(|(of, seed)| Some((of, seed.trim().parse().ok()?)));
+        entry.unwrap_or_else(|| panic!("seeds.txt has a scenario and a seed in each line, and not {line:?}"))
+    });
+    entries.filter(|(of, _)| *of == scenario).map(|(_, seed)| seed).collect()
+}
+
+/// For how long fresh seeds are run.
+fn seconds() -> Option<Duration> {
+    let asked = std::env::var("SIM_SECONDS").ok()?;
+    Some(Duration::from_secs(asked.parse().expect("SIM_SECONDS is a number")))
 }
 
 fn named() -> bool {
@@ -84,9 +92,11 @@ pub fn expect_all(scenario: &str, total: &Tally, faults: &Faults) {
     }
 }
 
-/// Runs seeds on all cores, as many as can be begun within `limit`, if there is one; panics with the first that fails, after it has been run once more with its trace kept.
-pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>, limit: Option<Duration>) -> Tally {
-    let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+/// Runs seeds on all cores; of fresh ones, as many as can be begun in time, and at least the first `least`. Panics with the
+/// first that fails, after it has been run once more with its trace kept.
+pub fn many(scenario: &str, seeds: &[u64], faults: Option<&Faults>, least: u64) -> Tally {
+    let limit = seconds().filter(|_| !named());
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (total, findings) = (Mutex::new(Tally::default()), Mutex::new(Vec::new()));
     let began = Stopwatch::start();
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -94,13 +104,11 @@ pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>, limit: O
         for _ in 0..threads {
             scope.spawn(|| {
                 while !failed.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let index = next.fetch_add(1, Ordering::Relaxed);
                     let late = limit.is_some_and(|limit| {
-                        Duration::from_millis(began.elapsed_ms()) > limit && number >= seeds.start + SEEDS_MIN
+                        Duration::from_millis(began.elapsed_ms()) > limit && index as u64 >= least
                     });
-                    if number >= seeds.end || late {
-                        break;
-                    }
+                    let Some(number) = seeds.get(index).copied().filter(|_| !late) else { break };
                     let run = seed(number, faults, false);
                     total.lock().unwrap().add(&run.tally);
                     if let Some(finding) = run.finding {
@@ -113,8 +121,9 @@ pub fn many(scenario: &str, seeds: Range<u64>, faults: Option<&Faults>, limit: O
     });
     let total = total.into_inner().unwrap();
     let took = Duration::from_millis(began.elapsed_ms()).as_secs_f64();
-    let end = next.into_inner().min(seeds.end);
-    println!("{scenario}: seeds {}..{end} in {took:.1} s on {threads} threads\n{}", seeds.start, total.describe(took));
+    let first = seeds.first().copied().unwrap_or_default();
+    let described = total.describe(took);
+    println!("{scenario}: {} seeds from {first} on in {took:.1} s on {threads} threads\n{described}", total.seeds);
     if let Some((number, finding, hash)) = findings.into_inner().unwrap().into_iter().min() {
         panic!("{}", retell(scenario, number, faults, &finding, hash));
     }

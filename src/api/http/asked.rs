@@ -49,6 +49,8 @@ pub(super) struct Asked {
     pub(super) to: Option<String>,
     /// What a page of counters is to hold, as it was written.
     pub(super) listing: Listing,
+    /// Shown instead of a token; looked at before anything else.
+    ticket: Option<String>,
 }
 
 /// A page of counters.
@@ -108,6 +110,7 @@ impl Asked {
                 ("prefix", Verb::List) => self.listing.prefix.replace(value).is_some(),
                 ("limit", Verb::List) => self.listing.limit.replace(value).is_some(),
                 ("cursor", Verb::List) => self.listing.cursor.replace(value).is_some(),
+                ("ticket", Verb::Watch) => self.ticket.replace(value).is_some(),
                 ("view", Verb::Get | Verb::Batch) => return Err(Problem::invalid("view: allowed: regions")),
                 _ => return Err(unsupported(&name)),
             };
@@ -135,6 +138,12 @@ fn form_decoded(text: &str) -> Result<String, Problem> {
     decoded
         .map(Cow::into_owned)
         .map_err(|_| Problem::invalid("the query is not UTF-8 once its percent-encoding is undone"))
+}
+
+/// The ticket in a query, if there is one.
+pub(super) fn ticket(query: Option<&str>) -> Option<String> {
+    let ticket = query?.split('&').find_map(|parameter| parameter.strip_prefix("ticket="))?;
+    form_decoded(ticket).ok()
 }
 
 fn unsupported(name: &str) -> Problem {
@@ -250,6 +259,8 @@ mod tests {
             (Verb::Increment, get("?view=regions"), "\"view\""),
             (Verb::Get, get("?x"), "\"x\""),
             (Verb::Get, get("?prefix=x"), "\"prefix\""),
+            (Verb::Get, get("?ticket=x"), "\"ticket\""),
+            (Verb::Watch, get("?ticket=x&ticket=x"), "twice"),
             (Verb::List, get("?view=regions"), "\"view\""),
             (Verb::List, get("?prefix=%ff"), "UTF-8"),
             (Verb::List, get("?limit=1&limit=2"), "twice"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -32,10 +33,12 @@ use crate::telemetry::{self, Verb};
 
 use super::asked::{self, Asked};
 use super::auth;
+use super::counters::counter;
 use super::json;
 use super::named;
 use super::problem::Problem;
 use super::socket::ClientSide;
+use super::tickets;
 use super::watch;
 use super::watchers::Watchers;
 
@@ -106,11 +109,22 @@ impl Door {
 
     fn admit(self: Arc<Self>, verb: Verb, request: Request) -> Result<Call, Problem> {
         let (parts, body) = request.into_parts();
-        let pass = auth::admit(&self.doors.bearers, &parts.headers)?;
+        let ticket = asked::ticket(parts.uri.query()).filter(|_| verb == Verb::Watch);
+        let pass = match ticket.filter(|_| !parts.headers.contains_key(AUTHORIZATION)) {
+            Some(ticket) => self.admit_ticket(&parts, &ticket)?,
+            None => auth::admit(&self.doors.bearers, &parts.headers)?,
+        };
         let asked = Asked::of(&parts, verb, &self.doors.scribe)?;
         self.is_meant(&asked)?;
         let terms = self.doors.scribe.terms(asked.terms.clone());
         Ok(Call { door: self, pass, asked, terms, parts, body })
+    }
+
+    /// Lets a caller in who has a ticket for watching the counter in the path.
+    fn admit_ticket(&self, parts: &Parts, ticket: &str) -> Result<Pass, Problem> {
+        let (namespace, key) = counter(parts.uri.path(), watch::WATCH_SUFFIX)?;
+        let secret = self.doors.config.cluster.secret.as_bytes();
+        tickets::admit(&self.doors.bearers, secret, clock::wall_ms(), (&namespace, &key), ticket)
     }
 
     /// Refuses a turn of a session that is for another node, which alone can tell whether it had it before.

@@ -36,6 +36,7 @@ mod socket_tests;
 mod terms_tests;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod told;
 mod watch;
 #[cfg(test)]
@@ -202,7 +203,7 @@ fn router(doors: Doors, closing: CancellationToken) -> Router {
 }
 
 /// Every route there is; a test compares it with the OpenAPI document.
-fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 14] {
+fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 15] {
     [
         ("/v1/ids", v1(MethodFilter::POST, Verb::MintIds, ids::mint)),
         ("/v1/ids/bounds", v1(MethodFilter::GET, Verb::IdBounds, bounds::bounds)),
@@ -211,6 +212,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 14] {
         ("/v1/counters/{namespace}/{key}/increment", v1(MethodFilter::POST, Verb::Increment, counters::increment)),
         ("/v1/counters/{namespace}/{key}/watch", v1(MethodFilter::GET, Verb::Watch, watch::watch)),
         ("/v1/counters/{namespace}", v1(MethodFilter::GET, Verb::List, list::list)),
+        ("/v1/watch-tickets", v1(MethodFilter::POST, Verb::WatchTicket, tickets::make)),
         ("/v1/batch", v1(MethodFilter::POST, Verb::Batch, batch::batch)),
         ("/v1/cluster", v1(MethodFilter::GET, Verb::Cluster, cluster::cluster)),
         ("/livez", get(health::livez)),

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::problem::ProblemBody;
-use super::{batch, bounds, cluster, counters, decoded, docs, health, ids, list, watch};
+use super::{batch, bounds, cluster, counters, decoded, docs, health, ids, list, tickets, watch};
 
 /// What can go wrong with every request of `/v1`.
 #[derive(IntoResponses)]
@@ -67,7 +67,7 @@ pub(super) enum Failures {
     ),
     paths(
         ids::mint, bounds::bounds, decoded::decode, counters::increment, counters::get, batch::batch, list::list,
-        watch::watch, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
+        watch::watch, tickets::make, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
     ),
     components(schemas(ProblemBody<'static>)),
     tags(
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn requests_refuse_unknown_members_in_the_document_too() {
         let schemas = &document()["components"]["schemas"];
-        for name in ["IncrementRequest", "IdsRequest", "BatchRequest", "BatchIncrement", "BatchGet"] {
+        for name in ["IncrementRequest", "IdsRequest", "TicketRequest", "BatchRequest", "BatchIncrement", "BatchGet"] {
             assert_eq!(schemas[name]["additionalProperties"], false, "{name}: {}", schemas[name]);
         }
     }

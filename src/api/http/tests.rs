@@ -221,6 +221,45 @@ async fn pages_of_configured_origins_may_ask_and_read_and_others_not() {
 }
 
 #[tokio::test]
+async fn a_ticket_stands_for_a_token_in_the_url_of_one_counter() {
+    let ticket = async |bearer: &str, key: &str| {
+        let body = json!({"namespace": "default", "key": key}).to_string();
+        let request = Request::post("/v1/watch-tickets").header(header::AUTHORIZATION, format!("Bearer {bearer}"));
+        let (status, _, body) = send(with_tokens(), request.body(body.into()).unwrap()).await;
+        (status.as_u16(), serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let (status, made) = ticket("reader-token", "a/b ..").await;
+    assert_eq!(status, 200, "{made}");
+    let (text, url) = (made["ticket"].as_str().unwrap(), made["url"].as_str().unwrap());
+    assert_eq!(url, format!("/v1/counters/default/a%2Fb%20../watch?ticket={text}"));
+    assert!(made["expires"].as_str().unwrap().ends_with("Z") && !text.contains("reader"), "{made}");
+    for (path, status) in [
+        (url.to_owned(), 200),
+        ("/v1/counters/default/a%2Fb%20../watch".to_owned(), 401),
+        (format!("/v1/counters/default/other/watch?ticket={text}"), 401),
+        ("/v1/counters/default/a%2Fb%20../watch?ticket=x".to_owned(), 401),
+        // It opens nothing else.
+        (format!("/v1/counters/default/a%2Fb%20..?ticket={text}"), 401),
+        (format!("/v1/counters/default?ticket={text}"), 401),
+    ] {
+        let request = Request::get(&path).body(Body::empty()).unwrap();
+        let response = service(with_tokens(), CancellationToken::new()).oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{path}");
+    }
+    for (bearer, key, status) in [
+        ("writer-token", "a", 403),
+        ("nonsense-token", "a", 401),
+        ("reader-token", "..", 400),
+        ("reader-token", "", 400),
+    ] {
+        assert_eq!(ticket(bearer, key).await.0, status, "{bearer} {key}");
+    }
+    // With a token as well, the token counts.
+    let request = Request::get(url).header(header::AUTHORIZATION, "Bearer nonsense").body(Body::empty()).unwrap();
+    assert_eq!(send(with_tokens(), request).await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn a_walk_goes_from_page_to_page_to_the_end() {
     let mut path = "/v1/counters/default?prefix=c&limit=3".to_owned();
     let (mut keys, mut pages) = (Vec::new(), 0);

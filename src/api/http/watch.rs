@@ -29,7 +29,7 @@ use super::problem::Problem;
 use super::socket::ClientSide;
 use super::watchers::Watch;
 
-const WATCH_SUFFIX: &str = "/watch";
+pub(super) const WATCH_SUFFIX: &str = "/watch";
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// After a broken connection a client comes back this much later.
 const RETRY_MS: u64 = 2_000;
@@ -68,6 +68,7 @@ struct Feed {
         params::Counter,
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that came; if the value is \
             still that one, it is not sent again", pattern = r"^-?\d{1,39}$"),
+        ("ticket" = Option<String>, Query, description = "Of `POST /v1/watch-tickets`, for those who cannot send a token"),
     ),
     responses(
         (status = 200, description = "Server-sent events, until either end closes. The `data` of each is what reading the \

@@ -69,7 +69,7 @@ impl Replica {
             session.rows += applied;
         }
         if ahead {
-            self.own_slot_ahead(with.worker);
+            self.own_slot_ahead(with.worker, namespace);
         }
     }
 }

@@ -183,6 +183,7 @@ impl Replica {
         if let Some(replica) = self.replica {
             self.judge_own(from.worker, namespace, vector.mark(replica));
         }
+        self.find_forks(from.worker, namespace, &vector);
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
         let Some(session) = space.session.as_mut() else { return };
         if let Some(children) = children {
@@ -325,16 +326,11 @@ impl Replica {
         let still: BTreeSet<_> = announced.iter().map(|(origin, _)| origin).filter(|at| !moved_since(*at)).collect();
         let mut marks = Vec::new();
         for (origin, mark) in announced.iter().filter(|(origin, _)| Some(*origin) != own) {
-            let applied = space.applied.mark(origin);
-            if mark.seq == applied.seq && mark.hash != applied.hash {
-                let fork = Notice::Fork { namespace, origin, seq: mark.seq, peer: with.worker };
-                self.effects.push_back(Effect::Notice(fork));
-            }
             let admitted = bounds::admits(&space.applied, &space.reach, with.worker, origin).is_ok();
             if admitted && (session.closing || still.contains(&origin)) && space.applied.advance(origin, mark) {
                 space.moved(origin, self.now);
                 space.fetching.remove(&origin);
-                marks.push((origin, mark));
+                marks.push((origin, space.applied.mark(origin)));
             }
         }
         let news = session.rows > 0 || !marks.is_empty();
