@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, after `sysexits.h` where that has a word for it, and what to do next.
 
-use snowtide_client::{Code, ConnectError, Error};
+use snowtide_client::{Code, ConnectError, Error, InvalidArgument};
 
 use super::Misuse;
 use crate::config::ConfigError;
@@ -65,7 +65,8 @@ impl Exit {
         if let Some(ended) = cause::<Ended>(error) {
             return ended.exit;
         }
-        if cause::<ConfigError>(error).is_some() || cause::<Misuse>(error).is_some() {
+        let misused = cause::<InvalidArgument>(error).is_some() || cause::<Misuse>(error).is_some();
+        if misused || cause::<ConfigError>(error).is_some() {
             return Self::Misuse;
         }
         if let Some(refused) = cause::<Error>(error) {

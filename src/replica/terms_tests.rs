@@ -650,4 +650,62 @@ proptest! {
             prop_assert_eq!((view.settled, view.behind), (Some(value), BTreeSet::new()));
         }
     }
+
+    /// Whoever leaves changes nothing for others: each request is answered once, and nothing of it stays behind.
+    #[test]
+    fn what_is_hurried_is_answered_once_wherever_it_is(
+        steps in prop::collection::vec((step(), prop::option::of(any::<prop::sample::Index>())), 1..80),
+    ) {
+        let (mut net, mut open, mut tokens) = (Net::new(3), Vec::new(), vec![Token::default()]);
+        for (step, hurried) in steps {
+            match step {
+                Step::Add(at, key, by) => {
+                    let terms = Terms { wants_token: true, ..ack(Ack::Regions(2), 100_000) };
+                    open.push((at, net.submit(at, &format!("k{key}"), Action::Increment(by), terms)));
+                }
+                Step::View(at, key) => {
+                    let terms = Terms { wants_token: true, ..after(tokens.last().unwrap(), 100_000) };
+                    open.push((at, net.submit(at, &format!("k{key}"), Action::Get, terms)));
+                }
+                Step::Cut(from, to) => drop(net.cut.insert((from, to))),
+                Step::Heal => net.cut.clear(),
+                Step::Pass(ms) => net.pass(ms),
+                Step::Disk(at, syncs) => {
+                    net.nodes[at].syncs = syncs;
+                    if syncs {
+                        net.sync(at);
+                        net.pump();
+                    }
+                }
+            }
+            let answered = |net: &mut Net, (at, ticket): (usize, Ticket)| net.answer(at, ticket);
+            for request in std::mem::take(&mut open) {
+                match answered(&mut net, request) {
+                    Some(Ok((_, receipt))) => tokens.extend(receipt.and_then(|receipt| receipt.token)),
+                    Some(Err(_)) => {}
+                    None => open.push(request),
+                }
+            }
+            if let Some((at, ticket)) = hurried.filter(|_| !open.is_empty()).map(|index| *index.get(&open)) {
+                net.tell(at, Event::Hurry(ticket));
+            }
+        }
+        // No link need come back for it.
+        for (at, ticket) in &open {
+            if !net.nodes[*at].answers.contains_key(ticket) {
+                net.tell(*at, Event::Hurry(*ticket));
+            }
+        }
+        for at in 0..3 {
+            net.nodes[at].syncs = true;
+            net.sync(at);
+        }
+        net.pump();
+        for (at, ticket) in open {
+            prop_assert!(net.answer(at, ticket).is_some(), "{} is not answered at {}", ticket, at);
+        }
+        for node in &net.nodes {
+            prop_assert!(node.replica.waits.keeps_nothing());
+        }
+    }
 }

@@ -38,6 +38,12 @@ impl Waits {
         self.tokens.len() + self.acks.len()
     }
 
+    /// Nobody waits, and nothing is kept of anybody who did.
+    #[cfg(test)]
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.len() == 0 && self.hurried.is_empty()
+    }
+
     /// The batch is answered.
     pub(super) fn settle(&mut self, ticket: Ticket) {
         self.hurried.remove(&ticket);

@@ -37,6 +37,9 @@ async fn the_exit_code_tells_what_happened_and_a_line_what_to_do_next() {
     snowtide(&bed, &["--set", "log.format=xml", "counter", "get", "k"])
         .await
         .refused(2, &["allowed: \"text\" or \"json\""]);
+    for command in [["counter", "incr", ".."], ["counter", "get", "."], ["counter", "watch", ".."]] {
+        snowtide(&bed, &command).await.refused(2, &["a key is not \".\" or \"..\""]);
+    }
     let unknown = snowtide(&bed, &["counter", "incr", "k", "--namespace", "nowhere"]).await;
     unknown.refused(76, &["unknown_namespace", "\nnext: name one that is configured"]);
     snowtide(&bed, &["counter", "get", "k", "--namespace", "nowhere"])

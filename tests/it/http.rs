@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use nix::sys::signal::Signal;
 use snowtide::dev::{Ending, Options};
 use snowtide_client::Batch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,8 +78,12 @@ struct Watcher {
 
 impl Watcher {
     async fn new(address: SocketAddr, key: &str) -> Self {
+        Self::at(address, &format!("/v1/counters/{NAMESPACE}/{key}/watch")).await
+    }
+
+    async fn at(address: SocketAddr, url: &str) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET /v1/counters/{NAMESPACE}/{key}/watch HTTP/1.1\r\nhost: node\r\n\r\n");
+        let request = format!("GET {url} HTTP/1.1\r\nhost: node\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         Self { stream, text: String::new() }
     }
@@ -112,6 +117,39 @@ async fn a_watcher_in_one_region_is_told_what_another_counts_until_its_node_shut
     watcher.told(-2).await;
     assert_eq!(bed.cluster.terminate(WEST).await.unwrap(), Ending::Drained);
     while watcher.read().await {}
+}
+
+#[tokio::test]
+async fn a_ticket_opens_one_stream_at_every_node_before_and_after_a_restart_until_its_token_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens.toml");
+    let token = |secret: &str| format!("[[api.tokens]]\nname = \"page\"\ntoken = \"{secret}\"\naccess = [\"read\"]\n");
+    std::fs::write(&file, token("first-0123456789")).unwrap();
+    let config_file = Some(file.clone());
+    let mut bed = Bed::start(|options| Options { regions: Some(2), config_file, ..options }).await;
+    let body = r#"{"namespace":"default","key":"a b"}"#;
+    let request = format!(
+        "POST /v1/watch-tickets HTTP/1.1\r\nhost: node\r\nconnection: close\r\nauthorization: Bearer first-0123456789\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let made = raw_answer(bed.http(EAST), request.as_bytes()).await.json();
+    let url = made["url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with("/v1/counters/default/a%20b/watch?ticket="), "{made}");
+    for region in [EAST, WEST] {
+        Watcher::at(bed.http(region), &url).await.told(0).await;
+    }
+    bed.cluster.kill(EAST).await.unwrap();
+    bed.start_node(EAST).await;
+    let mut open = Watcher::at(bed.http(EAST), &url).await;
+    open.told(0).await;
+    get(bed.http(EAST), &url.replace("/watch", "")).await.unwrap().is_problem(401, "unauthenticated");
+    get(bed.http(EAST), &url.replace("a%20b", "b")).await.unwrap().is_problem(401, "unauthenticated");
+
+    std::fs::write(&file, token("second-0123456789")).unwrap();
+    bed.cluster.signal(EAST, Signal::SIGHUP).unwrap();
+    while open.read().await {}
+    get(bed.http(EAST), &url).await.unwrap().is_problem(401, "unauthenticated");
 }
 
 #[tokio::test]
