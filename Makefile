@@ -67,10 +67,11 @@ bench: setup ## Measures speed beside Redis, other ID generators and the machine
 	$(CARGO) build --release --workspace --bins --tests
 	$(CARGO) bench --profile release --workspace --bench ids --bench repair --bench compare
 
-lint: setup ## Checks formatting and lints.
+lint: setup ## Checks formatting, lints, and licences, bans and sources of dependencies where cargo-deny is installed.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --release --package snowtide-client --all-targets --all-features -- -D warnings
+	./scripts/deny
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean
