@@ -83,7 +83,7 @@ impl Watcher {
 
     async fn at(address: SocketAddr, url: &str) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {url} HTTP/1.1\r\nhost: node\r\n\r\n");
+        let request = format!("GET {url} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         Self { stream, text: String::new() }
     }
