@@ -3,8 +3,9 @@
 use snowtide_client::Code;
 use snowtide_client::wire::{Hello, VERSION, Welcome, WireError};
 
-use super::{Backend, Door, error};
+use super::{Backend, DOOR, Door, error};
 use crate::api::bearer::Pass;
+use crate::audit;
 
 /// Welcomes the client, or says why not.
 pub(super) fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcome, Pass), WireError> {
@@ -14,7 +15,10 @@ pub(super) fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcom
         return Err(error(Code::InvalidRequest, detail));
     }
     let pass = door.bearers.admit(hello.token.as_deref().map(str::as_bytes));
-    let pass = pass.map_err(|stranger| error(Code::Unauthenticated, stranger))?;
+    let pass = pass.map_err(|stranger| {
+        audit::turned_away(DOOR, &door.from, "", &stranger);
+        error(Code::Unauthenticated, stranger)
+    })?;
     let welcome = Welcome {
         version: VERSION,
         region: door.region.to_string(),

@@ -15,6 +15,7 @@ mod intake;
 mod session;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
         region: doors.region,
         node: doors.worker.node(),
         id_scheme,
+        from: connection.remote_address().ip().to_canonical(),
     };
     telemetry::connection_opened(telemetry::Door::Quic);
     attend(connection, Arc::new(door)).await;
@@ -99,7 +101,12 @@ struct Door<B> {
     region: Arc<str>,
     node: u8,
     id_scheme: IdScheme,
+    /// Where the client is, as of the first moment.
+    from: IpAddr,
 }
+
+/// As it is called in metrics and in the audit log.
+const DOOR: &str = telemetry::Door::Quic.as_str();
 
 /// The bounds of one connection.
 #[derive(Clone, Copy, Debug)]

@@ -103,6 +103,7 @@ impl Front {
             region: "eu-west".into(),
             node: 3,
             id_scheme: IdScheme::new("snowtide-dev", 7, 41),
+            from: Ipv4Addr::LOCALHOST.into(),
         });
         let accepting = endpoint.clone();
         tokio::spawn(async move {
