@@ -127,6 +127,8 @@ impl Node {
         let (sender, news) = mpsc::unbounded_channel();
         let to_peers = links.clone();
         let outlets = Outlets { send: Box::new(move |to, message| to_peers.send(to, message)), news: sender };
+        // It may have to be given up; a client that was told of it is refused then, and asks anew.
+        let found = recovered.replica;
         let replica = settings::replica(&config, &map, worker, Hasher::new(*secret.bytes()));
         let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
         let (stage, stages) = stage::channel(Stage::Starting);
@@ -137,6 +139,7 @@ impl Node {
             engine: handle,
             ids,
             stage: stages,
+            incarnation: stage::Sender::new(found),
             bearers: Bearers::new(&config.api.tokens),
             worker,
             config,
@@ -255,7 +258,13 @@ async fn recover(
         memtable_bytes_max: store::MEMTABLE_BYTES_MAX,
         open_files_max: descriptors.store_files,
     };
-    Ok(tokio::task::spawn_blocking(move || Store::open(&options)).await.context("recovery has panicked")??)
+    let names = config.served_namespaces(map, worker.region());
+    let open = move || -> anyhow::Result<_> {
+        let opened = Store::open(&options)?;
+        opened.0.put_names(names.keys().map(String::as_str))?;
+        Ok(opened)
+    };
+    tokio::task::spawn_blocking(open).await.context("recovery has panicked")?
 }
 
 fn id_source(

@@ -30,6 +30,7 @@ use super::scribe::Scribe;
 use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
 use crate::config::Config;
 use crate::engine::{Awaited, EngineHandle};
+use crate::identity::ReplicaId;
 use crate::ids::{IdRefusal, IdSource, scheme_of};
 use crate::replica::{Operation, Refusal, Terms};
 use crate::telemetry;
@@ -52,6 +53,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
         region: doors.region,
         node: doors.worker.node(),
         id_scheme,
+        incarnation: doors.incarnation.subscribe(),
     };
     telemetry::connection_opened(telemetry::Door::Quic);
     attend(connection, Arc::new(door)).await;
@@ -99,6 +101,7 @@ struct Door<B> {
     region: Arc<str>,
     node: u8,
     id_scheme: IdScheme,
+    incarnation: watch::Receiver<Option<ReplicaId>>,
 }
 
 /// The bounds of one connection.

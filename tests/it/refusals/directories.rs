@@ -199,7 +199,10 @@ async fn an_address_in_use() {
     ground.serve(&data, &[]).await.refused(1, &["/udp is in use", &ground.bed.quic(EAST).to_string()]);
     drop(held);
     let held = TcpListener::bind(ground.bed.http(EAST)).unwrap();
-    ground.serve(&data, &[]).await.refused(1, &["cannot listen on", "/tcp, which is http.listen, or follows from `http`"]);
+    ground
+        .serve(&data, &[])
+        .await
+        .refused(1, &["cannot listen on", "/tcp, which is http.listen, or follows from `http`"]);
     drop(held);
     assert!(!data.exists(), "nothing was made for a node that could not start");
 }
