@@ -18,6 +18,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::audit;
+
 /// Of an order and of an answer.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// For each half of a conversation.
@@ -39,6 +41,20 @@ pub enum Order {
     ClearFence,
     /// Read the configuration and the certificates again.
     Reload,
+}
+
+impl Order {
+    /// As the command line calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Look => "look",
+            Self::Resume => "resume",
+            Self::ForgetCeilings => "forget-ceilings",
+            Self::ClearFence => "clear-fence",
+            Self::Reload => "reload",
+        }
+    }
 }
 
 /// What it says to that.
@@ -107,6 +123,8 @@ impl Control {
 pub struct Heard {
     /// The order.
     pub order: Order,
+    /// The number of the user who gives it.
+    pub user: u32,
     stream: UnixStream,
 }
 
@@ -114,10 +132,12 @@ impl Heard {
     async fn from(mut stream: UnixStream) -> io::Result<Option<Self>> {
         let user = stream.peer_cred()?.uid();
         if user != 0 && user != geteuid().as_raw() {
-            let refusal = Answer::Refused("only the user that runs the node, and root, are heard".to_owned());
+            let why = "only the user that runs the node, and root, are heard";
+            audit::turned_away("control", &format_args!("user {user}"), "", &why);
+            let refusal = Answer::Refused(why.to_owned());
             return write(&mut stream, &refusal).await.map(|()| None);
         }
-        Ok(Some(Self { order: read(&mut stream).await?, stream }))
+        Ok(Some(Self { order: read(&mut stream).await?, user, stream }))
     }
 
     /// Answers. Whoever broke off has no use for it.

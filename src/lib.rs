@@ -6,12 +6,14 @@
 //! - [`clock`] is the sole reader of the operating system's clocks, [`codec`] the one encoding.
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
 //! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients; [`telemetry`] keeps the metrics of all of them.
-//! - [`config`] is read once, at the start, by the command line, [`cli`].
+//! - [`config`] is read by the command line, [`cli`], at the start, and by [`node`] when it reloads.
+//! - [`audit`] writes down what operators ordered and whom the doors turned away.
 //! - [`sockets`] listen; [`tls`] says who stands at both ends; [`quic`] is what peers and clients share.
 //! - [`control`] is how the operator of a machine reaches a node that runs there.
 //! - [`dev`] runs a whole cluster on one machine, [`relay`] breaks its links, [`probe`] asks nodes how they are.
 
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod codec;

@@ -4,8 +4,10 @@
 //! so (I3); until then `/livez` answers and every door says `starting`. A stop goes the other way: refuse new work,
 //! commit what is in hand, wait until another region has it, close.
 
+mod certificates;
 mod descriptors;
 mod desk;
+mod expiring;
 mod horizon;
 mod orders;
 pub mod reload;
@@ -32,7 +34,7 @@ use crate::api::scribe::Scribe;
 use crate::api::{self, Doors, Namespaces, Stage};
 use crate::clock::offset::Offset;
 use crate::config::map::ClusterMap;
-use crate::config::{Config, Loaded, TreeSecret};
+use crate::config::{Config, Loaded, TreeSecret, warnings};
 use crate::engine::{self, EngineHandle, News, Outlets};
 use crate::identity::WorkerId;
 use crate::ids::{CeilingStore, IdSource, PeerClock, layout_of};
@@ -42,10 +44,11 @@ use crate::quic::Endpoint;
 use crate::replica::{Event, Recovered};
 use crate::sockets;
 use crate::store::{self, Store};
-use crate::tls::Credentials;
 
+use certificates::{Certificates, Found};
 use descriptors::Descriptors;
 use desk::Desk;
+use expiring::Expiring;
 use orders::Attendant;
 use reload::{Reloader, Reloads};
 use reported::Reported;
@@ -68,8 +71,7 @@ pub struct Node {
     endpoint: Endpoint,
     links: Links,
     listener: TcpListener,
-    /// For HTTP.
-    tls: Option<Arc<rustls::ServerConfig>>,
+    certificates: Certificates,
     redis: Option<TcpListener>,
     engine: JoinHandle<()>,
     news: mpsc::UnboundedReceiver<News>,
@@ -90,17 +92,14 @@ impl Node {
     pub async fn open(loaded: Loaded, region: &str, node: u8) -> anyhow::Result<Self> {
         let (mut config, map) = (loaded.config, Arc::new(loaded.map));
         let (worker, place) = settings::place(&map, region, node)?;
+        warnings(&config, [place]).iter().for_each(|warning| warn!("{warning}"));
         let descriptors = Descriptors::share(&mut config, place.redis.is_some())?;
         let config = Arc::new(config);
-        let credentials = Credentials::load(&config.tls.dir, region, node)?;
-        let tls = settings::http_tls(&config)?;
+        let found = Found::read(&config, region, node)?;
         let listening = settings::listening(&config, place)?;
-        let endpoint = Endpoint::bind(&config.quic, &config.peer, &credentials, &listening.quic)?;
+        let endpoint = Endpoint::bind(&config.quic, &config.peer, &found.credentials, &listening.quic)?;
         let listener = listen(&listening.http, "http")?;
-        let redis = match &listening.redis {
-            Some(addresses) => Some(listen(addresses, "redis")?),
-            None => None,
-        };
+        let redis = listening.redis.as_ref().map(|addresses| listen(addresses, "redis")).transpose()?;
         let secret = TreeSecret::of(&config.cluster);
         let (store, recovered) = recover(&config, &map, &secret, worker, descriptors).await?;
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
@@ -122,7 +121,7 @@ impl Node {
             engine: handle.clone(),
             clock: Arc::new(Clock(ids.clone())),
             endpoint: endpoint.clone(),
-            credentials,
+            credentials: found.credentials.clone(),
         });
         let (sender, news) = mpsc::unbounded_channel();
         let to_peers = links.clone();
@@ -145,8 +144,22 @@ impl Node {
             config,
             map,
         };
+        let certificates = Certificates::new((region, node), found, endpoint.clone(), links.clone());
         let clock_confirmed = false;
-        Ok(Self { doors, stage, store, seen, endpoint, links, listener, tls, redis, engine, news, clock_confirmed })
+        Ok(Self {
+            doors,
+            stage,
+            store,
+            seen,
+            endpoint,
+            links,
+            listener,
+            certificates,
+            redis,
+            engine,
+            news,
+            clock_confirmed,
+        })
     }
 
     /// An operator vouches for the clock as it stands when IDs begin.
@@ -157,12 +170,10 @@ impl Node {
     /// Serves until `shutdown`, then drains. An error means that the node has stopped itself (I9).
     pub async fn run(mut self, shutdown: CancellationToken, reloads: Reloads) -> anyhow::Result<Farewell> {
         let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
-        let http = {
-            let (listener, tls) = (self.listener, self.tls);
-            tokio::spawn(api::http::serve(listener, self.doors.clone(), tls, closing.clone()))
-        };
+        let tls = self.certificates.doors();
+        let http = tokio::spawn(api::http::serve(self.listener, self.doors.clone(), tls.http, closing.clone()));
         if let Some(listener) = self.redis {
-            clients.spawn(api::redis::serve(listener, self.doors.clone(), closing.clone()));
+            clients.spawn(api::redis::serve(listener, self.doors.clone(), tls.redis, closing.clone()));
         }
         let quic = {
             let (endpoint, links, doors) = (self.endpoint.clone(), self.links.clone(), self.doors.clone());
@@ -173,10 +184,13 @@ impl Node {
             tokio::spawn(async move { endpoint.serve(links, clients).await })
         };
         let (alarm, alarms) = mpsc::unbounded_channel();
-        let watching = tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), self.seen.clone(), alarm));
+        let expiring = Expiring::new(self.certificates.expiries(), self.doors.config.tls.expiry_warning);
+        let watching =
+            tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), self.seen.clone(), expiring, alarm));
         let (order, orders) = mpsc::channel(1);
         let (reload, asked) = mpsc::channel(1);
-        let reloader = Reloader::new(reloads, self.doors.map.clone(), self.doors.bearers.clone());
+        let (map, bearers) = (self.doors.map.clone(), self.doors.bearers.clone());
+        let reloader = Reloader::new(reloads, map, bearers, self.certificates);
         let reloading = tokio::spawn(reloader.serve(asked));
         let attendant =
             Attendant { doors: self.doors.clone(), store: self.store.clone(), seen: self.seen.clone(), reload };
@@ -211,19 +225,21 @@ impl Node {
         self.endpoint.close("the node shuts down").await;
         quic.abort();
         self.doors.engine.stop();
-        let engine = self.engine;
-        // The engine has nothing in hand any more, or has failed; either way its thread is ending, and the store's after
-        // it. Only a sync that never returns can hold them up.
-        let (store, drained) = (self.store, farewell.is_ok());
-        let ended = tokio::task::spawn_blocking(move || {
-            let _ = engine.join();
-            if drained && let Err(error) = store.tidy() {
-                warn!(%error, "the next start will take longer");
-            }
-        });
-        let _ = timeout(ENGINE_TIMEOUT, ended).await;
+        end(self.engine, self.store, farewell.is_ok()).await;
         farewell
     }
+}
+
+/// The engine has nothing in hand any more, or has failed; either way its thread is ending, and the store's after it. Only
+/// a sync that never returns can hold them up.
+async fn end(engine: JoinHandle<()>, store: Arc<Store>, drained: bool) {
+    let ended = tokio::task::spawn_blocking(move || {
+        let _ = engine.join();
+        if drained && let Err(error) = store.tidy() {
+            warn!(%error, "the next start will take longer");
+        }
+    });
+    let _ = timeout(ENGINE_TIMEOUT, ended).await;
 }
 
 /// A door's socket.
@@ -245,6 +261,9 @@ async fn recover(
     worker: WorkerId,
     descriptors: Descriptors,
 ) -> anyhow::Result<(Store, Recovered)> {
+    if config.store.must_exist {
+        Store::must_exist(&config.data_dir)?;
+    }
     let options = store::Options {
         path: config.data_dir.clone(),
         cluster_id: config.cluster.id.clone(),

@@ -1,19 +1,25 @@
-//! Asks a node over HTTP what an operator or a load balancer asks: is it ready, and how does it see the cluster?
+//! Asks a node over HTTP, or over HTTPS, what an operator or a load balancer asks: is it ready, and how does it see the cluster?
 //!
 //! Every question is bounded in time and every answer in size. Nothing is asked twice by itself.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::{AUTHORIZATION, HOST, HeaderValue};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 /// A node that lives answers these in milliseconds, whatever else it does.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,7 +30,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// Nobody listens there, or the connection broke.
-    #[error("nothing answers at http://{address}: {reason}")]
+    #[error("nothing answers at {address}: {reason}")]
     Unreachable {
         /// Who was asked.
         address: String,
@@ -32,13 +38,13 @@ pub enum ProbeError {
         reason: String,
     },
     /// Somebody listens and is silent.
-    #[error("http://{address} did not answer within {TIMEOUT:?}")]
+    #[error("{address} did not answer within {TIMEOUT:?}")]
     Silent {
         /// Who was asked.
         address: String,
     },
     /// The node refused to say.
-    #[error("http://{address} answers {status}: {detail}")]
+    #[error("{address} answers {status}: {detail}")]
     Refused {
         /// Who was asked.
         address: String,
@@ -48,7 +54,7 @@ pub enum ProbeError {
         detail: String,
     },
     /// The answer is not one of a Snowtide node.
-    #[error("http://{address} does not answer as a Snowtide node does: {reason}")]
+    #[error("{address} does not answer as a Snowtide node does: {reason}")]
     Malformed {
         /// Who was asked.
         address: String,
@@ -58,10 +64,16 @@ pub enum ProbeError {
 }
 
 /// Asks; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Probe {
-    client: Client<HttpConnector, Empty<Bytes>>,
     authorization: Option<HeaderValue>,
+    tls: Option<TlsConnector>,
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Probe(..)") // never the token
+    }
 }
 
 /// `GET /v1/cluster`: a node, and its peers as it sees them.
@@ -143,15 +155,18 @@ impl Probe {
             Some(token) => Some(HeaderValue::try_from(format!("Bearer {token}")).ok()?),
             None => None,
         };
-        // A connection for each question: a node that was restarted meanwhile is asked anew.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(HttpConnector::new());
-        Some(Self { client, authorization })
+        Some(Self { authorization, tls: None })
+    }
+
+    /// Asks over TLS from now on. Nodes have to prove that they are at their address to whom this believes.
+    #[must_use]
+    pub fn over_tls(self, config: Arc<ClientConfig>) -> Self {
+        Self { tls: Some(config.into()), ..self }
     }
 
     /// Asks without a token.
     pub fn anonymous() -> Self {
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(HttpConnector::new());
-        Self { client, authorization: None }
+        Self { authorization: None, tls: None }
     }
 
     /// Whether the node has recovered and serves; an error if nobody says.
@@ -188,22 +203,47 @@ impl Probe {
             .unwrap_or_else(|_| Err(ProbeError::Silent { address: address.to_owned() }))
     }
 
+    /// A connection for each question: a node that was restarted meanwhile is asked anew.
     async fn exchange(&self, address: &str, path: &str) -> Result<(StatusCode, Bytes), ProbeError> {
+        let unreachable =
+            |error: io::Error| ProbeError::Unreachable { address: address.to_owned(), reason: innermost(&error) };
+        let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+        match &self.tls {
+            None => self.ask(stream, address, path).await,
+            Some(tls) => {
+                let name = host(address).map_err(|error| unreachable(io::Error::other(error)))?;
+                let stream = tls.connect(name, stream).await.map_err(unreachable)?;
+                self.ask(stream, address, path).await
+            }
+        }
+    }
+
+    async fn ask<T>(&self, stream: T, address: &str, path: &str) -> Result<(StatusCode, Bytes), ProbeError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let malformed = |reason: String| ProbeError::Malformed { address: address.to_owned(), reason };
-        let mut request = Request::get(format!("http://{address}{path}"));
+        let mut request = Request::get(path).header(HOST, address);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::new()).map_err(|error| malformed(error.to_string()))?;
-        let answer = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| ProbeError::Unreachable { address: address.to_owned(), reason: innermost(&error) })?;
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| malformed(error.to_string()))?;
+        let greeted = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = greeted.map_err(|error| malformed(innermost(&error)))?;
+        // Ends with the sender.
+        tokio::spawn(connection);
+        let answer = sender.send_request(request).await.map_err(|error| malformed(innermost(&error)))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| malformed(error.to_string()))?;
         Ok((head.status, body.to_bytes()))
     }
+}
+
+/// Who has to stand at `host:port`.
+fn host(address: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    ServerName::try_from(host.to_owned())
 }
 
 /// The cause of all causes: those above it only say that it was not possible to connect.
@@ -252,7 +292,7 @@ mod tests {
         let body = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 28\r\n\r\n{\"detail\":\"no such token\"}  ";
         let (address, asked) = answer_once(body).await;
         let error = Probe::new(Some("s3cret")).unwrap().cluster(address).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("http://{address} answers 401 Unauthorized: no such token"));
+        assert_eq!(error.to_string(), format!("{address} answers 401 Unauthorized: no such token"));
         assert!(asked.await.unwrap().to_lowercase().contains("authorization: bearer s3cret"));
     }
 

@@ -15,7 +15,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
+use rustls::pki_types::CertificateDer;
 use snowtide_client::wire::ALPN as CLIENT_ALPN;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -113,8 +114,19 @@ pub struct Endpoint {
     quinn: quinn::Endpoint,
     /// Made when it is first needed; `None` if the system has none of its kind.
     other: Arc<OnceLock<Option<quinn::Endpoint>>>,
+    dialer: Arc<Mutex<ClientConfig>>,
+    /// Whom we believe.
+    trust: Arc<watch::Sender<Credentials>>,
+    quic: Quic,
+    peer: PeerLinks,
+}
+
+/// Credentials that the endpoint can take up.
+#[derive(Debug)]
+pub struct Renewal {
+    acceptor: ServerConfig,
     dialer: ClientConfig,
-    clients_max: usize,
+    credentials: Credentials,
 }
 
 impl Endpoint {
@@ -134,8 +146,40 @@ impl Endpoint {
             Arc::new(quinn::TokioRuntime),
         )
         .map_err(|source| NotBound { address, source })?;
-        let (other, dialer) = (Arc::default(), dialer(peer, credentials)?);
-        Ok(Self { quinn: endpoint, other, dialer, clients_max: quic.connections_max })
+        let dialer = Arc::new(Mutex::new(dialer(peer, credentials)?));
+        let trust = Arc::new(watch::Sender::new(credentials.clone()));
+        Ok(Self { quinn: endpoint, other: Arc::default(), dialer, trust, quic: quic.clone(), peer: peer.clone() })
+    }
+
+    /// Whether these credentials can be taken up.
+    pub fn renewal(&self, credentials: Credentials) -> Result<Renewal, TlsError> {
+        let (acceptor, dialer) = (acceptor(&self.quic, &self.peer, &credentials)?, dialer(&self.peer, &credentials)?);
+        Ok(Renewal { acceptor, dialer, credentials })
+    }
+
+    /// From now on new connections are made with these credentials, and every other end that has shown a certificate on one
+    /// that is open is judged by them. The stateless reset key stays: those who call us know it.
+    pub fn renew(&self, renewal: Renewal) {
+        self.quinn.set_server_config(Some(renewal.acceptor));
+        *self.dialer.lock().unwrap_or_else(PoisonError::into_inner) = renewal.dialer;
+        // Last: whoever is judged by the former ones until now is told to look again.
+        self.trust.send_replace(renewal.credentials);
+    }
+
+    /// Returns once the certificate that the other end has shown is not believed any more, and why; as one of this name, if
+    /// it stands for one. Never, if it has shown none.
+    pub(crate) async fn distrust(&self, connection: &Connection, name: Option<&str>) -> String {
+        let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let Some(chain) = shown else { return std::future::pending().await };
+        let mut trust = self.trust.subscribe();
+        loop {
+            let credentials = trust.borrow_and_update().clone();
+            if let Err(why) = credentials.believes(&chain, name) {
+                return why;
+            }
+            // Cannot fail: the sender is ours.
+            let _ = trust.changed().await;
+        }
     }
 
     /// Where it listens.
@@ -151,7 +195,8 @@ impl Endpoint {
 
     /// Calls another node, which must prove that it is `name`.
     pub(crate) fn dial(&self, address: SocketAddr, name: &str) -> Result<quinn::Connecting, quinn::ConnectError> {
-        self.towards(address).connect_with(self.dialer.clone(), address, name)
+        let dialer = self.dialer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.towards(address).connect_with(dialer, address, name)
     }
 
     /// What calls are made from: the socket that listens, or, where its addresses are not of the callee's kind, one
@@ -172,8 +217,9 @@ impl Endpoint {
         F: Fn(Connection) -> Serving + Send + Sync + 'static,
     {
         let gate = Arc::new(Gate {
+            endpoint: self.clone(),
             handshakes: Handshakes::new(links.clone()),
-            clients_places: Arc::new(Semaphore::new(self.clients_max.min(Semaphore::MAX_PERMITS))),
+            clients_places: Arc::new(Semaphore::new(self.quic.connections_max.min(Semaphore::MAX_PERMITS))),
             clients,
             links,
             last_failure: Mutex::default(),
@@ -297,6 +343,7 @@ impl Handshakes {
 
 /// Sends each connection to whom it is for.
 struct Gate<F> {
+    endpoint: Endpoint,
     handshakes: Handshakes,
     clients_places: Arc<Semaphore>,
     clients: F,
@@ -316,6 +363,19 @@ where
             Err(_elapsed) => return debug!(%from, "the handshake took too long"),
         };
         drop(place);
+        let mut serving = pin!(self.serve(connection.clone()));
+        // From the end of the handshake on, which may have been made with credentials that are replaced by now.
+        tokio::select! {
+            () = &mut serving => return,
+            why = self.endpoint.distrust(&connection, None) => {
+                warn!(%from, why, "closed a connection: its certificate is not believed any more");
+                Close::Refused.close(&connection, "the certificate is not believed any more");
+            }
+        }
+        serving.await;
+    }
+
+    async fn serve(&self, connection: Connection) {
         match protocol(&connection).as_deref() {
             Some(PEER_ALPN) => {
                 connection.set_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES));

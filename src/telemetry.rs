@@ -77,6 +77,8 @@ pub const JOURNAL_BYTES: &str = "snowtide_journal_bytes";
 pub const DISK_FREE_BYTES: &str = "snowtide_disk_free_bytes";
 /// Unix time of the last moment that an ID can carry.
 pub const IDS_END_SECONDS: &str = "snowtide_ids_end_time_seconds";
+/// Unix time at which the first certificate of a role ends.
+pub const CERTIFICATE_END_SECONDS: &str = "snowtide_certificate_end_time_seconds";
 /// How often the node stopped itself.
 pub const FENCES: &str = "snowtide_fences_total";
 /// Counter by `peer`: its messages that were ignored, because they were out of place or over a bound.
@@ -265,6 +267,11 @@ pub fn disk_measured(journal_bytes: u64, free_bytes: u64) {
 /// Unix time of the last moment that an ID can carry.
 pub fn ids_end(unix_ms: u64) {
     gauge!(IDS_END_SECONDS).set(unix_ms as f64 / 1_000.0);
+}
+
+/// Unix time at which the first certificate of a role ends.
+pub fn certificate_ends(role: &'static str, unix_ms: u64) {
+    gauge!(CERTIFICATE_END_SECONDS, "role" => role).set(unix_ms as f64 / 1_000.0);
 }
 
 /// The node stopped itself.
@@ -470,6 +477,11 @@ fn describe() {
     describe_gauge!(JOURNAL_BYTES, Unit::Bytes, "Journal on disk");
     describe_gauge!(DISK_FREE_BYTES, Unit::Bytes, "Free on the disk of the data directory");
     describe_gauge!(IDS_END_SECONDS, Unit::Seconds, "Unix time of the last moment that an ID can carry");
+    describe_gauge!(
+        CERTIFICATE_END_SECONDS,
+        Unit::Seconds,
+        "Unix time at which the first certificate of this role ends: authority, node, http, redis"
+    );
     describe_counter!(FENCES, Unit::Count, "How often the node stopped itself");
     describe_counter!(PEER_MESSAGES_IGNORED, Unit::Count, "Messages of a peer that were out of place or over a bound");
     describe_counter!(PEER_CLAIMS_REFUSED, Unit::Count, "Claims of a peer about nodes that were not believed");

@@ -8,9 +8,15 @@
 //! [`dev`] makes certificates for development; nothing else here writes.
 
 pub mod dev;
+mod live;
+mod validity;
+
+pub use live::{Live, Secured};
+pub use validity::{Expiry, Role};
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +28,12 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::clock;
+use crate::config::map::ClusterMap;
 
 /// The authority's certificate in `tls.dir`.
 pub const CA_FILE: &str = "ca.pem";
@@ -73,6 +81,7 @@ pub struct Credentials(Arc<Inner>);
 
 struct Inner {
     roots: Arc<RootCertStore>,
+    expiries: Vec<Expiry>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
@@ -87,28 +96,61 @@ impl Credentials {
     /// Reads `ca.pem`, `<region>-<node>.pem` and `<region>-<node>.key` from `dir`, and checks that they fit together,
     /// name this node and are valid now.
     pub fn load(dir: &Path, region: &str, node: u8) -> Result<Self, TlsError> {
-        let roots = Arc::new(authority(&dir.join(CA_FILE))?);
-        let path = dir.join(certificate_file(region, node));
+        let (path_of_authority, path) = (dir.join(CA_FILE), dir.join(certificate_file(region, node)));
+        let authorities = certificates(&path_of_authority)?;
+        let roots = Arc::new(authority(&path_of_authority, &authorities)?);
         let chain = certificates(&path)?;
         let key = private_key(&dir.join(key_file(region, node)))?;
         let name = node_name(region, node);
-        proves(&roots, &chain, &name).map_err(|reason| TlsError::NotOurs { path, name, reason })?;
-        let credentials = Self(Arc::new(Inner { roots, chain, key }));
+        proves(&roots, &chain, &name).map_err(|reason| TlsError::NotOurs { path: path.clone(), name, reason })?;
+        let mut expiries = validity::of(Role::Authority, &path_of_authority, &authorities)?;
+        expiries.extend(validity::of(Role::Node, &path, &chain)?);
+        let credentials = Self(Arc::new(Inner { roots, expiries, chain, key }));
         credentials.dialer(b"")?; // finds a key of another certificate now rather than at the first connection
         Ok(credentials)
+    }
+
+    /// Until when each certificate is valid: of the authorities that are believed, and our own with those between.
+    pub fn expiries(&self) -> &[Expiry] {
+        &self.0.expiries
+    }
+
+    /// Whether these are the very same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether both show and believe the same.
+    pub fn equals(&self, other: &Self) -> bool {
+        let (one, other) = (&self.0, &other.0);
+        let authorities = |inner: &Inner| inner.roots.roots.clone();
+        one.chain == other.chain && one.key == other.key && authorities(one) == authorities(other)
+    }
+
+    /// Whether we believe now what a peer has shown, as a node of this name if it stands for one, or why not.
+    pub(crate) fn believes(&self, chain: &[CertificateDer<'_>], name: Option<&str>) -> Result<(), String> {
+        let Some(name) = name else {
+            let (leaf, rest) = chain.split_first().ok_or("it holds no certificate")?;
+            let verifier = self.verifier().map_err(|error| error.to_string())?;
+            return verifier.verify_client_cert(leaf, rest, now()).map(drop).map_err(|error| error.to_string());
+        };
+        proves(&self.0.roots, chain, name)
+    }
+
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        WebPkiClientVerifier::builder_with_provider(self.0.roots.clone(), provider())
+            .allow_unauthenticated()
+            .build()
+            .map_err(unusable)
     }
 
     /// For the accepting side. A client certificate is not demanded, but one that is shown must be the authority's;
     /// whoever accepts a peer must demand it after the handshake.
     pub(crate) fn acceptor(&self, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
-        let clients = WebPkiClientVerifier::builder_with_provider(self.0.roots.clone(), provider())
-            .allow_unauthenticated()
-            .build()
-            .map_err(unusable)?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(unusable)?
-            .with_client_cert_verifier(clients)
+            .with_client_cert_verifier(self.verifier()?)
             .with_single_cert(self.0.chain.clone(), self.0.key.clone_key())
             .map_err(unusable)?;
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
@@ -182,17 +224,49 @@ fn all_schemes() -> Vec<rustls::SignatureScheme> {
 }
 
 /// For a server that clients know by a certificate of its own, whoever they are.
-pub fn server(certificate: &Path, key: &Path, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
-    let chain = certificates(certificate)?;
+fn server(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    protocols: &[&[u8]],
+) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(unusable)?
         .with_no_client_auth()
-        .with_single_cert(chain, private_key(key)?)
+        .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config.max_early_data_size = 0;
     Ok(config)
+}
+
+/// Those of these files that others than their owner can read.
+pub fn exposed(files: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let is_exposed =
+        |file: &PathBuf| std::fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0);
+    files.into_iter().filter(is_exposed).collect()
+}
+
+/// For whoever asks a server and believes the authorities of this file alone.
+pub fn believing(authorities: &Path) -> Result<ClientConfig, TlsError> {
+    let roots = authority(authorities, &certificates(authorities)?)?;
+    let config = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]).map_err(unusable)?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The certificates of a `tls.dir`, as far as they are there, and what is wrong with those that are.
+pub fn in_directory(dir: &Path, map: &ClusterMap) -> (Vec<Expiry>, Vec<String>) {
+    let nodes = map.nodes().map(|(worker, region, _)| (Role::Node, certificate_file(&region.name, worker.node())));
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for (role, file) in std::iter::once((Role::Authority, CA_FILE.to_owned())).chain(nodes) {
+        let path = dir.join(file);
+        match path.exists().then(|| certificates(&path).and_then(|chain| validity::of(role, &path, &chain))) {
+            Some(Ok(expiries)) => found.extend(expiries),
+            Some(Err(error)) => problems.push(error.to_string()),
+            None => {}
+        }
+    }
+    (found, problems)
 }
 
 /// The name that a node's certificate proves.
@@ -222,10 +296,10 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn authority(path: &Path) -> Result<RootCertStore, TlsError> {
+fn authority(path: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| malformed(path, "a certificate authority", error))?;
+    for certificate in authorities {
+        roots.add(certificate.clone()).map_err(|error| malformed(path, "a certificate authority", error))?;
     }
     Ok(roots)
 }
@@ -244,13 +318,16 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 fn proves(roots: &Arc<RootCertStore>, chain: &[CertificateDer<'_>], name: &str) -> Result<(), String> {
     let (leaf, rest) = chain.split_first().ok_or("it holds no certificate")?;
     let server_name = ServerName::try_from(name).map_err(|error| error.to_string())?;
-    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()));
     WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
         .build()
         .map_err(|error| error.to_string())?
-        .verify_server_cert(leaf, rest, &server_name, &[], now)
+        .verify_server_cert(leaf, rest, &server_name, &[], now())
         .map_err(|error| error.to_string())?;
     Ok(())
+}
+
+fn now() -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_millis(clock::wall_ms()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -273,9 +350,9 @@ mod tests {
                        [[node]]\nid = 1\nquic = \"127.0.0.1:3\"\nhttp = \"127.0.0.1:4\"\n";
 
     fn certificates_of_two_nodes() -> tempfile::TempDir {
-        let map = crate::config::map::ClusterMap { regions: vec![toml::from_str(MAP).unwrap()] };
+        let map = ClusterMap { regions: vec![toml::from_str(MAP).unwrap()] };
         let dir = tempfile::tempdir().unwrap();
-        dev::certificates(dir.path(), &map).unwrap();
+        dev::certificates(&dev::Folders::within(dir.path()), &map, false).unwrap();
         dir
     }
 
@@ -300,6 +377,15 @@ mod tests {
         std::fs::copy(dir.path().join("eu-west-1.key"), dir.path().join("eu-west-0.key")).unwrap();
         let error = Credentials::load(dir.path(), "eu-west", 0).unwrap_err();
         assert!(matches!(error, TlsError::Unusable(_)), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_named() {
+        let dir = certificates_of_two_nodes();
+        let key = dir.path().join("eu-west-0.key");
+        assert!(exposed([key.clone(), dir.path().join("absent")]).is_empty());
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(exposed([key.clone()]), [key]);
     }
 
     #[test]

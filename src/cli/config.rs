@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Global, print, print_json};
+use super::{Global, note, print, print_json};
 use crate::clock;
 use crate::config::map::Region;
-use crate::config::{ConfigError, Loaded};
+use crate::config::{Config, ConfigError, Loaded, warnings};
+use crate::tls::{self, Expiry, Role, Secured};
 
 /// Check the configuration, or show it.
 #[derive(Debug, Args)]
@@ -27,7 +28,8 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Read everything and name every problem; exits with 2 if there is one.
+    /// Read everything and name every problem; exits with 2 if there is one. Tells when certificates end, and warns of
+    /// what is allowed and unwise.
     Check,
     /// Print every value as TOML, secrets taken out, and the map as comments.
     Show {
@@ -53,11 +55,72 @@ impl Command {
 fn check(global: &Global) -> anyhow::Result<()> {
     let outcome = global.load();
     if global.json {
-        print_json(&verdict(&outcome))?;
+        print_json(&full_verdict(&outcome))?;
         outcome?;
         return Ok(());
     }
-    print(&summary(&outcome?))
+    let loaded = outcome?;
+    let certificates = InPlace::look(&loaded);
+    let told = [summary(&loaded)].into_iter().chain(certificates.first_end()).collect::<Vec<_>>();
+    print(&told.join("\n"))?;
+    for warning in certificates.warnings(&loaded.config, clock::wall_ms()).into_iter().chain(doubts(&loaded)) {
+        note(&format!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+/// What is allowed, and still worth a word.
+fn doubts(loaded: &Loaded) -> Vec<String> {
+    warnings(&loaded.config, loaded.map.nodes().map(|(.., node)| node))
+}
+
+/// The certificates that are where this configuration says: every node's, since a file may be for all of them.
+struct InPlace {
+    found: Vec<Expiry>,
+    problems: Vec<String>,
+}
+
+impl InPlace {
+    fn look(loaded: &Loaded) -> Self {
+        let config = &loaded.config;
+        let (mut found, mut problems) = tls::in_directory(&config.tls.dir, &loaded.map);
+        for (role, files) in [(Role::Http, &config.http.tls), (Role::Redis, &config.redis.tls)] {
+            match Secured::load(role, &files.certificate, &files.key, &[]) {
+                Ok(secured) => found.extend(secured.iter().flat_map(Secured::expiries).cloned()),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        Self { found, problems }
+    }
+
+    fn first_end(&self) -> Option<String> {
+        let first = self.found.iter().min_by_key(|expiry| expiry.until_ms)?;
+        Some(format!("certificates: {}, the first ends with {first}", self.found.len()))
+    }
+
+    fn warnings(&self, config: &Config, now_ms: u64) -> Vec<String> {
+        let within = u64::try_from(config.tls.expiry_warning.as_millis()).unwrap_or(u64::MAX);
+        let near = self.found.iter().filter(|expiry| expiry.left_ms(now_ms) <= within || !expiry.is_valid(now_ms));
+        let near = near.map(|expiry| {
+            let days = expiry.left_ms(now_ms) / (24 * 60 * 60 * 1_000);
+            let state =
+                if expiry.is_valid(now_ms) { format!("ends in {days} days") } else { "is not valid now".to_owned() };
+            format!("a certificate {state}: {expiry}")
+        });
+        self.problems.iter().cloned().chain(near).collect()
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        let one = |expiry: &Expiry| {
+            json!({
+                "role": expiry.role.as_str(),
+                "file": expiry.file.display().to_string(),
+                "subject": expiry.subject,
+                "until": clock::in_words(expiry.until_ms),
+            })
+        };
+        self.found.iter().map(one).collect()
+    }
 }
 
 fn summary(loaded: &Loaded) -> String {
@@ -69,6 +132,18 @@ fn summary(loaded: &Loaded) -> String {
         namespaces.join(", "),
         clock::in_words(loaded.config.ids_end_ms()),
     )
+}
+
+/// With what is found on this machine.
+fn full_verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
+    let mut verdict = verdict(outcome);
+    if let (Ok(loaded), Some(members)) = (outcome, verdict.as_object_mut()) {
+        let certificates = InPlace::look(loaded);
+        let warnings = certificates.warnings(&loaded.config, clock::wall_ms()).into_iter().chain(doubts(loaded));
+        members.insert("warnings".to_owned(), warnings.collect());
+        members.insert("certificates".to_owned(), certificates.as_json());
+    }
+    verdict
 }
 
 fn verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
@@ -127,7 +202,7 @@ fn on_the_map(region: &Region) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Sources};
+    use crate::config::Sources;
 
     fn loaded(set: &[(&str, &str)]) -> Loaded {
         let mut sources = Sources::default();

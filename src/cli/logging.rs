@@ -1,21 +1,26 @@
-//! Logging: to standard error, as `[log]` says, from the moment a node starts.
+//! Logging: to standard error, as `[log]` says, from the moment a node starts; lines of the audit log to a file as well.
 
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{fmt, registry, reload};
+use tracing_subscriber::{registry, reload};
 
 use super::paint;
+use crate::audit;
 use crate::config::{self, Log, LogFormat};
-
-/// Has log lines follow another filter, or says what is wrong with it.
-pub type SetFilter = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+use crate::node::reload::Relog;
 
 /// Sends the whole process's log lines to standard error. Fails if that was done before. `RUST_LOG` is not read: the
 /// filter is configuration, and `SNOWTIDE_LOG__FILTER` sets it.
-pub fn init(log: &Log) -> anyhow::Result<SetFilter> {
+pub fn init(log: &Log) -> anyhow::Result<Relog> {
     let filter = config::log_filter(&log.filter).context("log.filter")?;
     let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(io::stderr);
@@ -23,10 +28,81 @@ pub fn init(log: &Log) -> anyhow::Result<SetFilter> {
         LogFormat::Text => lines.with_ansi(paint::on_stderr()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
     };
-    let outcome = registry().with(lines.with_filter(filter)).try_init();
+    let file = if log.audit_file.as_os_str().is_empty() { None } else { Some(AuditFile::open(&log.audit_file)?) };
+    let audited = file.clone().map(|file| {
+        let only = Targets::new().with_target(audit::TARGET, LevelFilter::INFO);
+        fmt::layer().with_writer(file).json().flatten_event(true).with_ansi(false).with_filter(only)
+    });
+    let outcome = registry().with(lines.with_filter(filter)).with(audited).try_init();
     outcome.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
     Ok(Box::new(move |wanted| {
         let filter = config::log_filter(wanted).map_err(|error| format!("log.filter: {error}"))?;
+        if let Some(file) = &file {
+            file.reopen().map_err(|error| error.to_string())?;
+        }
         handle.reload(filter).map_err(|error| error.to_string())
     }))
+}
+
+/// A file that lines are added to, each at once. What cannot be written, such as to a full disk, is lost.
+#[derive(Clone, Debug)]
+struct AuditFile {
+    path: PathBuf,
+    file: Arc<Mutex<File>>,
+}
+
+impl AuditFile {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = append(path).with_context(|| format!("log.audit_file: {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), file: Arc::new(Mutex::new(file)) })
+    }
+
+    /// Somebody may have moved the file away.
+    fn reopen(&self) -> anyhow::Result<()> {
+        let file = append(&self.path).with_context(|| format!("log.audit_file: {}", self.path.display()))?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        Ok(())
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+impl<'a> MakeWriter<'a> for AuditFile {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for AuditFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let mut file = AuditFile::open(&path).unwrap();
+        file.write_all(b"one\n").unwrap();
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        file.reopen().unwrap();
+        file.write_all(b"two\n").unwrap();
+        let text = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!((text("old"), text("audit.log")), ("one\n".to_owned(), "two\n".to_owned()));
+        let nowhere = AuditFile::open(Path::new("/nowhere/audit.log")).unwrap_err();
+        assert!(format!("{nowhere:#}").starts_with("log.audit_file: /nowhere/audit.log: "), "{nowhere:#}");
+    }
 }

@@ -77,10 +77,10 @@ impl Command {
         }
         let loaded = Config::load(&sources)?;
         let number = self.number(&loaded.config)?;
-        let set_log_filter = logging::init(&loaded.config.log)?;
+        let relog = logging::init(&loaded.config.log)?;
         telemetry::install();
         let configured = loaded.config.clone();
-        let reloads = Reloads { sources, configured, asked: signals.reload, set_log_filter };
+        let reloads = Reloads { sources, configured, asked: signals.reload, relog };
         let outcome = runtime.block_on(async {
             if self.exit_with_stdin {
                 stop_with_stdin(signals.shutdown.clone());

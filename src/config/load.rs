@@ -17,9 +17,9 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::error::{ConfigError, Problem};
-use super::inspect::{Inspection, nearest, settings};
+use super::inspect::{Inspection, nearest, origin, settings};
 use super::map::ClusterMap;
-use super::origin::{Origin, Setting};
+use super::origin::{Origin, Setting, literal};
 use super::schema::CONFIG;
 use super::shape::Shape;
 use super::{Config, regions, validate};
@@ -31,6 +31,8 @@ const DEFAULT_FILE: &str = "config/default.toml";
 const ENV_PREFIX: &str = "SNOWTIDE_";
 const ENV_SEPARATOR: &str = "__";
 const NAMESPACES: &str = "namespace";
+const TOKENS: &str = "api.tokens";
+const TOKENS_FILE: &str = "api.tokens_file";
 /// The deepest key has three levels.
 const DEPTH_MAX: usize = 16;
 /// A longer file is refused unread.
@@ -90,7 +92,10 @@ pub struct Loaded {
 
 /// Reads, merges and checks; `now_ms` since 1970 tells whether the epoch of the IDs has passed.
 pub(super) fn load(sources: &Sources, now_ms: u64) -> Result<Loaded, ConfigError> {
-    let figment = layers(sources)?.into_iter().fold(Figment::new(), Figment::merge);
+    let mut figment = layers(sources)?.into_iter().fold(Figment::new(), Figment::merge);
+    if let Some(tokens) = tokens_of_file(&figment)? {
+        figment = figment.merge(tokens);
+    }
     let values = figment.find_value("").map_err(|error| Problem::Inconsistent(error.to_string()))?;
     let mut problems = Inspection::run(&figment, &CONFIG, &values, &Origin::BuiltIn);
     // The map is read even if something else is wrong, so that one run names every problem.
@@ -188,6 +193,26 @@ fn layers(sources: &Sources) -> Result<Vec<Layer>, ConfigError> {
         sources.flags.iter().map(|flag| Layer::of_text(Origin::Flag(flag.name.clone()), &flag.key, &flag.value)),
     );
     Ok(layers)
+}
+
+/// What the file of `api.tokens_file` holds, as one more layer.
+fn tokens_of_file(figment: &Figment) -> Result<Option<Layer>, ConfigError> {
+    let Ok(named) = figment.find_value(TOKENS_FILE) else { return Ok(None) };
+    let Some(file) = named.as_str().filter(|file| !file.is_empty()).map(Path::new) else { return Ok(None) };
+    let among_the_rest = figment.find_value(TOKENS).ok().and_then(|tokens| Some(!tokens.as_array()?.is_empty()));
+    if among_the_rest == Some(true) {
+        let (origin, key) = (origin(figment, &named), TOKENS_FILE.to_owned());
+        let reason = format!("{TOKENS} are given, too; allowed: one of both");
+        return Err(Problem::Refused { origin, key, value: literal(&named), reason }.into());
+    }
+    let Layer { origin, mut values } = Layer::of_file(file)?;
+    let tokens = values.remove("tokens").unwrap_or_else(|| Value::from(Vec::<Value>::new()));
+    if let Some(key) = values.into_keys().next() {
+        let hint = "this file holds tables [[tokens]] and nothing else".to_owned();
+        return Err(Problem::UnknownKey { origin, key, hint }.into());
+    }
+    let api = Value::from(Map::from([("tokens", tokens)]));
+    Ok(Some(Layer { origin, values: Map::from([("api".to_owned(), api)]) }))
 }
 
 fn lay_over(layers: &mut Vec<Layer>, layer: Layer) {

@@ -21,6 +21,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +38,7 @@ pub use load::{Flag, Loaded, Sources};
 pub use origin::{Origin, Setting};
 pub use place::{NoOrdinal, NodeNumber};
 pub use secret::{SECRET_BYTES, TreeSecret};
+pub use warnings::warnings;
 
 use crate::clock;
 use crate::identity::NamespaceId;
@@ -79,6 +81,8 @@ pub struct Config {
     pub cache: Cache,
     /// Checkpoints.
     pub checkpoint: Checkpoint,
+    /// `[store]`
+    pub store: Store,
     /// The disk.
     pub disk: Disk,
     /// What all front doors share.
@@ -165,6 +169,9 @@ pub struct Cluster {
 pub struct Tls {
     /// Holds `ca.pem`, and per node `<region>-<node>.pem` and `<region>-<node>.key`.
     pub dir: PathBuf,
+    /// From so long before a certificate ends, the log says so.
+    #[serde(with = "humantime_serde")]
+    pub expiry_warning: Duration,
 }
 
 /// `[ids]`
@@ -348,6 +355,14 @@ pub struct Checkpoint {
     pub dirty_rows_max: usize,
 }
 
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// A start is refused where `data_dir` holds no node's data.
+    pub must_exist: bool,
+}
+
 /// `[disk]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -381,6 +396,8 @@ pub struct Api {
     pub waiting_max: usize,
     /// Bearer tokens; empty means that anyone may call.
     pub tokens: Vec<Token>,
+    /// The file that they stand in, if not among the rest.
+    pub tokens_file: PathBuf,
 }
 
 /// `[[api.tokens]]`
@@ -455,7 +472,7 @@ pub struct Http {
     /// Whose pages may read what it answers.
     pub cors: HttpCors,
     /// Who this door is.
-    pub tls: HttpTls,
+    pub tls: DoorTls,
 }
 
 /// `[http.cors]`
@@ -466,14 +483,21 @@ pub struct HttpCors {
     pub origins: Vec<String>,
 }
 
-/// `[http.tls]`
+/// `[http.tls]` and `[redis.tls]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HttpTls {
+pub struct DoorTls {
     /// The file of the certificate and those between it and an authority; empty means no TLS.
     pub certificate: PathBuf,
     /// The file of its private key.
     pub key: PathBuf,
+}
+
+impl DoorTls {
+    /// Whether the door speaks TLS.
+    pub fn is_on(&self) -> bool {
+        !self.certificate.as_os_str().is_empty()
+    }
 }
 
 /// `[quic]`
@@ -508,6 +532,8 @@ pub struct Redis {
     pub arguments_max: usize,
     /// What the transactions of all connections hold until their `EXEC`.
     pub queued_bytes_max: ByteSize,
+    /// Who this door is.
+    pub tls: DoorTls,
 }
 
 /// `[peer]`
@@ -553,6 +579,8 @@ pub struct Log {
     pub filter: String,
     /// `text` or `json`.
     pub format: LogFormat,
+    /// Where the lines of the audit log go as well; empty means nowhere.
+    pub audit_file: PathBuf,
 }
 
 /// How log lines look.

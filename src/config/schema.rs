@@ -22,7 +22,7 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     must("data_dir", PATH),
     must("node", Shape::NodeNumber),
     must("cluster", Shape::Table(&[must("id", CLUSTER_ID), must("secret", CLUSTER_SECRET)])),
-    must("tls", Shape::Table(&[must("dir", PATH)])),
+    must("tls", Shape::Table(&[must("dir", PATH), must("expiry_warning", duration(DAY, 3_650 * DAY))])),
     must("ids", IDS),
     must("namespace", Shape::Named { names: &NAMESPACE_NAME, each: &NAMESPACE }),
     must("commit", COMMIT),
@@ -44,6 +44,7 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     must("incarnation", Shape::Table(&[must("proof_timeout", duration(10, 5 * MINUTE))])),
     must("cache", CACHE),
     must("checkpoint", CHECKPOINT),
+    must("store", Shape::Table(&[must("must_exist", Shape::Switch)])),
     must("disk", Shape::Table(&[must("min_free", size(MIB, TIB))])),
     must("api", API),
     must("http", HTTP),
@@ -54,7 +55,14 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
         "drain",
         Shape::Table(&[must("timeout", duration(10, 10 * MINUTE)), must("checkpoint", duration(10, 10 * MINUTE))]),
     ),
-    must("log", Shape::Table(&[must("filter", LOG_FILTER), must("format", Shape::OneOf(&["text", "json"]))])),
+    must(
+        "log",
+        Shape::Table(&[
+            must("filter", LOG_FILTER),
+            must("format", Shape::OneOf(&["text", "json"])),
+            must("audit_file", FILE),
+        ]),
+    ),
 ]);
 
 /// A region file.
@@ -122,6 +130,7 @@ const API: Shape = Shape::Table(&[
     must("ack_wait", duration(10, 5 * MINUTE)),
     must("waiting_max", count(1, 1_000_000)),
     must("tokens", Shape::List(&TOKEN)),
+    must("tokens_file", FILE),
 ]);
 
 const TOKEN: Shape = Shape::Table(&[
@@ -143,8 +152,10 @@ const HTTP: Shape = Shape::Table(&[
     must("watch_interval", duration(10, MINUTE)),
     must("ticket_validity", duration(10 * SECOND, DAY)),
     must("cors", Shape::Table(&[must("origins", Shape::List(&ORIGIN))])),
-    must("tls", Shape::Table(&[must("certificate", FILE), must("key", FILE)])),
+    must("tls", DOOR_TLS),
 ]);
+
+const DOOR_TLS: Shape = Shape::Table(&[must("certificate", FILE), must("key", FILE)]);
 
 /// As browsers send it (RFC 6454, section 6.1), or they would not find themselves in it.
 const ORIGIN: Shape = Shape::Text {
@@ -167,6 +178,7 @@ const REDIS: Shape = Shape::Table(&[
     must("idle_timeout", duration(100, DAY)),
     must("arguments_max", count(16, 10_001)),
     must("queued_bytes_max", size(2 * MIB, 16 * GIB)),
+    must("tls", DOOR_TLS),
 ]);
 
 const PEER: Shape = Shape::Table(&[

@@ -27,6 +27,8 @@ pub(super) enum Shape {
     Size { min: u64, max: u64 },
     /// A whole number within these bounds, both included.
     Count { min: u64, max: u64 },
+    /// Yes or no.
+    Switch,
     /// A node's number, or the word for that of the host's name.
     NodeNumber,
     /// Latitude and longitude.
@@ -66,6 +68,7 @@ impl Shape {
                 .is_some_and(|ns| (u128::from(*min_ms) * NS_PER_MS..=u128::from(*max_ms) * NS_PER_MS).contains(&ns)),
             Self::Size { min, max } => size_bytes(value).is_some_and(|bytes| (*min..=*max).contains(&bytes)),
             Self::Count { min, max } => whole(value).is_some_and(|count| (*min..=*max).contains(&count)),
+            Self::Switch => value.to_bool().is_some(),
             Self::NodeNumber => match value.as_str() {
                 Some(text) => NodeNumber::parse(text).is_some(),
                 None => whole(value).is_some_and(|number| number < REGIONS_MAX.into()),
@@ -117,6 +120,7 @@ impl fmt::Display for Shape {
             }
             Self::Size { min, max } => write!(f, "a size from {} to {}", size(*min), size(*max)),
             Self::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Switch => f.write_str("true or false"),
             Self::NodeNumber => write!(f, "\"auto\", or a whole number from 0 to {}", REGIONS_MAX - 1),
             Self::Location => f.write_str("[latitude from -90 to 90, longitude from -180 to 180], in degrees"),
             Self::Table(fields) => {

@@ -537,6 +537,35 @@ fn two_namespaces_of_one_number() {
 }
 
 #[test]
+fn tokens_may_stand_in_a_file_of_their_own() {
+    let tokens = "[[tokens]]\nname = \"ci\"\ntoken = \"0123456789abcdef\"\naccess = [\"read\"]\n";
+    let site = |text: &str| {
+        let site = Site::new();
+        site.write("tokens.toml", text);
+        let file = site.path("tokens.toml").display().to_string();
+        site.set("api.tokens_file", &file)
+    };
+    let loaded = site(tokens).loads();
+    assert_eq!(loaded.config.api.tokens[0].name, "ci");
+    let setting = loaded.origins.iter().find(|setting| setting.key == "api.tokens").unwrap();
+    assert!(setting.origin.to_string().ends_with("tokens.toml"), "{}", setting.origin);
+    assert!(site("").loads().config.api.tokens.is_empty());
+    assert!(
+        site(&tokens.replace("0123456789abcdef", "short")).refusal().starts_with("tokens.toml: api.tokens[0].token")
+    );
+    site("[log]\nfilter = \"debug\"\n")
+        .refused("tokens.toml: log is not a key; this file holds tables [[tokens]] and nothing else");
+    site("tokens = 7").refused(
+        "tokens.toml: api.tokens = (redacted): allowed: a list, each item a table with the keys name, token, access, namespaces",
+    );
+    assert!(site("[[tokens]\n").refusal().starts_with("tokens.toml:1:"));
+    let both = site(tokens).file(&tokens.replace("[[tokens]]", "[[api.tokens]]"));
+    assert!(both.refusal().contains("api.tokens are given, too; allowed: one of both"), "{}", both.refusal());
+    let absent = Site::new().set("api.tokens_file", "/nowhere/tokens.toml");
+    assert!(absent.refusal().starts_with("/nowhere/tokens.toml: cannot be read"), "{}", absent.refusal());
+}
+
+#[test]
 fn bad_tokens_are_refused_and_never_shown() {
     let allowed = "allowed: 16 to 256 letters, digits and -._~+/=";
     let token = |secret: &str| format!("[[api.tokens]]\nname = \"ci\"\ntoken = \"{secret}\"\naccess = [\"read\"]\n");

@@ -37,7 +37,7 @@ pub(super) fn problems(
     checks.backoff();
     checks.tokens();
     checks.ack_wait();
-    checks.http_tls();
+    checks.door_tls();
     checks.listen();
     checks.namespaces();
     checks.namespace_ids();
@@ -158,12 +158,15 @@ impl Checks<'_> {
         }
     }
 
-    fn http_tls(&mut self) {
-        let tls = &self.config.http.tls;
-        if tls.certificate.as_os_str().is_empty() && !tls.key.as_os_str().is_empty() {
-            self.refuse("http.tls.certificate", "http.tls.key is given; allowed: both or neither");
-        } else if tls.key.as_os_str().is_empty() && !tls.certificate.as_os_str().is_empty() {
-            self.refuse("http.tls.key", "http.tls.certificate is given; allowed: both or neither");
+    fn door_tls(&mut self) {
+        for (door, tls) in [("http", &self.config.http.tls), ("redis", &self.config.redis.tls)] {
+            let (missing, given) = match (tls.is_on(), tls.key.as_os_str().is_empty()) {
+                (false, false) => ("certificate", "key"),
+                (true, true) => ("key", "certificate"),
+                _ => continue,
+            };
+            let reason = format!("{door}.tls.{given} is given; allowed: both or neither");
+            self.refuse(&format!("{door}.tls.{missing}"), reason);
         }
     }
 

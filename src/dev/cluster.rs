@@ -19,6 +19,7 @@ use crate::identity::WorkerId;
 use crate::probe::Probe;
 use crate::relay::{Passed, Relay};
 use crate::tls;
+use crate::tls::dev::Folders;
 
 /// In a new folder.
 const REGIONS: u8 = 3;
@@ -147,7 +148,7 @@ impl Cluster {
         let map = plan::map(count, kept, |index| options.ports.pick(index, &mut taken))
             .map_err(|unplanned| unplanned.at(folder.path(), count))?;
         folder.write_for_clients(&map)?;
-        tls::dev::certificates(&folder.certs_dir(), &map)?;
+        tls::dev::certificates(&Folders::beside(&folder.certs_dir()), &map, false)?;
         let wires = match options.links {
             Links::Relay => Some(Wires::start(&map, options.seed).map_err(DevError::Relay)?),
             Links::Direct => None,

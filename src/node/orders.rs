@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::api::{Doors, Stage};
+use crate::audit;
 use crate::control::{Answer, Control, Order};
 use crate::replica::Event;
 use crate::store::{Store, StoreError};
@@ -44,6 +45,11 @@ impl Attendant {
                 Order::Reload => self.reload().await,
                 order @ (Order::Drain | Order::Look | Order::Resume) => self.serve_or_not(&desk, order).await,
             };
+            if heard.order != Order::Look {
+                let by = format!("user {}", heard.user);
+                let outcome = answer.as_ref().map(drop).map_err(String::as_str);
+                audit::ordered(&by, &heard.order.as_str(), outcome);
+            }
             heard.answer(&answer.unwrap_or_else(Answer::Refused)).await;
         }
     }

@@ -10,16 +10,19 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::api::bearer::Bearers;
+use crate::audit;
 use crate::config::map::ClusterMap;
-use crate::config::{Config, Loaded, Sources, differing};
+use crate::config::{Config, DoorTls, Loaded, Sources, differing};
+
+use super::certificates::{Certificates, Ready};
 
 /// What can change while the node lives: these keys, and those below them.
-const LIVE: [&str; 2] = ["api.tokens", "log.filter"];
+const LIVE: [&str; 6] = ["api.tokens", "api.tokens_file", "log.filter", "tls.dir", "http.tls", "redis.tls"];
 /// Stands for the region files among keys.
 const MAP: &str = "the region files";
 
-/// Takes a filter for what is logged, or says what is wrong with it.
-pub type SetFilter = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+/// Takes a filter for what is logged, or says what is wrong.
+pub type Relog = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// What whoever starts a node gives it for reloads.
 pub struct Reloads {
@@ -29,8 +32,8 @@ pub struct Reloads {
     pub configured: Config,
     /// Notified when it is to be loaded again.
     pub asked: Arc<Notify>,
-    /// Has what is logged follow another filter.
-    pub set_log_filter: SetFilter,
+    /// Has what is logged follow another filter, and opens files of logs again.
+    pub relog: Relog,
 }
 
 /// What a reload did.
@@ -52,6 +55,7 @@ pub(super) struct Reloader {
     config: Config,
     map: Arc<ClusterMap>,
     bearers: Bearers,
+    certificates: Certificates,
 }
 
 impl fmt::Debug for Reloads {
@@ -61,8 +65,8 @@ impl fmt::Debug for Reloads {
 }
 
 impl Reloader {
-    pub(super) fn new(reloads: Reloads, map: Arc<ClusterMap>, bearers: Bearers) -> Self {
-        Self { config: reloads.configured.clone(), reloads, map, bearers }
+    pub(super) fn new(reloads: Reloads, map: Arc<ClusterMap>, bearers: Bearers, certificates: Certificates) -> Self {
+        Self { config: reloads.configured.clone(), reloads, map, bearers, certificates }
     }
 
     /// Reloads whenever a signal or an operator asks for it.
@@ -82,9 +86,10 @@ impl Reloader {
                 }
                 Err(reason) => error!(reason, "not reloaded: nothing has changed"),
             }
-            if let Some(asker) = asker {
+            match asker {
                 // Whoever has gone has no use for it.
-                let _ = asker.send(outcome);
+                Some(asker) => drop(asker.send(outcome)),
+                None => audit::ordered(&"SIGHUP", &"reload", outcome.as_ref().map(drop).map_err(String::as_str)),
             }
         }
     }
@@ -93,28 +98,45 @@ impl Reloader {
         let sources = self.reloads.sources.clone();
         let loaded = tokio::task::spawn_blocking(move || Config::load(&sources).map_err(|error| error.to_string()));
         let Loaded { config, map, .. } = loaded.await.map_err(|ended| ended.to_string())??;
-        let (mut changed, mut restart) = parted(differing(&self.config, &config));
-        if map != *self.map {
+        let ready = self.certificates.prepare(&config).map_err(|error| format!("{error:#}"))?;
+        (self.reloads.relog)(&config.log.filter)?;
+        Ok(self.take_up(config, &map, ready))
+    }
+
+    /// Nothing can fail any more.
+    fn take_up(&mut self, config: Config, map: &ClusterMap, ready: Ready) -> Reloaded {
+        let (mut changed, mut restart) = parted(&self.config, &config);
+        if *map != *self.map {
             restart.push(MAP.to_owned());
         }
-        if config.log.filter != self.config.log.filter {
-            (self.reloads.set_log_filter)(&config.log.filter)?;
-        }
-        if config.api.tokens != self.config.api.tokens {
-            self.bearers.replace(&config.api.tokens);
-        }
+        changed.extend(ready.changed.iter().cloned());
+        self.certificates.adopt(ready);
+        self.bearers.replace(&config.api.tokens);
         self.config.log.filter = config.log.filter;
         self.config.api.tokens = config.api.tokens;
-        changed.dedup();
-        Ok(Reloaded { changed, restart })
+        self.config.api.tokens_file = config.api.tokens_file;
+        self.config.tls.dir = config.tls.dir;
+        for (now, new) in [(&mut self.config.http.tls, config.http.tls), (&mut self.config.redis.tls, config.redis.tls)]
+        {
+            if now.is_on() == new.is_on() {
+                *now = new;
+            }
+        }
+        Reloaded { changed, restart }
     }
 }
 
-/// Those that can change while the node lives, and the others.
-fn parted(keys: Vec<String>) -> (Vec<String>, Vec<String>) {
+/// What differs and can change while the node lives, and what else differs.
+fn parted(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
     let below =
         |key: &str, live: &str| key.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    keys.into_iter().partition(|key| LIVE.iter().any(|live| below(key, live)))
+    // Whether a door speaks TLS at all is decided at the start.
+    let turned = |old: &DoorTls, new: &DoorTls| old.is_on() != new.is_on();
+    let turned =
+        [("http.tls", turned(&old.http.tls, &new.http.tls)), ("redis.tls", turned(&old.redis.tls, &new.redis.tls))];
+    differing(old, new).into_iter().partition(|key| {
+        LIVE.iter().any(|live| below(key, live)) && !turned.iter().any(|(door, turned)| *turned && below(key, door))
+    })
 }
 
 fn named(keys: &[String]) -> String {
@@ -123,60 +145,23 @@ fn named(keys: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::sync::Mutex;
-
     use super::*;
 
-    const TOKEN: &str = "0123456789abcdef";
-
-    /// A node's reloader, its file, and the filter that was set last.
-    fn reloader() -> (Reloader, tempfile::TempDir, Arc<Mutex<String>>) {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("snowtide.toml");
-        fs::write(&file, "").unwrap();
-        let mut sources = Sources { file: Some(file), ..Sources::default() };
-        sources.flag("--regions-dir", "regions_dir", "regions");
-        let Loaded { config, map, .. } = Config::load(&sources).unwrap();
-        let filter = Arc::new(Mutex::new(String::new()));
-        let set_log_filter = {
-            let filter = filter.clone();
-            Box::new(move |wanted: &str| {
-                *filter.lock().unwrap() = wanted.to_owned();
-                Ok(())
-            })
-        };
-        let reloads = Reloads { sources, configured: config.clone(), asked: Arc::default(), set_log_filter };
-        let bearers = Bearers::new(&config.api.tokens);
-        (Reloader::new(reloads, Arc::new(map), bearers), dir, filter)
-    }
-
-    #[tokio::test]
-    async fn what_can_change_does_and_what_cannot_is_named() {
-        let (mut reloader, dir, filter) = reloader();
-        let write = |text: &str| fs::write(dir.path().join("snowtide.toml"), text).unwrap();
-        assert_eq!(reloader.reload().await, Ok(Reloaded::default()));
-
-        let tokens = format!("[[api.tokens]]\nname = \"a\"\ntoken = \"{TOKEN}\"\naccess = [\"read\"]\n");
-        let text = format!("{tokens}[log]\nfilter = \"debug\"\n[gossip]\ninterval = \"50ms\"\n");
-        write(&text);
-        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        let expected = Reloaded { changed: words(&["api.tokens", "log.filter"]), restart: words(&["gossip.interval"]) };
-        assert_eq!(reloader.reload().await, Ok(expected.clone()));
-        assert!(reloader.bearers.admit(None).is_err() && reloader.bearers.admit(Some(TOKEN.as_bytes())).is_ok());
-        assert_eq!(*filter.lock().unwrap(), "debug");
-        let again = Reloaded { changed: Vec::new(), ..expected };
-        assert_eq!(reloader.reload().await, Ok(again), "what waits for a restart is named again");
-
-        write(&text.replace("0123456789", "short").replace("\"debug\"", "\"trace\""));
-        let refused = reloader.reload().await.unwrap_err();
-        assert!(refused.contains("api.tokens[0].token = (redacted)") && !refused.contains("abcdef"), "{refused}");
-        assert_eq!(*filter.lock().unwrap(), "debug", "nothing has changed");
-        assert!(reloader.bearers.admit(Some(TOKEN.as_bytes())).is_ok());
-
-        write("");
-        let expected = Reloaded { changed: words(&["api.tokens", "log.filter"]), restart: Vec::new() };
-        assert_eq!(reloader.reload().await, Ok(expected));
-        assert!(reloader.bearers.admit(None).is_ok());
+    #[test]
+    fn what_can_change_while_the_node_lives_is_told_from_what_cannot() {
+        let old = Config::builtin();
+        let mut new = old.clone();
+        new.log.filter = "debug".into();
+        new.tls.dir = "elsewhere".into();
+        new.gossip.interval *= 2;
+        let keys = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
+        assert_eq!(parted(&old, &new), (keys(&["log.filter", "tls.dir"]), keys(&["gossip.interval"])));
+        // A door that spoke without TLS goes on to.
+        let mut secured = old.clone();
+        secured.http.tls = DoorTls { certificate: "a.pem".into(), key: "a.key".into() };
+        assert_eq!(parted(&old, &secured), (vec![], keys(&["http.tls.certificate", "http.tls.key"])));
+        let mut renewed = secured.clone();
+        renewed.http.tls.key = "b.key".into();
+        assert_eq!(parted(&secured, &renewed), (keys(&["http.tls.key"]), vec![]));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,7 +13,6 @@ use crate::config::{Config, Durability};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 use crate::replica::Settings;
-use crate::tls;
 
 /// News of a boot's end may be on its way for as many digests.
 const DIGESTS: u64 = 4;
@@ -53,16 +51,6 @@ pub(super) fn listening(config: &Config, place: &map::Node) -> anyhow::Result<Li
         anyhow::bail!("{doors} would both listen on {clash}; give one of them another port: http.listen, redis.listen");
     }
     Ok(Listening { quic: config.quic.listen.candidates(&place.quic), http, redis })
-}
-
-/// Who the HTTP door is, if it is to speak TLS.
-pub(super) fn http_tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
-    let files = &config.http.tls;
-    if files.certificate.as_os_str().is_empty() {
-        return Ok(None);
-    }
-    let server = tls::server(&files.certificate, &files.key, &[b"h2", b"http/1.1"]);
-    Ok(Some(Arc::new(server.context("[http.tls] cannot be used")?)))
 }
 
 /// Everything that the replica is told once.

@@ -7,19 +7,27 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Doors;
+use crate::audit;
 use crate::clock::{self, Stopwatch};
 use crate::replica::Event;
 use crate::store::Store;
 use crate::telemetry;
 
 use super::descriptors;
+use super::expiring::Expiring;
 use super::horizon::Horizon;
 use super::seen::Seen;
 
 const PERIOD_MS: u64 = 1_000;
 
 /// Runs until aborted, or until the store's health is gone, which it reports once (I9).
-pub(super) async fn keep(doors: Doors, store: Arc<Store>, seen: Arc<Seen>, alarm: mpsc::UnboundedSender<String>) {
+pub(super) async fn keep(
+    doors: Doors,
+    store: Arc<Store>,
+    seen: Arc<Seen>,
+    mut expiring: Expiring,
+    alarm: mpsc::UnboundedSender<String>,
+) {
     let mut ticks = interval(Duration::from_millis(PERIOD_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut low = false;
@@ -29,6 +37,8 @@ pub(super) async fn keep(doors: Doors, store: Arc<Store>, seen: Arc<Seen>, alarm
     loop {
         ticks.tick().await;
         horizon.look(clock::wall_ms(), uptime.elapsed_ms());
+        expiring.look(clock::wall_ms(), uptime.elapsed_ms());
+        audit::sweep();
         // At least three times in a quarantine.
         let writes = (written.elapsed_ms() + PERIOD_MS) * 3 > quarantine_ms;
         let ceilings = if writes { seen.take() } else { None };

@@ -230,6 +230,7 @@ async fn carry(
             End::Lost(connection.close_reason().map_or(error, |reason| brief(&reason.to_string())))
         }
         error = pulse::answer(shared, connection) => End::Lost(brief(&error.to_string())),
+        why = shared.endpoint.distrust(connection, Some(&link.certified)) => End::Distrust(brief(&why)),
         () = other_boot(called, peer.boot) => End::Restarted,
     }
 }

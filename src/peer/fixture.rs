@@ -19,7 +19,8 @@ use crate::engine::{EngineHandle, Recorded};
 use crate::identity::{Boot, Peer, WorkerId};
 use crate::quic::{BindError, Endpoint, Serving};
 use crate::replica::{Event, Message};
-use crate::tls::{Credentials, dev};
+use crate::tls::Credentials;
+use crate::tls::dev::{self, Folders};
 
 pub(crate) const FRAME_BYTES_MAX: usize = 1 << 20;
 /// No higher ceiling is believable.
@@ -54,7 +55,8 @@ pub(crate) fn map(nodes: &[(&str, SocketAddr)]) -> ClusterMap {
 pub(crate) fn authority() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = LOOPBACK.parse().unwrap();
-    dev::certificates(dir.path(), &map(&REGIONS.map(|name| (name, nowhere)))).unwrap();
+    let map = map(&REGIONS.map(|name| (name, nowhere)));
+    dev::certificates(&Folders::within(dir.path()), &map, false).unwrap();
     dir
 }
 

@@ -50,7 +50,7 @@ use crate::tls::Credentials;
 
 use hello::{Agreement, Hello, Space, VERSIONS};
 use link::Link;
-use seal::{Remembered, UNBOUND};
+use seal::{Sealer, UNBOUND};
 
 /// The application protocol, RFC 7301.
 pub const ALPN: &[u8] = b"snowtide-peer/1";
@@ -117,8 +117,7 @@ struct Shared {
     troubles: Mutex<BTreeMap<Option<WorkerId>, String>>,
     differences: Mutex<BTreeMap<WorkerId, Vec<String>>>,
     /// Behind a lock, because certificates may be replaced while links live.
-    credentials: Mutex<Credentials>,
-    seals: Mutex<Remembered>,
+    sealer: Mutex<Sealer>,
     /// Of whom a claim was refused that we have told of: by peer, and about whom.
     refused_claims: Mutex<BTreeSet<(WorkerId, WorkerId)>>,
     lookups: Semaphore,
@@ -176,6 +175,12 @@ impl Links {
         *lock(&self.0.replica) = Some(replica);
     }
 
+    /// From now on we sign with these credentials, and believe nothing that was checked with others. Connections are the
+    /// endpoint's: see [`Endpoint::renew`].
+    pub fn renew(&self, credentials: Credentials) {
+        *lock(&self.0.sealer) = Sealer::new(credentials);
+    }
+
     /// Closes all links, in both directions, and dials no more.
     pub fn stop(&self) {
         self.0.stop.cancel();
@@ -218,8 +223,7 @@ impl Shared {
             peers,
             troubles: Mutex::default(),
             differences: Mutex::default(),
-            credentials: Mutex::new(start.credentials),
-            seals: Mutex::default(),
+            sealer: Mutex::new(Sealer::new(start.credentials)),
             refused_claims: Mutex::default(),
             lookups: Semaphore::new(reach::LOOKUPS_MAX),
             stop: CancellationToken::new(),

@@ -60,6 +60,25 @@ pub(super) fn binding(connection: &Connection) -> Option<Binding> {
     Some(binding)
 }
 
+/// What seals are made and checked with, and those that were lately.
+pub(super) struct Sealer {
+    credentials: Credentials,
+    remembered: Remembered,
+}
+
+impl Sealer {
+    pub(super) fn new(credentials: Credentials) -> Self {
+        Self { credentials, remembered: Remembered::default() }
+    }
+
+    /// Remembers a seal, unless the credentials that it was made or checked with have been replaced meanwhile.
+    fn remember(&mut self, credentials: &Credentials, by: Peer, of: Boot, seal: Seal) {
+        if self.credentials.is(credentials) {
+            self.remembered.put(by, of, seal);
+        }
+    }
+}
+
 impl Shared {
     /// Our word that we have heard of this boot. Empty if it is ourselves, of whom we say nothing.
     pub(super) fn seal(&self, of: Boot, binding: Binding) -> Seal {
@@ -67,33 +86,39 @@ impl Shared {
         if of == self.boot {
             return Seal::default();
         }
-        if binding != UNBOUND {
-            return sealed(&lock(&self.credentials).clone(), &self.cluster, by, of, binding);
-        }
-        let mut remembered = lock(&self.seals);
-        if let Some(seal) = remembered.get(by, of) {
+        let mut sealer = lock(&self.sealer);
+        if binding == UNBOUND
+            && let Some(seal) = sealer.remembered.get(by, of)
+        {
             return seal.clone();
         }
-        let seal = sealed(&lock(&self.credentials).clone(), &self.cluster, by, of, binding);
-        remembered.put(by, of, seal.clone());
+        let credentials = sealer.credentials.clone();
+        let seal = sealed(&credentials, &self.cluster, by, of, binding);
+        if binding == UNBOUND {
+            sealer.remember(&credentials, by, of, seal.clone());
+        }
         seal
     }
 
     /// Whether `by` has said this, or why that is not proven.
     pub(super) fn verify(&self, sighting: &Sighting, binding: Binding) -> Result<(), String> {
         let Sighting { by, of, seal } = sighting;
-        if binding == UNBOUND && lock(&self.seals).get(*by, *of) == Some(seal) {
-            return Ok(());
-        }
+        let credentials = {
+            let sealer = lock(&self.sealer);
+            if binding == UNBOUND && sealer.remembered.get(*by, *of) == Some(seal) {
+                return Ok(());
+            }
+            sealer.credentials.clone()
+        };
         if seal.0.len() > SEAL_BYTES_MAX || by.boot == *of {
             return Err("it is none that a node makes".to_owned());
         }
         let region = self.map.region_by_id(by.worker.region()).ok_or("its node is not in the map")?;
         let signed: Signed = codec::decode(&seal.0).map_err(|error| error.to_string())?;
         let name = tls::node_name(&region.name, by.worker.node());
-        lock(&self.credentials).clone().verify(&name, &message(&self.cluster, *by, *of, binding), &signed)?;
+        credentials.verify(&name, &message(&self.cluster, *by, *of, binding), &signed)?;
         if binding == UNBOUND {
-            lock(&self.seals).put(*by, *of, seal.clone());
+            lock(&self.sealer).remember(&credentials, *by, *of, seal.clone());
         }
         Ok(())
     }

@@ -94,3 +94,49 @@ fn clients_fill_their_own_places_only() {
     south.wait_up(north.identity);
     assert!(held.iter().all(|connection| connection.close_reason().is_none()));
 }
+
+#[test]
+fn whoever_has_shown_a_certificate_is_judged_by_those_that_are_believed_now() {
+    let (ours, next) = (authority(), authority());
+    let (north, south) = (Station::new(&ours, NORTH), Station::new(&ours, SOUTH));
+    let map = map(&[(NORTH, north.address), (SOUTH, south.address)]);
+    let node = north.join(map, 1);
+    let address = node.station.address;
+    let name = crate::tls::node_name(NORTH, 0);
+    let runtime = &node.station.runtime;
+    // A peer that has said nothing yet, and so has no place, and a client that has shown nothing.
+    let silent = south.runtime.block_on(async { south.endpoint.dial(address, &name).unwrap().await.unwrap() });
+    let client = runtime.block_on(call(&ours, address, CLIENT_ALPN));
+    let renewed = Credentials::load(next.path(), NORTH, 0).unwrap();
+    let context = runtime.enter();
+    node.station.endpoint.renew(node.station.endpoint.renewal(renewed).unwrap());
+    drop(context);
+    let end = runtime.block_on(async { timeout(DEADLINE, silent.closed()).await.unwrap() });
+    assert!(closed_as(&end, Close::Refused), "{end}");
+    assert!(client.close_reason().is_none());
+    assert!(south.runtime.block_on(async { south.endpoint.dial(address, &name).unwrap().await }).is_err());
+    runtime.block_on(call(&next, address, CLIENT_ALPN));
+}
+
+#[test]
+fn a_handshake_that_ended_under_former_credentials_is_judged_at_once() {
+    let (ours, next) = (authority(), authority());
+    let (north, south) = (Station::new(&ours, NORTH), Station::new(&ours, SOUTH));
+    let name = crate::tls::node_name(NORTH, 0);
+    let accepting = async { north.endpoint.quinn().accept().await.unwrap().await.unwrap() };
+    let calling = south.runtime.spawn({
+        let (endpoint, address) = (south.endpoint.clone(), north.address);
+        async move { endpoint.dial(address, &name).unwrap().await.unwrap() }
+    });
+    let accepted = north.runtime.block_on(accepting);
+    let _calling = south.runtime.block_on(calling).unwrap();
+    let distrust = |within| {
+        let judging = north.endpoint.distrust(&accepted, None);
+        north.runtime.block_on(async { timeout(within, judging).await })
+    };
+    assert!(distrust(Duration::from_millis(1)).is_err(), "it is believed as long as nothing has changed");
+    let renewed = Credentials::load(next.path(), NORTH, 0).unwrap();
+    north.endpoint.renew(north.endpoint.renewal(renewed).unwrap());
+    let why = distrust(DEADLINE).unwrap();
+    assert!(why.contains("certificate"), "{why}");
+}

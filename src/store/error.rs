@@ -116,6 +116,12 @@ pub enum OpenRefusal {
         /// The namespaces that are here.
         held: Vec<String>,
     },
+    /// No node's data is here, and there has to be some.
+    #[error(
+        "there is no node's data in it, and store.must_exist is set: is its disk mounted? A node's first start takes \
+         --set store.must_exist=false"
+    )]
+    MustExist,
     /// Something is where a copy is to be made.
     #[error("it exists already; name a directory that does not exist yet")]
     Occupied,

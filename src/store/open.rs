@@ -1,5 +1,8 @@
 //! Opening a data directory: its marker, RocksDB in it, and then recovery.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use super::database::Database;
 use super::directory::{self, Claim};
 use super::error::{OpenError, OpenRefusal};
@@ -11,6 +14,18 @@ impl Store {
     /// Opens or creates the directory, recovers it, and counts the boot. Nothing else may have it open.
     pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
         Self::open_directory(options).map_err(|refusal| OpenError { path: options.path.clone(), refusal })
+    }
+
+    /// Refuses a directory without a node's data, and makes nothing.
+    pub fn must_exist(path: &Path) -> Result<(), OpenError> {
+        let refused = match directory::expect(path) {
+            Err(OpenRefusal::NoData) => Err(OpenRefusal::MustExist),
+            Err(OpenRefusal::Directory { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Err(OpenRefusal::MustExist)
+            }
+            other => other,
+        };
+        refused.map_err(|refusal| OpenError { path: path.to_owned(), refusal })
     }
 
     fn open_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {

@@ -1,15 +1,16 @@
 //! A certificate authority and node certificates for development.
 //!
-//! The authority's key lies unprotected beside its certificate. That suits a laptop and a test; a cluster that anybody
-//! depends on brings certificates of its own, with the same names.
+//! The authority's key lies in a folder of its own, beside the one that nodes are given, since its holder can be any node.
+//! It is not encrypted. That suits a laptop and a test; a cluster that anybody depends on brings certificates of its own,
+//! with the same names.
 //!
-//! What exists is never overwritten: a second run reuses the authority and adds what is missing. Only node certificates
-//! whose authority is gone, and which nobody would believe, are made again.
+//! What exists is not overwritten unasked: a second run reuses the authority and adds what is missing. Only node
+//! certificates whose authority is gone, and which nobody would believe, are made again.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -21,12 +22,37 @@ use super::{CA_FILE, certificate_file, key_file, node_name};
 use crate::clock;
 use crate::config::map::{ClusterMap, Node};
 
-/// The authority's key in the same directory.
+/// The authority's key, and its certificate once more, in a folder of their own.
 pub const CA_KEY_FILE: &str = "ca.key";
+/// That folder is called as the one that nodes are given, with this behind.
+const AUTHORITY_SUFFIX: &str = "-authority";
 const AUTHORITY_VALID: Duration = Duration::days(10 * 365);
 const NODE_VALID: Duration = Duration::days(2 * 365);
 /// Machines whose clocks differ a little believe a new certificate too.
 const CLOCK_SLACK: Duration = Duration::days(1);
+
+/// Where certificates are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// What nodes are given: `tls.dir`.
+    pub nodes: PathBuf,
+    /// What nobody is given who is no operator.
+    pub authority: PathBuf,
+}
+
+impl Folders {
+    /// The authority beside what nodes are given: `certs-authority` beside `certs`.
+    pub fn beside(nodes: &Path) -> Self {
+        let mut name = nodes.file_name().unwrap_or_default().to_owned();
+        name.push(AUTHORITY_SUFFIX);
+        Self { nodes: nodes.to_owned(), authority: nodes.with_file_name(name) }
+    }
+
+    /// All in one folder, for clusters that nobody depends on.
+    pub fn within(dir: &Path) -> Self {
+        Self { nodes: dir.to_owned(), authority: dir.join("authority") }
+    }
+}
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +61,10 @@ pub struct Made {
     pub authority: PathBuf,
     /// The authority itself is new.
     pub authority_is_new: bool,
+    /// The authority's key, which nodes are not given.
+    pub key: PathBuf,
+    /// The key lay among what nodes are given, and was moved.
+    pub key_was_moved: bool,
     /// Node certificates that were made.
     pub made: Vec<PathBuf>,
     /// Node certificates that existed and were left as they are.
@@ -53,22 +83,35 @@ pub enum DevCertificatesError {
         source: io::Error,
     },
     /// There is an authority, but not its key, so nothing can be signed.
-    #[error("{} exists without {CA_KEY_FILE} beside it: restore the key, or delete all certificates to begin anew", .0.display())]
-    AuthorityWithoutKey(PathBuf),
+    #[error(
+        "{} exists, and {} does not: restore the key, or delete all certificates to begin anew",
+        certificate.display(),
+        key.display()
+    )]
+    AuthorityWithoutKey {
+        /// The authority's certificate.
+        certificate: PathBuf,
+        /// Where its key should be.
+        key: PathBuf,
+    },
     /// What exists is not what it should be, or a name cannot be put into a certificate.
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
 }
 
-/// Makes an authority unless there is one, and for each node of the map without a certificate a new one.
-pub fn certificates(dir: &Path, map: &ClusterMap) -> Result<Made, DevCertificatesError> {
-    fs::create_dir_all(dir).map_err(|source| DevCertificatesError::File { path: dir.to_owned(), source })?;
-    let (issuer, authority_is_new) = authority(dir)?;
-    let mut made = Made { authority: dir.join(CA_FILE), authority_is_new, ..Made::default() };
+/// Makes an authority unless there is one, and for each node of the map without a certificate a new one; with `renew` for
+/// each node.
+pub fn certificates(folders: &Folders, map: &ClusterMap, renew: bool) -> Result<Made, DevCertificatesError> {
+    make_folder(&folders.nodes, 0o755)?;
+    make_folder(&folders.authority, 0o700)?;
+    let key_was_moved = take_key_out(folders)?;
+    let (issuer, authority_is_new) = authority(folders)?;
+    let (authority, key) = (folders.nodes.join(CA_FILE), folders.authority.join(CA_KEY_FILE));
+    let mut made = Made { authority, authority_is_new, key, key_was_moved, ..Made::default() };
     for (worker, region, node) in map.nodes() {
-        let certificate = dir.join(certificate_file(&region.name, worker.node()));
-        let key = dir.join(key_file(&region.name, worker.node()));
-        if certificate.exists() && key.exists() && !authority_is_new {
+        let certificate = folders.nodes.join(certificate_file(&region.name, worker.node()));
+        let key = folders.nodes.join(key_file(&region.name, worker.node()));
+        if certificate.exists() && key.exists() && !authority_is_new && !renew {
             made.kept.push(certificate);
         } else {
             make_node(&issuer, &region.name, node, &certificate, &key)?;
@@ -78,19 +121,42 @@ pub fn certificates(dir: &Path, map: &ClusterMap) -> Result<Made, DevCertificate
     Ok(made)
 }
 
-fn authority(dir: &Path) -> Result<(Issuer<'static, KeyPair>, bool), DevCertificatesError> {
-    let (certificate, key) = (dir.join(CA_FILE), dir.join(CA_KEY_FILE));
-    match (certificate.exists(), key.exists()) {
+/// Former releases left the authority's key among what nodes are given.
+fn take_key_out(folders: &Folders) -> Result<bool, DevCertificatesError> {
+    let (former, key) = (folders.nodes.join(CA_KEY_FILE), folders.authority.join(CA_KEY_FILE));
+    if !former.exists() || key.exists() {
+        return Ok(false);
+    }
+    let (ours, theirs) = (folders.authority.join(CA_FILE), folders.nodes.join(CA_FILE));
+    let private = fs::Permissions::from_mode(0o600);
+    fs::copy(&theirs, ours).map_err(|source| DevCertificatesError::File { path: theirs, source })?;
+    let moved = fs::set_permissions(&former, private).and_then(|()| fs::rename(&former, &key));
+    moved.map_err(|source| DevCertificatesError::File { path: former, source })?;
+    Ok(true)
+}
+
+fn authority(folders: &Folders) -> Result<(Issuer<'static, KeyPair>, bool), DevCertificatesError> {
+    let (certificate, key) = (folders.authority.join(CA_FILE), folders.authority.join(CA_KEY_FILE));
+    // What nodes believe may be more than this one.
+    let believed = folders.nodes.join(CA_FILE);
+    match (certificate.exists() && believed.exists(), key.exists()) {
         (true, true) => {
             let pair = KeyPair::from_pem(&read(&key)?)?;
             Ok((Issuer::from_ca_cert_pem(&read(&certificate)?, pair)?, false))
         }
-        (true, false) => Err(DevCertificatesError::AuthorityWithoutKey(certificate)),
-        (false, _) => Ok((make_authority(&certificate, &key)?, true)),
+        (false, false) if believed.exists() => {
+            Err(DevCertificatesError::AuthorityWithoutKey { certificate: believed, key })
+        }
+        (true, false) => Err(DevCertificatesError::AuthorityWithoutKey { certificate, key }),
+        (false, _) => Ok((make_authority(&certificate, &key, &believed)?, true)),
     }
 }
 
-fn make_authority(certificate: &Path, key: &Path) -> Result<Issuer<'static, KeyPair>, DevCertificatesError> {
+fn make_authority(
+    certificate: &Path,
+    key: &Path,
+    believed: &Path,
+) -> Result<Issuer<'static, KeyPair>, DevCertificatesError> {
     let pair = KeyPair::generate()?;
     let mut params = valid_for(AUTHORITY_VALID, CertificateParams::default());
     params.distinguished_name.push(DnType::CommonName, "Snowtide development authority");
@@ -99,6 +165,7 @@ fn make_authority(certificate: &Path, key: &Path) -> Result<Issuer<'static, KeyP
     let signed = params.self_signed(&pair)?;
     write(key, &pair.serialize_pem(), 0o600)?;
     write(certificate, &signed.pem(), 0o644)?;
+    write(believed, &signed.pem(), 0o644)?;
     Ok(Issuer::new(params, pair))
 }
 
@@ -139,6 +206,11 @@ fn valid_for(duration: Duration, mut params: CertificateParams) -> CertificatePa
     params
 }
 
+fn make_folder(path: &Path, mode: u32) -> Result<(), DevCertificatesError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|source| DevCertificatesError::File { path: path.to_owned(), source })
+}
+
 fn read(path: &Path) -> Result<String, DevCertificatesError> {
     fs::read_to_string(path).map_err(|source| DevCertificatesError::File { path: path.to_owned(), source })
 }
@@ -159,8 +231,6 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), DevCertificatesError>
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::tls::Credentials;
 
@@ -172,49 +242,92 @@ mod tests {
         ClusterMap { regions: vec![toml::from_str(&text).unwrap()] }
     }
 
+    fn folders() -> (tempfile::TempDir, Folders) {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::beside(&dir.path().join("certs"));
+        (dir, folders)
+    }
+
     #[test]
     fn a_second_run_keeps_everything_and_adds_what_is_missing() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = certificates(dir.path(), &map(&[1])).unwrap();
+        let (dir, folders) = folders();
+        let first = certificates(&folders, &map(&[1]), false).unwrap();
         assert!(first.authority_is_new);
         assert_eq!((first.made.len(), first.kept.len()), (1, 0));
         let bytes = |file: &str| fs::read(dir.path().join(file)).unwrap();
-        let before = [bytes("ca.pem"), bytes("ca.key"), bytes("eu-west-1.pem"), bytes("eu-west-1.key")];
+        let files = ["certs/ca.pem", "certs-authority/ca.key", "certs/eu-west-1.pem", "certs/eu-west-1.key"];
+        let before = files.map(bytes);
 
-        let second = certificates(dir.path(), &map(&[1, 2])).unwrap();
+        let second = certificates(&folders, &map(&[1, 2]), false).unwrap();
         assert!(!second.authority_is_new);
         assert_eq!((second.made.len(), second.kept.len()), (1, 1));
-        assert_eq!(before, [bytes("ca.pem"), bytes("ca.key"), bytes("eu-west-1.pem"), bytes("eu-west-1.key")]);
+        assert_eq!(before, files.map(bytes));
         for node in [1, 2] {
-            Credentials::load(dir.path(), "eu-west", node).unwrap();
+            Credentials::load(&folders.nodes, "eu-west", node).unwrap();
         }
     }
 
     #[test]
-    fn keys_are_readable_by_their_owner_only() {
-        let dir = tempfile::tempdir().unwrap();
-        certificates(dir.path(), &map(&[1])).unwrap();
-        for file in ["ca.key", "eu-west-1.key"] {
-            let mode = fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{file}");
+    fn keys_are_readable_by_their_owner_only_and_the_authoritys_is_not_among_what_nodes_are_given() {
+        let (dir, folders) = folders();
+        let made = certificates(&folders, &map(&[1]), false).unwrap();
+        let mode = |file: &str| fs::metadata(dir.path().join(file)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(made.key, dir.path().join("certs-authority/ca.key"));
+        for file in ["certs-authority/ca.key", "certs/eu-west-1.key"] {
+            assert_eq!(mode(file), 0o600, "{file}");
         }
+        assert_eq!(mode("certs-authority"), 0o700);
+        let given: Vec<_> = fs::read_dir(&folders.nodes).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(given.len() == 3 && !given.contains(&"ca.key".into()), "{given:?}");
+    }
+
+    #[test]
+    fn a_key_among_what_nodes_are_given_is_taken_out() {
+        let (dir, folders) = folders();
+        certificates(&folders, &map(&[1]), false).unwrap();
+        let former = dir.path().join("certs/ca.key");
+        fs::rename(dir.path().join("certs-authority/ca.key"), &former).unwrap();
+        fs::remove_dir_all(dir.path().join("certs-authority")).unwrap();
+        let made = certificates(&folders, &map(&[1, 2]), false).unwrap();
+        assert!(made.key_was_moved && !made.authority_is_new && !former.exists());
+        assert_eq!((made.made.len(), made.kept.len()), (1, 1));
+        Credentials::load(&folders.nodes, "eu-west", 2).unwrap();
+    }
+
+    #[test]
+    fn certificates_are_renewed_by_the_same_authority_when_that_is_asked() {
+        let (dir, folders) = folders();
+        certificates(&folders, &map(&[1]), false).unwrap();
+        let bytes = |file: &str| fs::read(dir.path().join(file)).unwrap();
+        let (authority, before) = (bytes("certs/ca.pem"), bytes("certs/eu-west-1.pem"));
+        // While the authority is being replaced, nodes believe two.
+        let other = Folders::beside(&dir.path().join("next"));
+        certificates(&other, &map(&[1]), false).unwrap();
+        fs::write(dir.path().join("certs/ca.pem"), [authority, bytes("next/ca.pem")].concat()).unwrap();
+        let made = certificates(&folders, &map(&[1]), true).unwrap();
+        assert!(!made.authority_is_new && made.made.len() == 1);
+        assert_ne!(bytes("certs/eu-west-1.pem"), before);
+        Credentials::load(&folders.nodes, "eu-west", 1).unwrap();
     }
 
     #[test]
     fn an_authority_without_its_key_is_not_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        certificates(dir.path(), &map(&[1])).unwrap();
-        fs::remove_file(dir.path().join("ca.key")).unwrap();
-        let error = certificates(dir.path(), &map(&[2])).unwrap_err();
-        assert!(matches!(error, DevCertificatesError::AuthorityWithoutKey(_)), "{error}");
+        let (_dir, folders) = folders();
+        certificates(&folders, &map(&[1]), false).unwrap();
+        fs::remove_file(folders.authority.join("ca.key")).unwrap();
+        let error = certificates(&folders, &map(&[2]), false).unwrap_err();
+        assert!(matches!(error, DevCertificatesError::AuthorityWithoutKey { .. }), "{error}");
+        fs::remove_dir_all(&folders.authority).unwrap();
+        let error = certificates(&folders, &map(&[2]), false).unwrap_err();
+        assert!(matches!(error, DevCertificatesError::AuthorityWithoutKey { .. }), "{error}");
     }
 
     #[test]
     fn a_certificate_without_its_key_is_made_again() {
-        let dir = tempfile::tempdir().unwrap();
-        certificates(dir.path(), &map(&[1])).unwrap();
-        fs::remove_file(dir.path().join("eu-west-1.key")).unwrap();
-        assert_eq!(certificates(dir.path(), &map(&[1])).unwrap().made.len(), 1);
-        Credentials::load(dir.path(), "eu-west", 1).unwrap();
+        let (dir, folders) = folders();
+        certificates(&folders, &map(&[1]), false).unwrap();
+        fs::remove_file(dir.path().join("certs/eu-west-1.key")).unwrap();
+        assert_eq!(certificates(&folders, &map(&[1]), false).unwrap().made.len(), 1);
+        Credentials::load(&folders.nodes, "eu-west", 1).unwrap();
     }
 }

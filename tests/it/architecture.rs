@@ -30,11 +30,13 @@ const FORBIDDEN: [&str; 18] = [
 ];
 
 /// Which modules of the crate each module may use. Whatever is not listed here must not exist.
-const ARROWS: [(&str, &[&str]); 21] = [
-    ("api", &["clock", "config", "engine", "identity", "ids", "replica", "snowflake", "telemetry"]),
+const ARROWS: [(&str, &[&str]); 22] = [
+    ("api", &["audit", "clock", "config", "engine", "identity", "ids", "replica", "snowflake", "telemetry", "tls"]),
+    ("audit", &["clock"]),
     (
         "cli",
         &[
+            "audit",
             "clock",
             "config",
             "control",
@@ -52,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("clock", &[]),
     ("codec", &[]),
     ("config", &["clock", "identity"]),
-    ("control", &[]),
+    ("control", &["audit"]),
     ("crdt", &["identity"]),
     ("dev", &["clock", "config", "identity", "probe", "relay", "tls"]),
     ("engine", &["clock", "identity", "merkle", "replica", "store", "telemetry"]),
@@ -63,6 +65,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         "node",
         &[
             "api",
+            "audit",
             "clock",
             "config",
             "control",

@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation)]
 
 mod architecture;
+mod audit;
+mod certificates;
 mod cli;
 mod clocks;
 mod clones;

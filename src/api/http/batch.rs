@@ -10,14 +10,12 @@ use snowtide_client::Code;
 use snowtide_client::wire::BATCH_OPERATIONS_MAX;
 use utoipa::ToSchema;
 
-use crate::api::bearer::Grant;
 use crate::api::{Namespaces, NotServed};
 use crate::config::Permission;
 use crate::engine::Applied;
 use crate::replica::{Action, Key, Operation, Outcome};
 use crate::telemetry::{self, Door};
 
-use super::auth;
 use super::call::Call;
 use super::counters::{OVERFLOW, bad_key, miscounted};
 use super::json::{self, By};
@@ -149,7 +147,11 @@ pub(super) enum BatchResult {
 pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
     call.door.admit_counting()?;
     let body = call.body().await?;
-    let plan = Plan::of(json::parse(&body)?, call.pass.grant(), &call.door.doors.namespaces)?;
+    let plan = Plan::of(
+        json::parse(&body)?,
+        |permission, name| call.require_in(permission, name),
+        &call.door.doors.namespaces,
+    )?;
     drop(body);
     let Applied { outcomes, receipt } =
         if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
@@ -181,7 +183,11 @@ enum Step {
 }
 
 impl Plan {
-    fn of(request: BatchRequest<'_>, grant: &Grant, namespaces: &Namespaces) -> Result<Self, Problem> {
+    fn of(
+        request: BatchRequest<'_>,
+        require: impl Fn(Permission, &str) -> Result<(), Problem>,
+        namespaces: &Namespaces,
+    ) -> Result<Self, Problem> {
         let count = request.operations.len();
         if count > BATCH_OPERATIONS_MAX {
             return Err(Problem::too_large(format!(
@@ -190,12 +196,17 @@ impl Plan {
         }
         let mut plan = Self { operations: Vec::with_capacity(count), steps: Vec::with_capacity(count) };
         for (at, operation) in request.operations.into_iter().enumerate() {
-            plan.push(operation, grant, namespaces).map_err(|problem| within(at, problem))?;
+            plan.push(operation, &require, namespaces).map_err(|problem| within(at, problem))?;
         }
         Ok(plan)
     }
 
-    fn push(&mut self, operation: BatchOperation<'_>, grant: &Grant, namespaces: &Namespaces) -> Result<(), Problem> {
+    fn push(
+        &mut self,
+        operation: BatchOperation<'_>,
+        require: &impl Fn(Permission, &str) -> Result<(), Problem>,
+        namespaces: &Namespaces,
+    ) -> Result<(), Problem> {
         let (namespace, key, action, step) = match operation {
             BatchOperation::Increment(BatchIncrement { namespace, key, by: By(by) }) => {
                 (namespace, key, Action::Increment(by), Step::Increment)
@@ -203,7 +214,7 @@ impl Plan {
             BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get, Step::Get),
         };
         let permission = if step == Step::Increment { Permission::Write } else { Permission::Read };
-        grant.require_in(permission, &namespace).map_err(|forbidden| auth::forbidden(&forbidden))?;
+        require(permission, &namespace)?;
         let key = Key::of_client(key).map_err(bad_key)?;
         match namespaces.find(&namespace) {
             Ok(namespace) => {
@@ -273,7 +284,7 @@ mod tests {
 
     fn plan(json: &str) -> Result<Plan, Problem> {
         let namespaces = [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
-        Plan::of(json::parse(json.as_bytes())?, &Grant::anyone(), &namespaces)
+        Plan::of(json::parse(json.as_bytes())?, |_, _| Ok(()), &namespaces)
     }
 
     #[test]

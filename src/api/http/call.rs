@@ -4,6 +4,7 @@
 //! added that forgets to ask for a token or to count.
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +22,10 @@ use snowtide_client::id::IdScheme;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::bearer::Pass;
+use crate::api::bearer::{Forbidden, Pass};
 use crate::api::idempotency;
 use crate::api::{Doors, Stage};
+use crate::audit;
 use crate::clock;
 use crate::config::Permission;
 use crate::engine::Applied;
@@ -33,6 +35,7 @@ use crate::telemetry::{self, Verb};
 
 use super::asked::{self, Asked};
 use super::auth;
+use super::connection::Remote;
 use super::counters::counter;
 use super::json;
 use super::named;
@@ -41,6 +44,9 @@ use super::socket::ClientSide;
 use super::tickets;
 use super::watch;
 use super::watchers::Watchers;
+
+/// As it is called in metrics and in the audit log.
+const DOOR: &str = telemetry::Door::Http.as_str();
 
 /// What all requests share.
 pub(super) struct Door {
@@ -59,6 +65,7 @@ pub(super) struct Door {
 pub(super) struct Call {
     pub(super) door: Arc<Door>,
     pub(super) pass: Pass,
+    from: IpAddr,
     /// What its headers and its query ask.
     pub(super) asked: Asked,
     terms: Box<Terms>,
@@ -109,15 +116,21 @@ impl Door {
 
     fn admit(self: Arc<Self>, verb: Verb, request: Request) -> Result<Call, Problem> {
         let (parts, body) = request.into_parts();
+        let from = parts.extensions.get::<Remote>().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |remote| remote.0);
         let ticket = asked::ticket(parts.uri.query()).filter(|_| verb == Verb::Watch);
-        let pass = match ticket.filter(|_| !parts.headers.contains_key(AUTHORIZATION)) {
-            Some(ticket) => self.admit_ticket(&parts, &ticket)?,
-            None => auth::admit(&self.doors.bearers, &parts.headers)?,
+        let admitted = match ticket.filter(|_| !parts.headers.contains_key(AUTHORIZATION)) {
+            Some(ticket) => self.admit_ticket(&parts, &ticket),
+            None => auth::admit(&self.doors.bearers, &parts.headers),
         };
+        let pass = admitted.inspect_err(|problem| {
+            if problem.code == Code::Unauthenticated {
+                audit::turned_away(DOOR, &from, "", &problem.detail);
+            }
+        })?;
         let asked = Asked::of(&parts, verb, &self.doors.scribe)?;
         self.is_meant(&asked)?;
         let terms = self.doors.scribe.terms(asked.terms.clone());
-        Ok(Call { door: self, pass, asked, terms, parts, body })
+        Ok(Call { door: self, pass, from, asked, terms, parts, body })
     }
 
     /// Lets a caller in who has a ticket for watching the counter in the path.
@@ -155,12 +168,17 @@ impl Door {
 impl Call {
     /// Refuses a caller who may not do this.
     pub(super) fn require(&self, permission: Permission) -> Result<(), Problem> {
-        self.pass.grant().require(permission).map_err(|forbidden| auth::forbidden(&forbidden))
+        self.pass.grant().require(permission).map_err(|forbidden| self.forbids(&forbidden))
     }
 
     /// Refuses a caller who may not do this in a namespace, before he learns whether there is one of that name.
     pub(super) fn require_in(&self, permission: Permission, namespace: &str) -> Result<(), Problem> {
-        self.pass.grant().require_in(permission, namespace).map_err(|forbidden| auth::forbidden(&forbidden))
+        self.pass.grant().require_in(permission, namespace).map_err(|forbidden| self.forbids(&forbidden))
+    }
+
+    fn forbids(&self, forbidden: &Forbidden) -> Problem {
+        audit::turned_away(DOOR, &self.from, self.pass.grant().name(), forbidden);
+        auth::forbidden(forbidden)
     }
 
     /// Hands operations to the engine, on the terms that were asked.

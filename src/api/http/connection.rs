@@ -8,6 +8,7 @@
 //!
 //! A client that has closed its sending side is still answered.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
 use crate::config::Http;
+use crate::tls::Live;
 
 use super::pulse::{Answering, Heard, Limits, Pulse, Taken};
 use super::socket::{ClientSide, Socket};
@@ -68,12 +70,23 @@ pub(super) fn turn_away(stream: &TcpStream, is_plain: bool) {
     }
 }
 
+/// Where a request comes from, among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remote(pub(super) IpAddr);
+
+impl Remote {
+    /// The other end of a connection; no address in particular if that has broken already.
+    fn of(stream: &TcpStream) -> Self {
+        Self(stream.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip().to_canonical()))
+    }
+}
+
 /// What every connection is served with.
 #[derive(Clone)]
 pub(super) struct Serving<S> {
     pub(super) protocol: auto::Builder<TokioExecutor>,
     /// Speaks TLS, and nothing else.
-    pub(super) acceptor: Option<TlsAcceptor>,
+    pub(super) tls: Option<Live>,
     pub(super) service: S,
     pub(super) limits: Limits,
 }
@@ -88,12 +101,14 @@ where
 {
     /// Serves one connection to its end.
     pub(super) async fn attend(self, stream: TcpStream, shutdown: CancellationToken) {
+        let remote = Remote::of(&stream);
         let (socket, client) = Socket::new(stream);
-        match &self.acceptor {
-            None => self.converse(socket, client, shutdown).await,
-            Some(acceptor) => {
-                if let Some(secured) = secure(socket, acceptor, self.limits).await {
-                    self.converse(secured, client, shutdown).await;
+        match &self.tls {
+            None => self.converse(socket, client, remote, shutdown).await,
+            Some(live) => {
+                // The certificate may have been replaced since the last connection.
+                if let Some(secured) = secure(socket, &live.current().into(), self.limits).await {
+                    self.converse(secured, client, remote, shutdown).await;
                 }
             }
         }
@@ -112,14 +127,14 @@ where
                 answer
             }
         });
-        let Self { protocol, acceptor, limits, .. } = self;
-        let serving = Serving { protocol, acceptor, service: once, limits };
+        let Self { protocol, tls, limits, .. } = self;
+        let serving = Serving { protocol, tls, service: once, limits };
         if tokio::time::timeout(TURNING_AWAY_TIMEOUT, serving.attend(stream, answered)).await.is_err() {
             tracing::debug!("a connection for which there is no place has not asked, or not taken its answer, in time");
         }
     }
 
-    async fn converse<T>(&self, stream: T, client: ClientSide, shutdown: CancellationToken)
+    async fn converse<T>(&self, stream: T, client: ClientSide, remote: Remote, shutdown: CancellationToken)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -128,6 +143,7 @@ where
         let counted = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             let answering = Answering::new(Arc::clone(&felt), request.version());
             request.extensions_mut().insert(client.clone());
+            request.extensions_mut().insert(remote);
             let (answer, felt) = (service.clone().oneshot(request), Arc::clone(&felt));
             async move {
                 let answer = answer.await;

@@ -52,7 +52,6 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -63,6 +62,7 @@ use tracing::Span;
 
 use crate::api::{Doors, listening};
 use crate::telemetry::{self, Verb};
+use crate::tls::Live;
 
 use call::{Call, Door};
 use connection::Serving;
@@ -76,23 +76,18 @@ use pulse::Limits;
 /// kernel's queue instead would not know that another node could serve it.
 ///
 /// With `tls`, nothing else is spoken.
-pub async fn serve(
-    listener: TcpListener,
-    doors: Doors,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutdown: CancellationToken) {
     let config = Arc::clone(&doors.config);
-    let (protocol, acceptor) = (connection::protocol(&config.http), tls.map(TlsAcceptor::from));
+    let protocol = connection::protocol(&config.http);
     let limits = Limits::new(&config);
     let full = Serving {
         protocol,
-        acceptor,
+        tls,
         service: layered(Router::new().fallback(call::full), cors::layer(&config.http.cors.origins)),
         limits,
     };
-    let Serving { protocol, acceptor, .. } = full.clone();
-    let serving = Serving { protocol, acceptor, service: service(doors, shutdown.clone()), limits };
+    let Serving { protocol, tls, .. } = full.clone();
+    let serving = Serving { protocol, tls, service: service(doors, shutdown.clone()), limits };
     telemetry::connections_bounded(telemetry::Door::Http, config.http.connections_max);
     let places = Arc::new(Semaphore::new(config.http.connections_max.min(Semaphore::MAX_PERMITS)));
     let turned_away = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
@@ -108,7 +103,7 @@ pub async fn serve(
                         drop(place);
                     });
                 }
-                Err(_) => connection::turn_away(&stream, full.acceptor.is_none()),
+                Err(_) => connection::turn_away(&stream, full.tls.is_none()),
             }
             continue;
         };

@@ -16,6 +16,8 @@ use crate::api::{Doors, Stage};
 use crate::config::Config;
 use crate::engine::Fake;
 use crate::replica::{Operation, Outcome};
+use crate::tls::dev::Folders;
+use crate::tls::{Live, Role, Secured};
 
 /// No condition of a test takes longer, unless it never comes true.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -40,7 +42,7 @@ pub(super) async fn server_with(
     start(doors_with(Stage::Ready, config, engine), None).await
 }
 
-async fn start(doors: Doors, tls: Option<Arc<rustls::ServerConfig>>) -> Server {
+async fn start(doors: Doors, tls: Option<Live>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
     let ended = tokio::spawn(serve(listener, doors, tls, shutdown.clone()));
@@ -261,14 +263,19 @@ async fn a_client_that_closes_its_sending_side_is_answered_over_tls_too() {
     }
 }
 
+/// What is shown with the certificates of this folder.
+fn secured(dir: &std::path::Path) -> Secured {
+    let (certificate, key) = (dir.join("eu-west-0.pem"), dir.join("eu-west-0.key"));
+    Secured::load(Role::Http, &certificate, &key, &[b"h2", b"http/1.1"]).unwrap().unwrap()
+}
+
 /// A certificate for 127.0.0.1, as a development cluster has it, and clients that believe it.
-fn certificates(dir: &std::path::Path) -> (Arc<rustls::ServerConfig>, tokio_rustls::TlsConnector) {
+fn certificates(dir: &std::path::Path) -> (Live, tokio_rustls::TlsConnector) {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
 
-    crate::tls::dev::certificates(dir, &map()).unwrap();
-    let (certificate, key) = (dir.join("eu-west-0.pem"), dir.join("eu-west-0.key"));
-    let server = crate::tls::server(&certificate, &key, &[b"h2", b"http/1.1"]).unwrap();
+    crate::tls::dev::certificates(&Folders::within(dir), &map(), false).unwrap();
+    let server = secured(dir);
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -276,7 +283,7 @@ fn certificates(dir: &std::path::Path) -> (Arc<rustls::ServerConfig>, tokio_rust
         rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
     let mut client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
     client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    (Arc::new(server), Arc::new(client).into())
+    (Live::new(server), Arc::new(client).into())
 }
 
 #[tokio::test]
@@ -286,6 +293,7 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     let mut config = config();
     config.http.header_timeout = Duration::from_millis(200);
     let engine = |operations: Vec<Operation>| Ok(vec![Outcome::Value(7); operations.len()]);
+    let live = tls.clone();
     let server = start(doors_with(Stage::Ready, config, engine), Some(tls)).await;
     let name = || rustls::pki_types::ServerName::try_from("node-0.eu-west.snowtide").unwrap();
 
@@ -306,6 +314,14 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     let mut answer = String::new();
     tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    // A certificate that is replaced is shown from the next connection on.
+    let another = tempfile::tempdir().unwrap();
+    let (_, its_connector) = certificates(another.path());
+    assert!(its_connector.connect(name(), TcpStream::connect(server.address).await.unwrap()).await.is_err());
+    live.replace(secured(another.path()));
+    its_connector.connect(name(), TcpStream::connect(server.address).await.unwrap()).await.unwrap();
+    assert!(connector.connect(name(), TcpStream::connect(server.address).await.unwrap()).await.is_err());
 
     // Without TLS, or without a word, there is no answer but a closed connection.
     for request in ["GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", ""] {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use snowtide_client::Code;
 use snowtide_client::wire::{Hello, VERSION, Welcome, WireError};
 
-use super::{Backend, Door, error};
+use super::{Backend, DOOR, Door, error};
 use crate::api::bearer::Pass;
+use crate::audit;
 use crate::identity::ReplicaId;
 
 /// A new disk has its first incarnation after a sync or two.
@@ -20,7 +21,10 @@ pub(super) async fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(
         return Err(error(Code::InvalidRequest, detail));
     }
     let pass = door.bearers.admit(hello.token.as_deref().map(str::as_bytes));
-    let pass = pass.map_err(|stranger| error(Code::Unauthenticated, stranger))?;
+    let pass = pass.map_err(|stranger| {
+        audit::turned_away(DOOR, &door.from, "", &stranger);
+        error(Code::Unauthenticated, stranger)
+    })?;
     let welcome = Welcome {
         version: VERSION,
         region: door.region.to_string(),

@@ -55,6 +55,8 @@ pub(super) struct Taken {
     pub(super) ids: Vec<IdBatch>,
     /// Frames that can be sent at once.
     pub(super) refusals: Vec<u8>,
+    /// The first thing that the caller's token does not allow, for the audit log.
+    pub(super) forbidden: Option<String>,
 }
 
 impl<'a> Intake<'a> {
@@ -94,6 +96,9 @@ impl<'a> Intake<'a> {
             },
         };
         if let Some(refusal) = rejected {
+            if refusal.code == Code::Forbidden {
+                self.taken.forbidden.get_or_insert_with(|| refusal.detail.clone());
+            }
             frame::append(&ResponseRef { id, answer: Err(&refusal) }, &mut self.taken.refusals);
         }
         Ok(())

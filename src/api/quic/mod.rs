@@ -15,6 +15,7 @@ mod intake;
 mod session;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
         node: doors.worker.node(),
         id_scheme,
         incarnation: doors.incarnation.subscribe(),
+        from: connection.remote_address().ip().to_canonical(),
     };
     telemetry::connection_opened(telemetry::Door::Quic);
     attend(connection, Arc::new(door)).await;
@@ -102,7 +104,12 @@ struct Door<B> {
     node: u8,
     id_scheme: IdScheme,
     incarnation: watch::Receiver<Option<ReplicaId>>,
+    /// Where the client is, as of the first moment.
+    from: IpAddr,
 }
+
+/// As it is called in metrics and in the audit log.
+const DOOR: &str = telemetry::Door::Quic.as_str();
 
 /// The bounds of one connection.
 #[derive(Clone, Copy, Debug)]

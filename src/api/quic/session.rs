@@ -15,9 +15,10 @@ use tokio::time::timeout;
 
 use super::answer::{IdBatch, Submission};
 use super::intake::{Intake, Taken};
-use super::{Backend, Door, Ending, error, greeting, refusal_at, refused};
+use super::{Backend, DOOR, Door, Ending, error, greeting, refusal_at, refused};
 use crate::api::Stage;
 use crate::api::bearer::Pass;
+use crate::audit;
 use crate::clock;
 use crate::engine::Applied;
 use crate::replica::Action;
@@ -138,7 +139,10 @@ impl<B: Backend> Session<B> {
     /// Takes in every whole frame that has arrived.
     fn take_frames(&mut self, pass: &mut Pass) -> Result<(), Ending> {
         let withdrawn = self.door.bearers.renew(pass).err();
-        let withdrawn = withdrawn.map(|stranger| error(Code::Unauthenticated, stranger));
+        let withdrawn = withdrawn.map(|stranger| {
+            audit::turned_away(DOOR, &self.door.from, pass.grant().name(), &stranger);
+            error(Code::Unauthenticated, stranger)
+        });
         let refusal = withdrawn.or_else(|| refusal_at(&self.door.stage.borrow()));
         let room = self.door.backend.room();
         let mut intake =
@@ -146,7 +150,10 @@ impl<B: Backend> Session<B> {
         while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
             intake.take(frame).map_err(Ending::malformed)?;
         }
-        let Taken { submissions, ids, refusals } = intake.finish();
+        let Taken { submissions, ids, refusals, forbidden } = intake.finish();
+        if let Some(why) = forbidden {
+            audit::turned_away(DOOR, &self.door.from, pass.grant().name(), &why);
+        }
         submissions.into_iter().for_each(|submission| self.submit(submission));
         ids.into_iter().for_each(|ids| self.mint(ids));
         self.push(refusals);

@@ -104,6 +104,7 @@ impl Front {
             node: 3,
             id_scheme: IdScheme::new("snowtide-dev", 7, 41),
             incarnation: watch::channel(Some(ReplicaId(77))).1,
+            from: Ipv4Addr::LOCALHOST.into(),
         });
         let accepting = endpoint.clone();
         tokio::spawn(async move {

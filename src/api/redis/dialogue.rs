@@ -1,5 +1,6 @@
 //! One connection without its socket: bytes in, a batch out. It decides, and does no I/O.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -11,8 +12,14 @@ use super::request::{Bounds, Scanner, Words};
 use super::table::COMMANDS;
 use super::transaction::Transaction;
 use super::{Door, info, key};
+use crate::api::bearer::Grant;
+use crate::audit;
 use crate::config::Permission;
 use crate::replica::{Action, Operation};
+use crate::telemetry;
+
+/// How errors begin that are the caller's doing: he has shown no token, one that nobody knows, or one that does not allow this.
+const TURNED_AWAY: [&str; 3] = ["NOAUTH ", "WRONGPASS ", "NOPERM "];
 
 /// Who has not shown a token yet needs no more than this.
 const STRANGER: Bounds = Bounds { bytes_max: 16 << 10, words_max: 10 };
@@ -20,6 +27,7 @@ const STRANGER: Bounds = Bounds { bytes_max: 16 << 10, words_max: 10 };
 /// What has been said, and what is to be answered.
 pub(super) struct Dialogue {
     door: Arc<Door>,
+    from: IpAddr,
     caller: Caller,
     /// What has arrived and is not taken yet.
     pub(super) buffer: BytesMut,
@@ -41,10 +49,12 @@ pub(super) enum Next {
 }
 
 impl Dialogue {
-    pub(super) fn new(door: Arc<Door>) -> Self {
+    /// With a client at this address.
+    pub(super) fn new(door: Arc<Door>, from: IpAddr) -> Self {
         let caller = Caller::new(door.next_id(), &door.bearers);
         Self {
             door,
+            from,
             caller,
             buffer: BytesMut::new(),
             scanner: Scanner::default(),
@@ -59,6 +69,7 @@ impl Dialogue {
         let refusal = self.door.stage.borrow().refusal().map(|refusal| refused(&refusal));
         let mut intake = Intake {
             door: &self.door,
+            from: self.from,
             caller: &mut self.caller,
             transaction: &mut self.transaction,
             batch: &mut self.batch,
@@ -96,6 +107,7 @@ impl Dialogue {
 /// Carries out the commands of one read, as far as that can be done before the engine has answered.
 struct Intake<'a> {
     door: &'a Door,
+    from: IpAddr,
     caller: &'a mut Caller,
     transaction: &'a mut Option<Transaction>,
     batch: &'a mut Batch,
@@ -215,7 +227,7 @@ impl Intake<'_> {
             Command::Exists(keys) => self.operate(keys.iter(), Action::Get, Shape::Existing),
             Command::Hello(version, options) => match self.caller.hello(&self.door.bearers, version, options) {
                 Ok(()) => self.caller.greet(&mut self.batch.tell(self.caller.version())),
-                Err(fault) => self.error(&fault),
+                Err(fault) => self.done(Err(fault)),
             },
             Command::Auth(password) => {
                 let done = self.caller.authenticate(&self.door.bearers, password);
@@ -287,6 +299,10 @@ impl Intake<'_> {
     }
 
     fn error(&mut self, text: &str) {
+        if TURNED_AWAY.iter().any(|word| text.starts_with(word)) {
+            let caller = self.caller.grant().map_or("", Grant::name);
+            audit::turned_away(telemetry::Door::Redis.as_str(), &self.from, caller, &text);
+        }
         self.batch.tell(self.caller.version()).error(text);
     }
 }

@@ -32,12 +32,16 @@ mod session;
 mod table;
 mod transaction;
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,6 +51,7 @@ use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::engine::EngineHandle;
 use crate::telemetry;
+use crate::tls::Live;
 
 use info::Facts;
 use request::Bounds;
@@ -56,23 +61,34 @@ const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// Serves until `shutdown`, then until all connections have ended: each does once the stage is [`Stage::Drained`] and its
 /// last answers are written.
-pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationToken) {
+///
+/// With `tls`, nothing else is spoken.
+pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutdown: CancellationToken) {
     let port = listener.local_addr().map_or(0, |address| address.port());
-    attend(listener, Arc::new(Door::new(doors, port)), shutdown).await;
+    attend(listener, Arc::new(Door::new(doors, port)), tls, shutdown).await;
 }
 
-async fn attend(listener: TcpListener, door: Arc<Door>, shutdown: CancellationToken) {
+async fn attend(listener: TcpListener, door: Arc<Door>, tls: Option<Live>, shutdown: CancellationToken) {
     telemetry::connections_bounded(telemetry::Door::Redis, door.limits.connections_max);
     let connections = TaskTracker::new();
     while let Some(stream) = listening::next(&listener, &shutdown).await {
         let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
-            turn_away(&stream);
+            turn_away(&stream, tls.is_none());
             continue;
         };
-        let serving = session::converse(Arc::clone(&door), stream);
+        let (door, from) = (Arc::clone(&door), from(&stream));
+        // The certificate may have been replaced since the last connection.
+        let acceptor = tls.as_ref().map(|live| TlsAcceptor::from(live.current()));
         connections.spawn(async move {
             telemetry::connection_opened(telemetry::Door::Redis);
-            serving.await;
+            match acceptor {
+                None => session::converse(door, stream, from).await,
+                Some(acceptor) => {
+                    if let Some(stream) = secure(stream, &acceptor, &door.limits).await {
+                        session::converse(door, stream, from).await;
+                    }
+                }
+            }
             telemetry::connection_closed(telemetry::Door::Redis);
             drop(place);
         });
@@ -82,10 +98,30 @@ async fn attend(listener: TcpListener, door: Arc<Door>, shutdown: CancellationTo
     connections.wait().await;
 }
 
-fn turn_away(stream: &TcpStream) {
+/// The other end; no address in particular if the connection has broken already.
+fn from(stream: &TcpStream) -> IpAddr {
+    stream.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip().to_canonical())
+}
+
+/// Over TLS a refusal would take a handshake first: the connection is only closed.
+fn turn_away(stream: &TcpStream, is_plain: bool) {
     telemetry::connection_refused(telemetry::Door::Redis);
-    // A client that has gone already has missed nothing.
-    let _ = stream.try_write(FULL);
+    if is_plain {
+        // A client that has gone already has missed nothing.
+        let _ = stream.try_write(FULL);
+    }
+}
+
+/// Says who we are; `None` if the client does not understand it, or not in time.
+async fn secure(stream: TcpStream, acceptor: &TlsAcceptor, limits: &Limits) -> Option<TlsStream<TcpStream>> {
+    match timeout(limits.request_timeout.min(limits.idle_timeout), acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection was not secured");
+            None
+        }
+        Err(_elapsed) => None,
+    }
 }
 
 /// What all connections share.

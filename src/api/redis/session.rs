@@ -1,12 +1,12 @@
 //! The socket of one connection: reads what there is, has it answered, writes the answers at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use snowtide_client::Code;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -29,8 +29,8 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 const UNKNOWN: &str = "ERR timeout: no commit in time; a write may yet happen";
 
 /// Serves one connection to its end.
-pub(super) async fn converse(door: Arc<Door>, stream: TcpStream) {
-    let dialogue = Dialogue::new(Arc::clone(&door));
+pub(super) async fn converse<T: AsyncRead + AsyncWrite + Unpin>(door: Arc<Door>, stream: T, from: IpAddr) {
+    let dialogue = Dialogue::new(Arc::clone(&door), from);
     let stage = door.stage.clone();
     let mut session = Session { door, stream, dialogue, stage, room: ROOM_BYTES_MIN, answers: Vec::new() };
     if session.run().await.is_ok() {
@@ -38,9 +38,9 @@ pub(super) async fn converse(door: Arc<Door>, stream: TcpStream) {
     }
 }
 
-struct Session {
+struct Session<T> {
     door: Arc<Door>,
-    stream: TcpStream,
+    stream: T,
     dialogue: Dialogue,
     stage: watch::Receiver<Stage>,
     room: usize,
@@ -54,7 +54,7 @@ struct Unanswered;
 /// The client has gone, or does not take its answers: it is told nothing more.
 struct Gone;
 
-impl Session {
+impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     /// Until this end has to close the connection.
     async fn run(&mut self) -> Result<(), Gone> {
         let mut asked = clock::monotonic();
@@ -91,7 +91,11 @@ impl Session {
         };
         self.answers.clear();
         self.dialogue.batch.settle(said.as_deref().map_err(String::as_str), &mut self.answers);
-        let written = timeout(self.door.limits.request_timeout, self.stream.write_all(&self.answers)).await;
+        let write = async {
+            self.stream.write_all(&self.answers).await?;
+            self.stream.flush().await
+        };
+        let written = timeout(self.door.limits.request_timeout, write).await;
         self.answers.shrink_to(ROOM_BYTES_MAX);
         match written {
             Ok(Ok(())) => Ok(sure),

@@ -1,6 +1,7 @@
 //! The door as a whole: its dialogue without a socket, and its sessions against an engine whose answers the test chooses.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::mpsc;
 
 use proptest::prelude::*;
@@ -13,6 +14,7 @@ use crate::engine::Fake;
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Key, Operation, Outcome, Refusal};
 
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const READER: &str = "reader-0123456789";
 const WRITER: &str = "writer-0123456789";
 
@@ -76,7 +78,7 @@ impl Counters {
 /// All replies to what arrives in these pieces, and whether the connection is closed after them.
 fn replies_at(config: &Config, stage: Stage, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
     let (door, _stage) = door_of(config, stage, EngineHandle::recording().0);
-    let (mut dialogue, mut counters, mut bytes) = (Dialogue::new(door), Counters::default(), Vec::new());
+    let (mut dialogue, mut counters, mut bytes) = (Dialogue::new(door, HERE), Counters::default(), Vec::new());
     for piece in pieces {
         dialogue.buffer.extend_from_slice(piece);
         loop {
@@ -178,7 +180,7 @@ fn a_token_opens_its_namespaces_and_tells_nothing_of_others() {
 #[test]
 fn a_connection_whose_token_was_taken_away_has_to_show_another() {
     let (door, _stage) = door_of(&guarded(), Stage::Ready, EngineHandle::recording().0);
-    let mut dialogue = Dialogue::new(Arc::clone(&door));
+    let mut dialogue = Dialogue::new(Arc::clone(&door), HERE);
     let mut say = |lines: &[&str]| {
         dialogue.buffer.extend_from_slice(&command_bytes(lines));
         dialogue.take();
@@ -266,7 +268,7 @@ const QUEUED: &str = "+QUEUED";
 #[test]
 fn a_transaction_is_one_batch_whose_replies_come_with_exec() {
     let (door, _stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
-    let mut dialogue = Dialogue::new(door);
+    let mut dialogue = Dialogue::new(door, HERE);
     let lines = ["MULTI", "INCR a", "PING", "MGET a likes:b", "INCRBY a x", "INCR a"];
     dialogue.buffer.extend_from_slice(&command_bytes(&lines));
     assert_eq!(dialogue.take(), (Next::Read, true));
@@ -336,7 +338,7 @@ fn what_is_known_to_be_refused_spoils_a_transaction() {
 #[test]
 fn a_node_that_is_taken_out_of_service_between_multi_and_exec_counts_nothing() {
     let (door, stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
-    let mut dialogue = Dialogue::new(door);
+    let mut dialogue = Dialogue::new(door, HERE);
     dialogue.buffer.extend_from_slice(&command_bytes(&["MULTI", "INCR a"]));
     dialogue.take();
     stage.send_replace(Stage::Draining);
@@ -365,7 +367,7 @@ fn transactions_are_bounded_each_and_together() {
     config.redis.queued_bytes_max = bytesize::ByteSize::mib(2);
     let (door, _stage) = door_of(&config, Stage::Ready, EngineHandle::recording().0);
     let long = format!("ECHO {}", "x".repeat(900 << 10));
-    let mut dialogues = [(); 3].map(|()| Dialogue::new(Arc::clone(&door)));
+    let mut dialogues = [(); 3].map(|()| Dialogue::new(Arc::clone(&door), HERE));
     let mut last = |at: usize, lines: &[&str]| {
         let dialogue: &mut Dialogue = &mut dialogues[at];
         dialogue.buffer.extend_from_slice(&command_bytes(lines));
@@ -389,7 +391,7 @@ fn transactions_are_bounded_each_and_together() {
 #[test]
 fn many_short_commands_with_long_replies_are_answered_in_parts() {
     let (door, _stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
-    let mut dialogue = Dialogue::new(door);
+    let mut dialogue = Dialogue::new(door, HERE);
     dialogue.buffer.extend_from_slice(&command_bytes(&["COMMAND"; 1_000]));
     let (mut parts, mut bytes, mut longest) = (0, Vec::new(), 0);
     loop {
@@ -477,7 +479,7 @@ async fn serve_with(config: &Config, engine: impl FnMut(Vec<Operation>) -> Fake 
     let (door, stage) = door_of(config, Stage::Ready, EngineHandle::fake(engine));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(attend(listener, door, shutdown.clone()));
+    let serving = tokio::spawn(attend(listener, door, None, shutdown.clone()));
     Served { address, stage, shutdown, serving }
 }
 

@@ -7,13 +7,19 @@ mod reload;
 mod status;
 mod top;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use snowtide_client::Code;
 
 use self::status::Line;
 use super::exit::{self, Ended, Exit};
 use super::{Global, Misuse, reach};
+use crate::config::Config;
 use crate::probe::Probe;
+use crate::tls;
 
 pub(super) use self::status::{ask_all, table};
 
@@ -54,6 +60,10 @@ struct Access {
     /// A bearer token, where the cluster asks for one.
     #[arg(long, env = "SNOWTIDE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
+
+    /// The authority that the certificates of HTTP doors are by, where `[http.tls]` is set; without it, ca.pem of tls.dir.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl Command {
@@ -73,9 +83,14 @@ impl Command {
 }
 
 impl Access {
-    fn probe(&self) -> Result<Probe, Misuse> {
-        Probe::new(self.token.as_deref())
-            .ok_or_else(|| Misuse("--token: it cannot be sent in a header; give it without line ends".to_owned()))
+    fn probe(&self, config: &Config) -> anyhow::Result<Probe> {
+        let probe = Probe::new(self.token.as_deref())
+            .ok_or_else(|| Misuse("--token: it cannot be sent in a header; give it without line ends".to_owned()))?;
+        if !config.http.tls.is_on() {
+            return Ok(probe);
+        }
+        let authority = self.ca.clone().unwrap_or_else(|| config.tls.dir.join(tls::CA_FILE));
+        Ok(probe.over_tls(Arc::new(tls::believing(&authority).context("--ca")?)))
     }
 }
 

@@ -33,7 +33,8 @@ Behind is how many of the node's commits the peer has not acknowledged, and for 
 
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
-        let (map, probe) = (global.load()?.map, self.access.probe()?);
+        let loaded = global.load()?;
+        let (map, probe) = (loaded.map, self.access.probe(&loaded.config)?);
         let mut lines = ask_all(&map, &probe).await?;
         if let Some(at) = &self.at {
             lines.retain(|line| line.region == *at || line.name() == *at);

@@ -36,13 +36,13 @@ A peer's lag is how many commits of the line's node it has not acknowledged, and
 
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
-        status(global, &self.access.probe()?).await
+        let loaded = global.load()?;
+        status(global, &loaded.map, &self.access.probe(&loaded.config)?).await
     }
 }
 
-async fn status(global: &Global, probe: &Probe) -> anyhow::Result<()> {
-    let map = global.load()?.map;
-    let lines = ask_all(&map, probe).await?;
+async fn status(global: &Global, map: &ClusterMap, probe: &Probe) -> anyhow::Result<()> {
+    let lines = ask_all(map, probe).await?;
     if global.json {
         print_json(&json!({ "nodes": lines.iter().map(Line::as_json).collect::<Vec<_>>() }))?;
     } else {

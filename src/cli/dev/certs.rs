@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::{Global, print, print_json};
-use crate::tls::dev::{self, Made};
+use crate::tls::dev::{self, Folders, Made};
 
 /// Make a development authority, and a certificate for each node of the map.
 #[derive(Debug, Args)]
@@ -16,6 +16,15 @@ pub(super) struct Command {
     /// Where to; without it, tls.dir of the configuration.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    /// Where the authority's key is kept, which nodes are not given; without it, a folder of the same name with -authority
+    /// behind.
+    #[arg(long, value_name = "DIR")]
+    authority: Option<PathBuf>,
+
+    /// Make new certificates for all nodes of the map, by the same authority.
+    #[arg(long)]
+    renew: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -23,14 +32,22 @@ Examples:
   snowtide dev certs
   snowtide dev certs --dir certs --regions-dir regions
 
-What exists is kept: run it again after a node was added to the map.";
+  snowtide dev certs --dir certs --renew
+
+What exists is kept: run it again after a node was added to the map. Certificates of nodes end after two years. To renew \
+    them, run it with --renew, give each node its two files again, and have it take them up: \
+    snowtide cluster reload, or SIGHUP. Nodes are given ca.pem and their own two files, never the authority's key.";
 
 impl Command {
     /// Does what was asked.
     pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
         let loaded = global.load()?;
         let dir = self.dir.unwrap_or(loaded.config.tls.dir);
-        let made = dev::certificates(&dir, &loaded.map)?;
+        let mut folders = Folders::beside(&dir);
+        if let Some(authority) = self.authority {
+            folders.authority = authority;
+        }
+        let made = dev::certificates(&folders, &loaded.map, self.renew)?;
         if global.json { print_json(&as_json(&made)) } else { print(summary(&made).trim_end()) }
     }
 }
@@ -40,6 +57,8 @@ fn as_json(made: &Made) -> serde_json::Value {
     json!({
         "authority": made.authority.display().to_string(),
         "authority_is_new": made.authority_is_new,
+        "authority_key": made.key.display().to_string(),
+        "authority_key_was_moved": made.key_was_moved,
         "made": paths(&made.made),
         "kept": paths(&made.kept),
     })
@@ -47,7 +66,9 @@ fn as_json(made: &Made) -> serde_json::Value {
 
 fn summary(made: &Made) -> String {
     let authority = if made.authority_is_new { "made" } else { "kept" };
+    let key = if made.key_was_moved { "moved" } else { authority };
     let mut text = format!("{authority} {} (the authority)\n", made.authority.display());
+    let _ = writeln!(text, "{key} {} (its key: not for nodes)", made.key.display());
     for (word, paths) in [("made", &made.made), ("kept", &made.kept)] {
         for path in paths {
             // Writing to a string cannot fail.
@@ -66,10 +87,13 @@ mod tests {
         let made = Made {
             authority: "certs/ca.pem".into(),
             authority_is_new: false,
+            key: "certs-authority/ca.key".into(),
+            key_was_moved: false,
             made: vec!["certs/eu-west-1.pem".into()],
             kept: vec!["certs/eu-west-0.pem".into()],
         };
-        let expected = "kept certs/ca.pem (the authority)\nmade certs/eu-west-1.pem\nkept certs/eu-west-0.pem\n";
+        let expected = "kept certs/ca.pem (the authority)\nkept certs-authority/ca.key (its key: not for nodes)\n\
+                        made certs/eu-west-1.pem\nkept certs/eu-west-0.pem\n";
         assert_eq!(summary(&made), expected);
         assert_eq!(as_json(&made)["made"][0], "certs/eu-west-1.pem");
     }

@@ -76,7 +76,9 @@ impl Command {
                 Misuse("this is for a terminal; into a pipe or as JSON, take one frame: --once".to_owned()).into()
             );
         }
-        let mut watch = Watch { map: global.load()?.map, probe: self.access.probe()?, last: BTreeMap::new() };
+        let loaded = global.load()?;
+        let probe = self.access.probe(&loaded.config)?;
+        let mut watch = Watch { map: loaded.map, probe, last: BTreeMap::new() };
         let lines = watch.look().await?;
         if live {
             return watch.live(lines, self.every).await;
