@@ -127,7 +127,7 @@ impl Node {
         let to_peers = links.clone();
         let outlets = Outlets { send: Box::new(move |to, message| to_peers.send(to, message)), news: sender };
         // It may have to be given up; a client that was told of it is refused then, and asks anew.
-        let found = recovered.replica;
+        let unproven = recovered.replica;
         let replica = settings::replica(&config, &map, worker, Hasher::new(*secret.bytes()));
         let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
         let (stage, stages) = stage::channel(Stage::Starting);
@@ -138,7 +138,7 @@ impl Node {
             engine: handle,
             ids,
             stage: stages,
-            incarnation: stage::Sender::new(found),
+            incarnation: stage::Sender::new(unproven),
             bearers: Bearers::new(&config.api.tokens),
             worker,
             config,
