@@ -5,12 +5,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::api::bearer::Bearers;
 use crate::audit;
+use crate::clock;
 use crate::config::map::ClusterMap;
 use crate::config::{Config, DoorTls, Loaded, Sources, differing};
 
@@ -18,6 +21,8 @@ use super::certificates::{Certificates, Ready};
 
 /// What can change while the node lives: these keys, and those below them.
 const LIVE: [&str; 6] = ["api.tokens", "api.tokens_file", "log.filter", "tls.dir", "http.tls", "redis.tls"];
+/// Between two reloads by signals. However many come meanwhile, they are one.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Stands for the region files among keys.
 const MAP: &str = "the region files";
 
@@ -71,11 +76,19 @@ impl Reloader {
 
     /// Reloads whenever a signal or an operator asks for it.
     pub(super) async fn serve(mut self, mut asked: mpsc::Receiver<Asker>) {
+        let mut next_signal = Instant::from_std(clock::monotonic());
         loop {
+            let signalled = async {
+                sleep_until(next_signal).await;
+                self.reloads.asked.notified().await;
+            };
             let asker = tokio::select! {
-                () = self.reloads.asked.notified() => None,
+                () = signalled => None,
                 Some(asker) = asked.recv() => Some(asker),
             };
+            if asker.is_none() {
+                next_signal = Instant::from_std(clock::monotonic()) + PAUSE;
+            }
             let outcome = self.reload().await;
             match &outcome {
                 Ok(Reloaded { changed, restart }) => {
