@@ -103,8 +103,7 @@ impl Node {
         let secret = TreeSecret::of(&config.cluster);
         let (store, recovered) = recover(&config, &map, &secret, worker, descriptors).await?;
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
-        let store = Arc::new(store);
-        let seen = Arc::new(Seen::new(&recovered.peer_ceilings));
+        let (store, seen) = (Arc::new(store), Arc::new(Seen::new(&recovered.peer_ceilings)));
         let (handle, inlets) = engine::queues(config.api.queue_batches_max, config.api.queue_operations_max);
         let ids = id_source(&config, worker, &recovered, &store, &handle)?;
         let links = Links::start(LinksConfig {
