@@ -177,6 +177,7 @@ fn settings(own: WorkerId, peer: WorkerId) -> Settings {
         waiting_max: 100,
         drain_checkpoint_ms: 1_000,
         once_retention_ms: 60_000,
+        session_idle_ms: 60_000,
         once_bytes_max: 1 << 20,
         repair_interval_ms: 60_000,
         repair_session_ms: 3_600_000,

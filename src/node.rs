@@ -103,8 +103,7 @@ impl Node {
         let secret = TreeSecret::of(&config.cluster);
         let (store, recovered) = recover(&config, &map, &secret, worker, descriptors).await?;
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
-        let store = Arc::new(store);
-        let seen = Arc::new(Seen::new(&recovered.peer_ceilings));
+        let (store, seen) = (Arc::new(store), Arc::new(Seen::new(&recovered.peer_ceilings)));
         let (handle, inlets) = engine::queues(config.api.queue_batches_max, config.api.queue_operations_max);
         let ids = id_source(&config, worker, &recovered, &store, &handle)?;
         let links = Links::start(LinksConfig {
@@ -126,6 +125,8 @@ impl Node {
         let (sender, news) = mpsc::unbounded_channel();
         let to_peers = links.clone();
         let outlets = Outlets { send: Box::new(move |to, message| to_peers.send(to, message)), news: sender };
+        // It may have to be given up; a client that was told of it is refused then, and asks anew.
+        let unproven = recovered.replica;
         let replica = settings::replica(&config, &map, worker, Hasher::new(*secret.bytes()));
         let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
         let (stage, stages) = stage::channel(Stage::Starting);
@@ -136,6 +137,7 @@ impl Node {
             engine: handle,
             ids,
             stage: stages,
+            incarnation: stage::Sender::new(unproven),
             bearers: Bearers::new(&config.api.tokens),
             worker,
             config,
@@ -274,7 +276,13 @@ async fn recover(
         memtable_bytes_max: store::MEMTABLE_BYTES_MAX,
         open_files_max: descriptors.store_files,
     };
-    Ok(tokio::task::spawn_blocking(move || Store::open(&options)).await.context("recovery has panicked")??)
+    let names = config.served_namespaces(map, worker.region());
+    let open = move || -> anyhow::Result<_> {
+        let opened = Store::open(&options)?;
+        opened.0.put_names(names.keys().map(String::as_str))?;
+        Ok(opened)
+    };
+    tokio::task::spawn_blocking(open).await.context("recovery has panicked")?
 }
 
 fn id_source(

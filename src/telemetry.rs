@@ -61,6 +61,12 @@ pub const CLOCK_BELIEVED: &str = "snowtide_clock_believed";
 pub const ROWS_CACHED: &str = "snowtide_rows_cached";
 /// Rows changed since the last checkpoint.
 pub const ROWS_DIRTY: &str = "snowtide_rows_dirty";
+/// What idempotency keys and sessions take in memory.
+pub const IDEMPOTENCY_BYTES: &str = "snowtide_idempotency_bytes";
+/// What they may take.
+pub const IDEMPOTENCY_BYTES_MAX: &str = "snowtide_idempotency_bytes_max";
+/// How many are remembered.
+pub const IDEMPOTENCY_NAMES: &str = "snowtide_idempotency_names";
 /// Batches that wait for rows.
 pub const BATCHES_WAITING: &str = "snowtide_batches_waiting";
 /// 1 while counters are served.
@@ -292,6 +298,9 @@ pub fn observe(status: &Status, map: &ClusterMap) {
     meters.rows_dirty.set(status.rows_dirty as f64);
     meters.batches_waiting.set(status.batches_waiting as f64);
     gauge!(REPAIRS).set(status.repairs.len() as f64);
+    gauge!(IDEMPOTENCY_BYTES).set(status.names.bytes as f64);
+    gauge!(IDEMPOTENCY_BYTES_MAX).set(status.names.bytes_max as f64);
+    gauge!(IDEMPOTENCY_NAMES).set(status.names.names as f64);
     observe_peers(status, map);
 }
 

@@ -53,13 +53,16 @@ pub enum Code {
     /// A request with the same idempotency key, or of the same turn of a session, is being carried out at this node. Ask this
     /// node again, and no other.
     IdempotencyInFlight,
-    /// The idempotency key was used for another request, or the session has gone on.
+    /// The idempotency key was used for another request; or whether the request was carried out is not known, because its
+    /// session has gone on, is forgotten, or belongs to another incarnation of the node's data.
     IdempotencyMismatch,
+    /// The node remembers as many idempotency keys or sessions of this caller as it may.
+    IdempotencyFull,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -83,6 +86,7 @@ impl Code {
         Self::WrongRegion,
         Self::IdempotencyInFlight,
         Self::IdempotencyMismatch,
+        Self::IdempotencyFull,
     ];
 
     /// The word.
@@ -111,6 +115,7 @@ impl Code {
             Self::WrongRegion => "wrong_region",
             Self::IdempotencyInFlight => "idempotency_in_flight",
             Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::IdempotencyFull => "idempotency_full",
         }
     }
 
@@ -139,7 +144,8 @@ impl Code {
             Self::TokenWaitExpired => "Token not held in time",
             Self::WrongRegion => "Held by other regions",
             Self::IdempotencyInFlight => "Request being carried out",
-            Self::IdempotencyMismatch => "Not the request that was sent before",
+            Self::IdempotencyMismatch => "Not known as the request that was sent before",
+            Self::IdempotencyFull => "Too many requests remembered",
         }
     }
 
@@ -164,7 +170,8 @@ impl Code {
             | Self::ClockRegressed
             | Self::ClockAhead
             | Self::SequenceExhausted
-            | Self::Fenced => 503,
+            | Self::Fenced
+            | Self::IdempotencyFull => 503,
             Self::Timeout | Self::TokenWaitExpired => 504,
         }
     }

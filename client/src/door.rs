@@ -41,6 +41,14 @@ pub(crate) trait Door: Send + Sync {
     /// Who answers.
     fn site(&self) -> &Site;
 
+    /// The incarnation of the node's data, when the connection was made.
+    fn incarnation(&self) -> Option<u64> {
+        None
+    }
+
+    /// It is another one by now: the connection is used for nothing new.
+    fn outdate(&self) {}
+
     /// How the cluster's IDs are written, where the transport tells.
     fn id_scheme(&self) -> Option<IdScheme>;
 
@@ -97,14 +105,18 @@ pub(crate) enum Told {
 
 /// The name of one writing request, by which a node that knows sessions counts it once.
 ///
-/// A session belongs to one node. One that does not know it must not carry out what comes `again`: the first copy may have
-/// been counted on a disk that is gone.
+/// A session belongs to one node, and to one incarnation of its data. Another one must not carry out what comes `again`: the
+/// first copy may have been counted on a disk that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// The session, which has one unanswered request at a time, and the request's number in it.
     pub(crate) turn: Turn,
+    /// The incarnation of the node's data to which the session belongs, where the transport tells.
+    pub(crate) incarnation: Option<u64>,
     /// The same request may have reached the node before.
     pub(crate) again: bool,
+    /// Since it was first sent.
+    pub(crate) age: Duration,
 }
 
 /// What a node refuses, it refuses for all requests of a kind: a full disk is no reason not to read.

@@ -183,8 +183,17 @@ impl Terms {
     /// As it is sent; `token` is the encoded token.
     pub(crate) fn to_wire<'a>(&self, token: &'a [u8], stamp: Option<Stamp>) -> WireTerms<'a> {
         let wait_ms = self.wait.map(|wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
-        let (turn, again) = stamp.map_or((None, false), |stamp| (Some(stamp.turn), stamp.again));
-        WireTerms { after: token, wait_ms, ack: self.ack, wants_token: self.token, wants_views: self.view, turn, again }
+        let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        WireTerms {
+            after: token,
+            wait_ms,
+            ack: self.ack,
+            wants_token: self.token,
+            wants_views: self.view,
+            turn: stamp.map(|stamp| stamp.turn),
+            incarnation: stamp.and_then(|stamp| stamp.incarnation),
+            again_ms: stamp.filter(|stamp| stamp.again).map(|stamp| ms(stamp.age)),
+        }
     }
 
     /// The token in bytes; none if it names nothing.

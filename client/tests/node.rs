@@ -80,6 +80,7 @@ impl Talk {
             frame_bytes_max,
             requests_max,
             id_scheme: IdScheme::default(),
+            incarnation: None,
         };
         talk.say(&Greeting::Welcome(welcome)).await;
         talk

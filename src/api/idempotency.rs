@@ -1,38 +1,42 @@
-//! The names of requests that may be repeated.
+//! The names of requests that may be repeated: each belongs to a caller, who is the name of the token that he has shown. So it
+//! does not matter how he writes it, or which of two tokens of that name; and nobody gets another's answers.
 
 use std::str::FromStr;
 
 use ring::digest::{Context, SHA256};
 
-use crate::replica::{Once, Operation, Turn};
+use crate::identity::ReplicaId;
+use crate::replica::{Caller, Once, Operation, Turn};
 
 /// The longest idempotency key.
 pub const KEY_BYTES_MAX: usize = 255;
 
-/// A request's place in a session: `UUID; turn=N`, with `; at=REGION/NODE` if no other node may take it, and with
-/// `; again` if it may have been sent before.
+/// A request's place in a session: `UUID; turn=N`, with `; at=REGION/NODE` if no other node may take it, `; replica=ID` if no
+/// other incarnation of its data may, and `; again=SECONDS` if it may have been sent before, for the first time so long ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     id: u128,
     turn: u64,
     /// The node that it is for.
     pub at: Option<String>,
-    /// It is perhaps a repetition.
-    pub again: bool,
+    /// The incarnation of the node's data that it is for.
+    pub replica: Option<ReplicaId>,
+    /// It is perhaps a repetition, first sent so many milliseconds ago; [`u64::MAX`] if that is not said.
+    pub again: Option<u64>,
 }
 
 /// What a header has to be that is no [`Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "allowed: a random UUID, then `; turn=N` with a number from 1 on, then perhaps `; at=REGION/NODE` and `; again`"
+    "allowed: a random UUID, then `; turn=N` with a number from 1 on, then perhaps `; at=REGION/NODE`, `; replica=ID` (16 \
+     hexadecimal digits) and `; again=SECONDS`"
 )]
 pub struct BadSession;
 
 impl Session {
-    /// The name of the request, `caller` being whoever that says it is: nobody gets another's answers.
-    pub fn name(&self, caller: &[u8], operations: &[Operation]) -> Once {
-        let id = digest(&[caller, b"session", &self.id.to_be_bytes()]);
-        Once { id, turn: Turn::Next { number: self.turn, asked: asked(operations) } }
+    /// The name of the request.
+    pub fn name(&self, caller: &str, operations: &[Operation]) -> Once {
+        turn(caller, self.id, self.turn, asked(operations))
     }
 }
 
@@ -42,14 +46,19 @@ impl FromStr for Session {
     fn from_str(text: &str) -> Result<Self, BadSession> {
         let mut parts = text.split(';').map(str::trim);
         let id = parts.next().and_then(uuid).ok_or(BadSession)?;
-        let (mut turn, mut at, mut again) = (None, None, false);
+        let (mut turn, mut at, mut replica, mut again) = (None, None, None, None);
         for part in parts {
             let new = match part.split_once('=') {
                 Some(("turn", number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
                     turn.replace(number.parse().map_err(|_| BadSession)?).is_none()
                 }
                 Some(("at", node)) if !node.is_empty() => at.replace(node.to_owned()).is_none(),
-                None if part == "again" => !std::mem::replace(&mut again, true),
+                Some(("replica", digits)) => replica.replace(incarnation(digits).ok_or(BadSession)?).is_none(),
+                Some(("again", number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    let seconds: u64 = number.parse().map_err(|_| BadSession)?;
+                    again.replace(seconds.saturating_mul(1_000)).is_none()
+                }
+                None if part == "again" => again.replace(u64::MAX).is_none(),
                 _ => false,
             };
             if !new {
@@ -57,8 +66,14 @@ impl FromStr for Session {
             }
         }
         let turn = turn.filter(|turn| *turn > 0).ok_or(BadSession)?;
-        Ok(Self { id, turn, at, again })
+        Ok(Self { id, turn, at, replica, again })
     }
+}
+
+/// As [`ReplicaId`] is shown.
+fn incarnation(digits: &str) -> Option<ReplicaId> {
+    let whole = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    whole.then(|| u64::from_str_radix(digits, 16).ok().map(ReplicaId))?
 }
 
 /// 8-4-4-4-12 digits (RFC 9562, section 4).
@@ -71,9 +86,22 @@ fn uuid(text: &str) -> Option<u128> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u128::from_str_radix(&digits, 16).ok())?
 }
 
-/// The name that an idempotency key gives a request of `caller`, whoever that says it is: nobody gets another's answers.
-pub fn name(caller: &[u8], key: &str, operations: &[Operation]) -> Once {
-    Once { id: digest(&[caller, key.as_bytes()]), turn: Turn::Only(asked(operations)) }
+/// The name that an idempotency key gives a request.
+pub fn name(caller: &str, key: &str, operations: &[Operation]) -> Once {
+    let id = digest(&[caller.as_bytes(), key.as_bytes()]);
+    Once { caller: known(caller), id, turn: Turn::Only(asked(operations)) }
+}
+
+/// The name of a session's request; `asked` is 0 where the caller is known to number its requests well.
+pub fn turn(caller: &str, session: u128, number: u64, asked: u128) -> Once {
+    let id = digest(&[caller.as_bytes(), b"session", &session.to_be_bytes()]);
+    Once { caller: known(caller), id, turn: Turn::Next { number, asked } }
+}
+
+/// What stands for a caller in the table.
+#[allow(clippy::cast_possible_truncation)] // half of a hash is as good
+fn known(caller: &str) -> Caller {
+    Caller(digest(&[b"caller", caller.as_bytes()]) as u64)
 }
 
 fn asked(operations: &[Operation]) -> u128 {
@@ -115,13 +143,13 @@ mod tests {
 
     #[test]
     fn a_name_tells_callers_keys_and_requests_apart() {
-        let first = name(b"a", "key", &add(1));
-        assert_eq!(name(b"a", "key", &add(1)), first);
-        assert_ne!(name(b"b", "key", &add(1)).id, first.id);
-        assert_ne!(name(b"", "akey", &add(1)).id, name(b"a", "key", &add(1)).id);
-        let other = name(b"a", "key", &add(2));
+        let first = name("a", "key", &add(1));
+        assert_eq!(name("a", "key", &add(1)), first);
+        assert_ne!(name("b", "key", &add(1)).id, first.id);
+        assert_ne!(name("", "akey", &add(1)).id, name("a", "key", &add(1)).id);
+        let other = name("a", "key", &add(2));
         assert!(other.id == first.id && other.turn != first.turn);
-        assert_ne!(name(b"a", "key", &[add(1), add(1)].concat()).turn, first.turn);
+        assert_ne!(name("a", "key", &[add(1), add(1)].concat()).turn, first.turn);
     }
 
     const UUID: &str = "01234567-89ab-CDEF-0123-456789abcdef";
@@ -129,13 +157,15 @@ mod tests {
     #[test]
     fn a_session_is_read_as_it_is_written_and_anything_else_refused() {
         let session: Session = format!("{UUID}; turn=7").parse().unwrap();
-        let expected = Session { id: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, turn: 7, at: None, again: false };
+        let expected =
+            Session { id: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, turn: 7, at: None, replica: None, again: None };
         assert_eq!(session, expected);
-        let here = Some("eu-west/0".to_owned());
-        assert_eq!(
-            format!(" {UUID};turn=7 ; at=eu-west/0;again").parse(),
-            Ok(Session { again: true, at: here, ..expected })
-        );
+        let again: Session = format!(" {UUID};turn=7 ; at=eu-west/0;again").parse().unwrap();
+        assert_eq!((again.at.as_deref(), again.again), (Some("eu-west/0"), Some(u64::MAX)));
+        let whole: Session =
+            format!("{UUID}; turn=7; at=eu-west/0; replica=0021C5b94e6bdbc5; again=60").parse().unwrap();
+        let replica = Some(ReplicaId(0x0021_c5b9_4e6b_dbc5));
+        assert_eq!(whole, Session { again: Some(60_000), replica, ..again });
         for bad in [
             "",
             "x; turn=1",
@@ -156,7 +186,14 @@ mod tests {
             "; turn=1; again; again",
             "; turn=1; turn=2",
             "; turn=1; at=",
-            "; turn=1; again=1",
+            "; turn=1; again=",
+            "; turn=1; again=-1",
+            "; turn=1; again=1.5",
+            "; turn=1; again; again=1",
+            "; turn=1; replica=",
+            "; turn=1; replica=0021c5b94e6bdbc",
+            "; turn=1; replica=+021c5b94e6bdbc5",
+            "; turn=1; replica=0021c5b94e6bdbc5; replica=0021c5b94e6bdbc5",
         ] {
             assert_eq!(format!("{UUID}{bad}").parse::<Session>(), Err(BadSession), "{bad}");
         }
@@ -165,15 +202,15 @@ mod tests {
     #[test]
     fn turns_of_a_session_share_a_name_and_nobody_elses() {
         let session = |turn: u64| format!("{UUID}; turn={turn}").parse::<Session>().unwrap();
-        let (first, second) = (session(1).name(b"a", &add(1)), session(2).name(b"a", &add(1)));
+        let (first, second) = (session(1).name("a", &add(1)), session(2).name("a", &add(1)));
         let next = |once: Once| match once.turn {
             Turn::Next { number, asked } => (number, asked),
             Turn::Only(_) => panic!("{once:?}"),
         };
         assert_eq!((first.id, next(first).1), (second.id, next(second).1));
         assert_eq!((next(first).0, next(second).0), (1, 2));
-        assert_ne!(session(1).name(b"a", &add(2)).turn, first.turn, "another request");
-        assert_ne!(session(1).name(b"b", &add(1)).id, first.id);
+        assert_ne!(session(1).name("a", &add(2)).turn, first.turn, "another request");
+        assert_ne!(session(1).name("b", &add(1)).id, first.id);
     }
 
     proptest::proptest! {

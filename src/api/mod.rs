@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::config::map::ClusterMap;
 use crate::engine::EngineHandle;
-use crate::identity::WorkerId;
+use crate::identity::{ReplicaId, WorkerId};
 use crate::ids::IdSource;
 use crate::replica::Refusal;
 
@@ -48,6 +48,8 @@ pub struct Doors {
     pub ids: IdSource,
     /// Where the node stands.
     pub stage: watch::Receiver<Stage>,
+    /// The incarnation of this node's data, to which sessions belong; `None` as long as it has none.
+    pub incarnation: watch::Sender<Option<ReplicaId>>,
 }
 
 /// Where a node stands, for `/readyz` and for front doors that refuse early.
@@ -81,9 +83,10 @@ impl Stage {
 pub fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::Throttled => Code::Throttled,
-        Refusal::Overloaded | Refusal::TooManyWaiting | Refusal::TooManyNames => Code::Overloaded,
+        Refusal::Overloaded | Refusal::TooManyWaiting => Code::Overloaded,
+        Refusal::TooManyNames => Code::IdempotencyFull,
         Refusal::UnderWay => Code::IdempotencyInFlight,
-        Refusal::AnotherRequest | Refusal::Outdated => Code::IdempotencyMismatch,
+        Refusal::AnotherRequest | Refusal::Outdated | Refusal::AnotherIncarnation => Code::IdempotencyMismatch,
         Refusal::TokenNotHeld(_) => Code::TokenWaitExpired,
         Refusal::TooFewRegions { .. } => Code::InvalidRequest,
         Refusal::Starting => Code::Starting,
@@ -103,7 +106,7 @@ pub fn retry_after_ms(code: Code) -> Option<u32> {
         | Code::TokenWaitExpired
         | Code::IdempotencyInFlight => Some(100),
         Code::Starting | Code::Draining | Code::ClockRegressed => Some(1_000),
-        Code::DiskLow | Code::ClockAhead | Code::Fenced => Some(30_000),
+        Code::DiskLow | Code::ClockAhead | Code::Fenced | Code::IdempotencyFull => Some(30_000),
         _ => None,
     }
 }

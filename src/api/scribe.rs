@@ -135,7 +135,8 @@ impl Scribe {
             in_passing: asked.in_passing,
             wants_views: asked.views,
             once: None,
-            again: false,
+            incarnation: None,
+            again: None,
         })
     }
 

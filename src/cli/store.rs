@@ -1,4 +1,5 @@
-//! `snowtide store`: look at a data directory, back it up, restore it, make it small. The node must not run.
+//! `snowtide store`: look at a data directory, back it up, restore it, make it small, remove a namespace. The node must not
+//! run.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::exit::{Ended, Exit};
-use super::{Global, print, print_json};
-use crate::store::{self, Report};
+use super::{Global, Misuse, note, print, print_json};
+use crate::store::{self, Holding, Report};
 
-/// Check, back up, restore and compact data directories.
+/// Check, back up, restore and compact data directories, and remove namespaces from them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Command {
@@ -28,6 +29,7 @@ Examples:
   snowtide store restore /backup/2026-11-22 /var/lib/snowtide
   snowtide store check /backup/2026-11-22 --json
   snowtide store compact /var/lib/snowtide
+  snowtide store purge orders --data-dir /var/lib/snowtide
 
 Stop the node first (SIGTERM drains it): these commands need the directory to themselves, and refuse one in use. \
     Exit codes: 0 done, and nothing is wrong; 65 something is damaged; 75 the directory is in use; 1 anything else failed; \
@@ -58,6 +60,19 @@ enum Action {
         /// The node's data directory; must not exist.
         to: PathBuf,
     },
+    /// Remove all that a data directory holds of a namespace, for good. The node's next start is under a new incarnation, because
+    /// its peers know more of the former one's log than is left.
+    #[command(after_help = EXAMPLES)]
+    Purge {
+        /// The namespace's name, which the configuration need not know any more.
+        namespace: String,
+        /// The data directory; without it, data_dir of the configuration.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Rewrite all tables without what was overwritten or deleted. Needs room for the largest family once more meanwhile.
     #[command(after_help = EXAMPLES)]
     Compact {
@@ -82,6 +97,7 @@ impl Command {
             Action::Backup { data_dir, to } => backup(&directory(data_dir, global)?, &to, global),
             Action::Restore { from, to } => restore(&from, &to, global),
             Action::Compact { dir } => compact(&directory(dir, global)?, global),
+            Action::Purge { namespace, data_dir, yes } => purge(&directory(data_dir, global)?, &namespace, yes, global),
         }
     }
 }
@@ -124,6 +140,38 @@ fn compact(dir: &std::path::Path, global: &Global) -> anyhow::Result<()> {
         return print_json(&json!({ "bytes_before": done.before, "bytes_after": done.after }));
     }
     print(&format!("{} is {} now, it was {}", dir.display(), HumanBytes(done.after), HumanBytes(done.before)))
+}
+
+fn purge(dir: &std::path::Path, namespace: &str, yes: bool, global: &Global) -> anyhow::Result<()> {
+    let prepared = store::Purge::prepare(dir, namespace).context("nothing was purged")?;
+    let Holding { rows, records, replica } = prepared.holding();
+    let all = format!("{rows} rows and {records} journal records of {namespace} in {}", dir.display());
+    if !yes {
+        note(&format!(
+            "{all} go for good. What no other region holds of them is lost. To go on, type the namespace's name:"
+        ));
+        let mut typed = String::new();
+        std::io::stdin().read_line(&mut typed).context("nothing was purged: no answer can be read")?;
+        if typed.trim() != namespace {
+            return Err(Misuse("nothing was purged: that is not the namespace's name".to_owned()).into());
+        }
+    }
+    let bar = ProgressBar::new_spinner().with_message("removing");
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let outcome = prepared.run(&mut |family| bar.set_message(format!("rewriting {family}")));
+    bar.finish_and_clear();
+    outcome.context("the purge has failed")?;
+    let retired = replica.map(|replica| replica.to_string());
+    if global.json {
+        return print_json(&json!({
+            "namespace": namespace,
+            "rows": rows.to_string(),
+            "records": records.to_string(),
+            "retired": retired,
+        }));
+    }
+    let retired = retired.map_or_else(String::new, |replica| format!("; the incarnation {replica} is retired"));
+    print(&format!("purged {all}{retired}; the next start mints a new incarnation"))
 }
 
 fn backup(from: &std::path::Path, to: &std::path::Path, global: &Global) -> anyhow::Result<()> {
@@ -188,6 +236,9 @@ fn as_text(report: &Report) -> String {
         lines.push(format!("{}\nreplica {replica}, {} starts", report.owner, report.boots));
     }
     lines.push(table(&["family", "entries", "bytes"], families.collect()));
+    if !report.namespaces.is_empty() {
+        lines.push(format!("namespaces: {}", report.namespaces.join(", ")));
+    }
     if !report.logs.is_empty() {
         lines.push(table(&["namespace", "log of", "records", "gaps", "from commit", "to commit"], logs.collect()));
     }
@@ -221,6 +272,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "boots": report.boots,
         "ceiling": report.ceiling.to_string(),
         "families": families.collect::<Vec<_>>(),
+        "namespaces": report.namespaces,
         "logs": logs.collect::<Vec<_>>(),
         "remarks": report.remarks,
         "damages": report.damages,

@@ -307,6 +307,9 @@ pub struct Idempotency {
     /// How long a request may be repeated, at least.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
+    /// How long a session is remembered after its last use.
+    #[serde(with = "humantime_serde")]
+    pub session_idle: Duration,
     /// What the requests that may be repeated take in memory.
     pub bytes_max: ByteSize,
 }

@@ -35,7 +35,11 @@ pub(super) const CONFIG: Shape = Shape::Table(&[
     ),
     must(
         "idempotency",
-        Shape::Table(&[must("retention", duration(SECOND, 365 * DAY)), must("bytes_max", size(MIB, 64 * GIB))]),
+        Shape::Table(&[
+            must("retention", duration(SECOND, 365 * DAY)),
+            must("session_idle", duration(MINUTE, 365 * DAY)),
+            must("bytes_max", size(MIB, 64 * GIB)),
+        ]),
     ),
     must("incarnation", Shape::Table(&[must("proof_timeout", duration(10, 5 * MINUTE))])),
     must("cache", CACHE),

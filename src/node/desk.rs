@@ -12,7 +12,7 @@ use crate::control::Order;
 use crate::engine::News;
 use crate::identity::WorkerId;
 use crate::peer::Links;
-use crate::replica::{Event, Notice};
+use crate::replica::{Event, Fill, Notice};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -106,6 +106,7 @@ impl Desk {
             News::Serving(replica) => {
                 info!(%replica, "serving");
                 self.links.set_replica(replica);
+                self.doors.incarnation.send_replace(Some(replica));
                 self.serving = true;
                 self.turn_doors();
             }
@@ -204,6 +205,12 @@ impl Desk {
                     );
                 }
             }
+            Notice::NamesFillUp(Fill { bytes, bytes_max, names }) => warn!(
+                bytes,
+                bytes_max,
+                names,
+                "idempotency keys and sessions take most of idempotency.bytes_max: new ones will be refused when it is full"
+            ),
             Notice::BadMessage { peer, reason } => {
                 telemetry::message_ignored(&name(peer));
                 if self.reported.is_news(*peer, reason) {

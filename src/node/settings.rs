@@ -80,6 +80,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         hints_age_ms: ms(config.hints.max_age),
         drain_checkpoint_ms: ms(config.drain.checkpoint),
         once_retention_ms: ms(config.idempotency.retention),
+        session_idle_ms: ms(config.idempotency.session_idle),
         once_bytes_max: bytes(config.idempotency.bytes_max),
         hints_bytes_max: config.hints.max_bytes.as_u64(),
         waiting_max: config.api.waiting_max,

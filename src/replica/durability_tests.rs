@@ -47,7 +47,8 @@ pub(super) fn settings() -> Settings {
         waiting_max: 10,
         drain_checkpoint_ms: 1_000,
         once_retention_ms: 60_000,
-        once_bytes_max: 1_000,
+        session_idle_ms: 60_000,
+        once_bytes_max: 4_000,
         drain_timeout_ms: 5_000,
     }
 }

@@ -9,7 +9,7 @@ use crate::merkle::{Leaf, Place, Sum};
 use super::event::Ticket;
 use super::list::Page;
 use super::message::{Message, RepairedRow};
-use super::once::Done;
+use super::once::{Done, Fill};
 use super::operation::{Key, Outcome, Refusal};
 use super::record::Record;
 use super::status::Status;
@@ -251,6 +251,8 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// The table of requests that may be repeated fills up.
+    NamesFillUp(Fill),
     /// A peer sent something malformed or out of place; it was ignored.
     BadMessage {
         /// Who.

@@ -185,7 +185,7 @@ fn what_peers_say_of_our_log_makes_no_incarnation_for_ever() {
 #[test]
 fn a_rival_leaves_what_is_in_hand_uncertain_also_for_who_repeats_it() {
     let mut bench = Bench::new();
-    let once = Once { id: 7, turn: Turn::Only(1) };
+    let once = Once { caller: Caller(1), id: 7, turn: Turn::Only(1) };
     let terms = || Terms { once: Some(once), ..Terms::default() };
     let in_hand = bench.submit_on(1, Action::Increment(1), terms());
     bench.happen(Event::Rival("a twin".to_owned()));

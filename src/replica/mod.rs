@@ -43,6 +43,7 @@ mod rows;
 mod rows_tests;
 mod scrub;
 mod settings;
+mod shares;
 mod space;
 pub mod status;
 mod submit;
@@ -75,7 +76,7 @@ pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Posit
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
 pub use list::{List, Page};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow, Seal, Sighting};
-pub use once::{Done, Once, Turn};
+pub use once::{Caller, Done, Fill, Once, Turn};
 pub use operation::{Action, BadKey, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
@@ -148,7 +149,7 @@ impl Replica {
             commits: Commits::new(),
             works: Works::default(),
             waits: Waits::default(),
-            onces: Onces::new(recovered.onces, recovered.boot.counter <= 1, now),
+            onces: Onces::new(recovered.onces, now),
             held: BTreeSet::new(),
             peers: peers.collect(),
             boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.boot_silent_after_ms),
@@ -407,6 +408,7 @@ impl Replica {
             commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
             rows_dirty: self.checkpointing.dirty_rows,
+            names: self.onces.fill(self.settings.once_bytes_max),
             repairs: self.repair_status(),
             batches_waiting: self.works.len() + self.waits.len(),
             peers: peers.collect(),

@@ -4,24 +4,48 @@
 //! that answer, also after a crash. Two kinds of names: an idempotency key stands for one request; a session, for one after
 //! another, of which only the last is kept. Records are forgotten a while after their last use, by time that this node has
 //! lived through: neither a wall clock that jumps nor a long stop makes it forget early. None goes for want of room.
+//!
+//! What is not known here was not carried out, with two exceptions: it was carried out on a disk that is gone, or so long
+//! ago that it is forgotten. A repetition that cannot rule them out is refused ([`Onces::judge`]). For the first, a session
+//! belongs to an incarnation of the node's data, which is new with a new disk, a restored one, and one whose start cannot be
+//! proven (I3). For the second, a repetition says how long ago the request was first sent.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bincode::{Decode, Encode};
 
-use super::Replica;
+use crate::identity::ReplicaId;
+
 use super::commit::Waiting;
+use super::effect::{Effect, Notice};
 use super::operation::{Outcome, Refusal};
+use super::shares::Shares;
 use super::submit::Batch;
+use super::{Replica, Settings, Terms};
 
 /// What a record takes in memory beside its outcomes, about.
 const RECORD_BYTES: usize = 160;
+/// Time is lived through in steps of this many milliseconds at most: what a node that stands still does not see does not age
+/// what it has to remember for requests that come in meanwhile.
+const STEP_MS_MAX: u64 = 10_000;
+/// A repetition may come within one part of so many of the time for which its name is remembered; the rest is for its way.
+const REPEATABLE: u64 = 2;
+/// Names that are forgotten at a time, so that nobody waits for long.
+const FORGOTTEN_MAX: usize = 1_024;
+/// The table is said to be filling up at this percentage, and to have room again at the other.
+const WARNED_PERCENT: usize = 80;
+const CALM_PERCENT: usize = 60;
 
-/// The name of a request that may be repeated. One that says that it was sent before, and whose name is not known, is refused
-/// by a node that has its data directory for the first time: it may have been carried out on a disk that was lost.
+/// Who asks: a hash of the name of the token that he has shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Caller(pub u64);
+
+/// The name of a request that may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Once {
-    /// The idempotency key's hash, or the session.
+    /// Whose request it is.
+    pub caller: Caller,
+    /// The hash of the caller and his idempotency key, or his session. No two callers have the same.
     pub id: u128,
     /// Which of its requests.
     pub turn: Turn,
@@ -41,6 +65,13 @@ pub enum Turn {
     },
 }
 
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Key,
+    Session,
+}
+
 /// A request that was carried out, as it stands on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Done {
@@ -53,10 +84,12 @@ pub struct Done {
 }
 
 /// What is remembered of one name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Entry {
+    caller: Caller,
+    kind: Kind,
     done: Option<Done>,
-    /// A request that is not answered yet, and the bytes that are kept free for its answer.
+    /// A request that is not answered yet, and the bytes that are kept free for what its answer takes beyond the last one.
     under_way: Option<usize>,
 }
 
@@ -66,6 +99,7 @@ fn bytes_of(answers: usize) -> usize {
 }
 
 /// What becomes of a request with a name.
+#[derive(Debug, PartialEq, Eq)]
 enum Entrance {
     /// It is carried out now.
     New,
@@ -73,35 +107,65 @@ enum Entrance {
     Before(Vec<Outcome>),
 }
 
+/// How full the table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Fill {
+    /// What the names take in memory.
+    pub bytes: usize,
+    /// What they may take: `idempotency.bytes_max`.
+    pub bytes_max: usize,
+    /// Names that are remembered.
+    pub names: usize,
+}
+
 /// All names.
 #[derive(Debug)]
 pub(super) struct Onces {
     entries: BTreeMap<u128, Entry>,
-    bytes: usize,
-    /// Each that was carried out, once, with a time at which it was used; perhaps it was used again since.
-    ages: VecDeque<(u64, u128)>,
+    shares: Shares,
+    /// Each key that was carried out, once, with a time at which it was used; perhaps it was used again since.
+    keys: VecDeque<(u64, u128)>,
+    /// The same of sessions.
+    sessions: VecDeque<(u64, u128)>,
     /// What the next commit erases from disk.
     forgotten: Vec<u128>,
-    /// The data directory has never been opened before.
-    new: bool,
-    /// Time that was lived through before this start, less the time at this start.
-    offset: i128,
+    /// Milliseconds that were lived through on this disk, and until when they are counted.
+    lived: u64,
+    seen: u64,
+    /// It was said that the table fills up.
+    warned: bool,
+}
+
+impl Turn {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Only(_) => Kind::Key,
+            Self::Next { .. } => Kind::Session,
+        }
+    }
 }
 
 impl Onces {
-    pub(super) fn new(recovered: Vec<Done>, new: bool, now: u64) -> Self {
+    pub(super) fn new(recovered: Vec<Done>, now: u64) -> Self {
         let mut recovered = recovered;
         recovered.sort_by_key(|done| done.at);
-        let lived = recovered.last().map_or(0, |done| done.at);
-        let offset = i128::from(lived) - i128::from(now);
-        let mut onces =
-            Self { entries: BTreeMap::new(), bytes: 0, ages: VecDeque::new(), forgotten: Vec::new(), new, offset };
+        let mut onces = Self {
+            entries: BTreeMap::new(),
+            shares: Shares::default(),
+            keys: VecDeque::new(),
+            sessions: VecDeque::new(),
+            forgotten: Vec::new(),
+            lived: recovered.last().map_or(0, |done| done.at),
+            seen: now,
+            warned: false,
+        };
         recovered.into_iter().for_each(|done| onces.settle(done));
         onces
     }
 
-    fn lived(&self, now: u64) -> u64 {
-        u64::try_from(i128::from(now) + self.offset).unwrap_or_default()
+    fn live(&mut self, now: u64) {
+        self.lived = self.lived.saturating_add(now.saturating_sub(self.seen).min(STEP_MS_MAX));
+        self.seen = now;
     }
 
     /// What the next commit erases.
@@ -110,12 +174,16 @@ impl Onces {
     }
 
     /// Lets a request in that will have so many `answers`, for which it keeps room: so the bound holds whatever is let in.
-    fn enter(&mut self, once: Once, again: bool, answers: usize, bytes_max: usize) -> Result<Entrance, Refusal> {
+    fn enter(
+        &mut self,
+        once: Once,
+        terms: &Terms,
+        answers: usize,
+        (own, settings): (Option<ReplicaId>, &Settings),
+    ) -> Result<Entrance, Refusal> {
         let known = self.entries.get(&once.id);
-        if known.is_none() && again && self.new {
-            return Err(Refusal::Outdated);
-        }
-        if let Some(done) = known.and_then(|entry| entry.done.as_ref()) {
+        let before = known.and_then(|entry| entry.done.as_ref());
+        if let Some(done) = before {
             match (done.once.turn, once.turn) {
                 (before, now) if before == now && done.outcomes.is_empty() => return Err(Refusal::Outdated),
                 (before, now) if before == now => return Ok(Entrance::Before(done.outcomes.clone())),
@@ -129,57 +197,110 @@ impl Onces {
         if known.is_some_and(|entry| entry.under_way.is_some()) {
             return Err(Refusal::UnderWay);
         }
-        let room = bytes_of(answers);
-        let added = room + if known.is_some() { 0 } else { RECORD_BYTES };
-        if self.bytes + added > bytes_max {
-            return Err(Refusal::TooManyNames);
-        }
-        self.entries.entry(once.id).or_default().under_way = Some(room);
-        self.bytes += added;
+        let kind = once.turn.kind();
+        judge(terms, before.is_some(), own, settings.kept_ms(kind))?;
+        let held = before.map_or(0, |done| bytes_of(done.outcomes.len()));
+        let room = bytes_of(answers).saturating_sub(held);
+        let record = if known.is_some() { 0 } else { RECORD_BYTES };
+        self.shares.take(once.caller, kind, room + record, settings.once_bytes_max)?;
+        let new = Entry { caller: once.caller, kind, done: None, under_way: None };
+        self.entries.entry(once.id).or_insert(new).under_way = Some(room);
         Ok(Entrance::New)
     }
 
     /// A request that was let in is not carried out.
     fn leave(&mut self, id: u128) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        self.bytes -= entry.under_way.take().unwrap_or_default();
+        let (caller, kind) = (entry.caller, entry.kind);
+        let mut bytes = entry.under_way.take().unwrap_or_default();
         if entry.done.is_none() {
             self.entries.remove(&id);
-            self.bytes -= RECORD_BYTES;
+            bytes += RECORD_BYTES;
         }
+        self.shares.remove(caller, kind, bytes);
     }
 
     /// I1: its commit is synced.
     pub(super) fn settle(&mut self, done: Done) {
         let bytes = |done: &Done| bytes_of(done.outcomes.len());
-        let (at, id) = (done.at, done.once.id);
+        let Once { caller, id, turn } = done.once;
+        let (at, added) = (done.at, bytes(&done));
         let entry = self.entries.entry(id).or_insert_with(|| {
-            self.bytes += RECORD_BYTES;
-            Entry::default()
+            self.shares.add(caller, turn.kind(), RECORD_BYTES);
+            Entry { caller, kind: turn.kind(), done: None, under_way: None }
         });
-        self.bytes += bytes(&done);
-        self.bytes -= entry.under_way.take().unwrap_or_default();
-        match entry.done.replace(done) {
-            Some(before) => self.bytes -= bytes(&before),
-            None => self.ages.push_back((at, id)),
+        let room = entry.under_way.take().unwrap_or_default();
+        let before = entry.done.replace(done);
+        let (caller, kind) = (entry.caller, entry.kind);
+        if before.is_none() {
+            self.ages(kind).push_back((at, id));
+        }
+        self.shares.add(caller, kind, added);
+        self.shares.remove(caller, kind, room + before.as_ref().map_or(0, bytes));
+    }
+
+    fn ages(&mut self, kind: Kind) -> &mut VecDeque<(u64, u128)> {
+        match kind {
+            Kind::Key => &mut self.keys,
+            Kind::Session => &mut self.sessions,
         }
     }
 
-    /// Forgets what was last used longer ago than `retention`.
-    fn expire(&mut self, now: u64, retention: u64) {
-        let until = self.lived(now).saturating_sub(retention);
-        while let Some((at, id)) = self.ages.front().copied().filter(|(at, _)| *at < until) {
-            self.ages.pop_front();
-            let Some(Entry { done: Some(done), under_way }) = self.entries.get(&id) else { continue };
+    /// Forgets what was last used longer ago than it is kept.
+    fn expire(&mut self, kind: Kind, kept_ms: u64) {
+        let until = self.lived.saturating_sub(kept_ms);
+        for _ in 0..FORGOTTEN_MAX {
+            let Some((at, id)) = self.ages(kind).front().copied().filter(|(at, _)| *at < until) else { return };
+            self.ages(kind).pop_front();
+            let Some(Entry { caller, done: Some(done), under_way, .. }) = self.entries.get(&id) else { continue };
             if under_way.is_some() {
-                self.ages.push_back((until, id));
+                self.ages(kind).push_back((until, id));
             } else if done.at > at {
-                self.ages.push_back((done.at, id));
+                let at = done.at;
+                self.ages(kind).push_back((at, id));
             } else {
-                self.bytes -= RECORD_BYTES + bytes_of(done.outcomes.len());
+                self.shares.remove(*caller, kind, RECORD_BYTES + bytes_of(done.outcomes.len()));
                 self.entries.remove(&id);
                 self.forgotten.push(id);
             }
+        }
+    }
+
+    pub(super) fn fill(&self, bytes_max: usize) -> Fill {
+        Fill { bytes: self.shares.used(), bytes_max, names: self.entries.len() }
+    }
+
+    /// Says once that the table fills up, until it has room again.
+    fn warn(&mut self, bytes_max: usize) -> Option<Notice> {
+        let percent = self.shares.used().saturating_mul(100) / bytes_max.max(1);
+        let warned = percent >= if self.warned { CALM_PERCENT } else { WARNED_PERCENT };
+        let news = warned && !self.warned;
+        self.warned = warned;
+        news.then(|| Notice::NamesFillUp(self.fill(bytes_max)))
+    }
+}
+
+/// What is not known may have been carried out all the same. `known` are those that are not the first of their session, of
+/// which the one before is remembered: then this one cannot have been forgotten.
+fn judge(terms: &Terms, known: bool, own: Option<ReplicaId>, kept_ms: u64) -> Result<(), Refusal> {
+    if let Some(told) = terms.incarnation
+        && Some(told) != own
+    {
+        return Err(Refusal::AnotherIncarnation);
+    }
+    match terms.again {
+        Some(_) if terms.incarnation.is_none() => Err(Refusal::Outdated),
+        Some(age_ms) if !known && age_ms > kept_ms / REPEATABLE => Err(Refusal::Outdated),
+        _ => Ok(()),
+    }
+}
+
+impl Settings {
+    /// How long a name is remembered after its last use.
+    fn kept_ms(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Key => self.once_retention_ms,
+            Kind::Session => self.session_idle_ms,
         }
     }
 }
@@ -187,9 +308,10 @@ impl Onces {
 impl Replica {
     /// Lets a request with a name in, or answers it as before, or refuses it; gives it back if it is to be carried out.
     pub(super) fn enter(&mut self, batch: Batch) -> Option<Batch> {
-        let Some(once) = batch.once() else { return Some(batch) };
-        let again = batch.due.as_ref().is_some_and(|due| due.terms.again);
-        match self.onces.enter(once, again, batch.operations.len(), self.settings.once_bytes_max) {
+        let named = batch.due.as_deref().and_then(|due| Some((due.terms.once?, &due.terms)));
+        let Some((once, terms)) = named else { return Some(batch) };
+        let here = (self.replica, &self.settings);
+        match self.onces.enter(once, terms, batch.operations.len(), here) {
             Ok(Entrance::New) => return Some(batch),
             Ok(Entrance::Before(outcomes)) => self.repeat(&batch, outcomes),
             Err(refusal) => self.refuse(batch.ticket, refusal),
@@ -217,7 +339,8 @@ impl Replica {
 
     /// The gathering commit holds the batch's writes, and so its answer.
     pub(super) fn remember(&mut self, once: Once, outcomes: &[Outcome]) {
-        let at = self.onces.lived(self.now);
+        self.onces.live(self.now);
+        let at = self.onces.lived;
         self.commits.gathering.add_once(Done { once, at, outcomes: outcomes.to_vec() });
     }
 
@@ -234,6 +357,157 @@ impl Replica {
     }
 
     pub(super) fn advance_onces(&mut self) {
-        self.onces.expire(self.now, self.settings.once_retention_ms);
+        self.onces.live(self.now);
+        for kind in [Kind::Key, Kind::Session] {
+            self.onces.expire(kind, self.settings.kept_ms(kind));
+        }
+        let notice = self.onces.warn(self.settings.once_bytes_max);
+        self.effects.extend(notice.map(Effect::Notice));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::durability_tests::settings;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn once(caller: u64, id: u128, turn: Turn) -> Once {
+        Once { caller: Caller(caller), id, turn }
+    }
+
+    fn next(number: u64) -> Turn {
+        Turn::Next { number, asked: 0 }
+    }
+
+    /// A table in virtual time.
+    struct Table {
+        onces: Onces,
+        settings: Settings,
+        now: u64,
+    }
+
+    impl Table {
+        fn new(bytes_max: usize) -> Self {
+            let settings = Settings {
+                once_bytes_max: bytes_max,
+                once_retention_ms: 24 * HOUR_MS,
+                session_idle_ms: 600_000,
+                ..settings()
+            };
+            Self { onces: Onces::new(Vec::new(), 0), settings, now: 0 }
+        }
+
+        fn pass(&mut self, ms: u64) {
+            for _ in 0..ms.div_ceil(1_000) {
+                self.now += 1_000;
+                self.onces.live(self.now);
+                for kind in [Kind::Key, Kind::Session] {
+                    self.onces.expire(kind, self.settings.kept_ms(kind));
+                }
+            }
+        }
+
+        /// Asked, and carried out if it is let in.
+        fn ask(&mut self, once: Once) -> Result<Entrance, Refusal> {
+            let entered = self.onces.enter(once, &Terms::default(), 1, (None, &self.settings));
+            if entered == Ok(Entrance::New) {
+                self.onces.live(self.now);
+                let at = self.onces.lived;
+                self.onces.settle(Done { once, at, outcomes: vec![Outcome::Value(1)] });
+            }
+            entered
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_clients_an_hour_that_stay_for_a_moment_take_what_is_alive_of_them() {
+        const AN_HOUR: u128 = 100_000;
+        let mut table = Table::new(8 << 20);
+        let mut most = 0;
+        for client in 0..3 * AN_HOUR {
+            if client % 28 == 0 {
+                table.pass(1_000);
+            }
+            assert_eq!(table.ask(once(1, client, next(1))), Ok(Entrance::New), "client {client}");
+            assert_eq!(table.ask(once(1, client, next(1))), Ok(Entrance::Before(vec![Outcome::Value(1)])));
+            most = most.max(table.onces.entries.len());
+        }
+        assert!(most < 17_500, "a sixth of those of an hour, and {most} were remembered");
+        table.pass(700_000);
+        let fill = table.onces.fill(0);
+        assert_eq!((fill.bytes, fill.names), (0, 0));
+    }
+
+    #[test]
+    fn a_caller_that_fills_its_share_leaves_the_others_theirs_and_loses_nothing() {
+        let mut table = Table::new(64_000);
+        let refused = (0..).find(|key| table.ask(once(1, *key, Turn::Only(7))).is_err()).unwrap();
+        assert_eq!(table.ask(once(1, refused, Turn::Only(7))), Err(Refusal::TooManyNames));
+        for caller in 2..5 {
+            assert_eq!(table.ask(once(caller, u128::from(caller) << 64, Turn::Only(7))), Ok(Entrance::New));
+        }
+        assert_eq!(table.ask(once(1, 1 << 100, next(1))), Ok(Entrance::New), "the reserve for sessions");
+        for key in 0..refused {
+            assert!(matches!(table.ask(once(1, key, Turn::Only(7))), Ok(Entrance::Before(_))), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_known_goes_on_however_full_the_table_is() {
+        let mut table = Table::new(16_000);
+        assert_eq!(table.ask(once(1, 1 << 100, next(1))), Ok(Entrance::New));
+        for caller in 0..100 {
+            let _ = (0..).find(|id| table.ask(once(caller, u128::from(caller) << 64 | id, next(1))).is_err());
+        }
+        for number in 2..100 {
+            assert_eq!(table.ask(once(1, 1 << 100, next(number))), Ok(Entrance::New));
+        }
+        assert!(table.onces.shares.used() <= 16_000);
+    }
+
+    #[test]
+    fn time_in_which_a_node_stands_still_ages_nothing() {
+        let mut table = Table::new(64_000);
+        table.ask(once(1, 5, next(1))).unwrap();
+        table.now += HOUR_MS;
+        table.onces.live(table.now);
+        table.onces.expire(Kind::Session, table.settings.session_idle_ms);
+        assert_eq!(table.ask(once(1, 5, next(1))), Ok(Entrance::Before(vec![Outcome::Value(1)])));
+    }
+
+    #[test]
+    fn that_the_table_fills_up_is_said_once_until_it_has_room_again() {
+        let mut table = Table::new(16_000);
+        let mut said = 0;
+        for round in 0..3u64 {
+            for caller in 0..50 {
+                let id = u128::from(round * 1_000 + caller);
+                let _ = (0..).find(|more| table.ask(once(caller, id << 64 | more, next(1))).is_err());
+                said += u64::from(table.onces.warn(16_000).is_some());
+            }
+            assert_eq!(said, round + 1);
+            table.pass(700_000);
+            assert_eq!(table.onces.warn(16_000), None);
+        }
+    }
+
+    #[test]
+    fn a_repetition_that_may_have_been_carried_out_elsewhere_or_long_ago_is_refused() {
+        let (own, other) = (Some(ReplicaId(1)), Some(ReplicaId(2)));
+        let again = |incarnation, age_ms| Terms { incarnation, again: Some(age_ms), ..Terms::default() };
+        let judged = |terms: &Terms, known| judge(terms, known, own, 1_000);
+        assert_eq!(judged(&Terms::default(), false), Ok(()), "not sent before");
+        assert_eq!(judged(&again(own, 500), false), Ok(()));
+        assert_eq!(judged(&again(own, 501), false), Err(Refusal::Outdated), "it may be forgotten");
+        assert_eq!(judged(&again(own, u64::MAX), true), Ok(()), "the one before is remembered");
+        for known in [false, true] {
+            assert_eq!(judged(&again(None, 0), known), Err(Refusal::Outdated), "nobody knows of which disk");
+            assert_eq!(judged(&again(other, 0), known), Err(Refusal::AnotherIncarnation));
+            let first = Terms { incarnation: other, ..Terms::default() };
+            assert_eq!(judged(&first, known), Err(Refusal::AnotherIncarnation));
+        }
+        assert_eq!(judge(&again(other, 0), true, None, 1_000), Err(Refusal::AnotherIncarnation), "none yet");
     }
 }

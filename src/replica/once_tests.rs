@@ -4,14 +4,25 @@ use super::durability_tests::{Bench, settings};
 use super::*;
 
 /// Long enough for anything in these tests.
-const LATER: u64 = 1_000_000;
+const LATER: u64 = 100_000;
+
+/// As time passes for a node that runs: in small steps.
+fn live(bench: &mut Bench, ms: u64) {
+    for _ in 0..ms / 1_000 {
+        bench.pass(1_000);
+    }
+    bench.pass(ms % 1_000);
+}
 
 fn key(id: u128, request: u128) -> Terms {
-    Terms { once: Some(Once { id, turn: Turn::Only(request) }), ..Terms::default() }
+    Terms { once: Some(Once { caller: Caller(1), id, turn: Turn::Only(request) }), ..Terms::default() }
 }
 
 fn turn(session: u128, number: u64) -> Terms {
-    Terms { once: Some(Once { id: session, turn: Turn::Next { number, asked: 1 } }), ..Terms::default() }
+    Terms {
+        once: Some(Once { caller: Caller(1), id: session, turn: Turn::Next { number, asked: 1 } }),
+        ..Terms::default()
+    }
 }
 
 /// The value told, and whether it was told before; or why none.
@@ -75,12 +86,47 @@ fn a_session_keeps_its_last_answer() {
 }
 
 #[test]
-fn a_new_disk_does_not_carry_out_what_an_earlier_one_may_have() {
-    let again = || Terms { again: true, ..turn(9, 4) };
+fn what_comes_again_is_carried_out_only_where_it_cannot_have_been_before() {
+    let idle = settings().session_idle_ms;
+    let again = |incarnation, number, age_ms| Terms { again: Some(age_ms), incarnation, ..turn(9, number) };
     let mut bench = Bench::new();
-    assert_eq!(told(&ask(&mut bench, again())), Some(Err(Refusal::Outdated)));
-    assert_eq!(carried_out(&mut bench, turn(9, 4)).1, Ok((5, false)));
-    assert_eq!(told(&ask(&mut bench, again())), Some(Ok((5, true))));
+    let (own, other) = (bench.replica.id(), Some(ReplicaId::new(settings().worker, 1)));
+    assert!(own.is_some() && own != other);
+    for (terms, refusal) in [
+        (again(None, 4, 0), Refusal::Outdated),
+        (again(other, 4, 0), Refusal::AnotherIncarnation),
+        (Terms { incarnation: other, ..turn(9, 4) }, Refusal::AnotherIncarnation),
+        (again(own, 4, idle / 2 + 1), Refusal::Outdated),
+        (again(own, 4, u64::MAX), Refusal::Outdated),
+    ] {
+        assert_eq!(told(&ask(&mut bench, terms)), Some(Err(refusal)));
+    }
+    assert_eq!(carried_out(&mut bench, again(own, 4, idle / 2)).1, Ok((5, false)));
+    // What is remembered is told, whoever says what of himself.
+    for (incarnation, age_ms) in [(None, u64::MAX), (other, 0), (own, 0)] {
+        assert_eq!(told(&ask(&mut bench, again(incarnation, 4, age_ms))), Some(Ok((5, true))));
+    }
+    assert_eq!(told(&ask(&mut bench, again(other, 5, 0))), Some(Err(Refusal::AnotherIncarnation)));
+    assert_eq!(told(&ask(&mut bench, again(None, 5, 0))), Some(Err(Refusal::Outdated)));
+    assert_eq!(carried_out(&mut bench, again(own, 5, u64::MAX)).1, Ok((10, false)), "the one before is remembered");
+}
+
+#[test]
+fn a_session_is_forgotten_soon_and_a_key_is_kept_for_long() {
+    let settings = Settings { session_idle_ms: 10_000, ..settings() };
+    let mut bench =
+        Bench::start(settings, Recovered::of_new_directory(Boot { counter: 1, nonce: 1 }, [NamespaceId(2)]));
+    assert_eq!(carried_out(&mut bench, turn(9, 1)).1, Ok((5, false)));
+    assert_eq!(carried_out(&mut bench, key(1, 7)).1, Ok((10, false)));
+    live(&mut bench, 9_000);
+    assert_eq!(told(&ask(&mut bench, turn(9, 1))), Some(Ok((5, true))));
+    live(&mut bench, 2_000);
+    let own = bench.replica.id();
+    let late = Terms { incarnation: own, again: Some(11_000), ..turn(9, 1) };
+    assert_eq!(told(&ask(&mut bench, late)), Some(Err(Refusal::Outdated)), "and is not carried out twice");
+    assert_eq!(told(&ask(&mut bench, key(1, 7))), Some(Ok((10, true))));
+    let (commit, answer) = carried_out(&mut bench, turn(9, 2));
+    assert_eq!((answer, commit.forgotten), (Ok((15, false)), vec![9]));
 }
 
 #[test]
@@ -110,13 +156,13 @@ fn names_are_forgotten_a_while_after_their_last_use_and_only_then() {
     let mut bench = Bench::new();
     assert_eq!(carried_out(&mut bench, turn(9, 1)).1, Ok((5, false)));
     assert_eq!(carried_out(&mut bench, key(1, 7)).1, Ok((10, false)));
-    bench.pass(retention - 10);
+    live(&mut bench, retention - 10);
     assert_eq!(carried_out(&mut bench, turn(9, 2)).1, Ok((15, false)));
-    bench.pass(20);
+    live(&mut bench, 20);
     assert_eq!(told(&ask(&mut bench, turn(9, 2))), Some(Ok((15, true))), "it was used again");
     let (next, answer) = carried_out(&mut bench, key(1, 7));
     assert_eq!((answer, next.forgotten), (Ok((20, false)), vec![1]), "and is on disk again after that");
-    bench.pass(LATER);
+    live(&mut bench, LATER);
     let mut forgotten = carried_out(&mut bench, key(5, 0)).0.forgotten;
     forgotten.sort_unstable();
     assert_eq!(forgotten, [1, 9]);
@@ -126,12 +172,12 @@ fn names_are_forgotten_a_while_after_their_last_use_and_only_then() {
 fn time_goes_on_where_it_was_at_a_start() {
     let retention = settings().once_retention_ms;
     let mut bench = Bench::new();
-    bench.pass(LATER);
+    live(&mut bench, LATER);
     let (commit, _) = carried_out(&mut bench, key(1, 7));
     let mut bench = Bench::recovered(&[], commit.onces);
-    bench.pass(retention - 1);
+    live(&mut bench, retention - 1);
     assert_eq!(told(&ask(&mut bench, key(1, 7))), Some(Ok((5, true))));
-    bench.pass(10);
+    live(&mut bench, 10);
     assert_eq!(carried_out(&mut bench, key(1, 7)).1, Ok((5, false)));
 }
 
@@ -162,7 +208,8 @@ fn a_known_session_needs_room_for_a_larger_answer() {
         bench.happen(Event::Submit { ticket: 1, operations: vec![one; operations], terms })
     };
     let outcome = size_of::<Outcome>();
-    let most = settings().once_bytes_max / outcome;
+    // Alone, a caller has three quarters.
+    let most = settings().once_bytes_max * 3 / 4 / outcome;
     carried_out(&mut bench, turn(9, 1)).1.unwrap();
     for _ in 0..2 {
         assert_eq!(told(&ask_for(&mut bench, 2, most)), Some(Err(Refusal::TooManyNames)));
@@ -180,7 +227,10 @@ fn a_known_session_needs_room_for_a_larger_answer() {
 fn a_turn_that_comes_with_another_request_is_refused_and_counts_nothing() {
     let mut bench = Bench::new();
     assert_eq!(carried_out(&mut bench, turn(1, 1)).1, Ok((5, false)));
-    let other = Terms { once: Some(Once { id: 1, turn: Turn::Next { number: 1, asked: 2 } }), ..Terms::default() };
+    let other = Terms {
+        once: Some(Once { caller: Caller(1), id: 1, turn: Turn::Next { number: 1, asked: 2 } }),
+        ..Terms::default()
+    };
     assert_eq!(told(&ask(&mut bench, other)), Some(Err(Refusal::AnotherRequest)));
     assert_eq!(told(&ask(&mut bench, turn(1, 1))), Some(Ok((5, true))));
     assert_eq!(carried_out(&mut bench, turn(1, 2)).1, Ok((10, false)));

@@ -134,11 +134,20 @@ pub enum Refusal {
     /// Another request had this name.
     #[error("the idempotency key was used for another request; use a new one for each")]
     AnotherRequest,
-    /// A later request of the session has been carried out, or the session is not known and the disk is new.
+    /// A later request of the session has been carried out, or the session may have been forgotten since.
     #[error("this node does not know any more whether the request was carried out")]
     Outdated,
-    /// `idempotency.bytes_max` is reached.
-    #[error("this node remembers as many requests as it may (idempotency.bytes_max); retry later, or without a key")]
+    /// The session belongs to another incarnation of the node's data.
+    #[error(
+        "the session belongs to another incarnation of this node's data: if the request was sent before, nobody knows whether \
+         it was carried out; begin a new session"
+    )]
+    AnotherIncarnation,
+    /// The caller's share of `idempotency.bytes_max` is used up, or what there is for requests of its kind.
+    #[error(
+        "this node remembers as many requests of this caller as it may (idempotency.bytes_max is shared out among callers); \
+         retry later, or without a key"
+    )]
     TooManyNames,
     /// While it was carried out, another process was found to count under the same replica id (I3).
     #[error(

@@ -58,6 +58,8 @@ pub struct Settings {
     pub waiting_max: usize,
     /// `idempotency.retention`
     pub once_retention_ms: u64,
+    /// `idempotency.session_idle`
+    pub session_idle_ms: u64,
     /// `idempotency.bytes_max`
     pub once_bytes_max: usize,
     /// `drain.checkpoint`

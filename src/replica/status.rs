@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
+use super::once::Fill;
+
 /// A snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -25,6 +27,8 @@ pub struct Status {
     pub rows_cached: usize,
     /// Rows changed since the last checkpoint.
     pub rows_dirty: usize,
+    /// The table of requests that may be repeated.
+    pub names: Fill,
     /// Batches that wait for rows.
     pub batches_waiting: usize,
     /// Repair sessions that are under way.

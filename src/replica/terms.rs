@@ -36,8 +36,10 @@ pub struct Terms {
     pub wants_views: bool,
     /// The name under which the request may be repeated.
     pub once: Option<Once>,
-    /// It was sent before. See [`Once`].
-    pub again: bool,
+    /// The incarnation to which the request's session belongs; `None` if the caller does not say.
+    pub incarnation: Option<ReplicaId>,
+    /// The request was sent before, for the first time so many milliseconds ago, or [`u64::MAX`] if that is not known.
+    pub again: Option<u64>,
 }
 
 impl Terms {

@@ -64,7 +64,8 @@ fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Setting
         dirty_rows_max: 1_000,
         drain_checkpoint_ms: 1_000,
         once_retention_ms: 60_000,
-        once_bytes_max: 1_000,
+        session_idle_ms: 60_000,
+        once_bytes_max: 4_000,
         waiting_max: WAITING_MAX,
         drain_timeout_ms: 5_000,
     }

@@ -45,6 +45,8 @@ pub struct Report {
     pub ceiling: u64,
     /// By family.
     pub families: Vec<Contents>,
+    /// What is held of which namespaces, by the names that they had last; by their ids where none is known.
+    pub namespaces: Vec<String>,
     /// Each origin's log in each namespace.
     pub logs: Vec<Log>,
     /// What was done, such as cutting off a torn write.
@@ -240,6 +242,7 @@ impl Check<'_> {
         self.report.replica = meta::replica(database, identity.worker)?;
         self.report.boots = meta::boot(database)?;
         self.report.ceiling = meta::ceiling(database)?;
+        self.report.namespaces = namespaces::names(database)?;
         let mut reached = BTreeMap::new();
         // Where a row stands follows from the cluster's secret, which is not here. So rows are not found by their keys,
         // and do not matter to whether the logs chain.

@@ -105,6 +105,17 @@ pub enum OpenRefusal {
     /// No node's data is here.
     #[error("there is no node's data in it; name the data directory of a node, or a backup of one")]
     NoData,
+    /// Nothing of a namespace is here.
+    #[error(
+        "it holds nothing of a namespace {name:?}; it holds {}",
+        if held.is_empty() { "none".to_owned() } else { held.join(", ") }
+    )]
+    NoSuchNamespace {
+        /// As it was named.
+        name: String,
+        /// The namespaces that are here.
+        held: Vec<String>,
+    },
     /// No node's data is here, and there has to be some.
     #[error(
         "there is no node's data in it, and store.must_exist is set: is its disk mounted? A node's first start takes \

@@ -25,6 +25,7 @@ const FENCE_KEY: &[u8] = b"fence";
 const REPAIRED_KEY: &[u8] = b"repaired";
 const POSITION_PREFIX: &[u8] = b"position/";
 const REACH_PREFIX: &[u8] = b"reach/";
+const NAME_PREFIX: &[u8] = b"name/";
 
 /// What ties the directory to one configuration. The field order is the format.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
@@ -191,6 +192,22 @@ pub(super) fn reach(medium: &dyn Medium, namespace: NamespaceId) -> Result<Vec<(
 
 pub(super) fn put_reach(batch: &mut Batch, namespace: NamespaceId, reach: &[(ReplicaId, u64)]) {
     batch.put(Family::Meta, of_namespace(REACH_PREFIX, namespace), seal(reach));
+}
+
+/// What the configuration last called a namespace.
+pub(super) fn name(medium: &dyn Medium, namespace: NamespaceId) -> Result<Option<String>, StoreError> {
+    read(medium, &of_namespace(NAME_PREFIX, namespace))
+}
+
+pub(super) fn put_name(batch: &mut Batch, namespace: NamespaceId, name: &str) {
+    batch.put(Family::Meta, of_namespace(NAME_PREFIX, namespace), seal(&name.to_owned()));
+}
+
+/// Nothing is known of it any more.
+pub(super) fn forget_namespace(batch: &mut Batch, namespace: NamespaceId) {
+    for prefix in [POSITION_PREFIX, REACH_PREFIX, NAME_PREFIX] {
+        batch.delete(Family::Meta, of_namespace(prefix, namespace));
+    }
 }
 
 fn of_namespace(prefix: &[u8], namespace: NamespaceId) -> Vec<u8> {

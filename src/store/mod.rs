@@ -27,6 +27,7 @@ mod medium;
 mod meta;
 mod namespaces;
 mod open;
+mod purge;
 mod recovery;
 mod rows;
 mod tuning;
@@ -51,6 +52,7 @@ pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
 pub use self::job::Lane;
 pub use self::journal::JournalSlice;
 pub use self::medium::{Batch, Cursor, Family, Item, Medium, Write};
+pub use self::purge::{Holding, Purge};
 pub use self::tuning::{MEMTABLE_BYTES_MAX, OPEN_FILES_MAX};
 
 /// What to open, and for whom.
@@ -240,6 +242,13 @@ impl Store {
         self.medium.write_synced(batch)
     }
 
+    /// Writes down what the configuration calls its namespaces, for whoever looks at the directory later.
+    pub fn put_names<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        names.into_iter().for_each(|name| meta::put_name(&mut batch, NamespaceId::of(name), name));
+        self.medium.write_synced(batch)
+    }
+
     /// The next start is not fenced.
     pub fn clear_fence(&self) -> Result<(), StoreError> {
         let mut batch = Batch::default();
@@ -303,7 +312,11 @@ fn next_boot(medium: &dyn Medium) -> Result<u64, StoreError> {
 
 fn warn_of_unconfigured(medium: &dyn Medium, options: &Options) -> Result<(), StoreError> {
     for namespace in namespaces::unconfigured(medium, &options.namespaces)? {
-        tracing::warn!(?namespace, "the data directory holds a namespace that is not configured; its data is kept");
+        let namespace = namespaces::name(medium, namespace)?;
+        tracing::warn!(
+            namespace,
+            "the data directory holds a namespace that is not configured; its data is kept as it is, and not exchanged"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Which namespaces a disk holds.
+//! Which namespaces a disk holds, by id and by name, and all that goes with one of them.
 //!
 //! What a namespace has on disk stands under its id, in each family that [`FAMILIES`] lists. A start recovers and changes
 //! those that are configured; nothing of any other is touched, however many starts, commits and checkpoints there are, so
@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use crate::identity::NamespaceId;
 
 use super::error::StoreError;
-use super::format::NAMESPACE_BYTES;
+use super::format::{NAMESPACE_BYTES, successor};
 use super::journal::distinct;
-use super::medium::{Family, Medium};
+use super::medium::{Batch, Family, Medium};
+use super::meta;
 
 /// The families whose keys begin with a namespace.
 pub(super) const FAMILIES: [Family; 4] = [Family::Journal, Family::Rows, Family::Merkle, Family::Repair];
@@ -29,4 +30,36 @@ pub(super) fn held(medium: &dyn Medium) -> Result<BTreeSet<NamespaceId>, StoreEr
 /// Those that are not configured: their data stays, unused.
 pub(super) fn unconfigured(medium: &dyn Medium, configured: &[NamespaceId]) -> Result<Vec<NamespaceId>, StoreError> {
     Ok(held(medium)?.into_iter().filter(|namespace| !configured.contains(namespace)).collect())
+}
+
+/// The names of those that are held, as the configuration last called them; of one whose name is not known, its id.
+pub(super) fn names(medium: &dyn Medium) -> Result<Vec<String>, StoreError> {
+    held(medium)?.into_iter().map(|namespace| name(medium, namespace)).collect()
+}
+
+/// The name of one.
+pub(super) fn name(medium: &dyn Medium, namespace: NamespaceId) -> Result<String, StoreError> {
+    Ok(meta::name(medium, namespace)?.unwrap_or_else(|| format!("{namespace:?}")))
+}
+
+/// How many keys a namespace has in a family.
+pub(super) fn count(medium: &dyn Medium, family: Family, namespace: NamespaceId) -> Result<u64, StoreError> {
+    let prefix = namespace.0.to_be_bytes();
+    let mut cursor = medium.cursor(family)?;
+    let mut keys = 0u64;
+    cursor.seek(&prefix);
+    while cursor.item()?.is_some_and(|(key, _)| key.starts_with(&prefix)) {
+        keys = keys.saturating_add(1);
+        cursor.advance();
+    }
+    Ok(keys)
+}
+
+/// Everything that a disk holds of a namespace goes.
+pub(super) fn remove(batch: &mut Batch, namespace: NamespaceId) {
+    let prefix = namespace.0.to_be_bytes();
+    // The last namespace has none after it; no key is as long as this.
+    let end = successor(&prefix).unwrap_or_else(|| vec![u8::MAX; 1_024]);
+    FAMILIES.into_iter().for_each(|family| batch.delete_range(family, prefix, end.clone()));
+    meta::forget_namespace(batch, namespace);
 }

@@ -54,6 +54,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         dirty_rows_max: 1_000,
         drain_checkpoint_ms: 1_000,
         once_retention_ms: 60_000,
+        session_idle_ms: 60_000,
         once_bytes_max: 1 << 20,
         waiting_max: 100,
         drain_timeout_ms: 5_000,

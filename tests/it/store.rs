@@ -1,11 +1,12 @@
-//! `snowtide store`: a node is backed up, compacted, damaged, checked, restored, and starts as somebody new.
+//! `snowtide store`: a node is backed up, compacted, damaged, checked, restored, purged of a namespace, and starts as somebody
+//! new.
 
 use std::fs;
 
 use snowtide::dev::{Ending, Options};
 
 use crate::harness::site::run;
-use crate::harness::{Bed, EAST, NAMESPACE};
+use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, WEST, eventually};
 
 #[tokio::test]
 async fn a_node_is_backed_up_and_restored_under_a_new_incarnation() {
@@ -51,6 +52,65 @@ async fn a_node_is_backed_up_and_restored_under_a_new_incarnation() {
     let report: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
     assert_ne!(report["replica"].as_str(), Some(before.as_str()), "a new incarnation");
     assert_eq!(report["logs"].as_array().unwrap().len(), 2, "the old log stays, as somebody else's: {report}");
+}
+
+#[tokio::test]
+async fn a_namespace_is_purged_on_an_operators_word_and_comes_back_from_others_as_somebody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("snowtide.toml");
+    fs::write(&file, "[namespace.default]\n\n[namespace.orders]\n").unwrap();
+    let config_file = Some(file.clone());
+    let mut bed = Bed::start(|options| Options { regions: Some(2), config_file, ..options }).await;
+    let data = bed.cluster.folder().data_dir(EAST);
+    let data = data.to_str().unwrap();
+    let purge = |arguments: &[&'static str]| {
+        let line: Vec<_> = [&["store", "purge", "--data-dir", data], arguments].concat();
+        let dir = dir.path().to_owned();
+        async move { run(&dir, &line, &[]).await }
+    };
+    let client = bed.client(EAST).await;
+    client.increment("orders", "k", 7).await.unwrap();
+    client.increment(NAMESPACE, "k", 5).await.unwrap();
+    let west = bed.client(WEST).await;
+    eventually(DEADLINE, "the other region has it", async || match west.get("orders", "k").await {
+        Ok(7) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    purge(&["orders", "--yes"]).await.refused(75, &["another process is using it"]);
+    bed.cluster.kill(EAST).await.unwrap();
+
+    // Without the namespace, the node keeps what it has of it.
+    fs::write(&file, "[namespace.default]\n").unwrap();
+    bed.start_node(EAST).await;
+    bed.logged(EAST, &["holds a namespace that is not configured", "orders"]).await;
+    assert_eq!(bed.cluster.terminate(EAST).await.unwrap(), Ending::Drained);
+    let checked = run(dir.path(), &["store", "check", data, "--json"], &[]).await;
+    let report: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+    assert_eq!(report["namespaces"].as_array().unwrap().len(), 2, "{report}");
+
+    purge(&["order", "--yes"]).await.refused(1, &[r#"nothing of a namespace "order"; it holds "#, "orders"]);
+    purge(&["orders"]).await.refused(2, &["type the namespace's name", "nothing was purged"]);
+    let purged = purge(&["orders", "--yes"]).await;
+    assert_eq!(purged.code, Some(0), "{purged:?}");
+    let told = purged.stdout.contains(" journal records of orders in ") && purged.stdout.contains("is retired");
+    assert!(purged.stdout.starts_with("purged ") && told, "{purged:?}");
+
+    fs::write(&file, "[namespace.default]\n\n[namespace.orders]\n").unwrap();
+    bed.start_node(EAST).await;
+    let client = bed.client(EAST).await;
+    eventually(DEADLINE, "what others hold comes back", async || match client.get("orders", "k").await {
+        Ok(7) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(client.increment("orders", "k", 1).await, Ok(8));
+    eventually(DEADLINE, "and goes on", async || match west.get("orders", "k").await {
+        Ok(8) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    bed.counted(&[EAST, WEST], "k", 5).await;
 }
 
 /// Breaks the first record of the largest write-ahead log.

@@ -101,6 +101,8 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         waiting_max: 100,
         drain_checkpoint_ms: 1_000,
         once_retention_ms: NEVER,
+        // Long enough for what waits, and short enough to be over now and then.
+        session_idle_ms: 40_000,
         once_bytes_max: 1 << 20,
         drain_timeout_ms: 5_000,
     };

@@ -161,6 +161,7 @@ impl World {
             Notice::Repaired { .. } => "repairs given up",
             Notice::Unproven { .. } => "starts unproven",
             Notice::BadMessage { .. } => "bad messages",
+            Notice::NamesFillUp(_) => "full tables of names",
         });
     }
 

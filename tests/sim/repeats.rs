@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use rand::RngExt;
-use snowtide::identity::NamespaceId;
-use snowtide::replica::{Action, Event, Key, Once, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Turn};
+use snowtide::identity::{NamespaceId, ReplicaId};
+use snowtide::replica::{Action, Caller, Event, Key, Once, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Turn};
 
 use super::clients::name;
 use super::faults::Fault;
@@ -32,6 +32,9 @@ struct Asked {
     client: usize,
     /// Its request, not a read.
     asks: bool,
+    /// The incarnation that it takes the node for, and how long ago the request was first sent.
+    incarnation: Option<ReplicaId>,
+    again: Option<u64>,
     turn: u64,
     /// The start of its node that was asked.
     start: u32,
@@ -44,12 +47,22 @@ struct Client {
     /// Of the request that is not answered yet, or of the next one.
     turn: u64,
     by: i64,
-    /// It was sent at least once.
+    /// It was sent at least once, for the first time then.
     sent: bool,
+    sent_at: u64,
+    /// The node's, when the client began its session there.
+    incarnation: Option<ReplicaId>,
     /// What all answered requests have added.
     total: i128,
-    /// The node's disk is another one.
+    /// The node's disk is another one, and the client cannot go on.
     over: bool,
+    /// The same, and it goes on with another session; what the counter has to be is not known any more.
+    blind: bool,
+}
+
+/// Some have a session, the others name each request for itself.
+fn has_session(client: usize) -> bool {
+    client.is_multiple_of(2)
 }
 
 impl Repeats {
@@ -59,7 +72,9 @@ impl Repeats {
     }
 
     pub fn disk_lost(&mut self, node: usize) {
-        self.clients.iter_mut().filter(|client| client.node == node).for_each(|client| client.over = true);
+        for (at, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| client.node == node) {
+            *(if has_session(at) { &mut client.blind } else { &mut client.over }) = true;
+        }
     }
 }
 
@@ -73,20 +88,28 @@ impl World {
         }
         let (serving, asks) = (process.serving, self.rng.random_bool(0.7));
         let by = self.rng.random_range(1..1 << 40);
+        let (now, own) = (self.now, process.replica.id());
         let held = &mut self.repeats.clients[client];
+        let again = (asks && held.sent).then(|| now - held.sent_at);
         if asks && !std::mem::replace(&mut held.sent, true) {
-            held.by = by;
+            (held.by, held.sent_at) = (by, now);
         }
+        // A session begins once the node has an incarnation.
+        let session = has_session(client);
+        if session && held.incarnation.is_none() {
+            held.incarnation = own;
+        }
+        let incarnation = held.incarnation;
         let action = if asks { Action::Increment(held.by) } else { Action::Get };
         let operations = vec![Operation { namespace: held.namespace, key: held.key.clone(), action }];
-        // Some name each request for itself, the others are sessions.
-        let id = u128::try_from(client).unwrap_or_default();
-        let once = if client % 2 == 0 {
-            Once { id, turn: Turn::Next { number: held.turn, asked: 7 } }
+        let (id, caller) = (u128::try_from(client).unwrap_or_default(), Caller(client as u64 % 3));
+        let once = if session {
+            Once { caller, id, turn: Turn::Next { number: held.turn, asked: 7 } }
         } else {
-            Once { id: id + (u128::from(held.turn) << 64), turn: Turn::Only(7) }
+            Once { caller, id: id + (u128::from(held.turn) << 64), turn: Turn::Only(7) }
         };
-        let terms = asks.then(|| Terms { once: Some(once), ..Terms::default() });
+        let again = again.filter(|_| session);
+        let terms = asks.then(|| Terms { once: Some(once), incarnation, again, ..Terms::default() });
         if let (true, Some(replica)) = (asks, serving) {
             self.checkers.ledger.attempted(replica, &operations);
         }
@@ -94,7 +117,7 @@ impl World {
         // What comes twice, one right behind the other, comes before the sync as well.
         for _ in 0..=u8::from(asks && self.rng.random_bool(TWICE_CHANCE)) {
             self.tickets += 1;
-            self.repeats.asked.insert(self.tickets, Asked { client, asks, turn, start });
+            self.repeats.asked.insert(self.tickets, Asked { client, asks, incarnation, again, turn, start });
             let (operations, terms) = (operations.clone(), terms.clone().map(Box::new));
             self.handle(node, Event::Submit { ticket: self.tickets, operations, terms });
             self.carry_out(node);
@@ -115,8 +138,40 @@ impl World {
         }
         let key = Key::new(name(self.keys + known.len())).ok().filter(|_| known.len() < COUNTERS)?;
         let namespace = *served.get(self.rng.random_range(0..served.len()))?;
-        self.repeats.clients.push(Client { node, key, namespace, turn: 1, by: 0, sent: false, total: 0, over: false });
+        self.repeats.clients.push(Client {
+            node,
+            key,
+            namespace,
+            turn: 1,
+            by: 0,
+            sent: false,
+            sent_at: 0,
+            incarnation: None,
+            total: 0,
+            over: false,
+            blind: false,
+        });
         Some(self.repeats.clients.len() - 1)
+    }
+
+    /// A session's request is carried out by the incarnation that the client began it at, and by no other.
+    fn judge_incarnation(&mut self, asked: &Asked, answer: &Result<Vec<Outcome>, Refusal>, receipt: Option<&Receipt>) {
+        let Asked { client, incarnation: Some(incarnation), asks: true, .. } = asked else { return };
+        let node = self.repeats.clients[*client].node;
+        let own = self.nodes[node].process.as_ref().and_then(|process| process.serving);
+        let repeated = receipt.is_some_and(|receipt| receipt.repeated);
+        let wrong = match answer {
+            Ok(_) if !repeated => own != Some(*incarnation),
+            Err(Refusal::AnotherIncarnation) => {
+                self.tally.note("requests for another incarnation");
+                own == Some(*incarnation)
+            }
+            _ => false,
+        };
+        if wrong {
+            self.findings
+                .push(format!("G6: node {node} is {own:?} and answers {answer:?} to what is for {incarnation}"));
+        }
     }
 
     /// An answer to one of them; false if it is somebody else's.
@@ -126,7 +181,9 @@ impl World {
         answer: &Result<Vec<Outcome>, Refusal>,
         receipt: Option<&Receipt>,
     ) -> bool {
-        let Some(Asked { client, asks, turn, .. }) = self.repeats.asked.remove(&ticket) else { return false };
+        let Some(asked) = self.repeats.asked.remove(&ticket) else { return false };
+        let Asked { client, asks, again, turn, .. } = asked;
+        self.judge_incarnation(&asked, answer, receipt);
         if asks && answer.is_ok() && self.rng.random_bool(LOST_CHANCE) {
             self.tally.note("answers lost");
             return true;
@@ -135,6 +192,8 @@ impl World {
         match answer {
             // What the client has been told since tells more.
             _ if held.over || held.turn != turn => {}
+            Ok(_) if held.blind && asks => (held.turn, held.sent) = (held.turn + 1, false),
+            Ok(_) if held.blind => {}
             Ok(outcomes) if asks => {
                 let expected = held.total + i128::from(held.by);
                 if outcomes[..] != [Outcome::Value(expected)] {
@@ -153,6 +212,16 @@ impl World {
                     let total = held.total;
                     self.findings.push(format!("G6: client {client} reads {outcomes:?}, and has counted {total}"));
                 }
+            }
+            // Nothing was done, and the client begins a new session; but what was sent before is unknown for good.
+            Err(Refusal::AnotherIncarnation) if again.is_none() => (held.sent, held.incarnation) = (false, None),
+            Err(Refusal::AnotherIncarnation | Refusal::Outdated) if held.blind => {
+                (held.turn, held.sent, held.incarnation) = (held.turn + 1, false, None);
+            }
+            Err(Refusal::AnotherIncarnation) => held.blind = true,
+            Err(Refusal::Outdated) if again.is_some_and(|age| age > self.settings.session_idle_ms / 3) => {
+                self.tally.note("repetitions that came too late");
+                held.blind = true;
             }
             // Another process has counted in the name of the node: it cannot tell any more whether that counts.
             Err(Refusal::Outdated) if self.tally.faults.contains_key(&Fault::Clone) => held.over = true,

@@ -11,7 +11,7 @@ use super::reasons::{because, resting};
 use super::retries::Retries;
 use super::sessions::Lease;
 use crate::Code;
-use crate::door::{Asked, Door, Kind, Site, Told, Work};
+use crate::door::{Asked, Door, Kind, Site, Stamp, Told, Work};
 use crate::error::Error;
 
 /// As good as no time limit.
@@ -127,7 +127,13 @@ impl Course<'_> {
         let within = within.min(self.until().saturating_duration_since(Instant::now()));
         let asked = Asked { work: self.work, within, stamp: lease.as_ref().map(|lease| lease.stamp) };
         tracing::trace!(node = node.address(), tries = self.tries, stamp = ?asked.stamp, "a node is asked");
-        let outcome = door.ask(asked).await;
+        let outcome = match door.ask(asked).await {
+            Err(error) if is_for_another_incarnation(&error, asked.stamp) => {
+                door.outdate();
+                Err(Error::Disconnected { reason: "the node has another incarnation of its data by now".into() })
+            }
+            outcome => outcome,
+        };
         if let Some(lease) = &mut lease {
             lease.hear(&outcome);
         }
@@ -147,7 +153,7 @@ impl Course<'_> {
             return Ok(None);
         }
         match self.witness.take() {
-            Some(witness) if witness.site == *door.site() => Ok(Some(witness.lease)),
+            Some(witness) if witness.site == *door.site() => Ok(Some(witness.lease.again())),
             Some(witness) if !self.means.retries.doubles() => {
                 self.witness = Some(witness);
                 Err(Error::Disconnected { reason: "another node answers at this address now".into() })
@@ -155,7 +161,7 @@ impl Course<'_> {
             // It may be of use yet, should no other node answer.
             witness => {
                 self.witness = witness;
-                Ok(Some(node.sessions.lease()))
+                Ok(Some(node.sessions.lease(door.incarnation())))
             }
         }
     }
@@ -296,6 +302,13 @@ impl Course<'_> {
         tracing::warn!(%reason, ?turn, "whether a write happened is unknown");
         Error::Ambiguous { reason }
     }
+}
+
+/// A request with a new name is refused for its name only where the session is none of the node's any more. Nothing was done,
+/// and a new connection tells to what sessions belong now.
+fn is_for_another_incarnation(error: &Error, stamp: Option<Stamp>) -> bool {
+    let is_new = stamp.is_some_and(|stamp| !stamp.again);
+    is_new && matches!(error, Error::Refused { code: Code::IdempotencyMismatch, .. })
 }
 
 fn is_in_flight(error: &Error) -> bool {

@@ -190,6 +190,10 @@ impl Door for FakeDoor {
         None
     }
 
+    fn outdate(&self) {
+        self.open.store(false, Ordering::SeqCst);
+    }
+
     fn counts_once(&self) -> bool {
         self.fake.counts_once
     }

@@ -33,6 +33,19 @@ async fn a_node_that_counts_once_is_asked_what_became_of_a_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_is_sent_over_a_new_connection_once_the_node_has_another_incarnation_of_its_data() {
+    let one = Fake::at("one", MS, true).does([refuses(Code::IdempotencyMismatch, None), Does::Answers(5)]);
+    let client = client(Retries::default(), &[&one]);
+    assert_eq!(client.increment("n", "k", 1).await, Ok(5));
+    let stamps = stamps(&one);
+    assert_eq!((one.dials(), stamps.len()), (2, 2));
+    assert!(stamps.iter().all(|stamp| !stamp.again) && stamps[0].turn != stamps[1].turn, "{stamps:?}");
+    // What may have been carried out is not sent as something new.
+    one.does([unclear(), refuses(Code::IdempotencyMismatch, None)]);
+    assert!(matches!(client.increment("n", "k", 1).await, Err(Error::Ambiguous { .. })));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_request_overtakes_one_that_may_come_again_in_its_session() {
     let one = Fake::at("one", MS, true).does([unclear()]);
     let client = client(Retries::default(), &[&one]);

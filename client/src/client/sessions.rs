@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use crate::Code;
 use crate::door::Stamp;
@@ -30,6 +33,7 @@ struct Pool {
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) stamp: Stamp,
+    since: (Instant, SystemTime),
     /// No earlier turn is under way.
     settled: bool,
     /// Nobody knows what became of a request that was dropped.
@@ -38,10 +42,11 @@ pub(super) struct Lease {
 }
 
 impl Sessions {
-    /// A stamp that no request had before.
-    pub(super) fn lease(&self) -> Lease {
+    /// A stamp that no request had before, for this incarnation of the node's data.
+    pub(super) fn lease(&self, incarnation: Option<u64>) -> Lease {
         let (turn, settled) = self.pool().take();
-        Lease { stamp: Stamp { turn, again: false }, settled, heard: false, sessions: self.clone() }
+        let stamp = Stamp { turn, incarnation, again: false, age: Duration::ZERO };
+        Lease { stamp, since: (Instant::now(), SystemTime::now()), settled, heard: false, sessions: self.clone() }
     }
 
     fn pool(&self) -> MutexGuard<'_, Pool> {
@@ -62,6 +67,15 @@ impl Pool {
 }
 
 impl Lease {
+    /// The same request is sent once more. How long ago it was first sent is told by the wall clock as well, since the other one
+    /// stands still while the machine is suspended.
+    pub(super) fn again(mut self) -> Self {
+        let (since, wall) = self.since;
+        self.stamp.again = true;
+        self.stamp.age = since.elapsed().max(wall.elapsed().unwrap_or_default());
+        self
+    }
+
     /// What was heard of the request.
     pub(super) fn hear<T>(&mut self, outcome: &Result<T, Error>) {
         self.heard = true;
@@ -105,13 +119,22 @@ mod tests {
     #[test]
     fn a_session_has_one_request_at_a_time_and_never_the_same_number_twice() {
         let sessions = Sessions::default();
-        let (one, other) = (sessions.lease(), sessions.lease());
+        let (one, other) = (sessions.lease(None), sessions.lease(None));
         assert_ne!(one.stamp.turn.session, other.stamp.turn.session);
         assert_eq!((one.stamp.turn.number, other.stamp.turn.number), (1, 1));
         let known = one.stamp.turn.session;
         ends(one, &Ok(1));
-        let next = sessions.lease();
+        let next = sessions.lease(None);
         assert_eq!((next.stamp.turn.session, next.stamp.turn.number, next.stamp.again), (known, 2, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_again_says_how_long_ago_it_was_first_sent() {
+        let lease = Sessions::default().lease(Some(7));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let Stamp { incarnation, again, age, .. } = lease.again().stamp;
+        assert_eq!((incarnation, again), (Some(7), true));
+        assert!(age >= Duration::from_secs(3), "{age:?}");
     }
 
     #[test]
@@ -125,13 +148,13 @@ mod tests {
             (Some(refused(Code::Throttled)), false),
             (Some(Ok(1)), false),
         ] {
-            let lease = sessions.lease();
+            let lease = sessions.lease(None);
             let session = lease.stamp.turn.session;
             match &outcome {
                 Some(outcome) => ends(lease, outcome),
                 None => drop(lease),
             }
-            let next = sessions.lease();
+            let next = sessions.lease(None);
             assert_eq!(next.stamp.turn.session != session, rests, "{outcome:?}");
             ends(next, &Ok(1));
         }
@@ -143,19 +166,19 @@ mod tests {
         let mut names = std::collections::HashSet::new();
         let mut known = std::collections::HashSet::new();
         for _ in 0..UNSETTLED_MAX * 3 {
-            let Turn { session, number } = sessions.lease().stamp.turn;
+            let Turn { session, number } = sessions.lease(None).stamp.turn;
             assert!(names.insert((session, number)), "a name for one request only");
             known.insert(session);
         }
         assert_eq!(known.len(), UNSETTLED_MAX);
         // One that was refused has not shown that what came before it has ended.
-        let lease = sessions.lease();
+        let lease = sessions.lease(None);
         let session = lease.stamp.turn.session;
         ends(lease, &refused(Code::Throttled));
-        let lease = sessions.lease();
+        let lease = sessions.lease(None);
         assert_ne!(lease.stamp.turn.session, session);
         let session = lease.stamp.turn.session;
         ends(lease, &Ok(1));
-        assert_eq!(sessions.lease().stamp.turn.session, session, "one that was answered has");
+        assert_eq!(sessions.lease(None).stamp.turn.session, session, "one that was answered has");
     }
 }

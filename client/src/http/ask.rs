@@ -81,12 +81,14 @@ impl Request {
     }
 }
 
-/// A stamp as a header: a random UUID for the session, the turn, and the node that alone may take it.
-pub(super) fn session(Stamp { turn, again }: Stamp, site: &Site) -> String {
+/// A stamp as a header: a random UUID for the session, the turn, the node and the incarnation of its data that alone may take
+/// it, and how long ago it was first sent.
+pub(super) fn session(Stamp { turn, incarnation, again, age }: Stamp, site: &Site) -> String {
     let text = format!("{:032x}", turn.session);
     let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| text.get(group).unwrap_or_default());
-    let again = if again { "; again" } else { "" };
-    format!("{}; turn={}; at={site}{again}", groups.join("-"), turn.number)
+    let replica = incarnation.map(|incarnation| format!("; replica={incarnation:016x}")).unwrap_or_default();
+    let again = if again { format!("; again={}", seconds(age)) } else { String::new() };
+    format!("{}; turn={}; at={site}{replica}{again}", groups.join("-"), turn.number)
 }
 
 fn path(namespace: &str, key: &str) -> String {
@@ -144,9 +146,11 @@ mod tests {
     fn a_stamp_is_a_session_a_turn_and_a_node() {
         let turn = Turn { session: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, number: 7 };
         let site = Site { region: "eu-west".into(), node: 1 };
-        let first = session(Stamp { turn, again: false }, &site);
+        let stamp = Stamp { turn, incarnation: None, again: false, age: Duration::ZERO };
+        let first = session(stamp, &site);
         assert_eq!(first, "01234567-89ab-cdef-0123-456789abcdef; turn=7; at=eu-west/1");
-        assert_eq!(session(Stamp { turn, again: true }, &site), format!("{first}; again"));
+        let again = Stamp { again: true, age: Duration::from_millis(1_001), incarnation: Some(0x21), ..stamp };
+        assert_eq!(session(again, &site), format!("{first}; replica=0000000000000021; again=2"));
     }
 
     #[test]

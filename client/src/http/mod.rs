@@ -61,9 +61,10 @@ struct HttpDoor {
     base: String,
     authorization: Option<HeaderValue>,
     places: Semaphore,
-    /// The last attempt to connect has failed.
+    /// The last attempt to connect has failed, or another incarnation answers.
     lost: AtomicBool,
     site: Site,
+    incarnation: Option<u64>,
     round_trip: Duration,
 }
 
@@ -126,13 +127,14 @@ impl HttpDial {
             places: Semaphore::new(CONNECTIONS_MAX),
             lost: AtomicBool::new(false),
             site: Site { region: String::new(), node: 0 },
+            incarnation: None,
             round_trip: Duration::ZERO,
         };
         let answer = door.send(Request::get("/v1/cluster")).await.map_err(|error| self.failed(error))?;
         if answer.status != StatusCode::OK {
             return Err(self.refused(&answer));
         }
-        door.site = told::site(&answer.body).map_err(|reason| self.wrong_protocol(reason))?;
+        (door.site, door.incarnation) = told::site(&answer.body).map_err(|reason| self.wrong_protocol(reason))?;
         // Once more, over the connection that stands now: nothing but the way there and back.
         let asked = Instant::now();
         door.send(Request::get("/livez")).await.map_err(|error| self.failed(error))?;
@@ -278,6 +280,14 @@ impl Door for HttpDoor {
 
     fn site(&self) -> &Site {
         &self.site
+    }
+
+    fn incarnation(&self) -> Option<u64> {
+        self.incarnation
+    }
+
+    fn outdate(&self) {
+        self.lost.store(true, Ordering::Release);
     }
 
     fn id_scheme(&self) -> Option<IdScheme> {

@@ -22,6 +22,7 @@ struct ClusterBody {
 struct NodeBody {
     region: String,
     node: u8,
+    replica: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,11 +65,13 @@ struct ShareBody {
     as_of_ms: Option<u64>,
 }
 
-/// Who answers.
-pub(super) fn site(body: &[u8]) -> Result<Site, String> {
-    let ClusterBody { node: NodeBody { region, node } } =
+/// Who answers, and under which incarnation of its data.
+pub(super) fn site(body: &[u8]) -> Result<(Site, Option<u64>), String> {
+    let ClusterBody { node: NodeBody { region, node, replica } } =
         serde_json::from_slice(body).map_err(|error| format!("its answer is not what is expected: {error}"))?;
-    Ok(Site { region, node })
+    let incarnation = replica.map(|digits| u64::from_str_radix(&digits, 16)).transpose();
+    let incarnation = incarnation.map_err(|error| format!("its replica is no hexadecimal number: {error}"))?;
+    Ok((Site { region, node }, incarnation))
 }
 
 /// What was asked for, or why not.

@@ -288,4 +288,4 @@ fn results(answer: Answer, count: usize) -> Result<Vec<Result<i128, Code>>, Erro
 }
 
 /// An upper bound of terms without their token.
-const TERMS_BYTES_MAX: usize = 64;
+const TERMS_BYTES_MAX: usize = 96;

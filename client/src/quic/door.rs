@@ -1,6 +1,7 @@
 //! A QUIC connection as a door of the client.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Config, Connection};
@@ -33,7 +34,7 @@ impl Dial for QuicDial {
         Box::pin(async move {
             let connection = Connection::open(self.config.clone()).await?;
             let site = Site { region: connection.welcome().region.clone(), node: connection.welcome().node };
-            Ok(Arc::new(QuicDoor { connection, site }) as Arc<dyn Door>)
+            Ok(Arc::new(QuicDoor { connection, site, outdated: AtomicBool::new(false) }) as Arc<dyn Door>)
         })
     }
 }
@@ -41,6 +42,7 @@ impl Dial for QuicDial {
 struct QuicDoor {
     connection: Connection,
     site: Site,
+    outdated: AtomicBool,
 }
 
 impl Door for QuicDoor {
@@ -74,7 +76,7 @@ impl Door for QuicDoor {
     }
 
     fn is_open(&self) -> bool {
-        !self.connection.is_closed()
+        !self.outdated.load(Ordering::Acquire) && !self.connection.is_closed()
     }
 
     fn round_trip(&self) -> Duration {
@@ -83,6 +85,14 @@ impl Door for QuicDoor {
 
     fn site(&self) -> &Site {
         &self.site
+    }
+
+    fn incarnation(&self) -> Option<u64> {
+        self.connection.welcome().incarnation
+    }
+
+    fn outdate(&self) {
+        self.outdated.store(true, Ordering::Release);
     }
 
     fn id_scheme(&self) -> Option<IdScheme> {

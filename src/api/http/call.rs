@@ -185,12 +185,13 @@ impl Call {
     pub(super) async fn apply(&mut self, operations: Vec<Operation>) -> Result<Applied, Problem> {
         let mut terms = std::mem::take(&mut self.terms);
         // Not what the header says, which can be written in more than one way.
-        let caller = self.pass.grant().name().as_bytes();
+        let caller = self.pass.grant().name();
         terms.once = match (&self.asked.idempotency_key, &self.asked.session) {
             (Some(key), _) => Some(idempotency::name(caller, key, &operations)),
             (None, session) => session.as_ref().map(|session| session.name(caller, &operations)),
         };
-        terms.again = self.asked.session.as_ref().is_some_and(|session| session.again);
+        terms.incarnation = self.asked.session.as_ref().and_then(|session| session.replica);
+        terms.again = self.asked.session.as_ref().and_then(|session| session.again);
         let (client, waits) = (self.client(), terms.may_wait());
         // A client that is gone must not keep others from waiting.
         let leaving = async {

@@ -58,14 +58,16 @@ pub(super) struct Repetition {
     #[param(rename = "Idempotency-Key", required = false, pattern = "^[!-~]{1,255}$")]
     idempotency_key: String,
     /// `UUID; turn=N`, instead of `Idempotency-Key`: the N-th request of a session that has one request at a time,
-    /// numbered upwards, at one node (`; at=REGION/NODE` has others refuse it with 421). A repetition, with `; again`
-    /// behind, gets the same answer and counts once; it is refused 409 while the first is being carried out, and 422 if
-    /// the session has gone on, or if the node is on a new disk. Only the last answer of a session is kept
+    /// numbered upwards, at one node (`; at=REGION/NODE` has others refuse it with 421) and one incarnation of its data
+    /// (`; replica=ID`, which `GET /v1/cluster` tells; another one refuses it with 422). A repetition, with `; again=SECONDS`
+    /// since it was first sent, gets the same answer and counts once; it is refused 409 while the first is being carried
+    /// out, and 422 where nobody knows whether it was: if the session has gone on, if it says no incarnation or another
+    /// one, or if it comes later than half of `idempotency.session_idle`. Only the last answer of a session is kept
     #[param(
         rename = "Snowtide-Session",
         required = false,
         example = "5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21; turn=1",
-        pattern = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}; turn=[0-9]+(; at=[^/;]+/[0-9]+)?(; again)?$"
+        pattern = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}; turn=[0-9]+(; at=[^/;]+/[0-9]+)?(; replica=[0-9a-f]{16})?(; again=[0-9]{1,9})?$"
     )]
     session: String,
 }

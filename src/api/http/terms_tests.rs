@@ -114,7 +114,7 @@ async fn an_idempotency_key_names_the_request_and_a_repetition_says_so() {
     for (refusal, status, code, again) in [
         (Refusal::UnderWay, 409, "idempotency_in_flight", true),
         (Refusal::AnotherRequest, 422, "idempotency_mismatch", false),
-        (Refusal::TooManyNames, 503, "overloaded", true),
+        (Refusal::TooManyNames, 503, "idempotency_full", true),
     ] {
         let key = [("idempotency-key", "k")];
         let (answered, headers, problem) = ask(Method::POST, INCREMENT, &key, "", move |_| Err(refusal.clone())).await;
@@ -126,20 +126,27 @@ async fn an_idempotency_key_names_the_request_and_a_repetition_says_so() {
 #[tokio::test]
 async fn a_turn_of_a_session_names_the_request_and_says_if_it_comes_again() {
     let session = "5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21";
-    // Nobody asks who calls, so what is said about that makes no difference.
-    for (again, bearer) in [(false, "Bearer a"), (true, "bearer b")] {
+    let replica = Some(ReplicaId(0x21));
+    for (rest, incarnation, again) in [
+        ("", None, None),
+        ("; again", None, Some(u64::MAX)),
+        ("; replica=0000000000000021; again=7", replica, Some(7_000)),
+    ] {
         let (sender, receiver) = std::sync::mpsc::channel();
         let engine = move |terms: Terms| {
-            sender.send((terms.once.unwrap(), terms.again)).unwrap();
-            applied(1, Receipt { repeated: again, ..Receipt::default() })
+            sender.send((terms.once.unwrap(), terms.incarnation, terms.again)).unwrap();
+            applied(1, Receipt { repeated: again.is_some(), ..Receipt::default() })
         };
-        let value = format!("{session}; turn=8{}", if again { "; again" } else { "" });
+        let value = format!("{session}; turn=8{rest}");
+        // Nobody asks who calls, so what is said about that makes no difference.
+        let bearer = if again.is_some() { "bearer b" } else { "Bearer a" };
         let headers = [("snowtide-session", value.as_str()), ("authorization", bearer)];
         let (status, headers, _) = ask(Method::POST, INCREMENT, &headers, "", engine).await;
-        assert_eq!((status, headers.contains_key("idempotent-replayed")), (StatusCode::OK, again));
-        let named = value.parse::<crate::api::idempotency::Session>().unwrap().name(b"", &[]);
-        let (once, told_again) = receiver.recv().unwrap();
-        assert_eq!((once.id, told_again), (named.id, again));
+        assert_eq!((status, headers.contains_key("idempotent-replayed")), (StatusCode::OK, again.is_some()));
+        let named = value.parse::<crate::api::idempotency::Session>().unwrap().name("", &[]);
+        let (once, told_incarnation, told_again) = receiver.recv().unwrap();
+        assert_eq!((once.id, once.caller), (named.id, named.caller));
+        assert_eq!((told_incarnation, told_again), (incarnation, again));
         // What it asks is part of the name.
         assert!(matches!(once.turn, Turn::Next { number: 8, .. }) && once.turn != named.turn, "{once:?}");
     }

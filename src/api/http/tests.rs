@@ -87,6 +87,7 @@ pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Do
         engine,
         ids: ids.unwrap(),
         stage: watch::channel(stage).1,
+        incarnation: watch::Sender::new(None),
     }
 }
 

@@ -1,4 +1,6 @@
-//! The first frames: which version, which token, what it allows.
+//! The first frames: which version, which token, what it allows, and to what sessions will belong.
+
+use std::time::Duration;
 
 use snowtide_client::Code;
 use snowtide_client::wire::{Hello, VERSION, Welcome, WireError};
@@ -6,9 +8,13 @@ use snowtide_client::wire::{Hello, VERSION, Welcome, WireError};
 use super::{Backend, DOOR, Door, error};
 use crate::api::bearer::Pass;
 use crate::audit;
+use crate::identity::ReplicaId;
+
+/// A new disk has its first incarnation after a sync or two.
+const FIRST_INCARNATION: Duration = Duration::from_secs(1);
 
 /// Welcomes the client, or says why not.
-pub(super) fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcome, Pass), WireError> {
+pub(super) async fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcome, Pass), WireError> {
     let (lowest, highest) = hello.versions;
     if !(lowest..=highest).contains(&VERSION) {
         let detail = format!("this node speaks version {VERSION} of the frames, the client {lowest} to {highest}");
@@ -26,6 +32,16 @@ pub(super) fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcom
         frame_bytes_max: u32::try_from(door.limits.frame_bytes_max).unwrap_or(u32::MAX),
         requests_max: door.limits.requests_max,
         id_scheme: door.id_scheme,
+        incarnation: incarnation(door).await.map(|incarnation| incarnation.0),
     };
     Ok((welcome, pass))
+}
+
+/// The incarnation to which sessions belong that begin now.
+async fn incarnation<B: Backend>(door: &Door<B>) -> Option<ReplicaId> {
+    let mut incarnation = door.incarnation.clone();
+    match tokio::time::timeout(FIRST_INCARNATION, incarnation.wait_for(Option::is_some)).await {
+        Ok(Ok(incarnation)) => *incarnation,
+        _ => None,
+    }
 }

@@ -21,10 +21,11 @@ use super::batch::{Batch, Rejected};
 use super::{error, refused};
 use crate::api::Namespaces;
 use crate::api::bearer::Grant;
+use crate::api::idempotency;
 use crate::api::scribe::{Asked, Scribe};
 use crate::config::Permission;
-use crate::identity::REGIONS_MAX;
-use crate::replica::{self, Once, Refusal, Terms};
+use crate::identity::{REGIONS_MAX, ReplicaId};
+use crate::replica::{Refusal, Terms};
 
 /// Takes in the frames of one read.
 pub(super) struct Intake<'a> {
@@ -160,10 +161,10 @@ impl<'a> Intake<'a> {
         let wait = terms.wait_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         let (token, views) = (terms.wants_token, terms.wants_views);
         let asked = self.scribe.terms(Asked { after, wait, ack: terms.ack, token, in_passing: false, views });
-        let once = terms
-            .turn
-            .map(|Turn { session, number }| Once { id: session, turn: replica::Turn::Next { number, asked: 0 } });
-        Ok(Box::new(Terms { once, again: terms.again, ..*asked }))
+        let caller = self.grant.name();
+        let once = terms.turn.map(|Turn { session, number }| idempotency::turn(caller, session, number, 0));
+        let incarnation = terms.incarnation.map(ReplicaId);
+        Ok(Box::new(Terms { once, incarnation, again: terms.again_ms, ..*asked }))
     }
 
     fn take_batch(
@@ -215,7 +216,7 @@ mod tests {
     use crate::config::{Config, Token};
     use crate::engine::Applied;
     use crate::identity::NamespaceId;
-    use crate::replica::{Action, Outcome};
+    use crate::replica::{self, Action, Outcome};
 
     const PLACES: usize = 100;
     const ROOM: usize = 100_000;
@@ -368,7 +369,7 @@ mod tests {
         let get = [(0, "a", WireAction::Get)];
         let submission = take(&[on_terms(5, &WireTerms::default(), &get)]).submissions.pop().unwrap();
         let namespace = NamespaceId::of("default");
-        let token = [(namespace, crate::identity::ReplicaId(7), 8)].into_iter().collect();
+        let token = [(namespace, ReplicaId(7), 8)].into_iter().collect();
         let receipt = replica::Receipt {
             repeated: false,
             token: Some(token),

@@ -31,6 +31,7 @@ use super::scribe::Scribe;
 use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
 use crate::config::Config;
 use crate::engine::{Awaited, EngineHandle};
+use crate::identity::ReplicaId;
 use crate::ids::{IdRefusal, IdSource, scheme_of};
 use crate::replica::{Operation, Refusal, Terms};
 use crate::telemetry;
@@ -53,6 +54,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
         region: doors.region,
         node: doors.worker.node(),
         id_scheme,
+        incarnation: doors.incarnation.subscribe(),
         from: connection.remote_address().ip().to_canonical(),
     };
     telemetry::connection_opened(telemetry::Door::Quic);
@@ -101,6 +103,7 @@ struct Door<B> {
     region: Arc<str>,
     node: u8,
     id_scheme: IdScheme,
+    incarnation: watch::Receiver<Option<ReplicaId>>,
     /// Where the client is, as of the first moment.
     from: IpAddr,
 }

@@ -45,7 +45,7 @@ pub(super) async fn converse<B: Backend>(
         Err(_) => return Err(Ending::new(close::STALLED, "no hello in time")),
     };
     buffer.set_limit(door.limits.frame_bytes_max);
-    let (greeting, pass) = match greeting::greet(&door, &hello) {
+    let (greeting, pass) = match greeting::greet(&door, &hello).await {
         Ok((welcome, pass)) => (Greeting::Welcome(welcome), Some(pass)),
         Err(refusal) => (Greeting::Refused(refusal), None),
     };

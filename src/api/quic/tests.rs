@@ -17,7 +17,7 @@ use super::*;
 use crate::config::map::ClusterMap;
 use crate::config::{Permission, Token};
 use crate::engine::{Answer, Applied, Awaited};
-use crate::identity::NamespaceId;
+use crate::identity::{NamespaceId, ReplicaId};
 use crate::replica::{Action, Outcome};
 
 /// Counts in memory; or leaves requests unanswered.
@@ -103,6 +103,7 @@ impl Front {
             region: "eu-west".into(),
             node: 3,
             id_scheme: IdScheme::new("snowtide-dev", 7, 41),
+            incarnation: watch::channel(Some(ReplicaId(77))).1,
             from: Ipv4Addr::LOCALHOST.into(),
         });
         let accepting = endpoint.clone();
@@ -392,7 +393,9 @@ async fn no_hello_and_no_common_version_end_early() {
     let mut rogue = front.rogue().await;
     rogue.say(&Hello { versions: (VERSION + 1, VERSION + 5), token: None }).await;
     match rogue.hear().await {
-        Greeting::Refused(refusal) => assert!(refusal.detail.contains("version 1"), "{}", refusal.detail),
+        Greeting::Refused(refusal) => {
+            assert!(refusal.detail.contains(&format!("version {VERSION}")), "{}", refusal.detail);
+        }
         welcome => panic!("{welcome:?}"),
     }
 }

@@ -294,6 +294,7 @@ mod tests {
             frame_bytes_max: 1 << 20,
             requests_max: 16,
             id_scheme: snowtide_client::id::IdScheme::default(),
+            incarnation: None,
         };
         let keys = ["a".to_owned(), "b".to_owned()];
         let results = vec![Ok(i128::from(u64::MAX) * 4), Err(Code::UnknownNamespace)];

@@ -4,6 +4,7 @@ mod copies;
 mod crash;
 mod durability;
 mod journal;
+mod purge;
 mod recovery;
 mod refusal;
 
