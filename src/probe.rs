@@ -86,6 +86,22 @@ pub struct ClusterView {
     pub ids: Option<IdsView>,
     /// Every other configured node.
     pub peers: Vec<PeerView>,
+    /// Logs that have forked.
+    #[serde(default)]
+    pub forks: Vec<ForkView>,
+}
+
+/// A log in which two processes have counted under one replica id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ForkView {
+    /// Of which namespace.
+    pub namespace: String,
+    /// Of which region's node.
+    pub region: String,
+    /// Its number in the region.
+    pub node: u8,
+    /// The replica id.
+    pub replica: String,
 }
 
 /// What a node's IDs are made of.
@@ -127,6 +143,9 @@ pub struct PeerView {
     pub node: u8,
     /// `up`, `down` or `unknown`.
     pub state: String,
+    /// Namespaces that are not exchanged with it, because the two define them differently.
+    #[serde(default)]
+    pub not_exchanged: Vec<String>,
     /// Commits of the node that was asked which the peer has not acknowledged, in decimal digits.
     pub lag_commits: Option<String>,
     /// For how long the peer has been behind.

@@ -43,6 +43,12 @@ pub const COMMIT_RECORDS: &str = "snowtide_commit_records";
 pub const PEER_UP: &str = "snowtide_peer_up";
 /// Own commits that a `peer` has not acknowledged.
 pub const PEER_LAG_COMMITS: &str = "snowtide_peer_lag_commits";
+/// Namespaces that a `peer` is to hold as well and that are not exchanged with it, because it defines them differently.
+pub const PEER_NAMESPACES_NOT_EXCHANGED: &str = "snowtide_peer_namespaces_not_exchanged";
+/// Logs that have forked, over all namespaces: two processes have counted under one replica id.
+pub const FORKED_LOGS: &str = "snowtide_forked_logs";
+/// Forks that this process has found.
+pub const FORKS: &str = "snowtide_forks_total";
 /// For how long a `peer` has been behind without a break.
 pub const PEER_LAG_SECONDS: &str = "snowtide_peer_lag_seconds";
 /// Seconds since everything was last compared with what a `peer` holds, and repaired.
@@ -269,6 +275,11 @@ pub fn ids_end(unix_ms: u64) {
     gauge!(IDS_END_SECONDS).set(unix_ms as f64 / 1_000.0);
 }
 
+/// A log was found to have forked.
+pub fn forked() {
+    counter!(FORKS).increment(1);
+}
+
 /// Unix time at which the first certificate of a role ends.
 pub fn certificate_ends(role: &'static str, unix_ms: u64) {
     gauge!(CERTIFICATE_END_SECONDS, "role" => role).set(unix_ms as f64 / 1_000.0);
@@ -298,6 +309,7 @@ pub fn observe(status: &Status, map: &ClusterMap) {
     meters.rows_dirty.set(status.rows_dirty as f64);
     meters.batches_waiting.set(status.batches_waiting as f64);
     gauge!(REPAIRS).set(status.repairs.len() as f64);
+    gauge!(FORKED_LOGS).set(status.forked.len() as f64);
     gauge!(IDEMPOTENCY_BYTES).set(status.names.bytes as f64);
     gauge!(IDEMPOTENCY_BYTES_MAX).set(status.names.bytes_max as f64);
     gauge!(IDEMPOTENCY_NAMES).set(status.names.names as f64);
@@ -315,6 +327,7 @@ fn observe_peers(status: &Status, map: &ClusterMap) {
     for peer in &status.peers {
         let name = map.name(peer.worker);
         gauge!(PEER_UP, "peer" => name.clone()).set(if peer.up { 1.0 } else { 0.0 });
+        gauge!(PEER_NAMESPACES_NOT_EXCHANGED, "peer" => name.clone()).set(peer.not_exchanged.len() as f64);
         gauge!(PEER_LAG_COMMITS, "peer" => name.clone()).set(peer.lag_commits as f64);
         gauge!(PEER_LAG_SECONDS, "peer" => name.clone()).set(peer.lag_ms as f64 / 1_000.0);
         if let Some(ms) = peer.compared_ms {
@@ -450,6 +463,13 @@ fn describe() {
     describe_histogram!(COMMIT_SYNC_SECONDS, Unit::Seconds, "From handing a commit to the store until it was synced");
     describe_histogram!(COMMIT_RECORDS, Unit::Count, "Journal records in one commit");
     describe_gauge!(PEER_UP, Unit::Count, "1 while the link to the peer is up");
+    describe_gauge!(
+        PEER_NAMESPACES_NOT_EXCHANGED,
+        Unit::Count,
+        "Namespaces that are not exchanged with the peer, because it defines them differently"
+    );
+    describe_gauge!(FORKED_LOGS, Unit::Count, "Logs in which two processes have counted under one replica id");
+    describe_counter!(FORKS, Unit::Count, "Forks of logs that this process has found");
     describe_gauge!(PEER_LAG_COMMITS, Unit::Count, "Own commits that the peer has not acknowledged");
     describe_gauge!(PEER_LAG_SECONDS, Unit::Seconds, "For how long the peer has been behind without a break");
     describe_gauge!(
@@ -550,6 +570,7 @@ mod tests {
         let linked = PeerStatus {
             worker: worker(2),
             up: true,
+            not_exchanged: vec![crate::identity::NamespaceId(1)],
             lag_commits: 7,
             lag_ms: 1_500,
             inflight_bytes: 0,

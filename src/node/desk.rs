@@ -178,12 +178,16 @@ impl Desk {
     fn log(&mut self, notice: &Notice) {
         let name = |worker: &WorkerId| self.doors.map.name(*worker);
         match notice {
-            Notice::Fork { namespace, origin, seq, peer } => error!(
-                ?namespace, %origin, seq, peer = name(peer),
+            Notice::Fork { namespace, origin, seq, peer } => {
+                telemetry::forked();
+                let namespace = self.doors.namespaces.name(*namespace).unwrap_or_default();
+                error!(
+                    namespace, %origin, node = name(&origin.worker()), seq, peer = name(peer),
                 "a fork: two processes have counted under one replica id; where both changed a counter, the greater total \
                  hides the other, so acknowledged increments may be missing. That replica id is finished; repair brings all \
                  nodes to one state"
-            ),
+                );
+            }
             Notice::Unproven { replica, reason } => {
                 warn!(%replica, reason, "this data's history is not proven; a new incarnation takes over");
             }

@@ -16,7 +16,7 @@ use crate::replica::Seal;
 use crate::tls;
 
 /// The lowest and the highest version of the messages that this binary speaks.
-pub(super) const VERSIONS: (u16, u16) = (2, 2);
+pub(super) const VERSIONS: (u16, u16) = (3, 3);
 /// A longer greeting is refused before it is read. Enough for 1 000 namespaces in 32 regions.
 pub(super) const HELLO_BYTES_MAX: usize = 1 << 20;
 
@@ -52,7 +52,7 @@ pub(super) struct Space {
     pub(super) name: String,
     /// Its number.
     pub(super) id: NamespaceId,
-    /// The names of all regions that hold it, sorted.
+    /// The names of the regions that hold it, sorted; none means all that there are, whatever the speaker's map has today.
     pub(super) regions: Vec<String>,
     /// What an acknowledgement waits for, in the word of the configuration.
     pub(super) durability: String,
@@ -61,12 +61,13 @@ pub(super) struct Space {
 impl Space {
     /// Whether the region of this name holds it.
     pub(super) fn is_held_by(&self, region: &str) -> bool {
-        self.regions.iter().any(|name| name == region)
+        self.regions.is_empty() || self.regions.iter().any(|name| name == region)
     }
 
     /// What differs, and how, from the same name elsewhere; nothing if both mean the same.
     fn difference(&self, theirs: &Self) -> Option<String> {
-        let regions = || format!("regions are {} here, {} there", self.regions.join(", "), theirs.regions.join(", "));
+        let named = |space: &Self| if space.regions.is_empty() { "all".to_owned() } else { space.regions.join(", ") };
+        let regions = || format!("regions are {} here, {} there", named(self), named(theirs));
         let durability = || format!("durability is {} here, {} there", self.durability, theirs.durability);
         let aspects = [
             (self.regions != theirs.regions).then(regions),
@@ -218,11 +219,10 @@ fn agree(ours: &Hello, theirs: &Hello) -> Agreement {
     agreement
 }
 
-/// All namespaces, spelled out: an empty list of regions means all of the map.
-pub(super) fn spaces(namespaces: &BTreeMap<String, Namespace>, map: &ClusterMap) -> Vec<Space> {
-    let all = || map.regions.iter().map(|region| region.name.clone()).collect();
+/// All namespaces. An empty list of regions means all, and is left as it is: nodes whose maps differ mean the same by it.
+pub(super) fn spaces(namespaces: &BTreeMap<String, Namespace>) -> Vec<Space> {
     let space = |(name, namespace): (&String, &Namespace)| {
-        let mut regions: Vec<String> = if namespace.regions.is_empty() { all() } else { namespace.regions.clone() };
+        let mut regions = namespace.regions.clone();
         regions.sort();
         regions.dedup();
         let durability = namespace.durability.to_string();

@@ -195,7 +195,7 @@ impl Shared {
     fn new(start: LinksConfig) -> Self {
         let LinksConfig { map, worker, .. } = start;
         let region = map.region_by_id(worker.region()).map(|region| region.name.clone()).unwrap_or_default();
-        let spaces = hello::spaces(&start.namespaces, &map);
+        let spaces = hello::spaces(&start.namespaces);
         let own = &region;
         let peers: BTreeMap<WorkerId, Link> = map
             .nodes()

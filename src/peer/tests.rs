@@ -274,7 +274,7 @@ fn each_wrong_greeting_is_refused_with_its_reason() {
         (|hello| hello.cluster = "x".into(), |refusal| matches!(refusal, Refusal::Cluster { .. })),
         (|hello| hello.layout = "x".into(), |refusal| matches!(refusal, Refusal::Layout { .. })),
         (|hello| hello.secret = "x".into(), |refusal| matches!(refusal, Refusal::Secret { .. })),
-        (|hello| hello.versions = (3, 9), |refusal| matches!(refusal, Refusal::Version { .. })),
+        (|hello| hello.versions = (4, 9), |refusal| matches!(refusal, Refusal::Version { .. })),
         (|hello| hello.versions = (1, 0), |refusal| matches!(refusal, Refusal::Version { .. })),
         (|hello| hello.worker = WorkerId::new(31, 31).unwrap(), |refusal| matches!(refusal, Refusal::UnknownWorker(_))),
         (|hello| hello.region = "x".into(), |refusal| matches!(refusal, Refusal::Region { .. })),
@@ -345,7 +345,14 @@ fn ceilings_that_no_clock_bears_out_are_taken_out_of_what_a_peer_says() {
     assert_eq!(told.ceilings, [(worker(SOUTH), CEILING_MAX)]);
 
     let mut frame = Vec::new();
-    let proof = Proof { replica: ReplicaId(1), boot: boot(1), marks: Vec::new(), reach: Vec::new(), ceiling: u64::MAX };
+    let proof = Proof {
+        replica: ReplicaId(1),
+        boot: boot(1),
+        marks: Vec::new(),
+        reach: Vec::new(),
+        ceiling: u64::MAX,
+        nodes: Vec::new(),
+    };
     frame::append(&Message::Proof(proof), FRAME_BYTES_MAX, &mut frame).unwrap();
     frame.extend([1, 0, 0, 0, 0xff]);
     rogue.misbehave(&frame);

@@ -47,6 +47,9 @@ pub enum Excess {
     /// More ceilings than there are worker ids.
     #[error("it tells of more than {WORKERS_MAX} ID ceilings")]
     Ceilings,
+    /// More nodes.
+    #[error("it names more than {WORKERS_MAX} nodes")]
+    Nodes,
     /// More boots.
     #[error("it tells of more than {BOOTS_MAX} live boots")]
     Boots,
@@ -72,7 +75,10 @@ pub(super) fn check(message: &Message) -> Result<(), Excess> {
             at_most(vectors.len(), NAMESPACES_MAX, Excess::Namespaces)?;
             vectors.iter().try_for_each(|(_, vector)| check_vector(vector))
         }
-        Message::Proof(proof) => at_most(proof.marks.len().max(proof.reach.len()), NAMESPACES_MAX, Excess::Namespaces),
+        Message::Proof(proof) => {
+            at_most(proof.marks.len().max(proof.reach.len()), NAMESPACES_MAX, Excess::Namespaces)?;
+            at_most(proof.nodes.len(), WORKERS_MAX, Excess::Nodes)
+        }
         Message::Repair { step, .. } => check_step(step),
         Message::Delta(_)
         | Message::Request { .. }

@@ -26,12 +26,11 @@ impl Replica {
     pub(super) fn peer_booted(&mut self, peer: Peer) {
         let Some(neighbour) = self.peers.get_mut(&peer.worker).filter(|neighbour| !neighbour.is(peer)) else { return };
         neighbour.rebooted(peer.boot);
-        // What an earlier boot sent and we have not applied was never acknowledged: it may go (I3).
+        // What an earlier boot sent and we have not applied was never acknowledged: it goes (I3), also where its rows are
+        // being loaded. Applied later, it would be more than a proof tells that is given meanwhile.
         for space in self.spaces.values_mut() {
-            for (origin, queue) in &mut space.incoming {
-                if !self.held.contains(&(space.id, *origin)) {
-                    queue.retain(|(from, _)| from.worker != peer.worker || from.boot == peer.boot);
-                }
+            for queue in space.incoming.values_mut() {
+                queue.retain(|(from, _)| from.worker != peer.worker || from.boot == peer.boot);
             }
             space.fetching.retain(|_, fetch| fetch.from.worker != peer.worker);
             space.not_whole.retain(|(_, worker)| *worker != peer.worker);

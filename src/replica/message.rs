@@ -123,12 +123,16 @@ pub struct Proof {
     pub replica: ReplicaId,
     /// The boot that asked: an answer to an earlier one means nothing.
     pub boot: Boot,
-    /// The peer's mark of it in each namespace that both serve.
+    /// The peer's mark of it in each namespace that is exchanged between both. One that the asker expects here and that is
+    /// not exchanged, because the two define it differently, is missing, and proves nothing.
     pub marks: Vec<(NamespaceId, crate::crdt::Mark)>,
     /// How far slots of it go that repair brought, where that is beyond the mark.
     pub reach: Vec<(NamespaceId, u64)>,
     /// The highest ID ceiling seen for the asker's worker id.
     pub ceiling: u64,
+    /// The nodes that hold a namespace which the asker holds, too, by the peer's configuration: each may hold some of the
+    /// asker's log, and has to be asked.
+    pub nodes: Vec<WorkerId>,
 }
 
 /// One step of a repair session. Who begins a session asks and gets rows; the other answers from its committed state

@@ -34,6 +34,8 @@ mod onward_tests;
 pub mod operation;
 mod peers;
 mod proof;
+#[cfg(test)]
+mod proof_tests;
 mod reach;
 pub mod record;
 mod remote;
@@ -382,17 +384,33 @@ impl Replica {
         })
     }
 
-    /// Own commits that a peer is not known to hold, over all shared namespaces.
+    /// Own commits that a peer is not known to hold, over all namespaces that both are to hold.
     fn lag(&self, peer: &Neighbour) -> u64 {
         let Some(replica) = self.replica else { return 0 };
-        let shared = peer.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
-        shared.map(|space| space.vector.mark(replica).seq.saturating_sub(peer.holds(space.id, replica))).sum()
+        let meant = self.settings.peers.get(&peer.worker).into_iter().flatten();
+        let spaces = meant.filter_map(|namespace| self.spaces.get(namespace));
+        spaces.map(|space| space.vector.mark(replica).seq.saturating_sub(peer.holds(space.id, replica))).sum()
+    }
+
+    /// What both are to hold by our configuration, and is not exchanged.
+    fn not_exchanged(&self, peer: &Neighbour) -> Vec<NamespaceId> {
+        self.settings
+            .peers
+            .get(&peer.worker)
+            .map_or_else(Vec::new, |meant| meant.difference(&peer.shared).copied().collect())
+    }
+
+    fn forked_logs(&self) -> Vec<(NamespaceId, ReplicaId)> {
+        let marks =
+            self.spaces.values().flat_map(|space| space.vector.iter().map(|(origin, mark)| (space.id, origin, mark)));
+        marks.filter(|(.., mark)| mark.is_forked()).map(|(namespace, origin, _)| (namespace, origin)).collect()
     }
 
     fn status(&self) -> Status {
         let peers = self.peers.values().map(|peer| PeerStatus {
             worker: peer.worker,
             up: peer.up,
+            not_exchanged: self.not_exchanged(peer),
             lag_commits: self.lag(peer),
             lag_ms: peer.behind_since.map_or(0, |since| self.now.saturating_sub(since)),
             inflight_bytes: peer.inflight_bytes(),
@@ -411,6 +429,7 @@ impl Replica {
             names: self.onces.fill(self.settings.once_bytes_max),
             repairs: self.repair_status(),
             batches_waiting: self.works.len() + self.waits.len(),
+            forked: self.forked_logs(),
             peers: peers.collect(),
         }
     }

@@ -63,6 +63,12 @@ impl Standing {
     }
 }
 
+/// The nodes that hold a namespace which `asker` holds, too, by our configuration.
+fn sharing(settings: &Settings, asker: WorkerId) -> Vec<WorkerId> {
+    let Some(held) = settings.peers.get(&asker) else { return Vec::new() };
+    settings.peers.iter().filter(|(_, shared)| !shared.is_disjoint(held)).map(|(worker, _)| *worker).collect()
+}
+
 /// What is known of ID ceilings, and whether IDs may begin (I10): a node that lost its disk, or took over a worker id,
 /// learns from its peers how far that one's IDs had come.
 ///
@@ -193,6 +199,7 @@ impl Replica {
                 marks: shared().map(|space| (space.id, space.vector.mark(replica))).collect(),
                 reach: ahead.map(|space| (space.id, space.reach.of(replica))).collect(),
                 ceiling: self.claim.ceiling(peer.worker),
+                nodes: sharing(&self.settings, peer.worker),
             };
             self.effects.push_back(Effect::Send { to: peer.worker, message: Message::Proof(proof) });
         }
@@ -214,9 +221,30 @@ impl Replica {
         for (namespace, seq) in &proof.reach {
             self.judge_rows(from.worker, *namespace, *seq);
         }
+        if let Some(lack) = self.lack(from.worker, proof) {
+            self.unproven(lack);
+        }
         if let Standing::Proving(proving) = &mut self.standing {
             proving.awaiting.remove(&from.worker);
         }
+    }
+
+    /// What an answer leaves open (I3): a peer that defines a namespace differently says nothing of our log there, and one
+    /// whose map has nodes that ours lacks names others who may know more.
+    fn lack(&self, peer: WorkerId, proof: &Proof) -> Option<String> {
+        let told = |namespace: &NamespaceId| proof.marks.iter().any(|(held, _)| held == namespace);
+        let expected = self.settings.peers.get(&peer).into_iter().flatten();
+        let untold = expected.copied().find(|namespace| !told(namespace)).map(|namespace| {
+            format!(
+                "peer {peer} tells nothing of namespace {namespace:?}, which both are to hold by this node's \
+                 configuration: the two define it differently"
+            )
+        });
+        let is_asked = |node: &WorkerId| *node == self.settings.worker || self.settings.peers.contains_key(node);
+        let unasked = proof.nodes.iter().find(|node| !is_asked(node));
+        untold.or_else(|| {
+            unasked.map(|node| format!("the map of peer {peer} has node {node}, which this node does not know or ask"))
+        })
     }
 
     /// A peer that holds less than we do must agree on the hash at the place where it stands.

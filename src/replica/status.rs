@@ -33,6 +33,8 @@ pub struct Status {
     pub batches_waiting: usize,
     /// Repair sessions that are under way.
     pub repairs: Vec<RepairStatus>,
+    /// Logs that are known to have forked, by namespace: increments of theirs may be hidden.
+    pub forked: Vec<(NamespaceId, ReplicaId)>,
     /// Every peer ever linked in this boot.
     pub peers: Vec<PeerStatus>,
 }
@@ -44,7 +46,9 @@ pub struct PeerStatus {
     pub worker: WorkerId,
     /// Our link to it is up.
     pub up: bool,
-    /// Own commits that it has not acknowledged.
+    /// Namespaces that both are to hold by our configuration and that are not exchanged: the peer defines them differently.
+    pub not_exchanged: Vec<NamespaceId>,
+    /// Own commits that it has not acknowledged, those of such namespaces included.
     pub lag_commits: u64,
     /// For how long it has been behind without a break; 0 if it is not.
     pub lag_ms: u64,

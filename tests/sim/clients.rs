@@ -9,6 +9,7 @@ use snowtide::replica::{Ack, Action, Event, Key, Operation, Outcome, Receipt, Re
 use super::checkers::state;
 use super::checkers::tokens::Asked;
 use super::faults::Fault;
+use super::node::Node;
 use super::repeats::COUNTERS;
 use super::world::World;
 
@@ -91,7 +92,7 @@ impl World {
             let regions = match terms.ack {
                 Ack::Local => 0,
                 Ack::Regions(regions) => usize::from(regions),
-                Ack::All => self.regions_of(first.namespace),
+                Ack::All => self.regions_of(node, first.namespace),
             };
             self.checkers.tokens.submitted(self.tickets, terms.after.clone(), regions, first, serving);
         }
@@ -269,8 +270,10 @@ impl World {
         self.findings.extend(bound.into_iter().chain(order));
     }
 
-    fn regions_of(&self, namespace: NamespaceId) -> usize {
-        let holders = self.nodes.iter().filter(|node| node.namespaces.contains(&namespace));
+    /// As far as the node's map tells.
+    fn regions_of(&self, node: usize, namespace: NamespaceId) -> usize {
+        let is_mapped = |holder: &&Node| self.nodes[node].maps(holder.worker);
+        let holders = self.nodes.iter().filter(is_mapped).filter(|holder| holder.namespaces.contains(&namespace));
         holders.map(|node| node.worker.region()).collect::<BTreeSet<_>>().len()
     }
 
@@ -282,6 +285,9 @@ impl World {
 
     /// Those that a node shares with another as far as its own configuration tells.
     pub fn configured(&self, one: usize, other: usize) -> BTreeSet<NamespaceId> {
+        if !self.nodes[one].maps(self.nodes[other].worker) {
+            return BTreeSet::new();
+        }
         let theirs = &self.nodes[other].namespaces;
         self.nodes[one].served().into_iter().filter(|namespace| theirs.contains(namespace)).collect()
     }

@@ -34,6 +34,7 @@ pub fn nodes(rng: &mut SmallRng) -> Vec<Node> {
     let make = |worker: WorkerId| Node {
         worker,
         namespaces: if worker.region() < narrow.1 { vec![wide, narrow.0] } else { vec![wide] },
+        unmapped: None,
         away: None,
         kept: None,
         disk: Disk::default(),

@@ -55,6 +55,8 @@ pub enum Fault {
     Drain,
     /// A node starts with a configuration that does not name one of its namespaces, and later with it again.
     Reconfigure,
+    /// A node starts with a map of the cluster that lacks one of the other nodes, and later with the whole one.
+    OldMap,
 }
 
 /// Kinds that befall single messages: their rate is a chance for each.
@@ -81,7 +83,7 @@ const EVENTS: [Fault; 17] = [
 ];
 
 /// As those, but no seed chooses them: they have a scenario of their own.
-const CHOSEN: [Fault; 1] = [Fault::Reconfigure];
+const CHOSEN: [Fault; 2] = [Fault::Reconfigure, Fault::OldMap];
 
 /// Which faults happen, and how often.
 #[derive(Clone, Debug, Default)]

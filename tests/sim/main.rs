@@ -129,6 +129,13 @@ fn configurations() {
     scenario("configurations", 6, &faults.with(Fault::Loss, 0.05).with(Fault::Split, 0.5).with(Fault::SlowDisk, 0.3));
 }
 
+#[test]
+fn maps() {
+    // A disk goes back to an older state under a node that is told of other peers and namespaces than the others have.
+    let faults = Faults::none().with(Fault::OldMap, 2.0).with(Fault::Reconfigure, 1.0).with(Fault::Rollback, 2.0);
+    scenario("maps", 8, &faults.with(Fault::Split, 0.5).with(Fault::Kill, 0.3).with(Fault::SlowDisk, 0.3));
+}
+
 /// Each seed with a choice of faults of its own.
 #[test]
 fn swarm() {

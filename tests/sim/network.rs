@@ -89,8 +89,9 @@ impl World {
         let Some(to) = self.route(from, worker) else { return };
         let (Some(caller), Some(callee)) = (self.nodes[from].peer(), self.nodes[to].peer()) else { return };
         let shared = self.shared(from, to);
+        let mapped = self.nodes[from].maps(worker) && self.nodes[to].maps(caller.worker);
         let reachable = !self.network.is_cut(from, to) && !self.nodes[to].is_paused();
-        if self.network.links.contains_key(&(from, worker)) || !reachable || shared.is_empty() {
+        if self.network.links.contains_key(&(from, worker)) || !(reachable && mapped) || shared.is_empty() {
             return;
         }
         if let Some((holder, boot)) = self.network.places.get(&(to, caller.worker)).copied()

@@ -44,6 +44,8 @@ pub struct Node {
     pub worker: WorkerId,
     /// Those of its region.
     pub namespaces: Vec<NamespaceId>,
+    /// The node that its map of the cluster lacks at present.
+    pub unmapped: Option<WorkerId>,
     /// The one of them that its configuration does not name at present.
     pub away: Option<NamespaceId>,
     /// What its disk held of that one at its last start.
@@ -95,6 +97,11 @@ impl Node {
     /// The namespaces that its configuration names.
     pub fn served(&self) -> Vec<NamespaceId> {
         self.namespaces.iter().copied().filter(|namespace| self.away != Some(*namespace)).collect()
+    }
+
+    /// Whether its map has that node.
+    pub fn maps(&self, worker: WorkerId) -> bool {
+        self.unmapped != Some(worker)
     }
 
     /// Nobody touches what the configuration does not name. Called before each start.

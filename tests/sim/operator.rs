@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
+use snowtide::identity::WorkerId;
 use snowtide::replica::{Event, Status};
 
 use super::checkers::doors::Closed;
@@ -63,9 +64,24 @@ impl World {
         self.nodes[node].away = away;
     }
 
-    /// Every namespace is named again.
+    /// The node starts with a map that lacks one of the others, or with the whole one again.
+    pub fn change_map(&mut self, node: usize) {
+        let own = self.nodes[node].worker;
+        let others: Vec<WorkerId> =
+            self.nodes.iter().map(|other| other.worker).filter(|worker| *worker != own).collect();
+        let unmapped = match self.nodes[node].unmapped {
+            None => others.choose(&mut self.rng).copied(),
+            Some(_) => None,
+        };
+        self.count(Fault::OldMap);
+        self.crash(node, Fault::Kill);
+        self.nodes[node].unmapped = unmapped;
+    }
+
+    /// Every namespace is named again, and every node is in every map.
     pub fn configure_again(&mut self, node: usize) {
-        if self.nodes[node].away.take().is_some() && self.nodes[node].process.is_some() {
+        let (away, unmapped) = (self.nodes[node].away.take(), self.nodes[node].unmapped.take());
+        if (away.is_some() || unmapped.is_some()) && self.nodes[node].process.is_some() {
             self.end(node, false);
         }
     }

@@ -42,6 +42,7 @@ impl World {
             Fault::Shutdown => self.shut_down(node),
             Fault::Drain => self.take_out(node),
             Fault::Reconfigure => self.reconfigure(node),
+            Fault::OldMap => self.change_map(node),
             Fault::SlowDisk => {
                 self.count(fault);
                 let slow = self.now + self.rng.random_range(500..15_000);
@@ -231,6 +232,7 @@ impl World {
         self.nodes.push(Node {
             worker,
             namespaces: self.nodes[original].namespaces.clone(),
+            unmapped: self.nodes[original].unmapped,
             away: self.nodes[original].away,
             kept: None,
             disk: Disk::holding(image),

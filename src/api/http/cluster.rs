@@ -15,6 +15,7 @@ use crate::identity::WorkerId;
 use crate::ids::PeerClock;
 use crate::replica::{PeerStatus, Status};
 
+use super::apart::{self, ForkView};
 use super::call::Call;
 use super::json;
 use super::openapi::Failures;
@@ -30,6 +31,8 @@ pub(super) struct ClusterView<'a> {
     peers: Vec<PeerView>,
     /// Repair sessions that this node has begun and that are under way.
     repairs: Vec<RepairView>,
+    /// Logs in which two processes have counted under one replica id.
+    forks: Vec<ForkView>,
 }
 
 /// The node that answers.
@@ -90,7 +93,11 @@ struct PeerView {
     #[schema(example = 0)]
     node: u8,
     state: LinkState,
-    /// Own commits that it has not acknowledged; `null` if it was never linked since this node started.
+    /// Namespaces that both are to hold by this node's configuration and that are not exchanged, because the peer defines
+    /// them differently.
+    #[schema(example = json!([]))]
+    not_exchanged: Vec<String>,
+    /// Own commits that it has not acknowledged, those of such namespaces included; `null` if it was never linked since this node started.
     #[serde(serialize_with = "json::decimal_or_null")]
     #[schema(value_type = Option<String>, example = "0")]
     lag_commits: Option<u64>,
@@ -144,18 +151,15 @@ fn view<'a>(doors: &'a Doors, status: Option<&Status>) -> ClusterView<'a> {
             commits: status.map(|status| status.commits),
         },
         ids: IdsView { layout: doors.ids.layout().to_string(), last: clock::in_words(doors.config.ids_end_ms()) },
-        peers: peers(&doors.map, doors.worker, status, &doors.ids.peer_clocks()),
+        peers: peers(doors, status, &doors.ids.peer_clocks()),
         repairs: repairs::views(doors, status),
+        forks: apart::forks(doors, status),
     }
 }
 
 /// Configured peers in the map's order, then linked ones that the map does not know.
-fn peers(
-    map: &ClusterMap,
-    own: WorkerId,
-    status: Option<&Status>,
-    clocks: &BTreeMap<WorkerId, PeerClock>,
-) -> Vec<PeerView> {
+fn peers(doors: &Doors, status: Option<&Status>, clocks: &BTreeMap<WorkerId, PeerClock>) -> Vec<PeerView> {
+    let (map, own) = (&*doors.map, doors.worker);
     let linked = status.map_or(&[][..], |status| &status.peers);
     let configured = map.nodes().map(|(worker, ..)| worker).filter(|worker| *worker != own);
     let foreign = linked.iter().map(|peer| peer.worker).filter(|worker| map.node(*worker).is_none());
@@ -163,6 +167,7 @@ fn peers(
     let view = |worker| PeerView {
         clock_offset_seconds: clocks.get(&worker).map(|clock| clock.offset.seconds().0),
         clock_uncertainty_seconds: clocks.get(&worker).map(|clock| clock.offset.seconds().1),
+        not_exchanged: seen(worker).map(|peer| apart::names(doors, &peer.not_exchanged)).unwrap_or_default(),
         ..peer(map, worker, seen(worker), status.is_some())
     };
     configured.chain(foreign).map(view).collect()
@@ -178,6 +183,7 @@ fn peer(map: &ClusterMap, worker: WorkerId, seen: Option<&PeerStatus>, engine_an
             None if !engine_answers => LinkState::Unknown,
             _ => LinkState::Down,
         },
+        not_exchanged: Vec::new(),
         lag_commits: seen.map(|peer| peer.lag_commits),
         lag_seconds: seen.map(|peer| peer.lag_ms as f64 / 1_000.0),
         compared_seconds: seen.and_then(|peer| peer.compared_ms).map(|ms| ms as f64 / 1_000.0),
@@ -201,7 +207,7 @@ impl StageName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::http::tests::{doors, map};
+    use crate::api::http::tests::doors;
     use crate::clock::offset::Offset;
     use crate::identity::NamespaceId;
     use crate::replica::RepairStatus;
@@ -214,6 +220,7 @@ mod tests {
         let peer = PeerStatus {
             worker: worker(2),
             up,
+            not_exchanged: vec![NamespaceId::of("default")],
             lag_commits: u64::MAX,
             lag_ms: 1_500,
             inflight_bytes: 0,
@@ -221,28 +228,30 @@ mod tests {
         };
         let namespace = NamespaceId::of("default");
         let repair = RepairStatus { namespace, peer: worker(2), leaves_found: 9, leaves_left: 4, rows: 70 };
-        Status { peers: vec![peer], repairs: vec![repair], ..Status::default() }
+        let forked = vec![(namespace, crate::identity::ReplicaId::new(worker(2), 9))];
+        Status { peers: vec![peer], repairs: vec![repair], forked, ..Status::default() }
     }
 
-    #[test]
-    fn every_configured_peer_is_listed_and_the_node_itself_is_not() {
-        let peers = peers(&map(), worker(1), Some(&status(true)), &BTreeMap::new());
+    #[tokio::test]
+    async fn every_configured_peer_is_listed_and_the_node_itself_is_not() {
+        let peers = peers(&doors(Stage::Ready), Some(&status(true)), &BTreeMap::new());
         let names: Vec<_> = peers.iter().map(|peer| (peer.region.as_str(), peer.state)).collect();
         assert_eq!(names, [("us-east", LinkState::Up), ("ap-south", LinkState::Down)]);
         assert_eq!(peers[1].lag_commits, None, "never linked, so nobody knows");
     }
 
-    #[test]
-    fn a_peer_outside_the_map_is_shown_by_its_number() {
+    #[tokio::test]
+    async fn a_peer_outside_the_map_is_shown_by_its_number() {
         let mut status = status(false);
         status.peers[0].worker = worker(9);
-        let peers = peers(&map(), worker(1), Some(&status), &BTreeMap::new());
+        let peers = peers(&doors(Stage::Ready), Some(&status), &BTreeMap::new());
         assert_eq!((peers[2].region.as_str(), peers[2].state), ("9", LinkState::Down));
     }
 
-    #[test]
-    fn without_an_engine_nothing_is_claimed_about_peers() {
-        assert!(peers(&map(), worker(1), None, &BTreeMap::new()).iter().all(|peer| peer.state == LinkState::Unknown));
+    #[tokio::test]
+    async fn without_an_engine_nothing_is_claimed_about_peers() {
+        let peers = peers(&doors(Stage::Ready), None, &BTreeMap::new());
+        assert!(peers.iter().all(|peer| peer.state == LinkState::Unknown));
     }
 
     #[tokio::test]
@@ -253,6 +262,8 @@ mod tests {
         let view = serde_json::to_value(view(&doors, Some(&status(true)))).unwrap();
         assert_eq!(view["peers"][0]["lag_commits"], u64::MAX.to_string());
         assert_eq!(view["peers"][0]["lag_seconds"], 1.5);
+        assert_eq!(view["peers"][0]["not_exchanged"], serde_json::json!(["default"]));
+        assert_eq!((&view["forks"][0]["namespace"], &view["forks"][0]["node"]), (&"default".into(), &0.into()));
         assert_eq!(view["peers"][0]["compared_seconds"], 2.5);
         assert_eq!(view["peers"][0]["clock_offset_seconds"], -1.5);
         assert_eq!(view["peers"][0]["clock_uncertainty_seconds"], 0.000_25);

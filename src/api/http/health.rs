@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use crate::api::Stage;
 use crate::telemetry;
 
+use super::apart::{self, ForkView, NotExchangedView};
 use super::call::Door;
 use super::cluster::StageName;
 use super::json;
@@ -39,6 +40,10 @@ pub(super) struct Readiness {
     /// Repair sessions that are under way. A node that fetches what it lacks is ready meanwhile: it takes increments at
     /// once, and reads show what it has.
     repairs: Vec<RepairView>,
+    /// Namespaces that are not exchanged with some peer. What is counted in them is not replicated to it.
+    not_exchanged: Vec<NotExchangedView>,
+    /// Logs in which two processes have counted under one replica id.
+    forks: Vec<ForkView>,
 }
 
 /// One condition of readiness.
@@ -78,7 +83,10 @@ pub(super) async fn readyz(State(door): State<Arc<Door>>, RawQuery(query): RawQu
     if verbose {
         // A busy engine is no reason to be late: what is not known in time is left out.
         let status = tokio::time::timeout(STATUS_WAIT, door.doors.engine.status()).await;
-        readiness.repairs = repairs::views(&door.doors, status.ok().flatten().as_ref());
+        let status = status.ok().flatten();
+        readiness.repairs = repairs::views(&door.doors, status.as_ref());
+        readiness.not_exchanged = apart::not_exchanged(&door.doors, status.as_ref());
+        readiness.forks = apart::forks(&door.doors, status.as_ref());
     }
     let mut response = if verbose {
         json::answer(&readiness).unwrap_or_else(IntoResponse::into_response)
@@ -114,6 +122,8 @@ impl Readiness {
                 check("unfenced", name != StageName::Fenced),
             ],
             repairs: Vec::new(),
+            not_exchanged: Vec::new(),
+            forks: Vec::new(),
         }
     }
 

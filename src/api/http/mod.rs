@@ -8,6 +8,7 @@
 //! The content type of a request is not looked at: a body is JSON, and one that is not is refused as malformed.
 
 mod accept;
+mod apart;
 mod asked;
 mod auth;
 mod batch;

@@ -126,6 +126,7 @@ mod tests {
             region: "us-east".into(),
             node: 1,
             state: if up { "up" } else { "down" }.into(),
+            not_exchanged: Vec::new(),
             lag_commits: up.then(|| "7".into()),
             lag_seconds: up.then_some(1.26),
             compared_seconds: up.then_some(42.4),

@@ -1,5 +1,7 @@
 //! `snowtide cluster status`: a line a node.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -15,7 +17,7 @@ use crate::clock;
 use crate::config::address::Address;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
-use crate::probe::{ClusterView, IdsView, PeerView, Probe, ProbeError};
+use crate::probe::{ClusterView, ForkView, IdsView, PeerView, Probe, ProbeError};
 
 /// Ask every node of the map, each for itself.
 #[derive(Debug, Args)]
@@ -31,7 +33,8 @@ Examples:
   snowtide cluster status --json | jq '.nodes[] | select(.ready | not)'
 
 A peer's lag is how many commits of the line's node it has not acknowledged, and for how long; its clock is how far it is \
-    ahead of that node's, and how certain that is. \
+    ahead of that node's, and how certain that is. Namespaces that the two define differently are not exchanged, and are \
+    named. \
     Exits with 69 only if no node answers at all, and with 77 if all that answer refuse the token.";
 
 impl Command {
@@ -50,8 +53,22 @@ async fn status(global: &Global, map: &ClusterMap, probe: &Probe) -> anyhow::Res
         if let Some(ids) = lines.iter().find_map(Line::ids) {
             print(&format!("IDs: {}, until {}", dated(&ids.layout), ids.last))?;
         }
+        forks(&lines).iter().try_for_each(|fork| print(fork))?;
     }
     Ok(super::verdict(&lines)?)
+}
+
+/// A line for each log that some node knows to have forked.
+fn forks(lines: &[Line]) -> Vec<String> {
+    let known: BTreeSet<&ForkView> =
+        lines.iter().filter_map(|line| line.view.as_ref().ok()).flat_map(|view| &view.forks).collect();
+    let told = |fork: &&ForkView| {
+        format!(
+            "forked: {}/{} counted as {} in two processes in namespace {}; acknowledged increments of it may be missing",
+            fork.region, fork.node, fork.replica, fork.namespace
+        )
+    };
+    known.iter().map(told).collect()
 }
 
 /// A layout that tells its epoch as a date. What other releases may say instead is left as it is.
@@ -126,6 +143,7 @@ impl Line {
             "replica": node.and_then(|node| node.replica.as_ref()),
             "commits": node.and_then(|node| node.commits.as_ref()),
             "ids": self.ids(),
+            "forks": self.view.as_ref().map(|view| view.forks.clone()).unwrap_or_default(),
             "peers": self.view.as_ref().map(|view| view.peers.clone()).unwrap_or_default(),
             "error": self.view.as_ref().err().map(ToString::to_string),
         })
@@ -139,7 +157,7 @@ impl Line {
     /// Good, bad, or between the two.
     fn tone(&self) -> Tone {
         match (&self.view, self.ready) {
-            (Ok(_), Some(true)) => Tone::Good,
+            (Ok(view), Some(true)) if view.peers.iter().all(|peer| peer.not_exchanged.is_empty()) => Tone::Good,
             (Ok(view), _) if view.node.stage == "fenced" => Tone::Bad,
             (Ok(_), _) => Tone::Warning,
             (Err(_), _) => Tone::Bad,
@@ -188,7 +206,11 @@ fn peer(peer: &PeerView) -> String {
         (Some(ahead), Some(uncertainty)) => format!(", clock {ahead:+.4} ± {uncertainty:.4} s"),
         _ => String::new(),
     };
-    format!("{name}{lag}{clock}")
+    let apart = match &peer.not_exchanged[..] {
+        [] => String::new(),
+        namespaces => format!(", not exchanged: {}", namespaces.join(", ")),
+    };
+    format!("{name}{lag}{apart}{clock}")
 }
 
 /// One line a node, its peers below each other.
@@ -225,6 +247,7 @@ mod tests {
             region: region.into(),
             node: 0,
             state: state.into(),
+            not_exchanged: if region == "ap-south" { vec!["orders".into()] } else { Vec::new() },
             lag_commits: commits.map(Into::into),
             lag_seconds: seconds,
             compared_seconds: None,
@@ -246,7 +269,8 @@ mod tests {
             peer("me-south", "down", None, None),
         ];
         let ids = Some(IdsView { layout: "41 time".into(), last: "2094-09-07T15:47:35.551Z".into() });
-        line(Ok(ClusterView { node, ids, peers }))
+        let (namespace, region, replica) = ("orders".into(), "ap-south".into(), "0061c5b94e6bdbc5".into());
+        line(Ok(ClusterView { node, ids, peers, forks: vec![ForkView { namespace, region, node: 0, replica }] }))
     }
 
     fn unreachable() -> Line {
@@ -262,7 +286,7 @@ mod tests {
             "yes",
             "0021c5b94e6bdbc5",
             "12",
-            "us-east/0 up, 0 behind, clock -0.0008 ± 0.0004 s\nap-south/0 down, 7 behind for 1.2 s\nme-south/0 down",
+            "us-east/0 up, 0 behind, clock -0.0008 ± 0.0004 s\nap-south/0 down, 7 behind for 1.2 s, not exchanged: orders\nme-south/0 down",
         ];
         assert_eq!(answering().cells(), expected);
     }
@@ -271,6 +295,13 @@ mod tests {
     fn a_node_that_does_not_answer_has_a_line_too() {
         assert_eq!(unreachable().cells(), ["eu-west/0", "unreachable at 127.0.0.1:8410", "-", "-", "-", "-"]);
         assert!(table(&[answering(), unreachable()]).contains("unreachable"));
+    }
+
+    #[test]
+    fn a_fork_is_told_once_however_many_nodes_know_it() {
+        let told = forks(&[answering(), unreachable(), answering()]);
+        let [fork] = &told[..] else { panic!("{told:?}") };
+        assert!(fork.contains("ap-south/0") && fork.contains("0061c5b94e6bdbc5") && fork.contains("orders"), "{fork}");
     }
 
     #[test]

@@ -277,7 +277,7 @@ mod tests {
                 version: None,
                 commits: None,
             };
-            ClusterView { node, ids: None, peers }
+            ClusterView { node, ids: None, peers, forks: Vec::new() }
         });
         let reading = view.is_some().then(|| Reading::of("snowtide_disk_free_bytes 1e12\nsnowtide_journal_bytes 2048"));
         let rates = view.is_some().then_some(Rates { increments: 12_345.0, ids: 0.0, sync_seconds: Some(0.0008) });
@@ -291,6 +291,7 @@ mod tests {
             region: region.into(),
             node: 0,
             state: if up { "up" } else { "down" }.into(),
+            not_exchanged: Vec::new(),
             lag_commits: Some(commits.to_string()),
             lag_seconds: Some(if commits > 0 { 7.2 } else { 0.0 }),
             compared_seconds: None,
