@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test sim planted schemathesis soak bench lint clean
+.PHONY: help setup build demo test strangers sim planted schemathesis soak bench lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -39,6 +39,11 @@ test: setup ## Runs every test, over the same seeds each time.
 	$(CARGO) test --release --package snowtide --test addresses
 	$(CARGO) test --release --workspace --test disk
 	$(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1
+
+strangers: setup ## Attacks a node with 2000 clients that take and give nothing, in each of many ways, beside ordinary ones. STRANGERS_SECONDS=60 each.
+	$(CARGO) build --release --workspace --bins --tests
+	STRANGERS_SECONDS=$${STRANGERS_SECONDS:-60} STRANGERS_CLIENTS=$${STRANGERS_CLIENTS:-2000} \
+	  $(CARGO) test --release --workspace --test it strangers:: -- --nocapture
 
 sim: setup ## Runs the simulator alone, over fresh seeds. SIM_SECONDS=3600 takes an hour of them, SIM_SEEDS=7..8 repeats one.
 	SIM_SECONDS=$${SIM_SECONDS:-60} $(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1 $(SIM)

@@ -81,7 +81,7 @@ struct Asker {
 enum Delivery {
     Event(Event),
     Message(Peer, Message, OwnedSemaphorePermit),
-    Inspect(oneshot::Sender<Status>),
+    Inspect(oneshot::Sender<Status>, Option<OwnedSemaphorePermit>),
     List(List, Lister),
     /// Whoever waits for this batch, if it is one that is in a hurry, waits no longer.
     Hurry(Ticket),
@@ -191,7 +191,14 @@ impl EngineHandle {
     /// The replica's view of itself; `None` if the engine has ended.
     pub async fn status(&self) -> Option<Status> {
         let (reply, status) = oneshot::channel();
-        self.inbox.send(Delivery::Inspect(reply)).ok()?;
+        self.inbox.send(Delivery::Inspect(reply, None)).ok()?;
+        status.await.ok()
+    }
+
+    /// The same for a client; `room` is given back once it is answered, even if nobody waits for it any more.
+    pub async fn status_for(&self, room: OwnedSemaphorePermit) -> Option<Status> {
+        let (reply, status) = oneshot::channel();
+        self.inbox.send(Delivery::Inspect(reply, Some(room))).ok()?;
         status.await.ok()
     }
 
@@ -352,7 +359,7 @@ impl Engine {
         match delivery {
             Delivery::Event(event) => self.happen(event),
             Delivery::Message(from, message, _room) => self.happen(Event::Received { from, message }),
-            Delivery::Inspect(reply) => {
+            Delivery::Inspect(reply, _room) => {
                 self.asked.push_back(reply);
                 self.happen(Event::Inspect(0));
             }
@@ -467,7 +474,7 @@ impl EngineHandle {
         thread::spawn(move || {
             for delivery in delivered {
                 match delivery {
-                    Delivery::Inspect(reply) => {
+                    Delivery::Inspect(reply, _) => {
                         let _ = reply.send(Status::default());
                     }
                     Delivery::List(list, lister) => {
@@ -511,7 +518,7 @@ impl EngineHandle {
         let next = move |limit| match arrivals.recv_timeout(limit).ok()? {
             Delivery::Event(event) => Some(Recorded::Event(event)),
             Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),
-            Delivery::Inspect(_) | Delivery::List(..) | Delivery::Hurry(_) | Delivery::Stop => None,
+            Delivery::Inspect(..) | Delivery::List(..) | Delivery::Hurry(_) | Delivery::Stop => None,
         };
         (Self { submissions, room: Room::new(1), inbox }, Box::new(next))
     }

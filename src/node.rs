@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::api::bearer::Bearers;
+use crate::api::budget::Budget;
 use crate::api::scribe::Scribe;
 use crate::api::{self, Doors, Namespaces, Stage};
 use crate::clock::offset::Offset;
@@ -133,6 +134,7 @@ impl Node {
         let doors = Doors {
             namespaces: Arc::new(Namespaces::new(&config, &map, worker.region())),
             scribe: Arc::new(Scribe::new(&config, &map)),
+            budget: Budget::new(settings::bytes(config.api.client_bytes_max)),
             region: region.into(),
             engine: handle,
             ids,
@@ -144,7 +146,6 @@ impl Node {
             map,
         };
         let certificates = Certificates::new((region, node), found, endpoint.clone(), links.clone());
-        let clock_confirmed = false;
         Ok(Self {
             doors,
             stage,
@@ -157,7 +158,7 @@ impl Node {
             redis,
             engine,
             news,
-            clock_confirmed,
+            clock_confirmed: false,
         })
     }
 

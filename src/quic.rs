@@ -1,9 +1,9 @@
 //! The node's one UDP socket: QUIC for peers and clients, told apart by their application protocol.
 //!
 //! Peers and clients have places of their own, so that neither crowds the other out: client connections are counted
-//! here against `quic.connections_max`, peer connections by [`Links`]. Handshakes that are not finished are bounded too:
-//! past half of the places a caller must first prove its address, past all of them it is refused, except that addresses
-//! of the cluster's own map have some places kept for them.
+//! by their door against `quic.connections_max`, peer connections by [`Links`]. Handshakes that are not finished are bounded too:
+//! past half of the places a caller must first prove its address, past three quarters those that have taken long are given
+//! up, past all of them it is refused, except that addresses of the cluster's own map have some places kept for them.
 //!
 //! One server configuration serves both protocols, so its idle timeout is the longer of `quic.idle_timeout` and
 //! `peer.idle_timeout`; each side of a connection may ask for less and the lower one holds (RFC 9000, 10.1), which is
@@ -12,12 +12,13 @@
 //! The stateless reset key is derived from the node's private key: a process that restarts tells the callers of its
 //! predecessor at once that their connections are gone, instead of leaving them to a timeout.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
@@ -26,9 +27,11 @@ use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use snowtide_client::wire::ALPN as CLIENT_ALPN;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::clock;
 use crate::config::{PeerLinks, Quic};
 use crate::peer::{ALPN as PEER_ALPN, Links};
 use crate::sockets::{self, NotBound};
@@ -40,11 +43,17 @@ const HANDSHAKES_MAX: usize = 256;
 const HANDSHAKES_KEPT: usize = 64;
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Unread bytes that one connection of a client may make us hold.
-const CLIENT_WINDOW_BYTES: u32 = 1 << 20;
+/// Where few places are left, one that takes longer than this is given up.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
+/// A connection that has ended is remembered for so long, about, so that late packets find it (RFC 9000, 10.2). Whoever held
+/// a place keeps it until then, or those that begin and end at once would have no bound.
+pub const DRAINING: Duration = Duration::from_secs(3);
+/// Unread bytes that one connection of a client may make us hold, until its door allows it more.
+const CLIENT_WINDOW_BYTES: u32 = 32 << 10;
 /// Unread bytes per peer: enough for 80 MB/s at 200 ms.
 const PEER_WINDOW_BYTES: u32 = 16 << 20;
-/// Unacknowledged bytes that we hold for one connection.
+/// Unacknowledged bytes that we hold for one connection of a client, and for a link.
+const CLIENT_SEND_BYTES: u64 = 2 << 20;
 const SEND_WINDOW_BYTES: u64 = 16 << 20;
 /// How long closing waits for the other ends to hear of it.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -219,7 +228,6 @@ impl Endpoint {
         let gate = Arc::new(Gate {
             endpoint: self.clone(),
             handshakes: Handshakes::new(links.clone()),
-            clients_places: Arc::new(Semaphore::new(self.quic.connections_max.min(Semaphore::MAX_PERMITS))),
             clients,
             links,
             last_failure: Mutex::default(),
@@ -276,7 +284,7 @@ fn acceptor(quic: &Quic, peer: &PeerLinks, credentials: &Credentials) -> Result<
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
         .stream_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES))
-        .send_window(SEND_WINDOW_BYTES)
+        .send_window(CLIENT_SEND_BYTES)
         .datagram_receive_buffer_size(None);
     server.transport_config(Arc::new(transport)).max_incoming(HANDSHAKES_MAX + HANDSHAKES_KEPT);
     Ok(server)
@@ -309,6 +317,20 @@ struct Handshakes {
     anyone: Arc<Semaphore>,
     kept: Arc<Semaphore>,
     links: Links,
+    under_way: Mutex<VecDeque<(Instant, CancellationToken)>>,
+}
+
+/// A place for a handshake, until it is over.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    /// Cancelled when the handshake is over, or is to be.
+    over: CancellationToken,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.over.cancel();
+    }
 }
 
 impl Handshakes {
@@ -317,11 +339,26 @@ impl Handshakes {
             anyone: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             kept: Arc::new(Semaphore::new(HANDSHAKES_KEPT)),
             links,
+            under_way: Mutex::default(),
         }
     }
 
+    /// Notes one more; where places become few, those that take long are given up.
+    fn begin(&self, permit: OwnedSemaphorePermit) -> Place {
+        let (now, over) = (clock::monotonic(), CancellationToken::new());
+        let few = self.anyone.available_permits() < HANDSHAKES_MAX / 4;
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let slow = |begun: &Instant| few && now.duration_since(*begun) > HANDSHAKE_GRACE;
+        while let Some((_, over)) = under_way.front().filter(|(begun, over)| over.is_cancelled() || slow(begun)) {
+            over.cancel();
+            under_way.pop_front();
+        }
+        under_way.push_back((now, over.clone()));
+        Place { _permit: permit, over }
+    }
+
     /// A place, or the caller is sent away: to prove its address, or for good.
-    fn admit(&self, incoming: Incoming) -> Option<(Incoming, OwnedSemaphorePermit)> {
+    fn admit(&self, incoming: Incoming) -> Option<(Incoming, Place)> {
         let proven = incoming.remote_address_validated();
         let place = self.anyone.clone().try_acquire_owned().ok();
         if !proven && (place.is_none() || self.anyone.available_permits() < HANDSHAKES_MAX / 2) {
@@ -331,7 +368,7 @@ impl Handshakes {
         }
         let known = || self.links.know(incoming.remote_address().ip());
         match place.or_else(|| if known() { self.kept.clone().try_acquire_owned().ok() } else { None }) {
-            Some(place) => Some((incoming, place)),
+            Some(place) => Some((incoming, self.begin(place))),
             None => {
                 debug!(from = %incoming.remote_address(), "refused: too many unfinished handshakes");
                 incoming.refuse();
@@ -345,7 +382,6 @@ impl Handshakes {
 struct Gate<F> {
     endpoint: Endpoint,
     handshakes: Handshakes,
-    clients_places: Arc<Semaphore>,
     clients: F,
     links: Links,
     last_failure: Mutex<Option<(IpAddr, String)>>,
@@ -355,12 +391,26 @@ impl<F> Gate<F>
 where
     F: Fn(Connection) -> Serving + Send + Sync + 'static,
 {
-    async fn greet(self: Arc<Self>, incoming: Incoming, place: OwnedSemaphorePermit) {
+    async fn greet(self: Arc<Self>, incoming: Incoming, place: Place) {
         let from = incoming.remote_address();
-        let connection = match timeout(HANDSHAKE_TIMEOUT, incoming).await {
+        let over = place.over.clone();
+        let shaken = tokio::select! {
+            shaken = timeout(HANDSHAKE_TIMEOUT, incoming) => shaken,
+            () = over.cancelled() => {
+                debug!(%from, "the handshake took too long for others to wait");
+                return sleep(DRAINING).await;
+            }
+        };
+        let connection = match shaken {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return self.failed(from, &error),
-            Err(_elapsed) => return debug!(%from, "the handshake took too long"),
+            Ok(Err(error)) => {
+                self.failed(from, &error);
+                return sleep(DRAINING).await;
+            }
+            Err(_elapsed) => {
+                debug!(%from, "the handshake took too long");
+                return sleep(DRAINING).await;
+            }
         };
         drop(place);
         let mut serving = pin!(self.serve(connection.clone()));
@@ -379,6 +429,7 @@ where
         match protocol(&connection).as_deref() {
             Some(PEER_ALPN) => {
                 connection.set_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES));
+                connection.set_send_window(SEND_WINDOW_BYTES);
                 self.links.accept(connection).await;
             }
             Some(CLIENT_ALPN) => self.client(connection).await,
@@ -387,9 +438,6 @@ where
     }
 
     async fn client(&self, connection: Connection) {
-        let Ok(_place) = self.clients_places.clone().try_acquire_owned() else {
-            return Close::Busy.close(&connection, "too many connections: see quic.connections_max");
-        };
         connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
         (self.clients)(connection).await;
     }

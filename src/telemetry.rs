@@ -33,6 +33,12 @@ pub const CONNECTIONS: &str = "snowtide_connections";
 pub const CONNECTIONS_REFUSED: &str = "snowtide_connections_refused_total";
 /// Client connections that may be open, by `door`.
 pub const CONNECTIONS_MAX: &str = "snowtide_connections_max";
+/// Connections cut, by `door`, because others needed the room and nothing had happened on them.
+pub const CONNECTIONS_CUT: &str = "snowtide_connections_cut_total";
+/// Bytes that clients make the node hold.
+pub const CLIENT_BYTES: &str = "snowtide_client_bytes";
+/// Bytes that they may.
+pub const CLIENT_BYTES_MAX: &str = "snowtide_client_bytes_max";
 /// Commits synced since the start.
 pub const COMMITS: &str = "snowtide_commits_total";
 /// Seconds from handing a commit to the store until it was synced.
@@ -241,6 +247,21 @@ pub fn connection_refused(door: Door) {
     meters().doors[door as usize].connections_refused.increment(1);
 }
 
+/// A client's connection was cut, because others needed the room.
+pub fn connection_cut(door: Door) {
+    meters().doors[door as usize].connections_cut.increment(1);
+}
+
+/// Clients may make the node hold so many bytes.
+pub fn client_bytes_bounded(bytes_max: usize) {
+    gauge!(CLIENT_BYTES_MAX).set(bytes_max as f64);
+}
+
+/// Clients make the node hold so many bytes.
+pub fn client_bytes_held(bytes: usize) {
+    gauge!(CLIENT_BYTES).set(bytes as f64);
+}
+
 /// So many clients may be connected.
 pub fn connections_bounded(door: Door, connections_max: usize) {
     gauge!(CONNECTIONS_MAX, "door" => door.as_str()).set(connections_max as f64);
@@ -373,6 +394,7 @@ struct DoorMeters {
     ids: Counter,
     connections: Gauge,
     connections_refused: Counter,
+    connections_cut: Counter,
 }
 
 struct VerbMeters {
@@ -435,6 +457,7 @@ impl DoorMeters {
             ids: counter!(IDS, "door" => door),
             connections: gauge!(CONNECTIONS, "door" => door),
             connections_refused: counter!(CONNECTIONS_REFUSED, "door" => door),
+            connections_cut: counter!(CONNECTIONS_CUT, "door" => door),
         }
     }
 }
@@ -456,6 +479,9 @@ fn describe() {
     describe_counter!(IDS, Unit::Count, "IDs handed to clients");
     describe_gauge!(CONNECTIONS, Unit::Count, "Open client connections");
     describe_counter!(CONNECTIONS_REFUSED, Unit::Count, "Clients turned away because too many were connected");
+    describe_counter!(CONNECTIONS_CUT, Unit::Count, "Idle connections cut because others needed the room");
+    describe_gauge!(CLIENT_BYTES, Unit::Bytes, "Requests, answers and connections of clients in memory");
+    describe_gauge!(CLIENT_BYTES_MAX, Unit::Bytes, "What they may take");
     describe_gauge!(CONNECTIONS_MAX, Unit::Count, "Client connections that may be open");
     describe_gauge!(PROCESS_OPEN_FDS, Unit::Count, "Files that the process has open, connections among them");
     describe_gauge!(PROCESS_MAX_FDS, Unit::Count, "Files that the process may have open");

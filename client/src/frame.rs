@@ -8,7 +8,9 @@ use bincode::Encode;
 use crate::codec;
 use crate::wire::LENGTH_BYTES;
 
-/// Room that every read gets, and that is kept between reads.
+/// Room for one read at first; it doubles as long as reads fill it, so that who says little takes little.
+const READ_BYTES_MIN: usize = 4 << 10;
+/// Room for one read at most, and what is kept between reads.
 const READ_BYTES: usize = 64 << 10;
 
 /// Appends a frame that holds `value`.
@@ -46,12 +48,14 @@ pub struct FrameBuffer {
     start: usize,
     end: usize,
     limit: usize,
+    /// The last read filled all the room that it had.
+    filled: bool,
 }
 
 impl FrameBuffer {
     /// Refuses frames longer than `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), start: 0, end: 0, limit }
+        Self { bytes: Vec::new(), start: 0, end: 0, limit, filled: false }
     }
 
     /// From the next frame on.
@@ -65,8 +69,9 @@ impl FrameBuffer {
             self.compact();
         }
         let left = self.bytes.len().saturating_sub(self.end);
-        if left < READ_BYTES / 4 {
-            self.bytes.resize(self.bytes.len().saturating_mul(2).max(READ_BYTES), 0);
+        if left < READ_BYTES_MIN / 4 || (self.filled && self.bytes.len() < READ_BYTES) {
+            self.bytes.resize(self.bytes.len().saturating_mul(2).max(READ_BYTES_MIN), 0);
+            self.filled = false;
         }
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
@@ -74,6 +79,17 @@ impl FrameBuffer {
     /// So many bytes of [`Self::room`] were filled.
     pub fn filled(&mut self, count: usize) {
         self.end = self.end.saturating_add(count).min(self.bytes.len());
+        self.filled = self.end == self.bytes.len();
+    }
+
+    /// What it takes in memory.
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing is there but what was given out.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
     }
 
     /// The next whole frame, if it is there.

@@ -50,6 +50,8 @@ pub mod close {
     pub const STALLED: u32 = 3;
     /// The node shuts down.
     pub const SHUTDOWN: u32 = 4;
+    /// Clients have made the node hold as much as it may, and this one was still, or held too much of it.
+    pub const OVERLOADED: u32 = 5;
 }
 
 /// The first frame of a client.

@@ -1,6 +1,7 @@
 //! The front doors: they parse, authenticate and validate, and turn requests into batches for the engine.
 
 pub mod bearer;
+pub mod budget;
 pub mod http;
 pub mod idempotency;
 mod listening;
@@ -22,6 +23,7 @@ use crate::ids::IdSource;
 use crate::replica::Refusal;
 
 use bearer::Bearers;
+use budget::Budget;
 pub use namespaces::{Namespaces, NotServed};
 use scribe::Scribe;
 
@@ -46,6 +48,8 @@ pub struct Doors {
     pub engine: EngineHandle,
     /// IDs.
     pub ids: IdSource,
+    /// What clients may make this process hold.
+    pub budget: Arc<Budget>,
     /// Where the node stands.
     pub stage: watch::Receiver<Stage>,
     /// The incarnation of this node's data, to which sessions belong; `None` as long as it has none.

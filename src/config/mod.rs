@@ -381,6 +381,8 @@ pub struct Api {
     pub queue_operations_max: usize,
     /// The largest request body or frame of a client.
     pub request_bytes_max: ByteSize,
+    /// What all clients together may make this process hold.
+    pub client_bytes_max: ByteSize,
     /// How long a request may take.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,

@@ -124,6 +124,7 @@ const API: Shape = Shape::Table(&[
     must("queue_batches_max", count(1, 1_000_000)),
     must("queue_operations_max", count(1_000, 100_000_000)),
     must("request_bytes_max", size(4 * KIB, 64 * MIB)),
+    must("client_bytes_max", size(4 * MIB, TIB)),
     must("request_timeout", duration(10, 5 * MINUTE)),
     must("token_bytes_max", size(256, 64 * KIB)),
     must("wait_max", duration(SECOND, 5 * MINUTE)),

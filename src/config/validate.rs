@@ -16,6 +16,8 @@ use crate::identity::NamespaceId;
 
 /// An ID is a positive 64-bit number.
 const ID_BITS: u32 = 63;
+/// One connection may hold a part of the budget, which has to hold the largest request.
+const REQUESTS_IN_BUDGET: u64 = 8;
 /// Room in a frame for what surrounds the records: the head of the message, the origin, both ends.
 pub(super) const FRAME_OVERHEAD_BYTES: u64 = 64 << 10;
 
@@ -33,6 +35,7 @@ pub(super) fn problems(
     checks.epoch(now_ms);
     checks.quarantine();
     checks.frame();
+    checks.client_bytes();
     checks.rows();
     checks.backoff();
     checks.tokens();
@@ -133,6 +136,18 @@ impl Checks<'_> {
                     size(request.as_u64()),
                     size(FRAME_OVERHEAD_BYTES)
                 ),
+            );
+        }
+    }
+
+    fn client_bytes(&mut self) {
+        let request = self.config.api.request_bytes_max.as_u64();
+        let least = request.saturating_mul(REQUESTS_IN_BUDGET);
+        if self.config.api.client_bytes_max < ByteSize(least) {
+            let (request, least) = (size(request), size(least));
+            self.refuse(
+                "api.client_bytes_max",
+                format!("allowed: at least {least}, {REQUESTS_IN_BUDGET} times api.request_bytes_max ({request})"),
             );
         }
     }

@@ -62,6 +62,7 @@ pub(super) async fn keep(
             let _ = alarm.send(error.to_string());
             return;
         }
+        telemetry::client_bytes_held(doors.budget.used());
         telemetry::disk_measured(journal, free);
         let is_low = free < doors.config.disk.min_free.as_u64();
         if is_low != low {

@@ -40,5 +40,6 @@ mod signals;
 mod single;
 mod starts;
 mod store;
+mod strangers;
 mod tokens;
 mod workers;

@@ -8,12 +8,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use axum::response::IntoResponse;
+use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::Serialize;
@@ -23,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::bearer::{Forbidden, Pass};
+use crate::api::budget::{Account, Charge, Owed, Purpose};
 use crate::api::idempotency;
 use crate::api::{Doors, Stage};
 use crate::audit;
@@ -30,7 +33,7 @@ use crate::clock;
 use crate::config::Permission;
 use crate::engine::Applied;
 use crate::ids::scheme_of;
-use crate::replica::{Operation, Receipt, Terms};
+use crate::replica::{Operation, Receipt, Status, Terms};
 use crate::telemetry::{self, Verb};
 
 use super::asked::{self, Asked};
@@ -45,6 +48,12 @@ use super::tickets;
 use super::watch;
 use super::watchers::Watchers;
 
+/// A body that grows is held so often for a moment, and what is read from it meanwhile.
+const BODY_COPIES: usize = 2;
+
+/// Questions to the engine about itself, of all clients together.
+const INSPECTIONS_MAX: usize = 64;
+
 /// As it is called in metrics and in the audit log.
 const DOOR: &str = telemetry::Door::Http.as_str();
 
@@ -54,6 +63,8 @@ pub(super) struct Door {
     pub(super) id_scheme: IdScheme,
     /// Pages of counters that are being made.
     pub(super) listings: Arc<Semaphore>,
+    /// Questions to the engine about itself that are not answered yet.
+    inspections: Arc<Semaphore>,
     pub(super) watchers: Arc<Watchers>,
     /// The node shuts down.
     pub(super) closing: CancellationToken,
@@ -71,6 +82,10 @@ pub(super) struct Call {
     terms: Box<Terms>,
     parts: Parts,
     body: Body,
+    /// Whom its bytes are charged to.
+    account: Option<Arc<Account>>,
+    /// For the body, until the request is answered.
+    charge: Option<Charge>,
 }
 
 impl Door {
@@ -78,6 +93,7 @@ impl Door {
         let (api, http) = (&doors.config.api, &doors.config.http);
         Self {
             listings: Arc::new(Semaphore::new(http.listings_max)),
+            inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
             watchers: Arc::new(Watchers::new(doors.engine.clone(), http)),
             closing,
             body_bytes_max: usize::try_from(api.request_bytes_max.as_u64()).unwrap_or(usize::MAX),
@@ -115,7 +131,10 @@ impl Door {
     }
 
     fn admit(self: Arc<Self>, verb: Verb, request: Request) -> Result<Call, Problem> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let account = parts.extensions.remove::<Arc<Account>>();
+        // What nobody is going to read is not received either.
+        let body = if matches!(parts.method, Method::GET | Method::HEAD) { Body::empty() } else { body };
         let from = parts.extensions.get::<Remote>().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |remote| remote.0);
         let ticket = asked::ticket(parts.uri.query()).filter(|_| verb == Verb::Watch);
         let admitted = match ticket.filter(|_| !parts.headers.contains_key(AUTHORIZATION)) {
@@ -130,7 +149,7 @@ impl Door {
         let asked = Asked::of(&parts, verb, &self.doors.scribe)?;
         self.is_meant(&asked)?;
         let terms = self.doors.scribe.terms(asked.terms.clone());
-        Ok(Call { door: self, pass, from, asked, terms, parts, body })
+        Ok(Call { door: self, pass, from, asked, terms, parts, body, account, charge: None })
     }
 
     /// Lets a caller in who has a ticket for watching the counter in the path.
@@ -151,6 +170,13 @@ impl Door {
                 Err(Problem::new(Code::WrongRegion, detail))
             }
         }
+    }
+
+    /// How the node stands, from the engine: `None` if it has ended.
+    pub(super) async fn status(&self) -> Result<Option<Status>, Problem> {
+        let room = Arc::clone(&self.inspections).try_acquire_owned();
+        let room = room.map_err(|_| Problem::new(Code::Overloaded, "too many ask how the node stands; retry"))?;
+        Ok(self.doors.engine.status_for(room).await)
     }
 
     /// Refuses what a node in this stage does not do, without troubling the engine.
@@ -258,12 +284,31 @@ impl Call {
         if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
             return Err(body_too_large(max));
         }
-        match Limited::new(body, max).collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(body_too_large(max)),
-            Err(_) => Err(Problem::invalid("the body ended early")),
+        let mut body = Limited::new(body, max);
+        let mut received = BytesMut::new();
+        let mut owed = self.account.as_ref().map(Account::owe);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broken_off(&error, max))?;
+            let Ok(data) = frame.into_data() else { continue };
+            self.charge_body(received.len().saturating_add(data.len()))?;
+            received.extend_from_slice(&data);
+            owed.iter_mut().for_each(Owed::moved);
         }
+        Ok(received.freeze())
     }
+
+    /// Charges for so much of a body. It may be copied once as it grows.
+    fn charge_body(&mut self, bytes: usize) -> Result<(), Problem> {
+        let Some(account) = &self.account else { return Ok(()) };
+        account.hear();
+        let charge = self.charge.get_or_insert_with(|| account.nothing());
+        let charged = charge.resize(bytes.saturating_mul(BODY_COPIES), Purpose::Request);
+        charged.map_err(|no_room| Problem::new(Code::Overloaded, no_room.to_string()))
+    }
+}
+
+fn broken_off(error: &BoxError, max: usize) -> Problem {
+    if error.is::<LengthLimitError>() { body_too_large(max) } else { Problem::invalid("the body ended early") }
 }
 
 fn body_too_large(max: usize) -> Problem {

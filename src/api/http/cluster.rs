@@ -134,7 +134,7 @@ enum LinkState {
 /// This node, and its peers as it sees them.
 pub(super) async fn cluster(call: Call) -> Result<Response<Body>, Problem> {
     call.require(Permission::Admin)?;
-    let status = call.door.doors.engine.status().await;
+    let status = call.door.status().await?;
     json::answer(&view(&call.door.doors, status.as_ref()))
 }
 

@@ -8,11 +8,13 @@
 //!
 //! A client that has closed its sending side is still answered.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -23,11 +25,23 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
+use crate::api::budget::Account;
 use crate::config::Http;
 use crate::tls::Live;
 
+use super::answers;
 use super::pulse::{Answering, Heard, Limits, Pulse, Taken};
 use super::socket::{ClientSide, Socket};
+
+/// What a connection takes that has said something: its task, and the protocol's buffers and tables.
+const CONNECTION_BYTES: usize = 24 << 10;
+/// What an HTTP/2 client may send ahead of being read.
+const WINDOW_BYTES: u32 = 256 << 10;
+/// What one HTTP/2 stream may queue beyond what its client takes.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// An HTTP/2 client that has so many streams reset before they were looked at, or by its own faults, is told to calm down
+/// and closed.
+const RESETS_MAX: usize = 64;
 
 /// How long a connection for which there is no place may take to ask something and to be told so.
 const TURNING_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,6 +71,11 @@ pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.streams_max)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
         .max_header_list_size(head_bytes_max);
     builder
 }
@@ -93,22 +112,45 @@ pub(super) struct Serving<S> {
 
 impl<S, B> Serving<S>
 where
-    S: Service<hyper::Request<Incoming>, Response = hyper::Response<B>> + Clone + Send + 'static,
-    S::Error: std::error::Error + Send + Sync + 'static,
+    S: Service<hyper::Request<Incoming>, Response = hyper::Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
-    B: hyper::body::Body<Data: Send> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<axum::BoxError>,
 {
-    /// Serves one connection to its end.
-    pub(super) async fn attend(self, stream: TcpStream, shutdown: CancellationToken) {
+    /// Serves one connection to its end, once it has something to say and there is room for that.
+    pub(super) async fn attend(self, stream: TcpStream, account: Arc<Account>, shutdown: CancellationToken) {
+        let mut first = [0];
+        let spoken = tokio::select! {
+            spoken = tokio::time::timeout(self.limits.header, stream.peek(&mut first)) => matches!(spoken, Ok(Ok(1..))),
+            () = account.is_cut() => false,
+            () = shutdown.cancelled() => false,
+        };
+        if !spoken {
+            return;
+        }
+        if account.begin(CONNECTION_BYTES).await.is_err() {
+            return turn_away(&stream, self.tls.is_none());
+        }
+        // What is to be said on a connection takes more room than waiting for it.
+        let spoken = Box::pin(self.speak(stream, &account, shutdown));
+        tokio::select! {
+            () = spoken => {}
+            () = account.is_cut() => tracing::debug!("a connection was cut: others needed its room"),
+            () = account.stalls_for(self.limits.idle) => {
+                tracing::debug!("a connection was cut: its client takes no answers");
+            }
+        }
+    }
+
+    async fn speak(&self, stream: TcpStream, account: &Arc<Account>, shutdown: CancellationToken) {
         let remote = Remote::of(&stream);
         let (socket, client) = Socket::new(stream);
         match &self.tls {
-            None => self.converse(socket, client, remote, shutdown).await,
+            None => self.converse(socket, client, remote, account, shutdown).await,
             Some(live) => {
                 // The certificate may have been replaced since the last connection.
                 if let Some(secured) = secure(socket, &live.current().into(), self.limits).await {
-                    self.converse(secured, client, remote, shutdown).await;
+                    self.converse(secured, client, remote, account, shutdown).await;
                 }
             }
         }
@@ -116,7 +158,7 @@ where
 
     /// Answers one request of a connection for which there is no place, and closes it. All of that takes
     /// [`TURNING_AWAY_TIMEOUT`] at most.
-    pub(super) async fn attend_once(self, stream: TcpStream) {
+    pub(super) async fn attend_once(self, stream: TcpStream, account: Arc<Account>) {
         let answered = CancellationToken::new();
         let (done, service) = (answered.clone(), self.service.clone());
         let once = tower::service_fn(move |request| {
@@ -129,22 +171,29 @@ where
         });
         let Self { protocol, tls, limits, .. } = self;
         let serving = Serving { protocol, tls, service: once, limits };
-        if tokio::time::timeout(TURNING_AWAY_TIMEOUT, serving.attend(stream, answered)).await.is_err() {
+        if tokio::time::timeout(TURNING_AWAY_TIMEOUT, serving.attend(stream, account, answered)).await.is_err() {
             tracing::debug!("a connection for which there is no place has not asked, or not taken its answer, in time");
         }
     }
 
-    async fn converse<T>(&self, stream: T, client: ClientSide, remote: Remote, shutdown: CancellationToken)
-    where
+    async fn converse<T>(
+        &self,
+        stream: T,
+        client: ClientSide,
+        remote: Remote,
+        account: &Arc<Account>,
+        shutdown: CancellationToken,
+    ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (pulse, limits) = (Arc::new(Pulse::new()), self.limits);
-        let (felt, service) = (Arc::clone(&pulse), self.service.clone());
+        let (felt, service, charged) = (Arc::clone(&pulse), self.service.clone(), Arc::clone(account));
         let counted = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             let answering = Answering::new(Arc::clone(&felt), request.version());
             request.extensions_mut().insert(client.clone());
             request.extensions_mut().insert(remote);
-            let (answer, felt) = (service.clone().oneshot(request), Arc::clone(&felt));
+            let felt = Arc::clone(&felt);
+            let answer = answers::answer(service.clone(), request, Arc::clone(&charged), Arc::clone(&felt));
             async move {
                 let answer = answer.await;
                 let answer = answer.map(|answer| answer.map(|body| Taken::new(body, felt)));
@@ -152,7 +201,7 @@ where
                 answer
             }
         });
-        let io = TokioIo::new(Heard { stream, pulse: Arc::clone(&pulse) });
+        let io = TokioIo::new(Heard::new(stream, Arc::clone(&pulse), Arc::clone(account), limits.head_bytes));
         let mut connection = pin!(self.protocol.serve_connection(io, counted));
         tokio::select! {
             ended = connection.as_mut() => {

@@ -82,8 +82,8 @@ pub(super) async fn readyz(State(door): State<Arc<Door>>, RawQuery(query): RawQu
     let verbose = query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")));
     if verbose {
         // A busy engine is no reason to be late: what is not known in time is left out.
-        let status = tokio::time::timeout(STATUS_WAIT, door.doors.engine.status()).await;
-        let status = status.ok().flatten();
+        let status = tokio::time::timeout(STATUS_WAIT, door.status()).await;
+        let status = status.ok().and_then(Result::ok).flatten();
         readiness.repairs = repairs::views(&door.doors, status.as_ref());
         readiness.not_exchanged = apart::not_exchanged(&door.doors, status.as_ref());
         readiness.forks = apart::forks(&door.doors, status.as_ref());
@@ -103,7 +103,7 @@ pub(super) async fn readyz(State(door): State<Arc<Door>>, RawQuery(query): RawQu
 )]
 /// Metrics for Prometheus.
 pub(super) async fn metrics() -> Response<Body> {
-    let mut response = Response::new(Body::from(telemetry::render()));
+    let mut response = Response::new(Body::from(telemetry::render().into_boxed_str().into_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROMETHEUS_TEXT));
     response
 }

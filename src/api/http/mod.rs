@@ -8,6 +8,7 @@
 //! The content type of a request is not looked at: a body is JSON, and one that is not is refused as malformed.
 
 mod accept;
+mod answers;
 mod apart;
 mod asked;
 mod auth;
@@ -73,12 +74,13 @@ use pulse::Limits;
 
 /// Serves until `shutdown`, then finishes the requests in progress, which takes `api.request_timeout` at most.
 ///
-/// With `http.connections_max` connections open, one more is answered 503 `overloaded` and closed: whoever waited in the
-/// kernel's queue instead would not know that another node could serve it.
+/// With `http.connections_max` connections open, the stillest make place for one more. Where none has been still for a
+/// moment, it is answered 503 `overloaded` and closed: whoever waited in the kernel's queue instead would not know that
+/// another node could serve it.
 ///
 /// With `tls`, nothing else is spoken.
 pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutdown: CancellationToken) {
-    let config = Arc::clone(&doors.config);
+    let (config, budget) = (Arc::clone(&doors.config), Arc::clone(&doors.budget));
     let protocol = connection::protocol(&config.http);
     let limits = Limits::new(&config);
     let full = Serving {
@@ -90,15 +92,13 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
     let Serving { protocol, tls, .. } = full.clone();
     let serving = Serving { protocol, tls, service: service(doors, shutdown.clone()), limits };
     telemetry::connections_bounded(telemetry::Door::Http, config.http.connections_max);
-    let places = Arc::new(Semaphore::new(config.http.connections_max.min(Semaphore::MAX_PERMITS)));
     let turned_away = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
     let connections = TaskTracker::new();
     while let Some(stream) = listening::next(&listener, &shutdown).await {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            telemetry::connection_refused(telemetry::Door::Http);
+        let Some(account) = budget.admit(telemetry::Door::Http, config.http.connections_max) else {
             match Arc::clone(&turned_away).try_acquire_owned() {
                 Ok(place) => {
-                    let telling = full.clone().attend_once(stream);
+                    let telling = full.clone().attend_once(stream, budget.open(telemetry::Door::Http));
                     connections.spawn(async move {
                         telling.await;
                         drop(place);
@@ -108,12 +108,11 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
             }
             continue;
         };
-        let attending = serving.clone().attend(stream, shutdown.clone());
+        let attending = serving.clone().attend(stream, account, shutdown.clone());
         connections.spawn(async move {
             telemetry::connection_opened(telemetry::Door::Http);
             attending.await;
             telemetry::connection_closed(telemetry::Door::Http);
-            drop(place);
         });
     }
     drop(listener);
@@ -127,7 +126,9 @@ fn service<B>(
     closing: CancellationToken,
 ) -> impl Service<
     http::Request<B>,
-    Response = http::Response<impl hyper::body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static>,
+    Response = http::Response<
+        impl hyper::body::Body<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    >,
     Error = Infallible,
     Future: Send + 'static,
 > + Clone
@@ -147,7 +148,9 @@ fn layered<B>(
     cors: Option<CorsLayer>,
 ) -> impl Service<
     http::Request<B>,
-    Response = http::Response<impl hyper::body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static>,
+    Response = http::Response<
+        impl hyper::body::Body<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    >,
     Error = Infallible,
     Future: Send + 'static,
 > + Clone

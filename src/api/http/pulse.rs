@@ -1,8 +1,8 @@
 //! The pulse of a connection: when something last happened on it, and so when it has been still for too long.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use axum::http::Version;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::api::budget::{Account, Charge, Purpose};
 use crate::clock::Stopwatch;
 use crate::config::Config;
 
@@ -19,13 +20,22 @@ pub(super) struct Limits {
     pub(super) header: Duration,
     pub(super) idle: Duration,
     pub(super) request: Duration,
+    pub(super) head_bytes: usize,
 }
 
 impl Limits {
     pub(super) fn new(config: &Config) -> Self {
-        Self { header: config.http.header_timeout, idle: config.http.idle_timeout, request: config.api.request_timeout }
+        Self {
+            header: config.http.header_timeout,
+            idle: config.http.idle_timeout,
+            request: config.api.request_timeout,
+            head_bytes: usize::try_from(config.http.head_bytes_max.as_u64()).unwrap_or(usize::MAX),
+        }
     }
 }
+
+/// So much of a head is paid for with the connection.
+const HEAD_BYTES_FREE: usize = 8 << 10;
 
 /// When something last happened on a connection.
 pub(super) struct Pulse {
@@ -40,6 +50,8 @@ pub(super) struct Pulse {
     head_begun: AtomicBool,
     /// When it began.
     head_begun_ms: AtomicU64,
+    /// What requests cost whose answers may not have left yet.
+    unflushed: Mutex<Vec<Charge>>,
     /// HTTP/2: bytes between requests are mostly not heads, so only the idle timeout holds.
     multiplexed: AtomicBool,
 }
@@ -53,6 +65,7 @@ impl Pulse {
             answered_ms: AtomicU64::new(0),
             head_begun: AtomicBool::new(true),
             head_begun_ms: AtomicU64::new(0),
+            unflushed: Mutex::default(),
             multiplexed: AtomicBool::new(false),
         }
     }
@@ -73,6 +86,18 @@ impl Pulse {
         if !self.multiplexed.load(Relaxed) {
             self.taken();
         }
+    }
+
+    /// A request is over as far as we know, but its answer may still be queued for the socket.
+    pub(super) fn keep_until_flushed(&self, charge: Charge) {
+        if self.multiplexed.load(Relaxed) {
+            self.unflushed.lock().unwrap_or_else(PoisonError::into_inner).push(charge);
+        }
+    }
+
+    /// The socket has taken all that was given to it.
+    fn flushed(&self) {
+        self.unflushed.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// A part of an answer was taken.
@@ -167,13 +192,37 @@ impl<B: Body + Unpin> Body for Taken<B> {
     }
 }
 
-/// A socket that tells the pulse when bytes come in or go out.
+/// A socket that tells the pulse when bytes come in or go out, and charges for heads that are not whole yet.
 pub(super) struct Heard<S> {
-    pub(super) stream: S,
-    pub(super) pulse: Arc<Pulse>,
+    stream: S,
+    pulse: Arc<Pulse>,
+    account: Arc<Account>,
+    /// What has come since the last request was whole, as far as the protocol may have kept it.
+    unread: usize,
+    /// No head is longer.
+    head_bytes_max: usize,
+    charge: Charge,
+    /// [`Account::heard`], as of the last read.
+    heard: u64,
 }
 
 impl<S> Heard<S> {
+    pub(super) fn new(stream: S, pulse: Arc<Pulse>, account: Arc<Account>, head_bytes_max: usize) -> Self {
+        let (charge, heard) = (account.nothing(), account.heard());
+        Self { stream, pulse, account, unread: 0, head_bytes_max, charge, heard }
+    }
+
+    /// Charges for so many bytes more. The protocol's buffers grow in steps of twice their size.
+    fn charge(&mut self, bytes: usize) -> std::io::Result<()> {
+        let heard = self.account.heard();
+        if self.heard != heard {
+            (self.heard, self.unread) = (heard, 0);
+        }
+        self.unread = self.unread.saturating_add(bytes).min(self.head_bytes_max);
+        let beyond = self.unread.saturating_sub(HEAD_BYTES_FREE).saturating_mul(2);
+        self.charge.resize(beyond, Purpose::Request).map_err(std::io::Error::other)
+    }
+
     fn told(&self, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(1..))) {
             self.pulse.sent();
@@ -186,8 +235,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let filled = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > filled {
+        let count = buf.filled().len().saturating_sub(filled);
+        if count > 0 {
             self.pulse.heard();
+            self.charge(count)?;
         }
         read
     }
@@ -213,7 +264,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.pulse.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -225,8 +280,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { header: Duration::from_secs(10), idle: Duration::from_secs(60), request: Duration::from_secs(5) };
+    const LIMITS: Limits = Limits {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        request: Duration::from_secs(5),
+        head_bytes: 1 << 16,
+    };
 
     #[test]
     fn a_new_connection_has_the_time_of_a_head_and_an_answered_one_that_of_idling() {

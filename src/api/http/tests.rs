@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use super::{routes, service};
 use crate::api::bearer::Bearers;
+use crate::api::budget::Budget;
 use crate::api::scribe::Scribe;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::config::map::{ClusterMap, Node, Region};
@@ -74,6 +75,7 @@ pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Do
     let worker = WorkerId::new(1, 0).unwrap();
     let ids = IdSource::new(layout_of(&config.ids).unwrap(), worker, &config.ids, 0, Arc::new(Weightless), |_| {});
     Doors {
+        budget: Budget::new(usize::try_from(config.api.client_bytes_max.as_u64()).unwrap()),
         scribe: Arc::new(Scribe::new(&config, &map())),
         bearers: Bearers::new(&config.api.tokens),
         config: Arc::new(config),

@@ -5,8 +5,9 @@
 //!
 //! Bounds (I6): `quic.streams_max` streams a connection; `quic.requests_max` unanswered requests a connection, one more
 //! is answered `throttled`; frames up to `api.request_bytes_max`, a longer one closes the connection before it is
-//! buffered; and once the unanswered requests of a stream weigh four such frames, the stream is not read until some
-//! are answered, so that QUIC's flow control holds the client back. Input never panics (I8).
+//! buffered, and one that does not end within `api.request_timeout` as well; and once the unanswered requests of a stream weigh four such frames, the stream is not read until some
+//! are answered, so that QUIC's flow control holds the client back. Buffers, requests and answers are charged to the budget
+//! of all doors. Input never panics (I8).
 
 mod answer;
 mod batch;
@@ -27,21 +28,39 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::bearer::Bearers;
+use super::budget::{Account, NoRoom};
 use super::scribe::Scribe;
 use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
 use crate::config::Config;
 use crate::engine::{Awaited, EngineHandle};
 use crate::identity::ReplicaId;
 use crate::ids::{IdRefusal, IdSource, scheme_of};
+use crate::quic::{Close, DRAINING};
 use crate::replica::{Operation, Refusal, Terms};
 use crate::telemetry;
 
 /// The application protocol, for the endpoint that tells clients from peers.
 pub const ALPN: &[u8] = wire::ALPN;
 
-/// Serves one client until its connection ends. The endpoint has completed the handshake and found [`ALPN`], and it
-/// counts connections. When the node shuts down it first lets the engine answer, then closes the endpoint.
+/// What a connection takes without its streams.
+const CONNECTION_BYTES: usize = 24 << 10;
+/// What all connections may send ahead of being read, about: each new one gets an equal part of it, within bounds.
+const WINDOWS_BYTES: u32 = 8 << 20;
+const WINDOW_BYTES_MIN: u32 = 32 << 10;
+const WINDOW_BYTES_MAX: u32 = 1 << 20;
+
+/// Serves one client until its connection ends. The endpoint has completed the handshake and found [`ALPN`]. When the node shuts down it first lets the engine answer, then closes the endpoint.
 pub async fn serve(connection: Connection, doors: Doors) {
+    let (connections_max, mut stage) = (doors.config.quic.connections_max, doors.stage.clone());
+    let Some(account) = doors.budget.admit(telemetry::Door::Quic, connections_max) else {
+        return Close::Busy.close(&connection, "too many connections: see quic.connections_max");
+    };
+    if account.begin(CONNECTION_BYTES).await.is_err() {
+        return Close::Busy.close(&connection, "too many bytes of clients: see api.client_bytes_max");
+    }
+    let connections = u32::try_from(doors.budget.connections(telemetry::Door::Quic)).unwrap_or(u32::MAX);
+    let window = (WINDOWS_BYTES / connections.max(1)).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
+    connection.set_receive_window(VarInt::from_u32(window));
     let id_scheme = scheme_of(&doors.config.cluster.id, doors.ids.layout());
     let backend = Node { engine: doors.engine.clone(), ids: doors.ids.clone() };
     let door = Door {
@@ -58,8 +77,13 @@ pub async fn serve(connection: Connection, doors: Doors) {
         from: connection.remote_address().ip().to_canonical(),
     };
     telemetry::connection_opened(telemetry::Door::Quic);
-    attend(connection, Arc::new(door)).await;
+    attend(connection, Arc::new(door), Arc::clone(&account)).await;
     telemetry::connection_closed(telemetry::Door::Quic);
+    tokio::select! {
+        () = tokio::time::sleep(DRAINING) => {}
+        () = account.is_cut() => {}
+        _ = stage.wait_for(|stage| *stage == Stage::Drained) => {}
+    }
 }
 
 /// What stands behind the door: the node, or whatever a test puts there.
@@ -149,33 +173,45 @@ impl Ending {
         Self { code, reason: reason.to_string() }
     }
 
+    fn overloaded() -> Self {
+        Self::new(close::OVERLOADED, NoRoom)
+    }
+
     fn malformed(reason: impl std::fmt::Display) -> Self {
         Self::new(close::PROTOCOL, reason)
     }
 }
 
 /// Accepts the connection's streams until it ends.
-async fn attend<B: Backend>(connection: Connection, door: Arc<Door<B>>) {
+async fn attend<B: Backend>(connection: Connection, door: Arc<Door<B>>, account: Arc<Account>) {
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(door.limits.streams_max));
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
     let streams_max = usize::try_from(door.limits.streams_max).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(usize::try_from(door.limits.requests_max).unwrap_or(usize::MAX)));
     let mut streams = JoinSet::new();
+    let hang_up = |ending: &Ending| {
+        tracing::debug!(client = %connection.remote_address(), %ending, "closing a client's connection");
+        connection.close(VarInt::from_u32(ending.code), ending.reason.as_bytes());
+    };
+    let stalls = account.stalls_for(door.limits.write_timeout);
+    tokio::pin!(stalls);
     loop {
         tokio::select! {
             stream = connection.accept_bi(), if streams.len() < streams_max => match stream {
                 Ok((send, recv)) => {
-                    streams.spawn(session::converse(Arc::clone(&door), Arc::clone(&places), send, recv));
+                    let (places, account) = (Arc::clone(&places), Arc::clone(&account));
+                    streams.spawn(session::converse(Arc::clone(&door), places, account, send, recv));
                 }
                 // Streams that are still open notice by themselves; what they submitted is carried out.
                 Err(_) => return,
             },
             Some(ended) = streams.join_next(), if !streams.is_empty() => {
                 if let Ok(Err(ending)) = ended {
-                    tracing::debug!(client = %connection.remote_address(), %ending, "closing a client's connection");
-                    connection.close(VarInt::from_u32(ending.code), ending.reason.as_bytes());
+                    hang_up(&ending);
                 }
             }
+            () = account.is_cut() => return hang_up(&Ending::overloaded()),
+            () = &mut stalls => return hang_up(&Ending::new(close::STALLED, "the answers were not taken in time")),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One stream: the greeting, then requests in and answers out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
@@ -11,18 +11,30 @@ use snowtide_client::frame::{self, FrameBuffer, FrameTooLong};
 use snowtide_client::wire::{Greeting, HELLO_BYTES_MAX, Hello, WireError, close};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::answer::{IdBatch, Submission};
 use super::intake::{Intake, Taken};
 use super::{Backend, DOOR, Door, Ending, error, greeting, refusal_at, refused};
 use crate::api::Stage;
 use crate::api::bearer::Pass;
+use crate::api::budget::{Account, Charge, NoRoom, Owed, Purpose, Working};
 use crate::audit;
 use crate::clock;
 use crate::engine::Applied;
 use crate::replica::Action;
 use crate::telemetry::{self, Verb};
+
+/// What a stream takes by itself, its task and what QUIC keeps of it.
+const STREAM_BYTES: usize = 8 << 10;
+/// What an answer takes beside its frames.
+const ANSWER_BYTES: usize = 128;
+/// What requests for IDs that came together take.
+const IDS_BYTES: usize = 1 << 10;
+/// How soon a stream for which there was no room looks again.
+const ROOM_PAUSE: Duration = Duration::from_millis(25);
+/// How often it does, while nothing of it is in our hands.
+const ROOM_PAUSES_MAX: u32 = 40;
 
 /// Unanswered requests of a stream may weigh as much as so many of the longest frames; then it is not read further.
 const FRAMES_HELD_MAX: usize = 4;
@@ -34,9 +46,11 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn converse<B: Backend>(
     door: Arc<Door<B>>,
     places: Arc<Semaphore>,
+    account: Arc<Account>,
     send: SendStream,
     mut recv: RecvStream,
 ) -> Result<(), Ending> {
+    let charge = account.take_soon(STREAM_BYTES, Purpose::Request).await.map_err(|NoRoom| Ending::overloaded())?;
     let mut buffer = FrameBuffer::new(HELLO_BYTES_MAX);
     let hello = match timeout(door.limits.request_timeout, read_hello(&mut recv, &mut buffer)).await {
         Ok(Ok(Some(hello))) => hello,
@@ -49,7 +63,18 @@ pub(super) async fn converse<B: Backend>(
         Ok((welcome, pass)) => (Greeting::Welcome(welcome), Some(pass)),
         Err(refusal) => (Greeting::Refused(refusal), None),
     };
-    let mut session = Session { door, places, buffer, work: JoinSet::new(), held: 0, unsent: Vec::new(), send };
+    let mut session = Session {
+        door,
+        places,
+        account,
+        charge,
+        buffer,
+        unfinished: None,
+        work: JoinSet::new(),
+        held: 0,
+        unsent: Vec::new(),
+        send,
+    };
     session.queue(&greeting);
     match pass {
         Some(pass) => session.run(&mut recv, pass).await,
@@ -79,7 +104,12 @@ async fn read_hello(recv: &mut RecvStream, buffer: &mut FrameBuffer) -> Result<O
 struct Session<B> {
     door: Arc<Door<B>>,
     places: Arc<Semaphore>,
+    account: Arc<Account>,
+    /// For the stream itself and its buffer.
+    charge: Charge,
     buffer: FrameBuffer,
+    /// Since when a frame has been arriving.
+    unfinished: Option<(Instant, Owed)>,
     send: SendStream,
     /// One task a submission, which waits for the answer and encodes it.
     work: JoinSet<Done>,
@@ -94,20 +124,33 @@ struct Done {
     frames: Vec<u8>,
     weight: usize,
     places: Option<OwnedSemaphorePermit>,
+    /// Until its answer is queued.
+    _charge: (Charge, Working),
 }
 
 impl<B: Backend> Session<B> {
     /// Until the client has finished its side and has all its answers, or either end gives up.
     async fn run(mut self, recv: &mut RecvStream, mut pass: Pass) -> Result<(), Ending> {
         let held_max = self.door.limits.frame_bytes_max.saturating_mul(FRAMES_HELD_MAX);
-        let mut open = true;
+        let (mut open, mut starved) = (true, 0);
         let mut stage = self.door.stage.clone();
         // The first frames may have come with the hello.
         self.take_frames(&mut pass)?;
         loop {
             self.flush().await?;
+            let has_room = self.has_room();
+            starved = if has_room || !open || !self.work.is_empty() { 0 } else { starved + 1 };
+            if starved > ROOM_PAUSES_MAX {
+                return Err(Ending::overloaded());
+            }
+            let until = self.unfinished.as_ref().map_or_else(clock::monotonic, |(since, _)| *since);
+            let until = tokio::time::Instant::from_std(until) + self.door.limits.request_timeout;
             tokio::select! {
-                read = recv.read(self.buffer.room()), if open && self.held < held_max => match read {
+                () = sleep(ROOM_PAUSE), if open && !has_room => {}
+                () = sleep_until(until), if open && has_room && self.unfinished.is_some() => {
+                    return Err(Ending::new(close::STALLED, "a frame did not end in time"));
+                }
+                read = recv.read(self.buffer.room()), if open && has_room && self.held < held_max => match read {
                     Ok(Some(count)) => {
                         self.buffer.filled(count);
                         self.take_frames(&mut pass)?;
@@ -136,6 +179,12 @@ impl<B: Backend> Session<B> {
         Ok(())
     }
 
+    /// Whether there is room for the next read, which is charged. Answers that the client does not take leave none.
+    fn has_room(&mut self) -> bool {
+        let bytes = STREAM_BYTES.saturating_add(self.buffer.room().len().max(self.buffer.capacity()));
+        !self.account.is_over() && self.charge.resize(bytes, Purpose::Request).is_ok()
+    }
+
     /// Takes in every whole frame that has arrived.
     fn take_frames(&mut self, pass: &mut Pass) -> Result<(), Ending> {
         let withdrawn = self.door.bearers.renew(pass).err();
@@ -147,12 +196,21 @@ impl<B: Backend> Session<B> {
         let room = self.door.backend.room();
         let mut intake =
             Intake::new(&self.door.namespaces, &self.door.scribe, pass.grant(), refusal, &self.places, room);
+        let mut any = false;
         while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
             intake.take(frame).map_err(Ending::malformed)?;
+            any = true;
         }
         let Taken { submissions, ids, refusals, forbidden } = intake.finish();
         if let Some(why) = forbidden {
             audit::turned_away(DOOR, &self.door.from, pass.grant().name(), &why);
+        }
+        if self.buffer.is_empty() {
+            self.unfinished = None;
+        } else if any || self.unfinished.is_none() {
+            self.unfinished = Some((clock::monotonic(), self.account.owe()));
+        } else if let Some((_, owed)) = &mut self.unfinished {
+            owed.moved();
         }
         submissions.into_iter().for_each(|submission| self.submit(submission));
         ids.into_iter().for_each(|ids| self.mint(ids));
@@ -169,6 +227,10 @@ impl<B: Backend> Session<B> {
             return self.push(submission.answer(Ok(Applied::default()), &scribe).0);
         }
         let weight = submission.weight();
+        let Ok(charge) = self.account.take(weight, Purpose::Request) else {
+            return self.push(submission.answer(Err(error(Code::Overloaded, NoRoom)), &scribe).0);
+        };
+        let charge = (charge, self.account.work());
         let writes = operations.iter().filter(|operation| operation.action != Action::Get).count();
         let began = clock::monotonic();
         let patience = terms.as_ref().map_or(Duration::ZERO, |terms| scribe.patience(terms));
@@ -193,7 +255,7 @@ impl<B: Backend> Session<B> {
                         telemetry::increments_acknowledged(telemetry::Door::Quic, writes as u64);
                     }
                     let (frames, places) = submission.answer(applied, &scribe);
-                    Done { frames, weight, places }
+                    Done { frames, weight, places, _charge: charge }
                 });
             }
             Err(refusal) => self.push(submission.answer(Err(refused(&refusal)), &scribe).0),
@@ -203,6 +265,10 @@ impl<B: Backend> Session<B> {
     /// Hands requests for IDs to the ID source.
     fn mint(&mut self, ids: IdBatch) {
         let door = Arc::clone(&self.door);
+        let Ok(charge) = self.account.take(IDS_BYTES, Purpose::Request) else {
+            return self.push(ids.answer(Err(error(Code::Overloaded, NoRoom))).0);
+        };
+        let charge = (charge, self.account.work());
         let (total, began) = (ids.total(), clock::monotonic());
         self.work.spawn(async move {
             let runs = match timeout(door.limits.request_timeout, door.backend.mint(total)).await {
@@ -215,14 +281,14 @@ impl<B: Backend> Session<B> {
                 telemetry::ids_minted(telemetry::Door::Quic, u64::from(total));
             }
             let (frames, places) = ids.answer(runs);
-            Done { frames, weight: 0, places }
+            Done { frames, weight: 0, places, _charge: charge }
         });
     }
 
     /// Queues an answer. Its places are free before the client can know it, so an honest client is never throttled.
     fn settle(&mut self, done: Result<Done, tokio::task::JoinError>) {
         // The tasks neither panic nor are aborted while the session lives.
-        let Ok(Done { frames, weight, places }) = done else { return };
+        let Ok(Done { frames, weight, places, _charge }) = done else { return };
         self.held = self.held.saturating_sub(weight);
         drop(places);
         self.push(frames);
@@ -236,7 +302,8 @@ impl<B: Backend> Session<B> {
 
     fn push(&mut self, frames: Vec<u8>) {
         if !frames.is_empty() {
-            self.unsent.push(Bytes::from(frames));
+            let charge = self.account.force(frames.len().saturating_add(ANSWER_BYTES));
+            self.unsent.push(self.account.send(Bytes::from(frames), Arc::new(charge)));
         }
     }
 

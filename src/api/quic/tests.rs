@@ -14,6 +14,7 @@ use snowtide_client::{Batch, ConnectError, Connection, Error, codec};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::api::budget::Budget;
 use crate::config::map::ClusterMap;
 use crate::config::{Permission, Token};
 use crate::engine::{Answer, Applied, Awaited};
@@ -107,10 +108,12 @@ impl Front {
             from: Ipv4Addr::LOCALHOST.into(),
         });
         let accepting = endpoint.clone();
+        let budget = Budget::new(64 << 20);
         tokio::spawn(async move {
             while let Some(incoming) = accepting.accept().await {
                 let door = Arc::clone(&door);
-                tokio::spawn(async move { attend(incoming.await.unwrap(), door).await });
+                let account = budget.admit(telemetry::Door::Quic, usize::MAX).unwrap();
+                tokio::spawn(async move { attend(incoming.await.unwrap(), door, account).await });
             }
         });
         Self { endpoint, ca_pem: made.cert.pem(), memory, stage, bearers }

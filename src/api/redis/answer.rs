@@ -11,6 +11,9 @@ use crate::replica::{Action, Operation, Outcome, Refusal};
 /// Replies that are known at once fill at most about so much before they are sent; a short command can have a long one.
 const TOLD_BYTES_MAX: usize = 256 << 10;
 
+/// What an operation takes without its key, with what is owed for it.
+const OPERATION_BYTES: usize = 128;
+
 /// Room for owed replies that is kept from one batch to the next.
 const OWED_KEPT: usize = 1_024;
 
@@ -68,6 +71,13 @@ impl Batch {
     pub(super) fn owe(&mut self, first: usize, shape: Shape, version: Version) {
         let operations = self.operations.len().saturating_sub(first);
         self.owed.push(Owed { at: self.told.len(), operations, shape, version });
+    }
+
+    /// What it takes in memory, about, until it is answered.
+    pub(super) fn bytes(&self) -> usize {
+        let keys = self.operations.iter().map(|operation| operation.key.len());
+        let operations = self.operations.len().saturating_mul(OPERATION_BYTES);
+        keys.fold(operations.saturating_add(self.told.len()), usize::saturating_add)
     }
 
     /// How many operations change a counter.

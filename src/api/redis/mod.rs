@@ -15,8 +15,10 @@
 //!
 //! Bounds (I6): `redis.connections_max`; commands of `redis.arguments_max` words and `api.request_bytes_max` bytes, held
 //! before they are buffered; 10 000 operations a batch, what is over goes into the next one; one unanswered batch a
-//! connection; transactions of one batch and 2 MiB each, `redis.queued_bytes_max` together; `redis.idle_timeout` from one command to the next; `api.request_timeout` for the engine to answer, and
-//! once more for the client to take the answers. Input never panics (I8): what is malformed is answered, and the
+//! connection; transactions of one batch and 2 MiB each, `redis.queued_bytes_max` together; `redis.idle_timeout` from one
+//! command to the next; `api.request_timeout` for a command to end that has begun, for the engine to answer, and once more
+//! for the client to take the answers. What a connection has in memory is charged to the budget of all doors; one that says
+//! nothing has no buffers. Input never panics (I8): what is malformed is answered, and the
 //! connection closed.
 
 mod answer;
@@ -46,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bearer::Bearers;
+use super::budget::Budget;
 use super::{Doors, Namespaces, Stage, listening};
 use crate::clock::Stopwatch;
 use crate::config::Config;
@@ -72,7 +75,7 @@ async fn attend(listener: TcpListener, door: Arc<Door>, tls: Option<Live>, shutd
     telemetry::connections_bounded(telemetry::Door::Redis, door.limits.connections_max);
     let connections = TaskTracker::new();
     while let Some(stream) = listening::next(&listener, &shutdown).await {
-        let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
+        let Some(account) = door.budget.admit(telemetry::Door::Redis, door.limits.connections_max) else {
             turn_away(&stream, tls.is_none());
             continue;
         };
@@ -82,15 +85,14 @@ async fn attend(listener: TcpListener, door: Arc<Door>, tls: Option<Live>, shutd
         connections.spawn(async move {
             telemetry::connection_opened(telemetry::Door::Redis);
             match acceptor {
-                None => session::converse(door, stream, from).await,
+                None => session::converse(door, stream, from, account).await,
                 Some(acceptor) => {
                     if let Some(stream) = secure(stream, &acceptor, &door.limits).await {
-                        session::converse(door, stream, from).await;
+                        session::converse(door, stream, from, account).await;
                     }
                 }
             }
             telemetry::connection_closed(telemetry::Door::Redis);
-            drop(place);
         });
     }
     drop(listener);
@@ -105,7 +107,6 @@ fn from(stream: &TcpStream) -> IpAddr {
 
 /// Over TLS a refusal would take a handshake first: the connection is only closed.
 fn turn_away(stream: &TcpStream, is_plain: bool) {
-    telemetry::connection_refused(telemetry::Door::Redis);
     if is_plain {
         // A client that has gone already has missed nothing.
         let _ = stream.try_write(FULL);
@@ -135,7 +136,7 @@ struct Door {
     node: u8,
     port: u16,
     up: Stopwatch,
-    places: Arc<Semaphore>,
+    budget: Arc<Budget>,
     /// Bytes that all transactions may hold together.
     queued: Arc<Semaphore>,
     ids: AtomicI64,
@@ -156,7 +157,7 @@ impl From<&Config> for Limits {
         let bytes_max = usize::try_from(config.api.request_bytes_max.as_u64()).unwrap_or(usize::MAX);
         let queued_bytes_max = usize::try_from(config.redis.queued_bytes_max.as_u64()).unwrap_or(usize::MAX);
         Self {
-            connections_max: config.redis.connections_max.min(Semaphore::MAX_PERMITS),
+            connections_max: config.redis.connections_max,
             queued_bytes_max: queued_bytes_max.min(Semaphore::MAX_PERMITS),
             bounds: Bounds { bytes_max, words_max: config.redis.arguments_max },
             idle_timeout: config.redis.idle_timeout,
@@ -178,7 +179,7 @@ impl Door {
             node: doors.worker.node(),
             port,
             up: Stopwatch::start(),
-            places: Arc::new(Semaphore::new(limits.connections_max)),
+            budget: doors.budget,
             queued: Arc::new(Semaphore::new(limits.queued_bytes_max)),
             ids: AtomicI64::new(1),
         }
@@ -193,7 +194,7 @@ impl Door {
         Facts {
             port: self.port,
             uptime_s: self.up.elapsed_ms() / 1_000,
-            clients: self.limits.connections_max.saturating_sub(self.places.available_permits()),
+            clients: self.budget.connections(telemetry::Door::Redis),
             clients_max: self.limits.connections_max,
             loading: *self.stage.borrow() == Stage::Starting,
             region: &self.region,

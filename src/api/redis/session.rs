@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use snowtide_client::Code;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
@@ -13,11 +14,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Door;
 use super::answer::refused;
 use super::dialogue::{Dialogue, Next};
+use crate::api::budget::{Account, Charge, NoRoom, Purpose};
 use crate::api::{Stage, code_of};
 use crate::clock;
 use crate::replica::{Operation, Outcome, Refusal};
 use crate::telemetry::{self, Verb};
 
+/// What a connection takes that has said something, without what it says.
+const CONNECTION_BYTES: usize = 8 << 10;
+/// Read before there is room for more.
+const FIRST_BYTES: usize = 512;
+/// Answers are written in pieces, so that it is seen how far the client takes them.
+const PIECE_BYTES: usize = 16 << 10;
 /// Room for one read; it doubles as long as reads fill it, so that a deep pipeline becomes few batches.
 const ROOM_BYTES_MIN: usize = 16 << 10;
 const ROOM_BYTES_MAX: usize = 1 << 20;
@@ -26,16 +34,30 @@ const ROOM_BYTES_MAX: usize = 1 << 20;
 /// discards answers that have not arrived.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
+const NO_ROOM: &[u8] =
+    b"-TRYAGAIN overloaded: clients have made this node hold as much as it may; retry after a moment\r\n";
+
 const UNKNOWN: &str = "ERR timeout: no commit in time; a write may yet happen";
 
 /// Serves one connection to its end.
-pub(super) async fn converse<T: AsyncRead + AsyncWrite + Unpin>(door: Arc<Door>, stream: T, from: IpAddr) {
+pub(super) async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
+    door: Arc<Door>,
+    stream: T,
+    from: IpAddr,
+    account: Arc<Account>,
+) {
     let dialogue = Dialogue::new(Arc::clone(&door), from);
-    let stage = door.stage.clone();
-    let mut session = Session { door, stream, dialogue, stage, room: ROOM_BYTES_MIN, answers: Vec::new() };
-    if session.run().await.is_ok() {
-        session.leave().await;
+    let (stage, charge) = (door.stage.clone(), account.nothing());
+    let room = ROOM_BYTES_MIN;
+    let answers = Vec::new();
+    let mut session =
+        Session { door, stream, dialogue, stage, account, charge, room, answers, begun: false, unfinished: None };
+    let account = Arc::clone(&session.account);
+    tokio::select! {
+        ended = session.run() => if ended.is_err() { return },
+        () = account.is_cut() => return tracing::debug!("a connection was cut: others needed its room"),
     }
+    session.leave().await;
 }
 
 struct Session<T> {
@@ -43,9 +65,16 @@ struct Session<T> {
     stream: T,
     dialogue: Dialogue,
     stage: watch::Receiver<Stage>,
+    account: Arc<Account>,
+    /// For what has been read.
+    charge: Charge,
     room: usize,
-    /// Kept for its memory.
+    /// Kept for its memory, as long as the client goes on.
     answers: Vec<u8>,
+    /// The connection itself is charged.
+    begun: bool,
+    /// Since when a command has been arriving.
+    unfinished: Option<std::time::Instant>,
 }
 
 /// The engine has not answered in time, or has ended: whether writes happened is unknown.
@@ -78,29 +107,42 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     /// engine's answer has come (I1). False if it did not come, which leaves writes unknown.
     async fn answer(&mut self) -> Result<bool, Gone> {
         let writes = self.dialogue.batch.writes();
+        let working = self.account.work();
+        let charge = self.account.take_soon(self.dialogue.batch.bytes(), Purpose::Request).await;
         let operations = std::mem::take(&mut self.dialogue.batch.operations);
-        let answer = if operations.is_empty() { Ok(Ok(Vec::new())) } else { self.ask(operations).await };
-        if matches!(answer, Ok(Ok(_))) {
+        let answer = match &charge {
+            Ok(_) if operations.is_empty() => Ok(Ok(Vec::new())),
+            Ok(_) => self.ask(operations).await,
+            Err(NoRoom) => Ok(Ok(Vec::new())),
+        };
+        if charge.is_ok() && matches!(answer, Ok(Ok(_))) {
             telemetry::increments_acknowledged(telemetry::Door::Redis, writes as u64);
         }
         let sure = answer.is_ok();
         let said = match &answer {
+            _ if charge.is_err() => Err(format!("TRYAGAIN overloaded: {NoRoom}")),
             Ok(Ok(outcomes)) => Ok(&outcomes[..]),
             Ok(Err(refusal)) => Err(refused(refusal)),
             Err(Unanswered) => Err(UNKNOWN.to_owned()),
         };
         self.answers.clear();
         self.dialogue.batch.settle(said.as_deref().map_err(String::as_str), &mut self.answers);
-        let write = async {
-            self.stream.write_all(&self.answers).await?;
-            self.stream.flush().await
-        };
-        let written = timeout(self.door.limits.request_timeout, write).await;
-        self.answers.shrink_to(ROOM_BYTES_MAX);
-        match written {
+        drop(working);
+        let _charge = self.account.force(self.answers.len());
+        match timeout(self.door.limits.request_timeout, self.write()).await {
             Ok(Ok(())) => Ok(sure),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }
+    }
+
+    /// Writes all answers.
+    async fn write(&mut self) -> std::io::Result<()> {
+        let mut owed = self.account.owe();
+        for piece in self.answers.chunks(PIECE_BYTES) {
+            self.stream.write_all(piece).await?;
+            owed.moved();
+        }
+        self.stream.flush().await
     }
 
     /// What the engine says to these operations.
@@ -121,29 +163,78 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
 
     /// Waits for more. False if this end has to close the connection.
     async fn read(&mut self, asked: std::time::Instant) -> Result<bool, Gone> {
-        let buffer = &mut self.dialogue.buffer;
-        // A burst that is over keeps no memory.
-        if buffer.is_empty() && buffer.capacity() > self.room.saturating_mul(2) {
-            *buffer = BytesMut::new();
-        }
-        buffer.reserve(self.room);
-        let room = buffer.capacity().saturating_sub(buffer.len());
-        let until = Instant::from_std(asked) + self.door.limits.idle_timeout;
+        let limits = self.door.limits;
+        let until = if self.dialogue.buffer.is_empty() {
+            self.unfinished = None;
+            self.forget_buffers();
+            asked + limits.idle_timeout
+        } else {
+            // One that begins behind others has its own time.
+            let since = self.unfinished.filter(|since| *since >= asked).unwrap_or_else(clock::monotonic);
+            self.unfinished = Some(since);
+            (since + limits.request_timeout).min(asked + limits.idle_timeout)
+        };
+        let mut stage = self.stage.clone();
         tokio::select! {
             biased;
             // Not an error if the node is gone without a word: then the connection is, too.
-            _ = self.stage.wait_for(|stage| *stage == Stage::Drained) => Ok(false),
-            read = timeout_at(until, self.stream.read_buf(buffer)) => match read {
-                Ok(Ok(0) | Err(_)) => Err(Gone),
-                Ok(Ok(count)) => {
-                    let full = count == room;
-                    self.room = if full { self.room.saturating_mul(2) } else { self.room / 2 };
-                    self.room = self.room.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
-                    Ok(true)
-                }
-                Err(_) => Ok(false),
-            },
+            _ = stage.wait_for(|stage| *stage == Stage::Drained) => Ok(false),
+            read = timeout_at(Instant::from_std(until), self.take_in()) => read.unwrap_or(Ok(false)),
         }
+    }
+
+    /// A client that says nothing has no room to say it in: a burst that is over keeps no memory.
+    fn forget_buffers(&mut self) {
+        self.dialogue.buffer = BytesMut::new();
+        self.answers = Vec::new();
+        // Less always fits.
+        let _ = self.charge.resize(0, Purpose::Request);
+    }
+
+    /// Reads what there is, as soon as there is any. False if there is no room for it.
+    async fn take_in(&mut self) -> Result<bool, Gone> {
+        let owed = (!self.dialogue.buffer.is_empty()).then(|| self.account.owe());
+        // No room is made before something is there.
+        let mut first = [0; FIRST_BYTES];
+        let count = self.stream.read(&mut first).await.map_err(|_| Gone)?;
+        drop(owed);
+        let first = first.get(..count).filter(|first| !first.is_empty()).ok_or(Gone)?;
+        if !self.make_room().await {
+            let _ = timeout(FAREWELL_TIMEOUT, self.stream.write_all(NO_ROOM)).await;
+            return Ok(false);
+        }
+        let buffer = &mut self.dialogue.buffer;
+        buffer.extend_from_slice(first);
+        let room = buffer.capacity().saturating_sub(buffer.len());
+        // Whatever else is there already goes into the same batch.
+        let more = if count < FIRST_BYTES { None } else { self.stream.read_buf(buffer).now_or_never() };
+        let full = match more {
+            Some(Ok(count)) => count == room,
+            Some(Err(_)) => return Err(Gone),
+            None => false,
+        };
+        self.room = if full { self.room.saturating_mul(2) } else { self.room / 2 };
+        self.room = self.room.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
+        Ok(true)
+    }
+
+    /// Room for the next read: as much as reads have made use of, or the least, or none.
+    async fn make_room(&mut self) -> bool {
+        if !self.begun && self.account.begin(CONNECTION_BYTES).await.is_err() {
+            return false;
+        }
+        self.begun = true;
+        // The buffer grows in steps of twice its size.
+        let bytes = |room: usize| self.dialogue.buffer.len().saturating_mul(2).saturating_add(room);
+        if self.charge.resize(bytes(self.room), Purpose::Request).is_err() {
+            self.room = ROOM_BYTES_MIN;
+            let least = bytes(ROOM_BYTES_MIN);
+            if self.charge.resize_soon(least, Purpose::Request).await.is_err() {
+                return false;
+            }
+        }
+        self.dialogue.buffer.reserve(self.room);
+        true
     }
 
     /// Closes the connection without losing what was written.

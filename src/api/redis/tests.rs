@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::dialogue::{Dialogue, Next};
 use super::*;
@@ -51,7 +52,7 @@ fn door_of(config: &Config, stage: Stage, engine: EngineHandle) -> (Arc<Door>, w
         node: 0,
         port: 6410,
         up: Stopwatch::start(),
-        places: Arc::new(Semaphore::new(limits.connections_max)),
+        budget: Budget::new(usize::try_from(config.api.client_bytes_max.as_u64()).unwrap()),
         queued: Arc::new(Semaphore::new(limits.queued_bytes_max)),
         ids: AtomicI64::new(1),
     };

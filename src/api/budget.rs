@@ -1,0 +1,655 @@
+//! The memory that clients can make this process hold: one budget in bytes over all doors, connections and streams.
+//!
+//! Each connection has an [`Account`]. What it makes us hold is charged to it: itself, requests that have not ended or are
+//! not answered, answers that it has not taken. Promises (I6, G7):
+//!
+//! - All charges together stay within `api.client_bytes_max`, but for answers to writes that were carried out, which are
+//!   never withheld; what can be carried out at once has bounds of its own.
+//! - One account holds at most a fourth of what is free: however many are greedy, a newcomer finds some room
+//!   (the dynamic thresholds of shared-memory switches: Choudhury and Hahne, 1998).
+//! - Connections themselves leave a fourth of the budget to requests; an eighth of it is kept for probes and refusals.
+//! - Where room is short, connections are cut for which we wait: those that never asked anything first, then those that
+//!   hold more than others, then those that have been still the longest, and none that moved within the last half second.
+//!
+//! Nothing here waits for anything but a moment ([`Account::take_soon`]), and nothing is ever taken from an account that
+//! has work in our hands.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Stopwatch;
+use crate::telemetry::{self, Door};
+
+/// One account may hold one part in so many of what is free.
+const SHARE: usize = 4;
+/// One part in so many of the budget is kept for probes and refusals.
+const KEPT_PART: usize = 8;
+/// Connections leave one part in so many of the budget to what is said on them.
+const REQUESTS_PART: usize = 4;
+/// Where room is short, so large a part of the budget is taken back at once.
+const CLEARED_PART: usize = 8;
+/// Where a door is full, one part in so many of its connections may be cut at once, since each time all are looked at.
+const PLACES_PART: usize = 64;
+/// Whoever moved within this time is not cut for want of room.
+const GRACE_MS: u64 = 500;
+/// The same for a connection that never asked anything: who connects in order to ask does so at once.
+const GRACE_SILENT_MS: u64 = 200;
+/// Room is looked for this often at most.
+const CLEARING_PAUSE_MS: u64 = 20;
+/// How long, and in which steps, a request waits for room: until somebody can have been cut for it.
+const WAIT_STEP: Duration = Duration::from_millis(50);
+const WAIT_STEPS: usize = 16;
+
+/// The budget of all doors.
+pub struct Budget {
+    bytes_max: usize,
+    used: AtomicUsize,
+    /// Open connections by door, those that are cut not among them.
+    connections: [AtomicUsize; 3],
+    watch: Stopwatch,
+    cleared_ms: AtomicU64,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Default)]
+struct Accounts {
+    next: u64,
+    open: BTreeMap<u64, Weak<Account>>,
+}
+
+/// One connection, as far as it costs us something.
+pub struct Account {
+    budget: Arc<Budget>,
+    number: u64,
+    door: Door,
+    /// What it has made us hold, without the connection itself.
+    held: AtomicUsize,
+    /// The connection itself.
+    base: AtomicUsize,
+    /// Requests that are in our hands.
+    working: AtomicUsize,
+    asked: AtomicBool,
+    /// When it last asked or was answered.
+    moved_ms: AtomicU64,
+    /// How often something whole has come of it.
+    heard: AtomicU64,
+    /// A request waits for room.
+    waits: AtomicBool,
+    /// What we wait for it to take or to finish: since when, by number.
+    owed: Mutex<Owes>,
+    cut: CancellationToken,
+}
+
+#[derive(Default)]
+struct Owes {
+    next: u64,
+    since_ms: BTreeMap<u64, u64>,
+}
+
+/// There is no room, for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("clients have made this node hold as much as it may (api.client_bytes_max); retry after a moment")]
+pub struct NoRoom;
+
+/// What may be charged to which limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Requests and answers.
+    Request,
+    /// Probes, and refusals for want of room: they have room of their own.
+    Probe,
+}
+
+/// Bytes that are held for an account, until this is dropped.
+pub struct Charge {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+/// A request of an account that is in our hands, until this is dropped.
+pub struct Working(Arc<Account>);
+
+/// Something that an account has to do before we can go on, until this is dropped.
+pub struct Owed {
+    account: Arc<Account>,
+    number: u64,
+}
+
+impl Budget {
+    /// All doors together may hold so much.
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        telemetry::client_bytes_bounded(bytes_max);
+        Arc::new(Self {
+            bytes_max,
+            used: AtomicUsize::new(0),
+            connections: Default::default(),
+            watch: Stopwatch::start(),
+            cleared_ms: AtomicU64::new(0),
+            accounts: Mutex::default(),
+        })
+    }
+
+    /// What is held now.
+    pub fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
+    /// Open connections at this door.
+    pub fn connections(&self, door: Door) -> usize {
+        self.connections[door as usize].load(Relaxed)
+    }
+
+    /// A new connection at this door. Where `max` are open, some for which we wait are cut for it; `None` if there are none.
+    pub fn admit(self: &Arc<Self>, door: Door, max: usize) -> Option<Arc<Account>> {
+        if self.connections(door) >= max && self.make_place(door, 1 + max / PLACES_PART) == 0 {
+            telemetry::connection_refused(door);
+            return None;
+        }
+        Some(self.open(door))
+    }
+
+    /// A connection that is there whether or not there is a place for it.
+    pub fn open(self: &Arc<Self>, door: Door) -> Arc<Account> {
+        self.connections[door as usize].fetch_add(1, Relaxed);
+        let mut accounts = self.accounts();
+        accounts.next = accounts.next.wrapping_add(1);
+        let number = accounts.next;
+        let account = Arc::new(Account {
+            budget: Arc::clone(self),
+            number,
+            door,
+            held: AtomicUsize::new(0),
+            base: AtomicUsize::new(0),
+            working: AtomicUsize::new(0),
+            asked: AtomicBool::new(false),
+            moved_ms: AtomicU64::new(self.now_ms()),
+            heard: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
+            owed: Mutex::default(),
+            cut: CancellationToken::new(),
+        });
+        accounts.open.insert(number, Arc::downgrade(&account));
+        account
+    }
+
+    /// Cuts up to `count` connections of a door for which we wait; returns how many.
+    fn make_place(&self, door: Door, count: usize) -> usize {
+        let mut left = count;
+        self.cut_stillest(
+            |account| (account.door == door).then_some(false),
+            |_| {
+                left = left.saturating_sub(1);
+                left > 0
+            },
+        )
+    }
+
+    /// Cuts connections for which we wait until a part of the budget is free. Does nothing if that was just done.
+    fn clear(&self) {
+        let (now, last) = (self.now_ms(), self.cleared_ms.load(Relaxed));
+        let due = now.saturating_sub(last) >= CLEARING_PAUSE_MS;
+        if !due || self.cleared_ms.compare_exchange(last, now, Relaxed, Relaxed).is_err() {
+            return;
+        }
+        let mut left = self.bytes_max / CLEARED_PART;
+        let connections = self.connections.iter().map(|open| open.load(Relaxed)).sum::<usize>();
+        let mean = self.used() / connections.max(1);
+        let costs = |account: &Account| account.held.load(Relaxed).saturating_add(account.base.load(Relaxed));
+        self.cut_stillest(
+            |account| Some(costs(account) <= mean).filter(|_| costs(account) > 0),
+            |account| {
+                left = left.saturating_sub(costs(account));
+                left > 0
+            },
+        );
+    }
+
+    /// Cuts the stillest of those that qualify, first those for which that is `false`, as long as `goes_on`; returns how many.
+    fn cut_stillest(
+        &self,
+        qualifies: impl Fn(&Account) -> Option<bool>,
+        mut goes_on: impl FnMut(&Account) -> bool,
+    ) -> usize {
+        // They are kept beyond the lock, or the last one to let go of an account would wait for it for ever.
+        let all: Vec<Arc<Account>> = self.accounts().open.values().filter_map(Weak::upgrade).collect();
+        let now = self.now_ms();
+        let still = |account: &Arc<Account>| {
+            let asked = account.asked.load(Relaxed);
+            let latest = now.saturating_sub(if asked { GRACE_MS } else { GRACE_SILENT_MS });
+            let since = account.still_since_ms().filter(|since| *since <= latest)?;
+            Some((asked, qualifies(account)?, since, account.number))
+        };
+        let candidates = all.iter().filter(|account| !account.cut.is_cancelled());
+        let mut candidates: Vec<_> = candidates.filter_map(|account| Some((still(account)?, account))).collect();
+        candidates.sort_unstable_by_key(|(still, _)| *still);
+        let mut cut = 0;
+        for (_, account) in candidates {
+            cut += 1;
+            account.cut.cancel();
+            self.connections[account.door as usize].fetch_sub(1, Relaxed);
+            telemetry::connection_cut(account.door);
+            if !goes_on(account) {
+                break;
+            }
+        }
+        cut
+    }
+
+    /// Takes `bytes` if no more than `limit` is then used.
+    fn take(&self, bytes: usize, limit: usize) -> bool {
+        let within = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit);
+        self.used.fetch_update(Relaxed, Relaxed, within).is_ok()
+    }
+
+    fn limit(&self, purpose: Purpose) -> usize {
+        match purpose {
+            Purpose::Probe => self.bytes_max,
+            Purpose::Request => self.bytes_max.saturating_sub(self.bytes_max / KEPT_PART),
+        }
+    }
+
+    /// Counted from a while before the start, so that no moment that matters lies before it.
+    fn now_ms(&self) -> u64 {
+        self.watch.elapsed_ms().saturating_add(10 * GRACE_MS)
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    /// Charges for the connection itself, once it has said something; waits a moment for room.
+    pub async fn begin(&self, bytes: usize) -> Result<(), NoRoom> {
+        let limit = self.budget.bytes_max.saturating_sub(self.budget.bytes_max / REQUESTS_PART);
+        for _ in 0..WAIT_STEPS {
+            if self.budget.take(bytes, limit) {
+                self.base.fetch_add(bytes, Relaxed);
+                return Ok(());
+            }
+            self.budget.clear();
+            tokio::time::sleep(WAIT_STEP).await;
+        }
+        Err(NoRoom)
+    }
+
+    /// Charges `bytes`, if that leaves the account within its share and the budget within its limit.
+    pub fn take(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
+        let charge = self.try_take(bytes, purpose);
+        if charge.is_err() {
+            self.budget.clear();
+        }
+        charge
+    }
+
+    /// The same, and waits a moment for room; one at a time of each account does.
+    pub async fn take_soon(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
+        let charge = self.take(bytes, purpose);
+        if charge.is_ok() || self.waits.swap(true, Relaxed) {
+            return charge;
+        }
+        let _over = Waiting(self);
+        for _ in 0..WAIT_STEPS {
+            tokio::time::sleep(WAIT_STEP).await;
+            if let Ok(charge) = self.take(bytes, purpose) {
+                return Ok(charge);
+            }
+        }
+        Err(NoRoom)
+    }
+
+    /// Charges `bytes` whatever is free: for an answer that must not be withheld.
+    pub fn force(self: &Arc<Self>, bytes: usize) -> Charge {
+        self.budget.used.fetch_add(bytes, Relaxed);
+        self.held.fetch_add(bytes, Relaxed);
+        Charge { account: Arc::clone(self), bytes }
+    }
+
+    /// Nothing at all, to be made larger.
+    pub fn nothing(self: &Arc<Self>) -> Charge {
+        Charge { account: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Whether it holds more than its share.
+    pub fn is_over(&self) -> bool {
+        self.held.load(Relaxed) > self.share(Purpose::Request)
+    }
+
+    /// A request is in our hands from now on.
+    pub fn work(self: &Arc<Self>) -> Working {
+        self.working.fetch_add(1, Relaxed);
+        self.asked.store(true, Relaxed);
+        self.hear();
+        self.moved();
+        Working(Arc::clone(self))
+    }
+
+    /// Something whole has come: what is counted as half received begins anew.
+    pub fn hear(&self) {
+        self.heard.fetch_add(1, Relaxed);
+    }
+
+    /// How often something whole has come.
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Relaxed)
+    }
+
+    /// From now on we wait for the client.
+    pub fn owe(self: &Arc<Self>) -> Owed {
+        let now = self.budget.now_ms();
+        let mut owes = self.owes();
+        owes.next = owes.next.wrapping_add(1);
+        let number = owes.next;
+        owes.since_ms.insert(number, now);
+        drop(owes);
+        Owed { account: Arc::clone(self), number }
+    }
+
+    /// Bytes on their way to the client: until the last of them is gone they are owed. The charge is shared by all that
+    /// stands in one allocation, which lasts as long as any part of it.
+    pub fn send(self: &Arc<Self>, bytes: Bytes, charge: Arc<Charge>) -> Bytes {
+        Bytes::from_owner(Sent { bytes, _charge: charge, _owed: self.owe() })
+    }
+
+    /// Returns once it has not done for so long what we wait for.
+    pub async fn stalls_for(&self, limit: Duration) {
+        loop {
+            match limit.checked_sub(self.owes_for()) {
+                None | Some(Duration::ZERO) => return,
+                Some(left) => tokio::time::sleep(left).await,
+            }
+        }
+    }
+
+    /// For how long we have been waiting for it.
+    fn owes_for(&self) -> Duration {
+        let oldest = self.owes().since_ms.values().next().copied();
+        let now = self.budget.now_ms();
+        Duration::from_millis(oldest.map_or(0, |since| now.saturating_sub(since)))
+    }
+
+    /// Returns once the connection is to be cut for want of room.
+    pub async fn is_cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    fn try_take(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
+        let held = self.held.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        if held <= self.share(purpose) && self.budget.take(bytes, self.budget.limit(purpose)) {
+            return Ok(Charge { account: Arc::clone(self), bytes });
+        }
+        self.held.fetch_sub(bytes, Relaxed);
+        Err(NoRoom)
+    }
+
+    fn share(&self, purpose: Purpose) -> usize {
+        self.budget.limit(purpose).saturating_sub(self.budget.used()) / SHARE
+    }
+
+    /// Since when we have been waiting for the client; `None` while something is in our hands alone.
+    fn still_since_ms(&self) -> Option<u64> {
+        let oldest = self.owes().since_ms.values().next().copied();
+        oldest.or_else(|| (self.working.load(Relaxed) == 0).then(|| self.moved_ms.load(Relaxed)))
+    }
+
+    fn moved(&self) {
+        self.moved_ms.store(self.budget.now_ms(), Relaxed);
+    }
+
+    fn owes(&self) -> MutexGuard<'_, Owes> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(*self.base.get_mut(), Relaxed);
+        if !self.cut.is_cancelled() {
+            self.budget.connections[self.door as usize].fetch_sub(1, Relaxed);
+        }
+        self.budget.accounts().open.remove(&self.number);
+    }
+}
+
+struct Waiting<'a>(&'a Account);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waits.store(false, Relaxed);
+    }
+}
+
+impl Charge {
+    /// Changes what is charged; a smaller charge always fits.
+    pub fn resize(&mut self, bytes: usize, purpose: Purpose) -> Result<(), NoRoom> {
+        match bytes.checked_sub(self.bytes) {
+            Some(0) => Ok(()),
+            Some(more) => self.account.take(more, purpose).map(|more| self.join(more)),
+            None => {
+                drop(self.split(self.bytes.saturating_sub(bytes)));
+                Ok(())
+            }
+        }
+    }
+
+    /// The same, and waits a moment for room.
+    pub async fn resize_soon(&mut self, bytes: usize, purpose: Purpose) -> Result<(), NoRoom> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return self.resize(bytes, purpose);
+        }
+        let more = self.account.take_soon(more, purpose).await?;
+        self.join(more);
+        Ok(())
+    }
+
+    /// A part of it as a charge of its own.
+    pub fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Self { account: Arc::clone(&self.account), bytes }
+    }
+
+    /// Takes another charge of the same account into this one.
+    fn join(&mut self, mut other: Self) {
+        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.held.fetch_sub(self.bytes, Relaxed);
+        self.account.budget.used.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.moved();
+        self.0.working.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Owed {
+    /// The client has done a part of it.
+    pub fn moved(&mut self) {
+        *self = self.account.owe();
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.account.owes().since_ms.remove(&self.number);
+        self.account.moved();
+    }
+}
+
+/// Bytes with their charge.
+struct Sent {
+    bytes: Bytes,
+    _charge: Arc<Charge>,
+    _owed: Owed,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 64 << 20;
+
+    fn request(account: &Arc<Account>, bytes: usize) -> Result<Charge, NoRoom> {
+        account.take(bytes, Purpose::Request)
+    }
+
+    #[test]
+    fn charges_end_with_what_they_were_for() {
+        let budget = Budget::new(MAX);
+        let account = budget.open(Door::Http);
+        let mut charge = request(&account, 1_000).unwrap();
+        charge.resize(3_000, Purpose::Request).unwrap();
+        let part = charge.split(500);
+        assert_eq!(budget.used(), 3_000);
+        drop(charge);
+        let sent = account.send(Bytes::from_static(b"answer"), Arc::new(part));
+        assert_eq!((budget.used(), &sent[..]), (500, &b"answer"[..]));
+        let last = sent.slice(5..);
+        drop(sent);
+        assert_eq!(budget.used(), 500, "a part of it is still there");
+        drop(last);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn however_many_are_greedy_a_newcomer_finds_room_and_the_budget_holds() {
+        for (clients, least) in [(1, 8 << 20), (20, 1 << 20), (2_000, 8 << 10)] {
+            let budget = Budget::new(MAX);
+            let accounts: Vec<_> = (0..clients).map(|_| budget.open(Door::Http)).collect();
+            let mut held = Vec::new();
+            loop {
+                let before = held.len();
+                held.extend(accounts.iter().filter_map(|account| request(account, 4_096).ok()));
+                if held.len() == before {
+                    break;
+                }
+            }
+            assert!(budget.used() <= MAX - MAX / KEPT_PART);
+            request(&budget.open(Door::Redis), least).unwrap_or_else(|_| panic!("{clients} clients"));
+            assert!(budget.open(Door::Http).take(MAX / 64, Purpose::Probe).is_ok(), "probes have room of their own");
+        }
+    }
+
+    #[test]
+    fn answers_that_must_go_out_are_charged_all_the_same() {
+        let budget = Budget::new(1_000);
+        let account = budget.open(Door::Quic);
+        let charge = account.force(5_000);
+        assert!(account.is_over() && budget.used() == 5_000);
+        assert_eq!(request(&account, 1).err(), Some(NoRoom));
+        drop(charge);
+        assert!(!account.is_over() && request(&account, 1).is_ok());
+    }
+
+    /// As if it had been still for so long.
+    fn still_for(account: &Account, ms: u64) {
+        account.moved_ms.store(account.budget.now_ms().saturating_sub(ms), Relaxed);
+    }
+
+    fn aged(budget: &Arc<Budget>, door: Door, ms: u64) -> Arc<Account> {
+        let account = budget.open(door);
+        still_for(&account, ms);
+        account
+    }
+
+    #[test]
+    fn a_full_door_takes_newcomers_in_the_place_of_the_still() {
+        let budget = Budget::new(MAX);
+        let old: Vec<_> = (0..3).map(|_| budget.admit(Door::Http, 3).unwrap()).collect();
+        assert!(budget.admit(Door::Http, 3).is_none(), "all have just come");
+        assert!(budget.admit(Door::Redis, 3).is_some());
+        still_for(&old[1], 1_100);
+        let new = budget.admit(Door::Http, 3).unwrap();
+        assert!(old[1].cut.is_cancelled() && budget.connections(Door::Http) == 3);
+        drop(old);
+        assert_eq!(budget.connections(Door::Http), 1);
+        drop(new);
+        assert_eq!(budget.connections(Door::Http), 0);
+    }
+
+    #[test]
+    fn the_silent_go_first_then_the_stillest_and_never_those_with_work_in_our_hands() {
+        let budget = Budget::new(MAX);
+        let asked = aged(&budget, Door::Http, 0);
+        drop(asked.work());
+        still_for(&asked, 2_500);
+        let silent = aged(&budget, Door::Http, 1_500);
+        let working = aged(&budget, Door::Http, 0);
+        let work = working.work();
+        still_for(&working, 2_900);
+        let elsewhere = aged(&budget, Door::Redis, 2_900);
+        let fresh = aged(&budget, Door::Http, 0);
+        let is_cut = |account: &Account| account.cut.is_cancelled();
+        assert_eq!(budget.make_place(Door::Http, 1), 1);
+        assert!(is_cut(&silent) && !is_cut(&asked));
+        assert_eq!(budget.make_place(Door::Http, 9), 1);
+        assert!(is_cut(&asked) && !is_cut(&working) && !is_cut(&elsewhere) && !is_cut(&fresh));
+        let owed = working.owe();
+        working.owes().since_ms.values_mut().for_each(|since| *since -= 2_000);
+        assert!(working.owes_for() >= Duration::from_secs(2));
+        assert_eq!(budget.make_place(Door::Http, 9), 1, "it does not take what we have for it");
+        assert!(is_cut(&working));
+        drop((owed, work));
+    }
+
+    #[tokio::test]
+    async fn who_lets_answers_lie_is_cut_when_room_is_short_and_others_then_find_some() {
+        let budget = Budget::new(MAX);
+        let liars: Vec<_> = (0..64).map(|_| aged(&budget, Door::Http, 2_000)).collect();
+        let mut lying = Vec::new();
+        for liar in &liars {
+            while let Ok(charge) = liar.try_take(64 << 10, Purpose::Request) {
+                lying.push(liar.send(Bytes::from_static(b"x"), Arc::new(charge)));
+            }
+            liar.owes().since_ms.values_mut().for_each(|since| *since -= 2_000);
+        }
+        let honest = budget.open(Door::Redis);
+        let (mut lying, cut) = (Some(lying), liars[0].cut.clone());
+        let gone = tokio::spawn(async move {
+            cut.cancelled().await;
+            drop(lying.take());
+        });
+        assert!(honest.take_soon(4 << 20, Purpose::Request).await.is_ok());
+        gone.await.unwrap();
+    }
+
+    #[test]
+    fn connections_leave_room_for_requests() {
+        let budget = Budget::new(1 << 20);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(async {
+            let mut open = Vec::new();
+            loop {
+                let account = budget.open(Door::Http);
+                let begun = account.begin(16 << 10).await;
+                open.push(account);
+                if begun.is_err() {
+                    break;
+                }
+            }
+            assert_eq!(open.len(), 1 + 48);
+            assert!(request(&budget.open(Door::Http), 16 << 10).is_ok());
+            drop(open);
+            assert_eq!(budget.used(), 0);
+        });
+    }
+}

@@ -1,0 +1,195 @@
+//! What a request and its answer cost while they are in memory: charged to the connection's account before anything is
+//! done, and until the client has taken the last byte.
+//!
+//! A request that finds no room is refused before it is carried out. An answer that finds none is withheld only if
+//! nothing was changed by it. A refusal takes room, too; where even that is missing, the stream or the connection ends.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::BoxError;
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request, Response};
+use axum::response::IntoResponse;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use snowtide_client::Code;
+use tower::{Service, ServiceExt};
+
+use crate::api::budget::{Account, Charge, NoRoom, Purpose, Working};
+use crate::telemetry::{self, Verb};
+
+use super::problem::Problem;
+use super::pulse::Pulse;
+
+/// What a request takes by itself: its task, its parsed head, what the protocol keeps of its stream.
+const REQUEST_BYTES: usize = 6 << 10;
+/// What an answer takes beside its body.
+const ANSWER_BYTES: usize = 1 << 10;
+/// What metrics take, about: room for them is found before they are rendered.
+const METRICS_BYTES: usize = 96 << 10;
+/// An answer that is there already waits for room only if it takes no more than this.
+const WAITING_BYTES_MAX: usize = 8 << 10;
+/// A header takes so much beside its name and value.
+const HEADER_BYTES: usize = 64;
+/// Bodies are handed to the protocol in pieces, so that it is seen how far the client takes them.
+const PIECE_BYTES: usize = 16 << 10;
+/// What an operator and a load balancer ask.
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/v1/cluster"];
+
+/// Has a request answered, if there is room for it.
+pub(super) async fn answer<S, I, B>(
+    service: S,
+    mut request: Request<I>,
+    account: Arc<Account>,
+    pulse: Arc<Pulse>,
+) -> Result<Response<Answer<B>>, NoRoom>
+where
+    S: Service<Request<I>, Response = Response<B>, Error = Infallible>,
+    B: HttpBody<Data = Bytes>,
+{
+    let working = account.work();
+    let purpose = if PROBES.contains(&request.uri().path()) { Purpose::Probe } else { Purpose::Request };
+    let ahead = if request.uri().path() == "/metrics" { METRICS_BYTES } else { 0 };
+    let cost = cost(&request).saturating_add(ahead);
+    let Ok(mut ticket) = account.take_soon(cost, purpose).await else { return refuse(&account, pulse) };
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    request.extensions_mut().insert(Arc::clone(&account));
+    // A request takes this room only once it is paid for.
+    let answered = Box::pin(service.oneshot(request));
+    let (head, body) = answered.await.unwrap_or_else(|never| match never {}).into_parts();
+    drop(ticket.split(ahead));
+    let charge = match body.size_hint().exact() {
+        Some(0) | None => None,
+        Some(bytes) => {
+            let cost = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(ANSWER_BYTES);
+            let charge = if cost > WAITING_BYTES_MAX {
+                account.take(cost, purpose)
+            } else {
+                account.take_soon(cost, purpose).await
+            };
+            match charge {
+                Ok(charge) => Some(charge),
+                Err(NoRoom) if only_reads => return refuse(&account, pulse),
+                Err(NoRoom) => Some(account.force(cost)),
+            }
+        }
+    };
+    // A stream goes on in our hands.
+    let working = Some(working).filter(|_| body.size_hint().exact().is_none());
+    let answer = Answer {
+        source: Source::Node(body),
+        rest: Bytes::new(),
+        charge: charge.map(Arc::new),
+        account,
+        ticket: Some(ticket),
+        pulse,
+        _working: working,
+    };
+    Ok(Response::from_parts(head, answer))
+}
+
+fn cost<I>(request: &Request<I>) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES);
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    headers.fold(REQUEST_BYTES.saturating_add(path), usize::saturating_add)
+}
+
+/// There is no room, and that is said if there is room for it.
+fn refuse<B>(account: &Arc<Account>, pulse: Arc<Pulse>) -> Result<Response<Answer<B>>, NoRoom> {
+    telemetry::request_answered(telemetry::Door::Http, Verb::Unknown, Some(Code::Overloaded), 0.0);
+    let charge = account.take(ANSWER_BYTES, Purpose::Probe)?;
+    let (head, body) = Problem::new(Code::Overloaded, NoRoom.to_string()).into_response().into_parts();
+    let answer = Answer {
+        source: Source::Refusal(body),
+        rest: Bytes::new(),
+        charge: Some(Arc::new(charge)),
+        account: Arc::clone(account),
+        ticket: None,
+        pulse,
+        _working: None,
+    };
+    Ok(Response::from_parts(head, answer))
+}
+
+/// The body of an answer, charged until its last byte is gone.
+pub(super) struct Answer<B> {
+    source: Source<B>,
+    /// What came of the source and is not handed on yet.
+    rest: Bytes,
+    /// For all of it, where its length is known before.
+    charge: Option<Arc<Charge>>,
+    account: Arc<Account>,
+    /// For the request.
+    ticket: Option<Charge>,
+    pulse: Arc<Pulse>,
+    _working: Option<Working>,
+}
+
+enum Source<B> {
+    Node(B),
+    Refusal(Body),
+}
+
+impl<B> Drop for Answer<B> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.pulse.keep_until_flushed(ticket);
+        }
+    }
+}
+
+impl<B> HttpBody for Answer<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.rest.is_empty() {
+            let frame = match &mut self.source {
+                Source::Node(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
+                Source::Refusal(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
+            };
+            let data = match frame.map(|frame| frame.map(Frame::into_data)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Ok(Ok(data))) => data,
+            };
+            self.rest = data;
+        }
+        let bytes = self.rest.len().min(PIECE_BYTES);
+        let piece = self.rest.split_to(bytes);
+        let charge = match &self.charge {
+            Some(charge) => Arc::clone(charge),
+            None => Arc::new(self.account.take(bytes.saturating_add(ANSWER_BYTES), Purpose::Request)?),
+        };
+        Poll::Ready(Some(Ok(Frame::data(self.account.send(piece, charge)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+            && match &self.source {
+                Source::Node(body) => body.is_end_stream(),
+                Source::Refusal(body) => body.is_end_stream(),
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let source = match &self.source {
+            Source::Node(body) => body.size_hint(),
+            Source::Refusal(body) => body.size_hint(),
+        };
+        let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        let mut hint = SizeHint::new();
+        if let Some(upper) = source.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(source.lower().saturating_add(rest));
+        hint
+    }
+}
