@@ -137,12 +137,14 @@ fn fill(store: &Store, rows: usize, lagging: usize) {
         }
         let touched = chunk.iter().map(|(_, key, _)| hasher.place(key).leaf()).collect::<BTreeSet<_>>();
         let leaves = touched.into_iter().map(|leaf| (NAMESPACE, leaf, leaves[&leaf])).collect();
-        store.checkpoint(&CheckpointChunk { rows: chunk, leaves, position: None }).unwrap();
+        store.checkpoint(&CheckpointChunk { rows: chunk, leaves, census: vec![], position: None }).unwrap();
     }
     let marks = ORIGINS.map(|origin| (origin, Mark { seq: 1_000, hash: LogHash(1) }));
     let position =
         Position { vectors: vec![(NAMESPACE, marks.into_iter().collect::<VersionVector>())], ..Position::default() };
-    store.checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], position: Some(position) }).unwrap();
+    store
+        .checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], census: vec![], position: Some(position) })
+        .unwrap();
 }
 
 fn key(number: usize) -> Key {
@@ -161,6 +163,7 @@ fn settings(own: WorkerId, peer: WorkerId) -> Settings {
         hasher: hasher(),
         commit_bytes_max: 4 << 20,
         unsynced: BTreeSet::new(),
+        quotas: BTreeMap::new(),
         commit_interval_ms: 100,
         gossip_interval_ms: 20,
         digest_interval_ms: 1_000,

@@ -20,7 +20,9 @@ use crate::clock::Stopwatch;
 use crate::identity::{Peer, ReplicaId, WorkerId};
 #[cfg(test)]
 use crate::replica::Token;
-use crate::replica::{Effect, Event, Job, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status};
+use crate::replica::{
+    self, Effect, Event, Job, Message, Notice, Operation, Outcome, Refusal, Replica, Settings, Status,
+};
 use crate::replica::{List, Page, Receipt, Recovered, Terms, Ticket};
 use crate::store::Store;
 
@@ -235,16 +237,35 @@ pub fn start(
     store: &Arc<Store>,
     outlets: Outlets,
 ) -> std::io::Result<JoinHandle<()>> {
+    run(inlets, store, outlets, |now| Replica::new(settings, recovered, now))
+}
+
+/// Starts one that only answers reads.
+pub fn start_reading(
+    inlets: Inlets,
+    settings: Settings,
+    recovered: Recovered,
+    room: replica::Disk,
+    store: &Arc<Store>,
+    outlets: Outlets,
+) -> std::io::Result<JoinHandle<()>> {
+    run(inlets, store, outlets, move |now| Replica::reading(settings, recovered, room, now))
+}
+
+fn run(
+    inlets: Inlets,
+    store: &Arc<Store>,
+    outlets: Outlets,
+    begin: impl FnOnce(u64) -> Replica + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
     let disk = Disk::start(store, &inlets.handle, &outlets.news)?;
     let watch = Stopwatch::start();
     let Inlets { submissions, inbox, handle: _ } = inlets;
     let tripwire = Tripwire(outlets.news.clone());
     thread::Builder::new().name("engine".into()).spawn(move || {
         let _tripwire = tripwire;
-        let worker = settings.worker;
-        let replica = Replica::new(settings, recovered, watch.elapsed_ms());
+        let replica = begin(watch.elapsed_ms());
         Engine {
-            worker,
             replica,
             watch,
             submissions,
@@ -271,7 +292,6 @@ impl Drop for Tripwire {
 }
 
 struct Engine {
-    worker: WorkerId,
     replica: Replica,
     watch: Stopwatch,
     submissions: Receiver<Submission>,
@@ -418,7 +438,7 @@ impl Engine {
 
     fn mint(&self) {
         match getrandom::u64() {
-            Ok(random) => self.disk.queue(Job::Mint(ReplicaId::new(self.worker, random))),
+            Ok(random) => self.disk.queue(Job::Mint(ReplicaId::new(self.replica.worker(), random))),
             Err(error) => self.tell(News::Failed(format!("the system gives no randomness: {error}"))),
         }
     }
@@ -493,8 +513,7 @@ impl EngineHandle {
 fn fake_page(list: &List) -> Page {
     let keys = (0..7).map(|number| format!("c{number}"));
     let keys = keys.filter(|key| list.after.as_ref().is_none_or(|after| **after < **key));
-    let mut keys =
-        keys.filter(|key| key.starts_with(&list.prefix)).filter_map(|key| crate::replica::Key::new(key).ok());
+    let mut keys = keys.filter(|key| key.starts_with(&list.prefix)).filter_map(|key| replica::Key::new(key).ok());
     let counters: Vec<_> = keys.by_ref().take(list.limit).map(|key| (key, 7)).collect();
     let last = counters.last().map(|(key, _)| key.clone());
     Page { counters, next: keys.next().and(last) }

@@ -7,13 +7,16 @@
 mod certificates;
 mod descriptors;
 mod desk;
+mod doorway;
 mod expiring;
 mod horizon;
 mod orders;
+mod reading;
 pub mod reload;
 mod reported;
 mod seen;
 mod settings;
+mod space;
 mod watch;
 
 use std::net::SocketAddr;
@@ -26,34 +29,36 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as stage};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::api::bearer::Bearers;
 use crate::api::budget::Budget;
 use crate::api::scribe::Scribe;
-use crate::api::{self, Doors, Namespaces, Stage};
+use crate::api::{Doors, Namespaces, Stage};
 use crate::clock::offset::Offset;
 use crate::config::map::ClusterMap;
 use crate::config::{Config, Loaded, TreeSecret, warnings};
 use crate::engine::{self, EngineHandle, News, Outlets};
-use crate::identity::WorkerId;
+use crate::identity::{ReplicaId, WorkerId};
 use crate::ids::{CeilingStore, IdSource, PeerClock, layout_of};
 use crate::merkle::Hasher;
 use crate::peer::{ClockReading, Clockwork, Links, LinksConfig};
 use crate::quic::Endpoint;
-use crate::replica::{Event, Recovered};
+use crate::replica::{Disk, Event, Headroom, Recovered};
 use crate::sockets;
-use crate::store::{self, Store};
+use crate::store::{self, Shortage, Store};
 
-use certificates::{Certificates, Found};
+use certificates::{Certificates, Found, LiveDoors};
 use descriptors::Descriptors;
 use desk::Desk;
+use doorway::Sockets;
 use expiring::Expiring;
 use orders::Attendant;
+pub use reading::{Ended, Reader};
 use reload::{Reloader, Reloads};
 use reported::Reported;
 use seen::Seen;
+use space::Lookout;
 
 /// RocksDB's cache of blocks, indexes and filters.
 const STORE_CACHE_BYTES: usize = 128 << 20;
@@ -68,15 +73,22 @@ pub struct Node {
     doors: Doors,
     stage: stage::Sender<Stage>,
     store: Arc<Store>,
+    disk: stage::Sender<Disk>,
     seen: Arc<Seen>,
-    endpoint: Endpoint,
+    sockets: Sockets,
     links: Links,
-    listener: TcpListener,
     certificates: Certificates,
-    redis: Option<TcpListener>,
     engine: JoinHandle<()>,
     news: mpsc::UnboundedReceiver<News>,
     clock_confirmed: bool,
+}
+
+/// What a start comes to.
+pub enum Start {
+    /// A whole node.
+    Whole(Box<Node>),
+    /// The disk has no room for more than this.
+    Reading(Box<Reader>),
 }
 
 /// How a node ended, when it ended as asked.
@@ -89,8 +101,8 @@ pub enum Farewell {
 }
 
 impl Node {
-    /// Binds, recovers and starts everything but the doors.
-    pub async fn open(loaded: Loaded, region: &str, node: u8) -> anyhow::Result<Self> {
+    /// Binds, recovers and starts everything but the doors, as far as the disk has room for it.
+    pub async fn open(loaded: Loaded, region: &str, node: u8) -> anyhow::Result<Start> {
         let (mut config, map) = (loaded.config, Arc::new(loaded.map));
         let (worker, place) = settings::place(&map, region, node)?;
         warnings(&config, [place]).iter().for_each(|warning| warn!("{warning}"));
@@ -102,11 +114,24 @@ impl Node {
         let listener = listen(&listening.http, "http")?;
         let redis = listening.redis.as_ref().map(|addresses| listen(addresses, "redis")).transpose()?;
         let secret = TreeSecret::of(&config.cluster);
-        let (store, recovered) = recover(&config, &map, &secret, worker, descriptors).await?;
+        let sockets = Sockets { endpoint, listener, redis };
+        let options = store_options(&config, &map, &secret, worker, descriptors)?;
+        let (store, recovered) =
+            match open_store(&options, config.served_namespaces(&map, worker.region()).into_keys()).await? {
+                Ok(opened) => opened,
+                Err(short) => {
+                    let ground = Ground { config, map, worker, region, secret };
+                    return Ok(Start::Reading(Box::new(ground.read(sockets, found.live(), options, short).await?)));
+                }
+            };
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
         let (store, seen) = (Arc::new(store), Arc::new(Seen::new(&recovered.peer_ceilings)));
         let (handle, inlets) = engine::queues(config.api.queue_batches_max, config.api.queue_operations_max);
-        let ids = id_source(&config, worker, &recovered, &store, &handle)?;
+        let disk = space::first(&store, config.disk.min_free.as_u64());
+        handle.notify(Event::Disk(disk));
+        let disk = stage::Sender::new(disk);
+        let ceilings = Ceilings { store: store.clone(), disk: disk.subscribe() };
+        let ids = id_source(&config, worker, &recovered, ceilings, &handle)?;
         let links = Links::start(LinksConfig {
             cluster: config.cluster.id.clone(),
             namespaces: config.namespace.clone(),
@@ -120,7 +145,7 @@ impl Node {
             secret: secret.fingerprint(),
             engine: handle.clone(),
             clock: Arc::new(Clock(ids.clone())),
-            endpoint: endpoint.clone(),
+            endpoint: sockets.endpoint.clone(),
             credentials: found.credentials.clone(),
         });
         let (sender, news) = mpsc::unbounded_channel();
@@ -131,35 +156,12 @@ impl Node {
         let replica = settings::replica(&config, &map, worker, Hasher::new(*secret.bytes()));
         let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
         let (stage, stages) = stage::channel(Stage::Starting);
-        let doors = Doors {
-            namespaces: Arc::new(Namespaces::new(&config, &map, worker.region())),
-            scribe: Arc::new(Scribe::new(&config, &map)),
-            budget: Budget::new(settings::bytes(config.api.client_bytes_max)),
-            region: region.into(),
-            engine: handle,
-            ids,
-            stage: stages,
-            incarnation: stage::Sender::new(unproven),
-            bearers: Bearers::new(&config.api.tokens),
-            worker,
-            config,
-            map,
-        };
-        let certificates = Certificates::new((region, node), found, endpoint.clone(), links.clone());
-        Ok(Self {
-            doors,
-            stage,
-            store,
-            seen,
-            endpoint,
-            links,
-            listener,
-            certificates,
-            redis,
-            engine,
-            news,
-            clock_confirmed: false,
-        })
+        let doors = Ground { config, map, worker, region, secret }.doors(handle, ids, stages, unproven);
+        let certificates = Certificates::new((region, node), found, sockets.endpoint.clone(), links.clone());
+        let clock_confirmed = false;
+        let node =
+            Self { doors, stage, store, disk, seen, sockets, links, certificates, engine, news, clock_confirmed };
+        Ok(Start::Whole(Box::new(node)))
     }
 
     /// An operator vouches for the clock as it stands when IDs begin.
@@ -169,24 +171,19 @@ impl Node {
 
     /// Serves until `shutdown`, then drains. An error means that the node has stopped itself (I9).
     pub async fn run(mut self, shutdown: CancellationToken, reloads: Reloads) -> anyhow::Result<Farewell> {
-        let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
-        let tls = self.certificates.doors();
-        let http = tokio::spawn(api::http::serve(self.listener, self.doors.clone(), tls.http, closing.clone()));
-        if let Some(listener) = self.redis {
-            clients.spawn(api::redis::serve(listener, self.doors.clone(), tls.redis, closing.clone()));
-        }
-        let quic = {
-            let (endpoint, links, doors) = (self.endpoint.clone(), self.links.clone(), self.doors.clone());
-            let serving = clients.clone();
-            let clients = move |connection| -> crate::quic::Serving {
-                Box::pin(serving.track_future(api::quic::serve(connection, doors.clone())))
-            };
-            tokio::spawn(async move { endpoint.serve(links, clients).await })
-        };
+        let mut open = self.sockets.open(&self.doors, Some(self.links.clone()), self.certificates.doors());
         let (alarm, alarms) = mpsc::unbounded_channel();
         let expiring = Expiring::new(self.certificates.expiries(), self.doors.config.tls.expiry_warning);
+        let (seen, disk) = (self.seen.clone(), self.disk.subscribe());
         let watching =
-            tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), self.seen.clone(), expiring, alarm));
+            tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), seen, disk.clone(), expiring, alarm));
+        let lookout = Lookout {
+            store: self.store.clone(),
+            engine: self.doors.engine.clone(),
+            min_free: self.doors.config.disk.min_free.as_u64(),
+            disk: self.disk,
+        };
+        let looking = tokio::spawn(lookout.keep());
         let (order, orders) = mpsc::channel(1);
         let (reload, asked) = mpsc::channel(1);
         let (map, bearers) = (self.doors.map.clone(), self.doors.bearers.clone());
@@ -212,30 +209,126 @@ impl Node {
         };
         let farewell = desk.serve(&mut self.news, &shutdown).await;
         watching.abort();
+        looking.abort();
         operator.abort();
         reloading.abort();
-        closing.cancel();
+        open.close();
         if farewell.is_ok() {
             desk.stage.send_replace(Stage::Drained);
-            clients.close();
-            // Clients that do not take their last answers in time learn by the closed connection that they are unknown.
-            let _ = timeout(GOODBYE_TIMEOUT, async { tokio::join!(http, clients.wait()) }).await;
+            open.see_off().await;
         }
         self.links.stop();
-        self.endpoint.close("the node shuts down").await;
-        quic.abort();
+        open.end().await;
         self.doors.engine.stop();
-        end(self.engine, self.store, farewell.is_ok()).await;
+        let tidies = farewell.is_ok() && !disk.borrow().is_out();
+        end(self.engine, self.store, tidies).await;
         farewell
     }
 }
 
+/// What every form of a node is made from.
+struct Ground<'a> {
+    config: Arc<Config>,
+    map: Arc<ClusterMap>,
+    worker: WorkerId,
+    region: &'a str,
+    secret: TreeSecret,
+}
+
+impl Ground<'_> {
+    fn doors(
+        self,
+        engine: EngineHandle,
+        ids: IdSource,
+        stage: stage::Receiver<Stage>,
+        incarnation: Option<ReplicaId>,
+    ) -> Doors {
+        Doors {
+            namespaces: Arc::new(Namespaces::new(&self.config, &self.map, self.worker.region())),
+            scribe: Arc::new(Scribe::new(&self.config, &self.map)),
+            budget: Budget::new(settings::bytes(self.config.api.client_bytes_max)),
+            region: self.region.into(),
+            engine,
+            ids,
+            stage,
+            incarnation: stage::Sender::new(incarnation),
+            bearers: Bearers::new(&self.config.api.tokens),
+            worker: self.worker,
+            config: self.config,
+            map: self.map,
+        }
+    }
+
+    /// A node that only reads.
+    async fn read(
+        self,
+        sockets: Sockets,
+        tls: LiveDoors,
+        options: store::Options,
+        short: Short,
+    ) -> anyhow::Result<Reader> {
+        let opened = tokio::task::spawn_blocking({
+            let options = options.clone();
+            move || Store::open_reading(&options)
+        });
+        let (store, recovered) = opened.await.context("recovery has panicked")??;
+        let (handle, inlets) = engine::queues(self.config.api.queue_batches_max, self.config.api.queue_operations_max);
+        let ids = id_source(&self.config, self.worker, &recovered, NoCeilings, &handle)?;
+        ids.disk_full();
+        let incarnation = recovered.replica;
+        let (sender, news) = mpsc::unbounded_channel();
+        let outlets = Outlets { send: Box::new(|_, _| ()), news: sender };
+        let replica = settings::replica(&self.config, &self.map, self.worker, Hasher::new(*self.secret.bytes()));
+        let store = Arc::new(store);
+        let engine = engine::start_reading(inlets, replica, recovered, short.shortage.disk, &store, outlets);
+        let engine = engine.context("cannot start a thread")?;
+        let stage = stage::Sender::new(Stage::Ready);
+        let doors = self.doors(handle, ids, stage.subscribe(), incarnation);
+        Ok(Reader { doors, sockets, tls, options, shortage: short.shortage, tried: short.tried, stage, engine, news })
+    }
+}
+
+/// The disk has no room for the store.
+struct Short {
+    shortage: Shortage,
+    /// It seemed to have.
+    tried: bool,
+}
+
+/// Opens the store, unless there is too little room, or turns out to be.
+async fn open_store(
+    options: &store::Options,
+    names: impl Iterator<Item = String>,
+) -> anyhow::Result<Result<(Store, Recovered), Short>> {
+    let (options, names) = (options.clone(), names.collect::<Vec<_>>());
+    let open = move || {
+        if let Some(shortage) = Store::shortage(&options) {
+            return Ok(Err(Short { shortage, tried: false }));
+        }
+        match Store::open(&options) {
+            Ok(opened) => {
+                opened.0.put_names(names.iter().map(String::as_str))?;
+                Ok(Ok(opened))
+            }
+            Err(error) if error.is_shortage() && Store::is_established(&options) => {
+                let shortage = Shortage {
+                    disk: Disk { headroom: Headroom::None, ..Disk::default() },
+                    cause: Some(error.to_string()),
+                };
+                Ok(Err(Short { shortage, tried: true }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    };
+    tokio::task::spawn_blocking(open).await.context("recovery has panicked")?
+}
+
 /// The engine has nothing in hand any more, or has failed; either way its thread is ending, and the store's after it. Only
 /// a sync that never returns can hold them up.
-async fn end(engine: JoinHandle<()>, store: Arc<Store>, drained: bool) {
+async fn end(engine: JoinHandle<()>, store: Arc<Store>, tidies: bool) {
     let ended = tokio::task::spawn_blocking(move || {
         let _ = engine.join();
-        if drained && let Err(error) = store.tidy() {
+        if tidies && let Err(error) = store.tidy() {
             warn!(%error, "the next start will take longer");
         }
     });
@@ -254,17 +347,17 @@ fn listen(addresses: &[SocketAddr], door: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-async fn recover(
+fn store_options(
     config: &Config,
     map: &ClusterMap,
     secret: &TreeSecret,
     worker: WorkerId,
     descriptors: Descriptors,
-) -> anyhow::Result<(Store, Recovered)> {
+) -> anyhow::Result<store::Options> {
     if config.store.must_exist {
         Store::must_exist(&config.data_dir)?;
     }
-    let options = store::Options {
+    Ok(store::Options {
         path: config.data_dir.clone(),
         cluster_id: config.cluster.id.clone(),
         layout: layout_of(&config.ids)?.to_string(),
@@ -276,43 +369,56 @@ async fn recover(
         cache_bytes_max: STORE_CACHE_BYTES,
         memtable_bytes_max: store::MEMTABLE_BYTES_MAX,
         open_files_max: descriptors.store_files,
-    };
-    let names = config.served_namespaces(map, worker.region());
-    let open = move || -> anyhow::Result<_> {
-        let opened = Store::open(&options)?;
-        opened.0.put_names(names.keys().map(String::as_str))?;
-        Ok(opened)
-    };
-    tokio::task::spawn_blocking(open).await.context("recovery has panicked")?
+    })
 }
 
 fn id_source(
     config: &Config,
     worker: WorkerId,
     recovered: &Recovered,
-    store: &Arc<Store>,
+    ceilings: impl CeilingStore + 'static,
     engine: &EngineHandle,
 ) -> anyhow::Result<IdSource> {
     let observer = {
         let engine = engine.clone();
         move |ceiling| engine.notify(Event::Ceiling(ceiling))
     };
-    let ceilings = Arc::new(Ceilings(store.clone()));
-    let ids = IdSource::new(layout_of(&config.ids)?, worker, &config.ids, recovered.ceiling, ceilings, observer)?;
+    let layout = layout_of(&config.ids)?;
+    let ids = IdSource::new(layout, worker, &config.ids, recovered.ceiling, Arc::new(ceilings), observer)?;
     recovered.before_quarantine.into_iter().for_each(|before| ids.resume_quarantine(before));
     Ok(ids)
 }
 
 /// The store, as far as the ID source needs it.
-struct Ceilings(Arc<Store>);
+struct Ceilings {
+    store: Arc<Store>,
+    disk: stage::Receiver<Disk>,
+}
 
 impl CeilingStore for Ceilings {
+    fn has_room(&self) -> bool {
+        !self.disk.borrow().is_out()
+    }
+
     fn persist(&self, ceiling: u64) -> Result<(), String> {
-        self.0.put_ceiling(ceiling).map_err(|error| error.to_string())
+        self.store.put_ceiling(ceiling).map_err(|error| error.to_string())
     }
 
     fn persist_quarantine(&self, ceiling: u64, before: u64) -> Result<(), String> {
-        self.0.put_quarantine(ceiling, before).map_err(|error| error.to_string())
+        self.store.put_quarantine(ceiling, before).map_err(|error| error.to_string())
+    }
+}
+
+/// What a node has that only reads: no ceiling is ever durable.
+struct NoCeilings;
+
+impl CeilingStore for NoCeilings {
+    fn has_room(&self) -> bool {
+        false
+    }
+
+    fn persist(&self, _ceiling: u64) -> Result<(), String> {
+        Err("the disk has no room".to_owned())
     }
 }
 

@@ -220,8 +220,9 @@ impl Endpoint {
         other.as_ref().unwrap_or(&self.quinn)
     }
 
-    /// Accepts connections until the endpoint is closed: peers go to `links`, each client to a new task of `clients`.
-    pub async fn serve<F>(&self, links: Links, clients: F)
+    /// Accepts connections until the endpoint is closed: peers go to `links`, or are told to come again later if there are
+    /// none; each client goes to a new task of `clients`.
+    pub async fn serve<F>(&self, links: Option<Links>, clients: F)
     where
         F: Fn(Connection) -> Serving + Send + Sync + 'static,
     {
@@ -316,7 +317,7 @@ fn idle(timeout: Duration) -> IdleTimeout {
 struct Handshakes {
     anyone: Arc<Semaphore>,
     kept: Arc<Semaphore>,
-    links: Links,
+    links: Option<Links>,
     under_way: Mutex<VecDeque<(Instant, CancellationToken)>>,
 }
 
@@ -334,7 +335,7 @@ impl Drop for Place {
 }
 
 impl Handshakes {
-    fn new(links: Links) -> Self {
+    fn new(links: Option<Links>) -> Self {
         Self {
             anyone: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             kept: Arc::new(Semaphore::new(HANDSHAKES_KEPT)),
@@ -366,7 +367,7 @@ impl Handshakes {
             let _ = incoming.retry();
             return None;
         }
-        let known = || self.links.know(incoming.remote_address().ip());
+        let known = || self.links.as_ref().is_some_and(|links| links.know(incoming.remote_address().ip()));
         match place.or_else(|| if known() { self.kept.clone().try_acquire_owned().ok() } else { None }) {
             Some(place) => Some((incoming, self.begin(place))),
             None => {
@@ -383,7 +384,7 @@ struct Gate<F> {
     endpoint: Endpoint,
     handshakes: Handshakes,
     clients: F,
-    links: Links,
+    links: Option<Links>,
     last_failure: Mutex<Option<(IpAddr, String)>>,
 }
 
@@ -430,7 +431,10 @@ where
             Some(PEER_ALPN) => {
                 connection.set_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES));
                 connection.set_send_window(SEND_WINDOW_BYTES);
-                self.links.accept(connection).await;
+                match &self.links {
+                    Some(links) => links.accept(connection).await,
+                    None => Close::Busy.close(&connection, "this node has no room on its disk: it only answers reads"),
+                }
             }
             Some(CLIENT_ALPN) => self.client(connection).await,
             _ => Close::Refused.close(&connection, "no known application protocol"),

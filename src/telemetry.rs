@@ -7,6 +7,7 @@
 //! Histograms gather samples until they are folded into buckets, so somebody must call [`observe`] every second or so,
 //! or memory grows with traffic (I6).
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
@@ -16,8 +17,10 @@ use snowtide_client::Code;
 
 use crate::clock;
 use crate::clock::offset::Offset;
+use crate::config::Namespace;
 use crate::config::map::ClusterMap;
-use crate::replica::Status;
+use crate::identity::NamespaceId;
+use crate::replica::{Disk, Status};
 
 /// Requests by `door`, `operation` and `code`; the code of a success is `ok`.
 pub const REQUESTS: &str = "snowtide_requests_total";
@@ -87,6 +90,24 @@ pub const SERVING: &str = "snowtide_serving";
 pub const JOURNAL_BYTES: &str = "snowtide_journal_bytes";
 /// Bytes free on the disk of the data directory.
 pub const DISK_FREE_BYTES: &str = "snowtide_disk_free_bytes";
+/// With less free than this, writes are refused: what RocksDB may need at this moment, and at least `disk.min_free`.
+pub const DISK_NEEDED_BYTES: &str = "snowtide_disk_needed_bytes";
+/// 1 while writes of clients and deltas of peers are refused for want of room.
+pub const DISK_LOW: &str = "snowtide_disk_low";
+/// 1 while nothing at all is written for want of room, ID ceilings included.
+pub const DISK_FULL: &str = "snowtide_disk_full";
+/// 1 while no compaction begins for want of room.
+pub const COMPACTIONS_PAUSED: &str = "snowtide_compactions_paused";
+/// Gauge by `namespace`: its counters.
+pub const NAMESPACE_KEYS: &str = "snowtide_namespace_keys";
+/// Gauge by `namespace`: what they take.
+pub const NAMESPACE_BYTES: &str = "snowtide_namespace_bytes";
+/// Gauge by `namespace`: `keys_max`, infinite where there is none.
+pub const NAMESPACE_KEYS_MAX: &str = "snowtide_namespace_keys_max";
+/// Gauge by `namespace`: `bytes_max`, likewise.
+pub const NAMESPACE_BYTES_MAX: &str = "snowtide_namespace_bytes_max";
+/// Counter by `namespace`: new counters that were refused.
+pub const QUOTA_REFUSALS: &str = "snowtide_quota_refusals_total";
 /// Unix time of the last moment that an ID can carry.
 pub const IDS_END_SECONDS: &str = "snowtide_ids_end_time_seconds";
 /// Unix time at which the first certificate of a role ends.
@@ -285,10 +306,18 @@ pub fn commit_synced(seconds: f64, records: usize) {
     meters.commit_records.record(records as f64);
 }
 
-/// Bytes of journal on disk, and bytes free beside it.
-pub fn disk_measured(journal_bytes: u64, free_bytes: u64) {
-    meters().journal_bytes.set(journal_bytes as f64);
-    meters().disk_free_bytes.set(free_bytes as f64);
+/// Bytes of journal on disk.
+pub fn journal_measured(bytes: u64) {
+    meters().journal_bytes.set(bytes as f64);
+}
+
+/// How the disk stands, and whether compactions may begin.
+pub fn disk_judged(disk: &Disk, compacts: bool) {
+    meters().disk_free_bytes.set(disk.free_bytes as f64);
+    gauge!(DISK_NEEDED_BYTES).set(disk.needed_bytes as f64);
+    gauge!(DISK_LOW).set(if disk.is_low() { 1.0 } else { 0.0 });
+    gauge!(DISK_FULL).set(if disk.is_out() { 1.0 } else { 0.0 });
+    gauge!(COMPACTIONS_PAUSED).set(if compacts { 0.0 } else { 1.0 });
 }
 
 /// Unix time of the last moment that an ID can carry.
@@ -335,6 +364,23 @@ pub fn observe(status: &Status, map: &ClusterMap) {
     gauge!(IDEMPOTENCY_BYTES_MAX).set(status.names.bytes_max as f64);
     gauge!(IDEMPOTENCY_NAMES).set(status.names.names as f64);
     observe_peers(status, map);
+}
+
+/// What each namespace holds, and may hold. To be called every second.
+pub fn observe_namespaces(status: &Status, namespaces: &BTreeMap<String, Namespace>) {
+    for (name, namespace) in namespaces {
+        let id = NamespaceId::of(name);
+        let Some(held) = status.namespaces.iter().find(|held| held.namespace == id) else { continue };
+        gauge!(NAMESPACE_KEYS, "namespace" => name.clone()).set(held.census.keys as f64);
+        gauge!(NAMESPACE_BYTES, "namespace" => name.clone()).set(held.census.bytes as f64);
+        gauge!(NAMESPACE_KEYS_MAX, "namespace" => name.clone()).set(bound(namespace.keys_max));
+        gauge!(NAMESPACE_BYTES_MAX, "namespace" => name.clone()).set(bound(namespace.bytes_max.as_u64()));
+        counter!(QUOTA_REFUSALS, "namespace" => name.clone()).absolute(held.refused);
+    }
+}
+
+fn bound(most: u64) -> f64 {
+    if most > 0 { most as f64 } else { f64::INFINITY }
 }
 
 /// One line per configured peer, linked or not, so that an alert on a missing one needs no `absent()`.
@@ -522,6 +568,15 @@ fn describe() {
     describe_gauge!(SERVING, Unit::Count, "1 while counters are served");
     describe_gauge!(JOURNAL_BYTES, Unit::Bytes, "Journal on disk");
     describe_gauge!(DISK_FREE_BYTES, Unit::Bytes, "Free on the disk of the data directory");
+    describe_gauge!(DISK_NEEDED_BYTES, Unit::Bytes, "With less free, writes are refused");
+    describe_gauge!(DISK_LOW, "1 while writes and peers' deltas are refused for want of room on the disk");
+    describe_gauge!(DISK_FULL, "1 while nothing is written for want of room on the disk");
+    describe_gauge!(COMPACTIONS_PAUSED, "1 while no compaction begins for want of room on the disk");
+    describe_gauge!(NAMESPACE_KEYS, Unit::Count, "Counters of the namespace");
+    describe_gauge!(NAMESPACE_BYTES, Unit::Bytes, "What the counters of the namespace take, about");
+    describe_gauge!(NAMESPACE_KEYS_MAX, Unit::Count, "Counters beyond which clients get no new ones");
+    describe_gauge!(NAMESPACE_BYTES_MAX, Unit::Bytes, "What they may take before clients get no new ones");
+    describe_counter!(QUOTA_REFUSALS, Unit::Count, "New counters that were refused for the quota of the namespace");
     describe_gauge!(IDS_END_SECONDS, Unit::Seconds, "Unix time of the last moment that an ID can carry");
     describe_gauge!(
         CERTIFICATE_END_SECONDS,
@@ -540,7 +595,7 @@ mod tests {
     use super::*;
     use crate::config::map::{Node, Region};
     use crate::identity::{ReplicaId, WorkerId};
-    use crate::replica::PeerStatus;
+    use crate::replica::{Headroom, PeerStatus};
 
     fn worker(region: u8) -> WorkerId {
         WorkerId::new(region, 0).unwrap()
@@ -581,11 +636,18 @@ mod tests {
     fn what_is_recorded_is_rendered_with_its_labels_and_help() {
         request_answered(Door::Quic, Verb::DecodeId, Some(Code::Throttled), 0.001);
         commit_synced(0.002, 3);
-        disk_measured(4, 5);
+        journal_measured(4);
+        disk_judged(&Disk { headroom: Headroom::Low, free_bytes: 5, needed_bytes: 6 }, false);
         let text = render();
         let refused = r#"snowtide_requests_total{door="quic",operation="decode_id",code="throttled"} 1"#;
-        for line in [refused, "# HELP snowtide_commits_total", "snowtide_disk_free_bytes 5", "snowtide_journal_bytes 4"]
-        {
+        for line in [
+            refused,
+            "# HELP snowtide_commits_total",
+            "snowtide_disk_free_bytes 5",
+            "snowtide_disk_low 1",
+            "snowtide_disk_full 0",
+            "snowtide_journal_bytes 4",
+        ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert!(text.contains("snowtide_commit_sync_seconds_bucket{le="), "a histogram, not a summary\n{text}");

@@ -26,6 +26,9 @@ pub(crate) fn refused(code: Code, namespace: &str, key: &str) -> Error {
         Code::UnknownNamespace => format!("this node does not serve the namespace {namespace:?}"),
         Code::WrongRegion => format!("the region of this node does not hold the namespace {namespace:?}"),
         Code::CounterOverflow => format!("a 64-bit total of {key:?} would overflow at this node; it is unchanged"),
+        Code::QuotaExceeded => {
+            format!("{namespace:?} holds as many counters as it may, and {key:?} would be a new one")
+        }
         _ => format!("the operation on {key:?} was refused"),
     };
     Error::from(WireError { code, detail, retry_after_ms: None })

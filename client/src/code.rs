@@ -58,11 +58,13 @@ pub enum Code {
     IdempotencyMismatch,
     /// The node remembers as many idempotency keys or sessions of this caller as it may.
     IdempotencyFull,
+    /// The namespace holds as many counters as it may, and this would be a new one. Those that exist go on.
+    QuotaExceeded,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -87,6 +89,7 @@ impl Code {
         Self::IdempotencyInFlight,
         Self::IdempotencyMismatch,
         Self::IdempotencyFull,
+        Self::QuotaExceeded,
     ];
 
     /// The word.
@@ -116,6 +119,7 @@ impl Code {
             Self::IdempotencyInFlight => "idempotency_in_flight",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::IdempotencyFull => "idempotency_full",
+            Self::QuotaExceeded => "quota_exceeded",
         }
     }
 
@@ -146,10 +150,11 @@ impl Code {
             Self::IdempotencyInFlight => "Request being carried out",
             Self::IdempotencyMismatch => "Not known as the request that was sent before",
             Self::IdempotencyFull => "Too many requests remembered",
+            Self::QuotaExceeded => "Quota of the namespace reached",
         }
     }
 
-    /// The status of the HTTP answer (RFC 9110).
+    /// The status of the HTTP answer (RFC 9110; of a quota RFC 4918, 11.5).
     pub const fn http_status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
@@ -173,6 +178,7 @@ impl Code {
             | Self::Fenced
             | Self::IdempotencyFull => 503,
             Self::Timeout | Self::TokenWaitExpired => 504,
+            Self::QuotaExceeded => 507,
         }
     }
 

@@ -150,6 +150,7 @@ pub(super) fn advice_on_code(code: Code) -> &'static str {
         Code::WrongRegion => "ask a region that holds the namespace, with --at",
         Code::TooLarge => "ask for less at a time",
         Code::CounterOverflow => "add less, or go on with another counter: this node's share of this one is used up",
+        Code::QuotaExceeded => "raise keys_max or bytes_max of the namespace, or count in counters that exist",
         Code::Draining => "ask another node, with --at, or this one once it is started again",
         Code::Starting => "wait until the node is ready (snowtide cluster status), or ask another one with --at",
         Code::DiskLow => "make room on the disk of the node (disk.min_free), or ask another one with --at",

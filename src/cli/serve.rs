@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{Global, Misuse, logging, signals};
 use crate::config::Config;
 use crate::node::reload::Reloads;
-use crate::node::{Farewell, Node};
+use crate::node::{Ended, Farewell, Node, Start};
 use crate::telemetry;
 
 const EXAMPLES: &str = "\
@@ -85,7 +85,18 @@ impl Command {
             if self.exit_with_stdin {
                 stop_with_stdin(signals.shutdown.clone());
             }
-            let mut node = Node::open(loaded, &self.region, number).await?;
+            let mut node = loop {
+                match Node::open(loaded.clone(), &self.region, number).await? {
+                    Start::Whole(node) => break node,
+                    Start::Reading(reader) => match reader.run(signals.shutdown.clone()).await? {
+                        Ended::Room => {}
+                        Ended::Asked => {
+                            info!("stopped; nothing was written");
+                            return Ok(());
+                        }
+                    },
+                }
+            };
             if self.confirm_clock {
                 node.confirm_clock();
             }

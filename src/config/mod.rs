@@ -227,6 +227,10 @@ pub struct Namespace {
     pub regions: Vec<String>,
     /// What an acknowledgement waits for.
     pub durability: Durability,
+    /// Counters beyond which clients get no new ones; 0 is no bound.
+    pub keys_max: u64,
+    /// What they take; 0 is no bound.
+    pub bytes_max: ByteSize,
 }
 
 /// What an acknowledgement of an increment waits for (I1).
@@ -367,7 +371,7 @@ pub struct Store {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
-    /// With less free space than this, writes are refused.
+    /// With less free space than this, or than the store may need, writes are refused.
     pub min_free: ByteSize,
 }
 

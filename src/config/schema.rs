@@ -95,8 +95,12 @@ const ID_BITS: Shape = Shape::Table(&[
     must("sequence", count(8, 22)),
 ]);
 
-const NAMESPACE: Shape =
-    Shape::Table(&[may("regions", Shape::List(&REGION_NAME)), may("durability", Shape::OneOf(&["fsync", "interval"]))]);
+const NAMESPACE: Shape = Shape::Table(&[
+    may("regions", Shape::List(&REGION_NAME)),
+    may("durability", Shape::OneOf(&["fsync", "interval"])),
+    may("keys_max", count(0, 1_000_000_000_000)),
+    may("bytes_max", size(0, 1_024 * TIB)),
+]);
 
 const COMMIT: Shape =
     Shape::Table(&[must("bytes_max", size(4 * KIB, 64 * MIB)), must("interval", duration(1, 10 * SECOND))]);

@@ -6,8 +6,12 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::Shared;
+
+/// How often a ceiling that waits for room on the disk looks again.
+const ROOM_PERIOD: Duration = Duration::from_millis(100);
 
 /// Where ceilings become durable.
 pub trait CeilingStore: Send + Sync {
@@ -15,7 +19,12 @@ pub trait CeilingStore: Send + Sync {
     /// a power cut. It blocks, and is called from threads that may be blocked, by one at a time.
     fn persist(&self, ceiling: u64) -> Result<(), String>;
 
-    /// The same, where the ceiling is the end of a quarantine, and our own IDs had come to `before`. Both are on the disk
+    /// Whether a write has any prospect. Where it has none, the ceiling waits, and requests that need it are refused.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// [`Self::persist`], where the ceiling is the end of a quarantine, and our own IDs had come to `before`. Both are on the disk
     /// or neither is, so that the quarantine can be taken back after any restart.
     fn persist_quarantine(&self, ceiling: u64, before: u64) -> Result<(), String> {
         let _ = before;
@@ -50,6 +59,11 @@ pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn CeilingStore>, obse
 
 /// Makes a ceiling durable, or ends the IDs of this node.
 async fn is_durable(shared: &Shared, store: &Arc<dyn CeilingStore>, ceiling: u64) -> bool {
+    while !store.has_room() {
+        shared.tell_room(false);
+        tokio::time::sleep(ROOM_PERIOD).await;
+    }
+    shared.tell_room(true);
     let before = shared.lock().before_quarantine(ceiling);
     let Err(reason) = persist(store.clone(), ceiling, before).await else { return true };
     tracing::error!(%reason, ceiling, "the ID ceiling could not be made durable; no more IDs from this node");

@@ -63,6 +63,8 @@ struct Shared {
     eager: AtomicBool,
     /// Tells those that wait for a ceiling to look again.
     moved: Notify,
+    /// The next ceiling waits for room on the disk.
+    disk_full: AtomicBool,
     minted: AtomicU64,
     peers: PeerClocks,
     max_leap_ms: u64,
@@ -112,6 +114,7 @@ impl IdSource {
             kick: Notify::new(),
             eager: AtomicBool::new(false),
             moved: Notify::new(),
+            disk_full: AtomicBool::new(false),
             minted: AtomicU64::new(0),
             peers: PeerClocks::default(),
             max_leap_ms: millis(config.max_leap),
@@ -226,6 +229,11 @@ impl IdSource {
         self.shared.kick.notify_one();
     }
 
+    /// There is no room on the disk, so that no ceiling can be written.
+    pub fn disk_full(&self) {
+        self.shared.tell_room(false);
+    }
+
     /// No more IDs: the node shuts down.
     pub fn drain(&self) {
         self.shared.generator.drain();
@@ -265,7 +273,8 @@ impl Shared {
         if self.line.is_empty() {
             match self.attempt(order) {
                 Verdict::Done => return Ok(()),
-                Verdict::Wait { .. } | Verdict::NeedsCeiling => {}
+                Verdict::Wait { .. } => {}
+                Verdict::NeedsCeiling if !self.disk_full.load(Ordering::Relaxed) => {}
                 refused => return Err(self.refusal(refused)),
             }
         }
@@ -286,7 +295,7 @@ impl Shared {
             match self.attempt(order) {
                 Verdict::Done => return Ok(()),
                 Verdict::Wait { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
-                Verdict::NeedsCeiling => moved.await,
+                Verdict::NeedsCeiling if !self.disk_full.load(Ordering::Relaxed) => moved.await,
                 refused => return Err(self.refusal(refused)),
             }
         }
@@ -320,6 +329,13 @@ impl Shared {
         self.moved.notify_waiters();
     }
 
+    /// Whether the next ceiling can be written.
+    fn tell_room(&self, room: bool) {
+        if self.disk_full.swap(!room, Ordering::Relaxed) == room {
+            self.moved.notify_waiters();
+        }
+    }
+
     fn fence(&self, reason: &str) {
         self.generator.fence(|| {
             self.fenced.send_if_modified(|told| {
@@ -332,6 +348,9 @@ impl Shared {
     }
 
     fn refusal(&self, verdict: Verdict) -> IdRefusal {
+        if matches!(verdict, Verdict::NeedsCeiling | Verdict::Unclaimed) && self.disk_full.load(Ordering::Relaxed) {
+            return IdRefusal::disk_low();
+        }
         IdRefusal::of(verdict, self.fenced.borrow().as_deref(), self.wait_max)
     }
 

@@ -23,6 +23,12 @@ impl IdRefusal {
         Self { code: Code::InvalidRequest, detail }
     }
 
+    pub(super) fn disk_low() -> Self {
+        let detail =
+            "the disk under this node's data is full: its next ID ceiling cannot be written until there is room";
+        Self { code: Code::DiskLow, detail: detail.into() }
+    }
+
     /// The refusal that stands for a verdict, once waiting is over.
     pub(super) fn of(verdict: Verdict, fenced: Option<&str>, wait_max: Duration) -> Self {
         let wait_max = humantime::format_duration(wait_max);

@@ -67,6 +67,12 @@ impl Found {
         })
     }
 
+    /// For doors that never see another reading.
+    pub(super) fn live(&self) -> LiveDoors {
+        let live = |secured: &Option<Secured>| secured.clone().map(Live::new);
+        LiveDoors { http: live(&self.http), redis: live(&self.redis) }
+    }
+
     fn all(&self) -> Vec<Expiry> {
         let doors = [&self.http, &self.redis].into_iter().flatten().flat_map(Secured::expiries);
         self.credentials.expiries().iter().chain(doors).cloned().collect()
@@ -83,8 +89,7 @@ fn key_files(config: &Config, region: &str, node: u8) -> Vec<PathBuf> {
 impl Certificates {
     /// Those of this node are in force.
     pub(super) fn new((region, node): (&str, u8), found: Found, endpoint: Endpoint, links: Links) -> Self {
-        let live = |secured: &Option<Secured>| secured.clone().map(Live::new);
-        let doors = LiveDoors { http: live(&found.http), redis: live(&found.redis) };
+        let doors = found.live();
         let expiries = Expiries::default();
         expiries.set(found.all());
         Self { region: region.to_owned(), node, found, doors, endpoint, links, expiries }

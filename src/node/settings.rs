@@ -12,7 +12,7 @@ use crate::config::map::{self, ClusterMap};
 use crate::config::{Config, Durability};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
-use crate::replica::Settings;
+use crate::replica::{Quota, Settings};
 
 /// News of a boot's end may be on its way for as many digests.
 const DIGESTS: u64 = 4;
@@ -60,6 +60,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         peers: peers(config, map, worker),
         hasher,
         unsynced: unsynced(config),
+        quotas: quotas(config),
         commit_bytes_max: bytes(config.commit.bytes_max),
         commit_interval_ms: ms(config.commit.interval),
         gossip_interval_ms: ms(config.gossip.interval),
@@ -86,6 +87,16 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         waiting_max: config.api.waiting_max,
         drain_timeout_ms: ms(config.drain.timeout),
     }
+}
+
+/// The namespaces that have a bound.
+fn quotas(config: &Config) -> BTreeMap<NamespaceId, Quota> {
+    let bound = |most: u64| (most > 0).then_some(most);
+    let quotas = config.namespace.iter().map(|(name, namespace)| {
+        let (keys_max, bytes_max) = (bound(namespace.keys_max), bound(namespace.bytes_max.as_u64()));
+        (NamespaceId::of(name), Quota { keys_max, bytes_max })
+    });
+    quotas.filter(|(_, quota)| *quota != Quota::default()).collect()
 }
 
 /// The namespaces of durability `interval`.

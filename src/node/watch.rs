@@ -1,15 +1,15 @@
-//! Looks at the disk and at the gauges once a second, and writes down how far other nodes' IDs have come.
+//! Looks at the store's health and at the gauges once a second, and writes down how far other nodes' IDs have come.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Doors;
 use crate::audit;
 use crate::clock::{self, Stopwatch};
-use crate::replica::Event;
+use crate::replica::Disk;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -25,12 +25,12 @@ pub(super) async fn keep(
     doors: Doors,
     store: Arc<Store>,
     seen: Arc<Seen>,
+    disk: watch::Receiver<Disk>,
     mut expiring: Expiring,
     alarm: mpsc::UnboundedSender<String>,
 ) {
     let mut ticks = interval(Duration::from_millis(PERIOD_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut low = false;
     let quarantine_ms = u64::try_from(doors.config.ids.quarantine.as_millis()).unwrap_or(u64::MAX);
     let mut written = Stopwatch::start();
     let (mut horizon, uptime) = (Horizon::new(&doors.config), Stopwatch::start());
@@ -39,8 +39,8 @@ pub(super) async fn keep(
         horizon.look(clock::wall_ms(), uptime.elapsed_ms());
         expiring.look(clock::wall_ms(), uptime.elapsed_ms());
         audit::sweep();
-        // At least three times in a quarantine.
-        let writes = (written.elapsed_ms() + PERIOD_MS) * 3 > quarantine_ms;
+        // At least three times in a quarantine, unless the disk is full.
+        let writes = !disk.borrow().is_out() && (written.elapsed_ms() + PERIOD_MS) * 3 > quarantine_ms;
         let ceilings = if writes { seen.take() } else { None };
         if ceilings.is_some() {
             written = Stopwatch::start();
@@ -54,25 +54,20 @@ pub(super) async fn keep(
                     Ok(())
                 });
                 telemetry::descriptors_counted(descriptors::open().ok(), descriptors::limit());
-                (put.and_then(|()| store.health()), store.disk_free(), store.journal_bytes())
+                (put.and_then(|()| store.health()), store.journal_bytes())
             }
         });
-        let Ok((health, free, journal)) = looked.await else { return };
+        let Ok((health, journal)) = looked.await else { return };
         if let Err(error) = health {
             let _ = alarm.send(error.to_string());
             return;
         }
         telemetry::client_bytes_held(doors.budget.used());
-        telemetry::disk_measured(journal, free);
-        let is_low = free < doors.config.disk.min_free.as_u64();
-        if is_low != low {
-            low = is_low;
-            log(low, free);
-            doors.engine.notify(Event::DiskLow(low));
-        }
+        telemetry::journal_measured(journal);
         tell_clocks(&doors);
         if let Some(status) = doors.engine.status().await {
             telemetry::observe(&status, &doors.map);
+            telemetry::observe_namespaces(&status, &doors.config.namespace);
         }
     }
 }
@@ -82,13 +77,5 @@ fn tell_clocks(doors: &Doors) {
     let clocks = doors.ids.peer_clocks();
     for (peer, ..) in doors.map.nodes().filter(|(peer, ..)| *peer != doors.worker) {
         telemetry::peer_clock(&doors.map.name(peer), clocks.get(&peer).map(|clock| clock.offset));
-    }
-}
-
-fn log(low: bool, free_bytes: u64) {
-    if low {
-        tracing::error!(free_bytes, "less than disk.min_free is left: writes are refused until there is room");
-    } else {
-        tracing::info!(free_bytes, "there is room on the disk again: writes are taken");
     }
 }

@@ -169,7 +169,7 @@ impl Station {
         let context = self.runtime.enter();
         let links = Links::start(config);
         let (endpoint, served) = (self.endpoint.clone(), links.clone());
-        tokio::spawn(async move { endpoint.serve(served, clients).await });
+        tokio::spawn(async move { endpoint.serve(Some(served), clients).await });
         drop(context);
         Member { station: self, links, arrivals, identity, clocks }
     }

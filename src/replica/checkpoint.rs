@@ -3,7 +3,7 @@
 //! They go leaf by leaf, in the order in which they stand on disk, so that the store puts each row next to the one before.
 //! A leaf is always written whole: then its sum there is the one here, and no row has to remember what it owes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::identity::NamespaceId;
 use crate::merkle::Leaf;
@@ -14,6 +14,9 @@ use super::rows::RowId;
 
 /// Rows in one part, more or less: few enough that making it does not hold up the engine.
 pub(super) const CHUNK_ROWS: usize = 1_024;
+
+/// How often a checkpoint that has no room looks again.
+const CHECKPOINT_RETRY_MS: u64 = 100;
 
 /// How far a running checkpoint is.
 #[derive(Debug)]
@@ -48,7 +51,12 @@ impl Checkpointing {
 }
 
 impl Replica {
+    /// Without room, nothing is begun, and what runs pauses between two parts: it is as far as the disk says (I11).
     pub(super) fn advance_checkpoint(&mut self) {
+        if self.disk.is_out() {
+            self.checkpointing.due_at = self.checkpointing.due_at.max(self.now + CHECKPOINT_RETRY_MS);
+            return;
+        }
         let dirty = self.checkpointing.dirty_rows;
         let due = self.now >= self.checkpointing.due_at || dirty > self.settings.dirty_rows_max / 2;
         if due && self.checkpointing.running.is_none() {
@@ -84,15 +92,21 @@ impl Replica {
             let (dirty, sum) = space.write_leaf(leaf);
             leaves.push((namespace, leaf, sum));
             for row in dirty {
-                let cell = space.rows.get(row);
+                let cell = space.rows.get_mut(row);
+                let (first, key_bytes) = (cell.is_stored_first(), cell.key.len());
                 rows.push((namespace, cell.key.clone(), cell.row.clone()));
+                if first {
+                    space.store_first(key_bytes);
+                }
                 writing.push((namespace, row));
             }
         }
         self.checkpointing.dirty_rows -= writing.len();
+        let touched: BTreeSet<NamespaceId> = writing.iter().map(|(namespace, _)| *namespace).collect();
+        let census = touched.into_iter().filter_map(|id| Some((id, self.spaces.get(&id)?.stored_census()))).collect();
         let position = running.left.is_empty().then(|| running.position.clone());
         running.writing = Some(writing);
-        self.effects.push_back(Effect::Disk(Job::Checkpoint(CheckpointChunk { rows, leaves, position })));
+        self.effects.push_back(Effect::Disk(Job::Checkpoint(CheckpointChunk { rows, leaves, census, position })));
     }
 
     /// The part is written; with the last, the rows on disk reach the position.

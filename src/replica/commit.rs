@@ -8,6 +8,7 @@ use crate::crdt::{Mark, Slot};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::Replica;
+use super::census::Census;
 use super::effect::{Commit, Effect, Job, Repaired};
 use super::event::Ticket;
 use super::message::RepairedRow;
@@ -75,6 +76,8 @@ pub(super) struct Gathered {
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
     /// Answers that may leave once this is synced.
     pub(super) answers: Vec<Waiting>,
+    /// Counters that clients make with it.
+    fresh: BTreeMap<NamespaceId, Census>,
     bytes: usize,
 }
 
@@ -95,6 +98,10 @@ impl Gathered {
     pub(super) fn add_own(&mut self, namespace: NamespaceId, row: RowId, key_bytes: usize) {
         self.own.entry(namespace).or_default().push(row);
         self.bytes += key_bytes + CHANGE_BYTES;
+    }
+
+    pub(super) fn add_fresh(&mut self, namespace: NamespaceId, key_bytes: usize) {
+        self.fresh.entry(namespace).or_default().add(key_bytes);
     }
 
     pub(super) fn add_once(&mut self, done: Done) {
@@ -147,6 +154,7 @@ pub(super) struct Inflight {
     pub(super) onward: Vec<Record>,
     pub(super) onces: Vec<Done>,
     pub(super) answers: Vec<Waiting>,
+    fresh: BTreeMap<NamespaceId, Census>,
 }
 
 /// The two commits that are not finished.
@@ -213,6 +221,7 @@ impl Replica {
             onward: closed.onward,
             onces: closed.onces,
             answers: closed.answers,
+            fresh: closed.fresh,
         });
     }
 
@@ -248,7 +257,11 @@ impl Replica {
     fn settle_slot(&mut self, Changed { namespace, row, replica, slot, seq }: Changed) {
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
         let cell = space.rows.get_mut(row);
+        let absent = cell.row.is_empty();
         let grown = cell.settle(&self.settings.hasher, replica, slot);
+        if absent && !cell.row.is_empty() {
+            space.census.add(cell.key.len());
+        }
         space.tree.add(cell.place.leaf(), grown);
         let followed = !cell.trails().is_empty();
         self.checkpointing.dirty_rows += usize::from(space.rows.changed(row));
@@ -327,6 +340,14 @@ impl Commits {
     /// The commit after which everything applied so far is durable.
     pub(super) fn barrier(&self) -> u64 {
         if self.gathering.is_empty() { self.gathering.number - 1 } else { self.gathering.number }
+    }
+
+    /// Counters of a namespace that clients have made and that are not committed yet.
+    pub(super) fn fresh(&self, namespace: NamespaceId) -> Census {
+        let mut fresh = self.gathering.fresh.get(&namespace).copied().unwrap_or_default();
+        let inflight = self.inflight.as_ref().and_then(|inflight| inflight.fresh.get(&namespace));
+        fresh.join(inflight.copied().unwrap_or_default());
+        fresh
     }
 
     /// Nothing is gathered or being synced.

@@ -30,6 +30,7 @@ pub(super) fn settings() -> Settings {
         hints_age_ms: 60_000,
         hints_bytes_max: 1 << 30,
         unsynced: BTreeSet::from([FAST]),
+        quotas: BTreeMap::new(),
         commit_bytes_max: 4_096,
         commit_interval_ms: INTERVAL_MS,
         gossip_interval_ms: 20,

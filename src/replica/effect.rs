@@ -6,6 +6,7 @@ use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
 
+use super::census::Census;
 use super::event::Ticket;
 use super::list::Page;
 use super::message::{Message, RepairedRow};
@@ -188,6 +189,8 @@ pub struct CheckpointChunk {
     pub rows: Vec<(NamespaceId, Key, Row)>,
     /// The leaves that these rows change, as they stand once the rows are written: both or neither.
     pub leaves: Vec<(NamespaceId, Leaf, Sum)>,
+    /// The counters of these namespaces that are on disk once the rows are written: both or neither.
+    pub census: Vec<(NamespaceId, Census)>,
     /// With the last part.
     pub position: Option<Position>,
 }

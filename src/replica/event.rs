@@ -6,6 +6,8 @@ use crate::crdt::{LogHash, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
 
+use super::census::Census;
+use super::disk::Disk;
 use super::list::List;
 use super::message::Message;
 use super::once::Done;
@@ -95,8 +97,8 @@ pub enum Event {
     Drain,
     /// Whether new work is refused until further notice, although the node goes on.
     Hold(bool),
-    /// Whether less than `disk.min_free` is left.
-    DiskLow(bool),
+    /// How the disk stands.
+    Disk(Disk),
     /// Our own durable ID ceiling, to be told to peers.
     Ceiling(u64),
     /// An operator takes back what peers told of ID ceilings; this one of ours stands.
@@ -188,6 +190,8 @@ pub struct RecoveredSpace {
     pub position: VersionVector,
     /// The seqs that cover what repair brought, where they are beyond the vector.
     pub reach: Vec<(ReplicaId, u64)>,
+    /// The counters in `rows` on disk.
+    pub census: Census,
     /// Leaves as of the last checkpoint; absent ones are zero.
     pub leaves: Vec<(Leaf, Sum)>,
     /// Rows that the journal changed after the last checkpoint.
@@ -204,6 +208,7 @@ impl RecoveredSpace {
             vector: VersionVector::default(),
             position: VersionVector::default(),
             reach: Vec::new(),
+            census: Census::default(),
             leaves: Vec::new(),
             dirty: Vec::new(),
             journal_bytes: 0,

@@ -77,6 +77,9 @@ impl Hints {
 impl Replica {
     /// Cuts every journal as far as it may be. Called when a checkpoint has moved on or was due.
     pub(super) fn truncate(&mut self) {
+        if self.disk.is_out() {
+            return;
+        }
         let namespaces: Vec<NamespaceId> = self.spaces.keys().copied().collect();
         for namespace in namespaces {
             let Some(mut needed) = self.needed(namespace) else { continue };

@@ -48,6 +48,7 @@ impl Bench {
             vector: VersionVector::default(),
             position: VersionVector::default(),
             reach: Vec::new(),
+            census: Census::default(),
             leaves: leaves.into_iter().map(|(leaf, sum)| (Leaf(leaf), sum)).collect(),
             dirty: Vec::new(),
             journal_bytes: 0,

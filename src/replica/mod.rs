@@ -8,8 +8,12 @@
 
 mod boots;
 pub mod bounds;
+pub mod census;
 mod checkpoint;
 mod commit;
+pub mod disk;
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod drain_tests;
 #[cfg(test)]
@@ -74,6 +78,8 @@ use space::Space;
 use submit::Works;
 use waits::Waits;
 
+pub use census::{Census, Quota};
+pub use disk::{Disk, Headroom};
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
 pub use list::{List, Page};
@@ -82,7 +88,7 @@ pub use once::{Caller, Done, Fill, Once, Turn};
 pub use operation::{Action, BadKey, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
-pub use status::{PeerStatus, RepairStatus, Status};
+pub use status::{NamespaceStatus, PeerStatus, RepairStatus, Status};
 pub use terms::{Ack, Receipt, Terms};
 pub use token::{Missing, Token};
 pub use view::{Share, View};
@@ -112,7 +118,9 @@ pub struct Replica {
     draining: Option<Drain>,
     /// An operator has it refuse new work.
     held_back: bool,
-    disk_low: bool,
+    disk: Disk,
+    /// An incarnation is wanted for which the disk has no room.
+    mint_waits: bool,
     fenced: Option<String>,
     own_forks: OwnForks,
     /// An incarnation that is persisted and takes over once nothing of the former one is in hand.
@@ -160,7 +168,8 @@ impl Replica {
             scrub: Scrub::new(&settings, now),
             draining: None,
             held_back: false,
-            disk_low: false,
+            disk: Disk::default(),
+            mint_waits: false,
             fenced: None,
             own_forks: OwnForks::default(),
             minted: None,
@@ -176,6 +185,16 @@ impl Replica {
         recovered.fence.into_iter().for_each(|reason| replica.fence(reason));
         replica.begin();
         replica
+    }
+
+    /// A replica that answers reads of what recovery found, and does nothing else: its disk takes no write. To be replaced
+    /// by a [`Self::new`] one, after a recovery of its own, once there is room.
+    pub fn reading(settings: Settings, recovered: Recovered, disk: Disk, now: u64) -> Self {
+        // Its own id matters only for writes.
+        let replica = recovered.replica.unwrap_or_else(|| ReplicaId::new(settings.worker, 0));
+        let mut reading = Self::new(settings, Recovered { replica: Some(replica), ..recovered }, now);
+        (reading.standing, reading.disk) = (Standing::Reading, disk);
+        reading
     }
 
     fn recover(&mut self, recovered: RecoveredSpace) {
@@ -211,7 +230,7 @@ impl Replica {
                 self.held_back = held_back;
                 self.refuse_waiting();
             }
-            Event::DiskLow(low) => self.disk_low = low,
+            Event::Disk(disk) => self.disk_changed(disk),
             Event::Ceiling(ceiling) => {
                 // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
                 if self.claim.remember(ceiling) {
@@ -248,6 +267,9 @@ impl Replica {
 
     /// When to handle `Event::Tick` if nothing else happens before.
     pub fn deadline(&self) -> u64 {
+        if self.standing.is_reading() {
+            return self.waits.deadline().unwrap_or(u64::MAX);
+        }
         let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| self.drain_deadline(drain));
         let lingering = self.commits.linger_until.filter(|_| self.commits.inflight.is_none());
         let waits = self.waits.deadline();
@@ -262,6 +284,11 @@ impl Replica {
         !self.is_full() && self.works.backlog.is_empty() && self.works.len() < self.settings.loading_rows_max
     }
 
+    /// This node.
+    pub fn worker(&self) -> WorkerId {
+        self.settings.worker
+    }
+
     /// Our incarnation, once there is one.
     pub fn id(&self) -> Option<ReplicaId> {
         self.replica
@@ -272,6 +299,10 @@ impl Replica {
         self.advance_onces();
         self.advance_waits();
         self.resume_backlog();
+        if self.standing.is_reading() {
+            self.works.emit_loads(&mut self.effects);
+            return self.evict();
+        }
         self.resume_incoming();
         self.advance_repair();
         self.close_commit();
@@ -296,6 +327,22 @@ impl Replica {
             // A bounded step each time; under pressure settling comes often.
             let step = excess.min(4_096);
             self.spaces.values_mut().for_each(|space| space.rows.evict(step));
+        }
+    }
+
+    fn disk_changed(&mut self, disk: Disk) {
+        self.disk = disk;
+        if !disk.is_out() && std::mem::take(&mut self.mint_waits) {
+            self.effects.push_back(Effect::Mint);
+        }
+    }
+
+    /// Has an incarnation made, as soon as it can be written.
+    fn mint(&mut self) {
+        if self.disk.is_out() {
+            self.mint_waits = true;
+        } else {
+            self.effects.push_back(Effect::Mint);
         }
     }
 
@@ -337,7 +384,8 @@ impl Replica {
             let linked = self.peers.values().filter(|peer| peer.up);
             self.effects.extend(linked.map(|peer| Effect::Send { to: peer.worker, message: Message::Leaving }));
         }
-        let written = drain.told.is_some_and(|told| self.checkpointing.is_over(told));
+        // Without room for a checkpoint, the next start replays the journal.
+        let written = drain.told.is_some_and(|told| self.disk.is_out() || self.checkpointing.is_over(told));
         let held = holder.is_some() || self.settings.peers.is_empty() || self.now >= drain.deadline;
         if expired || (written && held) {
             drain.over = true;
@@ -427,7 +475,9 @@ impl Replica {
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
             rows_dirty: self.checkpointing.dirty_rows,
             names: self.onces.fill(self.settings.once_bytes_max),
+            disk: self.disk,
             repairs: self.repair_status(),
+            namespaces: self.spaces.values().map(Space::status).collect(),
             batches_waiting: self.works.len() + self.waits.len(),
             forked: self.forked_logs(),
             peers: peers.collect(),

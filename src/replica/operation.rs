@@ -99,6 +99,8 @@ pub enum Outcome {
     Overflow,
     /// This node does not serve the namespace: nothing was done.
     UnknownNamespace,
+    /// The namespace holds as many counters as it may, and this would be a new one: nothing was done.
+    QuotaExceeded,
 }
 
 /// Why a whole batch was refused. Nothing of it was applied, [`Refusal::Uncertain`] aside.
@@ -161,7 +163,7 @@ pub enum Refusal {
     /// The node is taken out of service, or shuts down.
     #[error("this node is taken out of service; use another one")]
     Draining,
-    /// Less than `disk.min_free` is left.
+    /// The disk has no room for what is new.
     #[error("the disk under this node's data is nearly full; writes are refused until there is room")]
     DiskLow,
     /// The node has fenced itself, or its store is poisoned.

@@ -27,6 +27,8 @@ pub(super) enum Standing {
     Minting,
     /// Counters are served.
     Serving,
+    /// Counters are read, as recovery has found them; nothing is asked of peers and nothing is ever written.
+    Reading,
 }
 
 #[derive(Debug)]
@@ -54,11 +56,15 @@ impl Standing {
         matches!(self, Self::Serving)
     }
 
+    pub(super) fn is_reading(&self) -> bool {
+        matches!(self, Self::Reading)
+    }
+
     pub(super) fn deadline(&self) -> Option<u64> {
         match self {
             Self::Proving(proving) => Some(proving.deadline),
             Self::Pausing(until) => Some(*until),
-            Self::Minting | Self::Serving => None,
+            Self::Minting | Self::Serving | Self::Reading => None,
         }
     }
 }
@@ -156,7 +162,7 @@ impl Replica {
     /// The first effects of a start.
     pub(super) fn begin(&mut self) {
         if matches!(self.standing, Standing::Minting) {
-            self.effects.push_back(Effect::Mint);
+            self.mint();
         }
         let forked = |space: &super::Space| space.own_mark(self.replica).is_forked();
         if self.spaces.values().any(forked) {
@@ -278,7 +284,7 @@ impl Replica {
         if let (Standing::Proving(_), Some(replica)) = (&self.standing, self.replica) {
             self.standing = Standing::Minting;
             self.effects.push_back(Effect::Notice(Notice::Unproven { replica, reason }));
-            self.effects.push_back(Effect::Mint);
+            self.mint();
         }
     }
 
@@ -314,7 +320,7 @@ impl Replica {
         if matches!(self.standing, Standing::Pausing(until) if self.now >= until) {
             self.own_forks.renewing(self.now);
             self.standing = Standing::Minting;
-            self.effects.push_back(Effect::Mint);
+            self.mint();
         }
         if self.owes_nothing()
             && let Some(replica) = self.minted.take()

@@ -69,9 +69,9 @@ impl Replica {
         }
     }
 
-    /// Deltas are dropped while changed rows have no room (I6, I11); digests fetch them again.
+    /// Deltas are dropped while they, or the rows that they change, have no room (I6, I11); digests fetch them again.
     pub(super) fn refusal_of_deltas(&self) -> bool {
-        self.disk_low
+        self.disk.is_low()
             || self.checkpointing.dirty_rows >= self.settings.dirty_rows_max
             || self.works.loading_rows() >= self.settings.loading_rows_max
     }
@@ -100,7 +100,7 @@ impl Replica {
         if self.held.contains(&(namespace, origin)) {
             return;
         }
-        while !self.is_full() {
+        while !self.is_full() && !self.disk.is_out() {
             let Some(space) = self.spaces.get_mut(&namespace) else { return };
             let Some((from, record)) = space.incoming.get_mut(&origin).and_then(|queue| queue.pop_front()) else {
                 space.incoming.remove(&origin);

@@ -37,6 +37,8 @@ pub(super) struct Cell {
     dirty: bool,
     /// Whether a checkpoint is writing the row.
     checkpointing: bool,
+    /// Whether there is a row on disk, older or not, or a checkpoint is to write one.
+    stored: bool,
     /// Touched since the eviction hand last passed.
     referenced: bool,
 }
@@ -67,6 +69,16 @@ impl Cell {
     /// Whether a commit that is not finished changes this row.
     pub(super) fn is_pending(&self) -> bool {
         !self.pending().is_empty()
+    }
+
+    /// Whether nobody has ever counted it, as far as is known here.
+    pub(super) fn is_new(&self) -> bool {
+        self.row.is_empty() && self.pending().is_empty()
+    }
+
+    /// A checkpoint writes the row: whether for the first time.
+    pub(super) fn is_stored_first(&mut self) -> bool {
+        !std::mem::replace(&mut self.stored, true)
     }
 
     /// The last commit that holds a change of this row, while it is pending.
@@ -224,6 +236,7 @@ impl Rows {
     pub(super) fn insert_recovered(&mut self, key: Key, stored: &Row, row: Row) -> (RowId, Sum) {
         let grown = self.hasher.row(&key, &row).minus(self.hasher.row(&key, stored));
         let id = self.insert(key, row, None);
+        self.cells[id].stored = !stored.is_empty();
         self.changed(id);
         (id, grown)
     }
@@ -239,6 +252,7 @@ impl Rows {
             after: NONE,
             dirty: false,
             checkpointing: false,
+            stored: false,
             referenced: true,
         });
         let cells = &self.cells;
@@ -358,6 +372,7 @@ impl Rows {
         let Some(id) = self.find(key) else { return SmallVec::new() };
         let cell = &mut self.cells[id];
         let Some(waiting) = cell.busy.as_mut().and_then(|busy| busy.waiting.take()) else { return SmallVec::new() };
+        cell.stored = !row.is_empty();
         cell.row = row;
         cell.rest();
         waiting

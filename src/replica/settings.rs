@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 
+use super::census::Quota;
+
 /// See `config/default.toml` for what each bound means.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -16,6 +18,8 @@ pub struct Settings {
     pub hasher: Hasher,
     /// Namespaces whose acknowledgements and local reads do not wait for the sync.
     pub unsynced: BTreeSet<NamespaceId>,
+    /// How many counters clients may have, where a namespace has a bound.
+    pub quotas: BTreeMap<NamespaceId, Quota>,
     /// `commit.bytes_max`
     pub commit_bytes_max: usize,
     /// `commit.interval`

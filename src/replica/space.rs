@@ -6,12 +6,14 @@ use crate::crdt::{LogHash, Mark, VersionVector};
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Hasher, LEAVES, Leaf, Sum, Tree};
 
+use super::census::{Census, Quota};
 use super::event::RecoveredSpace;
 use super::hints::Hints;
 use super::reach::Reach;
 use super::record::{Record, coalesce};
 use super::repair::Session;
 use super::rows::{RowId, Rows};
+use super::status::NamespaceStatus;
 
 /// Deltas of one origin that may wait for rows or for room in a commit; one more is dropped and fetched again.
 const INCOMING_MAX: usize = 64;
@@ -36,6 +38,12 @@ pub(super) struct Space {
     stored: Box<[Sum]>,
     /// The vector that the rows on disk cover.
     pub(super) position: VersionVector,
+    /// Committed counters.
+    pub(super) census: Census,
+    /// Those of them that are on disk once the parts of checkpoints that were given out are written.
+    stored_census: Census,
+    /// New counters that were refused.
+    refused: u64,
     /// How much of the journal is kept.
     pub(super) hints: Hints,
     /// The repair session that we began and that is not over.
@@ -68,7 +76,11 @@ impl Space {
             stored[usize::from(leaf.0)] = sum;
         }
         let mut rows = Rows::new(hasher.clone());
+        let mut census = found.census;
         for row in found.dirty {
+            if row.stored.is_empty() {
+                census.add(row.key.len());
+            }
             let (id, grown) = rows.insert_recovered(row.key, &row.stored, row.row);
             tree.add(rows.get(id).place.leaf(), grown);
         }
@@ -84,6 +96,9 @@ impl Space {
             tree,
             stored,
             position: found.position,
+            census,
+            stored_census: found.census,
+            refused: 0,
             session: None,
             not_whole: BTreeSet::new(),
             gap: None,
@@ -98,6 +113,31 @@ impl Space {
         let sum = self.tree.leaf(leaf);
         self.stored[usize::from(leaf.0)] = sum;
         (self.rows.write_leaf(leaf), sum)
+    }
+
+    /// What is on disk once this row is, which a part of a checkpoint writes for the first time.
+    pub(super) fn store_first(&mut self, key_bytes: usize) {
+        self.stored_census.add(key_bytes);
+    }
+
+    /// What is on disk once all parts that were given out are written.
+    pub(super) fn stored_census(&self) -> Census {
+        self.stored_census
+    }
+
+    /// Whether a client may have a new counter, beside those that are committed and those that are about to be; counts
+    /// the refusal if not.
+    pub(super) fn admits(&mut self, quota: Quota, about: Census, key_bytes: usize) -> bool {
+        let mut held = self.census;
+        held.join(about);
+        let admits = quota.admits(held, key_bytes);
+        self.refused += u64::from(!admits);
+        admits
+    }
+
+    /// For people and metrics.
+    pub(super) fn status(&self) -> NamespaceStatus {
+        NamespaceStatus { namespace: self.id, census: self.census, refused: self.refused }
     }
 
     /// The leaves that hold committed rows, from this one on.

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
+use super::census::Census;
+use super::disk::Disk;
 use super::once::Fill;
 
 /// A snapshot.
@@ -29,14 +31,29 @@ pub struct Status {
     pub rows_dirty: usize,
     /// The table of requests that may be repeated.
     pub names: Fill,
+    /// How the disk stands.
+    pub disk: Disk,
     /// Batches that wait for rows.
     pub batches_waiting: usize,
+    /// What each namespace holds.
+    pub namespaces: Vec<NamespaceStatus>,
     /// Repair sessions that are under way.
     pub repairs: Vec<RepairStatus>,
     /// Logs that are known to have forked, by namespace: increments of theirs may be hidden.
     pub forked: Vec<(NamespaceId, ReplicaId)>,
     /// Every peer ever linked in this boot.
     pub peers: Vec<PeerStatus>,
+}
+
+/// What a namespace holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamespaceStatus {
+    /// Which.
+    pub namespace: NamespaceId,
+    /// Its counters.
+    pub census: Census,
+    /// New counters that were refused since the start, because it holds as many as it may.
+    pub refused: u64,
 }
 
 /// One peer.

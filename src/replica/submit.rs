@@ -99,6 +99,11 @@ impl Works {
     }
 }
 
+/// Whether any of them changes a counter.
+fn writes(operations: &[Operation]) -> bool {
+    operations.iter().any(|operation| operation.action != Action::Get)
+}
+
 impl Replica {
     /// Why nothing of this kind is served now.
     pub(super) fn refusal(&self, writes: bool) -> Option<Refusal> {
@@ -108,10 +113,10 @@ impl Replica {
         if self.draining.is_some() || self.held_back {
             return Some(Refusal::Draining);
         }
-        if !self.standing.is_serving() {
+        if !self.standing.is_serving() && !self.standing.is_reading() {
             return Some(Refusal::Starting);
         }
-        if writes && self.disk_low {
+        if writes && self.disk.is_low() {
             return Some(Refusal::DiskLow);
         }
         let overloaded = (writes && self.checkpointing.dirty_rows >= self.settings.dirty_rows_max)
@@ -146,7 +151,7 @@ impl Replica {
     }
 
     fn refusal_of(&self, operations: &[Operation]) -> Option<Refusal> {
-        self.refusal(operations.iter().any(|operation| operation.action != Action::Get))
+        self.refusal(writes(operations))
     }
 
     /// Nothing of the batch is applied.
@@ -166,7 +171,11 @@ impl Replica {
             let Some(batch) = self.works.backlog.pop_front() else { break };
             // Looked at here and only here, because a row may be evicted while the batch stands in line.
             if let Some(batch) = self.await_rows(batch) {
-                self.apply(&batch);
+                if self.disk.is_out() && (batch.once().is_some() || writes(&batch.operations)) {
+                    self.turn_away(&batch, Refusal::DiskLow);
+                } else {
+                    self.apply(&batch);
+                }
             }
         }
     }
@@ -293,6 +302,14 @@ impl Replica {
         let Some(space) = self.spaces.get_mut(&operation.namespace) else { return Outcome::UnknownNamespace };
         let Some(row) = row else { return Outcome::UnknownNamespace };
         let number = self.commits.gathering.number;
+        let changes = matches!(operation.action, Action::Increment(by) if by != 0);
+        if changes && space.rows.get(row).is_new() {
+            let quota = self.settings.quotas.get(&space.id).copied().unwrap_or_default();
+            if !space.admits(quota, self.commits.fresh(space.id), operation.key.len()) {
+                return Outcome::QuotaExceeded;
+            }
+            self.commits.gathering.add_fresh(space.id, operation.key.len());
+        }
         let cell = space.rows.get_mut(row);
         if let Action::Increment(by) = operation.action {
             let Ok(slot) = cell.working_slot(replica).changed(by) else { return Outcome::Overflow };

@@ -48,6 +48,7 @@ fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Setting
         hints_age_ms: 60_000,
         hints_bytes_max: 1 << 30,
         unsynced: BTreeSet::new(),
+        quotas: BTreeMap::new(),
         commit_bytes_max: 1 << 20,
         commit_interval_ms: 100,
         gossip_interval_ms: 20,

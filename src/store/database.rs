@@ -4,8 +4,10 @@
 //! or sync, or the first background error that RocksDB reports, stops the handle for good (I9). It is never retried.
 //! The column family `default` exists because RocksDB demands it, and stays empty.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::Flock;
@@ -15,17 +17,24 @@ use rocksdb::{
     ErrorKind, FlushOptions, Options, WriteBatch, WriteOptions, properties,
 };
 
+use crate::replica::Headroom;
+
 use super::error::{OpenRefusal, StoreError};
+use super::headroom::{Look, largest_compaction};
 use super::medium::{Batch, Cursor, Family, Item, Medium, Write};
-use super::tuning::{self, Memory};
+use super::tuning::{self, Memory, Sizes};
 use super::warnings::Warnings;
-use super::{directory, wal};
+use super::{directory, space, wal};
 
 /// An open RocksDB, alone in its directory.
 pub(super) struct Database {
     db: DB,
     warnings: Warnings,
     poison: OnceLock<Arc<str>>,
+    sizes: Sizes,
+    /// Bytes handed to the write-ahead log.
+    written: AtomicU64,
+    compacts: AtomicBool,
     /// Given up after RocksDB has closed.
     _lock: Flock<File>,
 }
@@ -33,38 +42,60 @@ pub(super) struct Database {
 impl Database {
     /// Opens what is at `path`; with `create`, makes what is not there yet.
     pub(super) fn open(path: &Path, create: bool, memory: Memory) -> Result<Self, OpenRefusal> {
-        Self::open_by(path, |warnings| {
-            let options = tuning::database_options(create, memory, warnings)?;
-            DB::open_cf_descriptors(&options, path, Self::families(path, memory)?)
-        })
+        let database = Self::open_by(path, memory, |sizes, warnings| {
+            let options = tuning::database_options(create, sizes, warnings)?;
+            DB::open_cf_descriptors(&options, path, Self::families(path, sizes)?)
+        })?;
+        let look = database.look();
+        database.allow_compactions(look.judge(&look, Headroom::Ample, 0).compacts);
+        Ok(database)
     }
 
     /// Opens what is at `path`, to look at it only.
     pub(super) fn open_read_only(path: &Path, memory: Memory) -> Result<Self, OpenRefusal> {
-        Self::open_by(path, |warnings| {
-            let options = tuning::database_options(false, memory, warnings)?;
-            DB::open_cf_descriptors_read_only(&options, path, Self::families(path, memory)?, false)
+        Self::open_by(path, memory, |sizes, warnings| {
+            let options = tuning::database_options(false, sizes, warnings)?;
+            DB::open_cf_descriptors_read_only(&options, path, Self::families(path, sizes)?, false)
         })
     }
 
-    fn open_by(path: &Path, open: impl FnOnce(&Warnings) -> Result<DB, Error>) -> Result<Self, OpenRefusal> {
+    /// Removes what is in the directory and belongs to nothing that was opened; to be called where nothing writes.
+    pub(super) fn remove_unnamed_tables(&self) {
+        let removed = self.db.live_files().map_err(|error| error.to_string()).and_then(|files| {
+            let named = files.into_iter().map(|file| file.name.trim_start_matches('/').to_owned()).collect();
+            space::remove_unnamed_tables(self.db.path(), &named).map_err(|error| error.to_string())
+        });
+        match removed {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "removed tables that were never finished"),
+            Err(error) => tracing::debug!(error, "tables that were never finished may be left"),
+        }
+    }
+
+    fn open_by(
+        path: &Path,
+        memory: Memory,
+        open: impl FnOnce(Sizes, &Warnings) -> Result<DB, Error>,
+    ) -> Result<Self, OpenRefusal> {
         let _lock = directory::lock(path)?;
         for repair in wal::settle(path)? {
             tracing::warn!("{repair}");
         }
         wal::refuse_endless(path)?;
         let warnings = Warnings::default();
-        match open(&warnings) {
-            Ok(db) => Ok(Self { db, warnings, poison: OnceLock::new(), _lock }),
+        let sizes = Sizes::new(memory, space::of(path).total);
+        let (written, compacts) = (AtomicU64::new(0), AtomicBool::new(false));
+        match open(sizes, &warnings) {
+            Ok(db) => Ok(Self { db, warnings, poison: OnceLock::new(), sizes, written, compacts, _lock }),
             Err(error) => Err(refusal(&error, &warnings)),
         }
     }
 
-    fn families(path: &Path, memory: Memory) -> Result<Vec<ColumnFamilyDescriptor>, Error> {
-        let cache = tuning::block_cache(memory);
+    fn families(path: &Path, sizes: Sizes) -> Result<Vec<ColumnFamilyDescriptor>, Error> {
+        let cache = tuning::block_cache(sizes);
         let descriptors = family_names(path)?.into_iter().map(|name| {
             let family = Family::ALL.into_iter().find(|family| family.name() == name);
-            ColumnFamilyDescriptor::new(name, tuning::family_options(family, memory, &cache))
+            ColumnFamilyDescriptor::new(name, tuning::family_options(family, sizes, &cache))
         });
         Ok(descriptors.collect())
     }
@@ -95,7 +126,24 @@ impl Database {
         self.health()?;
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(self.encode(batch), &options).map_err(|error| self.poison(error.as_ref()))
+        let batch = self.encode(batch);
+        self.written.fetch_add(batch.size_in_bytes() as u64, Ordering::Relaxed);
+        self.db.write_opt(batch, &options).map_err(|error| self.poison(error.as_ref()))
+    }
+
+    /// Bytes in the tables of each level, family by family, and in all of them together.
+    fn levels(&self) -> Result<(HashMap<String, Vec<u64>>, u64), Error> {
+        let (mut families, mut all) = (HashMap::<String, Vec<u64>>::new(), 0_u64);
+        for file in self.db.live_files()? {
+            let levels = families.entry(file.column_family_name).or_default();
+            let level = usize::try_from(file.level).unwrap_or_default();
+            levels.resize(levels.len().max(level.saturating_add(1)), 0);
+            if let Some(bytes) = levels.get_mut(level) {
+                *bytes = bytes.saturating_add(file.size as u64);
+            }
+            all = all.saturating_add(file.size as u64);
+        }
+        Ok((families, all))
     }
 
     fn encode(&self, batch: &Batch) -> WriteBatch {
@@ -174,15 +222,40 @@ impl Medium for Database {
         told.sum()
     }
 
-    /// What this user may still write to the directory's file system.
-    #[allow(clippy::useless_conversion)] // 32 bits on some platforms
-    fn free_bytes(&self) -> u64 {
-        let path = self.db.path();
-        match nix::sys::statvfs::statvfs(path) {
-            Ok(stats) => u64::from(stats.blocks_available()).saturating_mul(u64::from(stats.fragment_size())),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot ask how much disk is free");
-                0
+    fn look(&self) -> Look {
+        // Before the others: what is written meanwhile is then counted twice rather than not at all.
+        let free = space::of(self.db.path()).free;
+        let tables = space::of_tables(self.db.path());
+        let (families, live) = self.levels().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot ask which tables there are");
+            // As if all of them went into one.
+            (HashMap::from([(String::new(), vec![tables])]), tables)
+        });
+        let step = self.sizes.step();
+        let compactions = families.values().map(|levels| largest_compaction(levels, step));
+        let memtables = Family::ALL.iter().filter_map(|family| {
+            self.db.property_int_value_cf(self.handle(*family), properties::CUR_SIZE_ALL_MEM_TABLES).ok().flatten()
+        });
+        Look {
+            free,
+            unfinished: tables.saturating_sub(live),
+            compaction: compactions.max().unwrap_or(0),
+            flush: memtables.sum(),
+            log: self.sizes.log(),
+            checkpoint: 0,
+            written: self.written.load(Ordering::Relaxed),
+        }
+    }
+
+    fn allow_compactions(&self, allowed: bool) {
+        if self.compacts.swap(allowed, Ordering::Relaxed) == allowed {
+            return;
+        }
+        let disabled = if allowed { "false" } else { "true" };
+        for family in Family::ALL {
+            // It fails where the file that tells of it cannot be written, and has happened all the same.
+            if let Err(error) = self.db.set_options_cf(self.handle(family), &[("disable_auto_compactions", disabled)]) {
+                tracing::warn!(family = family.name(), allowed, %error, "the change of an option is not on disk");
             }
         }
     }

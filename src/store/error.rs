@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+
 use crate::codec::DecodeError;
 use crate::identity::{NamespaceId, ReplicaId};
 
@@ -226,6 +228,14 @@ impl fmt::Display for Aspect {
             Self::Layout => "ID layout",
             Self::Secret => "cluster secret (fingerprint)",
         })
+    }
+}
+
+impl OpenError {
+    /// The disk takes no writes: it is full, a quota is, or it may only be read.
+    pub fn is_shortage(&self) -> bool {
+        let said = self.refusal.to_string();
+        [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS].iter().any(|error| said.contains(error.desc()))
     }
 }
 

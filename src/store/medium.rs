@@ -4,6 +4,7 @@
 //! above this line, journal, checkpoints and recovery, is the same code over both.
 
 use super::error::StoreError;
+use super::headroom::Look;
 
 /// The families of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,8 +102,14 @@ pub trait Medium: Send + Sync {
     /// Bytes that a family takes, as far as that is known.
     fn size_bytes(&self, family: Family) -> u64;
 
-    /// Bytes that may still be written; 0 if it cannot be told, which refuses writes rather than risk a full disk.
-    fn free_bytes(&self) -> u64;
+    /// How much room there is, and may be needed; none free if it cannot be told, which refuses writes rather than risk
+    /// a full disk.
+    fn look(&self) -> Look;
+
+    /// Whether compactions may begin. One that runs goes on.
+    fn allow_compactions(&self, allowed: bool) {
+        let _ = allowed;
+    }
 
     /// How often a write-ahead log was synced, by the medium's own count.
     #[cfg(test)]

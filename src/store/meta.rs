@@ -8,6 +8,7 @@ use bincode::{Decode, Encode};
 
 use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::replica::Census;
 
 use super::Options;
 use super::error::{Aspect, Malformed, OpenRefusal, StoreError};
@@ -26,6 +27,7 @@ const REPAIRED_KEY: &[u8] = b"repaired";
 const POSITION_PREFIX: &[u8] = b"position/";
 const REACH_PREFIX: &[u8] = b"reach/";
 const NAME_PREFIX: &[u8] = b"name/";
+const CENSUS_PREFIX: &[u8] = b"census/";
 
 /// What ties the directory to one configuration. The field order is the format.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
@@ -194,6 +196,16 @@ pub(super) fn put_reach(batch: &mut Batch, namespace: NamespaceId, reach: &[(Rep
     batch.put(Family::Meta, of_namespace(REACH_PREFIX, namespace), seal(reach));
 }
 
+/// The counters in the family of rows; `None` if that was never written.
+pub(super) fn census(medium: &dyn Medium, namespace: NamespaceId) -> Result<Option<Census>, StoreError> {
+    read(medium, &of_namespace(CENSUS_PREFIX, namespace))
+}
+
+/// Rides on the batch of the rows that it counts.
+pub(super) fn put_census(batch: &mut Batch, namespace: NamespaceId, census: Census) {
+    batch.put(Family::Meta, of_namespace(CENSUS_PREFIX, namespace), seal(&census));
+}
+
 /// What the configuration last called a namespace.
 pub(super) fn name(medium: &dyn Medium, namespace: NamespaceId) -> Result<Option<String>, StoreError> {
     read(medium, &of_namespace(NAME_PREFIX, namespace))
@@ -205,7 +217,7 @@ pub(super) fn put_name(batch: &mut Batch, namespace: NamespaceId, name: &str) {
 
 /// Nothing is known of it any more.
 pub(super) fn forget_namespace(batch: &mut Batch, namespace: NamespaceId) {
-    for prefix in [POSITION_PREFIX, REACH_PREFIX, NAME_PREFIX] {
+    for prefix in [POSITION_PREFIX, REACH_PREFIX, CENSUS_PREFIX, NAME_PREFIX] {
         batch.delete(Family::Meta, of_namespace(prefix, namespace));
     }
 }

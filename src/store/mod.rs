@@ -21,6 +21,7 @@ mod database;
 mod directory;
 mod error;
 mod format;
+mod headroom;
 mod job;
 mod journal;
 mod medium;
@@ -30,12 +31,14 @@ mod open;
 mod purge;
 mod recovery;
 mod rows;
+mod space;
 mod tuning;
 mod wal;
 mod warnings;
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::crdt::{LogHash, Row};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
@@ -49,9 +52,11 @@ pub use self::backup::{backup, restore};
 pub use self::check::{Contents, Log, Report, check};
 pub use self::compact::{Compacted, compact};
 pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
+pub use self::headroom::{Judgement, Look};
 pub use self::job::Lane;
 pub use self::journal::JournalSlice;
 pub use self::medium::{Batch, Cursor, Family, Item, Medium, Write};
+pub use self::open::Shortage;
 pub use self::purge::{Holding, Purge};
 pub use self::tuning::{MEMTABLE_BYTES_MAX, OPEN_FILES_MAX};
 
@@ -87,6 +92,31 @@ pub struct Options {
 pub struct Store {
     medium: Box<dyn Medium>,
     hasher: Hasher,
+    journalled: Journalled,
+}
+
+/// Bytes of records that no checkpoint covers yet, about: what it has to write is no more, except of rows that many
+/// have counted.
+#[derive(Default)]
+struct Journalled {
+    /// Since the last checkpoint was over.
+    since: AtomicU64,
+    /// While it was written.
+    before: AtomicU64,
+}
+
+impl Journalled {
+    fn grow(&self, bytes: usize) {
+        self.since.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn checkpointed(&self) {
+        self.before.store(self.since.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn not_checkpointed(&self) -> u64 {
+        self.since.load(Ordering::Relaxed).saturating_add(self.before.load(Ordering::Relaxed))
+    }
 }
 
 impl Store {
@@ -94,10 +124,8 @@ impl Store {
     /// This is [`Self::open`] without the directory, for a medium of one's own.
     pub fn recover(medium: Box<dyn Medium>, new: bool, options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
         let known = meta::check_format(&*medium)?.is_some();
-        if known {
-            meta::check_identity(&*medium, options)?;
-        } else if !new {
-            return Err(meta::missing("the format version").into());
+        if known || !new {
+            check_identity(&*medium, options)?;
         }
         let recovered = read_state(&*medium, options)?;
         warn_of_unconfigured(&*medium, options)?;
@@ -107,14 +135,16 @@ impl Store {
         }
         meta::put_boot(&mut batch, recovered.boot.counter);
         medium.write_synced(batch)?;
-        Ok((Self { medium, hasher: options.hasher.clone() }, recovered))
+        Ok((Self { medium, hasher: options.hasher.clone(), journalled: Journalled::default() }, recovered))
     }
 
     /// Writes all records of a commit as one batch. They are on the disk when this returns (I1).
     pub fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         for record in &commit.records {
-            batch.put(Family::Journal, JournalKey::of(record).encode(), seal_record(record));
+            let sealed = seal_record(record);
+            self.journalled.grow(sealed.len());
+            batch.put(Family::Journal, JournalKey::of(record).encode(), sealed);
         }
         for record in &commit.repaired {
             batch.put(Family::Repair, repaired_key(record.namespace, record.number), seal_repaired(record));
@@ -170,6 +200,9 @@ impl Store {
         for (namespace, leaf, sum) in &chunk.leaves {
             rows::put_leaf(&mut batch, *namespace, *leaf, *sum);
         }
+        for (namespace, census) in &chunk.census {
+            meta::put_census(&mut batch, *namespace, *census);
+        }
         if let Some(position) = &chunk.position {
             for (namespace, vector) in &position.vectors {
                 meta::put_position(&mut batch, *namespace, vector);
@@ -182,7 +215,11 @@ impl Store {
             }
             meta::put_repaired(&mut batch, position.repaired);
         }
-        self.medium.write_synced(batch)
+        self.medium.write_synced(batch)?;
+        if chunk.position.is_some() {
+            self.journalled.checkpointed();
+        }
+        Ok(())
     }
 
     /// Rows of whole leaves, as of the last checkpoint.
@@ -272,11 +309,21 @@ impl Store {
         self.medium.size_bytes(Family::Journal)
     }
 
-    /// Bytes that this user may still write to the directory's file system; 0 if it cannot be asked, which refuses
-    /// writes rather than risk a full disk.
-    pub fn disk_free(&self) -> u64 {
-        self.medium.free_bytes()
+    /// How much room there is for what may have to be written.
+    pub fn look(&self) -> Look {
+        Look { checkpoint: self.journalled.not_checkpointed(), ..self.medium.look() }
     }
+
+    /// Whether compactions may begin.
+    pub fn allow_compactions(&self, allowed: bool) {
+        self.medium.allow_compactions(allowed);
+    }
+}
+
+/// Refuses what another program, cluster or worker has written.
+fn check_identity(medium: &dyn Medium, options: &Options) -> Result<(), OpenRefusal> {
+    meta::check_format(medium)?.ok_or_else(|| meta::missing("the format version"))?;
+    meta::check_identity(medium, options)
 }
 
 /// Reads everything; changes nothing.

@@ -6,14 +6,55 @@ use std::path::Path;
 use super::database::Database;
 use super::directory::{self, Claim};
 use super::error::{OpenError, OpenRefusal};
-use super::tuning::Memory;
-use super::{Options, Store};
-use crate::replica::Recovered;
+use super::headroom::SMALL_THINGS_BYTES;
+use super::tuning::{Memory, Sizes};
+use super::{Journalled, Options, Store, check_identity, read_state, space};
+use crate::replica::{Disk, Headroom, Recovered};
+
+/// Why a directory cannot be opened for writing now.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{disk}", cause.as_ref().map_or_else(String::new, |cause| format!("{cause}: ")))]
+pub struct Shortage {
+    /// How the disk stands.
+    pub disk: Disk,
+    /// What the system says, where that is more than a count of bytes.
+    pub cause: Option<String>,
+}
 
 impl Store {
     /// Opens or creates the directory, recovers it, and counts the boot. Nothing else may have it open.
     pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
         Self::open_directory(options).map_err(|refusal| OpenError { path: options.path.clone(), refusal })
+    }
+
+    /// Recovers a node's directory without writing to it: there is no room for more. What comes back answers reads; it
+    /// counts no boot, and nothing may be written to it.
+    pub fn open_reading(options: &Options) -> Result<(Self, Recovered), OpenError> {
+        Self::read_directory(options).map_err(|refusal| OpenError { path: options.path.clone(), refusal })
+    }
+
+    /// Whether the directory of a node has too little room to be opened for writing: a replay of the logs ends in a flush,
+    /// and RocksDB writes some small files. Of one that no node has, opening it tells.
+    pub fn shortage(options: &Options) -> Option<Shortage> {
+        directory::expect(&options.path).ok()?;
+        let found = space::of(&options.path);
+        let sizes = Sizes::new(memory(options), found.total);
+        let flush = space::of_logs(&options.path).min(sizes.memtables as u64);
+        let disk = Disk {
+            headroom: Headroom::None,
+            free_bytes: found.free,
+            needed_bytes: flush.saturating_add(SMALL_THINGS_BYTES),
+        };
+        if disk.free_bytes < disk.needed_bytes {
+            return Some(Shortage { disk, cause: None });
+        }
+        let probed = space::probe(&options.path, SMALL_THINGS_BYTES);
+        probed.err().map(|error| Shortage { disk, cause: Some(error.to_string()) })
+    }
+
+    /// Whether a node's data is there.
+    pub fn is_established(options: &Options) -> bool {
+        directory::expect(&options.path).is_ok()
     }
 
     /// Refuses a directory without a node's data, and makes nothing.
@@ -30,19 +71,25 @@ impl Store {
 
     fn open_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
         let claim = directory::claim(&options.path)?;
-        let database = Database::open(
-            &options.path,
-            claim == Claim::New,
-            Memory {
-                cache: options.cache_bytes_max,
-                memtables: options.memtable_bytes_max,
-                open_files: options.open_files_max,
-            },
-        )?;
+        let database = Database::open(&options.path, claim == Claim::New, memory(options))?;
         let opened = Self::recover(Box::new(database), claim == Claim::New, options)?;
         if claim == Claim::New {
             directory::establish(&options.path)?;
         }
         Ok(opened)
     }
+
+    fn read_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
+        directory::expect(&options.path)?;
+        let database = Database::open_read_only(&options.path, memory(options))?;
+        check_identity(&database, options)?;
+        let recovered = read_state(&database, options)?;
+        database.remove_unnamed_tables();
+        let hasher = options.hasher.clone();
+        Ok((Self { medium: Box::new(database), hasher, journalled: Journalled::default() }, recovered))
+    }
+}
+
+fn memory(options: &Options) -> Memory {
+    Memory { cache: options.cache_bytes_max, memtables: options.memtable_bytes_max, open_files: options.open_files_max }
 }

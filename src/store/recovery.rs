@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::Hasher;
-use crate::replica::{DirtyRow, Done, Key, Record, RecoveredSpace, Repaired};
+use crate::replica::{Census, DirtyRow, Done, Key, Record, RecoveredSpace, Repaired};
 
 use super::error::{Malformed, OpenRefusal, StoreError};
 use super::format::{JournalKey, unseal, unseal_repaired};
@@ -51,6 +51,7 @@ impl Recovery<'_> {
             vector,
             position,
             reach: self.reach(namespace)?,
+            census: self.census(namespace)?,
             leaves: rows::leaves(medium, namespace)?,
             dirty: self.dirty_rows(namespace, changed)?,
             journal_bytes: medium.size_bytes(Family::Journal),
@@ -70,6 +71,14 @@ impl Recovery<'_> {
             adopted.join(&record.adopted.iter().copied().collect());
         }
         Ok(adopted)
+    }
+
+    /// The counters on disk: as they were counted, or, where nobody has, counted now.
+    fn census(&self, namespace: NamespaceId) -> Result<Census, StoreError> {
+        match meta::census(self.medium, namespace)? {
+            Some(census) => Ok(census),
+            None => rows::count(self.medium, namespace),
+        }
     }
 
     /// The seqs that cover what repair brought, before the checkpoint and since.

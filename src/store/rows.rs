@@ -3,7 +3,7 @@
 use crate::crdt::Row;
 use crate::identity::NamespaceId;
 use crate::merkle::{Hasher, Leaf, Place, Sum};
-use crate::replica::{Key, LoadLeaves};
+use crate::replica::{Census, Key, LoadLeaves};
 
 use super::error::StoreError;
 use super::format::{
@@ -93,6 +93,16 @@ pub(super) fn sum(medium: &dyn Medium, hasher: &Hasher, namespace: NamespaceId, 
         sum = sum.plus(hasher.row(&key, &row));
     }
     Ok(sum)
+}
+
+/// How many rows there are.
+pub(super) fn count(medium: &dyn Medium, namespace: NamespaceId) -> Result<Census, StoreError> {
+    let mut walk = Walk::from(medium, namespace, Place(0))?;
+    let mut census = Census::default();
+    while let Some((_, key, _)) = walk.next()? {
+        census.add(key.len());
+    }
+    Ok(census)
 }
 
 /// The rows of a namespace, by place.

@@ -22,12 +22,14 @@ mod node;
 #[allow(dead_code, unused_imports)] // there is more in them than is needed here
 mod processes;
 mod record;
+mod scarce;
 mod shim;
 mod syncs;
 mod table;
 mod workload;
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
 use table::Tally;
 
@@ -48,14 +50,38 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }
 
+/// Set where mounts are this process's own, and end with it.
+const MOUNTS: &str = "SNOWTIDE_OWN_MOUNTS";
+
+/// Whether file systems can be mounted.
+pub(crate) fn may_mount() -> bool {
+    std::env::var_os(MOUNTS).is_some()
+}
+
+/// Goes on in a process whose mounts nobody else sees, if this user may have one.
+fn leave_mounts() {
+    let own = |command: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--propagation", "private", command]);
+        unshare
+    };
+    if !may_mount() && own("true").output().is_ok_and(|tried| tried.status.success()) {
+        let mut again = own(&std::env::current_exe().unwrap().to_string_lossy());
+        // It returns only if it could not.
+        let error = again.args(std::env::args_os().skip(1)).env(MOUNTS, "1").exec();
+        println!("mounts are shared: {error}");
+    }
+}
+
 type Part = (&'static str, fn(Scale) -> Vec<Tally>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("cuts", cuts::run),
     ("node", node::run),
     ("kills", kills::run),
     ("syncs", syncs::run),
     ("full", full::run),
+    ("scarce", scarce::run),
     ("flips", flips::run),
     ("minting", minting::run),
 ];
@@ -66,6 +92,7 @@ fn main() -> ExitCode {
         workload::child(rest);
         return ExitCode::SUCCESS;
     }
+    leave_mounts();
     let scale = Scale { soak: arguments.iter().any(|argument| argument == "--soak") };
     let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let mut tallies = Vec::new();

@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use snowtide::crdt::{Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
@@ -211,6 +212,7 @@ fn boot(data: &Path, notes: &Notes, commits: u64, abort: bool) -> Result<(), Box
     thread::scope(|scope| {
         let ceilings = scope.spawn(|| keep_ceilings(&store, notes, recovered.ceiling, &over));
         let checkpoints = scope.spawn(|| keep_checkpoints(&store, &state, &over));
+        scope.spawn(|| keep_watch(&store, &over));
         let outcome = (1..=commits).try_for_each(|round| commit(&store, notes, &mut authors, round, &state));
         if abort {
             std::process::abort();
@@ -220,6 +222,17 @@ fn boot(data: &Path, notes: &Notes, commits: u64, abort: bool) -> Result<(), Box
         outcome.and(others.into_iter().collect::<Result<(), StoreError>>())
     })?;
     Ok(())
+}
+
+/// As a node does: RocksDB's background work may fail while a write waits for it.
+fn keep_watch(store: &Store, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        if let Err(error) = store.health() {
+            eprintln!("{error}");
+            std::process::exit(STORE_FAILED);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Notes that something will be done, does it, and notes that it is done.
@@ -287,7 +300,12 @@ fn keep_checkpoints(store: &Store, state: &Mutex<State>, over: &AtomicBool) -> R
             let row = |text: &String| (SPACE, key(text), state.lock().unwrap().rows[text].clone());
             let vectors = vec![(SPACE, position.clone())];
             let position = (number + 1 == parts.len()).then_some(Position { vectors, ..Position::default() });
-            store.checkpoint(&CheckpointChunk { rows: part.iter().map(row).collect(), leaves: vec![], position })?;
+            store.checkpoint(&CheckpointChunk {
+                rows: part.iter().map(row).collect(),
+                leaves: vec![],
+                census: vec![],
+                position,
+            })?;
         }
         store.health()?;
         thread::yield_now();

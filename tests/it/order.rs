@@ -38,6 +38,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         hints_age_ms: 60_000,
         hints_bytes_max: 1 << 30,
         unsynced: BTreeSet::new(),
+        quotas: BTreeMap::new(),
         commit_bytes_max: 1 << 20,
         commit_interval_ms: 100,
         gossip_interval_ms: 20,

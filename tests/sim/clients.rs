@@ -212,7 +212,8 @@ impl World {
             let finding = receipt.token.as_ref().and_then(check);
             self.findings.extend(finding);
         }
-        if let (true, Some(first)) = (asked.regions > 0, operations.first()) {
+        let applied = !outcomes.contains(&Outcome::QuotaExceeded);
+        if let (true, Some(first)) = (asked.regions > 0 && applied, operations.first()) {
             self.tally.note(if receipt.pending { "acks pending" } else { "acks of regions" });
             let holders = receipt.acknowledged_by.len();
             let alike = operations.iter().all(|operation| operation.namespace == first.namespace);
@@ -238,6 +239,10 @@ impl World {
     }
 
     fn answered(&mut self, node: usize, replica: ReplicaId, operation: &Operation, outcome: Outcome, ordered: bool) {
+        if outcome == Outcome::QuotaExceeded {
+            self.tally.note("new counters refused");
+            return self.checkers.ledger.refused(replica, std::slice::from_ref(operation));
+        }
         let Outcome::Value(value) = outcome else {
             self.findings.push(format!("node {node} answered {operation:?} with {outcome:?}"));
             return;

@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::merkle::{Hasher, SECRET_BYTES};
-use snowtide::replica::Settings;
+use snowtide::replica::{Quota, Settings};
 use snowtide::store::Options;
 
 use super::clock::Clock;
@@ -79,6 +79,7 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         hasher: hasher(),
         commit_bytes_max: bytes(any(&[300, 2_000, 16_384])),
         unsynced: BTreeSet::new(),
+        quotas: quotas(any(&[0, 0, 0, 3, 40])),
         commit_interval_ms: 100,
         gossip_interval_ms: any(&[20, 100]),
         digest_interval_ms: any(&[1_000, 3_000, 6_000]),
@@ -113,6 +114,12 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         }
         _ => chosen,
     }
+}
+
+/// So many counters in each namespace; 0 is no bound.
+fn quotas(keys_max: u64) -> BTreeMap<NamespaceId, Quota> {
+    let quota = Quota { keys_max: (keys_max > 0).then_some(keys_max), bytes_max: None };
+    [1, 2].into_iter().map(|number| (NamespaceId(number), quota)).filter(|_| keys_max > 0).collect()
 }
 
 /// Any secret will do, as long as all have the same.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use snowtide::identity::NamespaceId;
-use snowtide::store::{Batch, Cursor, Family, Item, Medium, StoreError, Write};
+use snowtide::store::{Batch, Cursor, Family, Item, Look, Medium, StoreError, Write};
 
 const FAMILIES: usize = Family::ALL.len();
 type Tree = BTreeMap<Bytes, Bytes>;
@@ -217,8 +217,8 @@ impl Medium for Disk {
         entries.map(|(key, value)| (key.len() + value.len()) as u64).sum()
     }
 
-    fn free_bytes(&self) -> u64 {
-        u64::MAX
+    fn look(&self) -> Look {
+        Look::of_free(u64::MAX)
     }
 }
 
@@ -282,7 +282,7 @@ impl Medium for Untouched {
         self.0.size_bytes(family)
     }
 
-    fn free_bytes(&self) -> u64 {
-        self.0.free_bytes()
+    fn look(&self) -> Look {
+        self.0.look()
     }
 }

@@ -194,6 +194,10 @@ impl World {
             _ if held.over || held.turn != turn => {}
             Ok(_) if held.blind && asks => (held.turn, held.sent) = (held.turn + 1, false),
             Ok(_) if held.blind => {}
+            // That is an answer as any other, and remembered.
+            Ok(outcomes) if asks && outcomes[..] == [Outcome::QuotaExceeded] => {
+                (held.turn, held.sent) = (held.turn + 1, false);
+            }
             Ok(outcomes) if asks => {
                 let expected = held.total + i128::from(held.by);
                 if outcomes[..] != [Outcome::Value(expected)] {

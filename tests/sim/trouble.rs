@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
-use snowtide::replica::Event;
+use snowtide::replica::{Disk as Space, Event, Headroom};
 
 use super::checkers::doors::Closed;
 use super::checkers::state;
@@ -53,7 +53,8 @@ impl World {
             Fault::DiskLow => {
                 self.count(fault);
                 let (delay, start) = (self.rng.random_range(1_000..20_000), self.nodes[node].starts);
-                self.tell(node, Event::DiskLow(true));
+                let headroom = if self.rng.random_bool(0.5) { Headroom::Low } else { Headroom::None };
+                self.tell(node, Event::Disk(Space { headroom, ..Space::default() }));
                 self.schedule(delay, Happening::DiskRoom { node, start });
             }
             Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Delay | Fault::TornTail => {}

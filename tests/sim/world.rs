@@ -253,7 +253,7 @@ impl World {
             Happening::Operator { node, start } if self.nodes[node].runs(start) => self.restart_fenced(node),
             Happening::Resume { node, start } if self.nodes[node].runs(start) => self.resume(node),
             Happening::DiskRoom { node, start } if self.nodes[node].runs(start) => {
-                self.tell(node, Event::DiskLow(false));
+                self.tell(node, Event::Disk(snowtide::replica::Disk::default()));
             }
             Happening::Look { node, start } if self.nodes[node].runs(start) => self.look(node),
             Happening::Restart { node } => self.start(node),

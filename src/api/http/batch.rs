@@ -17,7 +17,7 @@ use crate::replica::{Action, Key, Operation, Outcome};
 use crate::telemetry::{self, Door};
 
 use super::call::Call;
-use super::counters::{OVERFLOW, bad_key, miscounted};
+use super::counters::{OVERFLOW, QUOTA, bad_key, miscounted};
 use super::json::{self, By};
 use super::openapi::Failures;
 use super::params;
@@ -260,6 +260,7 @@ impl BatchResult {
         match outcome {
             Outcome::Value(value) => Self::Done { status: 200, value, view },
             Outcome::Overflow => Self::refused(Code::CounterOverflow, OVERFLOW, Arc::default()),
+            Outcome::QuotaExceeded => Self::refused(Code::QuotaExceeded, QUOTA, Arc::default()),
             Outcome::UnknownNamespace => Self::not_served(&NotServed::Unknown),
         }
     }

@@ -13,7 +13,7 @@ use crate::config::Permission;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::ids::PeerClock;
-use crate::replica::{PeerStatus, Status};
+use crate::replica::{Disk, PeerStatus, Status};
 
 use super::apart::{self, ForkView};
 use super::call::Call;
@@ -47,7 +47,7 @@ struct NodeView<'a> {
     #[schema(value_type = Option<String>, example = "0021c5b94e6bdbc5")]
     replica: Option<String>,
     stage: StageName,
-    /// Why it stopped itself, if it did.
+    /// Why it stopped itself, if it did, or why it takes no writes.
     reason: Option<String>,
     /// The release that runs.
     #[schema(example = "0.1.0")]
@@ -139,14 +139,15 @@ pub(super) async fn cluster(call: Call) -> Result<Response<Body>, Problem> {
 }
 
 fn view<'a>(doors: &'a Doors, status: Option<&Status>) -> ClusterView<'a> {
-    let (stage, reason) = StageName::of(&doors.stage.borrow());
+    let (stage, stopped) = StageName::of(&doors.stage.borrow());
+    let disk = status.map(|status| status.disk).filter(Disk::is_low);
     ClusterView {
         node: NodeView {
             region: &doors.region,
             node: doors.worker.node(),
             replica: status.and_then(|status| status.replica).map(|replica| replica.to_string()),
             stage,
-            reason,
+            reason: stopped.or_else(|| disk.map(|disk| disk.to_string())),
             version: env!("CARGO_PKG_VERSION"),
             commits: status.map(|status| status.commits),
         },

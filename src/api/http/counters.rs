@@ -26,6 +26,8 @@ use super::told::{self, AckState, Acknowledged, CounterView};
 
 const PREFIX: &str = "/v1/counters/";
 const INCREMENT_SUFFIX: &str = "/increment";
+pub(super) const QUOTA: &str =
+    "the namespace holds as many counters as it may (keys_max, bytes_max), and this would be a new one";
 pub(super) const OVERFLOW: &str =
     "a 64-bit total of this counter at this node would overflow; the counter is unchanged";
 
@@ -200,6 +202,7 @@ pub(super) fn only(outcomes: &[Outcome], namespace: &str) -> Result<i128, Proble
     match outcomes.first() {
         Some(Outcome::Value(value)) => Ok(*value),
         Some(Outcome::Overflow) => Err(Problem::new(Code::CounterOverflow, OVERFLOW)),
+        Some(Outcome::QuotaExceeded) => Err(Problem::new(Code::QuotaExceeded, QUOTA)),
         Some(Outcome::UnknownNamespace) => Err(Problem::not_served(namespace, &NotServed::Unknown)),
         None => Err(miscounted()),
     }

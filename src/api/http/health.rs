@@ -16,6 +16,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::Stage;
+use crate::replica::{Disk, Status};
 use crate::telemetry;
 
 use super::apart::{self, ForkView, NotExchangedView};
@@ -34,9 +35,9 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) struct Readiness {
     ready: bool,
     stage: StageName,
-    /// Why it stopped itself, if it did.
+    /// Why it stopped itself, if it did, or why it takes no writes.
     reason: Option<String>,
-    checks: [Check; 3],
+    checks: [Check; 4],
     /// Repair sessions that are under way. A node that fetches what it lacks is ready meanwhile: it takes increments at
     /// once, and reads show what it has.
     repairs: Vec<RepairView>,
@@ -87,6 +88,7 @@ pub(super) async fn readyz(State(door): State<Arc<Door>>, RawQuery(query): RawQu
         readiness.repairs = repairs::views(&door.doors, status.as_ref());
         readiness.not_exchanged = apart::not_exchanged(&door.doors, status.as_ref());
         readiness.forks = apart::forks(&door.doors, status.as_ref());
+        readiness.see_disk(status.as_ref());
     }
     let mut response = if verbose {
         json::answer(&readiness).unwrap_or_else(IntoResponse::into_response)
@@ -120,11 +122,19 @@ impl Readiness {
                 check("recovered", name != StageName::Starting),
                 check("accepting", name != StageName::Draining),
                 check("unfenced", name != StageName::Fenced),
+                check("room", true),
             ],
             repairs: Vec::new(),
             not_exchanged: Vec::new(),
             forks: Vec::new(),
         }
+    }
+
+    /// A node without room on its disk is ready all the same, for it answers reads.
+    fn see_disk(&mut self, status: Option<&Status>) {
+        let Some(disk) = status.map(|status| status.disk).filter(Disk::is_low) else { return };
+        self.reason.get_or_insert_with(|| disk.to_string());
+        self.checks.iter_mut().filter(|check| check.name == "room").for_each(|check| check.ok = false);
     }
 
     const fn word(&self) -> &'static str {
@@ -140,6 +150,21 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::Headroom;
+
+    #[test]
+    fn a_node_without_room_is_ready_and_says_why_it_takes_no_writes() {
+        let mut readiness = Readiness::of(&Stage::Ready);
+        readiness.see_disk(Some(&Status::default()));
+        assert_eq!((readiness.reason.as_deref(), readiness.checks[3].ok), (None, true));
+        let disk = Disk { headroom: Headroom::Low, free_bytes: 5 << 20, needed_bytes: 6 << 20 };
+        readiness.see_disk(Some(&Status { disk, ..Status::default() }));
+        assert!(readiness.ready && !readiness.checks[3].ok);
+        assert_eq!(
+            readiness.reason.as_deref(),
+            Some("the disk is nearly full (5.0 MiB free, 6.0 MiB needed): no writes")
+        );
+    }
 
     #[test]
     fn exactly_one_check_fails_in_each_stage_that_is_not_ready() {

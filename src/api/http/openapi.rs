@@ -55,6 +55,9 @@ pub(super) enum Failures {
     /// how far it is wanted.
     #[response(status = 504, content_type = "application/problem+json")]
     Timeout(ProblemBody<'static>),
+    /// `quota_exceeded`: the namespace holds as many counters as it may; those that exist go on.
+    #[response(status = 507, content_type = "application/problem+json")]
+    Quota(ProblemBody<'static>),
 }
 
 #[derive(OpenApi)]

@@ -550,7 +550,7 @@ async fn probes_follow_the_stage_and_liveness_does_not() {
         let (ready, _, body) = send(doors(stage), get("/readyz?verbose")).await;
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((ready.as_u16(), &body["ready"]), (status, &json!(status == 200)));
-        assert_eq!(body["checks"].as_array().unwrap().len(), 3);
+        assert_eq!(body["checks"].as_array().unwrap().len(), 4);
     }
 }
 

@@ -135,7 +135,7 @@ pub(super) fn takes_events(headers: &HeaderMap) -> bool {
 
 /// What a client that takes events is told instead of its first event.
 pub(super) fn refused(problem: Problem) -> Response<Body> {
-    let is_temporary = matches!(problem.code.http_status(), 429 | 500..);
+    let is_temporary = matches!(problem.code.http_status(), 429 | 500..507);
     if !is_temporary {
         return problem.into_response();
     }

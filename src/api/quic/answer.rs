@@ -196,6 +196,7 @@ fn result_of(outcome: Outcome) -> Result<i128, Code> {
         Outcome::Value(value) => Ok(value),
         Outcome::Overflow => Err(Code::CounterOverflow),
         Outcome::UnknownNamespace => Err(Code::UnknownNamespace),
+        Outcome::QuotaExceeded => Err(Code::QuotaExceeded),
     }
 }
 

@@ -176,7 +176,11 @@ fn child_that_meets_a_full_disk() {
     assert_eq!(poison(store.put_ceiling(1).unwrap_err()), cause);
     assert_eq!(poison(store.put_replica(own()).unwrap_err()), cause);
     assert_eq!(
-        poison(store.checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], position: None }).unwrap_err()),
+        poison(
+            store
+                .checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], census: vec![], position: None })
+                .unwrap_err()
+        ),
         cause
     );
     assert_eq!(poison(store.load(SPACE, &[key("a")]).unwrap_err()), cause);

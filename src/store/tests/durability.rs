@@ -41,5 +41,5 @@ fn every_part_of_a_checkpoint_is_synced() {
 fn the_disk_has_room() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
-    assert!(store.disk_free() > 0);
+    assert!(store.look().free > 0);
 }

@@ -113,7 +113,7 @@ fn dirty(space: &RecoveredSpace) -> Vec<(Key, Row)> {
 fn checkpoint(store: &Store, rows: &[(&str, Row)], position: Option<VersionVector>) {
     let rows = rows.iter().map(|(text, row)| (SPACE, key(text), row.clone())).collect();
     let position = position.map(|vector| Position { vectors: vec![(SPACE, vector)], ..Position::default() });
-    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], position }).unwrap();
+    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], census: vec![], position }).unwrap();
 }
 
 fn vector(marks: &[(ReplicaId, Mark)]) -> VersionVector {

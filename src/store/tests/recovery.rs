@@ -3,7 +3,7 @@
 use super::*;
 use crate::identity::Boot;
 use crate::merkle::{Leaf, Place, Sum};
-use crate::replica::{LoadLeaves, RepairedRow};
+use crate::replica::{Census, LoadLeaves, RepairedRow};
 use crate::store::OpenRefusal;
 
 #[test]
@@ -142,6 +142,7 @@ fn a_namespace_that_is_not_configured_keeps_everything_through_starts_commits_an
     let folded = CheckpointChunk {
         rows: vec![(OTHER_SPACE, key("a"), row(&[(remote(), 1, 0)]))],
         leaves: vec![(OTHER_SPACE, Leaf(3), Sum(5))],
+        census: vec![(OTHER_SPACE, Census { keys: 1, bytes: 65 })],
         position: Some(Position {
             vectors: vec![(OTHER_SPACE, vector(&[(remote(), theirs.mark)]))],
             ..Position::default()
@@ -167,7 +168,9 @@ fn a_namespace_that_is_not_configured_keeps_everything_through_starts_commits_an
         repair(&store, repaired_row(recovered.repaired + 1, SPACE, "f", 1, &[]));
         let vectors = vec![(SPACE, vector(&[(own(), ours.mark)]))];
         let position = Position { vectors, repaired: recovered.repaired + 1, ..Position::default() };
-        store.checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], position: Some(position) }).unwrap();
+        store
+            .checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], census: vec![], position: Some(position) })
+            .unwrap();
         store.truncate(SPACE, &[(own(), 0..ours.mark.seq)]).unwrap();
         assert_eq!(entries(&store, OTHER_SPACE), kept);
     }
@@ -260,7 +263,7 @@ fn what_repair_brought_is_found_again_until_a_checkpoint_covers_it() {
     let rows = rows.iter().map(|(key, row)| (SPACE, key.clone(), row.clone())).collect();
     let position =
         Position { vectors: vec![(SPACE, vector(&[(remote(), theirs.mark)]))], repaired: 2, ..Position::default() };
-    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], position: Some(position) }).unwrap();
+    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], census: vec![], position: Some(position) }).unwrap();
     drop(store);
     let (_, recovered) = open(dir.path());
     assert_eq!((recovered.repaired, dirty(&recovered.spaces[0])), (2, vec![]), "numbers are never used twice");
@@ -312,7 +315,7 @@ fn a_leaf_is_read_by_place_and_adds_up() {
     let mut keys: Vec<Key> = (0..500).map(|number| key(&format!("key-{number}"))).collect();
     keys.sort_by_key(|key| hasher.place(key));
     let rows: Vec<_> = keys.iter().map(|key| (SPACE, key.clone(), row(&[(own(), 3, 1)]))).collect();
-    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], position: None }).unwrap();
+    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], census: vec![], position: None }).unwrap();
     let leaves: Vec<Leaf> = (0..=u16::MAX).map(Leaf).collect();
     let load = |leaves: Vec<Leaf>, from, rows_max| {
         let asked = LoadLeaves { ticket: 1, namespace: SPACE, leaves, from, upto: Place(u64::MAX), rows_max };

@@ -69,7 +69,7 @@ impl Rogue {
         });
         let (served, accepting) = (endpoint.clone(), links.clone());
         tokio::spawn(async move {
-            served.serve(accepting, |connection| Box::pin(async move { _ = connection.closed().await })).await;
+            served.serve(Some(accepting), |connection| Box::pin(async move { _ = connection.closed().await })).await;
         });
         Self { links, endpoint, identity, _inlets: inlets }
     }

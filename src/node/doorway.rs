@@ -1,0 +1,70 @@
+//! Where a node listens, and its front doors while they are open.
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, Doors};
+use crate::peer::Links;
+use crate::quic::{Endpoint, Serving};
+
+use super::GOODBYE_TIMEOUT;
+use super::certificates::LiveDoors;
+
+/// Where it listens.
+pub(super) struct Sockets {
+    pub(super) endpoint: Endpoint,
+    pub(super) listener: TcpListener,
+    pub(super) redis: Option<TcpListener>,
+}
+
+/// Open doors.
+pub(super) struct Open {
+    endpoint: Endpoint,
+    closing: CancellationToken,
+    clients: TaskTracker,
+    http: JoinHandle<()>,
+    quic: JoinHandle<()>,
+}
+
+impl Sockets {
+    /// Serves clients, and peers if there are links.
+    pub(super) fn open(self, doors: &Doors, links: Option<Links>, tls: LiveDoors) -> Open {
+        let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
+        let http = api::http::serve(self.listener, doors.clone(), tls.http, closing.clone());
+        if let Some(listener) = self.redis {
+            clients.spawn(api::redis::serve(listener, doors.clone(), tls.redis, closing.clone()));
+        }
+        let quic = {
+            let (endpoint, doors) = (self.endpoint.clone(), doors.clone());
+            let serving = clients.clone();
+            let client = move |connection| -> Serving {
+                Box::pin(serving.track_future(api::quic::serve(connection, doors.clone())))
+            };
+            async move { endpoint.serve(links, client).await }
+        };
+        Open { endpoint: self.endpoint, closing, clients, http: tokio::spawn(http), quic: tokio::spawn(quic) }
+    }
+}
+
+impl Open {
+    /// Lets nobody in any more.
+    pub(super) fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Waits for clients to take their last answers. Those that do not do so in time learn by the closed connection that
+    /// they are unknown.
+    pub(super) async fn see_off(&mut self) {
+        self.clients.close();
+        let _ = timeout(GOODBYE_TIMEOUT, async { tokio::join!(&mut self.http, self.clients.wait()) }).await;
+    }
+
+    /// Closes what is left.
+    pub(super) async fn end(self) {
+        self.endpoint.close("the node shuts down").await;
+        self.quic.abort();
+    }
+}
