@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test strangers sim planted schemathesis soak bench lint clean
+.PHONY: help setup build demo test strangers sim planted schemathesis soak bench fuzz lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -71,6 +71,9 @@ bench: setup ## Measures speed beside Redis, other ID generators and the machine
 	./scripts/setup redis-server
 	$(CARGO) build --release --workspace --bins --tests
 	$(CARGO) bench --profile release --workspace --bench ids --bench repair --bench compare
+
+fuzz: setup ## Feeds every decoder with a million inputs, guided by the branches they take. FUZZ=journal chooses, FUZZ_RUNS=... how many.
+	./scripts/fuzz $(FUZZ)
 
 lint: setup ## Checks formatting, lints, and licences, bans and sources of dependencies where cargo-deny is installed.
 	$(CARGO) fmt --all --check

@@ -22,6 +22,8 @@ pub mod control;
 pub mod crdt;
 pub mod dev;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
 pub mod ids;
 pub mod merkle;

@@ -658,7 +658,7 @@ mod tests {
         let linked = PeerStatus {
             worker: worker(2),
             up: true,
-            not_exchanged: vec![crate::identity::NamespaceId(1)],
+            not_exchanged: vec![NamespaceId(1)],
             lag_commits: 7,
             lag_ms: 1_500,
             inflight_bytes: 0,

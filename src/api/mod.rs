@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod budget;
+pub(crate) mod fuzzed;
 pub mod http;
 pub mod idempotency;
 mod listening;

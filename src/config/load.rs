@@ -128,12 +128,17 @@ impl Layer {
     /// A file.
     pub(super) fn of_file(file: &Path) -> Result<Self, Problem> {
         let text = read(file).map_err(|reason| Problem::Unreadable { file: file.to_owned(), reason })?;
-        Ok(Self { values: parse(file, &text)?, origin: Origin::File(file.to_owned()) })
+        Self::of_file_text(file, &text)
+    }
+
+    /// A file whose text has been read.
+    pub(super) fn of_file_text(file: &Path, text: &str) -> Result<Self, Problem> {
+        Ok(Self { values: parse(file, text)?, origin: Origin::File(file.to_owned()) })
     }
 
     /// One value at a dotted key, as text. What is nested deeper than anything that could be allowed is not taken
     /// apart, so that it is refused and cannot exhaust the stack.
-    fn of_text(origin: Origin, key: &str, text: &str) -> Self {
+    pub(super) fn of_text(origin: Origin, key: &str, text: &str) -> Self {
         let verbatim = CONFIG.at(key).is_some_and(Shape::is_verbatim) || depth(text) > DEPTH_MAX;
         let value = if verbatim { Value::from(text) } else { parsed(text) };
         let values = if key.split('.').count() > DEPTH_MAX {

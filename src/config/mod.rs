@@ -9,6 +9,7 @@ pub mod address;
 mod difference;
 mod directives;
 pub mod error;
+pub(crate) mod fuzzed;
 mod inspect;
 mod load;
 pub mod map;

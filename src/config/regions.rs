@@ -57,7 +57,12 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 fn region(file: &Path) -> Result<Region, ConfigError> {
-    let figment = Figment::from(Layer::of_file(file)?);
+    region_of(file, Layer::of_file(file)?)
+}
+
+/// The region that a file's text means.
+pub(super) fn region_of(file: &Path, layer: Layer) -> Result<Region, ConfigError> {
+    let figment = Figment::from(layer);
     let values = figment.find_value("").map_err(|error| Problem::Inconsistent(error.to_string()))?;
     let problems = Inspection::run(&figment, &REGION, &values, &Origin::File(file.to_owned()));
     ConfigError::unless_none(problems)?;

@@ -7,8 +7,7 @@ use async_compression::Level;
 use async_compression::tokio::bufread::ZstdDecoder;
 use async_compression::tokio::write::ZstdEncoder;
 use async_compression::zstd::{CParameter, DParameter};
-use quinn::RecvStream;
-use tokio::io::{AsyncWrite, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 
 /// How far back repetitions are found, as a power of two. Both ends keep that much in memory for each link.
 const WINDOW_BITS: u32 = 21;
@@ -23,7 +22,7 @@ pub(super) fn writer<W: AsyncWrite>(stream: W) -> ZstdEncoder<W> {
 }
 
 /// The inverse. A stream that asks for a larger window than [`writer`]'s is malformed, so a peer cannot have more memory.
-pub(super) fn reader(stream: RecvStream) -> ZstdDecoder<BufReader<RecvStream>> {
+pub(super) fn reader<R: AsyncRead>(stream: R) -> ZstdDecoder<BufReader<R>> {
     let stream = BufReader::with_capacity(READ_BYTES, stream);
     ZstdDecoder::with_params(stream, &[DParameter::window_log_max(WINDOW_BITS)])
 }

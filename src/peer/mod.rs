@@ -19,6 +19,7 @@ mod dial;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod frame;
+pub(crate) mod fuzzed;
 mod hello;
 mod link;
 mod pulse;

@@ -23,6 +23,7 @@ pub mod event;
 mod fork;
 #[cfg(test)]
 mod fork_tests;
+pub(crate) mod fuzzed;
 mod gossip;
 mod hints;
 pub mod list;

@@ -44,6 +44,9 @@ struct JournalValue<'a> {
 }
 
 impl JournalKey {
+    /// How long a key is.
+    pub(super) const BYTES: usize = JOURNAL_KEY_BYTES;
+
     pub(super) fn of(record: &Record) -> Self {
         Self { namespace: record.namespace, origin: record.origin, upto: record.upto }
     }

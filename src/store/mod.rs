@@ -21,6 +21,7 @@ mod database;
 mod directory;
 mod error;
 mod format;
+pub(crate) mod fuzzed;
 mod headroom;
 mod job;
 mod journal;

@@ -13,6 +13,7 @@
 //! A log is a sequence of blocks of 32 KiB, a block a sequence of records, each with its checksum, length and type; a
 //! batch is one record, or several fragments.
 
+pub(super) mod fuzzed;
 mod mend;
 mod scan;
 

@@ -19,6 +19,7 @@ mod drill;
 mod durability;
 mod examples;
 mod forms;
+mod fuzz;
 mod harness;
 mod hostile;
 mod http;

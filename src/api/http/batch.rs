@@ -165,7 +165,7 @@ pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
 
 /// A batch as it goes to the engine: operations on namespaces that are not served here stay behind.
 #[derive(Debug)]
-struct Plan {
+pub(super) struct Plan {
     operations: Vec<Operation>,
     /// One per operation of the request.
     steps: Vec<Step>,
@@ -183,7 +183,7 @@ enum Step {
 }
 
 impl Plan {
-    fn of(
+    pub(super) fn of(
         request: BatchRequest<'_>,
         require: impl Fn(Permission, &str) -> Result<(), Problem>,
         namespaces: &Namespaces,

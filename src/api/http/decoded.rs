@@ -94,7 +94,7 @@ pub(super) async fn decode(call: Call) -> Result<Response<Body>, Problem> {
     })
 }
 
-fn read(scheme: IdScheme, text: &str, format: Option<Format>) -> Result<(u64, Format), Problem> {
+pub(super) fn read(scheme: IdScheme, text: &str, format: Option<Format>) -> Result<(u64, Format), Problem> {
     let read = match format {
         Some(format) => scheme.read_as(text, format).map(|id| (id, format)),
         None => scheme.read(text),

@@ -116,7 +116,7 @@ pub(super) async fn mint(mut call: Call) -> Result<Response<Body>, Problem> {
     if bytes { ids.bytes() } else { json::answer(&MintedIds { ids, region: &doors.region, node: doors.worker.node() }) }
 }
 
-fn read(body: &[u8]) -> Result<(u32, Format), Problem> {
+pub(super) fn read(body: &[u8]) -> Result<(u32, Format), Problem> {
     let IdsRequest { count, format } = json::parse_or_default::<IdsRequest>(body)?;
     let count = match count {
         0 => Err(Problem::invalid("count is at least 1")),

@@ -81,7 +81,7 @@ pub(super) async fn list(mut call: Call) -> Result<Response<Body>, Problem> {
 }
 
 /// What the engine is asked.
-fn question(namespace: NamespaceId, scope: u64, asked: Listing) -> Result<List, Problem> {
+pub(super) fn question(namespace: NamespaceId, scope: u64, asked: Listing) -> Result<List, Problem> {
     let prefix = asked.prefix.unwrap_or_default();
     if prefix.len() > KEY_BYTES_MAX {
         return Err(Problem::too_large(format!("prefix: a key has at most {KEY_BYTES_MAX} bytes")));

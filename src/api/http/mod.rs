@@ -21,6 +21,7 @@ mod cors;
 mod counters;
 mod decoded;
 mod docs;
+pub(in crate::api) mod fuzzed;
 mod health;
 mod ids;
 mod json;

@@ -11,6 +11,7 @@
 
 mod answer;
 mod batch;
+pub(in crate::api) mod fuzzed;
 mod greeting;
 mod intake;
 mod session;

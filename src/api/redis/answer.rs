@@ -123,7 +123,7 @@ fn write(reply: &mut Reply<'_>, shape: Shape, outcomes: &[Outcome]) {
     match (failure, shape) {
         (Some(Outcome::Overflow), _) => reply.error("ERR increment or decrement would overflow"),
         (Some(Outcome::QuotaExceeded), _) => {
-            reply.error("OOM quota_exceeded: the namespace holds as many counters as it may")
+            reply.error("OOM quota_exceeded: the namespace holds as many counters as it may");
         }
         (Some(_), _) => reply.error("ERR unknown_namespace: this node does not serve the namespace"),
         (None, Shape::Changed) => values().for_each(|value| reply.changed(value)),

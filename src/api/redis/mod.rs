@@ -25,6 +25,7 @@ mod answer;
 mod caller;
 mod command;
 mod dialogue;
+pub(in crate::api) mod fuzzed;
 mod info;
 mod key;
 mod refusals;
