@@ -5,9 +5,9 @@
 //!
 //! Bounds (I6): `quic.streams_max` streams a connection; `quic.requests_max` unanswered requests a connection, one more
 //! is answered `throttled`; frames up to `api.request_bytes_max`, a longer one closes the connection before it is
-//! buffered, and one that does not end within `api.request_timeout` as well; and once the unanswered requests of a stream weigh four such frames, the stream is not read until some
-//! are answered, so that QUIC's flow control holds the client back. Buffers, requests and answers are charged to the budget
-//! of all doors. Input never panics (I8).
+//! buffered, and one that does not end within `api.request_timeout` as well; and once the unanswered requests of a stream
+//! weigh four such frames, the stream is not read until some are answered, so that QUIC's flow control holds the client
+//! back. Buffers, requests and answers are charged to the budget of all doors. Input never panics (I8).
 
 mod answer;
 mod batch;
@@ -50,7 +50,8 @@ const WINDOWS_BYTES: u32 = 8 << 20;
 const WINDOW_BYTES_MIN: u32 = 32 << 10;
 const WINDOW_BYTES_MAX: u32 = 1 << 20;
 
-/// Serves one client until its connection ends. The endpoint has completed the handshake and found [`ALPN`]. When the node shuts down it first lets the engine answer, then closes the endpoint.
+/// Serves one client until its connection ends. The endpoint has completed the handshake and found [`ALPN`]. When the node
+/// shuts down it first lets the engine answer, then closes the endpoint.
 pub async fn serve(connection: Connection, doors: Doors) {
     let (connections_max, mut stage) = (doors.config.quic.connections_max, doors.stage.clone());
     let Some(account) = doors.budget.admit(telemetry::Door::Quic, connections_max) else {
