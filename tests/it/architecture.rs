@@ -88,7 +88,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ),
     ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "telemetry", "tls"]),
     ("probe", &[]),
-    ("quic", &["config", "peer", "sockets", "tls"]),
+    ("quic", &["clock", "config", "peer", "sockets", "tls"]),
     ("relay", &["clock"]),
     ("replica", &["codec", "crdt", "identity", "merkle"]),
     ("snowflake", &["identity"]),
@@ -97,7 +97,8 @@ const ARROWS: [(&str, &[&str]); 23] = [
 ];
 
 /// Shared by nodes and front doors alike, and by their configuration.
-const OTHERS: [(&str, &[&str]); 2] = [("telemetry", &["clock", "config", "replica"]), ("tls", &["clock", "config"])];
+const OTHERS: [(&str, &[&str]); 2] =
+    [("telemetry", &["clock", "config", "identity", "replica"]), ("tls", &["clock", "config"])];
 
 #[test]
 fn pure_modules_name_no_clock_no_randomness_and_no_io() {
