@@ -128,7 +128,7 @@ fn replaced(text: &str, places: &BTreeMap<usize, (usize, String)>) -> Option<Str
 fn sources(root: &Path) -> Result<Vec<PathBuf>, String> {
     let mut found = ["Cargo.toml", "Cargo.lock", "README.md"].map(PathBuf::from).to_vec();
     let mut left: Vec<PathBuf> =
-        ["src", "tests", "benches", "config", "regions", "client", "loadtest"].map(PathBuf::from).into();
+        ["src", "tests", "benches", "config", "regions", "client", "loadtest", "fuzz"].map(PathBuf::from).into();
     while let Some(dir) = left.pop() {
         let entries = fs::read_dir(root.join(&dir)).map_err(|error| format!("{}: {error}", dir.display()))?;
         for entry in entries {
