@@ -84,7 +84,7 @@ pub(crate) fn plant(root: &Path, to: &Path, bugs: &[Bug]) -> Result<(), String> 
     planted.insert(library.clone(), read(&root.join(library))? + "\n#[allow(missing_docs)]\npub mod planted;\n");
     planted.insert("src/planted.rs".into(), MODULE.to_owned());
     planted.insert("Cargo.toml".into(), told_apart(&read(&root.join("Cargo.toml"))?)?);
-    let mut stale: BTreeSet<PathBuf> = if to.exists() { sources(to)?.into_iter().collect() } else { BTreeSet::new() };
+    let mut stale: BTreeSet<PathBuf> = sources(to)?.into_iter().collect();
     for file in sources(root)? {
         stale.remove(&file);
         let text = match planted.remove(&file) {
@@ -124,11 +124,13 @@ fn replaced(text: &str, places: &BTreeMap<usize, (usize, String)>) -> Option<Str
     Some(result + text.get(reached..)?)
 }
 
-/// Every file that a build needs, relative to the root.
+/// Every file there that a build needs, relative to the root.
 fn sources(root: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut found = ["Cargo.toml", "Cargo.lock", "README.md"].map(PathBuf::from).to_vec();
-    let mut left: Vec<PathBuf> =
-        ["src", "tests", "benches", "config", "regions", "client", "loadtest"].map(PathBuf::from).into();
+    let there = |path: &PathBuf| root.join(path).exists();
+    let files = ["Cargo.toml", "Cargo.lock", "README.md"].map(PathBuf::from);
+    let dirs = ["src", "tests", "benches", "config", "regions", "client", "loadtest", "fuzz"].map(PathBuf::from);
+    let mut found: Vec<PathBuf> = files.into_iter().filter(there).collect();
+    let mut left: Vec<PathBuf> = dirs.into_iter().filter(there).collect();
     while let Some(dir) = left.pop() {
         let entries = fs::read_dir(root.join(&dir)).map_err(|error| format!("{}: {error}", dir.display()))?;
         for entry in entries {
