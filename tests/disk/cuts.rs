@@ -1,4 +1,5 @@
-//! Power cuts: one recorded run, cut at many places in every way.
+//! Power cuts: one recorded run, cut at many places in every way. `DISK_REPLAY` names the folder of an earlier one, which is
+//! kept where a cut of it has failed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,20 +29,31 @@ const LIES: [(&str, Lie); 5] = [
 
 pub(crate) fn run(scale: Scale) -> Vec<Tally> {
     let folder = tempfile::tempdir().unwrap();
-    let recording = Recording::new(folder.path());
-    let (boots, commits) = (3, scale.of(250, 600));
-    let output = workload::run(&recording, boots, commits, None);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let recording = match std::env::var_os("DISK_REPLAY") {
+        Some(kept) => Recording::kept(Path::new(&kept)),
+        None => record_anew(folder.path(), scale),
+    };
     let entries = record::read(&recording.record);
-    check_that_nothing_was_overlooked(&recording, &entries);
-    let cutter = Cutter { root: recording.root, entries, seed: rand::random() };
+    let cutter = Cutter { root: recording.root.clone(), entries, seed: scale.seed };
     let mut tallies = vec![cutter.cut("power cuts", Lie::None, scale.of(100, 1_200))];
     tallies.push(cutter.cut_again(scale.of(3, 30), scale.of(10, 25)));
     for (what, lie) in LIES {
         let blind = cutter.cut(what, lie, scale.of(20, 60));
         tallies.push(Tally { must_fail: true, ..blind });
     }
+    if !tallies.iter().all(Tally::is_good) {
+        println!("to cut the same run again: DISK_REPLAY={}", recording.keep("cuts").display());
+    }
     tallies
+}
+
+fn record_anew(folder: &Path, scale: Scale) -> Recording {
+    let recording = Recording::new(folder);
+    let (boots, commits) = (3, scale.of(250, 600));
+    let output = workload::run(&recording, boots, commits, None);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    check_that_nothing_was_overlooked(&recording, &record::read(&recording.record));
+    recording
 }
 
 fn check_that_nothing_was_overlooked(recording: &Recording, entries: &[Entry]) {

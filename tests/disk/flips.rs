@@ -27,7 +27,7 @@ pub(crate) fn run(scale: Scale) -> Vec<Tally> {
     let kinds = kinds(&data);
     let mut tally = Tally { may_refuse: true, ..Tally::new("flipped bits") };
     let mut misnamed = Vec::new();
-    let (mut random, count) = (rand::rng(), scale.of(120, 1_200));
+    let (mut random, count) = (scale.random(), scale.of(120, 1_200));
     for number in 0..count {
         let files = kinds.values().nth(number % kinds.len()).unwrap();
         let file = files.choose(&mut random).unwrap();

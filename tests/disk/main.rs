@@ -4,6 +4,10 @@
 //! kept a node from starting. `make test` runs a small number of each, `make soak` (`--soak`) the full one. The parts
 //! run one after the other; words on the command line choose among them.
 //!
+//! Whatever is drawn follows from one seed: the same in each `make test`, a fresh one with `--soak`. The seed of a part is
+//! printed, and `DISK_SEED=number` takes it again. Threads still write in an order of their own, so a cut that fails keeps
+//! the record of its run, and `DISK_REPLAY=folder` cuts that one again ([`cuts`]).
+//!
 //! `kill -9` keeps the page cache, so it cannot see a missing sync. Here a preloaded library ([`shim`]) records every
 //! operation on the data directory; a model of a disk ([`model`]) replays the record up to any point and keeps only
 //! what was synced by then, and any part of the rest. So one run of a workload can be cut thousands of times.
@@ -31,17 +35,39 @@ mod workload;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use table::Tally;
 
-/// How much of everything: (make test, make soak).
+/// What `make test` draws with.
+const SEED: u64 = 1;
+
+/// How much of everything: (make test, make soak); and what is drawn.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
     soak: bool,
+    pub(crate) seed: u64,
 }
 
 impl Scale {
+    /// `DISK_SEED` says which seed, or chance where it may.
+    fn new(soak: bool) -> Self {
+        let named = std::env::var("DISK_SEED").ok();
+        let seed = match named {
+            Some(seed) => seed.parse().unwrap_or_else(|_| panic!("DISK_SEED={seed} is no number")),
+            None if soak => rand::random(),
+            None => SEED,
+        };
+        Self { soak, seed }
+    }
+
     pub(crate) fn of(self, test: usize, soak: usize) -> usize {
         if self.soak { soak } else { test }
+    }
+
+    /// What a part draws from.
+    pub(crate) fn random(self) -> StdRng {
+        StdRng::seed_from_u64(self.seed)
     }
 }
 
@@ -93,12 +119,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     leave_mounts();
-    let scale = Scale { soak: arguments.iter().any(|argument| argument == "--soak") };
+    let scale = Scale::new(arguments.iter().any(|argument| argument == "--soak"));
     let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let mut tallies = Vec::new();
     for (name, part) in PARTS {
         if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
-            println!("{name} …");
+            println!("{name}, DISK_SEED={} …", scale.seed);
             let harms = part(scale);
             println!("{}", table::render(&harms));
             tallies.extend(harms);

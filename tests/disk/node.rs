@@ -159,9 +159,9 @@ async fn cut(scale: Scale) -> Tally {
         assert_eq!(ground.cluster.terminate(EAST).await.unwrap(), Ending::Drained);
     }
     let entries = ground.entries();
-    let count = scale.of(30, 500);
+    let (count, mut random) = (scale.of(30, 500), scale.random());
     let by_node = scale.of(2, 25);
-    let mut places: Vec<usize> = (0..count).map(|_| rand::rng().random_range(0..=entries.len())).collect();
+    let mut places: Vec<usize> = (0..count).map(|_| random.random_range(0..=entries.len())).collect();
     places.sort_unstable();
     let (mut disk, mut ledger, mut at) = (Disk::new(Lie::None), Ledger::default(), 0);
     let mut tally = Tally::new("power cuts of a node");
@@ -171,7 +171,7 @@ async fn cut(scale: Scale) -> Tally {
             ledger.hear(entry);
         }
         at = place;
-        let (cut, seed) = (*CUTS.choose(&mut rand::rng()).unwrap(), rand::random());
+        let (cut, seed) = (*CUTS.choose(&mut random).unwrap(), random.random());
         let image = disk.cut(cut, seed);
         let verdict = if number % (count / by_node) == 0 {
             ground.judge_by_node(&image, &ledger).await

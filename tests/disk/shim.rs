@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 /// Below this directory of a folder, everything is recorded.
 pub(crate) const ROOT: &str = "disk";
 const RECORD: &str = "record";
+/// In a folder that is kept: where the recorded directory was, which the record's paths begin with.
+const WAS: &str = "root";
 
 /// A folder with a recorded directory and its record.
 #[derive(Clone, Debug)]
@@ -22,6 +24,21 @@ impl Recording {
         let root = folder.join(ROOT);
         std::fs::create_dir_all(&root).unwrap();
         Self { root, record: folder.join(RECORD) }
+    }
+
+    /// Copies the record to where it stays; returns the folder, for [`Self::kept`].
+    pub(crate) fn keep(&self, name: &str) -> PathBuf {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("disk-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(&self.record, folder.join(RECORD)).unwrap();
+        std::fs::write(folder.join(WAS), self.root.to_str().unwrap()).unwrap();
+        folder
+    }
+
+    /// One that was kept. Its directory is no more; what was on it follows from the record.
+    pub(crate) fn kept(folder: &Path) -> Self {
+        let was = std::fs::read_to_string(folder.join(WAS)).unwrap();
+        Self { root: was.into(), record: folder.join(RECORD) }
     }
 
     /// What a process needs in its environment; its `fail`th sync fails.

@@ -1,5 +1,7 @@
 //! Syncs that fail, one in each run: the store must stop, say why, and have lost nothing that it acknowledged.
 
+use rand::RngExt;
+use rand::rngs::StdRng;
 use snowtide::clock::Stopwatch;
 
 use crate::Scale;
@@ -17,7 +19,7 @@ const COMMITS: usize = 400;
 pub(crate) fn run(scale: Scale) -> Vec<Tally> {
     let watch = Stopwatch::start();
     let mut tally = Tally::new("failing syncs");
-    let (mut harmless, count) = (0, scale.of(16, 200));
+    let (mut harmless, count, mut random) = (0, scale.of(16, 200), scale.random());
     for number in 1..=count {
         // A few of the first 200, or all of them.
         let fail = number * 200 / count;
@@ -37,7 +39,7 @@ pub(crate) fn run(scale: Scale) -> Vec<Tally> {
             (Some(path), Some(0)) if path.contains(UNIMPORTANT) => harmless += 1,
             (_, code) => tally.silent.push(format!("{place}: the process ended with {code:?} and said {said:?}")),
         }
-        tally.add(&place, judge(&recording, &entries));
+        tally.add(&place, judge(&recording, &entries, &mut random));
     }
     tally.remarks = format!("{harmless} of a file that nobody needs ({UNIMPORTANT}…)");
     tally.took = std::time::Duration::from_millis(watch.elapsed_ms());
@@ -46,7 +48,7 @@ pub(crate) fn run(scale: Scale) -> Vec<Tally> {
 
 /// After the failure the process is started again, on what it can still read; or the power goes, and takes with it what
 /// the failed sync should have written.
-fn judge(recording: &Recording, entries: &[Entry]) -> Verdict {
+fn judge(recording: &Recording, entries: &[Entry], random: &mut StdRng) -> Verdict {
     let (mut disk, mut ledger) = (Disk::new(Lie::None), Ledger::default());
     for entry in entries {
         disk.replay(entry);
@@ -54,7 +56,7 @@ fn judge(recording: &Recording, entries: &[Entry]) -> Verdict {
     }
     for cut in CUTS {
         let scratch = cuts::scratch();
-        model::write(&disk.cut(cut, rand::random()), &recording.root, scratch.path());
+        model::write(&disk.cut(cut, random.random()), &recording.root, scratch.path());
         match ledger.judge(&workload::data_in(scratch.path())) {
             Verdict::Fine => {}
             bad => return bad,
