@@ -26,7 +26,7 @@ use tokio::task::AbortHandle;
 use crate::clock::{self, Stopwatch};
 use crate::config;
 use crate::identity::WorkerId;
-use crate::snowflake::{Generator, Layout, Limits, Misfit, NotAnId, Parts, Reading, Run, Verdict};
+use crate::snowflake::{self, Generator, Layout, Limits, Misfit, NotAnId, Parts, Reading, Run, Verdict};
 
 use guarded::Guarded;
 use line::Line;
@@ -169,17 +169,12 @@ impl IdSource {
         Some((ended, self.shared.lock().ceiling()))
     }
 
-    /// The highest ceiling that any node can have by now, in milliseconds since the layout's epoch: `ids.max_leap` beyond
-    /// the clocks that are known, and no more than an ID can carry. Where three clocks or more are known, ours among them,
-    /// the latest does not count, so that a peer that lies about its clock cannot raise this.
+    /// The highest ceiling that any node can have by now, by the clocks that are known here; see [`snowflake::ceiling_max`].
     pub fn ceiling_max(&self) -> u64 {
         let wall_us = clock::wall_us();
         let believed = self.shared.peers.all().into_values().filter(|clock| clock.believed);
         let theirs = believed.map(|clock| wall_us.saturating_add_signed(clock.offset.us) / 1_000);
-        let latest = believable(theirs.chain([wall_us / 1_000]).collect());
-        let layout = self.shared.layout;
-        let ceiling = latest.saturating_add(self.shared.max_leap_ms).saturating_sub(layout.epoch_ms());
-        ceiling.min(layout.timestamp_ms_max())
+        snowflake::ceiling_max(self.shared.layout, theirs.chain([wall_us / 1_000]).collect(), self.shared.max_leap_ms)
     }
 
     /// A peer's ceiling, as digests tell it: evidence of where that peer's clock stands, should ours leap.
@@ -361,13 +356,6 @@ impl Shared {
     fn lock(&self) -> impl DerefMut<Target = Generator> {
         self.generator.lock()
     }
-}
-
-/// The latest of these clocks that one liar cannot have moved, as far as there are enough of them to tell.
-fn believable(mut clocks: Vec<u64>) -> u64 {
-    clocks.sort_unstable_by(|one, other| other.cmp(one));
-    let liars = usize::from(clocks.len() > 2);
-    clocks.get(liars).copied().unwrap_or(0)
 }
 
 fn limits(config: &config::Ids) -> Limits {

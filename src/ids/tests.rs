@@ -315,16 +315,6 @@ async fn numbers_from_the_far_future_are_no_ids() {
     assert!(source.decode(0).is_ok());
 }
 
-#[test]
-fn one_clock_that_lies_moves_nothing_where_two_others_are_known() {
-    assert_eq!(believable(vec![u64::MAX, 1_000, 990]), 1_000);
-    assert_eq!(believable(vec![990, u64::MAX, 0, 1_000]), 1_000);
-    // Ours may be the one that is wrong: then the other's counts.
-    assert_eq!(believable(vec![10, 1_000]), 1_000);
-    assert_eq!(believable(vec![1_000]), 1_000);
-    assert_eq!(believable(Vec::new()), 0);
-}
-
 #[tokio::test]
 async fn no_ceiling_is_believable_beyond_the_layout_or_beyond_all_clocks() {
     let source = IdSource::new(

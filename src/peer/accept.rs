@@ -23,9 +23,9 @@ use tracing::{debug, info};
 
 use crate::identity::{Boot, Peer};
 use crate::quic::Close;
-use crate::replica::{Event, Message};
+use crate::replica::{Event, Message, Sieve};
 
-use super::claims::Sieve;
+use super::claims;
 use super::compressed;
 use super::frame::{self, FrameError};
 use super::hello::{self, HELLO_BYTES_MAX, Hello, HelloReply, Refusal};
@@ -195,7 +195,7 @@ async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer)
         let place = room.clone().acquire_owned().await.map_err(|error| lost(&error))?;
         match frame::read::<Message>(&mut stream, shared.frame_bytes_max, &mut buffer).await {
             Ok(Some(mut message)) => {
-                sieve.sift(shared, peer, &mut message);
+                claims::sift(&mut sieve, shared, peer, &mut message);
                 if std::mem::take(&mut first) {
                     shared.no_trouble(peer.worker);
                     info!(peer = shared.map.name(peer.worker), boot = peer.boot.counter, "its link to this node is up");

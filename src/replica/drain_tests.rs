@@ -79,3 +79,17 @@ fn a_region_that_lacks_a_namespace_of_others_does_not_hold_everything() {
     told(&mut bench, vec![(SAFE, vector(&[(log, 1)]))]);
     assert_eq!(status(&mut bench).held_by, Some(peer().worker.region()), "nobody else is to hold it");
 }
+
+#[test]
+fn nobody_is_said_to_hold_what_is_on_the_disk_and_not_configured() {
+    let log = ReplicaId::new(own(), 4);
+    let space = |namespace| RecoveredSpace { vector: vector(&[(log, 1)]), ..RecoveredSpace::empty(namespace) };
+    let recovered = Recovered {
+        spaces: vec![space(SAFE), RecoveredSpace::empty(FAST)],
+        unconfigured: vec![NamespaceId(99)],
+        ..Recovered::of_new_directory(Boot { counter: 2, nonce: 1 }, [])
+    };
+    let mut bench = Bench::start(settings(), recovered);
+    told(&mut bench, vec![(SAFE, vector(&[(log, 1)]))]);
+    assert_eq!(status(&mut bench).held_by, None);
+}

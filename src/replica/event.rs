@@ -156,6 +156,8 @@ pub struct Recovered {
     pub fence: Option<String>,
     /// The state of each configured namespace.
     pub spaces: Vec<RecoveredSpace>,
+    /// Other namespaces that are on the disk.
+    pub unconfigured: Vec<NamespaceId>,
     /// The number of the last record of the local kind.
     pub repaired: u64,
     /// Requests that may be repeated.
@@ -173,6 +175,7 @@ impl Recovered {
             fence: None,
             peer_ceilings: Vec::new(),
             spaces: namespaces.into_iter().map(RecoveredSpace::empty).collect(),
+            unconfigured: Vec::new(),
             repaired: 0,
             onces: Vec::new(),
         }

@@ -10,6 +10,7 @@ mod boots;
 pub mod bounds;
 pub mod census;
 mod checkpoint;
+mod claims;
 mod commit;
 pub mod disk;
 #[cfg(test)]
@@ -80,6 +81,7 @@ use submit::Works;
 use waits::Waits;
 
 pub use census::{Census, Quota};
+pub use claims::{RefusedClaim, Sieve};
 pub use disk::{Disk, Headroom};
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
@@ -124,6 +126,8 @@ pub struct Replica {
     mint_waits: bool,
     fenced: Option<String>,
     own_forks: OwnForks,
+    /// The disk has more namespaces than the configuration.
+    keeps_unconfigured: bool,
     /// An incarnation that is persisted and takes over once nothing of the former one is in hand.
     minted: Option<ReplicaId>,
     /// When commits that are not pushed yet go out.
@@ -173,6 +177,7 @@ impl Replica {
             mint_waits: false,
             fenced: None,
             own_forks: OwnForks::default(),
+            keeps_unconfigured: !recovered.unconfigured.is_empty(),
             minted: None,
             push_at: None,
             digest_at: now,
@@ -376,7 +381,7 @@ impl Replica {
     fn advance_drain(&mut self) {
         let expired = self.draining.as_ref().is_some_and(|drain| self.now >= self.drain_deadline(drain));
         let safe = self.commits.is_idle() && self.works.is_empty();
-        let holder = if safe { self.holder() } else { None };
+        let (holder, told) = if safe { (self.holder(), self.holder_of_all()) } else { (None, None) };
         let Some(drain) = self.draining.as_mut().filter(|drain| !drain.over) else { return };
         if safe && drain.told.is_none() {
             drain.told = Some(self.now);
@@ -391,7 +396,7 @@ impl Replica {
         if expired || (written && held) {
             drain.over = true;
             self.release_acks();
-            self.effects.push_back(Effect::Drained(holder));
+            self.effects.push_back(Effect::Drained(told));
         }
     }
 
@@ -410,7 +415,13 @@ impl Replica {
         !syncing && self.commits.gathering.own.is_empty() && self.works.batches() == 0
     }
 
-    /// A region other than ours of which a node holds all that this worker has ever committed.
+    /// A region other than ours of which a node holds all that this worker has ever committed. What the disk has of
+    /// namespaces that are not configured is not exchanged, so nobody knows who holds that.
+    fn holder_of_all(&self) -> Option<u8> {
+        self.holder().filter(|_| !self.keeps_unconfigured)
+    }
+
+    /// The same of the namespaces that are configured: for more there is no use in waiting.
     fn holder(&self) -> Option<u8> {
         let others = self.peers.values().filter(|peer| self.is_abroad(peer.worker));
         others.filter(|peer| self.is_held_by(peer)).map(|peer| peer.worker.region()).min()
@@ -471,7 +482,7 @@ impl Replica {
             draining: self.draining.is_some(),
             fenced: self.fenced.clone(),
             idle: self.owes_nothing(),
-            held_by: self.holder(),
+            held_by: self.holder_of_all(),
             commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
             rows_dirty: self.checkpointing.dirty_rows,

@@ -251,6 +251,22 @@ impl Net {
         self.pass(1_000);
     }
 
+    /// Of a random history.
+    fn undergo(&mut self, change: Change) {
+        match change {
+            Change::Cut(from, to) => drop(self.cut.insert((from, to))),
+            Change::Heal => self.cut.clear(),
+            Change::Pass(ms) => self.pass(ms),
+            Change::Disk(at, syncs) => {
+                self.nodes[at].syncs = syncs;
+                if syncs {
+                    self.sync(at);
+                    self.pump();
+                }
+            }
+        }
+    }
+
     fn replica(&self, at: usize) -> ReplicaId {
         self.nodes[at].replica.id().unwrap()
     }
@@ -581,6 +597,12 @@ fn what_repair_has_brought_is_settled_only_once_a_log_tells_where_it_stands() {
 enum Step {
     Add(usize, u8, i64),
     View(usize, u8),
+    Around(Change),
+}
+
+/// One thing that happens around the nodes.
+#[derive(Clone, Debug)]
+enum Change {
     Cut(usize, usize),
     Heal,
     Pass(u64),
@@ -592,10 +614,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..3_usize, 0..2_u8, 1..1_000_i64).prop_map(|(at, key, by)| Step::Add(at, key, by)),
         3 => (0..3_usize, 0..2_u8).prop_map(|(at, key)| Step::View(at, key)),
-        1 => (0..3_usize, 0..3_usize).prop_map(|(from, to)| Step::Cut(from, to)),
-        1 => Just(Step::Heal),
-        3 => (1..200_u64).prop_map(Step::Pass),
-        1 => (0..3_usize, any::<bool>()).prop_map(|(at, syncs)| Step::Disk(at, syncs)),
+        1 => (0..3_usize, 0..3_usize).prop_map(|(from, to)| Step::Around(Change::Cut(from, to))),
+        1 => Just(Step::Around(Change::Heal)),
+        3 => (1..200_u64).prop_map(|ms| Step::Around(Change::Pass(ms))),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(at, syncs)| Step::Around(Change::Disk(at, syncs))),
     ]
 }
 
@@ -617,16 +639,7 @@ proptest! {
                     let terms = Terms { wants_views: true, ..with_token() };
                     views.push((at, net.submit(at, &format!("k{key}"), Action::Get, terms), key));
                 }
-                Step::Cut(from, to) => drop(net.cut.insert((from, to))),
-                Step::Heal => net.cut.clear(),
-                Step::Pass(ms) => net.pass(ms),
-                Step::Disk(at, syncs) => {
-                    net.nodes[at].syncs = syncs;
-                    if syncs {
-                        net.sync(at);
-                        net.pump();
-                    }
-                }
+                Step::Around(change) => net.undergo(change),
             }
             for (at, ticket, key) in std::mem::take(&mut views) {
                 let Some(answer) = net.answer(at, ticket) else {
@@ -669,16 +682,7 @@ proptest! {
                     let terms = Terms { wants_token: true, ..after(tokens.last().unwrap(), 100_000) };
                     open.push((at, net.submit(at, &format!("k{key}"), Action::Get, terms)));
                 }
-                Step::Cut(from, to) => drop(net.cut.insert((from, to))),
-                Step::Heal => net.cut.clear(),
-                Step::Pass(ms) => net.pass(ms),
-                Step::Disk(at, syncs) => {
-                    net.nodes[at].syncs = syncs;
-                    if syncs {
-                        net.sync(at);
-                        net.pump();
-                    }
-                }
+                Step::Around(change) => net.undergo(change),
             }
             let answered = |net: &mut Net, (at, ticket): (usize, Ticket)| net.answer(at, ticket);
             for request in std::mem::take(&mut open) {

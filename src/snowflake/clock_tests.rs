@@ -2,7 +2,7 @@
 
 use crate::identity::WorkerId;
 
-use super::{Bits, Generator, Layout, Limits, Reading, Verdict};
+use super::{Bits, Generator, Layout, Limits, Reading, Verdict, ceiling_max};
 
 const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
@@ -196,4 +196,17 @@ fn restarts_within_one_millisecond_repeat_nothing() {
             machine.last = id;
         }
     }
+}
+
+#[test]
+fn one_clock_that_lies_moves_no_bound_where_two_others_are_known() {
+    let layout = Layout::new(1_000, Bits { time: 41, region: 5, node: 5, sequence: 12 }).unwrap();
+    let latest = |clocks: &[u64]| ceiling_max(layout, clocks.into(), 7) + 1_000 - 7;
+    assert_eq!(latest(&[u64::MAX, 5_000, 4_990]), 5_000);
+    assert_eq!(latest(&[4_990, u64::MAX, 0, 5_000]), 5_000);
+    // Ours may be the one that is wrong: then the other's counts.
+    assert_eq!(latest(&[4_010, 5_000]), 5_000);
+    assert_eq!(latest(&[5_000]), 5_000);
+    assert_eq!(ceiling_max(layout, Vec::new(), 7), 0);
+    assert_eq!(ceiling_max(layout, vec![u64::MAX], 7), layout.timestamp_ms_max());
 }

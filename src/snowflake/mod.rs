@@ -13,4 +13,4 @@ mod trust;
 
 pub use generator::{Generator, Limits, Misfit, Run, Verdict};
 pub use layout::{Bits, Layout, LayoutError, NotAnId, Parts};
-pub use trust::Reading;
+pub use trust::{Reading, ceiling_max};

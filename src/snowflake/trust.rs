@@ -23,6 +23,19 @@ use std::collections::BTreeMap;
 
 use crate::identity::WorkerId;
 
+use super::layout::Layout;
+
+/// The highest ceiling that any node can have by now, in milliseconds since the layout's epoch: `max_leap_ms` beyond the
+/// clocks that are known, which are given in Unix time, and no more than an ID can carry. Where three or more are known,
+/// our own among them, the latest does not count, so that a peer that lies about its clock cannot raise this.
+pub fn ceiling_max(layout: Layout, mut clocks_ms: Vec<u64>, max_leap_ms: u64) -> u64 {
+    clocks_ms.sort_unstable_by(|one, other| other.cmp(one));
+    let liars = usize::from(clocks_ms.len() > 2);
+    let latest = clocks_ms.get(liars).copied().unwrap_or(0);
+    let ceiling = latest.saturating_add(max_leap_ms).saturating_sub(layout.epoch_ms());
+    ceiling.min(layout.timestamp_ms_max())
+}
+
 /// What both clocks of the machine say at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {

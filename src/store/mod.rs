@@ -129,7 +129,7 @@ impl Store {
             check_identity(&*medium, options)?;
         }
         let recovered = read_state(&*medium, options)?;
-        warn_of_unconfigured(&*medium, options)?;
+        warn_of_unconfigured(&*medium, &recovered.unconfigured)?;
         let mut batch = Batch::default();
         if !known {
             meta::put_identity(&mut batch, options);
@@ -342,6 +342,7 @@ fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenR
         fence: meta::fence(medium)?,
         peer_ceilings: meta::peer_ceilings(medium)?,
         spaces: spaces.collect::<Result<_, _>>()?,
+        unconfigured: namespaces::unconfigured(medium, &options.namespaces)?,
         repaired: numbered.unwrap_or_default(),
         onces: recovery::onces(medium)?,
     })
@@ -358,9 +359,9 @@ fn next_boot(medium: &dyn Medium) -> Result<u64, StoreError> {
     last.checked_add(1).ok_or_else(|| StoreError::malformed("the boot counter", Reason::impossible("it is at its end")))
 }
 
-fn warn_of_unconfigured(medium: &dyn Medium, options: &Options) -> Result<(), StoreError> {
-    for namespace in namespaces::unconfigured(medium, &options.namespaces)? {
-        let namespace = namespaces::name(medium, namespace)?;
+fn warn_of_unconfigured(medium: &dyn Medium, unconfigured: &[NamespaceId]) -> Result<(), StoreError> {
+    for namespace in unconfigured {
+        let namespace = namespaces::name(medium, *namespace)?;
         tracing::warn!(
             namespace,
             "the data directory holds a namespace that is not configured; its data is kept as it is, and not exchanged"

@@ -11,7 +11,7 @@ use super::checkers::tokens::Asked;
 use super::faults::Fault;
 use super::node::Node;
 use super::repeats::COUNTERS;
-use super::world::World;
+use super::world::{Happening, World};
 
 /// Of so many counters one is decremented, too.
 const MIXED_EVERY: usize = 4;
@@ -96,7 +96,21 @@ impl World {
             };
             self.checkers.tokens.submitted(self.tickets, terms.after.clone(), regions, first, serving);
         }
+        let waits = terms.is_some();
         self.handle(node, Event::Submit { ticket: self.tickets, operations, terms: terms.map(Box::new) });
+        let chance = self.faults.chance(Fault::Leave);
+        if waits && self.broken && chance > 0.0 && self.rng.random_bool(chance) {
+            let (delay, start) = (self.rng.random_range(1..2_000), self.nodes[node].starts);
+            self.schedule(delay, Happening::Leave { node, start, ticket: self.tickets });
+        }
+    }
+
+    /// A client waits no longer for an answer that has not come.
+    pub fn leave(&mut self, node: usize, ticket: Ticket) {
+        if self.nodes[node].process.as_ref().is_some_and(|process| process.asked.contains_key(&ticket)) {
+            self.count(Fault::Leave);
+            self.tell(node, Event::Hurry(ticket));
+        }
     }
 
     /// Some requests bring a token, want one, or want their writes acknowledged by others.
@@ -177,6 +191,12 @@ impl World {
         }
     }
 
+    /// Two processes under one replica id, or one and a liar, have two histories, and nothing can be said of what a node
+    /// knows of either.
+    pub fn has_two_histories(&self) -> bool {
+        self.tally.faults.contains_key(&Fault::Clone) || self.has_rogue()
+    }
+
     /// What was promised beyond the values.
     fn on_terms(
         &mut self,
@@ -196,8 +216,7 @@ impl World {
             self.findings.extend(finding);
             self.checkers.tokens.told(token.clone());
         }
-        // Two processes under one replica id have two histories, and nothing can be said of either.
-        if self.tally.faults.contains_key(&Fault::Clone) {
+        if self.has_two_histories() {
             return;
         }
         for (operation, outcome) in operations.iter().zip(outcomes) {

@@ -9,6 +9,7 @@ use super::checkers::doors::Closed;
 use super::checkers::{bounds, durable, state};
 use super::faults::Fault;
 use super::node::{Lane, Node};
+use super::rogue::RENEWAL_MS;
 use super::world::{Happening, World};
 
 impl World {
@@ -57,6 +58,7 @@ impl World {
         let start = self.nodes[node].starts;
         if let (Job::Commit(commit), Some(process)) = (&job, &mut self.nodes[node].process) {
             self.checkers.tokens.committing(node, process.serving, start, commit);
+            self.checkers.forks.written(process.serving, commit);
             process.committing.push_back((commit.number, durable::ends(commit)));
         }
         if matches!(job, Job::Truncate { .. }) {
@@ -68,6 +70,14 @@ impl World {
     fn mint_replica(&mut self, node: usize) {
         let replica = ReplicaId::new(self.nodes[node].worker, self.rng.random());
         self.tally.note("incarnations");
+        let mono = self.nodes[node].mono(self.now);
+        if let Some(process) = &mut self.nodes[node].process {
+            process.incarnations += 1;
+            // One for its start, and one for the first word of a peer.
+            if process.incarnations > 2 + mono / RENEWAL_MS {
+                self.findings.push(format!("I6: node {node} begins incarnation {} in {mono} ms", process.incarnations));
+            }
+        }
         self.disk(node, Job::Mint(replica));
     }
 
@@ -150,7 +160,7 @@ impl World {
             self.findings
                 .push(format!("G4: node {node} kept another sum of {leaf:?} of {namespace:?} than its rows have"));
         }
-        if matches!(notice, Notice::Fork { .. }) && !self.tally.faults.contains_key(&Fault::Clone) {
+        if matches!(notice, Notice::Fork { .. }) && !self.has_two_histories() {
             self.findings.push(format!("I3: node {node} reports {notice:?}, and no disk was copied"));
         }
         self.tally.note(match notice {
@@ -166,6 +176,7 @@ impl World {
     }
 
     fn fenced(&mut self, node: usize, reason: String) {
+        self.judge_fence(node, &reason);
         let start = self.nodes[node].starts;
         let Some(process) = &mut self.nodes[node].process else { return };
         process.minting.generator.fence();

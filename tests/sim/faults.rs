@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 
 /// One kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,9 +57,13 @@ pub enum Fault {
     Reconfigure,
     /// A node starts with a map of the cluster that lacks one of the other nodes, and later with the whole one.
     OldMap,
+    /// A client does not wait for its answer.
+    Leave,
+    /// Somebody with a node's certificate says what is not so. One seed has one such node.
+    Rogue,
 }
 
-/// Kinds that befall single messages: their rate is a chance for each.
+/// Kinds that befall single messages: their rate is a chance for each. (That of `Leave` is one for each request.)
 const PER_MESSAGE: [Fault; 4] = [Fault::Loss, Fault::Duplication, Fault::Reordering, Fault::Delay];
 /// All other kinds that begin by themselves: their rate is one of events a simulated minute in the whole cluster.
 const EVENTS: [Fault; 17] = [
@@ -82,8 +86,10 @@ const EVENTS: [Fault; 17] = [
     Fault::Drain,
 ];
 
-/// As those, but no seed chooses them: they have a scenario of their own.
-const CHOSEN: [Fault; 2] = [Fault::Reconfigure, Fault::OldMap];
+/// As those. They came later, so the swarm draws them from a stream of their own.
+const LATER: [Fault; 2] = [Fault::Reconfigure, Fault::OldMap];
+/// Tells that stream from the world's.
+const LATER_STREAM: u64 = 0x6C61_7465_7200;
 
 /// Which faults happen, and how often.
 #[derive(Clone, Debug, Default)]
@@ -141,6 +147,25 @@ impl Faults {
         faults
     }
 
+    /// The generator of what came to a seed later.
+    pub fn later(seed: u64) -> SmallRng {
+        SmallRng::seed_from_u64(seed ^ LATER_STREAM)
+    }
+
+    /// The same choice, with some of what came later. Odd seeds are what they were: all that had failed by then are odd.
+    pub fn with_later(mut self, seed: u64, rng: &mut SmallRng) -> Self {
+        if !seed.is_multiple_of(2) {
+            return self;
+        }
+        for fault in LATER.into_iter().chain([Fault::Rogue]) {
+            if rng.random_bool(0.4) {
+                let rates = if fault == Fault::Rogue { [2.0, 20.0, 90.0] } else { [0.1, 0.4, 1.5] };
+                self = self.with(fault, *rates.choose(rng).unwrap_or(&0.0));
+            }
+        }
+        if rng.random_bool(0.5) { self.with(Fault::Leave, 0.3) } else { self }
+    }
+
     /// The faults that are wanted at all. A tail is torn by a power cut that meets a write under way, which is too rare to
     /// be demanded of a short scenario.
     pub fn wanted(&self) -> impl Iterator<Item = Fault> {
@@ -153,7 +178,7 @@ impl Faults {
 
     /// Milliseconds to the next event, and its kind; `None` if none is wanted.
     pub fn next(&self, rng: &mut SmallRng) -> Option<(u64, Fault)> {
-        let events = || EVENTS.iter().chain(&CHOSEN).map(|fault| (*fault, self.chance(*fault)));
+        let events = || EVENTS.iter().chain(&LATER).map(|fault| (*fault, self.chance(*fault)));
         let total: f64 = events().map(|(_, rate)| rate).sum();
         if total <= 0.0 {
             return None;

@@ -10,6 +10,7 @@ use snowtide::replica::{Action, Key, Operation};
 use super::checkers::ledger::Rows;
 use super::checkers::state::{self, Held};
 use super::clients::name;
+use super::rogue::RENEWAL_MS;
 use super::world::World;
 
 /// Without repair, its interval is longer than any run.
@@ -61,6 +62,10 @@ impl World {
     pub fn converge(&mut self) -> Result<(), String> {
         self.heal();
         self.leave_a_cut();
+        if self.has_rogue() {
+            // Whoever has begun incarnations on its word rests before the next one.
+            self.run_until(self.now + RENEWAL_MS);
+        }
         // Starts have to be proven first.
         self.run_until(self.now + self.settings.proof_timeout_ms + self.settings.claim_wait_ms);
         // Clients ask on while nodes come back, but not while the rounds are counted.
@@ -81,6 +86,10 @@ impl World {
                 None => {
                     self.tally.convergences += 1;
                     self.tally.rounds_max = self.tally.rounds_max.max(round + 1);
+                    let states = self.states()?;
+                    for _ in 0..self.checkers.forks.untold(&self.checkers.ledger, &states) {
+                        self.tally.note("forks that nobody tells");
+                    }
                     return self.agreed();
                 }
             }

@@ -8,7 +8,7 @@ use snowtide::snowflake::{Bits, Generator, Layout, Limits, Run, Verdict};
 use super::node::Lane;
 use super::world::{Happening, World};
 
-const LIMITS: Limits =
+pub const LIMITS: Limits =
     Limits { max_backstep_ms: 1_000, max_leap_ms: 3_600_000, max_absence_ms: 365 * 86_400_000, probation_ms: 3_000 };
 /// A request that has to wait is served again this soon, and this often.
 const RETRY_MS: u64 = 2;
@@ -46,6 +46,7 @@ impl World {
     }
 
     pub fn claim_ids(&mut self, node: usize, ceiling: u64) {
+        self.judge_claim(node, ceiling);
         let finding = self.checkers.ids.check_claim(node, ceiling);
         self.findings.extend(finding);
         if self.checkers.ids.claimed(node, ceiling) {

@@ -8,8 +8,8 @@
 //! `world` holds the nodes and the time; it lets happenings happen, one after another. `node` is a process over a
 //! `disk`, `effects` carries out what a replica asks for, as `src/engine` does. `network` is `src/peer`, `ids` is
 //! `src/ids`. `clients` ask, `repeats` again and `listing` page by page; an `operator` takes nodes out of service, as
-//! `src/node` does it. `trouble` breaks things, `healing` ends all trouble and demands convergence. `faults` says what may
-//! go wrong, `report` how often it did.
+//! `src/node` does it. `trouble` breaks things, a `rogue` lies to nodes, `healing` ends all trouble and demands convergence.
+//! `faults` says what may go wrong, `report` how often it did.
 //!
 //! # How to add a checker
 //! One promise, one file in `checkers/`, with nothing of the code under test in it but its types. Add it to `Checkers`
@@ -37,6 +37,7 @@ mod node;
 mod operator;
 mod repeats;
 mod report;
+mod rogue;
 mod run;
 mod trace;
 mod trouble;
@@ -69,7 +70,7 @@ fn network() {
 #[test]
 fn partitions() {
     let faults = Faults::none().with(Fault::OneWayCut, 1.0).with(Fault::Split, 1.0).with(Fault::Ring, 1.0);
-    scenario("partitions", 4, &faults.with(Fault::Loss, 0.02));
+    scenario("partitions", 4, &faults.with(Fault::Loss, 0.02).with(Fault::Leave, 0.3));
 }
 
 #[test]
@@ -134,6 +135,13 @@ fn maps() {
     // A disk goes back to an older state under a node that is told of other peers and namespaces than the others have.
     let faults = Faults::none().with(Fault::OldMap, 2.0).with(Fault::Reconfigure, 1.0).with(Fault::Rollback, 2.0);
     scenario("maps", 8, &faults.with(Fault::Split, 0.5).with(Fault::Kill, 0.3).with(Fault::SlowDisk, 0.3));
+}
+
+#[test]
+fn rogues() {
+    // What somebody says in the name of a node loses nothing and ends nobody, whatever else goes wrong.
+    let faults = Faults::none().with(Fault::Rogue, 60.0).with(Fault::Kill, 0.7).with(Fault::Rollback, 0.2);
+    scenario("rogues", 8, &faults.with(Fault::Split, 0.3).with(Fault::Wipe, 0.1).with(Fault::Loss, 0.01));
 }
 
 /// Each seed with a choice of faults of its own.

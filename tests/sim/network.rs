@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt;
 use snowtide::identity::{Boot, Peer, WorkerId};
-use snowtide::replica::{Event, Message, RepairStep};
+use snowtide::replica::{Event, Message, RepairStep, Sighting};
+use snowtide::snowflake::ceiling_max;
 
 use super::faults::{Fault, Way};
+use super::ids::{LIMITS, layout};
+use super::rogue::sealed;
 use super::world::{Happening, World};
 
 /// A dead link is noticed after at most this long.
@@ -170,7 +173,7 @@ impl World {
         }
     }
 
-    pub fn send(&mut self, node: usize, to: WorkerId, message: Message) {
+    pub fn send(&mut self, node: usize, to: WorkerId, mut message: Message) {
         let finding = self.checkers.durable.check(node, to, &message);
         self.findings.extend(finding);
         if let (true, Message::Repair { namespace, step: RepairStep::Compared { children: Some(_), .. }, .. }) =
@@ -192,6 +195,8 @@ impl World {
             Some(Way::Repair) => matches!(message, Message::Delta(_)),
             None => false,
         };
+        self.seal(from, &mut message);
+        self.overhear(node, link.to, &message);
         if muted || self.befalls(Fault::Loss) {
             return;
         }
@@ -211,6 +216,42 @@ impl World {
             self.schedule_at(again, Happening::Message { from, to: link.to, start, message });
         }
         self.schedule_at(at, Happening::Message { from, to: link.to, start, message: Box::new(message) });
+    }
+
+    /// Where there is a rogue, what a node says of other boots of its worker is sealed.
+    fn seal(&self, from: Peer, message: &mut Message) {
+        if let (true, Message::Digest(digest)) = (self.has_rogue(), message) {
+            let own = digest.sightings.iter_mut().filter(|sighting| sighting.by == from);
+            own.for_each(|sighting| sighting.seal = sealed(from, sighting.of));
+        }
+    }
+
+    /// Where there is a rogue, a node does not believe everything: it takes out of messages what `src/peer` takes out.
+    pub fn sift(&mut self, from: Peer, to: usize, message: &mut Message) {
+        let Some(rogue) = &self.rogue else { return };
+        let latest_ms = (0..self.nodes.len()).map(|node| self.reading(node).wall_ms).max().unwrap_or(0);
+        let latest_ms = rogue.latest_ms.max(latest_ms);
+        let linked = self.network.links.iter().filter(|((dialer, _), link)| {
+            *dialer == to && self.nodes[link.to].process.is_some() && !self.network.is_cut(link.to, to)
+        });
+        let mut known: Vec<usize> = linked.map(|(_, link)| link.to).collect();
+        let readings: Vec<_> = known.iter().map(|node| self.reading(*node)).collect();
+        let mut readings = readings.into_iter();
+        known.retain(|node| {
+            let reading = readings.next();
+            let process = self.nodes[*node].process.as_mut();
+            process.zip(reading).is_some_and(|(process, reading)| process.minting.generator.believes(reading))
+        });
+        let clocks = known.into_iter().chain([to]).map(|node| self.reading(node).wall_ms).collect();
+        let highest = || ceiling_max(layout(), clocks, LIMITS.max_leap_ms);
+        let verify = |sighting: &Sighting| {
+            let true_one = sighting.seal == sealed(sighting.by, sighting.of);
+            if true_one { Ok(()) } else { Err("another seal".to_owned()) }
+        };
+        let own = self.nodes[to].worker;
+        let refused = self.sieves.entry((to, from)).or_default().sift(message, own, highest, verify);
+        refused.iter().for_each(|_| self.tally.note("claims refused"));
+        self.rogue.iter_mut().for_each(|rogue| rogue.latest_ms = latest_ms);
     }
 
     /// Whether this fault befalls a message now.

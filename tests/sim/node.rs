@@ -85,6 +85,8 @@ pub struct Process {
     /// The incarnation under which it serves.
     pub serving: Option<ReplicaId>,
     pub fenced: Option<String>,
+    /// Incarnations that it has begun.
+    pub incarnations: u64,
     /// An operator has it refuse new work; a start forgets that.
     pub drained: bool,
     /// It is being shut down, and says so when it may end.

@@ -109,14 +109,8 @@ impl World {
 
     /// A region is said to hold all that a node has acknowledged.
     pub fn handed_over(&mut self, node: usize, region: u8) {
-        // It does not know of what its disk holds of a namespace that its configuration does not name.
-        if self.nodes[node].away.is_some() {
-            self.tally.note("handovers without a namespace");
-            return;
-        }
-        // Two processes under one replica id have two histories, of which one hides the other.
-        if self.tally.faults.contains_key(&Fault::Clone) {
-            self.tally.note("handovers beside a copy");
+        if self.has_two_histories() {
+            self.tally.note("handovers beside a copy or a liar");
             return;
         }
         let mut disks = Vec::new();

@@ -11,7 +11,6 @@ use snowtide::identity::{NamespaceId, ReplicaId};
 use snowtide::replica::{Action, Caller, Event, Key, Once, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Turn};
 
 use super::clients::name;
-use super::faults::Fault;
 use super::world::World;
 
 /// Counters beside those that all clients use.
@@ -188,6 +187,7 @@ impl World {
             self.tally.note("answers lost");
             return true;
         }
+        let clouded = self.has_two_histories();
         let held = &mut self.repeats.clients[client];
         match answer {
             // What the client has been told since tells more.
@@ -228,7 +228,7 @@ impl World {
                 held.blind = true;
             }
             // Another process has counted in the name of the node: it cannot tell any more whether that counts.
-            Err(Refusal::Outdated) if self.tally.faults.contains_key(&Fault::Clone) => held.over = true,
+            Err(Refusal::Outdated) if clouded => held.over = true,
             Err(Refusal::AnotherRequest | Refusal::Outdated) => {
                 self.findings.push(format!("G6: client {client} was told {answer:?}"));
             }

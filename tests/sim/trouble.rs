@@ -58,6 +58,8 @@ impl World {
                 self.schedule(delay, Happening::DiskRoom { node, start });
             }
             Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Delay | Fault::TornTail => {}
+            // They come by themselves.
+            Fault::Leave | Fault::Rogue => {}
         }
     }
 

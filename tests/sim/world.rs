@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use snowtide::identity::{Peer, WorkerId};
-use snowtide::replica::{Event, Message, Replica, Settings};
+use snowtide::replica::{Event, Message, Replica, Settings, Sieve, Ticket};
 use snowtide::store::Store;
 
 use super::checkers::Checkers;
@@ -24,6 +24,7 @@ use super::network::{Network, WAITING_MAX};
 use super::node::{LANES, Lane, Node, Process};
 use super::repeats::Repeats;
 use super::report::Tally;
+use super::rogue::Rogue;
 use super::trace::Trace;
 
 /// Something that will happen. What names a `start` is void once that process has ended.
@@ -109,6 +110,16 @@ pub enum Happening {
         fault: Fault,
         epoch: u64,
     },
+    /// A client waits no longer.
+    Leave {
+        node: usize,
+        start: u32,
+        ticket: Ticket,
+    },
+    /// A rogue says something. Void once another epoch has begun.
+    Lie {
+        epoch: u64,
+    },
 }
 
 struct Entry {
@@ -155,6 +166,9 @@ pub struct World {
     pub walks: Vec<listing::Client>,
     pub tally: Tally,
     pub trace: Trace,
+    pub rogue: Option<Rogue>,
+    /// What each node thinks of what comes over each link, where there is a rogue.
+    pub sieves: BTreeMap<(usize, Peer), Sieve>,
     pub findings: Vec<String>,
     /// Faults happen.
     pub broken: bool,
@@ -171,11 +185,13 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, faults: Option<Faults>, trace: Trace) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let faults = faults.unwrap_or_else(|| Faults::swarm(&mut rng));
+        let mut later = Faults::later(seed);
+        let faults = faults.unwrap_or_else(|| Faults::swarm(&mut rng).with_later(seed, &mut later));
         let nodes = cluster::nodes(&mut rng);
         let client_gap_ms = [100, 1_000, 2_000, 5_000].choose(&mut rng).copied().unwrap_or(1_000);
         let wide = rng.random_bool(WIDE_CHANCE);
         let keys = if wide { WIDE_KEYS } else { 12 };
+        let rogue = Rogue::new(later, &faults, nodes.len(), keys);
         let mut world = Self {
             settings: cluster::settings(&mut rng, wide, faults.only),
             rng,
@@ -193,6 +209,8 @@ impl World {
             walks: Vec::new(),
             tally: Tally { seeds: 1, ..Tally::default() },
             trace,
+            rogue,
+            sieves: BTreeMap::new(),
             findings: Vec::new(),
             broken: true,
             epoch: 0,
@@ -210,6 +228,7 @@ impl World {
         (self.broken, self.clients) = (true, true);
         self.epoch += 1;
         self.next_trouble();
+        self.next_lie();
         self.run_until(self.now + ms);
     }
 
@@ -237,8 +256,9 @@ impl World {
     pub fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.stash(happening) else { return };
         match happening {
-            Happening::Message { from, to, start, message } if self.nodes[to].runs(start) => {
+            Happening::Message { from, to, start, mut message } if self.nodes[to].runs(start) => {
                 self.tally.messages += 1;
+                self.sift(from, to, &mut message);
                 self.tell(to, Event::Received { from, message: *message });
             }
             Happening::Done { node, start, lane } if self.nodes[node].runs(start) => self.done(node, lane),
@@ -256,6 +276,7 @@ impl World {
                 self.tell(node, Event::Disk(snowtide::replica::Disk::default()));
             }
             Happening::Look { node, start } if self.nodes[node].runs(start) => self.look(node),
+            Happening::Leave { node, start, ticket } if self.nodes[node].runs(start) => self.leave(node, ticket),
             Happening::Restart { node } => self.start(node),
             Happening::Retire { node } => self.retire(node),
             Happening::Mend { pairs } => self.mend(&pairs),
@@ -269,6 +290,10 @@ impl World {
             Happening::Trouble { fault, epoch } if self.broken && epoch == self.epoch => {
                 self.trouble(fault);
                 self.next_trouble();
+            }
+            Happening::Lie { epoch } if self.broken && epoch == self.epoch => {
+                self.lie();
+                self.next_lie();
             }
             _ => {}
         }
@@ -286,6 +311,7 @@ impl World {
             | Happening::DiskRoom { node, .. }
             | Happening::Mint { node, .. }
             | Happening::Look { node, .. }
+            | Happening::Leave { node, .. }
             | Happening::Exit { node, .. } => *node,
             _ => return Some(happening),
         };
@@ -345,6 +371,7 @@ impl World {
             tick_at: u64::MAX,
             serving: None,
             fenced: None,
+            incarnations: 0,
             drained: false,
             leaving: false,
             stash: None,

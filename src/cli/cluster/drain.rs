@@ -76,7 +76,8 @@ impl Drain {
                 _ if Duration::from_millis(watch.elapsed_ms()) >= self.within => {
                     let text = format!(
                         "the node of {} refuses new work, but no other region holds all of it within {}; see snowtide cluster \
-                         peers, and run this again, or take it back with snowtide cluster resume",
+                         peers, and run this again, or take it back with snowtide cluster resume (what its directory holds of \
+                         namespaces that are not configured counts as held nowhere else; its log names them)",
                         dir.display(),
                         humantime::format_duration(self.within)
                     );

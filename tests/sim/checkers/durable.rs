@@ -66,6 +66,17 @@ impl Durable {
         })
     }
 
+    /// A liar has said to that node how far rows go: it may repeat that.
+    pub fn lied(&mut self, to: WorkerId, namespace: NamespaceId, reach: &[(ReplicaId, u64)]) {
+        for (origin, seq) in reach {
+            let (ever, told) = (
+                self.ever.entry((namespace, *origin)).or_default(),
+                self.reach.entry((to, namespace, *origin)).or_default(),
+            );
+            (*ever, *told) = ((*seq).max(*ever), (*seq).max(*told));
+        }
+    }
+
     fn judge_reach(
         &mut self,
         node: usize,

@@ -74,6 +74,11 @@ impl Ledger {
         self.forked.insert(replica);
     }
 
+    /// Whether that has come to pass.
+    pub fn is_forked(&self, replica: ReplicaId) -> bool {
+        self.forked.contains(&replica)
+    }
+
     pub fn acknowledged(&mut self, replica: ReplicaId, operation: &Operation) {
         if self.forked.contains(&replica) {
             return;
@@ -108,6 +113,15 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// A liar has said that a slot holds this: it may come to.
+    pub fn lied(&mut self, counter: &Counter, replica: ReplicaId, slot: Slot) {
+        let (up, down) = self.attempted.entry(counter.clone()).or_default();
+        (*up, *down) = (*up + i128::from(slot.added), *down + i128::from(slot.subtracted));
+        let entry = self.entries.entry((counter.clone(), replica)).or_default();
+        entry.added.attempted += i128::from(slot.added);
+        entry.subtracted.attempted += i128::from(slot.subtracted);
     }
 
     /// G1: what everybody agrees on holds every acknowledged amount once.

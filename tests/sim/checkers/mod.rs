@@ -3,6 +3,7 @@
 pub mod bounds;
 pub mod doors;
 pub mod durable;
+pub mod forks;
 pub mod handovers;
 pub mod ids;
 pub mod ledger;
@@ -22,6 +23,7 @@ pub struct Checkers {
     pub doors: doors::Doors,
     pub handovers: handovers::Handovers,
     pub lists: lists::Lists,
+    pub forks: forks::Forks,
 }
 
 impl Checkers {
