@@ -14,8 +14,12 @@
 //! Nothing here waits for anything but a moment ([`Account::take_soon`]), and nothing is ever taken from an account that
 //! has work in our hands.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+mod charge;
+mod queue;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,6 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Stopwatch;
 use crate::telemetry::{self, Door};
+
+pub use charge::{Charge, Owed, Working};
+
+use charge::Sent;
+use queue::{Queue, Waiting};
 
 /// One account may hold one part in so many of what is free.
 const SHARE: usize = 4;
@@ -39,12 +48,9 @@ const PLACES_PART: usize = 64;
 const GRACE_MS: u64 = 500;
 /// The same for a connection that never asked anything: who connects in order to ask does so at once.
 const GRACE_SILENT_MS: u64 = 200;
-/// Room is looked for this often at most.
-const CLEARING_PAUSE_MS: u64 = 20;
-/// How long, and in which steps, a request waits for room: until somebody can have been cut for it.
-const WAIT_STEP: Duration = Duration::from_millis(50);
-const WAIT_STEPS: usize = 16;
-
+/// Somebody to cut for room is looked for this often at most, and for a place where nobody was found: each time all
+/// connections are looked at.
+const LOOKING_PAUSE_MS: u64 = 20;
 /// The budget of all doors.
 pub struct Budget {
     bytes_max: usize,
@@ -52,7 +58,13 @@ pub struct Budget {
     /// Open connections by door, those that are cut not among them.
     connections: [AtomicUsize; 3],
     watch: Stopwatch,
+    /// Connections that wait for room, and requests on others.
+    newcomers: Queue,
+    requests: Queue,
+    /// When somebody was last cut for room, or nobody found.
     cleared_ms: AtomicU64,
+    /// When nobody was found who could make place at this door.
+    crowded_ms: [AtomicU64; 3],
     accounts: Mutex<Accounts>,
 }
 
@@ -67,6 +79,8 @@ pub struct Account {
     budget: Arc<Budget>,
     number: u64,
     door: Door,
+    /// It takes one of the door's places, until it is cut or gone.
+    has_place: AtomicBool,
     /// What it has made us hold, without the connection itself.
     held: AtomicUsize,
     /// The connection itself.
@@ -78,8 +92,8 @@ pub struct Account {
     moved_ms: AtomicU64,
     /// How often something whole has come of it.
     heard: AtomicU64,
-    /// A request waits for room.
-    waits: AtomicBool,
+    /// Requests that wait for room.
+    waiting: AtomicUsize,
     /// What we wait for it to take or to finish: since when, by number.
     owed: Mutex<Owes>,
     cut: CancellationToken,
@@ -105,21 +119,6 @@ pub enum Purpose {
     Probe,
 }
 
-/// Bytes that are held for an account, until this is dropped.
-pub struct Charge {
-    account: Arc<Account>,
-    bytes: usize,
-}
-
-/// A request of an account that is in our hands, until this is dropped.
-pub struct Working(Arc<Account>);
-
-/// Something that an account has to do before we can go on, until this is dropped.
-pub struct Owed {
-    account: Arc<Account>,
-    number: u64,
-}
-
 impl Budget {
     /// All doors together may hold so much.
     pub fn new(bytes_max: usize) -> Arc<Self> {
@@ -129,7 +128,10 @@ impl Budget {
             used: AtomicUsize::new(0),
             connections: Default::default(),
             watch: Stopwatch::start(),
+            newcomers: Queue::default(),
+            requests: Queue::default(),
             cleared_ms: AtomicU64::new(0),
+            crowded_ms: Default::default(),
             accounts: Mutex::default(),
         })
     }
@@ -153,9 +155,18 @@ impl Budget {
         Some(self.open(door))
     }
 
-    /// A connection that is there whether or not there is a place for it.
+    /// A connection that takes a place whether or not there is one.
     pub fn open(self: &Arc<Self>, door: Door) -> Arc<Account> {
         self.connections[door as usize].fetch_add(1, Relaxed);
+        self.account(door, true)
+    }
+
+    /// A connection that takes no place: it is only told that there is none.
+    pub fn beyond(self: &Arc<Self>, door: Door) -> Arc<Account> {
+        self.account(door, false)
+    }
+
+    fn account(self: &Arc<Self>, door: Door, has_place: bool) -> Arc<Account> {
         let mut accounts = self.accounts();
         accounts.next = accounts.next.wrapping_add(1);
         let number = accounts.next;
@@ -163,13 +174,14 @@ impl Budget {
             budget: Arc::clone(self),
             number,
             door,
+            has_place: AtomicBool::new(has_place),
             held: AtomicUsize::new(0),
             base: AtomicUsize::new(0),
             working: AtomicUsize::new(0),
             asked: AtomicBool::new(false),
             moved_ms: AtomicU64::new(self.now_ms()),
             heard: AtomicU64::new(0),
-            waits: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             owed: Mutex::default(),
             cut: CancellationToken::new(),
         });
@@ -179,20 +191,28 @@ impl Budget {
 
     /// Cuts up to `count` connections of a door for which we wait; returns how many.
     fn make_place(&self, door: Door, count: usize) -> usize {
+        let (now, crowded) = (self.now_ms(), &self.crowded_ms[door as usize]);
+        if now.saturating_sub(crowded.load(Relaxed)) < LOOKING_PAUSE_MS {
+            return 0;
+        }
         let mut left = count;
-        self.cut_stillest(
-            |account| (account.door == door).then_some(false),
+        let cut = self.cut_stillest(
+            |account| (account.door == door && account.has_place.load(Relaxed)).then_some(false),
             |_| {
                 left = left.saturating_sub(1);
                 left > 0
             },
-        )
+        );
+        if cut == 0 {
+            crowded.store(now, Relaxed);
+        }
+        cut
     }
 
     /// Cuts connections for which we wait until a part of the budget is free. Does nothing if that was just done.
     fn clear(&self) {
         let (now, last) = (self.now_ms(), self.cleared_ms.load(Relaxed));
-        let due = now.saturating_sub(last) >= CLEARING_PAUSE_MS;
+        let due = now.saturating_sub(last) >= LOOKING_PAUSE_MS;
         if !due || self.cleared_ms.compare_exchange(last, now, Relaxed, Relaxed).is_err() {
             return;
         }
@@ -224,14 +244,16 @@ impl Budget {
             let since = account.still_since_ms().filter(|since| *since <= latest)?;
             Some((asked, qualifies(account)?, since, account.number))
         };
-        let candidates = all.iter().filter(|account| !account.cut.is_cancelled());
-        let mut candidates: Vec<_> = candidates.filter_map(|account| Some((still(account)?, account))).collect();
-        candidates.sort_unstable_by_key(|(still, _)| *still);
+        let candidates = all.iter().enumerate().filter(|(_, account)| !account.cut.is_cancelled());
+        // Only those that are cut are put in order.
+        let mut candidates: BinaryHeap<_> =
+            candidates.filter_map(|(at, account)| Some(Reverse((still(account)?, at)))).collect();
         let mut cut = 0;
-        for (_, account) in candidates {
+        while let Some(Reverse((_, at))) = candidates.pop() {
+            let Some(account) = all.get(at).filter(|account| !account.cut.is_cancelled()) else { continue };
             cut += 1;
             account.cut.cancel();
-            self.connections[account.door as usize].fetch_sub(1, Relaxed);
+            account.leave_place();
             telemetry::connection_cut(account.door);
             if !goes_on(account) {
                 break;
@@ -240,10 +262,18 @@ impl Budget {
         cut
     }
 
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, SeqCst);
+        if bytes > 0 {
+            self.newcomers.tell();
+            self.requests.tell();
+        }
+    }
+
     /// Takes `bytes` if no more than `limit` is then used.
     fn take(&self, bytes: usize, limit: usize) -> bool {
         let within = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit);
-        self.used.fetch_update(Relaxed, Relaxed, within).is_ok()
+        self.used.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
     fn limit(&self, purpose: Purpose) -> usize {
@@ -267,15 +297,10 @@ impl Account {
     /// Charges for the connection itself, once it has said something; waits a moment for room.
     pub async fn begin(&self, bytes: usize) -> Result<(), NoRoom> {
         let limit = self.budget.bytes_max.saturating_sub(self.budget.bytes_max / REQUESTS_PART);
-        for _ in 0..WAIT_STEPS {
-            if self.budget.take(bytes, limit) {
-                self.base.fetch_add(bytes, Relaxed);
-                return Ok(());
-            }
-            self.budget.clear();
-            tokio::time::sleep(WAIT_STEP).await;
-        }
-        Err(NoRoom)
+        let take = || self.budget.take(bytes, limit).then_some(());
+        self.budget.newcomers.wait(take, || self.budget.clear()).await?;
+        self.base.fetch_add(bytes, Relaxed);
+        Ok(())
     }
 
     /// Charges `bytes`, if that leaves the account within its share and the budget within its limit.
@@ -290,17 +315,30 @@ impl Account {
     /// The same, and waits a moment for room; one at a time of each account does.
     pub async fn take_soon(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
         let charge = self.take(bytes, purpose);
-        if charge.is_ok() || self.waits.swap(true, Relaxed) {
+        if charge.is_ok() {
             return charge;
         }
-        let _over = Waiting(self);
-        for _ in 0..WAIT_STEPS {
-            tokio::time::sleep(WAIT_STEP).await;
-            if let Ok(charge) = self.take(bytes, purpose) {
-                return Ok(charge);
-            }
+        let waiting = Waiting::new(&self.waiting);
+        if waiting.others > 0 {
+            return charge;
         }
-        Err(NoRoom)
+        self.budget.requests.wait(|| self.try_take(bytes, purpose).ok(), || self.budget.clear()).await
+    }
+
+    /// Charges `bytes` that are there already, and waits a moment until they are within the account's share and the
+    /// budget. Whoever is told that there is no room lets go of them.
+    pub async fn hold(self: &Arc<Self>, bytes: usize) -> Result<Charge, NoRoom> {
+        let charge = self.force(bytes);
+        let limit = self.budget.limit(Purpose::Request);
+        let fits = || {
+            let used = self.budget.used.load(SeqCst);
+            let free = limit.saturating_sub(used.saturating_sub(bytes));
+            used <= limit && self.held.load(SeqCst) <= free / SHARE
+        };
+        if !fits() {
+            self.budget.requests.wait(|| fits().then_some(()), || self.budget.clear()).await?;
+        }
+        Ok(charge)
     }
 
     /// Charges `bytes` whatever is free: for an answer that must not be withheld.
@@ -397,6 +435,13 @@ impl Account {
         oldest.or_else(|| (self.working.load(Relaxed) == 0).then(|| self.moved_ms.load(Relaxed)))
     }
 
+    fn leave_place(&self) {
+        // Two may cut it at the same moment, and it is gone afterwards: its place is given back once.
+        if self.has_place.swap(false, Relaxed) {
+            self.budget.connections[self.door as usize].fetch_sub(1, Relaxed);
+        }
+    }
+
     fn moved(&self) {
         self.moved_ms.store(self.budget.now_ms(), Relaxed);
     }
@@ -406,104 +451,24 @@ impl Account {
     }
 }
 
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("number", &self.number).field("door", &self.door).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Account {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(*self.base.get_mut(), Relaxed);
-        if !self.cut.is_cancelled() {
-            self.budget.connections[self.door as usize].fetch_sub(1, Relaxed);
-        }
+        self.budget.give_back(*self.base.get_mut());
+        self.leave_place();
         self.budget.accounts().open.remove(&self.number);
-    }
-}
-
-struct Waiting<'a>(&'a Account);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waits.store(false, Relaxed);
-    }
-}
-
-impl Charge {
-    /// Changes what is charged; a smaller charge always fits.
-    pub fn resize(&mut self, bytes: usize, purpose: Purpose) -> Result<(), NoRoom> {
-        match bytes.checked_sub(self.bytes) {
-            Some(0) => Ok(()),
-            Some(more) => self.account.take(more, purpose).map(|more| self.join(more)),
-            None => {
-                drop(self.split(self.bytes.saturating_sub(bytes)));
-                Ok(())
-            }
-        }
-    }
-
-    /// The same, and waits a moment for room.
-    pub async fn resize_soon(&mut self, bytes: usize, purpose: Purpose) -> Result<(), NoRoom> {
-        let more = bytes.saturating_sub(self.bytes);
-        if more == 0 {
-            return self.resize(bytes, purpose);
-        }
-        let more = self.account.take_soon(more, purpose).await?;
-        self.join(more);
-        Ok(())
-    }
-
-    /// A part of it as a charge of its own.
-    pub fn split(&mut self, bytes: usize) -> Self {
-        let bytes = bytes.min(self.bytes);
-        self.bytes = self.bytes.saturating_sub(bytes);
-        Self { account: Arc::clone(&self.account), bytes }
-    }
-
-    /// Takes another charge of the same account into this one.
-    fn join(&mut self, mut other: Self) {
-        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.account.held.fetch_sub(self.bytes, Relaxed);
-        self.account.budget.used.fetch_sub(self.bytes, Relaxed);
-    }
-}
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        self.0.moved();
-        self.0.working.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Owed {
-    /// The client has done a part of it.
-    pub fn moved(&mut self) {
-        *self = self.account.owe();
-    }
-}
-
-impl Drop for Owed {
-    fn drop(&mut self) {
-        self.account.owes().since_ms.remove(&self.number);
-        self.account.moved();
-    }
-}
-
-/// Bytes with their charge.
-struct Sent {
-    bytes: Bytes,
-    _charge: Arc<Charge>,
-    _owed: Owed,
-}
-
-impl AsRef<[u8]> for Sent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     const MAX: usize = 64 << 20;
@@ -578,11 +543,35 @@ mod tests {
         assert!(budget.admit(Door::Http, 3).is_none(), "all have just come");
         assert!(budget.admit(Door::Redis, 3).is_some());
         still_for(&old[1], 1_100);
+        assert!(budget.admit(Door::Http, 3).is_none(), "that was just looked at");
+        budget.crowded_ms[Door::Http as usize].store(0, Relaxed);
         let new = budget.admit(Door::Http, 3).unwrap();
         assert!(old[1].cut.is_cancelled() && budget.connections(Door::Http) == 3);
         drop(old);
         assert_eq!(budget.connections(Door::Http), 1);
-        drop(new);
+        let beyond = budget.beyond(Door::Http);
+        still_for(&beyond, 2_000);
+        assert_eq!(budget.make_place(Door::Http, 9), 0, "it has no place to leave");
+        drop((new, beyond));
+        assert_eq!(budget.connections(Door::Http), 0);
+    }
+
+    #[test]
+    fn however_many_look_for_a_place_at_once_each_is_given_back_once() {
+        let budget = Budget::new(MAX);
+        let accounts: Vec<_> = (0..200).map(|_| aged(&budget, Door::Http, 2_000)).collect();
+        let waits = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    waits.wait();
+                    (0..50).for_each(|_| _ = budget.make_place(Door::Http, 10));
+                });
+            }
+        });
+        assert_eq!(budget.connections(Door::Http), 0);
+        accounts.iter().for_each(|account| account.leave_place());
+        drop(accounts);
         assert_eq!(budget.connections(Door::Http), 0);
     }
 
@@ -630,6 +619,49 @@ mod tests {
         });
         assert!(honest.take_soon(4 << 20, Purpose::Request).await.is_ok());
         gone.await.unwrap();
+    }
+
+    /// Whether somebody was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_already_counts_while_it_waits_for_room() {
+        let budget = Budget::new(MAX);
+        let (holder, waiter) = (budget.open(Door::Http), budget.open(Door::Redis));
+        let held = holder.force(MAX);
+        let (charge, ()) = tokio::join!(waiter.hold(1_000), async {
+            assert_eq!(budget.used(), MAX + 1_000);
+            drop(held);
+        });
+        assert_eq!((charge.is_ok(), budget.used()), (true, 1_000));
+        drop(charge);
+        let _held = holder.force(MAX);
+        assert!(waiter.hold(1_000).await.is_err());
+        assert_eq!(budget.used(), MAX);
+    }
+
+    /// Timers do not run here, as nothing is awaited.
+    #[tokio::test]
+    async fn who_waits_for_room_is_woken_by_whoever_gives_some_back() {
+        let budget = Budget::new(MAX);
+        let (holder, waiter) = (budget.open(Door::Http), budget.open(Door::Redis));
+        let held = holder.force(MAX);
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut context = std::task::Context::from_waker(&waker);
+        let mut waits = pin!(waiter.take_soon(1_000, Purpose::Request));
+        assert!(waits.as_mut().poll(&mut context).is_pending() && !woken.0.load(SeqCst));
+        drop(held);
+        assert!(woken.0.load(SeqCst));
+        assert!(waits.as_mut().poll(&mut context).is_ready());
+        assert_eq!(budget.requests.waiting.load(SeqCst), 0);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Bench {
             fence: None,
             peer_ceilings: Vec::new(),
             spaces: vec![space],
+            unconfigured: Vec::new(),
             repaired: 0,
             onces: Vec::new(),
         };

@@ -99,7 +99,7 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
         let Some(account) = budget.admit(telemetry::Door::Http, config.http.connections_max) else {
             match Arc::clone(&turned_away).try_acquire_owned() {
                 Ok(place) => {
-                    let telling = full.clone().attend_once(stream, budget.open(telemetry::Door::Http));
+                    let telling = full.clone().attend_once(stream, budget.beyond(telemetry::Door::Http));
                     connections.spawn(async move {
                         telling.await;
                         drop(place);
@@ -121,46 +121,41 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
     connections.wait().await;
 }
 
-/// Everything that the door serves.
-fn service<B>(
-    doors: Doors,
-    closing: CancellationToken,
-) -> impl Service<
-    http::Request<B>,
-    Response = http::Response<
-        impl hyper::body::Body<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
-    >,
-    Error = Infallible,
-    Future: Send + 'static,
-> + Clone
-+ Send
-+ 'static
-where
-    B: hyper::body::Body<Data = axum::body::Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
+/// What the body of a request or of an answer is.
+trait Carried: hyper::body::Body<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + Unpin + 'static {}
+
+impl<B> Carried for B where
+    B: hyper::body::Body<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + Unpin + 'static
 {
+}
+
+/// A service that answers every request with such a body, and that each connection has a copy of.
+trait Served<B>:
+    Service<http::Request<B>, Response = http::Response<Self::Body>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + 'static
+{
+    type Body: Carried;
+}
+
+impl<B, S, A> Served<B> for S
+where
+    S: Service<http::Request<B>, Response = http::Response<A>, Error = Infallible, Future: Send + 'static>,
+    S: Clone + Send + 'static,
+    A: Carried,
+{
+    type Body = A;
+}
+
+/// Everything that the door serves.
+fn service<B: Carried>(doors: Doors, closing: CancellationToken) -> impl Served<B> {
     let cors = cors::layer(&doors.config.http.cors.origins);
     layered(router(doors, closing), cors)
 }
 
 /// The router within what holds for every request. These layers are not boxed, so they cost next to nothing.
-fn layered<B>(
-    router: Router,
-    cors: Option<CorsLayer>,
-) -> impl Service<
-    http::Request<B>,
-    Response = http::Response<
-        impl hyper::body::Body<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
-    >,
-    Error = Infallible,
-    Future: Send + 'static,
-> + Clone
-+ Send
-+ 'static
-where
-    B: hyper::body::Body<Data = axum::body::Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
-{
+fn layered<B: Carried>(router: Router, cors: Option<CorsLayer>) -> impl Served<B> {
     let inner = ServiceBuilder::new()
         // Failures have their own count and their answers say what they are: under overload, a line for each would
         // only add to it.

@@ -190,7 +190,8 @@ async fn http_2_clients_are_told_how_many_requests_they_may_have_open() {
 #[tokio::test]
 async fn an_idle_connection_of_http_2_is_closed_too() {
     let brief = |config: &mut Config| {
-        config.http.header_timeout = Duration::from_millis(100);
+        // Within which the client has to ask, on however slow a machine.
+        config.http.header_timeout = Duration::from_secs(3);
         config.http.idle_timeout = Duration::from_millis(100);
     };
     let server = server(brief).await;
@@ -291,7 +292,8 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (tls, connector) = certificates(dir.path());
     let mut config = config();
-    config.http.header_timeout = Duration::from_millis(200);
+    // Within which both ends have to greet each other, on however slow a machine.
+    config.http.header_timeout = Duration::from_secs(3);
     let engine = |operations: Vec<Operation>| Ok(vec![Outcome::Value(7); operations.len()]);
     let live = tls.clone();
     let server = start(doors_with(Stage::Ready, config, engine), Some(tls)).await;

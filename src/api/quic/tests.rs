@@ -192,6 +192,20 @@ impl Rogue {
     }
 }
 
+/// A frame for each of these requests: to increment this key by one.
+fn increments(key: &str, ids: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for id in ids {
+        frame::append_with(&mut bytes, |bytes| {
+            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
+            codec::encode_into("here", bytes);
+            let action = wire::WireAction::Increment(1);
+            codec::encode_into(&wire::WireOperation { namespace: 0, key, action }, bytes);
+        });
+    }
+    bytes
+}
+
 fn token(token: &str, access: &[Permission]) -> Token {
     Token { name: token.into(), token: token.into(), access: access.to_vec(), namespaces: Vec::new() }
 }
@@ -304,14 +318,7 @@ async fn a_key_that_paths_resolve_is_refused_as_at_every_door() {
     let front = Front::open(Memory::default(), LIMITS, &[]);
     let mut rogue = front.rogue().await.greeted().await;
     for (id, key) in [(1, "."), (2, ".."), (3, "...")] {
-        let mut bytes = Vec::new();
-        frame::append_with(&mut bytes, |bytes| {
-            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
-            codec::encode_into("here", bytes);
-            let action = wire::WireAction::Increment(1);
-            codec::encode_into(&wire::WireOperation { namespace: 0, key, action }, bytes);
-        });
-        rogue.send.write_all(&bytes).await.unwrap();
+        rogue.send.write_all(&increments(key, id..=id)).await.unwrap();
         let Response { answer, .. } = rogue.hear().await;
         assert_eq!(answer.err().map(|error| error.code), (id < 3).then_some(Code::InvalidRequest), "{key}");
     }
@@ -321,16 +328,7 @@ async fn a_key_that_paths_resolve_is_refused_as_at_every_door() {
 async fn a_client_that_finishes_its_stream_is_answered() {
     let front = Front::open(Memory::default(), LIMITS, &[]);
     let mut rogue = front.rogue().await.greeted().await;
-    let mut bytes = Vec::new();
-    for id in 1..=3 {
-        frame::append_with(&mut bytes, |bytes| {
-            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
-            codec::encode_into("here", bytes);
-            let action = wire::WireAction::Increment(1);
-            codec::encode_into(&wire::WireOperation { namespace: 0, key: "k", action }, bytes);
-        });
-    }
-    rogue.send.write_all(&bytes).await.unwrap();
+    rogue.send.write_all(&increments("k", 1..=3)).await.unwrap();
     rogue.send.finish().unwrap();
     for _ in 1..=3 {
         assert!(rogue.hear::<Response>().await.answer.is_ok());
@@ -343,16 +341,8 @@ async fn one_unanswered_request_too_many_is_throttled() {
     let limits = Limits { requests_max: 2, ..LIMITS };
     let front = Front::open(Memory { silent: Some(Mutex::default()), ..Memory::default() }, limits, &[]);
     let mut rogue = front.rogue().await.greeted().await;
-    let ask = Ask::Batch { namespaces: 1, operations: 1 };
     for id in 1..=3 {
-        let mut bytes = Vec::new();
-        frame::append_with(&mut bytes, |bytes| {
-            codec::encode_into(&RequestHead { id, ask }, bytes);
-            codec::encode_into("here", bytes);
-            let action = wire::WireAction::Increment(1);
-            codec::encode_into(&wire::WireOperation { namespace: 0, key: "k", action }, bytes);
-        });
-        rogue.send.write_all(&bytes).await.unwrap();
+        rogue.send.write_all(&increments("k", id..=id)).await.unwrap();
     }
     let Response { id, answer } = rogue.hear().await;
     assert_eq!((id, answer.unwrap_err().code), (3, Code::Throttled));
@@ -408,16 +398,7 @@ async fn no_hello_and_no_common_version_end_early() {
 async fn deeply_pipelined_single_operations_share_submissions() {
     let front = Front::open(Memory::default(), LIMITS, &[]);
     let mut rogue = front.rogue().await.greeted().await;
-    let mut bytes = Vec::new();
-    for id in 0..200 {
-        frame::append_with(&mut bytes, |bytes| {
-            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
-            codec::encode_into("here", bytes);
-            let action = wire::WireAction::Increment(1);
-            codec::encode_into(&wire::WireOperation { namespace: 0, key: "k", action }, bytes);
-        });
-    }
-    rogue.send.write_all(&bytes).await.unwrap();
+    rogue.send.write_all(&increments("k", 0..200)).await.unwrap();
     for _ in 0..200 {
         assert!(rogue.hear::<Response>().await.answer.is_ok());
     }

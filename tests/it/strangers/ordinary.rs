@@ -138,8 +138,23 @@ impl Client {
 async fn exchange(stream: &mut TcpStream, request: &str, expected: &str) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
-    let mut answer = vec![0; 4_096];
-    let count = stream.read(&mut answer).await.map_err(failed)?;
-    let answer = String::from_utf8_lossy(&answer[..count]);
-    if answer.starts_with(expected) { Ok(()) } else { Err(answer.into_owned()) }
+    let (mut answer, mut part) = (String::new(), vec![0; 4_096]);
+    while !is_whole(&answer) {
+        let count = stream.read(&mut part).await.map_err(failed)?;
+        if count == 0 {
+            return Err(format!("the connection ended after {answer:?}"));
+        }
+        answer += &String::from_utf8_lossy(&part[..count]);
+    }
+    if answer.starts_with(expected) { Ok(()) } else { Err(answer) }
+}
+
+/// Whether all of an answer has come: a line, or over HTTP a head and its body.
+fn is_whole(answer: &str) -> bool {
+    if !answer.starts_with("HTTP/") {
+        return answer.ends_with("\r\n");
+    }
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.is_none_or(|length| length.parse() == Ok(body.len()))
 }
