@@ -34,7 +34,7 @@ pub(crate) fn build(copy: &Path) -> Result<PathBuf, String> {
         command.env_remove(name);
     }
     command.current_dir(copy).args(["test", "--release", "--offline", "--workspace", "--test", "sim", "--no-run"]);
-    let built = command.args(["--message-format", "json"]).stderr(Stdio::inherit()).output();
+    let built = command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit()).output();
     let built = built.map_err(|error| format!("cargo does not run: {error}"))?;
     if !built.status.success() {
         return Err("the planted copy does not compile".to_owned());
