@@ -9,6 +9,7 @@
 //! A client that has closed its sending side is still answered.
 
 use std::convert::Infallible;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::tls::Live;
 use super::answers;
 use super::pulse::{Answering, Heard, Limits, Pulse, Taken};
 use super::socket::{ClientSide, Socket};
+use super::watch;
 
 /// What a connection takes that has said something: its task, and the protocol's buffers and tables.
 const CONNECTION_BYTES: usize = 24 << 10;
@@ -45,7 +47,7 @@ const RESETS_MAX: usize = 64;
 
 /// How long a connection for which there is no place may take to ask something and to be told so.
 const TURNING_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
-/// So many of them at once. What is beyond is sent [`FULL`], before its request is read.
+/// So many of them at once. What is beyond is sent [`FULL`] without waiting for its request.
 pub(super) const TURNED_AWAY_MAX: usize = 32;
 
 /// Sent to a connection for which there is no place, not even to ask.
@@ -54,6 +56,17 @@ retry-after: 1\r\nconnection: close\r\ncontent-length: 207\r\n\r\n\
 {\"type\":\"https://snowtide.dev/problems/overloaded\",\"title\":\"Overloaded\",\"status\":503,\
 \"detail\":\"this node has as many connections open as it allows; retry after a moment\",\
 \"code\":\"overloaded\",\"retryable\":true}";
+
+/// The same for an `EventSource`, which comes back.
+const FULL_OF_EVENTS: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n\
+connection: close\r\n\r\nretry: 2000\nevent: refused\n\
+data: {\"type\":\"https://snowtide.dev/problems/overloaded\",\"title\":\"Overloaded\",\"status\":503,\
+\"detail\":\"this node has as many connections open as it allows; retry after a moment\",\
+\"code\":\"overloaded\",\"retryable\":true}\n\n";
+
+/// So much of a request is looked at where nobody waits for it.
+const PEEKED_BYTES: usize = 2 << 10;
 
 /// How hyper serves one connection, HTTP/1.1 or HTTP/2, whichever the client's first bytes say.
 pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
@@ -82,11 +95,21 @@ pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
 
 /// Tells a client that there is no place, as far as its socket takes it without waiting, and closes. Over TLS that would
 /// take a handshake first: it is only closed.
-pub(super) fn turn_away(stream: &TcpStream, is_plain: bool) {
-    if is_plain {
-        // A client that has gone already has missed nothing.
-        let _ = stream.try_write(FULL);
-    }
+pub(super) fn turn_away(stream: TcpStream, is_plain: bool) {
+    let Some(mut stream) = stream.into_std().ok().filter(|_| is_plain) else { return };
+    // It does not wait: what has come of the request by now has to do.
+    let mut head = [0; PEEKED_BYTES];
+    let count = stream.read(&mut head).unwrap_or(0);
+    let takes_events = head.get(..count).is_some_and(asks_for_events);
+    // A client that has gone already has missed nothing.
+    let _ = stream.write(if takes_events { FULL_OF_EVENTS } else { FULL });
+}
+
+/// Whether a head that may be cut off is an `EventSource`'s, for which any status but 200 is the end.
+fn asks_for_events(head: &[u8]) -> bool {
+    let accepts = |line: &&[u8]| line.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"accept:"));
+    let ranges = head.split(|byte| *byte == b'\n').filter(accepts).filter_map(|line| line.get(7..));
+    ranges.flat_map(|ranges| ranges.split(|byte| *byte == b',')).any(watch::is_of_events)
 }
 
 /// Where a request comes from, among its extensions.
@@ -129,7 +152,7 @@ where
             return;
         }
         if account.begin(CONNECTION_BYTES).await.is_err() {
-            return turn_away(&stream, self.tls.is_none());
+            return turn_away(stream, self.tls.is_none());
         }
         // What is to be said on a connection takes more room than waiting for it.
         let spoken = Box::pin(self.speak(stream, &account, shutdown));
@@ -240,6 +263,20 @@ async fn secure(socket: Socket, acceptor: &TlsAcceptor, limits: Limits) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_source_without_a_place_is_told_to_come_back() {
+        let events = "GET /v1/counters/a/b/watch HTTP/1.1\r\nHost: x\r\nAccept: */*, text/Event-Stream;q=1\r\n\r\n";
+        assert!(asks_for_events(events.as_bytes()));
+        for other in ["", "GET / HTTP/1.1\r\naccept: text/plain\r\nx: text/event-stream\r\n", "\r\nacc", "\0\n\u{ff}"] {
+            assert!(!asks_for_events(other.as_bytes()), "{other}");
+        }
+        let text = std::str::from_utf8(FULL_OF_EVENTS).unwrap();
+        let (head, event) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-type: text/event-stream"), "{head}");
+        let document = event.strip_prefix("retry: 2000\nevent: refused\ndata: ").unwrap().trim_end();
+        assert!(FULL.ends_with(document.as_bytes()) && event.ends_with("}\n\n"), "{event}");
+    }
 
     #[test]
     fn the_refusal_of_a_connection_is_a_well_formed_answer() {

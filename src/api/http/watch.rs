@@ -127,10 +127,13 @@ fn streamed(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'stat
 /// Whether the client is an `EventSource`, or does as one.
 pub(super) fn takes_events(headers: &HeaderMap) -> bool {
     let mut ranges = headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    ranges.any(|range| {
-        let name = range.split(|byte| *byte == b';').next().unwrap_or_default();
-        name.trim_ascii().eq_ignore_ascii_case(EVENTS.as_bytes())
-    })
+    ranges.any(is_of_events)
+}
+
+/// Whether this media range names events.
+pub(super) fn is_of_events(range: &[u8]) -> bool {
+    let name = range.split(|byte| *byte == b';').next().unwrap_or_default();
+    name.trim_ascii().eq_ignore_ascii_case(EVENTS.as_bytes())
 }
 
 /// What a client that takes events is told instead of its first event.

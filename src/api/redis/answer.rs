@@ -11,11 +11,19 @@ use crate::replica::{Action, Operation, Outcome, Refusal};
 /// Replies that are known at once fill at most about so much before they are sent; a short command can have a long one.
 const TOLD_BYTES_MAX: usize = 256 << 10;
 
+/// Where there is no room, replies of no more than so many bytes are sent all the same.
+const LONG_BYTES: usize = 8 << 10;
+
+/// What a refusal takes.
+const REFUSAL_BYTES: usize = 128;
+
 /// What an operation takes without its key, with what is owed for it.
 const OPERATION_BYTES: usize = 128;
 
-/// Room for owed replies that is kept from one batch to the next.
-const OWED_KEPT: usize = 1_024;
+/// Room that is kept from one batch to the next: for owed replies, and for the bytes of known ones. The rest is charged no
+/// longer than the batch.
+const OWED_KEPT: usize = 32;
+const TOLD_KEPT: usize = 1 << 10;
 
 /// Commands that are answered together.
 #[derive(Debug, Default)]
@@ -62,6 +70,11 @@ impl Batch {
         (sum <= BATCH_OPERATIONS_MAX || self.operations.is_empty()) && self.told.len() < TOLD_BYTES_MAX
     }
 
+    /// Whether its replies are more than is said where there is no room, if all that are owed are refusals.
+    pub(super) fn is_long(&self) -> bool {
+        self.told.len().saturating_add(self.owed.len().saturating_mul(REFUSAL_BYTES)) > LONG_BYTES
+    }
+
     /// A reply that is known.
     pub(super) fn tell(&mut self, version: Version) -> Reply<'_> {
         Reply::to(&mut self.told, version)
@@ -77,7 +90,7 @@ impl Batch {
     pub(super) fn bytes(&self) -> usize {
         let keys = self.operations.iter().map(|operation| operation.key.len());
         let operations = self.operations.len().saturating_mul(OPERATION_BYTES);
-        keys.fold(operations.saturating_add(self.told.len()), usize::saturating_add)
+        keys.fold(operations.saturating_add(self.told.capacity()), usize::saturating_add)
     }
 
     /// How many operations change a counter.
@@ -92,6 +105,10 @@ impl Batch {
             Ok(outcomes) if outcomes.len() != expected => Err("ERR internal: results were lost in the node"),
             outcomes => outcomes,
         };
+        if self.owed.is_empty() && bytes.is_empty() {
+            // Nothing stands between: they are handed over as they are.
+            return std::mem::swap(bytes, &mut self.told);
+        }
         let (mut rest, mut told) = (outcomes.unwrap_or_default(), 0);
         for owed in &self.owed {
             bytes.extend_from_slice(self.told.get(told..owed.at).unwrap_or_default());
@@ -112,7 +129,7 @@ impl Batch {
         self.owed.clear();
         self.owed.shrink_to(OWED_KEPT);
         self.told.clear();
-        self.told.shrink_to(TOLD_BYTES_MAX);
+        self.told.shrink_to(TOLD_KEPT);
     }
 }
 
@@ -181,6 +198,17 @@ mod tests {
         push(&mut batch, 3, Shape::Existing);
         batch.tell(Version::Resp2).word("END");
         batch
+    }
+
+    #[test]
+    fn a_batch_whose_refusals_would_take_much_room_is_long() {
+        let mut batch = mixed();
+        assert!(!batch.is_long());
+        (0..100).for_each(|_| push(&mut batch, 1, Shape::Value));
+        assert!(batch.is_long());
+        let mut batch = Batch::default();
+        batch.tell(Version::Resp2).text(&[b'x'; LONG_BYTES]);
+        assert!(batch.is_long());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::table::COMMANDS;
 use super::transaction::Transaction;
 use super::{Door, info, key};
 use crate::api::bearer::Grant;
+use crate::api::budget::Account;
 use crate::audit;
 use crate::config::Permission;
 use crate::replica::{Action, Operation};
@@ -28,6 +29,7 @@ const STRANGER: Bounds = Bounds { bytes_max: 16 << 10, words_max: 10 };
 pub(super) struct Dialogue {
     door: Arc<Door>,
     from: IpAddr,
+    account: Arc<Account>,
     caller: Caller,
     /// What has arrived and is not taken yet.
     pub(super) buffer: BytesMut,
@@ -50,11 +52,12 @@ pub(super) enum Next {
 
 impl Dialogue {
     /// With a client at this address.
-    pub(super) fn new(door: Arc<Door>, from: IpAddr) -> Self {
+    pub(super) fn new(door: Arc<Door>, from: IpAddr, account: Arc<Account>) -> Self {
         let caller = Caller::new(door.next_id(), &door.bearers);
         Self {
             door,
             from,
+            account,
             caller,
             buffer: BytesMut::new(),
             scanner: Scanner::default(),
@@ -70,6 +73,7 @@ impl Dialogue {
         let mut intake = Intake {
             door: &self.door,
             from: self.from,
+            account: &self.account,
             caller: &mut self.caller,
             transaction: &mut self.transaction,
             batch: &mut self.batch,
@@ -108,6 +112,7 @@ impl Dialogue {
 struct Intake<'a> {
     door: &'a Door,
     from: IpAddr,
+    account: &'a Arc<Account>,
     caller: &'a mut Caller,
     transaction: &'a mut Option<Transaction>,
     batch: &'a mut Batch,
@@ -190,7 +195,7 @@ impl Intake<'_> {
         if self.transaction.is_some() {
             return self.error("ERR MULTI calls can not be nested");
         }
-        *self.transaction = Some(Transaction::begin(&self.door.queued));
+        *self.transaction = Some(Transaction::begin(&self.door.queued, self.account));
         self.batch.tell(self.caller.version()).word("OK");
     }
 

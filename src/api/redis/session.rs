@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Door;
-use super::answer::refused;
+use super::answer::{Batch, refused};
 use super::dialogue::{Dialogue, Next};
 use crate::api::budget::{Account, Charge, NoRoom, Purpose};
 use crate::api::{Stage, code_of};
@@ -24,6 +24,8 @@ use crate::telemetry::{self, Verb};
 const CONNECTION_BYTES: usize = 8 << 10;
 /// Read before there is room for more.
 const FIRST_BYTES: usize = 512;
+/// Room for answers that is kept from one batch to the next, as long as the client goes on.
+const ANSWERS_KEPT: usize = 4 << 10;
 /// Answers are written in pieces, so that it is seen how far the client takes them.
 const PIECE_BYTES: usize = 16 << 10;
 /// Room for one read; it doubles as long as reads fill it, so that a deep pipeline becomes few batches.
@@ -46,7 +48,7 @@ pub(super) async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
     from: IpAddr,
     account: Arc<Account>,
 ) {
-    let dialogue = Dialogue::new(Arc::clone(&door), from);
+    let dialogue = Dialogue::new(Arc::clone(&door), from, Arc::clone(&account));
     let (stage, charge) = (door.stage.clone(), account.nothing());
     let room = ROOM_BYTES_MIN;
     let answers = Vec::new();
@@ -69,7 +71,6 @@ struct Session<T> {
     /// For what has been read.
     charge: Charge,
     room: usize,
-    /// Kept for its memory, as long as the client goes on.
     answers: Vec<u8>,
     /// The connection itself is charged.
     begun: bool,
@@ -108,7 +109,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     async fn answer(&mut self) -> Result<bool, Gone> {
         let writes = self.dialogue.batch.writes();
         let working = self.account.work();
-        let charge = self.account.take_soon(self.dialogue.batch.bytes(), Purpose::Request).await;
+        let charge = self.account.hold(self.dialogue.batch.bytes()).await;
+        if charge.is_err() && self.dialogue.batch.is_long() {
+            // Its replies would take the room that there is not.
+            self.dialogue.batch = Batch::default();
+            let _ = timeout(FAREWELL_TIMEOUT, self.stream.write_all(NO_ROOM)).await;
+            return Ok(false);
+        }
         let operations = std::mem::take(&mut self.dialogue.batch.operations);
         let answer = match &charge {
             Ok(_) if operations.is_empty() => Ok(Ok(Vec::new())),
@@ -128,8 +135,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         self.answers.clear();
         self.dialogue.batch.settle(said.as_deref().map_err(String::as_str), &mut self.answers);
         drop(working);
-        let _charge = self.account.force(self.answers.len());
-        match timeout(self.door.limits.request_timeout, self.write()).await {
+        let _charge = self.account.force(self.answers.capacity());
+        let written = timeout(self.door.limits.request_timeout, self.write()).await;
+        if self.answers.capacity() > ANSWERS_KEPT {
+            self.answers = Vec::new();
+        }
+        match written {
             Ok(Ok(())) => Ok(sure),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }

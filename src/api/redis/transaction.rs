@@ -12,6 +12,7 @@ use snowtide_client::wire::BATCH_OPERATIONS_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::request::Words;
+use crate::api::budget::{Account, Charge, NoRoom, Purpose};
 
 /// The most that the commands of one connection take in memory, with the longest replies that are not owed.
 const BYTES_MAX: usize = 2 << 20;
@@ -26,6 +27,8 @@ pub(super) struct Transaction {
     state: State,
     /// What all connections may have waiting together.
     room: Arc<Semaphore>,
+    /// Whom it is charged to.
+    account: Arc<Account>,
 }
 
 #[derive(Debug)]
@@ -45,7 +48,7 @@ pub(super) struct Queue {
     operations: usize,
     /// What is counted of it.
     weight: usize,
-    held: Option<OwnedSemaphorePermit>,
+    held: Option<(OwnedSemaphorePermit, Charge)>,
 }
 
 /// Why a command is not taken into a transaction.
@@ -55,6 +58,8 @@ pub(super) enum Full {
     TooLong,
     /// All connections together have as much waiting as they may.
     Crowded,
+    /// Clients have made the node hold as much as it may.
+    NoRoom,
 }
 
 impl Full {
@@ -68,20 +73,21 @@ impl Full {
             Self::Crowded => "TRYAGAIN overloaded: transactions of all connections hold as many bytes as they may \
                               (redis.queued_bytes_max); retry after a moment"
                 .to_owned(),
+            Self::NoRoom => format!("TRYAGAIN overloaded: {NoRoom}"),
         }
     }
 }
 
 impl Transaction {
-    pub(super) fn begin(room: &Arc<Semaphore>) -> Self {
-        Self { state: State::Queueing(Queue::default()), room: Arc::clone(room) }
+    pub(super) fn begin(room: &Arc<Semaphore>, account: &Arc<Account>) -> Self {
+        Self { state: State::Queueing(Queue::default()), room: Arc::clone(room), account: Arc::clone(account) }
     }
 
     /// Keeps a command of so many operations, and of a reply of so many bytes beyond what is owed for them. One too many
     /// spoils the transaction.
     pub(super) fn push(&mut self, words: Words<'_>, operations: usize, reply_bytes: usize) -> Result<(), Full> {
         let State::Queueing(queue) = &mut self.state else { return Ok(()) };
-        let pushed = queue.push(words, operations, reply_bytes, &self.room);
+        let pushed = queue.push(words, operations, reply_bytes, &self.room, &self.account);
         if pushed.is_err() {
             self.spoil();
         }
@@ -117,6 +123,7 @@ impl Queue {
         operations: usize,
         reply_bytes: usize,
         room: &Arc<Semaphore>,
+        account: &Arc<Account>,
     ) -> Result<(), Full> {
         let bytes: usize = words.iter().map(<[u8]>::len).sum();
         let own = bytes.saturating_add(words.len().saturating_mul(WORD_BYTES)).saturating_add(WORD_BYTES);
@@ -125,7 +132,7 @@ impl Queue {
         if weight > BYTES_MAX || operations > BATCH_OPERATIONS_MAX || self.ends.len() >= BATCH_OPERATIONS_MAX {
             return Err(Full::TooLong);
         }
-        self.hold(weight, room)?;
+        self.hold(weight, room, account)?;
         for word in words.iter() {
             let begun = self.bytes.len();
             self.bytes.extend_from_slice(word);
@@ -137,17 +144,21 @@ impl Queue {
     }
 
     /// Has room for as much as is counted, or is told that there is none.
-    fn hold(&mut self, weight: usize, room: &Arc<Semaphore>) -> Result<(), Full> {
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    fn hold(&mut self, weight: usize, room: &Arc<Semaphore>, account: &Arc<Account>) -> Result<(), Full> {
+        let held = self.held.as_ref().map_or(0, |(held, _)| held.num_permits());
         if weight <= held {
             return Ok(());
         }
-        let more = weight.saturating_sub(held).next_multiple_of(PIECE_BYTES);
-        let more = u32::try_from(more).map_err(|_| Full::TooLong)?;
+        let bytes = weight.saturating_sub(held).next_multiple_of(PIECE_BYTES);
+        let more = u32::try_from(bytes).map_err(|_| Full::TooLong)?;
         let more = Arc::clone(room).try_acquire_many_owned(more).map_err(|_| Full::Crowded)?;
+        let charge = account.take(bytes, Purpose::Request).map_err(|NoRoom| Full::NoRoom)?;
         match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
+            Some((held, charged)) => {
+                held.merge(more);
+                charged.join(charge);
+            }
+            None => self.held = Some((more, charge)),
         }
         Ok(())
     }
@@ -172,6 +183,13 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::budget::Budget;
+    use crate::telemetry::Door;
+
+    /// Of a node with room.
+    fn account() -> Arc<Account> {
+        Budget::new(64 << 20).open(Door::Redis)
+    }
 
     fn push(transaction: &mut Transaction, words: &[&[u8]], operations: usize) -> Result<(), Full> {
         let (mut bytes, mut places) = (Vec::new(), Vec::new());
@@ -185,7 +203,7 @@ mod tests {
     #[test]
     fn commands_come_back_as_they_were_given() {
         let room = Arc::new(Semaphore::new(1 << 20));
-        let mut transaction = Transaction::begin(&room);
+        let mut transaction = Transaction::begin(&room, &account());
         push(&mut transaction, &[b"INCRBY", b"a", b"7"], 1).unwrap();
         push(&mut transaction, &[b"PING"], 0).unwrap();
         push(&mut transaction, &[b"MGET", b"", b"b"], 2).unwrap();
@@ -200,18 +218,18 @@ mod tests {
     #[test]
     fn what_is_too_long_spoils_it_and_gives_its_room_back() {
         let room = Arc::new(Semaphore::new(16 << 20));
-        let mut transaction = Transaction::begin(&room);
+        let mut transaction = Transaction::begin(&room, &account());
         push(&mut transaction, &[b"MGET"], BATCH_OPERATIONS_MAX).unwrap();
         assert_eq!(push(&mut transaction, &[b"INCR", b"a"], 1), Err(Full::TooLong));
         assert_eq!((transaction.operations(), room.available_permits()), (0, 16 << 20));
         assert_eq!(push(&mut transaction, &[b"INCR", b"a"], 1), Ok(()), "it is not kept");
         assert!(transaction.end().is_none());
-        let mut transaction = Transaction::begin(&room);
+        let mut transaction = Transaction::begin(&room, &account());
         let long = vec![b'x'; 700 << 10];
         push(&mut transaction, &[b"ECHO", &long], 0).unwrap();
         push(&mut transaction, &[b"ECHO", &long], 0).unwrap();
         assert_eq!(push(&mut transaction, &[b"ECHO", &long], 0), Err(Full::TooLong));
-        let mut transaction = Transaction::begin(&room);
+        let mut transaction = Transaction::begin(&room, &account());
         for _ in 0..BATCH_OPERATIONS_MAX {
             push(&mut transaction, &[b"PING"], 0).unwrap();
         }
@@ -219,13 +237,27 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_charged_to_the_budget_of_all_doors() {
+        let room = Arc::new(Semaphore::new(1 << 20));
+        let account = Budget::new(1 << 20).open(Door::Redis);
+        let mut transaction = Transaction::begin(&room, &account);
+        push(&mut transaction, &[b"ECHO", &[b'x'; 100 << 10]], 0).unwrap();
+        let full = push(&mut transaction, &[b"ECHO", &[b'x'; 400 << 10]], 0).unwrap_err();
+        assert!(full == Full::NoRoom && full.text().starts_with("TRYAGAIN overloaded: "), "{}", full.text());
+        drop(transaction);
+        let mut transaction = Transaction::begin(&room, &account);
+        push(&mut transaction, &[b"ECHO", &[b'x'; 100 << 10]], 0).unwrap();
+        assert!(transaction.end().is_some());
+    }
+
+    #[test]
     fn all_connections_share_one_room() {
         let room = Arc::new(Semaphore::new(1 << 20));
-        let (mut one, mut other) = (Transaction::begin(&room), Transaction::begin(&room));
+        let (mut one, mut other) = (Transaction::begin(&room, &account()), Transaction::begin(&room, &account()));
         push(&mut one, &[b"ECHO", &vec![b'x'; 900 << 10]], 0).unwrap();
         assert_eq!(push(&mut other, &[b"ECHO", &vec![b'x'; 200 << 10]], 0), Err(Full::Crowded));
         drop(one);
-        let mut other = Transaction::begin(&room);
+        let mut other = Transaction::begin(&room, &account());
         push(&mut other, &[b"ECHO", &vec![b'x'; 200 << 10]], 0).unwrap();
     }
 }
