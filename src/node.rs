@@ -48,7 +48,7 @@ use crate::replica::{Disk, Event, Headroom, Recovered};
 use crate::sockets;
 use crate::store::{self, Shortage, Store};
 
-use certificates::{Certificates, Found, LiveDoors};
+use certificates::{Certificates, Found};
 use descriptors::Descriptors;
 use desk::Desk;
 use doorway::Sockets;
@@ -120,8 +120,9 @@ impl Node {
             match open_store(&options, config.served_namespaces(&map, worker.region()).into_keys()).await? {
                 Ok(opened) => opened,
                 Err(short) => {
+                    let certificates = Certificates::new((region, node), found, sockets.endpoint.clone(), None);
                     let ground = Ground { config, map, worker, region, secret };
-                    return Ok(Start::Reading(Box::new(ground.read(sockets, found.live(), options, short).await?)));
+                    return Ok(Start::Reading(Box::new(ground.read(sockets, certificates, options, short).await?)));
                 }
             };
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
@@ -157,7 +158,7 @@ impl Node {
         let engine = engine::start(inlets, replica, recovered, &store, outlets).context("cannot start a thread")?;
         let (stage, stages) = stage::channel(Stage::Starting);
         let doors = Ground { config, map, worker, region, secret }.doors(handle, ids, stages, unproven);
-        let certificates = Certificates::new((region, node), found, sockets.endpoint.clone(), links.clone());
+        let certificates = Certificates::new((region, node), found, sockets.endpoint.clone(), Some(links.clone()));
         let clock_confirmed = false;
         let node =
             Self { doors, stage, store, disk, seen, sockets, links, certificates, engine, news, clock_confirmed };
@@ -187,8 +188,8 @@ impl Node {
         let (order, orders) = mpsc::channel(1);
         let (reload, asked) = mpsc::channel(1);
         let (map, bearers) = (self.doors.map.clone(), self.doors.bearers.clone());
-        let reloader = Reloader::new(reloads, map, bearers, self.certificates);
-        let reloading = tokio::spawn(reloader.serve(asked));
+        let mut reloader = Reloader::new(reloads, map, bearers, self.certificates);
+        let reloading = tokio::spawn(async move { reloader.serve(asked).await });
         let attendant =
             Attendant { doors: self.doors.clone(), store: self.store.clone(), seen: self.seen.clone(), reload };
         let operator = tokio::spawn(attendant.attend(order));
@@ -263,7 +264,7 @@ impl Ground<'_> {
     async fn read(
         self,
         sockets: Sockets,
-        tls: LiveDoors,
+        certificates: Certificates,
         options: store::Options,
         short: Short,
     ) -> anyhow::Result<Reader> {
@@ -284,7 +285,8 @@ impl Ground<'_> {
         let engine = engine.context("cannot start a thread")?;
         let stage = stage::Sender::new(Stage::Ready);
         let doors = self.doors(handle, ids, stage.subscribe(), incarnation);
-        Ok(Reader { doors, sockets, tls, options, shortage: short.shortage, tried: short.tried, stage, engine, news })
+        let Short { shortage, tried } = short;
+        Ok(Reader { doors, sockets, certificates, options, shortage, tried, stage, engine, news })
     }
 }
 

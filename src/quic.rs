@@ -35,12 +35,16 @@ use crate::clock;
 use crate::config::{PeerLinks, Quic};
 use crate::peer::{ALPN as PEER_ALPN, Links};
 use crate::sockets::{self, NotBound};
-use crate::tls::{Credentials, TlsError};
+use crate::tls::{self, Credentials, TlsError};
 
 /// Unfinished handshakes of anyone.
 const HANDSHAKES_MAX: usize = 256;
 /// Unfinished handshakes beyond those, kept for addresses in the cluster's map.
 const HANDSHAKES_KEPT: usize = 64;
+/// A certificate that was shown is judged again when it ends, but no oftener and no more rarely than this: its last second is
+/// part of it, and the wall clock can be set.
+const JUDGED_AGAIN_MIN: Duration = Duration::from_secs(1);
+const JUDGED_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where few places are left, one that takes longer than this is given up.
@@ -180,14 +184,15 @@ impl Endpoint {
     pub(crate) async fn distrust(&self, connection: &Connection, name: Option<&str>) -> String {
         let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
         let Some(chain) = shown else { return std::future::pending().await };
-        let mut trust = self.trust.subscribe();
+        let (mut trust, end_ms) = (self.trust.subscribe(), tls::end_of(&chain));
         loop {
             let credentials = trust.borrow_and_update().clone();
             if let Err(why) = credentials.believes(&chain, name) {
                 return why;
             }
-            // Cannot fail: the sender is ours.
-            let _ = trust.changed().await;
+            let left = Duration::from_millis(end_ms.saturating_sub(clock::wall_ms()));
+            // Changes never fail: the sender is ours.
+            let _ = timeout(left.clamp(JUDGED_AGAIN_MIN, JUDGED_AGAIN_MAX), trust.changed()).await;
         }
     }
 

@@ -12,6 +12,7 @@ mod live;
 mod validity;
 
 pub use live::{Live, Secured};
+pub(crate) use validity::end_of;
 pub use validity::{Expiry, Role};
 
 use std::fmt;

@@ -35,7 +35,7 @@ pub fn init(log: &Log) -> anyhow::Result<Relog> {
     });
     let outcome = registry().with(lines.with_filter(filter)).with(audited).try_init();
     outcome.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
-    Ok(Box::new(move |wanted| {
+    Ok(Arc::new(move |wanted| {
         let filter = config::log_filter(wanted).map_err(|error| format!("log.filter: {error}"))?;
         if let Some(file) = &file {
             file.reopen().map_err(|error| error.to_string())?;

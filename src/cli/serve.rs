@@ -75,12 +75,12 @@ impl Command {
         if let Some(node) = &self.node {
             sources.flag("--node", "node", node);
         }
-        let loaded = Config::load(&sources)?;
+        let mut loaded = Config::load(&sources)?;
         let number = self.number(&loaded.config)?;
         let relog = logging::init(&loaded.config.log)?;
         telemetry::install();
         let configured = loaded.config.clone();
-        let reloads = Reloads { sources, configured, asked: signals.reload, relog };
+        let mut reloads = Reloads { sources, configured, asked: signals.reload, relog };
         let outcome = runtime.block_on(async {
             if self.exit_with_stdin {
                 stop_with_stdin(signals.shutdown.clone());
@@ -88,8 +88,11 @@ impl Command {
             let mut node = loop {
                 match Node::open(loaded.clone(), &self.region, number).await? {
                     Start::Whole(node) => break node,
-                    Start::Reading(reader) => match reader.run(signals.shutdown.clone()).await? {
-                        Ended::Room => {}
+                    Start::Reading(reader) => match reader.run(signals.shutdown.clone(), reloads.clone()).await? {
+                        Ended::Room(config) => {
+                            reloads.configured = (*config).clone();
+                            loaded.config = *config;
+                        }
                         Ended::Asked => {
                             info!("stopped; nothing was written");
                             return Ok(());

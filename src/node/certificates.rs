@@ -27,7 +27,8 @@ pub(super) struct Certificates {
     found: Found,
     doors: LiveDoors,
     endpoint: Endpoint,
-    links: Links,
+    /// A node that only reads has none.
+    links: Option<Links>,
     expiries: Expiries,
 }
 
@@ -67,8 +68,7 @@ impl Found {
         })
     }
 
-    /// For doors that never see another reading.
-    pub(super) fn live(&self) -> LiveDoors {
+    fn live(&self) -> LiveDoors {
         let live = |secured: &Option<Secured>| secured.clone().map(Live::new);
         LiveDoors { http: live(&self.http), redis: live(&self.redis) }
     }
@@ -88,7 +88,7 @@ fn key_files(config: &Config, region: &str, node: u8) -> Vec<PathBuf> {
 
 impl Certificates {
     /// Those of this node are in force.
-    pub(super) fn new((region, node): (&str, u8), found: Found, endpoint: Endpoint, links: Links) -> Self {
+    pub(super) fn new((region, node): (&str, u8), found: Found, endpoint: Endpoint, links: Option<Links>) -> Self {
         let doors = found.live();
         let expiries = Expiries::default();
         expiries.set(found.all());
@@ -135,7 +135,9 @@ impl Certificates {
     pub(super) fn adopt(&mut self, ready: Ready) {
         let Ready { found, renewal, .. } = ready;
         if let Some(renewal) = renewal {
-            self.links.renew(found.credentials.clone());
+            if let Some(links) = &self.links {
+                links.renew(found.credentials.clone());
+            }
             self.endpoint.renew(renewal);
             self.found.credentials = found.credentials;
         }

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::api::{Doors, Stage};
 use crate::audit;
-use crate::control::{Answer, Control, Order};
+use crate::control::{Answer, Control, Heard, Order};
 use crate::replica::Event;
 use crate::store::{Store, StoreError};
 
@@ -32,25 +32,16 @@ pub(super) struct Attendant {
 impl Attendant {
     /// Hands orders to the desk, and tells how far a drain is. What changes nothing that the desk knows is done here.
     pub(super) async fn attend(self, desk: mpsc::Sender<Told>) {
-        let control = match Control::bind(&self.doors.config.data_dir) {
-            Ok(control) => control,
-            // A node serves without it, too.
-            Err(error) => return warn!(%error, "no control socket: what snowtide cluster says to a node is not heard"),
-        };
+        let Some(control) = bind(&self.doors) else { return };
         loop {
             let heard = control.hear().await;
             let answer = match heard.order {
                 Order::ForgetCeilings => self.forget_ceilings().await,
                 Order::ClearFence => self.clear_fence().await,
-                Order::Reload => self.reload().await,
+                Order::Reload => reload(&self.reload).await,
                 order @ (Order::Drain | Order::Look | Order::Resume) => self.serve_or_not(&desk, order).await,
             };
-            if heard.order != Order::Look {
-                let by = format!("user {}", heard.user);
-                let outcome = answer.as_ref().map(drop).map_err(String::as_str);
-                audit::ordered(&by, &heard.order.as_str(), outcome);
-            }
-            heard.answer(&answer.unwrap_or_else(Answer::Refused)).await;
+            answer_to(heard, answer).await;
         }
     }
 
@@ -83,17 +74,51 @@ impl Attendant {
         Ok(Answer::FenceCleared { reason })
     }
 
-    async fn reload(&self) -> Result<Answer, String> {
-        let (asker, outcome) = oneshot::channel();
-        let _ = self.reload.send(asker).await;
-        let reloaded = outcome.await.unwrap_or_else(|_ended| Err("it is shutting down".to_owned()))?;
-        Ok(Answer::Reloaded { changed: reloaded.changed, restart: reloaded.restart })
-    }
-
     async fn write(&self, write: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Result<(), String> {
         let written = tokio::task::spawn_blocking(write).await.map_err(|ended| ended.to_string())?;
         written.map_err(|error| error.to_string())
     }
+}
+
+/// For a node that only reads: it can do nothing else that it is told. Never returns.
+pub(super) async fn attend_reading(doors: &Doors, to_reload: mpsc::Sender<Asker>) {
+    let control = match bind(doors) {
+        Some(control) => control,
+        None => return std::future::pending().await,
+    };
+    loop {
+        let heard = control.hear().await;
+        let answer = match heard.order {
+            Order::Reload => reload(&to_reload).await,
+            _ => Err("its disk is full: until there is room it only reads, and writes nothing".to_owned()),
+        };
+        answer_to(heard, answer).await;
+    }
+}
+
+/// A node serves without it, too.
+fn bind(doors: &Doors) -> Option<Control> {
+    let bound = Control::bind(&doors.config.data_dir);
+    bound
+        .inspect_err(|error| warn!(%error, "no control socket: what snowtide cluster says to a node is not heard"))
+        .ok()
+}
+
+async fn reload(to_reload: &mpsc::Sender<Asker>) -> Result<Answer, String> {
+    let (asker, outcome) = oneshot::channel();
+    let _ = to_reload.send(asker).await;
+    let reloaded = outcome.await.unwrap_or_else(|_ended| Err("it is shutting down".to_owned()))?;
+    Ok(Answer::Reloaded { changed: reloaded.changed, restart: reloaded.restart })
+}
+
+/// Answers, and writes down what was ordered.
+async fn answer_to(heard: Heard, answer: Result<Answer, String>) {
+    if heard.order != Order::Look {
+        let by = format!("user {}", heard.user);
+        let outcome = answer.as_ref().map(drop).map_err(String::as_str);
+        audit::ordered(&by, &heard.order.as_str(), outcome);
+    }
+    heard.answer(&answer.unwrap_or_else(Answer::Refused)).await;
 }
 
 async fn drained(doors: &Doors) -> Answer {

@@ -1,8 +1,9 @@
 //! A node whose disk has no room to be opened for writing: it recovers all the same, answers reads of what is there, and
 //! refuses everything else with `disk_low`, until there is room.
 //!
-//! It has no links: whatever a node tells its peers of itself is on its disk before (I3), and here nothing can be. Once
-//! there is room it ends, and the process starts the node anew, with a recovery of its own.
+//! It has no links: whatever a node tells its peers of itself is on its disk before (I3), and here nothing can be. It takes up
+//! another configuration as every node does. Once there is room it ends, and the process starts the node anew, with a
+//! recovery of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,13 +19,16 @@ use tracing::{error, info};
 
 use crate::api::{Doors, Stage};
 use crate::clock::Stopwatch;
+use crate::config::Config;
 use crate::engine::News;
 use crate::replica::Event;
 use crate::store::{self, Shortage, Store};
 use crate::telemetry;
 
-use super::certificates::LiveDoors;
+use super::certificates::Certificates;
 use super::doorway::Sockets;
+use super::orders;
+use super::reload::{Reloader, Reloads};
 
 /// How often it looks for room.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -37,7 +41,7 @@ const PAUSE_MS: u64 = 5_000;
 pub struct Reader {
     pub(super) doors: Doors,
     pub(super) sockets: Sockets,
-    pub(super) tls: LiveDoors,
+    pub(super) certificates: Certificates,
     pub(super) options: store::Options,
     pub(super) shortage: Shortage,
     /// There seemed to be room, and there was none.
@@ -48,28 +52,33 @@ pub struct Reader {
 }
 
 /// Why it has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Ended {
-    /// There is room: the node can be opened.
-    Room,
+    /// There is room: the node can be opened, with what was taken up meanwhile.
+    Room(Box<Config>),
     /// It was told to.
     Asked,
 }
 
 impl Reader {
     /// Answers reads until there is room, or `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<Ended> {
+    pub async fn run(self, shutdown: CancellationToken, reloads: Reloads) -> anyhow::Result<Ended> {
         error!(
             shortage = %self.shortage,
             "the disk has no room for a start: reads are answered, nothing is written, until there is room"
         );
         let addresses = Addresses::of(&self.sockets)?;
-        let mut open = self.sockets.open(&self.doors, None, self.tls);
+        let mut open = self.sockets.open(&self.doors, None, self.certificates.doors());
+        let (map, bearers) = (self.doors.map.clone(), self.doors.bearers.clone());
+        let mut reloader = Reloader::new(reloads, map, bearers, self.certificates);
+        let (reload, asked) = mpsc::channel(1);
         let waiting = Waiting { options: Arc::new(self.options), doors: self.doors.clone(), tried: self.tried };
         let ended = tokio::select! {
-            () = waiting.room() => Ok(Ended::Room),
-            () = shutdown.cancelled() => Ok(Ended::Asked),
+            () = waiting.room() => Ok(true),
+            () = shutdown.cancelled() => Ok(false),
             reason = failure(self.news) => Err(anyhow::anyhow!("the store has failed: {reason}")),
+            () = reloader.serve(asked) => Ok(false),
+            () = orders::attend_reading(&self.doors, reload) => Ok(false),
         };
         self.stage.send_replace(Stage::Drained);
         open.close();
@@ -81,10 +90,11 @@ impl Reader {
         tokio::task::spawn_blocking(move || engine.join())
             .await?
             .map_err(|_| anyhow::anyhow!("the engine has panicked"))?;
-        if matches!(ended, Ok(Ended::Room)) {
-            addresses.are_free().await;
+        if !ended? {
+            return Ok(Ended::Asked);
         }
-        ended
+        addresses.are_free().await;
+        Ok(Ended::Room(Box::new(reloader.into_config())))
     }
 }
 

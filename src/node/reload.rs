@@ -27,9 +27,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAP: &str = "the region files";
 
 /// Takes a filter for what is logged, or says what is wrong.
-pub type Relog = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+pub type Relog = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// What whoever starts a node gives it for reloads.
+#[derive(Clone)]
 pub struct Reloads {
     /// What the configuration was loaded from.
     pub sources: Sources,
@@ -74,8 +75,13 @@ impl Reloader {
         Self { config: reloads.configured.clone(), reloads, map, bearers, certificates }
     }
 
+    /// The configuration of which all is in force, or comes into force with a restart.
+    pub(super) fn into_config(self) -> Config {
+        self.config
+    }
+
     /// Reloads whenever a signal or an operator asks for it.
-    pub(super) async fn serve(mut self, mut asked: mpsc::Receiver<Asker>) {
+    pub(super) async fn serve(&mut self, mut asked: mpsc::Receiver<Asker>) {
         let mut next_signal = Instant::from_std(clock::monotonic());
         loop {
             let signalled = async {

@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::api::Doors;
 use crate::audit;
 use crate::clock::{self, Stopwatch};
+use crate::identity::WorkerId;
 use crate::replica::Disk;
 use crate::store::Store;
 use crate::telemetry;
@@ -32,29 +33,28 @@ pub(super) async fn keep(
     let mut ticks = interval(Duration::from_millis(PERIOD_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let quarantine_ms = u64::try_from(doors.config.ids.quarantine.as_millis()).unwrap_or(u64::MAX);
-    let mut written = Stopwatch::start();
+    let (mut written, mut writing) = (Stopwatch::start(), tokio::spawn(async {}));
     let (mut horizon, uptime) = (Horizon::new(&doors.config), Stopwatch::start());
     loop {
         ticks.tick().await;
         horizon.look(clock::wall_ms(), uptime.elapsed_ms());
         expiring.look(clock::wall_ms(), uptime.elapsed_ms());
         audit::sweep();
-        // At least three times in a quarantine, unless the disk is full.
+        // At least three times in a quarantine, unless the disk is full. It is not waited for: RocksDB may hold a write back
+        // for ever after an error, which only a look at the store's health tells.
         let writes = !disk.borrow().is_out() && (written.elapsed_ms() + PERIOD_MS) * 3 > quarantine_ms;
-        let ceilings = if writes { seen.take() } else { None };
-        if ceilings.is_some() {
+        if writes
+            && writing.is_finished()
+            && let Some(ceilings) = seen.take()
+        {
             written = Stopwatch::start();
+            writing = tokio::task::spawn_blocking(write_down(store.clone(), ceilings));
         }
         let looked = tokio::task::spawn_blocking({
             let store = store.clone();
             move || {
-                let put = ceilings.map_or(Ok(()), |ceilings| {
-                    store.put_peer_ceilings(&ceilings)?;
-                    tracing::debug!(workers = ceilings.len(), "wrote down how far other nodes' IDs have come");
-                    Ok(())
-                });
                 telemetry::descriptors_counted(descriptors::open().ok(), descriptors::limit());
-                (put.and_then(|()| store.health()), store.journal_bytes())
+                (store.health(), store.journal_bytes())
             }
         });
         let Ok((health, journal)) = looked.await else { return };
@@ -69,6 +69,14 @@ pub(super) async fn keep(
             telemetry::observe(&status, &doors.map);
             telemetry::observe_namespaces(&status, &doors.config.namespace);
         }
+    }
+}
+
+fn write_down(store: Arc<Store>, ceilings: Vec<(WorkerId, u64)>) -> impl FnOnce() + Send + 'static {
+    move || match store.put_peer_ceilings(&ceilings) {
+        Ok(()) => tracing::debug!(workers = ceilings.len(), "wrote down how far other nodes' IDs have come"),
+        // The store's health tells, too.
+        Err(error) => tracing::error!(%error, "cannot write down how far other nodes' IDs have come"),
     }
 }
 

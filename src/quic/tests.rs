@@ -97,7 +97,7 @@ fn whoever_has_shown_a_certificate_is_judged_by_those_that_are_believed_now() {
     let map = map(&[(NORTH, north.address), (SOUTH, south.address)]);
     let node = north.join(map, 1);
     let address = node.station.address;
-    let name = crate::tls::node_name(NORTH, 0);
+    let name = tls::node_name(NORTH, 0);
     let runtime = &node.station.runtime;
     // A peer that has said nothing yet, and so has no place, and a client that has shown nothing.
     let silent = south.runtime.block_on(async { south.endpoint.dial(address, &name).unwrap().await.unwrap() });
@@ -113,11 +113,45 @@ fn whoever_has_shown_a_certificate_is_judged_by_those_that_are_believed_now() {
     runtime.block_on(call(&next, address, CLIENT_ALPN));
 }
 
+/// Makes the certificate of a region end in so many seconds.
+fn shorten(authority: &tempfile::TempDir, region: &str, seconds: u64) {
+    let read = |name: &str| std::fs::read_to_string(authority.path().join(name)).unwrap();
+    let signer = rcgen::KeyPair::from_pem(&read("authority/ca.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("authority/ca.pem"), signer).unwrap();
+    let mut params = rcgen::CertificateParams::new([tls::node_name(region, 0)]).unwrap();
+    let end = i64::try_from(clock::wall_ms() / 1_000 + seconds).unwrap();
+    params.not_after = time::OffsetDateTime::from_unix_timestamp(end).unwrap();
+    params.use_authority_key_identifier_extension = true;
+    let key = rcgen::KeyPair::from_pem(&read(&tls::key_file(region, 0))).unwrap();
+    let signed = params.signed_by(&key, &issuer).unwrap();
+    std::fs::write(authority.path().join(tls::certificate_file(region, 0)), signed.pem()).unwrap();
+}
+
+#[test]
+fn a_connection_ends_with_the_certificate_that_its_caller_has_shown() {
+    let authority = authority();
+    let (north, south) = (Station::new(&authority, NORTH), Station::new(&authority, SOUTH));
+    let map = map(&[(NORTH, north.address), (SOUTH, south.address)]);
+    let node = north.join(map, 1);
+    let (address, name) = (node.station.address, tls::node_name(NORTH, 0));
+    // On a slow machine a certificate may end before it was shown.
+    let connected = (0..8).find_map(|doubled| {
+        shorten(&authority, SOUTH, 1 << doubled);
+        let credentials = Credentials::load(authority.path(), SOUTH, 0).ok()?;
+        let renewal = south.endpoint.renewal(credentials).unwrap();
+        let _context = south.runtime.enter();
+        south.endpoint.renew(renewal);
+        south.runtime.block_on(async { south.endpoint.dial(address, &name).unwrap().await }).ok()
+    });
+    let end = south.runtime.block_on(async { timeout(DEADLINE, connected.unwrap().closed()).await.unwrap() });
+    assert!(closed_as(&end, Close::Refused) && end.to_string().contains("not believed any more"), "{end}");
+}
+
 #[test]
 fn a_handshake_that_ended_under_former_credentials_is_judged_at_once() {
     let (ours, next) = (authority(), authority());
     let (north, south) = (Station::new(&ours, NORTH), Station::new(&ours, SOUTH));
-    let name = crate::tls::node_name(NORTH, 0);
+    let name = tls::node_name(NORTH, 0);
     let accepting = async { north.endpoint.quinn().accept().await.unwrap().await.unwrap() };
     let calling = south.runtime.spawn({
         let (endpoint, address) = (south.endpoint.clone(), north.address);

@@ -73,6 +73,19 @@ impl fmt::Display for Expiry {
     }
 }
 
+/// When the first certificate of a chain ends; at once if that cannot be read.
+pub(crate) fn end_of(chain: &[CertificateDer<'_>]) -> u64 {
+    let ends = chain.iter().map(|certificate| match X509Certificate::from_der(certificate) {
+        Ok((_, parsed)) => milliseconds(parsed.validity().not_after.timestamp()),
+        Err(_) => 0,
+    });
+    ends.min().unwrap_or_default()
+}
+
+fn milliseconds(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or_default().saturating_mul(1_000)
+}
+
 /// When these certificates of one file are valid.
 pub(super) fn of(role: Role, file: &Path, chain: &[CertificateDer<'_>]) -> Result<Vec<Expiry>, TlsError> {
     chain.iter().map(|certificate| one(role, file, certificate)).collect()
@@ -81,14 +94,13 @@ pub(super) fn of(role: Role, file: &Path, chain: &[CertificateDer<'_>]) -> Resul
 fn one(role: Role, file: &Path, certificate: &CertificateDer<'_>) -> Result<Expiry, TlsError> {
     let parsed = X509Certificate::from_der(certificate);
     let (_, parsed) = parsed.map_err(|error| malformed(file, "a certificate", error))?;
-    let ms = |seconds: i64| u64::try_from(seconds).unwrap_or_default().saturating_mul(1_000);
     let validity = parsed.validity();
     Ok(Expiry {
         role,
         file: file.to_owned(),
         subject: parsed.subject().to_string(),
-        from_ms: ms(validity.not_before.timestamp()),
-        until_ms: ms(validity.not_after.timestamp()),
+        from_ms: milliseconds(validity.not_before.timestamp()),
+        until_ms: milliseconds(validity.not_after.timestamp()),
     })
 }
 
@@ -108,6 +120,9 @@ mod tests {
         );
         assert!(expiry.is_valid(expiry.from_ms) && !expiry.is_valid(expiry.until_ms));
         assert_eq!((expiry.left_ms(expiry.until_ms - 7), expiry.left_ms(u64::MAX)), (7, 0));
-        assert!(of(Role::Http, Path::new("a.pem"), &[CertificateDer::from(&b"garbage"[..])]).is_err());
+        let garbage = CertificateDer::from(&b"garbage"[..]);
+        assert_eq!(end_of(&[made.cert.der().clone()]), expiry.until_ms);
+        assert_eq!((end_of(&[made.cert.der().clone(), garbage.clone()]), end_of(&[])), (0, 0));
+        assert!(of(Role::Http, Path::new("a.pem"), &[garbage]).is_err());
     }
 }

@@ -16,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod cuts;
+mod denied;
 mod flips;
 mod full;
 mod kills;
@@ -101,13 +102,14 @@ fn leave_mounts() {
 
 type Part = (&'static str, fn(Scale) -> Vec<Tally>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("cuts", cuts::run),
     ("node", node::run),
     ("kills", kills::run),
     ("syncs", syncs::run),
     ("full", full::run),
     ("scarce", scarce::run),
+    ("denied", denied::run),
     ("flips", flips::run),
     ("minting", minting::run),
 ];

@@ -13,6 +13,7 @@ use serde_json::Value;
 use snowtide::clock::Stopwatch;
 use snowtide::dev::{Cluster, Options};
 use snowtide_client::{Batch, Code, Connection, Error};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::Scale;
@@ -33,15 +34,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node alone on its file system.
-struct Ground {
-    cluster: Cluster,
-    data: PathBuf,
+pub(crate) struct Ground {
+    pub(crate) cluster: Cluster,
+    pub(crate) data: PathBuf,
     next: Arc<AtomicUsize>,
     /// The numbers of the counters that were acknowledged.
-    acknowledged: Vec<usize>,
+    pub(crate) acknowledged: Vec<usize>,
     /// How often the node ended by itself.
     ends: usize,
-    _dir: tempfile::TempDir,
+    _dir: TempDir,
 }
 
 pub(crate) fn run(scale: Scale) -> Vec<Tally> {
@@ -123,28 +124,38 @@ async fn read_only() -> Tally {
 impl Ground {
     async fn start(mib: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let folder = fs::canonicalize(dir.path()).unwrap();
-        let data = folder.join("nodes").join(EAST).join("data");
-        fs::create_dir_all(&data).unwrap();
-        mount(&["-t", "tmpfs", "-o", &format!("size={mib}m"), "none"], &data);
-        let options = Options::new(executable(), &folder)
-            .set("checkpoint.interval", "1s")
-            .set("disk.min_free", "1MiB")
-            .set("ids.claim_wait", "10ms");
-        let options = Options { regions: Some(1), ready_within: DEADLINE, drain_within: DEADLINE, ..options };
-        let mut cluster = Cluster::prepare(options).unwrap();
-        cluster.start_all(|_| {}).await.unwrap();
-        Self { cluster, data, next: Arc::default(), acknowledged: Vec::new(), ends: 0, _dir: dir }
+        let mut ground = Self::prepare(dir, mib, |options| options.set("disk.min_free", "1MiB"));
+        ground.cluster.start_all(|_| {}).await.unwrap();
+        ground
     }
 
-    async fn client(&self) -> Connection {
+    /// Where in a folder the node's data is.
+    pub(crate) fn data_in(dir: &TempDir) -> PathBuf {
+        let data = fs::canonicalize(dir.path()).unwrap().join("nodes").join(EAST).join("data");
+        fs::create_dir_all(&data).unwrap();
+        data
+    }
+
+    /// A node that has not started.
+    pub(crate) fn prepare(dir: TempDir, mib: usize, change: impl FnOnce(Options) -> Options) -> Self {
+        let folder = fs::canonicalize(dir.path()).unwrap();
+        let options =
+            Options::new(executable(), &folder).set("checkpoint.interval", "1s").set("ids.claim_wait", "10ms");
+        let options = Options { regions: Some(1), ready_within: DEADLINE, drain_within: DEADLINE, ..options };
+        let cluster = Cluster::prepare(change(options)).unwrap();
+        let (next, data) = (Arc::default(), Self::data_in(&dir));
+        mount(&["-t", "tmpfs", "-o", &format!("size={mib}m"), "none"], &data);
+        Self { cluster, data, next, acknowledged: Vec::new(), ends: 0, _dir: dir }
+    }
+
+    pub(crate) async fn client(&self) -> Connection {
         let config = self.cluster.client_config(EAST).unwrap().request_timeout(DEADLINE);
         // A node that has found room closes its doors for a moment.
         eventually(DEADLINE, "the node takes connections", async || Connection::open(config.clone()).await).await
     }
 
     /// Counts new counters until nobody may any more.
-    async fn fill(&mut self) {
+    pub(crate) async fn fill(&mut self) {
         let mut loaders = JoinSet::new();
         for _ in 0..LOADERS {
             loaders.spawn(fill(self.client().await, self.next.clone()));
@@ -155,7 +166,7 @@ impl Ground {
     }
 
     /// Counts so many batches of new counters.
-    async fn count(&mut self, batches: usize) {
+    pub(crate) async fn count(&mut self, batches: usize) {
         let client = self.client().await;
         for _ in 0..batches {
             let first = self.next.fetch_add(BATCH, Ordering::Relaxed);
@@ -226,7 +237,7 @@ impl Ground {
     }
 
     /// The node lives, every counter that was acknowledged is there, once, and the node says how its disk stands.
-    async fn judge(&mut self, when: &str) -> Verdict {
+    pub(crate) async fn judge(&mut self, when: &str) -> Verdict {
         if let Err(error) = self.cluster.check() {
             return Verdict::Silent(format!("{when}: {error}"));
         }
@@ -275,7 +286,7 @@ impl Ground {
         self.client().await.increment(NAMESPACE, "another", 1).await
     }
 
-    async fn until_writes(&self) {
+    pub(crate) async fn until_writes(&self) {
         eventually(PATIENCE, "writes are taken again", async || self.write().await).await;
     }
 

@@ -1,5 +1,6 @@
 /*
- * Records what a process does to the files below one directory, in one total order; and fails one sync if told to.
+ * Records what a process does to the files below one directory, in one total order; and fails one sync, or the writes of some
+ * threads, if told to.
  *
  * Preloaded into the process under test. Each call is carried out and written down under one lock, so that the order in
  * the record is the order in which things happened. A sync is two entries: what stands before the first is what the
@@ -9,6 +10,9 @@
  * DISK_ROOT      the directory, absolute
  * DISK_RECORD    the record; entries are appended, each by one write
  * DISK_FAIL      the number of the sync that fails with EIO, counted from 1; the ones after it succeed
+ *
+ * DISK_DENY      a file; while it exists, threads whose name begins as it says get no room: "28 rocksdb:high" for ENOSPC to
+ *                those that flush, "122 " for EDQUOT to all
  *
  * An entry: length of the rest (u32), kind (u8), a (u64), b (u64), length of the path (u16), path, data.
  */
@@ -23,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -39,6 +44,7 @@ static const char *root;
 static size_t root_length;
 static int record = -1;
 static uint64_t syncs, failing;
+static const char *denial;
 
 static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
 
@@ -56,6 +62,7 @@ __attribute__((constructor)) static void begin(void) {
     root_length = strlen(root);
     const char *fail = getenv("DISK_FAIL");
     failing = fail ? strtoull(fail, NULL, 10) : 0;
+    denial = getenv("DISK_DENY");
     int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     record = fcntl(fd, F_DUPFD_CLOEXEC, 1000);
     syscall(SYS_close, fd);
@@ -68,6 +75,18 @@ static int inside(const char *path) {
 
 static struct file *tracked(int fd) {
     return root && fd >= 0 && fd < FILES_MAX && files[fd].tracked ? &files[fd] : NULL;
+}
+
+/* The error that this thread gets in place of room, or 0. */
+static int denied(void) {
+    char text[64] = "", name[16] = "";
+    int fd = denial ? (int)syscall(SYS_openat, AT_FDCWD, denial, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return 0;
+    ssize_t length = syscall(SYS_read, fd, text, sizeof text - 1);
+    syscall(SYS_close, fd);
+    char *prefix = length > 0 ? strchr(text, ' ') : NULL;
+    if (!prefix || prctl(PR_GET_NAME, name) || strncmp(name, prefix + 1, strlen(prefix + 1))) return 0;
+    return atoi(text);
 }
 
 static void note(char kind, uint64_t a, uint64_t b, const char *path, const void *data, size_t length) {
@@ -104,6 +123,12 @@ static int open_at(int dir, const char *path, int flags, mode_t mode) {
     if ((flags & O_TMPFILE) == O_TMPFILE) stop("O_TMPFILE");
     pthread_mutex_lock(&lock);
     int existed = !(flags & O_CREAT) || !faccessat(AT_FDCWD, path, F_OK, 0);
+    int refusal = existed ? 0 : denied();
+    if (refusal) {
+        pthread_mutex_unlock(&lock);
+        errno = refusal;
+        return -1;
+    }
     int fd = (int)syscall(SYS_openat, dir, path, flags, mode);
     int error = errno;
     track(fd, path, flags, existed);
@@ -153,6 +178,11 @@ int close(int fd) {
 static ssize_t write_at(int fd, const void *data, size_t length, off_t at, int positioned) {
     struct file *file = tracked(fd);
     if (!file) return positioned ? syscall(SYS_pwrite64, fd, data, length, at) : syscall(SYS_write, fd, data, length);
+    int refusal = denied();
+    if (refusal) {
+        errno = refusal;
+        return -1;
+    }
     pthread_mutex_lock(&lock);
     if (!positioned) at = lseek(fd, 0, file->append ? SEEK_END : SEEK_CUR);
     ssize_t written = positioned ? syscall(SYS_pwrite64, fd, data, length, at) : syscall(SYS_write, fd, data, length);
@@ -198,6 +228,11 @@ int ftruncate64(int fd, off_t length) { return resize(fd, length); }
 static int reserve(int fd, int mode, off_t at, off_t length) {
     struct file *file = tracked(fd);
     if (!file) return (int)syscall(SYS_fallocate, fd, mode, at, length);
+    int refusal = mode & FALLOC_FL_PUNCH_HOLE ? 0 : denied();
+    if (refusal) {
+        errno = refusal;
+        return -1;
+    }
     pthread_mutex_lock(&lock);
     struct stat before;
     fstat(fd, &before);

@@ -19,6 +19,7 @@ async fn a_kill_a_pause_and_a_cut_under_load_lose_and_double_nothing() {
     let json = dir.path().join("drill.json");
     let drill = Command::new(program)
         .args(["drill", "--rate", "500", "--duration", "5s", "--warmup", "200ms", "--keys", "50", "--silence", "500ms"])
+        .args(["--seed", "1"])
         .args(["--fault", "kill us-east at 500ms for 500ms", "--fault", "pause eu-west at 1500ms for 1s"])
         .args(["--fault", "cut ap-south at 3s for 1s", "--quiet", "--snowtide"])
         .arg(executable())

@@ -31,6 +31,7 @@ mod order;
 mod partitions;
 mod planted;
 mod prefetched;
+mod quotas;
 mod readme;
 mod redis;
 mod refusals;

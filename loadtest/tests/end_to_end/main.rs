@@ -55,7 +55,8 @@ async fn run(targets: &[&str], options: &str) -> Run {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("summary.json");
     let options = format!(
-        "--rate 400 --duration 500ms --warmup 100ms --connections 2 --keys 5 --agree-timeout 2s --json {} {options}",
+        "--seed 1 --rate 400 --duration 500ms --warmup 100ms --connections 2 --keys 5 --agree-timeout 2s \
+         --json {} {options}",
         path.display()
     );
     let output = command(targets, &options).await;
