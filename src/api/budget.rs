@@ -7,9 +7,10 @@
 //!   never withheld; what can be carried out at once has bounds of its own.
 //! - One account holds at most a fourth of what is free: however many are greedy, a newcomer finds some room
 //!   (the dynamic thresholds of shared-memory switches: Choudhury and Hahne, 1998).
-//! - Connections themselves leave a fourth of the budget to requests; an eighth of it is kept for probes and refusals.
+//! - An eighth of the budget is kept for accounts that hold little, an eighth for probes and refusals: who asks as most
+//!   clients do is served while the greedy fight for the rest. Connections themselves leave three eighths to requests.
 //! - Where room is short, connections are cut for which we wait: those that never asked anything first, then those that
-//!   hold more than others, then those that have been still the longest, and none that moved within the last half second.
+//!   hold more than others, then those that have been still the longest, and none that moved a moment ago.
 //!
 //! Nothing here waits for anything but a moment ([`Account::take_soon`]), and nothing is ever taken from an account that
 //! has work in our hands.
@@ -36,17 +37,21 @@ use queue::{Queue, Waiting};
 
 /// One account may hold one part in so many of what is free.
 const SHARE: usize = 4;
-/// One part in so many of the budget is kept for probes and refusals.
+/// One part in so many of the budget is kept for probes and refusals, and as much for accounts that hold little.
 const KEPT_PART: usize = 8;
-/// Connections leave one part in so many of the budget to what is said on them.
-const REQUESTS_PART: usize = 4;
+/// So much is little: a stream with its buffer, a request with its answer.
+const LITTLE_BYTES: usize = 32 << 10;
+/// Connections leave so many of those parts of the budget to what is said on them.
+const REQUESTS_PARTS: usize = 3;
 /// Where room is short, so large a part of the budget is taken back at once.
 const CLEARED_PART: usize = 8;
 /// Where a door is full, one part in so many of its connections may be cut at once, since each time all are looked at.
 const PLACES_PART: usize = 64;
-/// Whoever moved within this time is not cut for want of room.
+/// Whoever has owed us something for no longer than this is not cut for want of room.
 const GRACE_MS: u64 = 500;
-/// The same for a connection that never asked anything: who connects in order to ask does so at once.
+/// The same for a connection that owes nothing and is idle.
+const GRACE_IDLE_MS: u64 = 1_500;
+/// The same for one that never asked anything: who connects in order to ask does so at once.
 const GRACE_SILENT_MS: u64 = 200;
 /// Somebody to cut for room is looked for this often at most, and for a place where nobody was found: each time all
 /// connections are looked at.
@@ -240,9 +245,9 @@ impl Budget {
         let now = self.now_ms();
         let still = |account: &Arc<Account>| {
             let asked = account.asked.load(Relaxed);
-            let latest = now.saturating_sub(if asked { GRACE_MS } else { GRACE_SILENT_MS });
-            let since = account.still_since_ms().filter(|since| *since <= latest)?;
-            Some((asked, qualifies(account)?, since, account.number))
+            let (since, grace_ms) = account.still_since_ms()?;
+            let is_still = now.saturating_sub(since) >= if asked { grace_ms } else { GRACE_SILENT_MS };
+            is_still.then_some((asked, qualifies(account)?, since, account.number))
         };
         let candidates = all.iter().enumerate().filter(|(_, account)| !account.cut.is_cancelled());
         // Only those that are cut are put in order.
@@ -276,11 +281,20 @@ impl Budget {
         self.used.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
-    fn limit(&self, purpose: Purpose) -> usize {
-        match purpose {
-            Purpose::Probe => self.bytes_max,
-            Purpose::Request => self.bytes_max.saturating_sub(self.bytes_max / KEPT_PART),
-        }
+    /// What all may hold together where something for this purpose is charged to an account that then holds `held`.
+    fn limit(&self, purpose: Purpose, held: usize) -> usize {
+        let kept = match purpose {
+            Purpose::Probe => 0,
+            Purpose::Request if held <= LITTLE_BYTES => 1,
+            Purpose::Request => 2,
+        };
+        self.bytes_max.saturating_sub(kept * (self.bytes_max / KEPT_PART))
+    }
+
+    /// What one account may hold.
+    fn share(&self, purpose: Purpose) -> usize {
+        let free = self.limit(purpose, usize::MAX).saturating_sub(self.used());
+        (free / SHARE).max(LITTLE_BYTES)
     }
 
     /// Counted from a while before the start, so that no moment that matters lies before it.
@@ -296,7 +310,7 @@ impl Budget {
 impl Account {
     /// Charges for the connection itself, once it has said something; waits a moment for room.
     pub async fn begin(&self, bytes: usize) -> Result<(), NoRoom> {
-        let limit = self.budget.bytes_max.saturating_sub(self.budget.bytes_max / REQUESTS_PART);
+        let limit = self.budget.bytes_max.saturating_sub(REQUESTS_PARTS * (self.budget.bytes_max / KEPT_PART));
         let take = || self.budget.take(bytes, limit).then_some(());
         self.budget.newcomers.wait(take, || self.budget.clear()).await?;
         self.base.fetch_add(bytes, Relaxed);
@@ -329,11 +343,11 @@ impl Account {
     /// budget. Whoever is told that there is no room lets go of them.
     pub async fn hold(self: &Arc<Self>, bytes: usize) -> Result<Charge, NoRoom> {
         let charge = self.force(bytes);
-        let limit = self.budget.limit(Purpose::Request);
         let fits = || {
-            let used = self.budget.used.load(SeqCst);
+            let (used, held) = (self.budget.used.load(SeqCst), self.held.load(SeqCst));
+            let limit = self.budget.limit(Purpose::Request, held);
             let free = limit.saturating_sub(used.saturating_sub(bytes));
-            used <= limit && self.held.load(SeqCst) <= free / SHARE
+            used <= limit && held <= (free / SHARE).max(LITTLE_BYTES)
         };
         if !fits() {
             self.budget.requests.wait(|| fits().then_some(()), || self.budget.clear()).await?;
@@ -355,7 +369,7 @@ impl Account {
 
     /// Whether it holds more than its share.
     pub fn is_over(&self) -> bool {
-        self.held.load(Relaxed) > self.share(Purpose::Request)
+        self.held.load(Relaxed) > self.budget.share(Purpose::Request)
     }
 
     /// A request is in our hands from now on.
@@ -418,21 +432,19 @@ impl Account {
 
     fn try_take(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
         let held = self.held.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        if held <= self.share(purpose) && self.budget.take(bytes, self.budget.limit(purpose)) {
+        if held <= self.budget.share(purpose) && self.budget.take(bytes, self.budget.limit(purpose, held)) {
             return Ok(Charge { account: Arc::clone(self), bytes });
         }
         self.held.fetch_sub(bytes, Relaxed);
         Err(NoRoom)
     }
 
-    fn share(&self, purpose: Purpose) -> usize {
-        self.budget.limit(purpose).saturating_sub(self.budget.used()) / SHARE
-    }
-
-    /// Since when we have been waiting for the client; `None` while something is in our hands alone.
-    fn still_since_ms(&self) -> Option<u64> {
+    /// Since when we have been waiting for the client, and for how long we do where others need its room; `None` while
+    /// something is in our hands alone.
+    fn still_since_ms(&self) -> Option<(u64, u64)> {
         let oldest = self.owes().since_ms.values().next().copied();
-        oldest.or_else(|| (self.working.load(Relaxed) == 0).then(|| self.moved_ms.load(Relaxed)))
+        let idle = || (self.working.load(Relaxed) == 0).then(|| (self.moved_ms.load(Relaxed), GRACE_IDLE_MS));
+        oldest.map(|since| (since, GRACE_MS)).or_else(idle)
     }
 
     fn leave_place(&self) {
@@ -508,7 +520,7 @@ mod tests {
                     break;
                 }
             }
-            assert!(budget.used() <= MAX - MAX / KEPT_PART);
+            assert!(budget.used() <= budget.limit(Purpose::Request, 0));
             request(&budget.open(Door::Redis), least).unwrap_or_else(|_| panic!("{clients} clients"));
             assert!(budget.open(Door::Http).take(MAX / 64, Purpose::Probe).is_ok(), "probes have room of their own");
         }
@@ -518,8 +530,8 @@ mod tests {
     fn answers_that_must_go_out_are_charged_all_the_same() {
         let budget = Budget::new(1_000);
         let account = budget.open(Door::Quic);
-        let charge = account.force(5_000);
-        assert!(account.is_over() && budget.used() == 5_000);
+        let charge = account.force(50_000);
+        assert!(account.is_over() && budget.used() == 50_000);
         assert_eq!(request(&account, 1).err(), Some(NoRoom));
         drop(charge);
         assert!(!account.is_over() && request(&account, 1).is_ok());
@@ -631,6 +643,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_holds_little_is_served_while_others_hold_all_they_can() {
+        let budget = Budget::new(MAX);
+        let (greedy, modest) = (budget.open(Door::Http), budget.open(Door::Quic));
+        let stream = request(&modest, 12 << 10).unwrap();
+        let held = greedy.force(MAX - MAX / 4);
+        assert!(greedy.is_over() && !modest.is_over());
+        assert!(request(&budget.open(Door::Http), LITTLE_BYTES + 1).is_err());
+        let more = request(&modest, LITTLE_BYTES - (12 << 10)).unwrap();
+        assert!(request(&modest, 1).is_err(), "no more than little");
+        drop((stream, more, held));
+    }
+
     #[tokio::test]
     async fn what_is_there_already_counts_while_it_waits_for_room() {
         let budget = Budget::new(MAX);
@@ -678,7 +703,7 @@ mod tests {
                     break;
                 }
             }
-            assert_eq!(open.len(), 1 + 48);
+            assert_eq!(open.len(), 1 + 40);
             assert!(request(&budget.open(Door::Http), 16 << 10).is_ok());
             drop(open);
             assert_eq!(budget.used(), 0);

@@ -91,10 +91,11 @@ pub(super) struct Call {
 impl Door {
     pub(super) fn new(doors: Doors, closing: CancellationToken) -> Self {
         let (api, http) = (&doors.config.api, &doors.config.http);
+        let client_bytes_max = usize::try_from(api.client_bytes_max.as_u64()).unwrap_or(usize::MAX);
         Self {
             listings: Arc::new(Semaphore::new(http.listings_max)),
             inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
-            watchers: Arc::new(Watchers::new(doors.engine.clone(), http)),
+            watchers: Arc::new(Watchers::new(doors.engine.clone(), http, client_bytes_max)),
             closing,
             body_bytes_max: usize::try_from(api.request_bytes_max.as_u64()).unwrap_or(usize::MAX),
             timeout: api.request_timeout,

@@ -16,8 +16,12 @@ use crate::engine::EngineHandle;
 use crate::identity::NamespaceId;
 use crate::replica::{Action, Key, Operation, Refusal, Terms};
 
+use super::connection::CONNECTION_BYTES;
 use super::counters;
 use super::problem::Problem;
+
+/// Watchers take one part in so many of what clients may hold.
+const BYTES_PART: usize = 4;
 
 type Counter = (NamespaceId, Key);
 
@@ -63,11 +67,13 @@ pub(super) struct Watch {
 }
 
 impl Watchers {
-    pub(super) fn new(engine: EngineHandle, config: &Http) -> Self {
+    /// Each keeps its connection for as long as it likes, so all of them leave room for others.
+    pub(super) fn new(engine: EngineHandle, config: &Http, client_bytes_max: usize) -> Self {
+        let places = config.watchers_max.min(client_bytes_max / BYTES_PART / CONNECTION_BYTES);
         Self {
             engine,
             interval: config.watch_interval,
-            places: Arc::new(Semaphore::new(config.watchers_max)),
+            places: Arc::new(Semaphore::new(places)),
             board: Mutex::default(),
             came: Notify::new(),
         }
@@ -76,7 +82,10 @@ impl Watchers {
     /// One more watcher.
     pub(super) fn watch(self: &Arc<Self>, namespace: NamespaceId, key: Key) -> Result<Watch, Problem> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            Problem::new(Code::Overloaded, "as many counters are being watched as this node allows (http.watchers_max)")
+            Problem::new(
+                Code::Overloaded,
+                "as many counters are watched as may be (http.watchers_max, api.client_bytes_max)",
+            )
         })?;
         let counter = (namespace, key);
         let mut board = self.board();
