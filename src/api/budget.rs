@@ -17,6 +17,7 @@
 
 mod charge;
 mod queue;
+mod window;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -31,6 +32,7 @@ use crate::clock::Stopwatch;
 use crate::telemetry::{self, Door};
 
 pub use charge::{Charge, Owed, Working};
+pub use window::Window;
 
 use charge::Sent;
 use queue::{Queue, Waiting};
@@ -60,6 +62,7 @@ const LOOKING_PAUSE_MS: u64 = 20;
 pub struct Budget {
     bytes_max: usize,
     used: AtomicUsize,
+    windows: window::Left,
     /// Open connections by door, those that are cut not among them.
     connections: [AtomicUsize; 3],
     watch: Stopwatch,
@@ -131,6 +134,7 @@ impl Budget {
         Arc::new(Self {
             bytes_max,
             used: AtomicUsize::new(0),
+            windows: window::Left::of(bytes_max),
             connections: Default::default(),
             watch: Stopwatch::start(),
             newcomers: Queue::default(),

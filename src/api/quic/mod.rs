@@ -45,10 +45,6 @@ pub const ALPN: &[u8] = wire::ALPN;
 
 /// What a connection takes without its streams.
 const CONNECTION_BYTES: usize = 24 << 10;
-/// What all connections may send ahead of being read, about: each new one gets an equal part of it, within bounds.
-const WINDOWS_BYTES: u32 = 8 << 20;
-const WINDOW_BYTES_MIN: u32 = 32 << 10;
-const WINDOW_BYTES_MAX: u32 = 1 << 20;
 
 /// Serves one client until its connection ends. The endpoint has completed the handshake and found [`ALPN`]. When the node
 /// shuts down it first lets the engine answer, then closes the endpoint.
@@ -60,9 +56,8 @@ pub async fn serve(connection: Connection, doors: Doors) {
     if account.begin(CONNECTION_BYTES).await.is_err() {
         return Close::Busy.close(&connection, "too many bytes of clients: see api.client_bytes_max");
     }
-    let connections = u32::try_from(doors.budget.connections(telemetry::Door::Quic)).unwrap_or(u32::MAX);
-    let window = (WINDOWS_BYTES / connections.max(1)).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
-    connection.set_receive_window(VarInt::from_u32(window));
+    let window = doors.budget.window();
+    connection.set_receive_window(VarInt::from_u32(u32::try_from(window.bytes()).unwrap_or(u32::MAX)));
     let id_scheme = scheme_of(&doors.config.cluster.id, doors.ids.layout());
     let backend = Node { engine: doors.engine.clone(), ids: doors.ids.clone() };
     let door = Door {
