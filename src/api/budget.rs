@@ -62,6 +62,8 @@ const LOOKING_PAUSE_MS: u64 = 20;
 pub struct Budget {
     bytes_max: usize,
     used: AtomicUsize,
+    /// What connections themselves hold of that.
+    bases: AtomicUsize,
     windows: window::Left,
     /// Open connections by door, those that are cut not among them.
     connections: [AtomicUsize; 3],
@@ -134,6 +136,7 @@ impl Budget {
         Arc::new(Self {
             bytes_max,
             used: AtomicUsize::new(0),
+            bases: AtomicUsize::new(0),
             windows: window::Left::of(bytes_max),
             connections: Default::default(),
             watch: Stopwatch::start(),
@@ -285,6 +288,18 @@ impl Budget {
         self.used.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
+    /// Takes `bytes` for a connection, as for those that hold little, if connections then leave enough to requests.
+    fn take_base(&self, bytes: usize) -> bool {
+        let bases_max = self.bytes_max.saturating_sub(REQUESTS_PARTS * (self.bytes_max / KEPT_PART));
+        if self.bases.fetch_add(bytes, SeqCst).saturating_add(bytes) <= bases_max
+            && self.take(bytes, self.limit(Purpose::Request, 0))
+        {
+            return true;
+        }
+        self.bases.fetch_sub(bytes, SeqCst);
+        false
+    }
+
     /// What all may hold together where something for this purpose is charged to an account that then holds `held`.
     fn limit(&self, purpose: Purpose, held: usize) -> usize {
         let kept = match purpose {
@@ -295,10 +310,10 @@ impl Budget {
         self.bytes_max.saturating_sub(kept * (self.bytes_max / KEPT_PART))
     }
 
-    /// What one account may hold.
-    fn share(&self, purpose: Purpose) -> usize {
-        let free = self.limit(purpose, usize::MAX).saturating_sub(self.used());
-        (free / SHARE).max(LITTLE_BYTES)
+    /// What one account may hold where `used` is used: a part of what is free, also of what is kept for those that hold little.
+    fn share(&self, purpose: Purpose, used: usize) -> usize {
+        let part = |held| self.limit(purpose, held).saturating_sub(used) / SHARE;
+        part(usize::MAX).max(part(0).min(LITTLE_BYTES))
     }
 
     /// Counted from a while before the start, so that no moment that matters lies before it.
@@ -314,8 +329,7 @@ impl Budget {
 impl Account {
     /// Charges for the connection itself, once it has said something; waits a moment for room.
     pub async fn begin(&self, bytes: usize) -> Result<(), NoRoom> {
-        let limit = self.budget.bytes_max.saturating_sub(REQUESTS_PARTS * (self.budget.bytes_max / KEPT_PART));
-        let take = || self.budget.take(bytes, limit).then_some(());
+        let take = || self.budget.take_base(bytes).then_some(());
         self.budget.newcomers.wait(take, || self.budget.clear()).await?;
         self.base.fetch_add(bytes, Relaxed);
         Ok(())
@@ -349,9 +363,8 @@ impl Account {
         let charge = self.force(bytes);
         let fits = || {
             let (used, held) = (self.budget.used.load(SeqCst), self.held.load(SeqCst));
-            let limit = self.budget.limit(Purpose::Request, held);
-            let free = limit.saturating_sub(used.saturating_sub(bytes));
-            used <= limit && held <= (free / SHARE).max(LITTLE_BYTES)
+            let share = self.budget.share(Purpose::Request, used.saturating_sub(bytes));
+            held <= share && used <= self.budget.limit(Purpose::Request, held)
         };
         if !fits() {
             self.budget.requests.wait(|| fits().then_some(()), || self.budget.clear()).await?;
@@ -373,7 +386,7 @@ impl Account {
 
     /// Whether it holds more than its share.
     pub fn is_over(&self) -> bool {
-        self.held.load(Relaxed) > self.budget.share(Purpose::Request)
+        self.held.load(Relaxed) > self.budget.share(Purpose::Request, self.budget.used())
     }
 
     /// A request is in our hands from now on.
@@ -436,7 +449,8 @@ impl Account {
 
     fn try_take(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
         let held = self.held.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        if held <= self.budget.share(purpose) && self.budget.take(bytes, self.budget.limit(purpose, held)) {
+        let share = self.budget.share(purpose, self.budget.used());
+        if held <= share && self.budget.take(bytes, self.budget.limit(purpose, held)) {
             return Ok(Charge { account: Arc::clone(self), bytes });
         }
         self.held.fetch_sub(bytes, Relaxed);
@@ -475,7 +489,9 @@ impl std::fmt::Debug for Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.budget.give_back(*self.base.get_mut());
+        let base = *self.base.get_mut();
+        self.budget.bases.fetch_sub(base, SeqCst);
+        self.budget.give_back(base);
         self.leave_place();
         self.budget.accounts().open.remove(&self.number);
     }

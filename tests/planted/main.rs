@@ -61,6 +61,8 @@ fn hunt_all<'a>(program: &Path, chosen: &[(usize, &'a Bug)]) -> Result<Vec<(&'a 
     let catches = at_once(chosen, |(number, bug)| {
         bar.set_message(bug.name.clone());
         let catch = hunt::hunt(program, *number, bug)?;
+        // Each is told at once, so that a run that is broken off has told something.
+        bar.suspend(|| println!("{}", said(bug, &catch)));
         bar.inc(1);
         Ok((*bug, catch))
     });
@@ -100,6 +102,14 @@ fn at_once<T: Sync, R: Send>(each: &[T], does: impl Fn(&T) -> Result<R, String> 
     let mut done: Vec<_> = done.iter_mut().flat_map(std::mem::take).collect();
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+fn said(bug: &Bug, Catch { finding, seeds, took }: &Catch) -> String {
+    let seconds = took.as_secs_f64();
+    match finding {
+        Some(finding) => format!("{}: seed {seeds}, {seconds:.1} s: {finding}", bug.name),
+        None => format!("{}: NOT FOUND in {seeds} seeds, {seconds:.1} s", bug.name),
+    }
 }
 
 fn table(catches: &[(&Bug, Catch)]) -> Table {
