@@ -62,8 +62,6 @@ const LOOKING_PAUSE_MS: u64 = 20;
 pub struct Budget {
     bytes_max: usize,
     used: AtomicUsize,
-    /// What connections themselves hold of that.
-    bases: AtomicUsize,
     windows: window::Left,
     /// Open connections by door, those that are cut not among them.
     connections: [AtomicUsize; 3],
@@ -136,7 +134,6 @@ impl Budget {
         Arc::new(Self {
             bytes_max,
             used: AtomicUsize::new(0),
-            bases: AtomicUsize::new(0),
             windows: window::Left::of(bytes_max),
             connections: Default::default(),
             watch: Stopwatch::start(),
@@ -288,18 +285,6 @@ impl Budget {
         self.used.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
-    /// Takes `bytes` for a connection, as for those that hold little, if connections then leave enough to requests.
-    fn take_base(&self, bytes: usize) -> bool {
-        let bases_max = self.bytes_max.saturating_sub(REQUESTS_PARTS * (self.bytes_max / KEPT_PART));
-        if self.bases.fetch_add(bytes, SeqCst).saturating_add(bytes) <= bases_max
-            && self.take(bytes, self.limit(Purpose::Request, 0))
-        {
-            return true;
-        }
-        self.bases.fetch_sub(bytes, SeqCst);
-        false
-    }
-
     /// What all may hold together where something for this purpose is charged to an account that then holds `held`.
     fn limit(&self, purpose: Purpose, held: usize) -> usize {
         let kept = match purpose {
@@ -329,7 +314,8 @@ impl Budget {
 impl Account {
     /// Charges for the connection itself, once it has said something; waits a moment for room.
     pub async fn begin(&self, bytes: usize) -> Result<(), NoRoom> {
-        let take = || self.budget.take_base(bytes).then_some(());
+        let limit = self.budget.bytes_max.saturating_sub(REQUESTS_PARTS * (self.budget.bytes_max / KEPT_PART));
+        let take = || self.budget.take(bytes, limit).then_some(());
         self.budget.newcomers.wait(take, || self.budget.clear()).await?;
         self.base.fetch_add(bytes, Relaxed);
         Ok(())
@@ -489,9 +475,7 @@ impl std::fmt::Debug for Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let base = *self.base.get_mut();
-        self.budget.bases.fetch_sub(base, SeqCst);
-        self.budget.give_back(base);
+        self.budget.give_back(*self.base.get_mut());
         self.leave_place();
         self.budget.accounts().open.remove(&self.number);
     }
