@@ -344,8 +344,12 @@ impl Account {
     }
 
     /// Charges `bytes` that are there already, and waits a moment until they are within the account's share and the
-    /// budget. Whoever is told that there is no room lets go of them.
+    /// budget. Whoever is told that there is no room lets go of them; much is told so at once, since it takes the room that
+    /// others wait for as well.
     pub async fn hold(self: &Arc<Self>, bytes: usize) -> Result<Charge, NoRoom> {
+        if bytes > LITTLE_BYTES {
+            return self.take(bytes, Purpose::Request);
+        }
         let charge = self.force(bytes);
         let fits = || {
             let (used, held) = (self.budget.used.load(SeqCst), self.held.load(SeqCst));

@@ -601,7 +601,7 @@ enum Step {
 }
 
 /// One thing that happens around the nodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Change {
     Cut(usize, usize),
     Heal,
