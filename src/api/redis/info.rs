@@ -1,8 +1,9 @@
 //! What a node tells about itself: `HELLO`, `INFO`, `CONFIG GET` and `COMMAND`.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
-use super::reply::Reply;
+use super::reply::{Reply, Version};
 use super::request::Words;
 use super::table::{self, COMMANDS};
 
@@ -11,6 +12,20 @@ const REDIS_VERSION: &str = "7.2.0";
 
 /// What tools look for before they measure.
 const SETTINGS: [(&str, &str); 3] = [("save", ""), ("appendonly", "yes"), ("appendfsync", "always")];
+
+/// Long replies that are always the same, which anybody may ask for again and again: they are made once.
+static ROWS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+    made(|reply| {
+        reply.array(COMMANDS.len());
+        COMMANDS.iter().for_each(|spec| table::tell_row(reply, &spec.row, spec.subcommands));
+    })
+});
+static DOCS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+    made(|reply| {
+        reply.map(COMMANDS.len());
+        COMMANDS.iter().for_each(|spec| table::tell_docs(reply, &spec.row, spec.subcommands));
+    })
+});
 
 /// What `INFO` tells.
 #[derive(Clone, Debug)]
@@ -90,8 +105,7 @@ pub(super) fn settings(reply: &mut Reply<'_>, names: Words<'_>) {
 
 /// The reply to `COMMAND`.
 pub(super) fn commands(reply: &mut Reply<'_>) {
-    reply.array(COMMANDS.len());
-    COMMANDS.iter().for_each(|spec| table::tell_row(reply, &spec.row, spec.subcommands));
+    reply.made(&ROWS);
 }
 
 /// The reply to `COMMAND INFO`: a row for each name, or nothing where there is no such command.
@@ -111,12 +125,19 @@ pub(super) fn rows(reply: &mut Reply<'_>, names: Words<'_>) {
 /// The reply to `COMMAND DOCS`; names of no command are left out.
 pub(super) fn docs(reply: &mut Reply<'_>, names: Words<'_>) {
     if names.len() == 0 {
-        reply.map(COMMANDS.len());
-        return COMMANDS.iter().for_each(|spec| table::tell_docs(reply, &spec.row, spec.subcommands));
+        return reply.made(&DOCS);
     }
     let found = || names.iter().filter_map(table::find);
     reply.map(found().count());
     found().for_each(|(row, subcommands)| table::tell_docs(reply, row, subcommands));
+}
+
+fn made(tell: impl Fn(&mut Reply<'_>)) -> [Vec<u8>; 2] {
+    [Version::Resp2, Version::Resp3].map(|version| {
+        let mut bytes = Vec::new();
+        tell(&mut Reply::to(&mut bytes, version));
+        bytes
+    })
 }
 
 /// The reply to `COMMAND LIST`.

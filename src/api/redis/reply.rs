@@ -107,6 +107,14 @@ impl<'a> Reply<'a> {
         });
     }
 
+    /// A reply that was made before, for each version.
+    pub(super) fn made(&mut self, [resp2, resp3]: &[Vec<u8>; 2]) {
+        self.bytes.extend_from_slice(match self.version {
+            Version::Resp2 => resp2,
+            Version::Resp3 => resp3,
+        });
+    }
+
     /// So many replies follow.
     pub(super) fn array(&mut self, length: usize) {
         self.head('*', length);
