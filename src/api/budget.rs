@@ -7,44 +7,48 @@
 //!   never withheld; what can be carried out at once has bounds of its own.
 //! - One account holds at most a fourth of what is free: however many are greedy, a newcomer finds some room
 //!   (the dynamic thresholds of shared-memory switches: Choudhury and Hahne, 1998).
-//! - An eighth of the budget is kept for accounts that hold little, an eighth for probes and refusals: who asks as most
-//!   clients do is served while the greedy fight for the rest. Connections themselves leave three eighths to requests.
+//! - An eighth of the budget is kept for accounts that hold little, a sixteenth for refusals and another for probes: who
+//!   asks as most clients do is served while the greedy fight for the rest. Connections themselves leave three eighths to
+//!   requests, and come in while those take all that is theirs.
 //! - Where room is short, connections are cut for which we wait: those that never asked anything first, then those that
 //!   hold more than others, then those that have been still the longest, and none that moved a moment ago.
 //!
 //! Nothing here waits for anything but a moment ([`Account::take_soon`]), and nothing is ever taken from an account that
 //! has work in our hands.
 
+mod account;
 mod charge;
 mod queue;
 mod window;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
-
-use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Stopwatch;
 use crate::telemetry::{self, Door};
 
+pub use account::Account;
 pub use charge::{Charge, Owed, Working};
 pub use window::Window;
 
-use charge::Sent;
-use queue::{Queue, Waiting};
+use queue::Queue;
 
 /// One account may hold one part in so many of what is free.
 const SHARE: usize = 4;
-/// One part in so many of the budget is kept for probes and refusals, and as much for accounts that hold little.
-const KEPT_PART: usize = 8;
+/// The budget is kept in so many parts.
+const PARTS: usize = 16;
+/// So many of them are kept for probes.
+const PROBES_PARTS: usize = 1;
+/// So many are kept for refusals and probes.
+const REFUSALS_PARTS: usize = 2;
+/// So many are kept for those and for accounts that hold little.
+const MODEST_PARTS: usize = 4;
 /// So much is little: a stream with its buffer, a request with its answer.
 const LITTLE_BYTES: usize = 32 << 10;
-/// Connections leave so many of those parts of the budget to what is said on them.
-const REQUESTS_PARTS: usize = 3;
+/// Connections leave so many parts to what is said on them.
+const REQUESTS_PARTS: usize = 6;
 /// Where room is short, so large a part of the budget is taken back at once.
 const CLEARED_PART: usize = 8;
 /// Where a door is full, one part in so many of its connections may be cut at once, since each time all are looked at.
@@ -58,10 +62,13 @@ const GRACE_SILENT_MS: u64 = 200;
 /// Somebody to cut for room is looked for this often at most, and for a place where nobody was found: each time all
 /// connections are looked at.
 const LOOKING_PAUSE_MS: u64 = 20;
+
 /// The budget of all doors.
 pub struct Budget {
     bytes_max: usize,
     used: AtomicUsize,
+    /// What connections themselves hold of that.
+    bases: AtomicUsize,
     windows: window::Left,
     /// Open connections by door, those that are cut not among them.
     connections: [AtomicUsize; 3],
@@ -82,48 +89,19 @@ struct Accounts {
     open: BTreeMap<u64, Weak<Account>>,
 }
 
-/// One connection, as far as it costs us something.
-pub struct Account {
-    budget: Arc<Budget>,
-    number: u64,
-    door: Door,
-    /// It takes one of the door's places, until it is cut or gone.
-    has_place: AtomicBool,
-    /// What it has made us hold, without the connection itself.
-    held: AtomicUsize,
-    /// The connection itself.
-    base: AtomicUsize,
-    /// Requests that are in our hands.
-    working: AtomicUsize,
-    asked: AtomicBool,
-    /// When it last asked or was answered.
-    moved_ms: AtomicU64,
-    /// How often something whole has come of it.
-    heard: AtomicU64,
-    /// Requests that wait for room.
-    waiting: AtomicUsize,
-    /// What we wait for it to take or to finish: since when, by number.
-    owed: Mutex<Owes>,
-    cut: CancellationToken,
-}
-
-#[derive(Default)]
-struct Owes {
-    next: u64,
-    since_ms: BTreeMap<u64, u64>,
-}
-
 /// There is no room, for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("clients have made this node hold as much as it may (api.client_bytes_max); retry after a moment")]
 pub struct NoRoom;
 
 /// What may be charged to which limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     /// Requests and answers.
     Request,
-    /// Probes, and refusals for want of room: they have room of their own.
+    /// What says that there is no room, which has some of its own.
+    Refusal,
+    /// What operators and load balancers ask, for which some is left whatever else is refused.
     Probe,
 }
 
@@ -134,6 +112,7 @@ impl Budget {
         Arc::new(Self {
             bytes_max,
             used: AtomicUsize::new(0),
+            bases: AtomicUsize::new(0),
             windows: window::Left::of(bytes_max),
             connections: Default::default(),
             watch: Stopwatch::start(),
@@ -179,21 +158,7 @@ impl Budget {
         let mut accounts = self.accounts();
         accounts.next = accounts.next.wrapping_add(1);
         let number = accounts.next;
-        let account = Arc::new(Account {
-            budget: Arc::clone(self),
-            number,
-            door,
-            has_place: AtomicBool::new(has_place),
-            held: AtomicUsize::new(0),
-            base: AtomicUsize::new(0),
-            working: AtomicUsize::new(0),
-            asked: AtomicBool::new(false),
-            moved_ms: AtomicU64::new(self.now_ms()),
-            heard: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
-            owed: Mutex::default(),
-            cut: CancellationToken::new(),
-        });
+        let account = Arc::new(Account::new(Arc::clone(self), number, door, has_place));
         accounts.open.insert(number, Arc::downgrade(&account));
         account
     }
@@ -285,14 +250,34 @@ impl Budget {
         self.used.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
+    /// Takes `bytes` for a connection, like what holds little, if connections then leave enough to requests.
+    fn take_base(&self, bytes: usize) -> bool {
+        let bases = self.bases.fetch_add(bytes, SeqCst).saturating_add(bytes);
+        let is_taken = bases <= self.all_but(REQUESTS_PARTS) && self.take(bytes, self.limit(Purpose::Request, 0));
+        if !is_taken {
+            self.bases.fetch_sub(bytes, SeqCst);
+        }
+        is_taken
+    }
+
+    fn give_back_base(&self, bytes: usize) {
+        self.bases.fetch_sub(bytes, SeqCst);
+        self.give_back(bytes);
+    }
+
     /// What all may hold together where something for this purpose is charged to an account that then holds `held`.
     fn limit(&self, purpose: Purpose, held: usize) -> usize {
         let kept = match purpose {
             Purpose::Probe => 0,
-            Purpose::Request if held <= LITTLE_BYTES => 1,
-            Purpose::Request => 2,
+            Purpose::Refusal => PROBES_PARTS,
+            Purpose::Request if held <= LITTLE_BYTES => REFUSALS_PARTS,
+            Purpose::Request => MODEST_PARTS,
         };
-        self.bytes_max.saturating_sub(kept * (self.bytes_max / KEPT_PART))
+        self.all_but(kept)
+    }
+
+    fn all_but(&self, parts: usize) -> usize {
+        self.bytes_max.saturating_sub(parts * (self.bytes_max / PARTS))
     }
 
     /// What one account may hold where `used` is used: a part of what is free, also of what is kept for those that hold little.
@@ -311,183 +296,13 @@ impl Budget {
     }
 }
 
-impl Account {
-    /// Charges for the connection itself, once it has said something; waits a moment for room.
-    pub async fn begin(&self, bytes: usize) -> Result<(), NoRoom> {
-        let limit = self.budget.bytes_max.saturating_sub(REQUESTS_PARTS * (self.budget.bytes_max / KEPT_PART));
-        let take = || self.budget.take(bytes, limit).then_some(());
-        self.budget.newcomers.wait(take, || self.budget.clear()).await?;
-        self.base.fetch_add(bytes, Relaxed);
-        Ok(())
-    }
-
-    /// Charges `bytes`, if that leaves the account within its share and the budget within its limit.
-    pub fn take(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
-        let charge = self.try_take(bytes, purpose);
-        if charge.is_err() {
-            self.budget.clear();
-        }
-        charge
-    }
-
-    /// The same, and waits a moment for room; one at a time of each account does.
-    pub async fn take_soon(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
-        let charge = self.take(bytes, purpose);
-        if charge.is_ok() {
-            return charge;
-        }
-        let waiting = Waiting::new(&self.waiting);
-        if waiting.others > 0 {
-            return charge;
-        }
-        self.budget.requests.wait(|| self.try_take(bytes, purpose).ok(), || self.budget.clear()).await
-    }
-
-    /// Charges `bytes` that are there already, and waits a moment until they are within the account's share and the
-    /// budget. Whoever is told that there is no room lets go of them; much is told so at once, since it takes the room that
-    /// others wait for as well.
-    pub async fn hold(self: &Arc<Self>, bytes: usize) -> Result<Charge, NoRoom> {
-        if bytes > LITTLE_BYTES {
-            return self.take(bytes, Purpose::Request);
-        }
-        let charge = self.force(bytes);
-        let fits = || {
-            let (used, held) = (self.budget.used.load(SeqCst), self.held.load(SeqCst));
-            let share = self.budget.share(Purpose::Request, used.saturating_sub(bytes));
-            held <= share && used <= self.budget.limit(Purpose::Request, held)
-        };
-        if !fits() {
-            self.budget.requests.wait(|| fits().then_some(()), || self.budget.clear()).await?;
-        }
-        Ok(charge)
-    }
-
-    /// Charges `bytes` whatever is free: for an answer that must not be withheld.
-    pub fn force(self: &Arc<Self>, bytes: usize) -> Charge {
-        self.budget.used.fetch_add(bytes, Relaxed);
-        self.held.fetch_add(bytes, Relaxed);
-        Charge { account: Arc::clone(self), bytes }
-    }
-
-    /// Nothing at all, to be made larger.
-    pub fn nothing(self: &Arc<Self>) -> Charge {
-        Charge { account: Arc::clone(self), bytes: 0 }
-    }
-
-    /// Whether it holds more than its share.
-    pub fn is_over(&self) -> bool {
-        self.held.load(Relaxed) > self.budget.share(Purpose::Request, self.budget.used())
-    }
-
-    /// A request is in our hands from now on.
-    pub fn work(self: &Arc<Self>) -> Working {
-        self.working.fetch_add(1, Relaxed);
-        self.asked.store(true, Relaxed);
-        self.hear();
-        self.moved();
-        Working(Arc::clone(self))
-    }
-
-    /// Something whole has come: what is counted as half received begins anew.
-    pub fn hear(&self) {
-        self.heard.fetch_add(1, Relaxed);
-    }
-
-    /// How often something whole has come.
-    pub fn heard(&self) -> u64 {
-        self.heard.load(Relaxed)
-    }
-
-    /// From now on we wait for the client.
-    pub fn owe(self: &Arc<Self>) -> Owed {
-        let now = self.budget.now_ms();
-        let mut owes = self.owes();
-        owes.next = owes.next.wrapping_add(1);
-        let number = owes.next;
-        owes.since_ms.insert(number, now);
-        drop(owes);
-        Owed { account: Arc::clone(self), number }
-    }
-
-    /// Bytes on their way to the client: until the last of them is gone they are owed. The charge is shared by all that
-    /// stands in one allocation, which lasts as long as any part of it.
-    pub fn send(self: &Arc<Self>, bytes: Bytes, charge: Arc<Charge>) -> Bytes {
-        Bytes::from_owner(Sent { bytes, _charge: charge, _owed: self.owe() })
-    }
-
-    /// Returns once it has not done for so long what we wait for.
-    pub async fn stalls_for(&self, limit: Duration) {
-        loop {
-            match limit.checked_sub(self.owes_for()) {
-                None | Some(Duration::ZERO) => return,
-                Some(left) => tokio::time::sleep(left).await,
-            }
-        }
-    }
-
-    /// For how long we have been waiting for it.
-    fn owes_for(&self) -> Duration {
-        let oldest = self.owes().since_ms.values().next().copied();
-        let now = self.budget.now_ms();
-        Duration::from_millis(oldest.map_or(0, |since| now.saturating_sub(since)))
-    }
-
-    /// Returns once the connection is to be cut for want of room.
-    pub async fn is_cut(&self) {
-        self.cut.cancelled().await;
-    }
-
-    fn try_take(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
-        let held = self.held.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        let share = self.budget.share(purpose, self.budget.used());
-        if held <= share && self.budget.take(bytes, self.budget.limit(purpose, held)) {
-            return Ok(Charge { account: Arc::clone(self), bytes });
-        }
-        self.held.fetch_sub(bytes, Relaxed);
-        Err(NoRoom)
-    }
-
-    /// Since when we have been waiting for the client, and for how long we do where others need its room; `None` while
-    /// something is in our hands alone.
-    fn still_since_ms(&self) -> Option<(u64, u64)> {
-        let oldest = self.owes().since_ms.values().next().copied();
-        let idle = || (self.working.load(Relaxed) == 0).then(|| (self.moved_ms.load(Relaxed), GRACE_IDLE_MS));
-        oldest.map(|since| (since, GRACE_MS)).or_else(idle)
-    }
-
-    fn leave_place(&self) {
-        // Two may cut it at the same moment, and it is gone afterwards: its place is given back once.
-        if self.has_place.swap(false, Relaxed) {
-            self.budget.connections[self.door as usize].fetch_sub(1, Relaxed);
-        }
-    }
-
-    fn moved(&self) {
-        self.moved_ms.store(self.budget.now_ms(), Relaxed);
-    }
-
-    fn owes(&self) -> MutexGuard<'_, Owes> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Account {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("number", &self.number).field("door", &self.door).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        self.budget.give_back(*self.base.get_mut());
-        self.leave_place();
-        self.budget.accounts().open.remove(&self.number);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use bytes::Bytes;
 
     use super::*;
 
@@ -695,6 +510,23 @@ mod tests {
         assert!(woken.0.load(SeqCst));
         assert!(waits.as_mut().poll(&mut context).is_ready());
         assert_eq!(budget.requests.waiting.load(SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn newcomers_come_in_and_probes_are_answered_while_requests_and_refusals_take_all_that_is_theirs() {
+        let budget = Budget::new(MAX);
+        let greedy = budget.open(Door::Http);
+        let requests = greedy.force(MAX - MAX / 4);
+        let newcomer = budget.open(Door::Http);
+        newcomer.begin(24 << 10).await.unwrap();
+        let accounts: Vec<_> = (0..2_000).map(|_| budget.open(Door::Http)).collect();
+        let refuse = |account| Account::take(account, 6 << 10, Purpose::Refusal).ok();
+        let mut refusals: Vec<_> = accounts.iter().cycle().take(9_999).filter_map(refuse).collect();
+        assert!(refusals.len() > 1_000 && budget.used() <= budget.limit(Purpose::Refusal, 0));
+        assert!(newcomer.take(MAX / 128, Purpose::Probe).is_ok());
+        refusals.clear();
+        drop((requests, newcomer));
+        assert_eq!((budget.used(), budget.bases.load(SeqCst)), (0, 0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Promises that nothing ends a door but the shutdown: whatever the system says of a connection or of itself, the door
 //! goes on, after a pause where it is the system that has no more to give.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 /// After a failure to accept that is not the connection's own, such as too many open files, this long passes before
 /// the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// So much of a request is looked at where nobody waits for it.
+const PEEKED_BYTES: usize = 2 << 10;
 
 /// The next connection, without Nagle's delay; `None` once the node shuts down.
 pub(super) async fn next(listener: &TcpListener, shutdown: &CancellationToken) -> Option<TcpStream> {
@@ -36,6 +38,16 @@ pub(super) async fn next(listener: &TcpListener, shutdown: &CancellationToken) -
             }
         }
     }
+}
+
+/// Tells a client without waiting that there is no place, in words that may depend on what has come of its request, and
+/// closes. Over TLS that would take a handshake first: it is only closed.
+pub(super) fn turn_away(stream: TcpStream, is_plain: bool, words: impl FnOnce(&[u8]) -> &'static [u8]) {
+    let Some(mut stream) = stream.into_std().ok().filter(|_| is_plain) else { return };
+    let mut come = [0; PEEKED_BYTES];
+    let count = stream.read(&mut come).unwrap_or(0);
+    // A client that has gone already has missed nothing.
+    let _ = stream.write(words(come.get(..count).unwrap_or_default()));
 }
 
 /// The client has gone before it was accepted: the next one need not wait.

@@ -38,7 +38,7 @@ const EVERYBODY: &str = "";
 
 pub(crate) fn run(scale: Scale) -> Vec<Tally> {
     // Each takes a node through four starts.
-    if scale.of(0, 1) == 0 {
+    if !scale.is_soak() {
         println!("only in a soak");
         return vec![];
     }

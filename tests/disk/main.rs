@@ -62,6 +62,10 @@ impl Scale {
         Self { soak, seed }
     }
 
+    pub(crate) fn is_soak(self) -> bool {
+        self.soak
+    }
+
     pub(crate) fn of(self, test: usize, soak: usize) -> usize {
         if self.soak { soak } else { test }
     }

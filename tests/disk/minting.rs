@@ -19,7 +19,7 @@ const TWINS: usize = 30;
 
 pub(crate) fn run(scale: Scale) -> Vec<Tally> {
     // `make test` has those tests anyway.
-    if scale.of(0, 1) == 0 {
+    if !scale.is_soak() {
         return vec![];
     }
     crate::runtime().block_on(async {

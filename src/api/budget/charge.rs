@@ -24,6 +24,11 @@ pub struct Owed {
 }
 
 impl Charge {
+    /// What is charged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Changes what is charged; a smaller charge always fits.
     pub fn resize(&mut self, bytes: usize, purpose: Purpose) -> Result<(), NoRoom> {
         match bytes.checked_sub(self.bytes) {

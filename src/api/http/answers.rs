@@ -2,7 +2,8 @@
 //! done, and until the client has taken the last byte.
 //!
 //! A request that finds no room is refused before it is carried out. An answer that finds none is withheld only if
-//! nothing was changed by it. A refusal takes room, too; where even that is missing, the stream or the connection ends.
+//! nothing was changed by it. A refusal takes as much room as a request, since the protocol keeps its stream until the
+//! client has taken it; where even that is missing, the stream or the connection ends.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,7 +24,7 @@ use crate::telemetry::{self, Verb};
 use super::problem::Problem;
 use super::pulse::Pulse;
 
-/// What a request takes by itself: its task, its parsed head, what the protocol keeps of its stream.
+/// What a request takes by itself, and what a refusal does: a task, a head, what the protocol keeps of the stream.
 const REQUEST_BYTES: usize = 6 << 10;
 /// What an answer takes beside its body.
 const ANSWER_BYTES: usize = 1 << 10;
@@ -53,7 +54,10 @@ where
     let purpose = if PROBES.contains(&request.uri().path()) { Purpose::Probe } else { Purpose::Request };
     let ahead = if request.uri().path() == "/metrics" { METRICS_BYTES } else { 0 };
     let cost = cost(&request).saturating_add(ahead);
-    let Ok(mut ticket) = account.take_soon(cost, purpose).await else { return refuse(&account, pulse) };
+    let Ok(mut ticket) = account.take_soon(cost, purpose).await else {
+        let ticket = account.take(REQUEST_BYTES, purpose.max(Purpose::Refusal))?;
+        return Ok(refuse(account, pulse, ticket));
+    };
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
     request.extensions_mut().insert(Arc::clone(&account));
     // A request takes this room only once it is paid for.
@@ -71,7 +75,7 @@ where
             };
             match charge {
                 Ok(charge) => Some(charge),
-                Err(NoRoom) if only_reads => return refuse(&account, pulse),
+                Err(NoRoom) if only_reads => return Ok(refuse(account, pulse, ticket)),
                 Err(NoRoom) => Some(account.force(cost)),
             }
         }
@@ -96,21 +100,20 @@ fn cost<I>(request: &Request<I>) -> usize {
     headers.fold(REQUEST_BYTES.saturating_add(path), usize::saturating_add)
 }
 
-/// There is no room, and that is said if there is room for it.
-fn refuse<B>(account: &Arc<Account>, pulse: Arc<Pulse>) -> Result<Response<Answer<B>>, NoRoom> {
+/// Says that there is no room, in that of the ticket.
+fn refuse<B>(account: Arc<Account>, pulse: Arc<Pulse>, ticket: Charge) -> Response<Answer<B>> {
     telemetry::request_answered(telemetry::Door::Http, Verb::Unknown, Some(Code::Overloaded), 0.0);
-    let charge = account.take(ANSWER_BYTES, Purpose::Probe)?;
     let (head, body) = Problem::new(Code::Overloaded, NoRoom.to_string()).into_response().into_parts();
     let answer = Answer {
         source: Source::Refusal(body),
         rest: Bytes::new(),
-        charge: Some(Arc::new(charge)),
-        account: Arc::clone(account),
-        ticket: None,
+        charge: Some(Arc::new(account.nothing())),
+        account,
+        ticket: Some(ticket),
         pulse,
         _working: None,
     };
-    Ok(Response::from_parts(head, answer))
+    Response::from_parts(head, answer)
 }
 
 /// The body of an answer, charged until its last byte is gone.

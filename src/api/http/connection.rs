@@ -9,7 +9,6 @@
 //! A client that has closed its sending side is still answered.
 
 use std::convert::Infallible;
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
 use crate::api::budget::Account;
+use crate::api::listening;
 use crate::config::Http;
 use crate::tls::Live;
 
@@ -50,23 +50,31 @@ const TURNING_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
 /// So many of them at once. What is beyond is sent [`FULL`] without waiting for its request.
 pub(super) const TURNED_AWAY_MAX: usize = 32;
 
+/// That there is no place, as a problem document.
+macro_rules! full {
+    () => {
+        concat!(
+            r#"{"type":"https://snowtide.dev/problems/overloaded","title":"Overloaded","status":503,"#,
+            r#""detail":"this node has as many connections open as it allows; retry after a moment","#,
+            r#""code":"overloaded","retryable":true}"#
+        )
+    };
+}
+
 /// Sent to a connection for which there is no place, not even to ask.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-retry-after: 1\r\nconnection: close\r\ncontent-length: 207\r\n\r\n\
-{\"type\":\"https://snowtide.dev/problems/overloaded\",\"title\":\"Overloaded\",\"status\":503,\
-\"detail\":\"this node has as many connections open as it allows; retry after a moment\",\
-\"code\":\"overloaded\",\"retryable\":true}";
+const FULL: &str = concat!(
+    "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n",
+    "retry-after: 1\r\nconnection: close\r\ncontent-length: 207\r\n\r\n",
+    full!()
+);
 
 /// The same for an `EventSource`, which comes back.
-const FULL_OF_EVENTS: &[u8] =
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n\
-connection: close\r\n\r\nretry: 2000\nevent: refused\n\
-data: {\"type\":\"https://snowtide.dev/problems/overloaded\",\"title\":\"Overloaded\",\"status\":503,\
-\"detail\":\"this node has as many connections open as it allows; retry after a moment\",\
-\"code\":\"overloaded\",\"retryable\":true}\n\n";
-
-/// So much of a request is looked at where nobody waits for it.
-const PEEKED_BYTES: usize = 2 << 10;
+const FULL_OF_EVENTS: &str = concat!(
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n",
+    "connection: close\r\n\r\nretry: 2000\nevent: refused\ndata: ",
+    full!(),
+    "\n\n"
+);
 
 /// How hyper serves one connection, HTTP/1.1 or HTTP/2, whichever the client's first bytes say.
 pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
@@ -93,16 +101,9 @@ pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Tells a client that there is no place, as far as its socket takes it without waiting, and closes. Over TLS that would
-/// take a handshake first: it is only closed.
-pub(super) fn turn_away(stream: TcpStream, is_plain: bool) {
-    let Some(mut stream) = stream.into_std().ok().filter(|_| is_plain) else { return };
-    // It does not wait: what has come of the request by now has to do.
-    let mut head = [0; PEEKED_BYTES];
-    let count = stream.read(&mut head).unwrap_or(0);
-    let takes_events = head.get(..count).is_some_and(asks_for_events);
-    // A client that has gone already has missed nothing.
-    let _ = stream.write(if takes_events { FULL_OF_EVENTS } else { FULL });
+/// What a client is told for which there is no place, by the beginning of its request.
+pub(super) fn full(head: &[u8]) -> &'static [u8] {
+    if asks_for_events(head) { FULL_OF_EVENTS.as_bytes() } else { FULL.as_bytes() }
 }
 
 /// Whether a head that may be cut off is an `EventSource`'s, for which any status but 200 is the end.
@@ -152,7 +153,7 @@ where
             return;
         }
         if account.begin(CONNECTION_BYTES).await.is_err() {
-            return turn_away(stream, self.tls.is_none());
+            return listening::turn_away(stream, self.tls.is_none(), full);
         }
         // What is to be said on a connection takes more room than waiting for it.
         let spoken = Box::pin(self.speak(stream, &account, shutdown));
@@ -271,17 +272,14 @@ mod tests {
         for other in ["", "GET / HTTP/1.1\r\naccept: text/plain\r\nx: text/event-stream\r\n", "\r\nacc", "\0\n\u{ff}"] {
             assert!(!asks_for_events(other.as_bytes()), "{other}");
         }
-        let text = std::str::from_utf8(FULL_OF_EVENTS).unwrap();
-        let (head, event) = text.split_once("\r\n\r\n").unwrap();
+        let (head, event) = FULL_OF_EVENTS.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-type: text/event-stream"), "{head}");
-        let document = event.strip_prefix("retry: 2000\nevent: refused\ndata: ").unwrap().trim_end();
-        assert!(FULL.ends_with(document.as_bytes()) && event.ends_with("}\n\n"), "{event}");
+        assert!(event.starts_with("retry: 2000\nevent: refused\ndata: {") && event.ends_with("}\n\n"), "{event}");
     }
 
     #[test]
     fn the_refusal_of_a_connection_is_a_well_formed_answer() {
-        let text = std::str::from_utf8(FULL).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let (head, body) = FULL.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!((&body["status"], &body["code"]), (&503.into(), &"overloaded".into()));

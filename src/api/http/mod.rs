@@ -105,7 +105,7 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
                         drop(place);
                     });
                 }
-                Err(_) => connection::turn_away(stream, full.tls.is_none()),
+                Err(_) => listening::turn_away(stream, full.tls.is_none(), connection::full),
             }
             continue;
         };

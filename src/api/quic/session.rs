@@ -9,7 +9,7 @@ use snowtide_client::Code;
 use snowtide_client::codec;
 use snowtide_client::frame::{self, FrameBuffer, FrameTooLong};
 use snowtide_client::wire::{Greeting, HELLO_BYTES_MAX, Hello, WireError, close};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -31,10 +31,12 @@ const STREAM_BYTES: usize = 8 << 10;
 const ANSWER_BYTES: usize = 128;
 /// What requests for IDs that came together take.
 const IDS_BYTES: usize = 1 << 10;
-/// How soon a stream for which there was no room looks again.
+/// Requests that weigh no more than this wait a moment for room.
+const WAITING_BYTES_MAX: usize = 8 << 10;
+/// How long a stream may find no room, while nothing of it is in our hands.
+const STARVING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How soon it looks again, where another stream of its connection waits for room already.
 const ROOM_PAUSE: Duration = Duration::from_millis(25);
-/// How often it does, while nothing of it is in our hands.
-const ROOM_PAUSES_MAX: u32 = 40;
 
 /// Unanswered requests of a stream may weigh as much as so many of the longest frames; then it is not read further.
 const FRAMES_HELD_MAX: usize = 4;
@@ -100,6 +102,19 @@ async fn read_hello(recv: &mut RecvStream, buffer: &mut FrameBuffer) -> Result<O
     }
 }
 
+async fn drained(stage: &mut watch::Receiver<Stage>) {
+    let _ = stage.wait_for(|stage| *stage == Stage::Drained).await;
+}
+
+/// Room for so much more, in the order in which all that ask for some came; `None` if there is none for a while.
+async fn find_room(account: &Arc<Account>, bytes: usize) -> Option<Charge> {
+    let room = account.take_soon(bytes, Purpose::Request).await.ok();
+    if room.is_none() {
+        sleep(ROOM_PAUSE).await;
+    }
+    room
+}
+
 /// A stream that is served.
 struct Session<B> {
     door: Arc<Door<B>>,
@@ -132,35 +147,39 @@ impl<B: Backend> Session<B> {
     /// Until the client has finished its side and has all its answers, or either end gives up.
     async fn run(mut self, recv: &mut RecvStream, mut pass: Pass) -> Result<(), Ending> {
         let held_max = self.door.limits.frame_bytes_max.saturating_mul(FRAMES_HELD_MAX);
-        let (mut open, mut starved) = (true, 0);
+        let (mut open, mut starving) = (true, None);
         let mut stage = self.door.stage.clone();
         // The first frames may have come with the hello.
-        self.take_frames(&mut pass)?;
+        self.take_frames(&mut pass).await?;
         loop {
             self.flush().await?;
             let has_room = self.has_room();
-            starved = if has_room || !open || !self.work.is_empty() { 0 } else { starved + 1 };
-            if starved > ROOM_PAUSES_MAX {
+            if has_room || !open || !self.work.is_empty() {
+                starving = None;
+            } else if starving.get_or_insert_with(clock::monotonic).elapsed() > STARVING_TIMEOUT {
                 return Err(Ending::overloaded());
             }
+            let wanted = self.bytes().saturating_sub(self.charge.bytes());
             let until = self.unfinished.as_ref().map_or_else(clock::monotonic, |(since, _)| *since);
             let until = tokio::time::Instant::from_std(until) + self.door.limits.request_timeout;
             tokio::select! {
-                () = sleep(ROOM_PAUSE), if open && !has_room => {}
+                room = find_room(&self.account, wanted), if open && !has_room => {
+                    room.into_iter().for_each(|room| self.charge.join(room));
+                }
                 () = sleep_until(until), if open && has_room && self.unfinished.is_some() => {
                     return Err(Ending::new(close::STALLED, "a frame did not end in time"));
                 }
                 read = recv.read(self.buffer.room()), if open && has_room && self.held < held_max => match read {
                     Ok(Some(count)) => {
                         self.buffer.filled(count);
-                        self.take_frames(&mut pass)?;
+                        self.take_frames(&mut pass).await?;
                     }
                     Ok(None) => open = false,
                     // The client has gone, with or without its connection: nobody waits for the answers.
                     Err(_) => return Ok(()),
                 },
                 // Not an error if the node is gone without a word: then the connection is, too.
-                _ = stage.wait_for(|stage| *stage == Stage::Drained), if open => open = false,
+                () = drained(&mut stage), if open => open = false,
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => {
                     self.settle(done);
                     while let Some(done) = self.work.try_join_next() {
@@ -181,12 +200,17 @@ impl<B: Backend> Session<B> {
 
     /// Whether there is room for the next read, which is charged. Answers that the client does not take leave none.
     fn has_room(&mut self) -> bool {
-        let bytes = STREAM_BYTES.saturating_add(self.buffer.room().len().max(self.buffer.capacity()));
+        let bytes = self.bytes();
         !self.account.is_over() && self.charge.resize(bytes, Purpose::Request).is_ok()
     }
 
+    /// What the stream itself takes, with its buffer.
+    fn bytes(&mut self) -> usize {
+        STREAM_BYTES.saturating_add(self.buffer.room().len().max(self.buffer.capacity()))
+    }
+
     /// Takes in every whole frame that has arrived.
-    fn take_frames(&mut self, pass: &mut Pass) -> Result<(), Ending> {
+    async fn take_frames(&mut self, pass: &mut Pass) -> Result<(), Ending> {
         let withdrawn = self.door.bearers.renew(pass).err();
         let withdrawn = withdrawn.map(|stranger| {
             audit::turned_away(DOOR, &self.door.from, pass.grant().name(), &stranger);
@@ -212,14 +236,18 @@ impl<B: Backend> Session<B> {
         } else if let Some((_, owed)) = &mut self.unfinished {
             owed.moved();
         }
-        submissions.into_iter().for_each(|submission| self.submit(submission));
-        ids.into_iter().for_each(|ids| self.mint(ids));
+        for submission in submissions {
+            self.submit(submission).await;
+        }
+        for ids in ids {
+            self.mint(ids).await;
+        }
         self.push(refusals);
         Ok(())
     }
 
     /// Hands a submission to the engine.
-    fn submit(&mut self, mut submission: Submission) {
+    async fn submit(&mut self, mut submission: Submission) {
         let operations = std::mem::take(&mut submission.operations);
         let terms = submission.terms.take();
         let scribe = Arc::clone(&self.door.scribe);
@@ -227,7 +255,12 @@ impl<B: Backend> Session<B> {
             return self.push(submission.answer(Ok(Applied::default()), &scribe).0);
         }
         let weight = submission.weight();
-        let Ok(charge) = self.account.take(weight, Purpose::Request) else {
+        let charge = if weight > WAITING_BYTES_MAX {
+            self.account.take(weight, Purpose::Request)
+        } else {
+            self.account.take_soon(weight, Purpose::Request).await
+        };
+        let Ok(charge) = charge else {
             return self.push(submission.answer(Err(error(Code::Overloaded, NoRoom)), &scribe).0);
         };
         let charge = (charge, self.account.work());
@@ -263,9 +296,9 @@ impl<B: Backend> Session<B> {
     }
 
     /// Hands requests for IDs to the ID source.
-    fn mint(&mut self, ids: IdBatch) {
+    async fn mint(&mut self, ids: IdBatch) {
         let door = Arc::clone(&self.door);
-        let Ok(charge) = self.account.take(IDS_BYTES, Purpose::Request) else {
+        let Ok(charge) = self.account.take_soon(IDS_BYTES, Purpose::Request).await else {
             return self.push(ids.answer(Err(error(Code::Overloaded, NoRoom))).0);
         };
         let charge = (charge, self.account.work());

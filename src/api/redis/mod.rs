@@ -35,7 +35,6 @@ mod session;
 mod table;
 mod transaction;
 
-use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -78,7 +77,7 @@ async fn attend(listener: TcpListener, door: Arc<Door>, tls: Option<Live>, shutd
     let connections = TaskTracker::new();
     while let Some(stream) = listening::next(&listener, &shutdown).await {
         let Some(account) = door.budget.admit(telemetry::Door::Redis, door.limits.connections_max) else {
-            turn_away(stream, tls.is_none());
+            listening::turn_away(stream, tls.is_none(), |_| FULL);
             continue;
         };
         let (door, from) = (Arc::clone(&door), from(&stream));
@@ -105,13 +104,6 @@ async fn attend(listener: TcpListener, door: Arc<Door>, tls: Option<Live>, shutd
 /// The other end; no address in particular if the connection has broken already.
 fn from(stream: &TcpStream) -> IpAddr {
     stream.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip().to_canonical())
-}
-
-/// Over TLS a refusal would take a handshake first: the connection is only closed.
-fn turn_away(stream: TcpStream, is_plain: bool) {
-    let Some(mut stream) = stream.into_std().ok().filter(|_| is_plain) else { return };
-    // It does not wait. A client that has gone already has missed nothing.
-    let _ = stream.write(FULL);
 }
 
 /// Says who we are; `None` if the client does not understand it, or not in time.
