@@ -7,11 +7,13 @@
 //!   never withheld; what can be carried out at once has bounds of its own.
 //! - One account holds at most a fourth of what is free: however many are greedy, a newcomer finds some room
 //!   (the dynamic thresholds of shared-memory switches: Choudhury and Hahne, 1998).
-//! - An eighth of the budget is kept for accounts that hold little, a sixteenth for refusals and another for probes: who
-//!   asks as most clients do is served while the greedy fight for the rest. Connections themselves leave three eighths to
-//!   requests, and come in while those take all that is theirs.
-//! - Where room is short, connections are cut for which we wait: those that never asked anything first, then those that
-//!   hold more than others, then those that have been still the longest, and none that moved a moment ago.
+//! - The less an account holds, the more of the budget is open to it: some is kept for those that hold little, and some of
+//!   that for those that hold next to nothing. Of those that wait, these come first. Who asks as most clients do is
+//!   served while the greedy fight for the rest.
+//! - A sixteenth is kept for refusals and another for probes. Connections themselves leave three eighths to requests, and
+//!   come in while those take all that is theirs.
+//! - Where room is short, connections are cut for which we wait: those that never asked anything first and those that were
+//!   told to come back, then those that hold more than others, then those that have been still the longest, and none that moved a moment ago.
 //!
 //! Nothing here waits for anything but a moment ([`Account::take_soon`]), and nothing is ever taken from an account that
 //! has work in our hands.
@@ -43,8 +45,12 @@ const PARTS: usize = 16;
 const PROBES_PARTS: usize = 1;
 /// So many are kept for refusals and probes.
 const REFUSALS_PARTS: usize = 2;
+/// So many are kept for those and for accounts that hold next to nothing.
+const FIRST_PARTS: usize = 5;
 /// So many are kept for those and for accounts that hold little.
-const MODEST_PARTS: usize = 4;
+const MODEST_PARTS: usize = 6;
+/// So much is next to nothing: a request.
+const FIRST_BYTES: usize = 16 << 10;
 /// So much is little: a stream with its buffer, a request with its answer.
 const LITTLE_BYTES: usize = 32 << 10;
 /// Connections leave so many parts to what is said on them.
@@ -73,9 +79,9 @@ pub struct Budget {
     /// Open connections by door, those that are cut not among them.
     connections: [AtomicUsize; 3],
     watch: Stopwatch,
-    /// Connections that wait for room, and requests on others.
+    /// Connections that wait for room, and requests on others: first those of accounts that hold next to nothing.
     newcomers: Queue,
-    requests: Queue,
+    requests: [Queue; 2],
     /// When somebody was last cut for room, or nobody found.
     cleared_ms: AtomicU64,
     /// When nobody was found who could make place at this door.
@@ -117,7 +123,7 @@ impl Budget {
             connections: Default::default(),
             watch: Stopwatch::start(),
             newcomers: Queue::default(),
-            requests: Queue::default(),
+            requests: Default::default(),
             cleared_ms: AtomicU64::new(0),
             crowded_ms: Default::default(),
             accounts: Mutex::default(),
@@ -240,8 +246,18 @@ impl Budget {
         self.used.fetch_sub(bytes, SeqCst);
         if bytes > 0 {
             self.newcomers.tell();
-            self.requests.tell();
+            self.tell_requests();
         }
+    }
+
+    fn tell_requests(&self) {
+        let _told = self.requests.iter().any(Queue::tell);
+    }
+
+    /// Where a request waits whose account then holds `held`.
+    fn queue(&self, held: usize) -> &Queue {
+        let [first, others] = &self.requests;
+        if held <= FIRST_BYTES { first } else { others }
     }
 
     /// Takes `bytes` if no more than `limit` is then used.
@@ -270,7 +286,8 @@ impl Budget {
         let kept = match purpose {
             Purpose::Probe => 0,
             Purpose::Refusal => PROBES_PARTS,
-            Purpose::Request if held <= LITTLE_BYTES => REFUSALS_PARTS,
+            Purpose::Request if held <= FIRST_BYTES => REFUSALS_PARTS,
+            Purpose::Request if held <= LITTLE_BYTES => FIRST_PARTS,
             Purpose::Request => MODEST_PARTS,
         };
         self.all_but(kept)
@@ -283,7 +300,8 @@ impl Budget {
     /// What one account may hold where `used` is used: a part of what is free, also of what is kept for those that hold little.
     fn share(&self, purpose: Purpose, used: usize) -> usize {
         let part = |held| self.limit(purpose, held).saturating_sub(used) / SHARE;
-        part(usize::MAX).max(part(0).min(LITTLE_BYTES))
+        let little = part(LITTLE_BYTES).min(LITTLE_BYTES);
+        part(usize::MAX).max(little).max(part(0).min(FIRST_BYTES))
     }
 
     /// Counted from a while before the start, so that no moment that matters lies before it.
@@ -480,6 +498,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_holds_next_to_nothing_goes_before_those_that_hold_more() {
+        let budget = Budget::new(MAX);
+        let (holder, greedy, modest) = (budget.open(Door::Http), budget.open(Door::Http), budget.open(Door::Quic));
+        let (mut held, more) = (holder.force(MAX), greedy.force(24 << 10));
+        let mut wanted = pin!(greedy.take_soon(1_000, Purpose::Request));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(wanted.as_mut().poll(&mut context).is_pending());
+        let mut first = pin!(modest.take_soon(1_000, Purpose::Request));
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        // Room for one of them.
+        drop(held.split(MAX - budget.limit(Purpose::Request, 0) + 1_000 * SHARE));
+        assert!(wanted.as_mut().poll(&mut context).is_pending());
+        assert!(first.as_mut().poll(&mut context).is_ready());
+        assert!(wanted.as_mut().poll(&mut context).is_pending());
+        drop(more);
+    }
+
+    #[test]
+    fn who_was_told_to_come_back_goes_before_others_that_are_still() {
+        let budget = Budget::new(MAX);
+        let (served, told) = (budget.open(Door::Http), budget.open(Door::Http));
+        for account in [&served, &told] {
+            drop(account.work());
+            still_for(account, GRACE_SILENT_MS + 1);
+        }
+        told.turned_away();
+        assert_eq!(budget.make_place(Door::Http, 9), 1);
+        assert!(told.cut.is_cancelled() && !served.cut.is_cancelled());
+        let again = told.work();
+        assert!(told.asked.load(Relaxed), "until it asks again");
+        drop(again);
+    }
+
+    #[tokio::test]
     async fn what_is_there_already_counts_while_it_waits_for_room() {
         let budget = Budget::new(MAX);
         let (holder, waiter) = (budget.open(Door::Http), budget.open(Door::Redis));
@@ -509,7 +561,7 @@ mod tests {
         drop(held);
         assert!(woken.0.load(SeqCst));
         assert!(waits.as_mut().poll(&mut context).is_ready());
-        assert_eq!(budget.requests.waiting.load(SeqCst), 0);
+        assert!(budget.requests.iter().all(|queue| queue.waiting.load(SeqCst) == 0));
     }
 
     #[tokio::test]

@@ -194,7 +194,7 @@ impl World {
     /// Two processes under one replica id, or one and a liar, have two histories, and nothing can be said of what a node
     /// knows of either.
     pub fn has_two_histories(&self) -> bool {
-        self.tally.faults.contains_key(&Fault::Clone) || self.has_rogue()
+        self.tally.copies() || self.has_rogue()
     }
 
     /// What was promised beyond the values.

@@ -43,6 +43,8 @@ pub enum Fault {
     Rollback,
     /// A copy of a node's disk is started beside it.
     Clone,
+    /// The same, and nearly all ways to the node lead to the copy.
+    Twin,
     /// A process stands still for a while, then finds everything that has come meanwhile.
     Pause,
     /// A clock begins to run slower or faster.
@@ -87,7 +89,7 @@ const EVENTS: [Fault; 17] = [
 ];
 
 /// As those. They came later, so the swarm draws them from a stream of their own.
-const LATER: [Fault; 2] = [Fault::Reconfigure, Fault::OldMap];
+const LATER: [Fault; 3] = [Fault::Reconfigure, Fault::OldMap, Fault::Twin];
 /// Tells that stream from the world's.
 const LATER_STREAM: u64 = 0x6C61_7465_7200;
 

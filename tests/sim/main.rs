@@ -103,6 +103,13 @@ fn clocks() {
 }
 
 #[test]
+fn twins() {
+    // Two processes write under one replica id, each beyond the reach of some of those that hear the other.
+    let faults = Faults::none().with(Fault::Twin, 2.0).with(Fault::Split, 1.5).with(Fault::Kill, 0.3);
+    scenario("twins", 8, &faults.with(Fault::OneWayCut, 1.0).with(Fault::Loss, 0.02));
+}
+
+#[test]
 fn clones() {
     scenario("clones", 6, &Faults::none().with(Fault::Clone, 0.5).with(Fault::Kill, 0.3).with(Fault::Loss, 0.02));
 }

@@ -35,6 +35,11 @@ impl Tally {
         *self.faults.entry(fault).or_default() += 1;
     }
 
+    /// Whether a disk was ever copied.
+    pub fn copies(&self) -> bool {
+        [Fault::Clone, Fault::Twin].iter().any(|fault| self.faults.contains_key(fault))
+    }
+
     pub fn note(&mut self, what: &'static str) {
         *self.notes.entry(what).or_default() += 1;
     }

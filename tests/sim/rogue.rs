@@ -458,9 +458,8 @@ impl World {
 
     /// Nor does it end any node but the one whose key it has.
     pub fn judge_fence(&mut self, node: usize, reason: &str) {
-        let alone = !self.tally.faults.contains_key(&Fault::Clone);
         let other = self.rogue.as_ref().is_some_and(|rogue| rogue.victim != node);
-        if alone && other && reason.starts_with("duplicate worker") {
+        if !self.tally.copies() && other && reason.starts_with("duplicate worker") {
             self.findings.push(format!("I3: node {node} fences itself, and no disk was copied: {reason}"));
         }
     }

@@ -14,6 +14,11 @@ use super::world::{Happening, World};
 
 const DAY_MS: i64 = 86_400_000;
 
+/// How many of the ways to a node lead to its copy.
+const CLONE_WAYS: f64 = 0.3;
+/// The same where the copy takes its place.
+const TWIN_WAYS: f64 = 0.9;
+
 impl World {
     pub fn next_trouble(&mut self) {
         if let Some((delay, fault)) = self.faults.next(&mut self.rng) {
@@ -32,7 +37,7 @@ impl World {
         match fault {
             Fault::OneWayCut | Fault::Split | Fault::Ring => self.partition(fault, node),
             Fault::Drift | Fault::Jump => self.shift_clock(fault, node),
-            Fault::Clone => self.copy(node),
+            Fault::Clone | Fault::Twin => self.copy(node, fault),
             _ if self.nodes[node].process.is_none() => {}
             Fault::Kill | Fault::PowerCut => self.crash(node, fault),
             Fault::Wipe | Fault::Rollback => self.lose_disk(node, fault),
@@ -220,13 +225,13 @@ impl World {
     }
 
     /// A copy of the disk is started beside the original, and some ways to it lead to the copy from now on.
-    fn copy(&mut self, original: usize) {
+    fn copy(&mut self, original: usize, fault: Fault) {
         let busy = self.nodes.iter().any(|node| node.copy_of.is_some() && !node.retired);
         let worker = self.nodes[original].worker;
         if busy || self.nodes[original].starts == 0 {
             return;
         }
-        self.count(Fault::Clone);
+        self.count(fault);
         let image = match self.nodes[original].snapshot.clone() {
             Some(older) if self.rng.random_bool(0.5) => older,
             _ => self.nodes[original].disk.image(),
@@ -246,8 +251,9 @@ impl World {
             copy_of: Some(original),
             retired: false,
         });
+        let ways = if fault == Fault::Twin { TWIN_WAYS } else { CLONE_WAYS };
         for other in (0..copy).filter(|other| *other != original) {
-            if self.rng.random_bool(0.3) {
+            if self.rng.random_bool(ways) {
                 self.network.routes.insert((other, worker), copy);
             }
         }

@@ -67,7 +67,8 @@ impl Account {
     /// Charges for the connection itself, once it has said something; waits a moment for room.
     pub async fn begin(&self, bytes: usize) -> Result<(), NoRoom> {
         let take = || self.budget.take_base(bytes).then_some(());
-        self.budget.newcomers.wait(take, || self.budget.clear()).await?;
+        let (newcomers, clear) = (&self.budget.newcomers, || self.budget.clear());
+        newcomers.wait(take, || _ = newcomers.tell(), clear).await?;
         self.base.fetch_add(bytes, Relaxed);
         Ok(())
     }
@@ -91,7 +92,14 @@ impl Account {
         if waiting.others > 0 {
             return charge;
         }
-        self.budget.requests.wait(|| self.try_take(bytes, purpose).ok(), || self.budget.clear()).await
+        let take = || self.try_take(bytes, purpose).ok();
+        self.wait(self.held.load(Relaxed).saturating_add(bytes), take).await
+    }
+
+    /// Waits for what `take` gives to an account that then holds `held`.
+    async fn wait<T>(&self, held: usize, take: impl Fn() -> Option<T>) -> Result<T, NoRoom> {
+        let budget = &self.budget;
+        budget.queue(held).wait(take, || budget.tell_requests(), || budget.clear()).await
     }
 
     /// Charges `bytes` that are there already, and waits a moment until they are within the account's share and the
@@ -108,7 +116,7 @@ impl Account {
             held <= share && used <= self.budget.limit(Purpose::Request, held)
         };
         if !fits() {
-            self.budget.requests.wait(|| fits().then_some(()), || self.budget.clear()).await?;
+            self.wait(self.held.load(Relaxed), || fits().then_some(())).await?;
         }
         Ok(charge)
     }
@@ -137,6 +145,11 @@ impl Account {
         self.hear();
         self.moved();
         Working(Arc::clone(self))
+    }
+
+    /// It was told to come back: others need its room more.
+    pub fn turned_away(&self) {
+        self.asked.store(false, Relaxed);
     }
 
     /// Something whole has come: what is counted as half received begins anew.

@@ -23,16 +23,23 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// There may be room: wakes whoever has waited the longest for it.
-    pub(super) fn tell(&self) {
-        if self.waiting.load(SeqCst) > 0 {
+    /// There may be room: wakes whoever has waited the longest for it. False if nobody waits.
+    pub(super) fn tell(&self) -> bool {
+        let any = self.waiting.load(SeqCst) > 0;
+        if any {
             self.freed.notify_one();
         }
+        any
     }
 
-    /// What `take` gives, as soon as it gives something, which it may whenever somebody has given room back. Each time it
-    /// does not, `clear` looks for more.
-    pub(super) async fn wait<T>(&self, take: impl Fn() -> Option<T>, clear: impl Fn()) -> Result<T, NoRoom> {
+    /// What `take` gives, as soon as it gives something, which it may whenever somebody has given room back; then `pass_on`
+    /// tells those that wait still. Each time it does not, `clear` looks for more.
+    pub(super) async fn wait<T>(
+        &self,
+        take: impl Fn() -> Option<T>,
+        pass_on: impl Fn(),
+        clear: impl Fn(),
+    ) -> Result<T, NoRoom> {
         let waiting = Waiting::new(&self.waiting);
         // Whoever comes later does not go before those that wait.
         let mut may_take = waiting.others == 0;
@@ -44,7 +51,7 @@ impl Queue {
             loop {
                 if let Some(taken) = may_take.then(&take).flatten() {
                     // There may be more than this one needs.
-                    self.tell();
+                    pass_on();
                     return Ok(taken);
                 }
                 may_take = true;

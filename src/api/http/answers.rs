@@ -21,7 +21,7 @@ use tower::{Service, ServiceExt};
 use crate::api::budget::{Account, Charge, NoRoom, Purpose, Working};
 use crate::telemetry::{self, Verb};
 
-use super::problem::Problem;
+use super::problem::{ComeBack, Problem};
 use super::pulse::Pulse;
 
 /// What a request takes by itself, and what a refusal does: a task, a head, what the protocol keeps of the stream.
@@ -64,6 +64,9 @@ where
     let answered = Box::pin(service.oneshot(request));
     let (head, body) = answered.await.unwrap_or_else(|never| match never {}).into_parts();
     drop(ticket.split(ahead));
+    if head.extensions.get::<ComeBack>().is_some() {
+        account.turned_away();
+    }
     let charge = match body.size_hint().exact() {
         Some(0) | None => None,
         Some(bytes) => {
@@ -103,6 +106,7 @@ fn cost<I>(request: &Request<I>) -> usize {
 /// Says that there is no room, in that of the ticket.
 fn refuse<B>(account: Arc<Account>, pulse: Arc<Pulse>, ticket: Charge) -> Response<Answer<B>> {
     telemetry::request_answered(telemetry::Door::Http, Verb::Unknown, Some(Code::Overloaded), 0.0);
+    account.turned_away();
     let (head, body) = Problem::new(Code::Overloaded, NoRoom.to_string()).into_response().into_parts();
     let answer = Answer {
         source: Source::Refusal(body),

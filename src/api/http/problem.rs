@@ -129,9 +129,23 @@ impl From<IdRefusal> for Problem {
     }
 }
 
+/// Among the extensions of a response: its client was told to come back later, so meanwhile others may have its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ComeBack;
+
+impl Problem {
+    /// Marks the response that tells of it.
+    pub(super) fn mark(&self, response: &mut Response<Body>) {
+        if matches!(self.code, Code::Throttled | Code::Overloaded) {
+            response.extensions_mut().insert(ComeBack);
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body()));
+        self.mark(&mut response);
         *response.status_mut() =
             StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

@@ -143,7 +143,9 @@ pub(super) fn refused(problem: Problem) -> Response<Body> {
         return problem.into_response();
     }
     let text = refusal(&problem);
-    streamed(stream::once(async { Ok(Bytes::from(text)) }))
+    let mut response = streamed(stream::once(async { Ok(Bytes::from(text)) }));
+    problem.mark(&mut response);
+    response
 }
 
 /// An event that says why there is no other, and when to come back.

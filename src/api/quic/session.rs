@@ -52,7 +52,7 @@ pub(super) async fn converse<B: Backend>(
     send: SendStream,
     mut recv: RecvStream,
 ) -> Result<(), Ending> {
-    let charge = account.take_soon(STREAM_BYTES, Purpose::Request).await.map_err(|NoRoom| Ending::overloaded())?;
+    let charge = room_for_stream(&account).await?;
     let mut buffer = FrameBuffer::new(HELLO_BYTES_MAX);
     let hello = match timeout(door.limits.request_timeout, read_hello(&mut recv, &mut buffer)).await {
         Ok(Ok(Some(hello))) => hello,
@@ -104,6 +104,19 @@ async fn read_hello(recv: &mut RecvStream, buffer: &mut FrameBuffer) -> Result<O
 
 async fn drained(stage: &mut watch::Receiver<Stage>) {
     let _ = stage.wait_for(|stage| *stage == Stage::Drained).await;
+}
+
+/// Waits a while for the room that a new stream takes; several of one connection do so one after the other.
+async fn room_for_stream(account: &Arc<Account>) -> Result<Charge, Ending> {
+    let began = clock::monotonic();
+    loop {
+        if let Some(room) = find_room(account, STREAM_BYTES).await {
+            return Ok(room);
+        }
+        if began.elapsed() > STARVING_TIMEOUT {
+            return Err(Ending::overloaded());
+        }
+    }
 }
 
 /// Room for so much more, in the order in which all that ask for some came; `None` if there is none for a while.
