@@ -31,6 +31,8 @@ const PIECE_BYTES: usize = 16 << 10;
 /// Room for one read; it doubles as long as reads fill it, so that a deep pipeline becomes few batches.
 const ROOM_BYTES_MIN: usize = 16 << 10;
 const ROOM_BYTES_MAX: usize = 1 << 20;
+/// The same where room is short: most commands are no longer.
+const ROOM_BYTES_SCARCE: usize = 4 << 10;
 
 /// How long a client has to take its last answers. A connection that is closed with bytes unread is reset, and a reset
 /// discards answers that have not arrived.
@@ -238,8 +240,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         // The buffer grows in steps of twice its size.
         let bytes = |room: usize| self.dialogue.buffer.len().saturating_mul(2).saturating_add(room);
         if self.charge.resize(bytes(self.room), Purpose::Request).is_err() {
-            self.room = ROOM_BYTES_MIN;
-            let least = bytes(ROOM_BYTES_MIN);
+            self.room = ROOM_BYTES_SCARCE;
+            let least = bytes(ROOM_BYTES_SCARCE);
             if self.charge.resize_soon(least, Purpose::Request).await.is_err() {
                 return false;
             }
