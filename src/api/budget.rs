@@ -489,7 +489,7 @@ mod tests {
         let budget = Budget::new(MAX);
         let (greedy, modest) = (budget.open(Door::Http), budget.open(Door::Quic));
         let stream = request(&modest, 12 << 10).unwrap();
-        let held = greedy.force(MAX - MAX / 4);
+        let held = greedy.force(budget.limit(Purpose::Request, usize::MAX) - (12 << 10));
         assert!(greedy.is_over() && !modest.is_over());
         assert!(request(&budget.open(Door::Http), LITTLE_BYTES + 1).is_err());
         let more = request(&modest, LITTLE_BYTES - (12 << 10)).unwrap();
@@ -502,16 +502,17 @@ mod tests {
         let budget = Budget::new(MAX);
         let (holder, greedy, modest) = (budget.open(Door::Http), budget.open(Door::Http), budget.open(Door::Quic));
         let (mut held, more) = (holder.force(MAX), greedy.force(24 << 10));
+        let woken = [(); 2].map(|()| Arc::new(Woken::default()));
+        let [later, sooner] = woken.clone().map(std::task::Waker::from);
+        let (mut later, mut sooner) = (std::task::Context::from_waker(&later), std::task::Context::from_waker(&sooner));
         let mut wanted = pin!(greedy.take_soon(1_000, Purpose::Request));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(wanted.as_mut().poll(&mut context).is_pending());
+        assert!(wanted.as_mut().poll(&mut later).is_pending());
         let mut first = pin!(modest.take_soon(1_000, Purpose::Request));
-        assert!(first.as_mut().poll(&mut context).is_pending());
+        assert!(first.as_mut().poll(&mut sooner).is_pending());
         // Room for one of them.
-        drop(held.split(MAX - budget.limit(Purpose::Request, 0) + 1_000 * SHARE));
-        assert!(wanted.as_mut().poll(&mut context).is_pending());
-        assert!(first.as_mut().poll(&mut context).is_ready());
-        assert!(wanted.as_mut().poll(&mut context).is_pending());
+        drop(held.split(budget.used() - budget.limit(Purpose::Request, 0) + 1_000 * SHARE));
+        assert_eq!(woken.map(|woken| woken.0.load(SeqCst)), [false, true]);
+        assert!(first.as_mut().poll(&mut sooner).is_ready());
         drop(more);
     }
 
