@@ -269,7 +269,7 @@ impl Budget {
     /// Takes `bytes` for a connection, like what holds little, if connections then leave enough to requests.
     fn take_base(&self, bytes: usize) -> bool {
         let bases = self.bases.fetch_add(bytes, SeqCst).saturating_add(bytes);
-        let is_taken = bases <= self.all_but(REQUESTS_PARTS) && self.take(bytes, self.limit(Purpose::Request, 0));
+        let is_taken = bases <= self.all_but(REQUESTS_PARTS) && self.take(bytes, self.limit(Purpose::Request, LITTLE_BYTES));
         if !is_taken {
             self.bases.fetch_sub(bytes, SeqCst);
         }
@@ -569,7 +569,7 @@ mod tests {
     async fn newcomers_come_in_and_probes_are_answered_while_requests_and_refusals_take_all_that_is_theirs() {
         let budget = Budget::new(MAX);
         let greedy = budget.open(Door::Http);
-        let requests = greedy.force(MAX - MAX / 4);
+        let requests = greedy.force(budget.limit(Purpose::Request, usize::MAX));
         let newcomer = budget.open(Door::Http);
         newcomer.begin(24 << 10).await.unwrap();
         let accounts: Vec<_> = (0..2_000).map(|_| budget.open(Door::Http)).collect();

@@ -36,7 +36,7 @@ use super::socket::{ClientSide, Socket};
 use super::watch;
 
 /// What a connection takes that has said something: its task, and the protocol's buffers and tables.
-pub(super) const CONNECTION_BYTES: usize = 24 << 10;
+pub(super) const CONNECTION_BYTES: usize = 32 << 10;
 /// What an HTTP/2 client may send ahead of being read.
 const WINDOW_BYTES: u32 = 256 << 10;
 /// What one HTTP/2 stream may queue beyond what its client takes.
