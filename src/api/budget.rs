@@ -11,7 +11,7 @@
 //!   that for those that hold next to nothing. Of those that wait, these come first. Who asks as most clients do is
 //!   served while the greedy fight for the rest.
 //! - A sixteenth is kept for refusals and another for probes. Connections themselves leave three eighths to requests, and
-//!   come in while those take all that is theirs.
+//!   find some room while those take all that is theirs.
 //! - Where room is short, connections are cut for which we wait: those that never asked anything first and those that were
 //!   told to come back, then those that hold more than others, then those that have been still the longest, and none that moved a moment ago.
 //!
@@ -269,7 +269,8 @@ impl Budget {
     /// Takes `bytes` for a connection, like what holds little, if connections then leave enough to requests.
     fn take_base(&self, bytes: usize) -> bool {
         let bases = self.bases.fetch_add(bytes, SeqCst).saturating_add(bytes);
-        let is_taken = bases <= self.all_but(REQUESTS_PARTS) && self.take(bytes, self.limit(Purpose::Request, LITTLE_BYTES));
+        let is_taken =
+            bases <= self.all_but(REQUESTS_PARTS) && self.take(bytes, self.limit(Purpose::Request, LITTLE_BYTES));
         if !is_taken {
             self.bases.fetch_sub(bytes, SeqCst);
         }

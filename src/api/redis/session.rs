@@ -237,8 +237,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             return false;
         }
         self.begun = true;
-        // The buffer grows in steps of twice its size.
-        let bytes = |room: usize| self.dialogue.buffer.len().saturating_mul(2).saturating_add(room);
+        // The buffer grows in steps of twice its size, and a part of the former one is with the allocator still.
+        let bytes = |room: usize| (self.dialogue.buffer.len().saturating_mul(5) / 2).saturating_add(room);
         if self.charge.resize(bytes(self.room), Purpose::Request).is_err() {
             self.room = ROOM_BYTES_SCARCE;
             let least = bytes(ROOM_BYTES_SCARCE);
