@@ -13,7 +13,8 @@
 //! - A sixteenth is kept for refusals and another for probes. Connections themselves leave three eighths to requests, and
 //!   find some room while those take all that is theirs.
 //! - Where room is short, connections are cut for which we wait: those that never asked anything first and those that were
-//!   told to come back, then those that hold more than others, then those that have been still the longest, and none that moved a moment ago.
+//!   told to come back, then those that hold more than others, then those that have been still the longest, and none that
+//!   moved a moment ago.
 //!
 //! Nothing here waits for anything but a moment ([`Account::take_soon`]), and nothing is ever taken from an account that
 //! has work in our hands.
@@ -266,7 +267,7 @@ impl Budget {
         self.used.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
-    /// Takes `bytes` for a connection, like what holds little, if connections then leave enough to requests.
+    /// Takes `bytes` for a connection, as for an account that holds little, if connections then leave enough to requests.
     fn take_base(&self, bytes: usize) -> bool {
         let bases = self.bases.fetch_add(bytes, SeqCst).saturating_add(bytes);
         let is_taken =
