@@ -4,7 +4,8 @@
 //! not answered, answers that it has not taken. Promises (I6, G7):
 //!
 //! - All charges together stay within `api.client_bytes_max`, but for answers to writes that were carried out, which are
-//!   never withheld; what can be carried out at once has bounds of its own.
+//!   never withheld, and for what a protocol has taken already when we hear of it; what can be carried out at once and
+//!   how many streams a connection has are bounded apart.
 //! - One account holds at most a fourth of what is free: however many are greedy, a newcomer finds some room
 //!   (the dynamic thresholds of shared-memory switches: Choudhury and Hahne, 1998).
 //! - The less an account holds, the more of the budget is open to it: some is kept for those that hold little, and some of
@@ -278,6 +279,11 @@ impl Budget {
         is_taken
     }
 
+    fn keep_base(&self, bytes: usize) {
+        self.bases.fetch_add(bytes, SeqCst);
+        self.used.fetch_add(bytes, SeqCst);
+    }
+
     fn give_back_base(&self, bytes: usize) {
         self.bases.fetch_sub(bytes, SeqCst);
         self.give_back(bytes);
@@ -367,6 +373,19 @@ mod tests {
             request(&budget.open(Door::Redis), least).unwrap_or_else(|_| panic!("{clients} clients"));
             assert!(budget.open(Door::Http).take(MAX / 64, Purpose::Probe).is_ok(), "probes have room of their own");
         }
+    }
+
+    #[test]
+    fn what_a_connection_keeps_is_charged_until_it_is_gone() {
+        let budget = Budget::new(1_000);
+        let account = budget.open(Door::Http);
+        account.keep(5_000);
+        assert_eq!(budget.used(), 5_000);
+        assert_eq!(request(&budget.open(Door::Http), 1).err(), Some(NoRoom));
+        assert!(!budget.take_base(1), "connections have taken what is theirs");
+        drop(account);
+        assert_eq!(budget.used(), 0);
+        assert!(budget.take_base(1));
     }
 
     #[test]

@@ -73,6 +73,12 @@ impl Account {
         Ok(())
     }
 
+    /// Charges for what the connection itself keeps from now on, whatever is free: it has taken that already.
+    pub fn keep(&self, bytes: usize) {
+        self.budget.keep_base(bytes);
+        self.base.fetch_add(bytes, Relaxed);
+    }
+
     /// Charges `bytes`, if that leaves the account within its share and the budget within its limit.
     pub fn take(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
         let charge = self.try_take(bytes, purpose);

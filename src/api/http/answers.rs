@@ -24,8 +24,8 @@ use crate::telemetry::{self, Verb};
 use super::problem::{ComeBack, Problem};
 use super::pulse::Pulse;
 
-/// What a request takes by itself, and what a refusal does: a task, a head, what the protocol keeps of the stream.
-const REQUEST_BYTES: usize = 6 << 10;
+/// What a request takes by itself, and what a refusal does: a task, a head.
+const REQUEST_BYTES: usize = 3 << 10;
 /// What an answer takes beside its body.
 const ANSWER_BYTES: usize = 1 << 10;
 /// What metrics take, about: room for them is found before they are rendered.

@@ -37,6 +37,8 @@ use super::watch;
 
 /// What a connection takes that has said something: its task, and the protocol's buffers and tables.
 pub(super) const CONNECTION_BYTES: usize = 32 << 10;
+/// What the protocol keeps of each stream beyond the first that was open at once, for as long as the connection lasts.
+const STREAM_BYTES: usize = 4 << 10;
 /// What an HTTP/2 client may send ahead of being read.
 const WINDOW_BYTES: u32 = 256 << 10;
 /// What one HTTP/2 stream may queue beyond what its client takes.
@@ -214,6 +216,7 @@ where
         let (felt, service, charged) = (Arc::clone(&pulse), self.service.clone(), Arc::clone(account));
         let counted = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             let answering = Answering::new(Arc::clone(&felt), request.version());
+            charged.keep(felt.widened().saturating_mul(STREAM_BYTES));
             request.extensions_mut().insert(client.clone());
             request.extensions_mut().insert(remote);
             let felt = Arc::clone(&felt);

@@ -44,6 +44,10 @@ pub(super) struct Pulse {
     answering: AtomicUsize,
     /// Answers whose bodies are on their way.
     bodies: AtomicUsize,
+    /// Requests since bytes last came in: the protocol has had room for all of these at once.
+    since_heard: AtomicUsize,
+    /// The most that it has had room for.
+    most: AtomicUsize,
     /// When the last answer was ready, or a part of one was taken.
     answered_ms: AtomicU64,
     /// A request head has begun to arrive, or, on a new connection, is awaited.
@@ -62,6 +66,8 @@ impl Pulse {
             watch: Stopwatch::start(),
             answering: AtomicUsize::new(0),
             bodies: AtomicUsize::new(0),
+            since_heard: AtomicUsize::new(0),
+            most: AtomicUsize::new(1),
             answered_ms: AtomicU64::new(0),
             head_begun: AtomicBool::new(true),
             head_begun_ms: AtomicU64::new(0),
@@ -72,6 +78,7 @@ impl Pulse {
 
     /// Bytes came in.
     fn heard(&self) {
+        self.since_heard.store(0, Relaxed);
         let under_way = self.answering.load(Relaxed) > 0 || self.bodies.load(Relaxed) > 0;
         let between = !under_way && !self.multiplexed.load(Relaxed);
         if between && !self.head_begun.load(Relaxed) {
@@ -86,6 +93,16 @@ impl Pulse {
         if !self.multiplexed.load(Relaxed) {
             self.taken();
         }
+    }
+
+    /// A request has begun. How many more than ever before HTTP/2 has had room for at once, the first not counted: it reads
+    /// all that has come before it hands any on.
+    pub(super) fn widened(&self) -> usize {
+        if !self.multiplexed.load(Relaxed) {
+            return 0;
+        }
+        let at_once = self.since_heard.fetch_add(1, Relaxed).saturating_add(1).max(self.answering.load(Relaxed));
+        at_once.saturating_sub(self.most.fetch_max(at_once, Relaxed))
     }
 
     /// A request is over as far as we know, but its answer may still be queued for the socket.
@@ -320,6 +337,26 @@ mod tests {
         drop(body);
         pulse.heard();
         assert!(pulse.deadline_ms(LIMITS).unwrap() < 60_000);
+    }
+
+    #[test]
+    fn requests_that_come_at_once_are_told_when_they_are_more_than_ever() {
+        let pulse = Arc::new(Pulse::new());
+        // Each is answered before the next is looked at.
+        let burst = |version, requests: usize| -> usize {
+            pulse.heard();
+            let widened = |_| {
+                let _answering = Answering::new(Arc::clone(&pulse), version);
+                pulse.widened()
+            };
+            (0..requests).map(widened).sum()
+        };
+        assert_eq!(burst(Version::HTTP_11, 9), 0, "these are read one by one");
+        let bursts = [1, 1, 3, 2, 3, 5].map(|requests| burst(Version::HTTP_2, requests));
+        assert_eq!(bursts, [0, 0, 2, 0, 0, 2]);
+        let slow: Vec<_> = (0..7).map(|_| Answering::new(Arc::clone(&pulse), Version::HTTP_2)).collect();
+        assert_eq!(burst(Version::HTTP_2, 1), 3, "those that wait for their answers count");
+        drop(slow);
     }
 
     #[test]

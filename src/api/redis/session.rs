@@ -255,6 +255,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         if self.stream.shutdown().await.is_err() {
             return;
         }
+        self.forget_buffers();
         let mut unread = [0; 4_096];
         let gone = async { while matches!(self.stream.read(&mut unread).await, Ok(1..)) {} };
         // Whoever goes on sending has had his time.
