@@ -93,8 +93,10 @@ impl Reader {
         if !ended? {
             return Ok(Ended::Asked);
         }
+        // With the certificates goes the last handle of the endpoint, and so its socket.
+        let config = Box::new(reloader.into_config());
         addresses.are_free().await;
-        Ok(Ended::Room(Box::new(reloader.into_config())))
+        Ok(Ended::Room(config))
     }
 }
 

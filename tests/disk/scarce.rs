@@ -30,6 +30,8 @@ const REFUSED_FOR: Duration = Duration::from_secs(4);
 /// The file of somebody else.
 const HOG: &str = "hog";
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a node that lives takes to answer, at most.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// Between a start, a full disk and all others.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -218,14 +220,24 @@ impl Ground {
         while let Some(counted) = loaders.join_next().await {
             self.acknowledged.extend(counted.unwrap());
         }
-        if let Err(error) = self.cluster.check() {
-            let log = fs::read_to_string(self.cluster.folder().log_file(EAST)).unwrap();
-            assert!(error.to_string().contains("exit status: 1") && log.contains("No space left"), "{error}\n{log}");
-            self.ends += 1;
-            self.cluster.start_node(EAST).await.unwrap();
-        }
+        self.start_if_ended().await;
         self.unhog();
-        self.until_writes().await;
+        // One whose writes have failed may have been on its way out still.
+        eventually(PATIENCE, "writes are taken again", async || {
+            self.start_if_ended().await;
+            let written = tokio::time::timeout(ANSWERED_WITHIN, self.write()).await;
+            written.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// A node that has ended for want of room is started again.
+    async fn start_if_ended(&mut self) {
+        let Err(error) = self.cluster.check() else { return };
+        let log = fs::read_to_string(self.cluster.folder().log_file(EAST)).unwrap();
+        assert!(error.to_string().contains("exit status: 1") && log.contains("No space left"), "{error}\n{log}");
+        self.ends += 1;
+        self.cluster.start_node(EAST).await.unwrap();
     }
 
     /// IDs come, or are refused for the disk.

@@ -59,6 +59,8 @@ pub enum Fault {
     Reconfigure,
     /// A node starts with a map of the cluster that lacks one of the other nodes, and later with the whole one.
     OldMap,
+    /// A node is heard by one other alone, then comes back with an older disk.
+    Estranged,
     /// A client does not wait for its answer.
     Leave,
     /// Somebody with a node's certificate says what is not so. One seed has one such node.
@@ -90,6 +92,8 @@ const EVENTS: [Fault; 17] = [
 
 /// As those. They came later, so the swarm draws them from a stream of their own.
 const LATER: [Fault; 3] = [Fault::Reconfigure, Fault::OldMap, Fault::Twin];
+/// Those that only a scenario of their own has.
+const APART: [Fault; 1] = [Fault::Estranged];
 /// Tells that stream from the world's.
 const LATER_STREAM: u64 = 0x6C61_7465_7200;
 
@@ -180,7 +184,7 @@ impl Faults {
 
     /// Milliseconds to the next event, and its kind; `None` if none is wanted.
     pub fn next(&self, rng: &mut SmallRng) -> Option<(u64, Fault)> {
-        let events = || EVENTS.iter().chain(&LATER).map(|fault| (*fault, self.chance(*fault)));
+        let events = || EVENTS.iter().chain(&LATER).chain(&APART).map(|fault| (*fault, self.chance(*fault)));
         let total: f64 = events().map(|(_, rate)| rate).sum();
         if total <= 0.0 {
             return None;

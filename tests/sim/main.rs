@@ -28,6 +28,7 @@ mod cluster;
 mod disk;
 mod disk_tests;
 mod effects;
+mod estranged;
 mod faults;
 mod healing;
 mod ids;
@@ -104,9 +105,11 @@ fn clocks() {
 
 #[test]
 fn twins() {
-    // Two processes write under one replica id, each beyond the reach of some of those that hear the other.
+    // Two processes write under one replica id, each beyond the reach of some of those that hear the other; when one learns
+    // of it, much of what it wrote is on its way to the disk.
     let faults = Faults::none().with(Fault::Twin, 2.0).with(Fault::Split, 1.5).with(Fault::Kill, 0.3);
-    scenario("twins", 8, &faults.with(Fault::OneWayCut, 1.0).with(Fault::Loss, 0.02));
+    let faults = faults.with(Fault::OneWayCut, 1.0).with(Fault::Loss, 0.02);
+    scenario("twins", 8, &faults.with(Fault::SlowDisk, 1.5));
 }
 
 #[test]
@@ -142,6 +145,13 @@ fn maps() {
     // A disk goes back to an older state under a node that is told of other peers and namespaces than the others have.
     let faults = Faults::none().with(Fault::OldMap, 2.0).with(Fault::Reconfigure, 1.0).with(Fault::Rollback, 2.0);
     scenario("maps", 8, &faults.with(Fault::Split, 0.5).with(Fault::Kill, 0.3).with(Fault::SlowDisk, 0.3));
+}
+
+#[test]
+fn estranged() {
+    // What one peer alone was told, nobody else can tell of a disk that went back.
+    let faults = Faults::none().with(Fault::Estranged, 3.0).with(Fault::Delay, 0.02).with(Fault::Kill, 0.3);
+    scenario("estranged", 8, &faults);
 }
 
 #[test]

@@ -48,6 +48,7 @@ impl World {
             Fault::Drain => self.take_out(node),
             Fault::Reconfigure => self.reconfigure(node),
             Fault::OldMap => self.change_map(node),
+            Fault::Estranged => self.estrange(node, other),
             Fault::SlowDisk => {
                 self.count(fault);
                 let slow = self.now + self.rng.random_range(500..15_000);
@@ -156,7 +157,7 @@ impl World {
         }
     }
 
-    fn lose_disk(&mut self, node: usize, fault: Fault) {
+    pub fn lose_disk(&mut self, node: usize, fault: Fault) {
         let image = match (fault, self.nodes[node].snapshot.clone()) {
             (Fault::Wipe, _) => Image::default(),
             (_, Some(image)) => image,

@@ -17,6 +17,7 @@ use super::checkers::Checkers;
 use super::checkers::ledger::Rows;
 use super::checkers::state;
 use super::cluster::{self, WIDE_CHANCE, WIDE_KEYS, store_options};
+use super::estranged::Estranged;
 use super::faults::{Fault, Faults};
 use super::ids::Minting;
 use super::listing;
@@ -103,6 +104,11 @@ pub enum Happening {
     },
     Mend {
         pairs: Vec<(usize, usize)>,
+    },
+    /// A node that one other alone has heard comes back with an older disk.
+    Estranged(Box<Estranged>),
+    WholeMap {
+        node: usize,
     },
     Client,
     /// Void once another epoch has begun.
@@ -280,6 +286,8 @@ impl World {
             Happening::Restart { node } => self.start(node),
             Happening::Retire { node } => self.retire(node),
             Happening::Mend { pairs } => self.mend(&pairs),
+            Happening::Estranged(estranged) => self.go_back(*estranged),
+            Happening::WholeMap { node } => self.map_all(node),
             Happening::Client => {
                 if self.clients {
                     self.client();
