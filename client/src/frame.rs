@@ -6,11 +6,12 @@
 use bincode::Encode;
 
 use crate::codec;
+use crate::receive::{ReceiveBuffer, SHORT_BYTES};
 use crate::wire::LENGTH_BYTES;
 
 /// Room for one read at first; it doubles as long as reads fill it, so that who says little takes little.
 const READ_BYTES_MIN: usize = 4 << 10;
-/// Room for one read at most, and what is kept between reads.
+/// Room for one read at most.
 const READ_BYTES: usize = 64 << 10;
 
 /// Appends a frame that holds `value`.
@@ -44,18 +45,18 @@ pub struct FrameTooLong {
 /// Bytes as they come in, given out frame by frame.
 #[derive(Debug)]
 pub struct FrameBuffer {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
+    bytes: ReceiveBuffer,
+    /// The length of the frame that was given out last: nobody needs it any more at the next call.
+    given: usize,
     limit: usize,
-    /// The last read filled all the room that it had.
-    filled: bool,
+    /// For the next read.
+    room: usize,
 }
 
 impl FrameBuffer {
     /// Refuses frames longer than `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), start: 0, end: 0, limit, filled: false }
+        Self { bytes: ReceiveBuffer::default(), given: 0, limit, room: READ_BYTES_MIN }
     }
 
     /// From the next frame on.
@@ -65,58 +66,52 @@ impl FrameBuffer {
 
     /// Room for the next read, never empty; say with [`Self::filled`] how much of it was used.
     pub fn room(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.compact();
-        }
-        let left = self.bytes.len().saturating_sub(self.end);
-        if left < READ_BYTES_MIN / 4 || (self.filled && self.bytes.len() < READ_BYTES) {
-            self.bytes.resize(self.bytes.len().saturating_mul(2).max(READ_BYTES_MIN), 0);
-            self.filled = false;
-        }
-        self.bytes.get_mut(self.end..).unwrap_or_default()
+        self.pass();
+        let room = self.next_room();
+        self.bytes.room(room)
     }
 
     /// So many bytes of [`Self::room`] were filled.
     pub fn filled(&mut self, count: usize) {
-        self.end = self.end.saturating_add(count).min(self.bytes.len());
-        self.filled = self.end == self.bytes.len();
+        if count == self.next_room() {
+            self.room = self.room.saturating_mul(2).min(READ_BYTES);
+        }
+        self.bytes.filled(count);
     }
 
-    /// What it takes in memory.
-    pub fn capacity(&self) -> usize {
-        self.bytes.len()
+    /// What it takes in memory once the room for the next read is filled.
+    pub fn capacity(&mut self) -> usize {
+        self.pass();
+        self.bytes.bytes_with(self.next_room())
     }
 
     /// Whether nothing is there but what was given out.
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.bytes.len() == self.given
     }
 
     /// The next whole frame, if it is there.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameTooLong> {
-        let unread = self.bytes.get(self.start..self.end).unwrap_or_default();
+        self.pass();
+        let unread = self.bytes.unread();
         let Some((prefix, rest)) = unread.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
         if length > self.limit {
             return Err(FrameTooLong { bytes: length, limit: self.limit });
         }
-        if rest.len() < length {
-            return Ok(None);
-        }
-        let begin = self.start.saturating_add(LENGTH_BYTES);
-        self.start = begin.saturating_add(length);
-        Ok(self.bytes.get(begin..self.start))
+        let Some(frame) = rest.get(..length) else { return Ok(None) };
+        self.given = LENGTH_BYTES.saturating_add(length);
+        Ok(Some(frame))
     }
 
-    /// Moves what is unread to the front, and gives back what a long frame took.
-    fn compact(&mut self) {
-        self.bytes.copy_within(self.start..self.end, 0);
-        self.end = self.end.saturating_sub(self.start);
-        self.start = 0;
-        if self.end < READ_BYTES && self.bytes.len() > READ_BYTES {
-            self.bytes.truncate(READ_BYTES);
-            self.bytes.shrink_to_fit();
-        }
+    fn pass(&mut self) {
+        self.bytes.take(std::mem::take(&mut self.given));
+    }
+
+    /// As much as reads have made use of, or what there is without a mapping, unless that is next to nothing.
+    fn next_room(&self) -> usize {
+        let short = SHORT_BYTES.saturating_sub(self.bytes.len());
+        if short < READ_BYTES_MIN { self.room } else { self.room.min(short) }
     }
 }
 

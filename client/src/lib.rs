@@ -17,6 +17,7 @@ pub mod id;
 mod ids;
 #[cfg(feature = "quic")]
 mod quic;
+pub mod receive;
 mod terms;
 mod token;
 #[cfg(any(feature = "quic", feature = "https"))]

@@ -124,6 +124,7 @@ async fn strangers_cost_little_memory_and_ordinary_clients_are_served_beside_the
         rows.push(suffer(attack, clients, seconds).await);
         println!("{}", table(&rows[rows.len() - 1..], clients, seconds));
     }
+    assert!(!rows.is_empty(), "no attack is named {only:?}");
     println!("{}", table(&rows, clients, seconds));
     for row in &rows {
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();

@@ -271,6 +271,7 @@ impl World {
                 self.tally.acknowledged += 1;
                 self.checkers.ledger.acknowledged(replica, operation);
                 self.checkers.handovers.acknowledged(node, replica, operation);
+                self.findings.extend(self.checkers.vouching.check(node, replica, operation));
             }
             Action::Get => self.tally.reads += 1,
         }

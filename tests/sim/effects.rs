@@ -163,6 +163,9 @@ impl World {
         if matches!(notice, Notice::Fork { .. }) && !self.has_two_histories() {
             self.findings.push(format!("I3: node {node} reports {notice:?}, and no disk was copied"));
         }
+        if let Notice::Unproven { replica, .. } = notice {
+            self.checkers.vouching.given_up(node, *replica);
+        }
         self.tally.note(match notice {
             Notice::Fork { .. } => "forks noticed",
             Notice::Duplicate { .. } => "duplicates noticed",

@@ -38,9 +38,7 @@ impl World {
             self.cut(&self.ways(heard_by, node));
         } else {
             let slow = self.now + delay + self.rng.random_range(1_000..8_000);
-            if let Some(process) = &mut self.nodes[heard_by].process {
-                process.busy_until.iter_mut().for_each(|until| *until = slow.max(*until));
-            }
+            self.slow_disk(heard_by, slow);
         }
         let (start, image) = (self.nodes[node].starts, self.nodes[node].disk.image());
         let estranged = Estranged { node, heard_by, start, image, is_unasked, epoch: self.epoch };
@@ -51,7 +49,7 @@ impl World {
     pub fn go_back(&mut self, estranged: Estranged) {
         let Estranged { node, heard_by, start, image, is_unasked, epoch } = estranged;
         let void = !self.broken || epoch != self.epoch;
-        if void || self.nodes[node].retired || !self.nodes[node].runs(start) {
+        if void || !self.nodes[node].runs(start) {
             return self.mend(&[self.ways(node, heard_by), self.ways(heard_by, node)].concat());
         }
         self.nodes[node].snapshot = Some(image);

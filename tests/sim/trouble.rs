@@ -52,9 +52,7 @@ impl World {
             Fault::SlowDisk => {
                 self.count(fault);
                 let slow = self.now + self.rng.random_range(500..15_000);
-                if let Some(process) = &mut self.nodes[node].process {
-                    process.busy_until.iter_mut().for_each(|until| *until = slow.max(*until));
-                }
+                self.slow_disk(node, slow);
             }
             Fault::DiskLow => {
                 self.count(fault);
@@ -66,6 +64,13 @@ impl World {
             Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Delay | Fault::TornTail => {}
             // They come by themselves.
             Fault::Leave | Fault::Rogue => {}
+        }
+    }
+
+    /// Nothing that the disk of a node has to do ends before `slow`.
+    pub fn slow_disk(&mut self, node: usize, slow: u64) {
+        if let Some(process) = &mut self.nodes[node].process {
+            process.busy_until.iter_mut().for_each(|until| *until = slow.max(*until));
         }
     }
 

@@ -362,6 +362,7 @@ impl World {
             Err(refused) => self.findings.push(refused),
         }
         self.checkers.doors.started(at);
+        self.checkers.vouching.started(at);
         let finding = self.checkers.ids.started(at, worker, ceiling);
         self.findings.extend(finding);
         let settings = self.settings_of(at);

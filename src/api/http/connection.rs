@@ -216,7 +216,10 @@ where
         let (felt, service, charged) = (Arc::clone(&pulse), self.service.clone(), Arc::clone(account));
         let counted = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             let answering = Answering::new(Arc::clone(&felt), request.version());
-            charged.keep(felt.widened().saturating_mul(STREAM_BYTES));
+            let wider = felt.widened();
+            if wider > 0 {
+                charged.keep(wider.saturating_mul(STREAM_BYTES));
+            }
             request.extensions_mut().insert(client.clone());
             request.extensions_mut().insert(remote);
             let felt = Arc::clone(&felt);

@@ -219,7 +219,7 @@ impl<B: Backend> Session<B> {
 
     /// What the stream itself takes, with its buffer.
     fn bytes(&mut self) -> usize {
-        STREAM_BYTES.saturating_add(self.buffer.room().len().max(self.buffer.capacity()))
+        STREAM_BYTES.saturating_add(self.buffer.capacity())
     }
 
     /// Takes in every whole frame that has arrived.

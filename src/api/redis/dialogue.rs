@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use snowtide_client::receive::ReceiveBuffer;
 
 use super::answer::{Batch, Shape, refused};
 use super::caller::Caller;
@@ -32,7 +32,7 @@ pub(super) struct Dialogue {
     account: Arc<Account>,
     caller: Caller,
     /// What has arrived and is not taken yet.
-    pub(super) buffer: BytesMut,
+    pub(super) buffer: ReceiveBuffer,
     scanner: Scanner,
     /// Since `MULTI`.
     transaction: Option<Transaction>,
@@ -59,7 +59,7 @@ impl Dialogue {
             from,
             account,
             caller,
-            buffer: BytesMut::new(),
+            buffer: ReceiveBuffer::default(),
             scanner: Scanner::default(),
             transaction: None,
             batch: Batch::default(),
@@ -81,7 +81,7 @@ impl Dialogue {
         };
         let mut taken = 0;
         let next = loop {
-            let bytes = self.buffer.get(taken..).unwrap_or_default();
+            let bytes = self.buffer.unread().get(taken..).unwrap_or_default();
             let bounds = if intake.caller.grant().is_some() { self.door.limits.bounds } else { STRANGER };
             match self.scanner.scan(bytes, bounds) {
                 Ok(None) => break Next::Read,
@@ -103,7 +103,7 @@ impl Dialogue {
                 }
             }
         };
-        self.buffer.advance(taken.min(self.buffer.len()));
+        self.buffer.take(taken);
         (next, taken > 0)
     }
 }

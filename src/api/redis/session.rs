@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::FutureExt;
 use snowtide_client::Code;
+use snowtide_client::receive::ReceiveBuffer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -198,7 +198,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
 
     /// A client that says nothing has no room to say it in: a burst that is over keeps no memory.
     fn forget_buffers(&mut self) {
-        self.dialogue.buffer = BytesMut::new();
+        self.dialogue.buffer = ReceiveBuffer::default();
         self.answers = Vec::new();
         // Less always fits.
         let _ = self.charge.resize(0, Purpose::Request);
@@ -216,16 +216,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             let _ = timeout(FAREWELL_TIMEOUT, self.stream.write_all(NO_ROOM)).await;
             return Ok(false);
         }
-        let buffer = &mut self.dialogue.buffer;
-        buffer.extend_from_slice(first);
-        let room = buffer.capacity().saturating_sub(buffer.len());
         // Whatever else is there already goes into the same batch.
-        let more = if count < FIRST_BYTES { None } else { self.stream.read_buf(buffer).now_or_never() };
-        let full = match more {
-            Some(Ok(count)) => count == room,
-            Some(Err(_)) => return Err(Gone),
-            None => false,
+        let more = if count < FIRST_BYTES { 0 } else { self.room };
+        let buffer = &mut self.dialogue.buffer;
+        let Some((front, rest)) = buffer.room(count.saturating_add(more)).split_at_mut_checked(count) else {
+            return Err(Gone);
         };
+        front.copy_from_slice(first);
+        let read = if more == 0 { None } else { self.stream.read(rest).now_or_never() };
+        let read = read.unwrap_or(Ok(0)).map_err(|_| Gone)?;
+        buffer.filled(count.saturating_add(read));
+        let full = read > 0 && read == more;
         self.room = if full { self.room.saturating_mul(2) } else { self.room / 2 };
         self.room = self.room.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
         Ok(true)
@@ -237,17 +238,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             return false;
         }
         self.begun = true;
-        // The buffer grows in steps of twice its size, and a part of the former one is with the allocator still.
-        let bytes = |room: usize| (self.dialogue.buffer.len().saturating_mul(5) / 2).saturating_add(room);
-        if self.charge.resize(bytes(self.room), Purpose::Request).is_err() {
-            self.room = ROOM_BYTES_SCARCE;
-            let least = bytes(ROOM_BYTES_SCARCE);
-            if self.charge.resize_soon(least, Purpose::Request).await.is_err() {
-                return false;
-            }
+        let bytes = |room: usize| self.dialogue.buffer.bytes_with(FIRST_BYTES.saturating_add(room));
+        if self.charge.resize(bytes(self.room), Purpose::Request).is_ok() {
+            return true;
         }
-        self.dialogue.buffer.reserve(self.room);
-        true
+        self.room = ROOM_BYTES_SCARCE;
+        let least = bytes(ROOM_BYTES_SCARCE);
+        self.charge.resize_soon(least, Purpose::Request).await.is_ok()
     }
 
     /// Closes the connection without losing what was written.

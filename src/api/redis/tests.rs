@@ -19,6 +19,11 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const READER: &str = "reader-0123456789";
 const WRITER: &str = "writer-0123456789";
 
+fn hear(dialogue: &mut Dialogue, bytes: &[u8]) {
+    dialogue.buffer.room(bytes.len()).copy_from_slice(bytes);
+    dialogue.buffer.filled(bytes.len());
+}
+
 fn config() -> Config {
     let mut config = Config::builtin();
     config.api.request_timeout = Duration::from_secs(60);
@@ -86,7 +91,7 @@ fn replies_at(config: &Config, stage: Stage, pieces: &[&[u8]]) -> (Vec<u8>, bool
     let (door, _stage) = door_of(config, stage, EngineHandle::recording().0);
     let (mut dialogue, mut counters, mut bytes) = (dialogue_at(door), Counters::default(), Vec::new());
     for piece in pieces {
-        dialogue.buffer.extend_from_slice(piece);
+        hear(&mut dialogue, piece);
         loop {
             let (next, _) = dialogue.take();
             let operations = std::mem::take(&mut dialogue.batch.operations);
@@ -188,7 +193,7 @@ fn a_connection_whose_token_was_taken_away_has_to_show_another() {
     let (door, _stage) = door_of(&guarded(), Stage::Ready, EngineHandle::recording().0);
     let mut dialogue = dialogue_at(Arc::clone(&door));
     let mut say = |lines: &[&str]| {
-        dialogue.buffer.extend_from_slice(&command_bytes(lines));
+        hear(&mut dialogue, &command_bytes(lines));
         dialogue.take();
         let outcomes = vec![Outcome::Value(7); std::mem::take(&mut dialogue.batch.operations).len()];
         let mut bytes = Vec::new();
@@ -276,13 +281,13 @@ fn a_transaction_is_one_batch_whose_replies_come_with_exec() {
     let (door, _stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
     let mut dialogue = dialogue_at(door);
     let lines = ["MULTI", "INCR a", "PING", "MGET a likes:b", "INCRBY a x", "INCR a"];
-    dialogue.buffer.extend_from_slice(&command_bytes(&lines));
+    hear(&mut dialogue, &command_bytes(&lines));
     assert_eq!(dialogue.take(), (Next::Read, true));
     assert!(dialogue.batch.operations.is_empty(), "nothing is asked before EXEC");
     let mut bytes = Vec::new();
     dialogue.batch.settle(Ok(&[]), &mut bytes);
     assert_eq!(bytes, b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n");
-    dialogue.buffer.extend_from_slice(&command_bytes(&["EXEC", "GET a"]));
+    hear(&mut dialogue, &command_bytes(&["EXEC", "GET a"]));
     assert_eq!(dialogue.take(), (Next::Read, true));
     assert_eq!(dialogue.batch.operations.len(), 5);
     let (outcomes, mut bytes) = ([1, 1, 0, 2, 2].map(Outcome::Value), Vec::new());
@@ -345,10 +350,10 @@ fn what_is_known_to_be_refused_spoils_a_transaction() {
 fn a_node_that_is_taken_out_of_service_between_multi_and_exec_counts_nothing() {
     let (door, stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
     let mut dialogue = dialogue_at(door);
-    dialogue.buffer.extend_from_slice(&command_bytes(&["MULTI", "INCR a"]));
+    hear(&mut dialogue, &command_bytes(&["MULTI", "INCR a"]));
     dialogue.take();
     stage.send_replace(Stage::Draining);
-    dialogue.buffer.extend_from_slice(&command_bytes(&["EXEC", "MULTI", "INCR a", "PING", "EXEC"]));
+    hear(&mut dialogue, &command_bytes(&["EXEC", "MULTI", "INCR a", "PING", "EXEC"]));
     dialogue.take();
     assert!(dialogue.batch.operations.is_empty());
     let mut bytes = Vec::new();
@@ -376,7 +381,7 @@ fn transactions_are_bounded_each_and_together() {
     let mut dialogues = [(); 3].map(|()| dialogue_at(Arc::clone(&door)));
     let mut last = |at: usize, lines: &[&str]| {
         let dialogue: &mut Dialogue = &mut dialogues[at];
-        dialogue.buffer.extend_from_slice(&command_bytes(lines));
+        hear(dialogue, &command_bytes(lines));
         while dialogue.take().0 == Next::Take {
             dialogue.batch.settle(Ok(&[]), &mut Vec::new());
         }
@@ -398,7 +403,7 @@ fn transactions_are_bounded_each_and_together() {
 fn many_short_commands_with_long_replies_are_answered_in_parts() {
     let (door, _stage) = door_of(&config(), Stage::Ready, EngineHandle::recording().0);
     let mut dialogue = dialogue_at(door);
-    dialogue.buffer.extend_from_slice(&command_bytes(&["COMMAND"; 1_000]));
+    hear(&mut dialogue, &command_bytes(&["COMMAND"; 1_000]));
     let (mut parts, mut bytes, mut longest) = (0, Vec::new(), 0);
     loop {
         let (next, _) = dialogue.take();

@@ -12,6 +12,7 @@ pub mod reads;
 pub mod state;
 mod tests;
 pub mod tokens;
+pub mod vouching;
 
 #[derive(Default)]
 pub struct Checkers {
@@ -24,6 +25,7 @@ pub struct Checkers {
     pub handovers: handovers::Handovers,
     pub lists: lists::Lists,
     pub forks: forks::Forks,
+    pub vouching: vouching::Vouching,
 }
 
 impl Checkers {

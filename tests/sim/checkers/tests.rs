@@ -11,6 +11,7 @@ use super::ids::Ids;
 use super::ledger::{Ledger, Rows};
 use super::lists::{Lists, Walk};
 use super::reads::Reads;
+use super::vouching::Vouching;
 use crate::ids::layout;
 
 const SPACE: NamespaceId = NamespaceId(1);
@@ -174,4 +175,15 @@ fn ids_that_repeat_or_lie_above_the_ceiling_are_noticed() {
     assert_eq!(ids.check_claim(1, 100), None);
     assert!(ids.issued(1, Run { first: run(100, 1).first + 9, count: 1 }, layout()).unwrap().contains("had issued"));
     assert!(ids.started(0, worker, 99).is_some());
+}
+
+#[test]
+fn who_vouches_for_what_it_gave_up_is_noticed_until_a_new_process_starts() {
+    let mut vouching = Vouching::default();
+    assert_eq!(vouching.check(0, REPLICA, &add(1)), None);
+    vouching.given_up(0, REPLICA);
+    assert!(vouching.check(0, REPLICA, &add(1)).unwrap().starts_with("G1"));
+    assert_eq!(vouching.check(1, REPLICA, &add(1)), None);
+    vouching.started(0);
+    assert_eq!(vouching.check(0, REPLICA, &add(1)), None);
 }
