@@ -96,7 +96,8 @@ fn every_link_leads_to_something() {
             let folder = document.parent().unwrap();
             let target = if path.is_empty() { document.clone() } else { folder.join(path) };
             let is_there = root().join(&target).exists();
-            if !is_there || !(place.is_empty() || anchors(&read(&target)).contains(place)) {
+            let is_found = is_there && (place.is_empty() || anchors(&read(&target)).contains(place));
+            if !is_found {
                 broken.push(format!("{}: {link}", document.display()));
             }
         }
