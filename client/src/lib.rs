@@ -40,7 +40,7 @@ pub use token::{BadToken, Token};
 #[cfg(any(feature = "quic", feature = "http"))]
 const CLOSE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// The repository's README: its Rust snippet compiles.
+/// The page of the book on this client: its Rust snippet compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct RepositoryReadme;
+#[doc = include_str!("../../docs/client.md")]
+struct PageOfTheBook;

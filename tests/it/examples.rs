@@ -8,6 +8,7 @@ use snowtide::dev::Options;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::docs;
 use crate::harness::{Bed, DEADLINE, EAST, WEST, executable};
 
 /// What an example prints, in a folder.
@@ -28,18 +29,18 @@ async fn run(name: &str, arguments: &[&str]) -> String {
     run_in(Path::new("."), name, arguments).await
 }
 
-/// The lines of the Rust snippet in the README, without those that it does not show.
+/// The lines of the Rust snippet in `docs/client.md`, without those that it does not show.
 fn snippet() -> Vec<String> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("\n```rust,no_run\n").expect("the README has a snippet in Rust");
+    let page = docs::read(Path::new("docs/client.md"));
+    let (_, rest) = page.split_once("\n```rust,no_run\n").expect("the page has a snippet in Rust");
     let (shown, _) = rest.split_once("\n```\n").unwrap();
     let lines = shown.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(str::to_owned).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_snippet_of_the_readme_does_what_it_says() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("client/examples/readme.rs");
+async fn the_snippet_of_the_book_does_what_it_says() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("client/examples/first.rs");
     let example = fs::read_to_string(example).unwrap();
     let mut lines = example.lines().map(str::trim);
     for shown in snippet() {
@@ -51,10 +52,10 @@ async fn the_snippet_of_the_readme_does_what_it_says() {
     let addresses = [bed.quic(WEST).to_string(), bed.quic(EAST).to_string()];
     let addresses = [addresses[0].as_str(), &addresses[1]];
     let folder = bed.cluster.folder().path().to_owned();
-    assert_eq!(run_in(&folder, "readme", &addresses).await, "1 likes, 100 ids\n");
+    assert_eq!(run_in(&folder, "first", &addresses).await, "1 likes, 100 ids\n");
     bed.counted(&[EAST], "likes/42", 1).await;
     bed.cluster.kill(WEST).await.unwrap();
-    assert_eq!(run_in(&folder, "readme", &addresses).await, "2 likes, 100 ids\n");
+    assert_eq!(run_in(&folder, "first", &addresses).await, "2 likes, 100 ids\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

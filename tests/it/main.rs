@@ -14,6 +14,7 @@ mod clocks;
 mod clones;
 mod config;
 mod descriptors;
+mod docs;
 mod drain;
 mod drill;
 mod durability;

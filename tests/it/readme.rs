@@ -1,4 +1,5 @@
-//! The README's commands: every block marked `sh` or `python` is run as it stands, in order, in one shell, in a fresh folder.
+//! The commands of the README, and those of the book: every block marked `sh` or `python` is run as it stands, in order, in
+//! one shell and a fresh folder for the README, and in others for the pages of the book.
 //!
 //! Only the ports differ: the sample regions' are replaced by free ones, in the copied region files and in the commands
 //! alike, since somebody may be using the sample regions.
@@ -6,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -15,15 +16,16 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::docs;
 use crate::harness::executable;
 
-/// The whole session, with a load test in it.
+/// A whole session, with a load test in it.
 const SESSION: Duration = Duration::from_secs(150);
 const PORTS: [&str; 9] = ["7400", "7410", "7420", "8400", "8410", "8420", "6400", "6410", "6420"];
 /// Ends what runs in the background, however the session ends, and waits for it.
 const PRELUDE: &str = "set -eu -o pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n";
 
-/// The increments of the README, once the region that is asked has heard of all of them.
+/// The increments that both sessions make, once the region that is asked has heard of all of them.
 const EPILOGUE: &str = "echo '== sum'
 until curl -sf http://127.0.0.1:8420/v1/counters/default/likes%2F42 | tee -a /dev/stderr | grep -q '\"value\":\"16\"'; do
   sleep 0.1
@@ -110,12 +112,12 @@ impl Drop for Session {
     }
 }
 
-#[tokio::test]
-async fn the_readmes_commands_work_as_they_stand() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let blocks = blocks(&readme);
-    for word in ["curl ", "redis-cli ", "python3 ", "snowtide-loadtest ", "cluster top"] {
-        assert!(blocks.iter().any(|block| block.contains(word)), "the README has lost its commands with {word}");
+/// Runs the blocks of these documents in one session, and returns what they print. They have to have commands with all these
+/// words.
+async fn output_of(documents: &[PathBuf], words: &[&str]) -> String {
+    let blocks: Vec<String> = documents.iter().flat_map(|document| blocks(&docs::read(document))).collect();
+    for word in words {
+        assert!(blocks.iter().any(|block| block.contains(word)), "{documents:?} have lost their commands with {word}");
     }
     let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports());
     for folder in ["config", "regions"] {
@@ -128,9 +130,27 @@ async fn the_readmes_commands_work_as_they_stand() {
     let status = session.end().await;
     let output = fs::read_to_string(dir.path().join("output")).unwrap();
     assert!(status.is_some_and(|status| status.success()), "{status:?}:\n{script}\n{output}");
+    output
+}
 
-    // Lines of the nodes' logs stand between, so each output is looked for by itself.
-    for expected in ["\"ids\":[", "\"value\":\"16\"", "ap-south", "views: 3\nviews: 3\n", "3 of 3 nodes ready"] {
+/// Lines of the nodes' logs stand between, so each output is looked for by itself.
+fn assert_contains(output: &str, all: &[&str]) {
+    for expected in all {
         assert!(output.contains(expected), "{expected} is missing:\n{output}");
     }
+}
+
+#[tokio::test]
+async fn the_readmes_commands_work_as_they_stand() {
+    let words = ["curl ", "redis-cli ", "snowtide id ", "--ack regions:2", "snowtide-loadtest "];
+    let output = output_of(&[PathBuf::from("README.md")], &words).await;
+    assert_contains(&output, &["\"ids\":[", "\"value\":\"16\"", "ap-south", "3 of 3 nodes ready"]);
+}
+
+#[tokio::test]
+async fn the_commands_of_the_book_work_as_they_stand() {
+    let words = ["curl ", "redis-cli ", "python3 ", "snowtide-loadtest ", "cluster top", "id bounds", "config check"];
+    let output = output_of(&docs::pages(), &words).await;
+    let expected = ["\"ids\":[", "\"value\":\"16\"", "ap-south", "views: 3\nviews: 3\n", "3 of 3 nodes ready"];
+    assert_contains(&output, &expected);
 }

@@ -15,7 +15,7 @@
 //! One promise, one file in `checkers/`, with nothing of the code under test in it but its types. Add it to `Checkers`
 //! and tell it what it has to know: answers to clients pass through `clients::reply` and `listing::listed`, every value in
 //! them through `clients::judge_value`, messages through `World::send`, starts through `World::start`, lost disks through
-//! `Checkers::disk_lost`. What it returns goes to `World::findings`, which ends the run. Excuse only what `README.md`
+//! `Checkers::disk_lost`. What it returns goes to `World::findings`, which ends the run. Excuse only what `ARCHITECTURE.md`
 //! excuses, and count how often.
 
 // A test binary: what is public here is public to its own modules, and what it prints is its report.

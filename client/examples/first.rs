@@ -1,6 +1,6 @@
-//! What the README of the repository shows, at addresses of one's own. A test holds the two together.
+//! What `docs/client.md` shows, at addresses of one's own. A test holds the two together.
 //!
-//! `cargo run --release -p snowtide-client --example readme -- 127.0.0.1:7410 127.0.0.1:7400`
+//! `cargo run --release -p snowtide-client --example first -- 127.0.0.1:7410 127.0.0.1:7400`
 #![allow(clippy::print_stdout)] // that is what an example is for
 
 use std::error::Error;
