@@ -45,7 +45,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let entry = entry?;
         let (kind, path) = (entry.file_type()?, entry.path());
         let name = entry.file_name();
-        let is_made = name == "target" || name.to_string_lossy().starts_with('.');
+        // Cargo marks what it makes; a module may be called target, too.
+        let is_made = path.join("CACHEDIR.TAG").exists() || name.to_string_lossy().starts_with('.');
         if kind.is_dir() && !is_made && !path.join("Cargo.toml").exists() {
             collect(&path, files)?;
         } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs") {

@@ -19,6 +19,16 @@ const CLOCK_READERS: [[&str; 2]; 6] = [
     ["OffsetDateTime", "now_local"],
 ];
 
+/// Modules that a file declares and no source is: whatever stands there, the other rules do not see it.
+pub fn unread(parsed: &Crate) -> Vec<String> {
+    let read: BTreeSet<&[String]> = parsed.product().map(|(_, module)| module).collect();
+    let of = |source: &Source| -> Vec<String> {
+        let missing = source.declared.iter().filter(|module| !read.contains(module.as_slice()));
+        missing.map(|module| format!("{} declares {}, which was not read", source.path, module.join("::"))).collect()
+    };
+    parsed.product().flat_map(|(source, _)| of(source)).collect()
+}
+
 /// Every place where one of the top-level `modules` names one of the `forbidden` words, or a path that begins with one.
 pub fn words(parsed: &Crate, modules: &[&str], forbidden: &[&str]) -> Vec<String> {
     let names = Names::of(parsed);
@@ -98,7 +108,8 @@ pub fn circles(parsed: &Crate, known: &[(&str, &[&str])]) -> Vec<String> {
     let known = known.iter().filter(|(within, _)| within.split("::").next() == Some(&of));
     let known: BTreeSet<Tie> = known.map(|(within, modules)| ((*within).to_owned(), owned(modules))).collect();
     let is_known = |within: &str, arrow: &Arrow| {
-        let holds = |(known, modules): &&Tie| known == within && [&arrow.from, &arrow.to].iter().all(|m| modules.contains(m));
+        let holds =
+            |(known, modules): &&Tie| known == within && [&arrow.from, &arrow.to].iter().all(|m| modules.contains(m));
         known.iter().find(holds).is_some()
     };
     let new = closed.difference(&known).map(|(within, modules)| {

@@ -113,7 +113,7 @@ impl CrateShape {
         Self {
             name: parsed.name.clone(),
             parts: parts.iter().map(|(name, sources)| PartShape::of(name, sources)).collect(),
-            total: PartShape::of("all", &parsed.sources.iter().collect::<Vec<_>>()),
+            total: PartShape::of("all", &parsed.sources.iter().map(AsRef::as_ref).collect::<Vec<_>>()),
         }
     }
 }
@@ -170,7 +170,7 @@ fn functions(parsed: &Crate) -> Vec<Ranked> {
         let product = source.functions.iter().filter(|function| !function.is_test);
         product.map(|function| Ranked::in_file(source, &function.name, function.lines, function.line)).collect()
     };
-    parsed.sources.iter().flat_map(of).collect()
+    parsed.sources.iter().flat_map(|source| of(source)).collect()
 }
 
 fn structs(parsed: &Crate) -> Vec<Ranked> {
@@ -178,7 +178,7 @@ fn structs(parsed: &Crate) -> Vec<Ranked> {
         let structs = source.structs.iter();
         structs.map(|found| Ranked::in_file(source, &found.name, found.fields, found.line)).collect()
     };
-    parsed.sources.iter().flat_map(of).collect()
+    parsed.sources.iter().flat_map(|source| of(source)).collect()
 }
 
 /// The types of a crate with all their methods. Types of other crates, and type parameters, are not its own.

@@ -1,6 +1,7 @@
 //! One source, parsed, and the facts that are kept of it. They hold no tokens, so they can be shared between threads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proc_macro2::{LineColumn, TokenStream};
 use syn::spanned::Spanned as _;
@@ -38,8 +39,8 @@ pub struct Text {
 pub struct Crate {
     /// Its name in its manifest.
     pub name: String,
-    /// Its sources.
-    pub sources: Vec<Source>,
+    /// Its sources, shared so that a changed copy of the crate costs little.
+    pub sources: Vec<Arc<Source>>,
 }
 
 /// The facts of one file.
@@ -65,6 +66,8 @@ pub struct Source {
     pub scopes: Vec<Scope>,
     /// The identifiers outside of tests, and the line of each.
     pub words: Vec<(String, usize)>,
+    /// Modules in files of their own that this one declares, tests aside, from the root of the crate.
+    pub declared: Vec<Vec<String>>,
     /// Its path below the folder of its crate.
     within: String,
     /// Modules in files of their own that this one declares for tests only.
@@ -144,18 +147,18 @@ pub struct Import {
 ///
 /// Says which file is not Rust.
 pub fn read(package: &Package) -> anyhow::Result<Crate> {
-    let sources = package.texts.iter().map(Source::read).collect::<anyhow::Result<_>>()?;
+    let sources = package.texts.iter().map(|text| Source::read(text).map(Arc::new)).collect::<anyhow::Result<_>>()?;
     let mut parsed = Crate { name: package.name.clone(), sources };
     mark_tests(&mut parsed.sources);
     Ok(parsed)
 }
 
-fn mark_tests(sources: &mut [Source]) {
+fn mark_tests(sources: &mut [Arc<Source>]) {
     let tests: BTreeSet<Vec<String>> = sources.iter().flat_map(|source| source.test_modules.clone()).collect();
-    for source in sources {
+    for source in sources.iter_mut().filter(|source| !source.is_test) {
         let module = source.module.as_deref().unwrap_or_default();
         if (1..=module.len()).any(|end| module.get(..end).is_some_and(|above| tests.contains(above))) {
-            source.become_test();
+            Arc::make_mut(source).become_test();
         }
     }
 }
@@ -169,7 +172,7 @@ impl Crate {
     /// The sources below `src` that are no tests, each with its module.
     pub fn product(&self) -> impl Iterator<Item = (&Source, &[String])> {
         let product = self.sources.iter().filter(|source| !source.is_test);
-        product.filter_map(|source| Some((source, source.module.as_deref()?)))
+        product.filter_map(|source| Some((source.as_ref(), source.module.as_deref()?)))
     }
 
     /// The same crate with other texts in some of its files, by their paths.
@@ -182,7 +185,7 @@ impl Crate {
         for source in &mut changed.sources {
             if let Some(text) = texts.get(&source.path) {
                 let (path, within) = (source.path.clone(), source.within.clone());
-                *source = Source::read(&Text { path, within, text: text.clone() })?;
+                *source = Arc::new(Source::read(&Text { path, within, text: text.clone() })?);
             }
         }
         mark_tests(&mut changed.sources);
@@ -221,6 +224,7 @@ impl Source {
         self.impls.clear();
         self.words.clear();
         self.scopes.clear();
+        self.declared.clear();
     }
 }
 
@@ -229,6 +233,7 @@ struct Facts {
     functions: Vec<Function>,
     structs: Vec<Struct>,
     impls: Vec<Impl>,
+    declared: Vec<Vec<String>>,
     test_modules: Vec<Vec<String>>,
 }
 
@@ -284,7 +289,7 @@ impl Reader {
         let words = words.map(|word| (word.what, word.at.line)).collect();
         let test = self.lines.iter().filter(|line| self.tests.iter().any(|test| covers(test, **line))).count();
         let lines = Lines { product: self.lines.len() - test, test };
-        let Facts { functions, structs, impls, test_modules } = self.found;
+        let Facts { functions, structs, impls, declared, test_modules } = self.found;
         Source {
             path: text.path.clone(),
             within: text.within.clone(),
@@ -297,6 +302,7 @@ impl Reader {
             impls,
             scopes: self.scopes,
             words,
+            declared,
             test_modules,
         }
     }
@@ -351,10 +357,9 @@ impl<'ast> Visit<'ast> for Reader {
         let mut module = self.module();
         module.push(item.ident.to_string());
         if item.content.is_none() {
-            if self.is_test(item.span().start()) {
-                self.found.test_modules.push(module);
-            }
-            return;
+            let is_test = self.is_test(item.span().start());
+            let declared = if is_test { &mut self.found.test_modules } else { &mut self.found.declared };
+            return declared.push(module);
         }
         self.inside.push(self.scopes.len());
         let stretch = Some(tests_within::stretch(item.span()));

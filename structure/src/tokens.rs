@@ -17,16 +17,16 @@ pub(crate) struct Found<T> {
 pub(crate) fn lines(text: &str, tokens: &TokenStream) -> BTreeSet<usize> {
     let mut lines = BTreeSet::new();
     let is_comment = |span: Span| {
-        let rest = text.get(span.byte_range()).unwrap_or_default();
+        let rest = text.get(span.byte_range().start..).unwrap_or_default();
         rest.starts_with("//") || rest.starts_with("/*")
     };
     each(tokens, &mut |token| {
-        let spans = match token {
-            TokenTree::Group(group) => [group.span_open(), group.span_close()],
-            token => [token.span(), token.span()],
+        let (first, last) = match token {
+            TokenTree::Group(group) => (group.span_open(), group.span_close()),
+            token => (token.span(), token.span()),
         };
-        for span in spans.into_iter().filter(|span| !is_comment(*span)) {
-            lines.extend(span.start().line..=span.end().line);
+        if !is_comment(first) {
+            lines.extend([first, last].into_iter().flat_map(|span| span.start().line..=span.end().line));
         }
     });
     lines
@@ -73,7 +73,8 @@ fn scan(tokens: TokenStream, prefix: &[String], found: &mut Vec<Found<Vec<String
     let mut after_use = false;
     while let Some(token) = tokens.next() {
         match token {
-            TokenTree::Group(group) => scan(group.stream(), &[], found),
+            // Groups of imports may stand in each other: `a::{{b, c}}`.
+            TokenTree::Group(group) => scan(group.stream(), prefix, found),
             TokenTree::Punct(punct) if punct.as_char() == '\'' => drop(tokens.next()),
             TokenTree::Punct(punct) if punct.as_char() == '*' && !prefix.is_empty() => {
                 found.push(Found { what: prefix.to_vec(), at: punct.span().start() });
@@ -99,6 +100,7 @@ fn path(first: &Ident, tokens: &mut Tokens, prefix: &[String], after_use: bool, 
         match next {
             Step::Name(name) => what.push(word(&name)),
             Step::Group(group) => return scan(group.stream(), &what, found),
+            Step::Everything => break,
         }
     }
     if what.len() > 1 || after_use || !prefix.is_empty() {
@@ -109,6 +111,7 @@ fn path(first: &Ident, tokens: &mut Tokens, prefix: &[String], after_use: bool, 
 enum Step {
     Name(Ident),
     Group(Group),
+    Everything,
 }
 
 /// What follows `::`, if the path goes on.
@@ -121,6 +124,7 @@ fn behind_colons(tokens: &mut Tokens) -> Option<Step> {
     let step = match ahead.next()? {
         TokenTree::Ident(name) => Step::Name(name),
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Step::Group(group),
+        TokenTree::Punct(punct) if punct.as_char() == '*' => Step::Everything,
         _ => return None,
     };
     *tokens = ahead;
@@ -138,6 +142,7 @@ mod tests {
     #[test]
     fn imports_are_spelled_out() {
         assert_eq!(paths_of("use a::{b, c::{self, d as e, f::*}};"), ["a::b", "a::c", "a::c::d", "a::c::f"]);
+        assert_eq!(paths_of("use a::{{b::{c}}, d};"), ["a::b::c", "a::d"]);
         assert_eq!(paths_of("pub use tokio; use tokio as t;"), ["tokio", "tokio"]);
     }
 
