@@ -184,22 +184,24 @@ fn structs(parsed: &Crate) -> Vec<Ranked> {
 /// The types of a crate with all their methods. Types of other crates, and type parameters, are not its own.
 fn methods(parsed: &Crate) -> Vec<Ranked> {
     let names = Names::of(parsed);
-    let mut types: BTreeMap<(Vec<String>, String), (usize, BTreeSet<&str>)> = BTreeMap::new();
+    // By the module and the name of each type: its methods, and the files that they are in.
+    let mut types: BTreeMap<_, (usize, BTreeSet<&str>)> = BTreeMap::new();
     for (source, _) in parsed.product() {
         for found in &source.impls {
-            if let Some((module, name)) = defined(&names, &found.module, &found.of) {
-                let (methods, files) = types.entry((module, name)).or_default();
+            if let Some(defined) = defined(&names, &found.module, &found.of) {
+                let (methods, files) = types.entry(defined).or_default();
                 *methods += found.methods;
                 files.insert(&source.path);
             }
         }
     }
-    let ranked = |((module, name), (size, files)): ((Vec<String>, String), (usize, BTreeSet<&str>))| {
+    let mut ranked = Vec::new();
+    for ((module, name), (size, files)) in types {
         let of = [&[parsed.identifier()], module.as_slice()].concat().join("::");
         let spread = if files.len() == 1 { "file" } else { "files" };
-        Ranked { name, size, of, at: format!(", in {} {spread}", files.len()) }
-    };
-    types.into_iter().map(ranked).collect()
+        ranked.push(Ranked { name, size, of, at: format!(", in {} {spread}", files.len()) });
+    }
+    ranked
 }
 
 /// The module that defines a type of this crate, and the type's name there.

@@ -3,9 +3,8 @@
 //! Reading tokens rather than syn's tree makes the inside of a macro's call no different from any other code.
 
 use std::collections::BTreeSet;
-use std::iter::Peekable;
 
-use proc_macro2::{Delimiter, Group, Ident, LineColumn, Span, TokenStream, TokenTree, token_stream};
+use proc_macro2::{Delimiter, Ident, LineColumn, Span, TokenStream, TokenTree};
 
 /// A word of the code, or a path of several, and where it begins.
 pub(crate) struct Found<T> {
@@ -59,29 +58,32 @@ fn word(ident: &Ident) -> String {
 /// Every path of two names or more, such as `a::b::c`, and each that the groups of an import spell out: `a::{b, c::{d}}`
 /// are `a::b` and `a::c::d`, and `a::{self}` and `a::*` are `a`. What stands between `<` and `>` is not part of a path,
 /// but may hold paths of its own.
-pub(crate) fn paths(tokens: &TokenStream) -> Vec<Found<Vec<String>>> {
+pub(crate) fn paths(tokens: &TokenStream) -> Vec<Path> {
     let mut found = Vec::new();
     scan(tokens.clone(), &[], &mut found);
     found
 }
 
-type Tokens = Peekable<token_stream::IntoIter>;
+type Path = Found<Vec<String>>;
 
 /// Finds the paths in `tokens`; within the group of an import each begins with `prefix`, which is empty elsewhere.
-fn scan(tokens: TokenStream, prefix: &[String], found: &mut Vec<Found<Vec<String>>>) {
-    let mut tokens = tokens.into_iter().peekable();
-    let mut after_use = false;
-    while let Some(token) = tokens.next() {
+fn scan(tokens: TokenStream, prefix: &[String], found: &mut Vec<Path>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let (mut rest, mut after_use) = (tokens.as_slice(), false);
+    while let [token, behind @ ..] = rest {
+        rest = behind;
         match token {
             // Groups of imports may stand in each other: `a::{{b, c}}`.
             TokenTree::Group(group) => scan(group.stream(), prefix, found),
-            TokenTree::Punct(punct) if punct.as_char() == '\'' => drop(tokens.next()),
+            TokenTree::Punct(punct) if punct.as_char() == '\'' => rest = behind.get(1..).unwrap_or_default(),
             TokenTree::Punct(punct) if punct.as_char() == '*' && !prefix.is_empty() => {
                 found.push(Found { what: prefix.to_vec(), at: punct.span().start() });
             }
-            TokenTree::Ident(ident) if ident == "as" && !prefix.is_empty() => drop(tokens.next()),
+            TokenTree::Ident(ident) if ident == "as" && !prefix.is_empty() => {
+                rest = behind.get(1..).unwrap_or_default();
+            }
             TokenTree::Ident(ident) => {
-                path(&ident, &mut tokens, prefix, after_use, found);
+                rest = path(ident, behind, prefix, after_use, found);
                 after_use = ident == "use";
             }
             _ => {}
@@ -89,46 +91,44 @@ fn scan(tokens: TokenStream, prefix: &[String], found: &mut Vec<Found<Vec<String
     }
 }
 
-/// Follows the path that begins with `first` to its end, or into its groups.
-fn path(first: &Ident, tokens: &mut Tokens, prefix: &[String], after_use: bool, found: &mut Vec<Found<Vec<String>>>) {
+/// Follows the path that begins with `first` to its end, or into its groups; returns what stands behind it.
+fn path<'t>(
+    first: &Ident,
+    mut rest: &'t [TokenTree],
+    prefix: &[String],
+    after_use: bool,
+    found: &mut Vec<Path>,
+) -> &'t [TokenTree] {
     let at = first.span().start();
     let mut what = prefix.to_vec();
     if prefix.is_empty() || first != "self" {
         what.push(word(first));
     }
-    while let Some(next) = behind_colons(tokens) {
+    while let Some((next, behind)) = behind_colons(rest) {
         match next {
-            Step::Name(name) => what.push(word(&name)),
-            Step::Group(group) => return scan(group.stream(), &what, found),
-            Step::Everything => break,
+            TokenTree::Ident(name) => what.push(word(name)),
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                scan(group.stream(), &what, found);
+                return behind;
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '*' => {}
+            _ => break,
         }
+        rest = behind;
     }
     if what.len() > 1 || after_use || !prefix.is_empty() {
         found.push(Found { what, at });
     }
+    rest
 }
 
-enum Step {
-    Name(Ident),
-    Group(Group),
-    Everything,
-}
-
-/// What follows `::`, if the path goes on.
-fn behind_colons(tokens: &mut Tokens) -> Option<Step> {
+/// The token behind `::`, and what stands behind that; `None` if there is no `::` next.
+fn behind_colons(rest: &[TokenTree]) -> Option<(&TokenTree, &[TokenTree])> {
     let is_colon = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':');
-    let mut ahead = tokens.clone();
-    if !ahead.next().as_ref().is_some_and(is_colon) || !ahead.next().as_ref().is_some_and(is_colon) {
-        return None;
+    match rest {
+        [one, other, next, behind @ ..] if is_colon(one) && is_colon(other) => Some((next, behind)),
+        _ => None,
     }
-    let step = match ahead.next()? {
-        TokenTree::Ident(name) => Step::Name(name),
-        TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Step::Group(group),
-        TokenTree::Punct(punct) if punct.as_char() == '*' => Step::Everything,
-        _ => return None,
-    };
-    *tokens = ahead;
-    Some(step)
 }
 
 #[cfg(test)]
