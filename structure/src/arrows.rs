@@ -120,3 +120,69 @@ fn reachable<'a>(from: &str, uses: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTr
     }
     reached
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{self, Package, Text};
+
+    fn parsed(texts: &[(&str, &str)]) -> Crate {
+        let text = |(path, text): &(&str, &str)| Text {
+            path: (*path).to_owned(),
+            within: (*path).to_owned(),
+            text: (*text).to_owned(),
+        };
+        source::read(&Package { name: "some".to_owned(), texts: texts.iter().map(text).collect() }).unwrap()
+    }
+
+    fn shown(parsed: &Crate) -> Vec<String> {
+        let show = |arrow: Arrow| format!("{}{} > {}", arrow.within.join("/") + "/", arrow.from, arrow.to);
+        of_modules(parsed).into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn what_a_parent_imports_for_its_children_leads_to_where_it_comes_from() {
+        let parsed = parsed(&[
+            ("src/lib.rs", "mod a; mod b; mod c; pub use b::Public;"),
+            ("src/a/mod.rs", "mod x; mod y; use self::y::Y; use crate::c;"),
+            ("src/a/x.rs", "use super::{Y, c::C}; use crate::Public;"),
+            ("src/a/y.rs", "use super::x; fn f(_: super::Own) {}"),
+            ("src/b.rs", "pub use crate::c::C as Public;"),
+            ("src/c.rs", ""),
+        ]);
+        assert_eq!(shown(&parsed), ["/a > b", "/a > c", "/b > c", "a/x > y", "a/y > x"]);
+    }
+
+    #[test]
+    fn tests_have_no_arrows_wherever_they_stand() {
+        let parsed = parsed(&[
+            ("src/lib.rs", "mod a; mod b;"),
+            (
+                "src/a.rs",
+                "#[cfg(test)] mod fake; struct A { #[cfg(test)] b: crate::b::B } fn f() { #[cfg(test)] let b = crate::b::B; }",
+            ),
+            ("src/a/fake.rs", "use crate::b::B;"),
+            ("src/b.rs", "#[cfg(all(test, unix))] mod tests { use crate::a::A; } #[cfg(not(test))] use crate::a::A;"),
+        ]);
+        assert_eq!(shown(&parsed), ["/b > a"]);
+    }
+
+    #[test]
+    fn circles_are_groups_that_lead_back_and_the_pairs_in_them() {
+        let arrow = |(from, to): (&str, &str)| Arrow {
+            within: Vec::new(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            place: String::new(),
+        };
+        let arrows = [("a", "b"), ("b", "c"), ("c", "a"), ("c", "b"), ("c", "d"), ("e", "a"), ("f", "g"), ("g", "f")];
+        let found: Vec<_> =
+            circles(&arrows.map(arrow)).into_iter().map(|circle| (circle.modules, circle.pairs)).collect();
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            found,
+            [(names(&["a", "b", "c"]), vec![pair("b", "c")]), (names(&["f", "g"]), vec![pair("f", "g")])]
+        );
+    }
+}
