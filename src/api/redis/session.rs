@@ -212,39 +212,43 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let count = self.stream.read(&mut first).await.map_err(|_| Gone)?;
         drop(owed);
         let first = first.get(..count).filter(|first| !first.is_empty()).ok_or(Gone)?;
-        if !self.make_room().await {
+        if !self.make_room(count).await {
             let _ = timeout(FAREWELL_TIMEOUT, self.stream.write_all(NO_ROOM)).await;
             return Ok(false);
         }
         // Whatever else is there already goes into the same batch.
-        let more = if count < FIRST_BYTES { 0 } else { self.room };
+        let room = self.wanted(count);
         let buffer = &mut self.dialogue.buffer;
-        let Some((front, rest)) = buffer.room(count.saturating_add(more)).split_at_mut_checked(count) else {
-            return Err(Gone);
-        };
+        let (front, rest) = buffer.room(room).split_at_mut_checked(count).ok_or(Gone)?;
         front.copy_from_slice(first);
-        let read = if more == 0 { None } else { self.stream.read(rest).now_or_never() };
-        let read = read.unwrap_or(Ok(0)).map_err(|_| Gone)?;
-        buffer.filled(count.saturating_add(read));
-        let full = read > 0 && read == more;
+        let more = if rest.is_empty() { None } else { self.stream.read(rest).now_or_never() };
+        let count = count.saturating_add(more.unwrap_or(Ok(0)).map_err(|_| Gone)?);
+        buffer.filled(count);
+        let full = count == room && room == self.room;
         self.room = if full { self.room.saturating_mul(2) } else { self.room / 2 };
         self.room = self.room.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
         Ok(true)
     }
 
-    /// Room for the next read: as much as reads have made use of, or the least, or none.
-    async fn make_room(&mut self) -> bool {
+    /// Room for what one read brings of which `count` bytes are here, if it can be had; where room is short, for little.
+    async fn make_room(&mut self, count: usize) -> bool {
         if !self.begun && self.account.begin(CONNECTION_BYTES).await.is_err() {
             return false;
         }
         self.begun = true;
-        let bytes = |room: usize| self.dialogue.buffer.bytes_with(FIRST_BYTES.saturating_add(room));
-        if self.charge.resize(bytes(self.room), Purpose::Request).is_ok() {
+        let bytes = self.dialogue.buffer.bytes_with(self.wanted(count));
+        if self.charge.resize(bytes, Purpose::Request).is_ok() {
             return true;
         }
         self.room = ROOM_BYTES_SCARCE;
-        let least = bytes(ROOM_BYTES_SCARCE);
+        let least = self.dialogue.buffer.bytes_with(self.wanted(count));
         self.charge.resize_soon(least, Purpose::Request).await.is_ok()
+    }
+
+    /// How much one read takes that began with `count` bytes: no more than these, if no more was there; or as much as reads
+    /// have made use of.
+    fn wanted(&self, count: usize) -> usize {
+        if count < FIRST_BYTES { count } else { self.room }
     }
 
     /// Closes the connection without losing what was written.
