@@ -89,7 +89,7 @@ async fn deny(thread: &str, error: Errno) -> Vec<Verdict> {
     let change = |options: Options| Options {
         env,
         config_file: Some(config.clone()),
-        ..options.set("checkpoint.interval", "200ms")
+        ..options.set("checkpoint.interval", "200ms").set("disk.min_free", "1MiB")
     };
     let mut ground = Ground::prepare(dir, MIB, change);
     ground.cluster.start_all(|_| {}).await.unwrap();
