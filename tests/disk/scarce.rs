@@ -158,9 +158,24 @@ impl Ground {
 
     /// Counts new counters until nobody may any more.
     pub(crate) async fn fill(&mut self) {
-        let mut loaders = JoinSet::new();
+        let clients = self.loaders().await;
+        self.fill_by(clients).await;
+    }
+
+    /// Clients for [`Self::fill_by`], connected.
+    pub(crate) async fn loaders(&self) -> Vec<Connection> {
+        let mut clients = Vec::new();
         for _ in 0..LOADERS {
-            loaders.spawn(fill(self.client().await, self.next.clone()));
+            clients.push(self.client().await);
+        }
+        clients
+    }
+
+    /// The same, by these.
+    pub(crate) async fn fill_by(&mut self, clients: Vec<Connection>) {
+        let mut loaders = JoinSet::new();
+        for client in clients {
+            loaders.spawn(fill(client, self.next.clone()));
         }
         while let Some(counted) = loaders.join_next().await {
             self.acknowledged.extend(counted.unwrap());
