@@ -240,8 +240,7 @@ impl Ground {
         // One whose writes have failed may have been on its way out still.
         eventually(PATIENCE, "writes are taken again", async || {
             self.start_if_ended().await;
-            let written = tokio::time::timeout(ANSWERED_WITHIN, self.write()).await;
-            written.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())
+            self.answer().await?.map_err(|error| error.to_string())
         })
         .await;
     }
@@ -294,8 +293,7 @@ impl Ground {
             if self.data.join(HOG).exists() {
                 self.start_if_ended().await;
             }
-            let written = tokio::time::timeout(ANSWERED_WITHIN, self.write()).await.map_err(|_| "no answer")?;
-            let refused = matches!(written, Err(Error::Refused { code: Code::DiskLow, .. }));
+            let refused = matches!(self.answer().await?, Err(Error::Refused { code: Code::DiskLow, .. }));
             let probe = json(address, "/readyz?verbose").await?;
             let room =
                 probe["checks"].as_array().and_then(|checks| checks.iter().find(|check| check["name"] == "room"));
@@ -313,6 +311,11 @@ impl Ground {
 
     async fn write(&self) -> Result<i128, Error> {
         self.client().await.increment(NAMESPACE, "another", 1).await
+    }
+
+    /// What a node says to a write that may be on its way out.
+    async fn answer(&self) -> Result<Result<i128, Error>, String> {
+        tokio::time::timeout(ANSWERED_WITHIN, self.write()).await.map_err(|_| "no answer".to_owned())
     }
 
     pub(crate) async fn until_writes(&self) {

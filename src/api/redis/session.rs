@@ -212,12 +212,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let count = self.stream.read(&mut first).await.map_err(|_| Gone)?;
         drop(owed);
         let first = first.get(..count).filter(|first| !first.is_empty()).ok_or(Gone)?;
-        if !self.make_room(count).await {
+        let Some(room) = self.make_room(count).await else {
             let _ = timeout(FAREWELL_TIMEOUT, self.stream.write_all(NO_ROOM)).await;
             return Ok(false);
-        }
+        };
         // Whatever else is there already goes into the same batch.
-        let room = self.wanted(count);
         let buffer = &mut self.dialogue.buffer;
         let (front, rest) = buffer.room(room).split_at_mut_checked(count).ok_or(Gone)?;
         front.copy_from_slice(first);
@@ -230,25 +229,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         Ok(true)
     }
 
-    /// Room for what one read brings of which `count` bytes are here, if it can be had; where room is short, for little.
-    async fn make_room(&mut self, count: usize) -> bool {
+    /// Makes room for what one read brings of which `count` bytes are here: for these, if no more was there; for as much as
+    /// reads have made use of; or for little, where room is short. Tells for how much, if for any.
+    async fn make_room(&mut self, count: usize) -> Option<usize> {
         if !self.begun && self.account.begin(CONNECTION_BYTES).await.is_err() {
-            return false;
+            return None;
         }
         self.begun = true;
-        let bytes = self.dialogue.buffer.bytes_with(self.wanted(count));
-        if self.charge.resize(bytes, Purpose::Request).is_ok() {
-            return true;
+        let wanted = |most: usize| if count < FIRST_BYTES { count } else { most };
+        let bytes = |room: usize| self.dialogue.buffer.bytes_with(room);
+        if self.charge.resize(bytes(wanted(self.room)), Purpose::Request).is_ok() {
+            return Some(wanted(self.room));
         }
         self.room = ROOM_BYTES_SCARCE;
-        let least = self.dialogue.buffer.bytes_with(self.wanted(count));
-        self.charge.resize_soon(least, Purpose::Request).await.is_ok()
-    }
-
-    /// How much one read takes that began with `count` bytes: no more than these, if no more was there; or as much as reads
-    /// have made use of.
-    fn wanted(&self, count: usize) -> usize {
-        if count < FIRST_BYTES { count } else { self.room }
+        let least = wanted(ROOM_BYTES_SCARCE);
+        self.charge.resize_soon(bytes(least), Purpose::Request).await.ok().map(|_| least)
     }
 
     /// Closes the connection without losing what was written.
