@@ -176,13 +176,20 @@ impl Node {
         let (alarm, alarms) = mpsc::unbounded_channel();
         let expiring = Expiring::new(self.certificates.expiries(), self.doors.config.tls.expiry_warning);
         let (seen, disk) = (self.seen.clone(), self.disk.subscribe());
-        let watching =
-            tokio::spawn(watch::keep(self.doors.clone(), self.store.clone(), seen, disk.clone(), expiring, alarm));
+        let watching = tokio::spawn(watch::keep(
+            self.doors.clone(),
+            self.store.clone(),
+            seen,
+            disk.clone(),
+            expiring,
+            alarm.clone(),
+        ));
         let lookout = Lookout {
             store: self.store.clone(),
             engine: self.doors.engine.clone(),
             min_free: self.doors.config.disk.min_free.as_u64(),
             disk: self.disk,
+            alarm,
         };
         let looking = tokio::spawn(lookout.keep());
         let (order, orders) = mpsc::channel(1);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::engine::EngineHandle;
 use crate::replica::{Disk, Event, Headroom};
-use crate::store::{Look, Store};
+use crate::store::{Look, Store, StoreError};
 use crate::telemetry;
 
 /// Between two looks while there is much room.
@@ -26,6 +26,8 @@ pub(super) struct Lookout {
     /// `disk.min_free`
     pub(super) min_free: u64,
     pub(super) disk: watch::Sender<Disk>,
+    /// Hears of a flush that has failed.
+    pub(super) alarm: mpsc::UnboundedSender<String>,
 }
 
 /// The first look, before anything is written.
@@ -39,7 +41,7 @@ pub(super) fn first(store: &Store, min_free: u64) -> Disk {
 }
 
 impl Lookout {
-    /// Runs until aborted, or until the store can no longer be asked.
+    /// Runs until aborted, or until the store has failed, which it reports (I9).
     pub(super) async fn keep(self) {
         let mut before = None;
         loop {
@@ -58,10 +60,15 @@ impl Lookout {
             let look = store.look();
             let judgement = look.judge(&before.unwrap_or(look), last.headroom, min_free);
             store.allow_compactions(judgement.compacts);
-            relieve(&store, &look, last.headroom, judgement.disk.headroom);
-            (look, judgement)
+            relieve(&store, &look, last.headroom, judgement.disk.headroom).map(|()| (look, judgement))
         });
-        let (look, judgement) = looked.await.ok()?;
+        let (look, judgement) = match looked.await.ok()? {
+            Ok(looked) => looked,
+            Err(error) => {
+                let _ = self.alarm.send(format!("the flush that was to make room: {error}"));
+                return None;
+            }
+        };
         telemetry::disk_judged(&judgement.disk, judgement.compacts);
         self.tell(last, judgement.disk);
         Some(look)
@@ -80,16 +87,10 @@ impl Lookout {
 }
 
 /// As soon as room is short, and as long as it is and much gathers all the same, what is in memory is flushed: with nothing
-/// new coming nobody else would do so, and the logs that go with it may be what fills the disk. A failure shows in the
-/// store's health.
-fn relieve(store: &Store, look: &Look, last: Headroom, headroom: Headroom) {
+/// new coming nobody else would do so, and the logs that go with it may be what fills the disk.
+fn relieve(store: &Store, look: &Look, last: Headroom, headroom: Headroom) -> Result<(), StoreError> {
     let turns = last == Headroom::Ample && look.flush > 0;
-    if headroom == Headroom::Low
-        && (turns || look.flush > FLUSHED_BYTES)
-        && let Err(error) = store.tidy()
-    {
-        tracing::error!(%error, "the flush that was to make room has failed");
-    }
+    if headroom == Headroom::Low && (turns || look.flush > FLUSHED_BYTES) { store.tidy() } else { Ok(()) }
 }
 
 fn log(disk: &Disk) {

@@ -21,7 +21,7 @@ const CHECKPOINT_RETRY_MS: u64 = 100;
 /// How far a running checkpoint is.
 #[derive(Debug)]
 pub(super) struct Checkpointing {
-    /// Rows that have changed since they were last written, or given to be written.
+    /// Rows that have changed since they were last written; one that changes while it is written counts twice.
     pub(super) dirty_rows: usize,
     running: Option<Running>,
     /// When the next one begins.
@@ -101,7 +101,6 @@ impl Replica {
                 writing.push((namespace, row));
             }
         }
-        self.checkpointing.dirty_rows -= writing.len();
         let touched: BTreeSet<NamespaceId> = writing.iter().map(|(namespace, _)| *namespace).collect();
         let census = touched.into_iter().filter_map(|id| Some((id, self.spaces.get(&id)?.stored_census()))).collect();
         let position = running.left.is_empty().then(|| running.position.clone());
@@ -112,7 +111,9 @@ impl Replica {
     /// The part is written; with the last, the rows on disk reach the position.
     pub(super) fn checkpointed(&mut self) {
         let Some(running) = &mut self.checkpointing.running else { return };
-        for (namespace, row) in running.writing.take().unwrap_or_default() {
+        let written = running.writing.take().unwrap_or_default();
+        self.checkpointing.dirty_rows -= written.len();
+        for (namespace, row) in written {
             if let Some(space) = self.spaces.get_mut(&namespace) {
                 space.rows.written(row);
             }
