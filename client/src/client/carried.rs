@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::Token;
 use crate::terms::{Answered, Terms};
-use crate::token::Token;
 
 /// What all answers so far have shown.
 ///

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::builder::Builder;
 use super::{Client, Retries};
 use crate::Code;
+use crate::Token;
 use crate::door::{Asked, Boxed, Dial, Door, Kind, Site, Stamp, Told, Work};
 use crate::error::{ConnectError, Error};
 use crate::id::IdScheme;
 use crate::terms::{Answered, Terms};
-use crate::token::Token;
 use crate::wire::IdRun;
 
 /// What a node does with one request.

@@ -10,8 +10,9 @@ use crate::Token;
 use crate::answers::{counted, miscounted};
 use crate::door::{Site, Told, Work};
 use crate::error::Error;
-use crate::terms::{Answered, Share, View};
+use crate::terms::Answered;
 use crate::wire::IdRun;
+use crate::{Share, View};
 
 #[derive(Deserialize)]
 struct ClusterBody {

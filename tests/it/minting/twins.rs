@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use snowtide_client::wire::IDS_MAX;
 use snowtide_client::{Config, Connection};
+use snowtide_protocol::wire::IDS_MAX;
 use tokio::task::JoinSet;
 
 use super::clones::{self, Twin};
