@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test strangers sim planted schemathesis soak bench fuzz lint clean
+.PHONY: help setup build demo test strangers sim planted schemathesis soak bench fuzz structure lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -33,6 +33,7 @@ test: setup ## Runs every test, over the same seeds each time.
 	$(CARGO) test --release --package snowtide-client --all-features --lib --test http
 	$(CARGO) test --release --workspace --lib --bins
 	$(CARGO) test --release --workspace --doc
+	$(CARGO) test --release --workspace --test guard
 	$(CARGO) test --release --workspace --test it --test node --test end_to_end
 	./scripts/schemathesis
 	./scripts/clients
@@ -74,6 +75,9 @@ bench: setup ## Measures speed beside Redis, other ID generators and the machine
 
 fuzz: setup ## Feeds every decoder with a million inputs, guided by the branches they take. FUZZ=journal chooses, FUZZ_RUNS=... how many.
 	./scripts/fuzz $(FUZZ)
+
+structure: ## Prints how large the parts of the code are, how long its functions, and who imports whom in a circle. STRUCTURE=folder reads another checkout.
+	$(CARGO) run --release --package snowtide-structure -- $(STRUCTURE)
 
 lint: setup ## Checks formatting, lints, and licences, bans and sources of dependencies where cargo-deny is installed.
 	$(CARGO) fmt --all --check

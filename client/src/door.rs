@@ -8,13 +8,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Action;
-use crate::Code;
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::{IdRun, Turn};
+use snowtide_protocol::{Action, Code};
+
 use crate::batch::Batch;
 use crate::error::{ConnectError, Error};
-use crate::id::IdScheme;
 use crate::terms::{Answered, Terms};
-use crate::wire::{IdRun, Turn};
 
 /// A future behind a pointer, so that doors of all kinds can stand side by side.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

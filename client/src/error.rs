@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use crate::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, NAMESPACE_BYTES_MAX, WireError};
-use crate::{BadKey, Code};
+use snowtide_protocol::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, NAMESPACE_BYTES_MAX, WireError};
+use snowtide_protocol::{BadKey, Code};
 
 /// No connection was made. Nothing was done anywhere.
 #[derive(Debug, thiserror::Error)]

@@ -28,9 +28,9 @@ pub use quic::{Config, Connection};
 pub use snowtide_protocol::{Ack, BadAck, BadKey, BadToken, Code, KeyLength, Share, Token, View, id};
 pub use terms::{Answered, Counted, Terms};
 
-use snowtide_protocol::{Action, wire};
+use snowtide_protocol::{Action, codec, frame, wire};
+
 #[cfg(feature = "quic")]
-use snowtide_protocol::{codec, frame};
 
 /// How long a client that is dropped or closed lets a node finish its answers.
 #[cfg(any(feature = "quic", feature = "http"))]

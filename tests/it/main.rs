@@ -6,7 +6,6 @@
 // Nothing where something must be is what a test is for; what it prints is its report; rogue bytes are cut to size.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation)]
 
-mod architecture;
 mod audit;
 mod certificates;
 mod cli;

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::Token;
+use snowtide_protocol::Token;
+
 use crate::terms::{Answered, Terms};
 
 /// What all answers so far have shown.

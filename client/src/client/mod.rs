@@ -21,19 +21,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::IdRun;
+use snowtide_protocol::{Action, Code, Token};
 use tracing::Instrument;
 
-use crate::Action;
-use crate::Token;
 use crate::answers::{miscounted, only};
 use crate::batch::{self, Batch};
 use crate::coalesce::{Coalescer, Coalescing};
 use crate::door::{Site, Told, Work};
 use crate::error::{ConnectError, Error, InvalidArgument};
-use crate::id::IdScheme;
 use crate::terms::{Answered, Counted, Terms};
-use crate::wire::IdRun;
-use crate::{Code, Ids, Prefetch};
+use crate::{Ids, Prefetch};
 
 use budget::Budget;
 use carried::Carried;

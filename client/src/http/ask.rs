@@ -5,9 +5,8 @@ use std::time::Duration;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use snowtide_protocol::{Ack, Action};
 
-use crate::Ack;
-use crate::Action;
 use crate::batch::Batch;
 use crate::door::{Site, Stamp, Work};
 use crate::error::Error;
@@ -119,9 +118,10 @@ fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use snowtide_protocol::Token;
+    use snowtide_protocol::wire::Turn;
+
     use super::*;
-    use crate::Token;
-    use crate::wire::Turn;
 
     fn text(request: &Request) -> String {
         format!("{} {} {}", request.method, request.target, String::from_utf8(request.body.clone()).unwrap())

@@ -6,22 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::{Endpoint, VarInt};
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::{Answer, Ask, IdRun, RequestHead, Welcome, WireOperation, close};
+use snowtide_protocol::{Action, Code, codec};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::config::Config;
 use super::connect::{self, Connected};
 use super::lane::{Lane, Outgoing};
-use crate::Action;
+use crate::CLOSE_WAIT;
 use crate::answers::{counted, miscounted, only, refused};
 use crate::batch::{self, Batch, REQUEST_HEAD_BYTES_MAX};
-use crate::codec;
 use crate::door::Stamp;
 use crate::error::{ConnectError, Error, InvalidArgument};
-use crate::id::IdScheme;
 use crate::terms::{Answered, Counted, Terms};
-use crate::wire::{Answer, Ask, IdRun, RequestHead, Welcome, WireOperation, close};
-use crate::{CLOSE_WAIT, Code};
 
 /// A connection to one node over QUIC; cheap to clone, and any number of requests may be in flight on it.
 ///
