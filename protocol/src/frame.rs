@@ -46,8 +46,6 @@ pub struct FrameTooLong {
 #[derive(Debug)]
 pub struct FrameBuffer {
     bytes: ReceiveBuffer,
-    /// The length of the frame that was given out last: nobody needs it any more at the next call.
-    given: usize,
     limit: usize,
     /// For the next read.
     room: usize,
@@ -56,7 +54,7 @@ pub struct FrameBuffer {
 impl FrameBuffer {
     /// Refuses frames longer than `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { bytes: ReceiveBuffer::default(), given: 0, limit, room: READ_BYTES_MIN }
+        Self { bytes: ReceiveBuffer::default(), limit, room: READ_BYTES_MIN }
     }
 
     /// From the next frame on.
@@ -66,7 +64,6 @@ impl FrameBuffer {
 
     /// Room for the next read, never empty; say with [`Self::filled`] how much of it was used.
     pub fn room(&mut self) -> &mut [u8] {
-        self.pass();
         let room = self.next_room();
         self.bytes.room(room)
     }
@@ -80,32 +77,27 @@ impl FrameBuffer {
     }
 
     /// What it takes in memory once the room for the next read is filled.
-    pub fn capacity(&mut self) -> usize {
-        self.pass();
+    pub fn capacity(&self) -> usize {
         self.bytes.bytes_with(self.next_room())
     }
 
     /// Whether nothing is there but what was given out.
     pub fn is_empty(&self) -> bool {
-        self.bytes.len() == self.given
+        self.bytes.is_empty()
     }
 
     /// The next whole frame, if it is there.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameTooLong> {
-        self.pass();
         let unread = self.bytes.unread();
         let Some((prefix, rest)) = unread.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
         if length > self.limit {
             return Err(FrameTooLong { bytes: length, limit: self.limit });
         }
-        let Some(frame) = rest.get(..length) else { return Ok(None) };
-        self.given = LENGTH_BYTES.saturating_add(length);
-        Ok(Some(frame))
-    }
-
-    fn pass(&mut self) {
-        self.bytes.take(std::mem::take(&mut self.given));
+        if rest.len() < length {
+            return Ok(None);
+        }
+        Ok(self.bytes.take(LENGTH_BYTES.saturating_add(length)).get(LENGTH_BYTES..))
     }
 
     /// As much as reads have made use of, or what there is without a mapping, unless that is next to nothing.

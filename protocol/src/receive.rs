@@ -80,9 +80,11 @@ impl ReceiveBuffer {
         self.end.saturating_sub(self.start)
     }
 
-    /// The first so many bytes are done with.
-    pub fn take(&mut self, count: usize) {
-        self.start = self.start.saturating_add(count).min(self.end);
+    /// Takes the first so many bytes. They stay where they are until room is asked for.
+    pub fn take(&mut self, count: usize) -> &[u8] {
+        let start = self.start;
+        self.start = start.saturating_add(count).min(self.end);
+        self.memory.bytes().get(start..self.start).unwrap_or_default()
     }
 
     /// Room for `count` bytes; say with [`Self::filled`] how many have come.

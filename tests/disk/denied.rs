@@ -89,14 +89,16 @@ async fn deny(thread: &str, error: Errno) -> Vec<Verdict> {
     let change = |options: Options| Options {
         env,
         config_file: Some(config.clone()),
-        ..options.set("checkpoint.interval", "200ms")
+        ..options.set("checkpoint.interval", "200ms").set("disk.min_free", "1MiB")
     };
     let mut ground = Ground::prepare(dir, MIB, change);
     ground.cluster.start_all(|_| {}).await.unwrap();
     ground.count(4).await;
+    // The node may end at once, and takes no connections then.
+    let (minter, loaders) = (ground.client().await, ground.loaders().await);
     denial.of(error, thread);
-    let minted = tokio::spawn(mint(ground.client().await));
-    ground.fill().await;
+    let minted = tokio::spawn(mint(minter));
+    ground.fill_by(loaders).await;
     minted.await.unwrap();
     let mut verdicts = vec![ended(&mut ground, error).await];
     denial.of(error, EVERYBODY);
@@ -155,7 +157,10 @@ async fn ended(ground: &mut Ground, error: Errno) -> Verdict {
     })
     .await;
     let log = fs::read_to_string(ground.cluster.folder().log_file(EAST)).unwrap();
-    if end.contains("exit status: 1") && log.contains(error.desc()) {
+    // In the system's words, which are not `Errno`'s.
+    let words = std::io::Error::from(error).to_string();
+    let words = words.split(" (os error").next().unwrap();
+    if end.contains("exit status: 1") && log.contains(words) {
         Verdict::Fine
     } else {
         Verdict::Silent(format!("it ended with {end}, and said {log}"))

@@ -212,39 +212,38 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let count = self.stream.read(&mut first).await.map_err(|_| Gone)?;
         drop(owed);
         let first = first.get(..count).filter(|first| !first.is_empty()).ok_or(Gone)?;
-        if !self.make_room().await {
+        let Some(room) = self.make_room(count).await else {
             let _ = timeout(FAREWELL_TIMEOUT, self.stream.write_all(NO_ROOM)).await;
             return Ok(false);
-        }
-        // Whatever else is there already goes into the same batch.
-        let more = if count < FIRST_BYTES { 0 } else { self.room };
-        let buffer = &mut self.dialogue.buffer;
-        let Some((front, rest)) = buffer.room(count.saturating_add(more)).split_at_mut_checked(count) else {
-            return Err(Gone);
         };
+        // Whatever else is there already goes into the same batch.
+        let buffer = &mut self.dialogue.buffer;
+        let (front, rest) = buffer.room(room).split_at_mut_checked(count).ok_or(Gone)?;
         front.copy_from_slice(first);
-        let read = if more == 0 { None } else { self.stream.read(rest).now_or_never() };
-        let read = read.unwrap_or(Ok(0)).map_err(|_| Gone)?;
-        buffer.filled(count.saturating_add(read));
-        let full = read > 0 && read == more;
+        let more = if rest.is_empty() { None } else { self.stream.read(rest).now_or_never() };
+        let count = count.saturating_add(more.unwrap_or(Ok(0)).map_err(|_| Gone)?);
+        buffer.filled(count);
+        let full = count == room && room == self.room;
         self.room = if full { self.room.saturating_mul(2) } else { self.room / 2 };
         self.room = self.room.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
         Ok(true)
     }
 
-    /// Room for the next read: as much as reads have made use of, or the least, or none.
-    async fn make_room(&mut self) -> bool {
+    /// Makes room for what one read brings of which `count` bytes are here: for these, if no more was there; for as much as
+    /// reads have made use of; or for little, where room is short. Tells for how much, if for any.
+    async fn make_room(&mut self, count: usize) -> Option<usize> {
         if !self.begun && self.account.begin(CONNECTION_BYTES).await.is_err() {
-            return false;
+            return None;
         }
         self.begun = true;
-        let bytes = |room: usize| self.dialogue.buffer.bytes_with(FIRST_BYTES.saturating_add(room));
-        if self.charge.resize(bytes(self.room), Purpose::Request).is_ok() {
-            return true;
+        let wanted = |most: usize| if count < FIRST_BYTES { count } else { most };
+        let bytes = |room: usize| self.dialogue.buffer.bytes_with(room);
+        if self.charge.resize(bytes(wanted(self.room)), Purpose::Request).is_ok() {
+            return Some(wanted(self.room));
         }
         self.room = ROOM_BYTES_SCARCE;
-        let least = bytes(ROOM_BYTES_SCARCE);
-        self.charge.resize_soon(least, Purpose::Request).await.is_ok()
+        let least = wanted(ROOM_BYTES_SCARCE);
+        self.charge.resize_soon(bytes(least), Purpose::Request).await.ok().map(|_| least)
     }
 
     /// Closes the connection without losing what was written.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use snowtide::control::{self, Answer, Order};
 use snowtide_client::{Config, Connection};
 use snowtide_protocol::wire::IDS_MAX;
 use tokio::task::JoinSet;
@@ -29,6 +30,14 @@ async fn mint(config: Config, ledger: Arc<Mutex<Ledger>>, over: Arc<AtomicBool>)
     }
 }
 
+/// Where the round before has fenced the node and not its twin, an operator has seen to it that the twin is gone.
+async fn clear_fence(bed: &Bed) {
+    if clones::stage(bed.http(WEST)).await.as_deref() == Ok("fenced") {
+        let answer = control::tell(&bed.cluster.folder().data_dir(WEST), Order::ClearFence).await.unwrap();
+        assert!(matches!(answer, Answer::FenceCleared { .. }), "{answer:?}");
+    }
+}
+
 /// So many times: the node is killed, its data copied, and both are started, in turn one or the other first. Both mint
 /// as soon as they are let, until one of them is fenced and the other has gone on. Both call the same peers.
 pub(crate) async fn twins(rounds: usize) -> Outcome {
@@ -36,6 +45,7 @@ pub(crate) async fn twins(rounds: usize) -> Outcome {
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let swift = |config: Config| config.connect_timeout(Duration::from_secs(1)).idle_timeout(Duration::from_secs(2));
     for round in 0..rounds {
+        clear_fence(&bed).await;
         bed.cluster.kill(WEST).await.unwrap();
         let mut twin = Twin::new();
         clones::copy(&bed.cluster.folder().data_dir(WEST), &twin.data_dir());
