@@ -19,8 +19,8 @@ use snowtide::config::Config;
 use snowtide::identity::WorkerId;
 use snowtide::ids::{CeilingStore, IdSource};
 use snowtide::snowflake::{Bits, Generator, Layout, Limits, Reading};
-use snowtide_client::wire::IdRun;
 use snowtide_client::{Error, Ids, Prefetch, Source};
+use snowtide_protocol::wire::IdRun;
 use tokio::runtime::Runtime;
 
 const ROUNDS: usize = 31;

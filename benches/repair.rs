@@ -14,10 +14,9 @@ use snowtide::codec;
 use snowtide::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::{Hasher, Leaf, Sum};
-use snowtide::replica::{
-    Action, CheckpointChunk, Effect, Event, Job, Key, Message, Notice, Operation, Position, Replica, Settings,
-};
+use snowtide::replica::{CheckpointChunk, Effect, Event, Job, Message, Notice, Operation, Position, Replica, Settings};
 use snowtide::store::{Options, Store};
+use snowtide_protocol::{Action, Key};
 
 const NAMESPACE: NamespaceId = NamespaceId(7);
 const ROWS: usize = 1_000_000;

@@ -513,7 +513,8 @@ impl EngineHandle {
 fn fake_page(list: &List) -> Page {
     let keys = (0..7).map(|number| format!("c{number}"));
     let keys = keys.filter(|key| list.after.as_ref().is_none_or(|after| **after < **key));
-    let mut keys = keys.filter(|key| key.starts_with(&list.prefix)).filter_map(|key| replica::Key::new(key).ok());
+    let mut keys =
+        keys.filter(|key| key.starts_with(&list.prefix)).filter_map(|key| snowtide_protocol::Key::new(key).ok());
     let counters: Vec<_> = keys.by_ref().take(list.limit).map(|key| (key, 7)).collect();
     let last = counters.last().map(|(key, _)| key.clone());
     Page { counters, next: keys.next().and(last) }

@@ -9,8 +9,8 @@
 
 use std::fmt;
 
-use snowtide_client::Token;
-use snowtide_client::id::{self, Format, IdScheme};
+use snowtide_protocol::Token;
+use snowtide_protocol::id::{self, Format, IdScheme};
 
 use crate::{api, config, peer, store};
 

@@ -25,7 +25,7 @@ use quinn::{ClientConfig, Connection, EndpointConfig, IdleTimeout, Incoming, Ser
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
-use snowtide_client::wire::ALPN as CLIENT_ALPN;
+use snowtide_protocol::wire::ALPN as CLIENT_ALPN;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 
 use crate::clock;
 use crate::clock::offset::Offset;

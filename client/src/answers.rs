@@ -1,9 +1,10 @@
 //! Whether an answer fits its question, and the answer to the only operation of one.
 
-use crate::Code;
+use snowtide_protocol::Code;
+use snowtide_protocol::wire::{IdRun, WireError};
+
 use crate::error::Error;
 use crate::terms::{Answered, Counted};
-use crate::wire::{IdRun, WireError};
 
 /// For an answer with another number of results than there were operations.
 pub(crate) fn miscounted(count: usize) -> Error {

@@ -1,11 +1,12 @@
 //! A batch under construction: operations are checked and encoded as they are added.
 
-use crate::codec;
-use crate::error::InvalidArgument;
-use crate::wire::{
-    Ask, BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, RequestHead,
-    WireAction, WireOperation, WireTerms,
+use snowtide_protocol::wire::{
+    Ask, BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, NAMESPACE_BYTES_MAX, RequestHead, WireOperation,
+    WireTerms,
 };
+use snowtide_protocol::{Action, codec, key};
+
+use crate::error::InvalidArgument;
 
 /// Operations on counters that travel, and are applied, together and in order: at most 10 000.
 ///
@@ -46,12 +47,12 @@ impl Batch {
 
     /// Adds `by` to a counter; a negative number is a decrement.
     pub fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<&mut Self, InvalidArgument> {
-        self.push(namespace, key, WireAction::Increment(by))
+        self.push(namespace, key, Action::Increment(by))
     }
 
     /// Reads a counter.
     pub fn get(&mut self, namespace: &str, key: &str) -> Result<&mut Self, InvalidArgument> {
-        self.push(namespace, key, WireAction::Get)
+        self.push(namespace, key, Action::Get)
     }
 
     /// Operations so far.
@@ -85,7 +86,7 @@ impl Batch {
 
     /// The operations as they were added: namespace, key and action.
     #[cfg(feature = "http")]
-    pub(crate) fn operations(&self) -> impl Iterator<Item = (&str, &str, WireAction)> {
+    pub(crate) fn operations(&self) -> impl Iterator<Item = (&str, &str, Action)> {
         let mut cursor = codec::Cursor::new(&self.operations);
         // They were encoded here, so they are read to the end.
         std::iter::from_fn(move || {
@@ -123,12 +124,7 @@ impl Batch {
         bytes.extend_from_slice(&self.operations);
     }
 
-    pub(crate) fn push(
-        &mut self,
-        namespace: &str,
-        key: &str,
-        action: WireAction,
-    ) -> Result<&mut Self, InvalidArgument> {
+    pub(crate) fn push(&mut self, namespace: &str, key: &str, action: Action) -> Result<&mut Self, InvalidArgument> {
         check_key(key)?;
         if self.count >= BATCH_OPERATIONS_MAX {
             return Err(InvalidArgument::TooManyOperations);
@@ -136,8 +132,8 @@ impl Batch {
         let namespace = self.position(namespace)?;
         codec::encode_into(&WireOperation { namespace, key, action }, &mut self.operations);
         self.count = self.count.saturating_add(1);
-        self.writes |= matches!(action, WireAction::Increment(_));
-        self.reads |= matches!(action, WireAction::Get);
+        self.writes |= action.is_write();
+        self.reads |= !action.is_write();
         Ok(self)
     }
 
@@ -164,11 +160,7 @@ fn narrow(count: usize) -> u32 {
 }
 
 pub(crate) fn check_key(key: &str) -> Result<(), InvalidArgument> {
-    match (key, key.len()) {
-        ("." | "..", _) => Err(InvalidArgument::DotSegment),
-        (_, 1..=KEY_BYTES_MAX) => Ok(()),
-        (_, length) => Err(InvalidArgument::KeyLength(length)),
-    }
+    Ok(key::check(key)?)
 }
 
 pub(crate) fn check_namespace(name: &str) -> Result<(), InvalidArgument> {
@@ -188,4 +180,58 @@ pub(crate) fn increment_by(by: u64) -> Result<i64, InvalidArgument> {
 
 pub(crate) fn decrement_by(by: u64) -> Result<i64, InvalidArgument> {
     increment_by(by).map(i64::wrapping_neg)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use snowtide_protocol::codec::{Cursor, DecodeError};
+
+    use super::*;
+
+    /// An operation before it is encoded: namespace, key, and the change or a read.
+    type Plain = (String, String, Option<i64>);
+
+    fn operation() -> impl Strategy<Value = Plain> {
+        let key = "\\PC{1,40}".prop_filter("a dot segment is no key", |key| !matches!(key.as_str(), "." | ".."));
+        ("[a-c]{1,2}", key, any::<Option<i64>>())
+    }
+
+    /// Reads a request as a server does, but into owned values.
+    fn read_batch(bytes: &[u8]) -> Result<(u64, Vec<Plain>), DecodeError> {
+        let mut cursor = Cursor::new(bytes);
+        let RequestHead { id, ask } = cursor.read()?;
+        let Ask::Batch { namespaces, operations } = ask else { panic!("not a batch") };
+        let names = (0..namespaces).map(|_| cursor.read::<&str>()).collect::<Result<Vec<_>, _>>()?;
+        let read = |_| {
+            let WireOperation { namespace, key, action } = cursor.read()?;
+            let by = match action {
+                Action::Increment(by) => Some(by),
+                Action::Get => None,
+            };
+            Ok((names[usize::try_from(namespace).unwrap()].to_owned(), key.to_owned(), by))
+        };
+        let operations = (0..operations).map(read).collect::<Result<_, DecodeError>>()?;
+        cursor.finish()?;
+        Ok((id, operations))
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_arrives_as_it_was_built(id: u64, operations in prop::collection::vec(operation(), 0..60)) {
+            let mut batch = Batch::new();
+            for (namespace, key, by) in &operations {
+                match by {
+                    Some(by) => batch.add(namespace, key, *by).unwrap(),
+                    None => batch.get(namespace, key).unwrap(),
+                };
+            }
+            let mut bytes = Vec::new();
+            batch.append_request(id, &mut bytes);
+            prop_assert!(bytes.len() <= batch.weight());
+            prop_assert_eq!(read_batch(&bytes).unwrap(), (id, operations));
+            bytes.push(0);
+            prop_assert!(matches!(read_batch(&bytes), Err(DecodeError::Trailing(1))));
+        }
+    }
 }

@@ -8,12 +8,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Code;
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::{IdRun, Turn};
+use snowtide_protocol::{Action, Code};
+
 use crate::batch::Batch;
 use crate::error::{ConnectError, Error};
-use crate::id::IdScheme;
 use crate::terms::{Answered, Terms};
-use crate::wire::{IdRun, Turn, WireAction};
 
 /// A future behind a pointer, so that doors of all kinds can stand side by side.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -85,7 +86,7 @@ pub(crate) struct Asked<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work<'a> {
     /// One operation.
-    One { namespace: &'a str, key: &'a str, action: WireAction },
+    One { namespace: &'a str, key: &'a str, action: Action },
     /// Several, which are not empty.
     Batch(&'a Batch),
     /// The same, on terms.
@@ -130,7 +131,7 @@ pub(crate) enum Kind {
 impl Work<'_> {
     pub(crate) fn kind(&self) -> Kind {
         let writes = match self {
-            Self::One { action, .. } => matches!(action, WireAction::Increment(_)),
+            Self::One { action, .. } => action.is_write(),
             Self::Batch(batch) | Self::OnTerms(batch, _) => batch.writes(),
             Self::Ids(_) => return Kind::Mint,
         };

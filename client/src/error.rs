@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use crate::Code;
-use crate::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, WireError};
+use snowtide_protocol::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, NAMESPACE_BYTES_MAX, WireError};
+use snowtide_protocol::{BadKey, Code};
 
 /// No connection was made. Nothing was done anywhere.
 #[derive(Debug, thiserror::Error)]
@@ -146,12 +146,9 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidArgument {
-    /// The key is empty or too long.
-    #[error("a key is 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0}")]
-    KeyLength(usize),
-    /// In the path of a URL, `.` and `..` mean another place: no counter is called so.
-    #[error("a key is not \".\" or \"..\": in the path of a URL these mean another place")]
-    DotSegment,
+    /// No counter is called so.
+    #[error(transparent)]
+    Key(#[from] BadKey),
     /// The namespace's name is empty or too long.
     #[error("a namespace is 1 to {NAMESPACE_BYTES_MAX} bytes of UTF-8, this one has {0}")]
     NamespaceLength(usize),

@@ -6,35 +6,31 @@ mod answers;
 mod batch;
 mod client;
 mod coalesce;
-pub mod code;
-pub mod codec;
 mod door;
 mod error;
-pub mod frame;
 #[cfg(feature = "http")]
 mod http;
-pub mod id;
 mod ids;
 #[cfg(feature = "quic")]
 mod quic;
-pub mod receive;
 mod terms;
-mod token;
 #[cfg(any(feature = "quic", feature = "https"))]
 mod trust;
-pub mod wire;
 
 pub use batch::Batch;
 pub use client::{Builder, Client, Retries};
 pub use coalesce::{Coalescer, Coalescing, NotCounted, Ticket};
-pub use code::Code;
 pub use door::Site;
 pub use error::{ConnectError, Error, InvalidArgument};
 pub use ids::{Ids, Prefetch, Source};
 #[cfg(feature = "quic")]
 pub use quic::{Config, Connection};
-pub use terms::{Ack, Answered, BadAck, Counted, Share, Terms, View};
-pub use token::{BadToken, Token};
+pub use snowtide_protocol::{Ack, BadAck, BadKey, BadToken, Code, KeyLength, Share, Token, View, id};
+pub use terms::{Answered, Counted, Terms};
+
+use snowtide_protocol::{Action, codec, frame, wire};
+
+#[cfg(feature = "quic")]
 
 /// How long a client that is dropped or closed lets a node finish its answers.
 #[cfg(any(feature = "quic", feature = "http"))]

@@ -1,15 +1,11 @@
 //! Terms: what a request asks beyond its operations, and what it is told beyond their results.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use bincode::{Decode, Encode};
+use snowtide_protocol::wire::{OnTerms, WireTerms};
+use snowtide_protocol::{Ack, BadToken, Code, Token, View};
 
-use crate::Code;
 use crate::door::Stamp;
-use crate::token::{BadToken, Token};
-use crate::wire::{OnTerms, WireTerms};
 
 /// What a request asks beyond its operations. Requests without terms are a little faster.
 ///
@@ -37,23 +33,6 @@ pub struct Terms {
     token: bool,
     view: bool,
 }
-
-/// Who has to hold a write durably before it is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub enum Ack {
-    /// The node that answers.
-    #[default]
-    Local,
-    /// So many distinct regions, the answering node's included.
-    Regions(u8),
-    /// Every region that holds the namespace.
-    All,
-}
-
-/// The text names no acknowledgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allowed: local, all, or regions:k with k from 1 to 32")]
-pub struct BadAck;
 
 /// One operation and what its terms asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,29 +63,6 @@ pub struct Answered {
     pub pending: bool,
     /// One per operation, if asked for.
     pub views: Vec<View>,
-}
-
-/// A counter by regions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct View {
-    /// Each region's share; together they are the value.
-    pub regions: Vec<Share>,
-    /// The value that every node is known to show at least, as far as its logs go; `None` if that is not known yet.
-    pub settled: Option<i128>,
-    /// Regions of which some node is not known to hold all of the value.
-    pub behind: Vec<String>,
-}
-
-/// One region's part of a counter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Share {
-    /// Its name.
-    pub region: String,
-    /// What its nodes have added and subtracted.
-    pub value: i128,
-    /// How many milliseconds ago the region's nodes had last told how far they are, such that all of that is known here
-    /// now. `None` if some node of it has not since the start of the node that answers.
-    pub as_of_ms: Option<u64>,
 }
 
 impl Terms {
@@ -207,46 +163,5 @@ impl Answered {
         let OnTerms { results, token, acknowledged_by, pending, views, repeated: _ } = answer;
         let token = token.map(|bytes| Token::from_bytes(&bytes)).transpose()?;
         Ok(Self { results, token, acknowledged_by, pending, views })
-    }
-}
-
-impl fmt::Display for Ack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local => f.write_str("local"),
-            Self::Regions(regions) => write!(f, "regions:{regions}"),
-            Self::All => f.write_str("all"),
-        }
-    }
-}
-
-impl FromStr for Ack {
-    type Err = BadAck;
-
-    fn from_str(text: &str) -> Result<Self, BadAck> {
-        match text {
-            "local" => Ok(Self::Local),
-            "all" => Ok(Self::All),
-            _ => {
-                let regions = text.strip_prefix("regions:").filter(|count| count.bytes().all(|b| b.is_ascii_digit()));
-                let regions = regions.and_then(|count| count.parse().ok()).filter(|count| (1..=32).contains(count));
-                regions.map(Self::Regions).ok_or(BadAck)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_acknowledgement_is_written_as_it_is_read() {
-        for ack in [Ack::Local, Ack::All, Ack::Regions(1), Ack::Regions(32)] {
-            assert_eq!(ack.to_string().parse(), Ok(ack));
-        }
-        for bad in ["", "none", "regions", "regions:", "regions:0", "regions:33", "regions:+1", "regions: 1", "ALL"] {
-            assert_eq!(bad.parse::<Ack>(), Err(BadAck), "{bad}");
-        }
     }
 }

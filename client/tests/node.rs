@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, RecvStream, SendStream, VarInt};
-use snowtide_client::codec::{self, Cursor};
-use snowtide_client::frame::{self, FrameBuffer};
 use snowtide_client::id::IdScheme;
-use snowtide_client::wire::{
+use snowtide_client::{BadKey, Batch, Code, Config, ConnectError, Connection, Error, InvalidArgument, KeyLength};
+use snowtide_protocol::codec::{self, Cursor};
+use snowtide_protocol::frame::{self, FrameBuffer};
+use snowtide_protocol::wire::{
     ALPN, Answer, Ask, FRAME_BYTES_MAX, Greeting, Hello, IdRun, RequestHead, Response, VERSION, Welcome, WireError,
     WireOperation, close,
 };
-use snowtide_client::{Batch, Code, Config, ConnectError, Connection, Error, InvalidArgument};
 
 /// A listening node with a certificate of its own.
 struct Node {
@@ -314,9 +314,9 @@ async fn limits_are_checked_before_anything_is_sent() {
             Err(Error::InvalidArgument(invalid)) => invalid,
             other => panic!("{other:?}"),
         };
-        assert_eq!(invalid(client.get("n", "").await), InvalidArgument::KeyLength(0));
-        assert_eq!(invalid(client.get("n", &long).await), InvalidArgument::KeyLength(513));
-        assert_eq!(invalid(client.get("n", "..").await), InvalidArgument::DotSegment);
+        assert_eq!(invalid(client.get("n", "").await), BadKey::Length(KeyLength(0)).into());
+        assert_eq!(invalid(client.get("n", &long).await), BadKey::Length(KeyLength(513)).into());
+        assert_eq!(invalid(client.get("n", "..").await), BadKey::DotSegment.into());
         assert_eq!(invalid(client.get("", "k").await), InvalidArgument::NamespaceLength(0));
         assert_eq!(invalid(client.increment("n", "k", 1 << 63).await), InvalidArgument::Amount(1 << 63));
         assert!(matches!(client.ids(0).await, Err(Error::InvalidArgument(InvalidArgument::IdCount(0)))));

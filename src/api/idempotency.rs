@@ -107,7 +107,7 @@ fn known(caller: &str) -> Caller {
 fn asked(operations: &[Operation]) -> u128 {
     let mut context = Context::new(&SHA256);
     for operation in operations {
-        put(&mut context, &snowtide_client::codec::encode(&(operation.namespace, &*operation.key, operation.action)));
+        put(&mut context, &snowtide_protocol::codec::encode(&(operation.namespace, &*operation.key, operation.action)));
     }
     number(context)
 }
@@ -132,9 +132,11 @@ fn number(context: Context) -> u128 {
 
 #[cfg(test)]
 mod tests {
+
+    use snowtide_protocol::{Action, Key};
+
     use super::*;
     use crate::identity::NamespaceId;
-    use crate::replica::{Action, Key};
 
     fn add(by: i64) -> Vec<Operation> {
         let (namespace, key) = (NamespaceId(1), Key::new("k").unwrap());

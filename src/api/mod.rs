@@ -13,7 +13,7 @@ pub mod scribe;
 
 use std::sync::Arc;
 
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 use tokio::sync::watch;
 
 use crate::config::Config;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 
 use crate::config::Config;
 use crate::config::map::ClusterMap;

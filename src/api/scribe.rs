@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use snowtide_client::wire::OnTerms;
-use snowtide_client::{self as client, Code};
+use snowtide_protocol::wire::OnTerms;
+use snowtide_protocol::{self as protocol, Ack, Code};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::config::Config;
 use crate::config::map::ClusterMap;
 use crate::identity::{NamespaceId, ReplicaId};
-use crate::replica::{Ack, Receipt, Terms, Token, View};
+use crate::replica::{Receipt, Terms, Token, View};
 
 /// What it takes to translate.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Asked {
     /// How long it is ready to wait; not granted yet.
     pub wait: Option<Duration>,
     /// Who has to hold its writes.
-    pub ack: client::Ack,
+    pub ack: Ack,
     /// A token is wanted.
     pub token: bool,
     /// It is not worth waiting for.
@@ -62,7 +62,7 @@ impl Scribe {
     /// Reads a token in its written form.
     pub fn read(&self, text: &str) -> Result<Token, String> {
         self.fits(text.len())?;
-        self.known(&text.parse().map_err(|error: client::BadToken| error.to_string())?)
+        self.known(&text.parse().map_err(|error: protocol::BadToken| error.to_string())?)
     }
 
     /// Reads a token in bytes; empty bytes are none.
@@ -71,7 +71,7 @@ impl Scribe {
             return Ok(Token::default());
         }
         self.fits(written_len(bytes.len()))?;
-        self.known(&client::Token::from_bytes(bytes).map_err(|error| error.to_string())?)
+        self.known(&protocol::Token::from_bytes(bytes).map_err(|error| error.to_string())?)
     }
 
     fn fits(&self, length: usize) -> Result<(), String> {
@@ -80,7 +80,7 @@ impl Scribe {
         if length <= max { Ok(()) } else { Err(detail()) }
     }
 
-    fn known(&self, token: &client::Token) -> Result<Token, String> {
+    fn known(&self, token: &protocol::Token) -> Result<Token, String> {
         let mark = |(scope, replica, seq)| {
             let namespace = self.namespaces.get(&scope);
             namespace.map(|namespace| (*namespace, ReplicaId(replica), seq)).ok_or_else(|| {
@@ -91,8 +91,8 @@ impl Scribe {
     }
 
     /// A token as a client gets it; `None` if it is longer than this node would take back.
-    pub fn write(&self, token: &Token) -> Option<client::Token> {
-        let mut written = client::Token::new();
+    pub fn write(&self, token: &Token) -> Option<protocol::Token> {
+        let mut written = protocol::Token::new();
         for (namespace, replica, seq) in token.iter() {
             written.raise(*self.scopes.get(&namespace)?, replica.0, seq);
         }
@@ -121,15 +121,10 @@ impl Scribe {
     /// The terms that the replica gets.
     pub fn terms(&self, asked: Asked) -> Box<Terms> {
         let ms = |wait: Duration| u64::try_from(self.granted(wait).as_millis()).unwrap_or(u64::MAX);
-        let ack = match asked.ack {
-            client::Ack::Local => Ack::Local,
-            client::Ack::Regions(regions) => Ack::Regions(regions),
-            client::Ack::All => Ack::All,
-        };
         Box::new(Terms {
             after: asked.after,
             wait_ms: asked.wait.map_or(0, ms),
-            ack,
+            ack: asked.ack,
             ack_wait_ms: ms(asked.wait.unwrap_or(self.ack_wait)),
             wants_token: asked.token,
             in_passing: asked.in_passing,
@@ -155,13 +150,13 @@ impl Scribe {
     }
 
     /// A view with the regions' names.
-    pub fn view(&self, view: &View) -> client::View {
-        let share = |share: &crate::replica::Share| client::Share {
+    pub fn view(&self, view: &View) -> protocol::View {
+        let share = |share: &crate::replica::Share| protocol::Share {
             region: self.name(share.region),
             value: share.value,
             as_of_ms: share.as_of_ms,
         };
-        client::View {
+        protocol::View {
             regions: view.regions.iter().map(share).collect(),
             settled: view.settled,
             behind: self.names(&view.behind),
@@ -244,7 +239,7 @@ mod tests {
         let long = Asked { wait: Some(Duration::from_secs(1_000_000)), ..Asked::default() };
         let terms = scribe.terms(long);
         assert_eq!((terms.wait_ms, terms.ack_wait_ms), (10_000, 10_000));
-        let none = scribe.terms(Asked { ack: client::Ack::All, ..Asked::default() });
+        let none = scribe.terms(Asked { ack: Ack::All, ..Asked::default() });
         assert_eq!((none.wait_ms, none.ack_wait_ms), (0, 2_000));
         assert_eq!(scribe.patience(&none), Duration::from_secs(2));
     }

@@ -1,6 +1,7 @@
 //! How a command ends: its exit code, after `sysexits.h` where that has a word for it, and what to do next.
 
-use snowtide_client::{Code, ConnectError, Error, InvalidArgument};
+use snowtide_client::{ConnectError, Error, InvalidArgument};
+use snowtide_protocol::Code;
 
 use super::Misuse;
 use crate::config::ConfigError;

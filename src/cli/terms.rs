@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use snowtide_client::{Ack, Share, Terms, Token, View};
+use snowtide_client::Terms;
+use snowtide_protocol::{Ack, Share, Token, View};
 
 use super::print;
 

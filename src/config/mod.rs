@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
+use snowtide_protocol::Access;
 
 pub use difference::differing;
 pub use directives::log_filter;
@@ -434,6 +435,15 @@ pub enum Permission {
     Ids,
     /// The cluster is looked at.
     Admin,
+}
+
+impl From<Access> for Permission {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Read => Self::Read,
+            Access::Write => Self::Write,
+        }
+    }
 }
 
 impl Permission {

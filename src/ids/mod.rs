@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use snowtide_client::wire::{IDS_MAX, IdRun};
+use snowtide_protocol::wire::{IDS_MAX, IdRun};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 

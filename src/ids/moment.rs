@@ -1,7 +1,7 @@
 //! Moments as people write them: RFC 3339, or milliseconds of Unix time; and ranges between two of them.
 
 use jiff::Timestamp;
-use snowtide_client::id::{BadRange, IdRange, IdScheme};
+use snowtide_protocol::id::{BadRange, IdRange, IdScheme};
 
 use crate::clock;
 

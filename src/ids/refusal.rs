@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use snowtide_client::Code;
-use snowtide_client::wire::IDS_MAX;
+use snowtide_protocol::Code;
+use snowtide_protocol::wire::IDS_MAX;
 
 use crate::snowflake::Verdict;
 

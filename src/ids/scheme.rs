@@ -1,6 +1,6 @@
 //! How this cluster's IDs are written: what the front doors and the command line share of it.
 
-use snowtide_client::id::IdScheme;
+use snowtide_protocol::id::IdScheme;
 
 use crate::snowflake::Layout;
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Condvar;
 
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 
 use super::*;
 use crate::clock::offset::Offset;

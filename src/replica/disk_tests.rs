@@ -1,12 +1,14 @@
 //! What a replica does while its disk has little room, and what quotas refuse.
 
+use snowtide_protocol::{Action, Key};
+
 use super::census::Quota;
 use super::disk::{Disk, Headroom};
 use super::durability_tests::{Bench, SAFE, peer, settings};
 use super::effect::{Effect, Job};
 use super::event::{Event, Recovered, RecoveredSpace, Ticket};
 use super::message::Message;
-use super::operation::{Action, Key, Operation, Outcome, Refusal};
+use super::operation::{Operation, Outcome, Refusal};
 use super::record::{Change, Payload, Record};
 use super::{Replica, Settings};
 use crate::crdt::{LogHash, Row, Slot};

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use snowtide_protocol::{Ack, Action, Key};
+
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot};
 use crate::identity::Peer;

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use snowtide_protocol::Key;
+
 use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
@@ -11,7 +13,7 @@ use super::event::Ticket;
 use super::list::Page;
 use super::message::{Message, RepairedRow};
 use super::once::{Done, Fill};
-use super::operation::{Key, Outcome, Refusal};
+use super::operation::{Outcome, Refusal};
 use super::record::Record;
 use super::status::Status;
 use super::terms::Receipt;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use snowtide_protocol::Key;
+
 use crate::crdt::{LogHash, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
@@ -11,7 +13,7 @@ use super::disk::Disk;
 use super::list::List;
 use super::message::Message;
 use super::once::Done;
-use super::operation::{Key, Operation};
+use super::operation::Operation;
 use super::record::Record;
 use super::terms::Terms;
 

@@ -1,6 +1,8 @@
 //! Two histories under one replica id: told once, never forgotten, brought together by repair; and what becomes of the
 //! incarnation that it happens to.
 
+use snowtide_protocol::Action;
+
 use super::durability_tests::{Bench, FAST, SAFE, peer};
 use super::*;
 use crate::crdt::{LogHash, Mark, Slot};

@@ -6,13 +6,15 @@
 //!
 //! A page ends with a key; the next begins behind it. No node keeps anything of a walk, and each node can go on with it.
 
+use snowtide_protocol::Key;
+
 use crate::identity::NamespaceId;
 use crate::merkle::{Leaf, Place};
 
 use super::Replica;
 use super::effect::{Effect, LoadLeaves};
 use super::event::Ticket;
-use super::operation::{Key, Refusal};
+use super::operation::Refusal;
 use super::repair::{Listed, Purpose};
 
 /// Rows that a page looks at, about: few enough that making one does not hold up the engine.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use snowtide_protocol::{Action, Key};
 
 use super::durability_tests::settings;
 use super::*;

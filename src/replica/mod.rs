@@ -88,11 +88,11 @@ pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, Recovered
 pub use list::{List, Page};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow, Seal, Sighting};
 pub use once::{Caller, Done, Fill, Once, Turn};
-pub use operation::{Action, BadKey, KEY_BYTES_MAX, Key, KeyLength, Operation, Outcome, Refusal};
+pub use operation::{Operation, Outcome, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
 pub use status::{NamespaceStatus, PeerStatus, RepairStatus, Status};
-pub use terms::{Ack, Receipt, Terms};
+pub use terms::{Receipt, Terms};
 pub use token::{Missing, Token};
 pub use view::{Share, View};
 

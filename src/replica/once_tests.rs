@@ -1,5 +1,7 @@
 //! Requests that are repeated (G6).
 
+use snowtide_protocol::{Action, Key};
+
 use super::durability_tests::{Bench, settings};
 use super::*;
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use snowtide_protocol::{Action, Key};
+
 use super::durability_tests::settings;
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot};

@@ -1,74 +1,11 @@
 //! What clients ask of counters, and the answers.
 
-use std::borrow::Borrow;
-use std::fmt;
-use std::ops::Deref;
-
 use bincode::{Decode, Encode};
-use compact_str::CompactString;
-use serde::{Deserialize, Serialize};
+use snowtide_protocol::{Action, Key};
 
 use crate::identity::NamespaceId;
 
 use super::token::Missing;
-
-/// The longest key, in bytes of UTF-8.
-pub const KEY_BYTES_MAX: usize = 512;
-
-/// A counter's name within its namespace: UTF-8, 1–512 bytes. Up to 24 of them stand in the value itself.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key(CompactString);
-
-/// No client may name a counter so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadKey {
-    /// It is empty or too long.
-    #[error(transparent)]
-    Length(#[from] KeyLength),
-    /// In a path of a URL, `.` and `..` mean a place, in whatever way they are encoded (RFC 3986, section 5.2.4): many
-    /// clients and proxies resolve them before a node sees them, and would ask for another counter.
-    #[error("a key is not \".\" or \"..\": in the path of a URL these mean another place")]
-    DotSegment,
-}
-
-/// The key is empty or longer than 512 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a key is 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0} bytes")]
-pub struct KeyLength(pub usize);
-
-impl Key {
-    /// Checks the length.
-    pub fn new(text: impl Into<CompactString>) -> Result<Self, KeyLength> {
-        let text = text.into();
-        if (1..=KEY_BYTES_MAX).contains(&text.len()) { Ok(Self(text)) } else { Err(KeyLength(text.len())) }
-    }
-
-    /// A key as a client names it, at any door. What peers and disks hold is not asked again: it stays.
-    pub fn of_client(text: impl Into<CompactString>) -> Result<Self, BadKey> {
-        let key = Self::new(text)?;
-        if matches!(&*key.0, "." | "..") { Err(BadKey::DotSegment) } else { Ok(key) }
-    }
-}
-
-impl Deref for Key {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for Key {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
 
 /// One operation on one counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,15 +16,6 @@ pub struct Operation {
     pub key: Key,
     /// What to do with it.
     pub action: Action,
-}
-
-/// What an operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
-pub enum Action {
-    /// Adds; negative is a decrement.
-    Increment(i64),
-    /// Reads.
-    Get,
 }
 
 /// The answer to one operation.

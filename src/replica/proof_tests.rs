@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use snowtide_protocol::Key;
+
 use super::durability_tests::{FAST, SAFE, own, peer, settings};
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot};

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use snowtide_protocol::Key;
+
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 
 use super::bounds;
 use super::commit::Changed;
 use super::effect::{Effect, Notice};
 use super::message::{Message, Refused};
-use super::operation::Key;
 use super::record::Record;
 use super::{Replica, Space};
 

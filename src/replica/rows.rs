@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
+use snowtide_protocol::Key;
 
 use crate::crdt::{Row, Slot};
 use crate::identity::ReplicaId;
 use crate::merkle::{Hasher, LEAVES, Leaf, Place, Sum};
 
-use super::operation::Key;
 use super::view::Trail;
 
 /// Names a cell while it is in memory.

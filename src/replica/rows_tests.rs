@@ -1,10 +1,11 @@
 //! Rows in memory: what leaves (I11), what is pending, what waits.
 
+use snowtide_protocol::Key;
+
 use super::rows::Rows;
 use crate::crdt::{Row, Slot};
 use crate::identity::ReplicaId;
 use crate::merkle::Hasher;
-use crate::replica::Key;
 
 const OWN: ReplicaId = ReplicaId(1);
 

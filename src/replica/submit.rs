@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use slab::Slab;
+use snowtide_protocol::{Action, Key};
 
 use crate::crdt::Row;
 use crate::identity::{NamespaceId, ReplicaId};
@@ -13,7 +14,7 @@ use super::commit::Waiting;
 use super::effect::{Effect, Job};
 use super::event::Ticket;
 use super::once::Once;
-use super::operation::{Action, Key, Operation, Outcome, Refusal};
+use super::operation::{Operation, Outcome, Refusal};
 use super::rows::{RowId, WorkId};
 use super::terms::{Due, Terms};
 
@@ -101,7 +102,7 @@ impl Works {
 
 /// Whether any of them changes a counter.
 fn writes(operations: &[Operation]) -> bool {
-    operations.iter().any(|operation| operation.action != Action::Get)
+    operations.iter().any(|operation| operation.action.is_write())
 }
 
 impl Replica {
@@ -292,7 +293,7 @@ impl Replica {
             seen = self.commits.gathering.number;
         }
         let owed = self.due(batch).map(|due| self.owe(&batch.operations, due, &mut seen));
-        let wrote = batch.operations.iter().any(|operation| operation.action != Action::Get).then_some(replica);
+        let wrote = writes(&batch.operations).then_some(replica);
         if let Some(waiting) = self.commits.hold(seen, Waiting { ticket: batch.ticket, outcomes, wrote, owed }) {
             self.answer(waiting);
         }
@@ -302,8 +303,7 @@ impl Replica {
         let Some(space) = self.spaces.get_mut(&operation.namespace) else { return Outcome::UnknownNamespace };
         let Some(row) = row else { return Outcome::UnknownNamespace };
         let number = self.commits.gathering.number;
-        let changes = matches!(operation.action, Action::Increment(by) if by != 0);
-        if changes && space.rows.get(row).is_new() {
+        if operation.action.changes() && space.rows.get(row).is_new() {
             let quota = self.settings.quotas.get(&space.id).copied().unwrap_or_default();
             if !space.admits(quota, self.commits.fresh(space.id), operation.key.len()) {
                 return Outcome::QuotaExceeded;
@@ -311,11 +311,14 @@ impl Replica {
             self.commits.gathering.add_fresh(space.id, operation.key.len());
         }
         let cell = space.rows.get_mut(row);
-        if let Action::Increment(by) = operation.action {
-            let Ok(slot) = cell.working_slot(replica).changed(by) else { return Outcome::Overflow };
-            if cell.apply(replica, slot, number) && cell.joins_own(number) {
-                self.commits.gathering.add_own(space.id, row, operation.key.len());
+        match operation.action {
+            Action::Increment(by) => {
+                let Ok(slot) = cell.working_slot(replica).changed(by) else { return Outcome::Overflow };
+                if cell.apply(replica, slot, number) && cell.joins_own(number) {
+                    self.commits.gathering.add_own(space.id, row, operation.key.len());
+                }
             }
+            Action::Get => {}
         }
         if cell.is_pending() && !self.settings.unsynced.contains(&operation.namespace) {
             *seen = (*seen).max(cell.last_commit());

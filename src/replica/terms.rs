@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use snowtide_protocol::Ack;
+
 use crate::identity::{NamespaceId, ReplicaId};
 
 use super::Replica;
 use super::once::Once;
-use super::operation::{Action, Operation, Refusal};
+use super::operation::{Operation, Refusal};
 use super::submit::Batch;
 use super::token::{Missing, Token};
 use super::view::View;
@@ -47,18 +49,6 @@ impl Terms {
     pub fn may_wait(&self) -> bool {
         (!self.after.is_empty() && self.wait_ms > 0) || self.ack != Ack::Local
     }
-}
-
-/// Who has to hold a write durably before it is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ack {
-    /// This node.
-    #[default]
-    Local,
-    /// So many distinct regions, ours included.
-    Regions(u8),
-    /// Every region that holds the namespace.
-    All,
 }
 
 /// What a client is told beyond the outcomes.
@@ -119,7 +109,7 @@ impl Replica {
             return Some(Refusal::TooManyWaiting);
         }
         let Ack::Regions(wanted) = terms.ack else { return None };
-        let written = operations.iter().filter(|operation| operation.action != Action::Get);
+        let written = operations.iter().filter(|operation| operation.action.is_write());
         let held_by = |operation: &Operation| self.regions_of(operation.namespace).len();
         let least = written.map(held_by).min()?;
         (usize::from(wanted) > least).then_some(Refusal::TooFewRegions { wanted, held_by: least })
@@ -145,7 +135,7 @@ impl Replica {
             repeated: false,
         };
         for operation in operations {
-            if operation.action != Action::Get {
+            if operation.action.is_write() {
                 *seen = self.commits.barrier().max(*seen);
                 owed.written.extend(self.written_seq(operation.namespace).map(|seq| (operation.namespace, seq)));
             }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
+use snowtide_protocol::{Ack, Action, Key};
 
 use super::{
-    Ack, Action, Effect, Event, Job, JournalRead, Key, Message, Operation, Outcome, Receipt, Record, Recovered,
-    Refusal, Replica, Settings, Terms, Ticket, Token, View,
+    Effect, Event, Job, JournalRead, Message, Operation, Outcome, Receipt, Record, Recovered, Refusal, Replica,
+    Settings, Terms, Ticket, Token, View,
 };
 use crate::crdt::{LogHash, Mark, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};

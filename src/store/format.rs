@@ -8,12 +8,13 @@
 
 use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
+use snowtide_protocol::Key;
 
 use crate::codec;
 use crate::crdt::{LogHash, Mark, Row, Slot};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::{Leaf, Place};
-use crate::replica::{Key, Payload, Record, Repaired, RepairedRow};
+use crate::replica::{Payload, Record, Repaired, RepairedRow};
 
 use super::error::Malformed;
 

@@ -1,9 +1,11 @@
 //! What a fuzzer tries on the store: bytes from a disk.
 
+use snowtide_protocol::Key;
+
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::{Place, Sum};
-use crate::replica::{Change, Key, Payload, Record, Repaired, RepairedRow, coalesce};
+use crate::replica::{Change, Payload, Record, Repaired, RepairedRow, coalesce};
 
 use super::format::{
     JournalKey, decode_leaf_key, decode_row_key, repaired_key, row_key, seal, seal_record, seal_repaired, seal_row,

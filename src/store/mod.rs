@@ -41,10 +41,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use snowtide_protocol::Key;
+
 use crate::crdt::{LogHash, Row};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Hasher, Leaf, Sum};
-use crate::replica::{CheckpointChunk, Commit, Key, LeavesLoaded, LoadLeaves, Recovered};
+use crate::replica::{CheckpointChunk, Commit, LeavesLoaded, LoadLeaves, Recovered};
 
 use self::error::Malformed as Reason;
 use self::format::{JournalKey, repaired_key, seal, seal_record, seal_repaired};

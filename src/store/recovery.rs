@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use snowtide_protocol::Key;
+
 use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::Hasher;
-use crate::replica::{Census, DirtyRow, Done, Key, Record, RecoveredSpace, Repaired};
+use crate::replica::{Census, DirtyRow, Done, Record, RecoveredSpace, Repaired};
 
 use super::error::{Malformed, OpenRefusal, StoreError};
 use super::format::{JournalKey, unseal, unseal_repaired};

@@ -1,9 +1,11 @@
 //! Reading and writing whole rows, and the sums of the leaves that they stand in.
 
+use snowtide_protocol::Key;
+
 use crate::crdt::Row;
 use crate::identity::NamespaceId;
 use crate::merkle::{Hasher, Leaf, Place, Sum};
-use crate::replica::{Census, Key, LoadLeaves};
+use crate::replica::{Census, LoadLeaves};
 
 use super::error::StoreError;
 use super::format::{

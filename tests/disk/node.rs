@@ -15,9 +15,9 @@ use snowtide::dev::{Cluster, Ending, Options};
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::ids::layout_of;
 use snowtide::merkle::Hasher;
-use snowtide::replica::Key;
 use snowtide::store::{self, Store};
 use snowtide_client::{Connection, Error};
+use snowtide_protocol::Key;
 use tokio::task::JoinSet;
 
 use crate::Scale;

@@ -14,8 +14,9 @@ use std::time::Duration;
 use snowtide::crdt::{Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
 use snowtide::merkle::{Hasher, SECRET_BYTES};
-use snowtide::replica::{Change, CheckpointChunk, Commit, DirtyRow, Key, Payload, Position, Record, Recovered};
+use snowtide::replica::{Change, CheckpointChunk, Commit, DirtyRow, Payload, Position, Record, Recovered};
 use snowtide::store::{Options, Store, StoreError};
+use snowtide_protocol::Key;
 
 use crate::record::Notes;
 use crate::shim::Recording;

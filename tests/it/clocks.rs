@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 use snowtide::dev::Options;
-use snowtide_client::{Code, Error};
+use snowtide_client::Error;
+use snowtide_protocol::Code;
 
 use crate::harness::site::run;
 use crate::harness::{Bed, DEADLINE, EAST, SOUTH, WEST, ensure, eventually, http};

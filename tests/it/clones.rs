@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde_json::Value;
 use snowtide::config::map::ClusterMap;
 use snowtide::control::{self, Answer, Order};
-use snowtide_client::{Code, Connection, Error};
+use snowtide_client::{Connection, Error};
+use snowtide_protocol::Code;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 

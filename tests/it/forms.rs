@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use snowtide::dev::Options;
-use snowtide_client::id::Format;
+use snowtide_protocol::id::Format;
 
 use crate::harness::site::run;
 use crate::harness::{Bed, DEADLINE, EAST, eventually, http};

@@ -9,8 +9,9 @@ use snowtide::crdt::{Row, Slot, VersionVector};
 use snowtide::identity::{Boot, Peer, ReplicaId};
 use snowtide::merkle::{Leaf, Sum};
 use snowtide::replica::{
-    Action, Effect, Event, Job, Key, Message, Operation, Outcome, Recovered, RecoveredSpace, Replica, Settings,
+    Effect, Event, Job, Message, Operation, Outcome, Recovered, RecoveredSpace, Replica, Settings,
 };
+use snowtide_protocol::{Action, Key};
 
 use crate::order::{LONG_MS, NAMESPACE, settings, worker};
 

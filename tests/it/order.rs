@@ -9,9 +9,9 @@ use snowtide::crdt::Row;
 use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::Hasher;
 use snowtide::replica::{
-    Action, Change, Digest, Effect, Event, Job, Key, Message, Operation, Outcome, Payload, Record, Recovered, Replica,
-    Settings,
+    Change, Digest, Effect, Event, Job, Message, Operation, Outcome, Payload, Record, Recovered, Replica, Settings,
 };
+use snowtide_protocol::{Action, Key};
 
 pub(crate) const NAMESPACE: NamespaceId = NamespaceId(7);
 /// Longer than every interval of the settings, so that whatever may be sent is sent.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use snowtide::dev::Options;
-use snowtide_client::{Code, Connection, Error};
+use snowtide_client::{Connection, Error};
+use snowtide_protocol::Code;
 
 use crate::harness::site::{Ended, run};
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, ensure, eventually, http};

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use snowtide_client::{Batch, Code, Error};
+use snowtide_client::{Batch, Error};
+use snowtide_protocol::Code;
 
 use crate::harness::site::run;
 use crate::harness::{Bed, EAST, NAMESPACE, SOUTH, WEST, ensure, eventually, http};

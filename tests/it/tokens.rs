@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use snowtide_client::{Ack, Code, Error, Terms, Token};
+use snowtide_client::{Error, Terms};
+use snowtide_protocol::{Ack, Code, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use rand::RngExt;
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Ack, Action, Event, Key, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Token};
+use snowtide::replica::{Event, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Token};
+use snowtide_protocol::{Ack, Action, Key};
 
 use super::checkers::state;
 use super::checkers::tokens::Asked;
@@ -236,7 +237,7 @@ impl World {
             self.tally.note(if receipt.pending { "acks pending" } else { "acks of regions" });
             let holders = receipt.acknowledged_by.len();
             let alike = operations.iter().all(|operation| operation.namespace == first.namespace);
-            let wrote = operations.iter().any(|operation| operation.action != Action::Get);
+            let wrote = operations.iter().any(|operation| operation.action.is_write());
             if alike && wrote && !receipt.pending && holders < asked.regions {
                 let wanted = asked.regions;
                 self.findings.push(format!("ack: node {node} waited for {holders} regions, {wanted} were asked for"));
@@ -280,7 +281,7 @@ impl World {
 
     /// What a client is told of a counter; `ordered` if it is told as soon as it is so.
     pub fn judge_value(&mut self, node: usize, operation: &Operation, value: i128, ordered: bool) {
-        if value != 0 || operation.action != Action::Get {
+        if value != 0 || operation.action.is_write() {
             self.checkers.lists.shown(node, (operation.namespace, operation.key.to_string()));
         }
         if let Some(expected) = &self.expected {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use snowtide::identity::NamespaceId;
-use snowtide::replica::{Action, Key, Operation};
+use snowtide::replica::Operation;
+use snowtide_protocol::{Action, Key};
 
 use super::checkers::ledger::Rows;
 use super::checkers::state::{self, Held};

@@ -3,7 +3,8 @@
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use snowtide::identity::NamespaceId;
-use snowtide::replica::{Action, Event, List, Operation, Page, Refusal, Ticket};
+use snowtide::replica::{Event, List, Operation, Page, Refusal, Ticket};
+use snowtide_protocol::Action;
 
 use super::checkers::lists::Walk;
 use super::world::World;

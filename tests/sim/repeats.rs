@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Action, Caller, Event, Key, Once, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Turn};
+use snowtide::replica::{Caller, Event, Once, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Turn};
+use snowtide_protocol::{Action, Key};
 
 use super::clients::name;
 use super::world::World;

@@ -3,8 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use snowtide_protocol::Token;
+
 use crate::terms::{Answered, Terms};
-use crate::token::Token;
 
 /// What all answers so far have shown.
 ///

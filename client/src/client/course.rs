@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use snowtide_protocol::Code;
 use tokio::time::{Instant, timeout_at};
 
 use super::budget::Budget;
@@ -10,7 +11,6 @@ use super::nodes::{Nodes, Pick, Picked, Set};
 use super::reasons::{because, resting};
 use super::retries::Retries;
 use super::sessions::Lease;
-use crate::Code;
 use crate::door::{Asked, Door, Kind, Site, Stamp, Told, Work};
 use crate::error::Error;
 

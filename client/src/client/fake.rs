@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::IdRun;
+use snowtide_protocol::{Code, Token};
 use tokio::time::Instant;
 
 use super::builder::Builder;
 use super::{Client, Retries};
-use crate::Code;
 use crate::door::{Asked, Boxed, Dial, Door, Kind, Site, Stamp, Told, Work};
 use crate::error::{ConnectError, Error};
-use crate::id::IdScheme;
 use crate::terms::{Answered, Terms};
-use crate::token::Token;
-use crate::wire::IdRun;
 
 /// What a node does with one request.
 #[derive(Clone, Debug)]

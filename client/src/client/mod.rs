@@ -21,6 +21,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::IdRun;
+use snowtide_protocol::{Action, Code, Token};
 use tracing::Instrument;
 
 use crate::answers::{miscounted, only};
@@ -28,11 +31,8 @@ use crate::batch::{self, Batch};
 use crate::coalesce::{Coalescer, Coalescing};
 use crate::door::{Site, Told, Work};
 use crate::error::{ConnectError, Error, InvalidArgument};
-use crate::id::IdScheme;
 use crate::terms::{Answered, Counted, Terms};
-use crate::token::Token;
-use crate::wire::{IdRun, WireAction};
-use crate::{Code, Ids, Prefetch};
+use crate::{Ids, Prefetch};
 
 use budget::Budget;
 use carried::Carried;
@@ -127,13 +127,13 @@ impl Client {
     pub async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<i128, Error> {
         match &self.0.coalescer {
             Some(coalescer) => coalescer.add(namespace, key, by).await?.await,
-            None => self.one(namespace, key, WireAction::Increment(by)).await,
+            None => self.one(namespace, key, Action::Increment(by)).await,
         }
     }
 
     /// A counter's value as the node that answers knows it; an unknown counter is 0.
     pub async fn get(&self, namespace: &str, key: &str) -> Result<i128, Error> {
-        self.one(namespace, key, WireAction::Get).await
+        self.one(namespace, key, Action::Get).await
     }
 
     /// Applies a batch in order: one result per operation, the value after it or why it was refused. An error means
@@ -230,13 +230,13 @@ impl Client {
         Ok(Self(Arc::new(Inner { coalescer, ..Inner::clone(&self.0) })))
     }
 
-    async fn one(&self, namespace: &str, key: &str, action: WireAction) -> Result<i128, Error> {
+    async fn one(&self, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
         batch::check_namespace(namespace)?;
         batch::check_key(key)?;
         if self.0.carried.is_some() {
             let counted = match action {
-                WireAction::Increment(by) => self.add_on(namespace, key, by, &Terms::new()).await?,
-                WireAction::Get => self.get_on(namespace, key, &Terms::new()).await?,
+                Action::Increment(by) => self.add_on(namespace, key, by, &Terms::new()).await?,
+                Action::Get => self.get_on(namespace, key, &Terms::new()).await?,
             };
             return Ok(counted.value);
         }

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use snowtide_protocol::Code;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::retries::ceiling;
 use super::sessions::Sessions;
-use crate::Code;
 use crate::door::{Dial, Door, Kind};
 use crate::error::{ConnectError, Error};
 

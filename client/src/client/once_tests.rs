@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use snowtide_protocol::wire::Turn;
 use tokio::time::Instant;
 
 use super::fake::{Does, Fake, client, client_of, lost, refuses, unclear};
 use super::*;
 use crate::Terms;
 use crate::door::Stamp;
-use crate::wire::Turn;
 
 const MS: Duration = Duration::from_millis(1);
 

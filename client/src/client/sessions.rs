@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use snowtide_protocol::Code;
+use snowtide_protocol::wire::Turn;
 use tokio::time::Instant;
 
-use crate::Code;
 use crate::door::Stamp;
 use crate::error::Error;
-use crate::wire::Turn;
 
 /// So many sessions rest before the one that has rested longest is used again.
 const UNSETTLED_MAX: usize = 64;

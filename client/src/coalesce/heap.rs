@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use snowtide_protocol::wire::BATCH_NAMESPACES_MAX;
+
 use super::settings::Coalescing;
 use super::ticket::Cohort;
 use crate::batch::Batch;
-use crate::wire::BATCH_NAMESPACES_MAX;
 
 /// Increments by counter.
 #[derive(Default)]

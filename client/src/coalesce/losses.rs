@@ -59,8 +59,9 @@ impl Losses {
 
 #[cfg(test)]
 mod tests {
+    use snowtide_protocol::Code;
+
     use super::*;
-    use crate::Code;
 
     #[test]
     fn flushes_at_the_same_time_tell_the_same_and_later_ones_only_what_is_new() {

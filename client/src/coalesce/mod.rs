@@ -12,9 +12,11 @@ mod ticket;
 use std::fmt;
 use std::sync::Arc;
 
+use snowtide_protocol::Code;
+
+use crate::Client;
 use crate::batch;
 use crate::error::{Error, InvalidArgument};
-use crate::{Client, Code};
 
 use shared::Shared;
 

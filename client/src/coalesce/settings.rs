@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
+
 use crate::error::InvalidArgument;
-use crate::wire::BATCH_OPERATIONS_MAX;
 
 const DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
 const BYTES: RangeInclusive<usize> = 1_024..=1 << 20;

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use snowtide_protocol::Code;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -11,7 +12,6 @@ use super::losses::Losses;
 use super::settings::Coalescing;
 use super::ticket::{Cohort, Outcomes, Ticket};
 use super::{NotCounted, refusal};
-use crate::Code;
 use crate::error::Error;
 
 pub(super) struct Shared {

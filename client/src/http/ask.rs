@@ -5,12 +5,12 @@ use std::time::Duration;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use snowtide_protocol::{Ack, Action};
 
 use crate::batch::Batch;
 use crate::door::{Site, Stamp, Work};
 use crate::error::Error;
-use crate::terms::{Ack, Terms};
-use crate::wire::WireAction;
+use crate::terms::Terms;
 
 /// IDs come as bytes: eight for each, big-endian.
 const BYTES: &str = "application/octet-stream";
@@ -58,10 +58,10 @@ impl Request {
 
     pub(super) fn of(work: &Work<'_>) -> Result<Self, Error> {
         match *work {
-            Work::One { namespace, key, action: WireAction::Get } => {
+            Work::One { namespace, key, action: Action::Get } => {
                 Ok(Self { target: path(namespace, key), ..Self::empty(Method::GET) })
             }
-            Work::One { namespace, key, action: WireAction::Increment(by) } => {
+            Work::One { namespace, key, action: Action::Increment(by) } => {
                 let target = format!("{}/increment", path(namespace, key));
                 Ok(Self::post(target, format!(r#"{{"by":"{by}"}}"#).into_bytes()))
             }
@@ -109,8 +109,8 @@ fn seconds(wait: Duration) -> u64 {
 
 fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
     let operations = batch.operations().map(|(namespace, key, action)| match action {
-        WireAction::Increment(by) => Operation::Increment { namespace, key, by },
-        WireAction::Get => Operation::Get { namespace, key },
+        Action::Increment(by) => Operation::Increment { namespace, key, by },
+        Action::Get => Operation::Get { namespace, key },
     });
     let operations = Operations { operations: operations.collect() };
     serde_json::to_vec(&operations).map_err(|error| Error::Protocol(error.to_string()))
@@ -118,9 +118,10 @@ fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use snowtide_protocol::Token;
+    use snowtide_protocol::wire::Turn;
+
     use super::*;
-    use crate::Token;
-    use crate::wire::Turn;
 
     fn text(request: &Request) -> String {
         format!("{} {} {}", request.method, request.target, String::from_utf8(request.body.clone()).unwrap())
@@ -129,9 +130,9 @@ mod tests {
     #[test]
     fn one_operation_uses_the_path_of_its_counter() {
         let of = |key, action| text(&Request::of(&Work::One { namespace: "default", key, action }).unwrap());
-        assert_eq!(of("likes/42", WireAction::Get), "GET /v1/counters/default/likes%2F42 ");
+        assert_eq!(of("likes/42", Action::Get), "GET /v1/counters/default/likes%2F42 ");
         let expected = r#"POST /v1/counters/default/%E2%82%AC%25%20%3F/increment {"by":"-5"}"#;
-        assert_eq!(of("€% ?", WireAction::Increment(-5)), expected);
+        assert_eq!(of("€% ?", Action::Increment(-5)), expected);
     }
 
     #[test]

@@ -18,12 +18,12 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use snowtide_protocol::id::IdScheme;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::door::{Asked, Boxed, Dial, Door, Kind, Site, Told};
 use crate::error::{ConnectError, Error};
-use crate::id::IdScheme;
 
 use ask::Request;
 #[cfg(feature = "https")]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use serde::Deserialize;
+use snowtide_protocol::Code;
 
 use super::Answer;
-use crate::Code;
 use crate::error::Error;
 
 /// A problem document (RFC 9457), as far as it is looked at.

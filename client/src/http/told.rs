@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 use serde::Deserialize;
+use snowtide_protocol::wire::IdRun;
+use snowtide_protocol::{Share, Token, View};
 
 use super::{Answer, TOKEN, problem};
-use crate::Token;
 use crate::answers::{counted, miscounted};
 use crate::door::{Site, Told, Work};
 use crate::error::Error;
-use crate::terms::{Answered, Share, View};
-use crate::wire::IdRun;
+use crate::terms::Answered;
 
 #[derive(Deserialize)]
 struct ClusterBody {
@@ -163,9 +163,10 @@ fn odd(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
+    use snowtide_protocol::Code;
 
     use super::*;
-    use crate::{Batch, Code, Terms};
+    use crate::{Batch, Terms};
 
     fn answer(status: u16, body: &str) -> Answer {
         let status = StatusCode::from_u16(status).unwrap();

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use snowtide_protocol::wire::IdRun;
+
 use crate::Error;
-use crate::wire::IdRun;
 
 /// IDs of one answer. Any number of threads take from it; each gets another one.
 #[derive(Debug)]

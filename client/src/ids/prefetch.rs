@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use snowtide_protocol::wire::IDS_MAX;
+
 use super::block::Life;
 use crate::error::InvalidArgument;
-use crate::wire::IDS_MAX;
 
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3_600);
 

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 
-use crate::wire::IdRun;
+use snowtide_protocol::wire::IdRun;
+
 use crate::{Client, Error};
 #[cfg(feature = "quic")]
 use crate::{Config, Connection};

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use snowtide_protocol::Code;
+use snowtide_protocol::wire::{IdRun, WireError};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::Code;
-use crate::wire::{IdRun, WireError};
 
 type Answer = Result<Vec<IdRun>, Error>;
 

@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use snowtide_protocol::codec;
+use snowtide_protocol::frame::{self, FrameBuffer};
+use snowtide_protocol::wire::{FRAME_BYTES_MAX, Greeting, HELLO_BYTES_MAX, Hello, VERSION, Welcome};
 
 use super::config::Config;
 use super::lane::{lost, reason_of};
 use super::tls;
-use crate::codec;
 use crate::error::ConnectError;
-use crate::frame::{self, FrameBuffer};
-use crate::wire::{FRAME_BYTES_MAX, Greeting, HELLO_BYTES_MAX, Hello, VERSION, Welcome};
 
 /// TLS alerts (RFC 8446, section 6) as QUIC transport errors (RFC 9001, section 4.8).
 const TLS_ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;

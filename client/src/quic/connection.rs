@@ -6,21 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::{Endpoint, VarInt};
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::{Answer, Ask, IdRun, RequestHead, Welcome, WireOperation, close};
+use snowtide_protocol::{Action, Code, codec};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::config::Config;
 use super::connect::{self, Connected};
 use super::lane::{Lane, Outgoing};
+use crate::CLOSE_WAIT;
 use crate::answers::{counted, miscounted, only, refused};
 use crate::batch::{self, Batch, REQUEST_HEAD_BYTES_MAX};
-use crate::codec;
 use crate::door::Stamp;
 use crate::error::{ConnectError, Error, InvalidArgument};
-use crate::id::IdScheme;
 use crate::terms::{Answered, Counted, Terms};
-use crate::wire::{Answer, Ask, IdRun, RequestHead, Welcome, WireAction, WireOperation, close};
-use crate::{CLOSE_WAIT, Code};
 
 /// A connection to one node over QUIC; cheap to clone, and any number of requests may be in flight on it.
 ///
@@ -99,12 +99,12 @@ impl Connection {
 
     /// Adds `by` to a counter, where a negative number is a decrement; its value afterwards, durable at this node.
     pub async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<i128, Error> {
-        self.one(self.0.request_timeout, namespace, key, WireAction::Increment(by)).await
+        self.one(self.0.request_timeout, namespace, key, Action::Increment(by)).await
     }
 
     /// A counter's value as this node knows it; an unknown counter is 0.
     pub async fn get(&self, namespace: &str, key: &str) -> Result<i128, Error> {
-        self.one(self.0.request_timeout, namespace, key, WireAction::Get).await
+        self.one(self.0.request_timeout, namespace, key, Action::Get).await
     }
 
     /// Applies a batch in order: one result per operation, the value after it or why it was refused. An error means
@@ -163,13 +163,7 @@ impl Connection {
     }
 
     /// One operation.
-    pub(super) async fn one(
-        &self,
-        after: Duration,
-        namespace: &str,
-        key: &str,
-        action: WireAction,
-    ) -> Result<i128, Error> {
+    pub(super) async fn one(&self, after: Duration, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
         batch::check_namespace(namespace)?;
         batch::check_key(key)?;
         let weight = REQUEST_HEAD_BYTES_MAX.saturating_mul(2).saturating_add(namespace.len()).saturating_add(key.len());
@@ -178,7 +172,7 @@ impl Connection {
             codec::encode_into(namespace, bytes);
             codec::encode_into(&WireOperation { namespace: 0, key, action }, bytes);
         };
-        let answer = self.call(after, weight, matches!(action, WireAction::Increment(_)), body).await?;
+        let answer = self.call(after, weight, action.is_write(), body).await?;
         match results(answer, 1)?.into_iter().next() {
             Some(Ok(value)) => Ok(value),
             Some(Err(code)) => Err(refused(code, namespace, key)),

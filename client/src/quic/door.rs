@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use snowtide_protocol::id::IdScheme;
+
 use super::{Config, Connection};
 use crate::answers;
 use crate::batch::Batch;
 use crate::door::{Asked, Boxed, Dial, Door, Site, Told, Work};
 use crate::error::{ConnectError, Error};
-use crate::id::IdScheme;
 use crate::terms::Terms;
 
 /// How to make one.

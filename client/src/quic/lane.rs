@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt};
+use snowtide_protocol::codec;
+use snowtide_protocol::frame::{self, FrameBuffer};
+use snowtide_protocol::wire::{Answer, FRAME_BYTES_MAX, Response, close};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::CLOSE_WAIT;
-use crate::codec;
 use crate::error::Error;
-use crate::frame::{self, FrameBuffer};
-use crate::wire::{Answer, FRAME_BYTES_MAX, Response, close};
 
 /// Bytes of requests that wait for the writer; callers wait for room (I6). The longest request fits twice.
 const OUTBOX_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX + 4_096;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use rustls::RootCertStore;
+use snowtide_protocol::wire;
 
 use crate::error::ConnectError;
-use crate::wire;
 
 /// Bytes of answers that may be on their way on one stream: the bandwidth-delay product of 1 Gbit/s over 64 ms.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;

@@ -1,6 +1,7 @@
 //! The QUIC door, through the client crate: many requests in flight on one connection.
 
-use snowtide_client::{Batch, Code, Config, Connection, Error};
+use snowtide_client::{Batch, Config, Connection, Error};
+use snowtide_protocol::Code;
 
 use super::{Dial, Failure, Fate, Outcome, Site};
 use crate::ids::Run;

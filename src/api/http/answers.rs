@@ -15,7 +15,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response};
 use axum::response::IntoResponse;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 use tower::{Service, ServiceExt};
 
 use crate::api::budget::{Account, Charge, NoRoom, Purpose, Working};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
-use snowtide_client::Ack;
-use snowtide_client::id::Format;
+use snowtide_protocol::Ack;
+use snowtide_protocol::id::Format;
 
 use crate::api::idempotency::{self, Session};
 use crate::api::scribe::{self, Scribe};
@@ -219,7 +219,7 @@ fn wait(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
 mod tests {
     use axum::http::Request;
     use axum::http::request::Builder;
-    use snowtide_client::Code;
+    use snowtide_protocol::Code;
 
     use super::*;
     use crate::api::http::tests::map;

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 
 use super::problem::Problem;
 use crate::api::bearer::{Bearers, Forbidden, Pass, Stranger};

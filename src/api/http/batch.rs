@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Response;
 use serde::{Deserialize, Serialize};
-use snowtide_client::Code;
-use snowtide_client::wire::BATCH_OPERATIONS_MAX;
+use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
+use snowtide_protocol::{Action, Code, Key};
 use utoipa::ToSchema;
 
 use crate::api::{Namespaces, NotServed};
 use crate::config::Permission;
 use crate::engine::Applied;
-use crate::replica::{Action, Key, Operation, Outcome};
+use crate::replica::{Operation, Outcome};
 use crate::telemetry::{self, Door};
 
 use super::call::Call;

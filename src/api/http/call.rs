@@ -19,8 +19,8 @@ use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::Serialize;
-use snowtide_client::Code;
-use snowtide_client::id::IdScheme;
+use snowtide_protocol::Code;
+use snowtide_protocol::id::IdScheme;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 

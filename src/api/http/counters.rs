@@ -8,13 +8,13 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use snowtide_client::Code;
+use snowtide_protocol::{Action, BadKey, Code, Key, KeyLength};
 use utoipa::ToSchema;
 
 use crate::api::{Namespaces, NotServed};
 use crate::config::Permission;
 use crate::engine::Applied;
-use crate::replica::{Action, BadKey, Key, KeyLength, Operation, Outcome};
+use crate::replica::{Operation, Outcome};
 use crate::telemetry::{self, Door};
 
 use super::call::Call;

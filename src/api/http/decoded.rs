@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::Response;
 use serde::Serialize;
-use snowtide_client::id::{BadId, Format, IdScheme};
+use snowtide_protocol::id::{BadId, Format, IdScheme};
 use utoipa::ToSchema;
 
 use crate::clock::rfc3339;
@@ -121,7 +121,8 @@ impl Forms {
 
 #[cfg(test)]
 mod tests {
-    use snowtide_client::Code;
+
+    use snowtide_protocol::Code;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderName, HeaderValue, Request, Uri};
-use snowtide_client::id::IdScheme;
+use snowtide_protocol::id::IdScheme;
 
 use super::asked::{Asked, TOKEN};
 use super::named::{Name, REQUEST_ID};
@@ -77,7 +77,7 @@ fn scheme() -> IdScheme {
 }
 
 pub(crate) fn parameters_seeds() -> Vec<Vec<u8>> {
-    let token = snowtide_client::Token::new();
+    let token = snowtide_protocol::Token::new();
     let requests = [
         format!("\0/v1/counters/default/likes%2F42/increment\nack=regions:2\n{token}\nwait=5\n\"one\"\n\n\n\n\n{{\"by\": \"-3\"}}"),
         "\u{1}/v1/counters/default/visits\nview=regions\n\nrespond-async, wait=1;x\n\n\nBearer 0123456789abcdef\n\nid-1\n".to_owned(),

@@ -6,8 +6,8 @@ use axum::http::{HeaderValue, Response};
 use serde::de::Error as _;
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use snowtide_client::id::{Format, IdScheme};
-use snowtide_client::wire::{IDS_MAX, IdRun};
+use snowtide_protocol::id::{Format, IdScheme};
+use snowtide_protocol::wire::{IDS_MAX, IdRun};
 use utoipa::ToSchema;
 
 use crate::config::Permission;
@@ -177,7 +177,8 @@ impl Serialize for Written<'_> {
 
 #[cfg(test)]
 mod tests {
-    use snowtide_client::Code;
+
+    use snowtide_protocol::Code;
 
     use super::*;
 

@@ -10,12 +10,12 @@ use axum::http::{Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use snowtide_client::Code;
+use snowtide_protocol::{Code, KEY_BYTES_MAX, Key};
 use utoipa::ToSchema;
 
 use crate::config::Permission;
 use crate::identity::NamespaceId;
-use crate::replica::{KEY_BYTES_MAX, Key, List};
+use crate::replica::List;
 
 use super::asked::Listing;
 use super::call::Call;

@@ -11,7 +11,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 use utoipa::ToSchema;
 
 use crate::api::{NotServed, code_of, retry_after_ms};

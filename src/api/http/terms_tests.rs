@@ -3,12 +3,13 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
+use snowtide_protocol::Ack;
 
 use super::tests::{config, doors_of, send};
 use crate::api::Stage;
 use crate::engine::{Answer, Applied, EngineHandle};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
-use crate::replica::{Ack, Missing, Outcome, Receipt, Refusal, Share, Terms, Token, Turn, View};
+use crate::replica::{Missing, Outcome, Receipt, Refusal, Share, Terms, Token, Turn, View};
 
 const INCREMENT: &str = "/v1/counters/default/k/increment";
 

@@ -14,7 +14,8 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use serde_json::{Value, json};
-use snowtide_client::id::Format;
+use snowtide_protocol::Action;
+use snowtide_protocol::id::Format;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -29,7 +30,7 @@ use crate::config::{Config, Permission, Token};
 use crate::engine::{EngineHandle, Fake};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::ids::{CeilingStore, IdSource, layout_of, scheme_of};
-use crate::replica::{Action, Operation, Outcome, Refusal};
+use crate::replica::{Operation, Outcome, Refusal};
 
 pub(super) fn map() -> ClusterMap {
     let address = crate::config::address::Address::parse("127.0.0.1:1").unwrap();

@@ -12,13 +12,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use snowtide_client::Code;
+use snowtide_protocol::{Action, Code};
 use utoipa::ToSchema;
 
 use crate::api::bearer::{Bearers, Pass, SEAL_BYTES};
 use crate::clock;
 use crate::config::Permission;
-use crate::replica::Action;
 
 use super::call::Call;
 use super::counters::operation;

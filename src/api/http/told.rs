@@ -70,8 +70,8 @@ impl Acknowledged {
 
 impl CounterView {
     pub(super) fn of(view: &View, scribe: &Scribe) -> Self {
-        let snowtide_client::View { regions, settled, behind } = scribe.view(view);
-        let share = |share: snowtide_client::Share| RegionShare {
+        let snowtide_protocol::View { regions, settled, behind } = scribe.view(view);
+        let share = |share: snowtide_protocol::Share| RegionShare {
             region: share.region,
             value: share.value,
             as_of_ms: share.as_of_ms,

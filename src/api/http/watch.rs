@@ -13,13 +13,14 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use axum::response::IntoResponse;
 use futures_util::{Stream, stream};
+use snowtide_protocol::Action;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::bearer::{Bearers, Pass};
 use crate::api::{Stage, retry_after_ms};
 use crate::config::Permission;
-use crate::replica::{Action, Refusal};
+use crate::replica::Refusal;
 
 use super::call::Call;
 use super::counters::{CounterValue, counter, operation};
@@ -226,7 +227,8 @@ async fn ended(client: Option<&ClientSide>) {
 
 #[cfg(test)]
 mod tests {
-    use snowtide_client::Code;
+
+    use snowtide_protocol::Code;
 
     use super::*;
 

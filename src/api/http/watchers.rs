@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use snowtide_client::Code;
+use snowtide_protocol::{Action, Code, Key};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Http;
 use crate::engine::EngineHandle;
 use crate::identity::NamespaceId;
-use crate::replica::{Action, Key, Operation, Refusal, Terms};
+use crate::replica::{Operation, Refusal, Terms};
 
 use super::connection::CONNECTION_BYTES;
 use super::counters;

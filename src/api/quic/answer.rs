@@ -3,9 +3,8 @@
 
 use std::collections::VecDeque;
 
-use snowtide_client::frame;
-use snowtide_client::wire::{AnswerRef, IdRun, ResponseRef, WireError};
-use snowtide_client::{Code, View};
+use snowtide_protocol::wire::{AnswerRef, IdRun, ResponseRef, WireError};
+use snowtide_protocol::{Code, View, frame};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error;

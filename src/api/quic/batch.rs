@@ -1,15 +1,15 @@
 //! One batch, parsed and validated. The keys are copied once, out of the frame; every count is checked first.
 
-use snowtide_client::Code;
-use snowtide_client::codec::{Cursor, DecodeError};
-use snowtide_client::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, WireAction, WireError, WireOperation};
+use snowtide_protocol::codec::{Cursor, DecodeError};
+use snowtide_protocol::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, WireError, WireOperation};
+use snowtide_protocol::{Access, Code, Key};
 
 use super::error;
 use crate::api::Namespaces;
 use crate::api::bearer::{Forbidden, Grant};
 use crate::config::Permission;
 use crate::identity::NamespaceId;
-use crate::replica::{Action, Key, Operation};
+use crate::replica::Operation;
 
 /// The batch that was read last.
 #[derive(Debug, Default)]
@@ -93,26 +93,21 @@ impl Batch {
             Rejected::Refused(error(Code::InvalidRequest, format_args!("operation {position}: {detail}")))
         };
         let key = Key::of_client(key).map_err(|bad| invalid(&bad))?;
-        let writes = matches!(action, WireAction::Increment(_));
-        self.writes |= writes;
+        self.writes |= action.is_write();
         let named = usize::try_from(namespace).ok().and_then(|at| self.names.get(at));
         let named = named
             .ok_or_else(|| invalid(&format_args!("namespace {namespace} of {} in the batch", self.names.len())))?;
-        let allowed = if writes { &named.writes } else { &named.reads };
+        let allowed = match action.access() {
+            Access::Read => &named.reads,
+            Access::Write => &named.writes,
+        };
         let forbidden = |why| Rejected::Refused(error(Code::Forbidden, format_args!("operation {position}: {why}")));
         allowed.as_ref().map_err(forbidden)?;
         match named.served {
-            Ok(id) => self.operations.push(Operation { namespace: id, key, action: action_of(action) }),
+            Ok(id) => self.operations.push(Operation { namespace: id, key, action }),
             Err(code) => self.unknown.push((position, code)),
         }
         Ok(())
-    }
-}
-
-fn action_of(action: WireAction) -> Action {
-    match action {
-        WireAction::Increment(by) => Action::Increment(by),
-        WireAction::Get => Action::Get,
     }
 }
 

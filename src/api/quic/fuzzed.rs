@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use snowtide_client::codec;
-use snowtide_client::frame::{self, FrameBuffer};
-use snowtide_client::wire::{
-    Ask, Greeting, Hello, IDS_MAX, RequestHead, Response, VERSION, WireAction, WireError, WireOperation, WireTerms,
+use snowtide_protocol::frame::{self, FrameBuffer};
+use snowtide_protocol::wire::{
+    Ask, Greeting, Hello, IDS_MAX, RequestHead, Response, VERSION, WireError, WireOperation, WireTerms,
 };
-use snowtide_client::{Ack, Code, Token};
+use snowtide_protocol::{Ack, Action, Code, Token, codec};
 use tokio::sync::Semaphore;
 
 use super::intake::Intake;
@@ -63,7 +62,7 @@ pub(crate) fn frames_seeds() -> Vec<Vec<u8>> {
     let (mut stream, mut hello) = (Vec::new(), Vec::new());
     frame::append(&Hello { versions: (VERSION, VERSION), token: Some("0123456789abcdef".into()) }, &mut hello);
     frame::append(&RequestHead { id: 1, ask: Ask::Ids(IDS_MAX) }, &mut stream);
-    let operations = [WireAction::Increment(-3), WireAction::Get];
+    let operations = [Action::Increment(-3), Action::Get];
     let operations = operations.map(|action| WireOperation { namespace: 0, key: "visits", action });
     frame::append_with(&mut stream, |bytes| {
         codec::encode_into(&RequestHead { id: 2, ask: Ask::Batch { namespaces: 1, operations: 2 } }, bytes);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use snowtide_client::Code;
-use snowtide_client::wire::{Hello, VERSION, Welcome, WireError};
+use snowtide_protocol::Code;
+use snowtide_protocol::wire::{Hello, VERSION, Welcome, WireError};
 
 use super::{Backend, DOOR, Door, error};
 use crate::api::bearer::Pass;

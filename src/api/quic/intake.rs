@@ -10,10 +10,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use snowtide_client::codec::{Cursor, DecodeError};
-use snowtide_client::frame;
-use snowtide_client::wire::{Ask, BATCH_OPERATIONS_MAX, IDS_MAX, RequestHead, ResponseRef, Turn, WireError, WireTerms};
-use snowtide_client::{Ack, BadAck, Code};
+use snowtide_protocol::codec::{Cursor, DecodeError};
+use snowtide_protocol::wire::{
+    Ask, BATCH_OPERATIONS_MAX, IDS_MAX, RequestHead, ResponseRef, Turn, WireError, WireTerms,
+};
+use snowtide_protocol::{Ack, BadAck, Code, frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{IdBatch, Part, Submission};
@@ -205,9 +206,9 @@ impl<'a> Intake<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use snowtide_client::codec;
-    use snowtide_client::frame::FrameBuffer;
-    use snowtide_client::wire::{Answer, BATCH_NAMESPACES_MAX, IdRun, Response, WireAction, WireOperation};
+    use snowtide_protocol::frame::FrameBuffer;
+    use snowtide_protocol::wire::{Answer, BATCH_NAMESPACES_MAX, IdRun, Response, WireOperation};
+    use snowtide_protocol::{Action, codec};
 
     use super::*;
     use crate::api::Stage;
@@ -216,7 +217,7 @@ mod tests {
     use crate::config::{Config, Token};
     use crate::engine::Applied;
     use crate::identity::NamespaceId;
-    use crate::replica::{self, Action, Outcome};
+    use crate::replica::{self, Outcome};
 
     const PLACES: usize = 100;
     const ROOM: usize = 100_000;
@@ -226,7 +227,7 @@ mod tests {
     }
 
     /// As `batch`, on terms.
-    fn on_terms(id: u64, terms: &WireTerms<'_>, operations: &[(u32, &str, WireAction)]) -> Vec<u8> {
+    fn on_terms(id: u64, terms: &WireTerms<'_>, operations: &[(u32, &str, Action)]) -> Vec<u8> {
         let ask = Ask::OnTerms { namespaces: 1, operations: u32::try_from(operations.len()).unwrap() };
         let mut frame = codec::encode(&RequestHead { id, ask });
         codec::encode_into(terms, &mut frame);
@@ -238,7 +239,7 @@ mod tests {
     }
 
     /// A request frame, without its length.
-    fn batch(id: u64, names: &[&str], operations: &[(u32, &str, WireAction)]) -> Vec<u8> {
+    fn batch(id: u64, names: &[&str], operations: &[(u32, &str, Action)]) -> Vec<u8> {
         let count = |length: usize| u32::try_from(length).unwrap();
         let ask = Ask::Batch { namespaces: count(names.len()), operations: count(operations.len()) };
         let mut frame = codec::encode(&RequestHead { id, ask });
@@ -254,7 +255,7 @@ mod tests {
     }
 
     fn add(id: u64, key: &str, by: i64) -> Vec<u8> {
-        batch(id, &["here"], &[(0, key, WireAction::Increment(by))])
+        batch(id, &["here"], &[(0, key, Action::Increment(by))])
     }
 
     /// What comes of `frames` with all places free; they stay taken as long as what is returned.
@@ -297,8 +298,8 @@ mod tests {
 
     #[test]
     fn what_came_together_is_submitted_together_reads_apart_from_writes() {
-        let get = batch(3, &["here"], &[(0, "a", WireAction::Get)]);
-        let both = batch(4, &["too", "here"], &[(0, "b", WireAction::Get), (1, "c", WireAction::Increment(-4))]);
+        let get = batch(3, &["here"], &[(0, "a", Action::Get)]);
+        let both = batch(4, &["too", "here"], &[(0, "b", Action::Get), (1, "c", Action::Increment(-4))]);
         let taken = take(&[add(1, "a", 1), ids(2, 5), get, both, add(5, "a", 6), ids(6, 7)]);
         let asked: Vec<Vec<(u32, &str, Action)>> = taken
             .submissions
@@ -320,8 +321,8 @@ mod tests {
     fn the_outcomes_of_a_submission_go_back_to_their_requests() {
         let frames = [
             add(1, "a", 1),
-            batch(2, &["gone", "here"], &[(0, "x", WireAction::Get), (1, "b", WireAction::Increment(2))]),
-            batch(3, &["away"], &[(0, "x", WireAction::Increment(1))]),
+            batch(2, &["gone", "here"], &[(0, "x", Action::Get), (1, "b", Action::Increment(2))]),
+            batch(3, &["away"], &[(0, "x", Action::Increment(1))]),
             add(4, "c", 3),
         ];
         let mut taken = take(&frames);
@@ -354,19 +355,19 @@ mod tests {
 
     #[test]
     fn a_request_on_terms_goes_alone_and_in_its_place() {
-        let increment = [(0, "a", WireAction::Increment(1))];
+        let increment = [(0, "a", Action::Increment(1))];
         let terms = WireTerms { ack: Ack::Regions(2), wants_token: true, ..WireTerms::default() };
         let frames = [add(1, "a", 1), on_terms(2, &terms, &increment), add(3, "a", 1), add(4, "a", 1)];
         let submissions = take(&frames).submissions;
         let shape: Vec<_> = submissions.iter().map(|some| (some.operations.len(), some.terms.is_some())).collect();
         assert_eq!(shape, [(1, false), (1, true), (2, false)]);
         let terms = submissions[1].terms.as_deref().unwrap();
-        assert_eq!((terms.ack, terms.ack_wait_ms), (replica::Ack::Regions(2), 2_000));
+        assert_eq!((terms.ack, terms.ack_wait_ms), (Ack::Regions(2), 2_000));
     }
 
     #[test]
     fn the_answer_to_a_request_on_terms_tells_what_was_asked() {
-        let get = [(0, "a", WireAction::Get)];
+        let get = [(0, "a", Action::Get)];
         let submission = take(&[on_terms(5, &WireTerms::default(), &get)]).submissions.pop().unwrap();
         let namespace = NamespaceId::of("default");
         let token = [(namespace, ReplicaId(7), 8)].into_iter().collect();
@@ -382,13 +383,13 @@ mod tests {
         let [Response { id: 5, answer: Ok(Answer::OnTerms(told)) }] = &responses(&frames)[..] else { panic!() };
         assert_eq!((&told.results[..], told.pending), (&[Ok(4)][..], true));
         assert_eq!(told.acknowledged_by, ["region-3"]);
-        let token = snowtide_client::Token::from_bytes(told.token.as_deref().unwrap()).unwrap();
+        let token = snowtide_protocol::Token::from_bytes(told.token.as_deref().unwrap()).unwrap();
         assert_eq!(token.iter().map(|(_, replica, seq)| (replica, seq)).collect::<Vec<_>>(), [(7, 8)]);
     }
 
     #[test]
     fn bad_terms_are_answered_and_nothing_is_submitted() {
-        let get = [(0, "a", WireAction::Get)];
+        let get = [(0, "a", Action::Get)];
         let ack = |regions| WireTerms { ack: Ack::Regions(regions), ..WireTerms::default() };
         let long = [1; 9_000];
         for terms in [
@@ -415,7 +416,7 @@ mod tests {
 
     #[test]
     fn merging_stops_at_the_limits_of_one_batch() {
-        let half = vec![(0, "k", WireAction::Increment(1)); BATCH_OPERATIONS_MAX / 2];
+        let half = vec![(0, "k", Action::Increment(1)); BATCH_OPERATIONS_MAX / 2];
         let frames: Vec<_> = (0..5).map(|id| batch(id, &["here"], &half)).collect();
         let sizes: Vec<_> = take(&frames).submissions.iter().map(|some| some.operations.len()).collect();
         assert_eq!(sizes, [BATCH_OPERATIONS_MAX, BATCH_OPERATIONS_MAX, BATCH_OPERATIONS_MAX / 2]);
@@ -426,7 +427,7 @@ mod tests {
     #[test]
     fn a_bad_request_is_answered_and_nothing_of_it_is_submitted() {
         let long = "k".repeat(513);
-        let get = WireAction::Get;
+        let get = Action::Get;
         let names: Vec<&str> = vec!["here"; BATCH_NAMESPACES_MAX + 1];
         let many = vec![(0, "k", get); BATCH_OPERATIONS_MAX + 1];
         let cases = [
@@ -449,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_reader_may_read_only() {
-        let get = batch(3, &["here"], &[(0, "a", WireAction::Get)]);
+        let get = batch(3, &["here"], &[(0, "a", Action::Get)]);
         let grant = granted(&[Permission::Read], &[]);
         let taken = take_as(&grant, &Stage::Ready, PLACES, &[add(1, "a", 1), ids(2, 1), get]).unwrap();
         assert_eq!(refusals(&taken), [(1, Code::Forbidden), (2, Code::Forbidden)]);
@@ -464,13 +465,13 @@ mod tests {
     #[test]
     fn a_batch_is_refused_whole_if_its_token_does_not_allow_one_operation() {
         let grant = granted(&[Permission::Read, Permission::Write], &["here"]);
-        let allowed = batch(1, &["here"], &[(0, "a", WireAction::Get), (0, "a", WireAction::Increment(1))]);
+        let allowed = batch(1, &["here"], &[(0, "a", Action::Get), (0, "a", Action::Increment(1))]);
         // Named but not used, which is no reason to refuse.
-        let named = batch(2, &["too", "here"], &[(1, "a", WireAction::Get)]);
-        let beyond = batch(3, &["here", "too"], &[(0, "a", WireAction::Increment(1)), (1, "a", WireAction::Get)]);
+        let named = batch(2, &["too", "here"], &[(1, "a", Action::Get)]);
+        let beyond = batch(3, &["here", "too"], &[(0, "a", Action::Increment(1)), (1, "a", Action::Get)]);
         // Nothing is told of whether there is such a namespace.
-        let away = batch(4, &["away"], &[(0, "a", WireAction::Get)]);
-        let unknown = batch(5, &["unknown"], &[(0, "a", WireAction::Get)]);
+        let away = batch(4, &["away"], &[(0, "a", Action::Get)]);
+        let unknown = batch(5, &["unknown"], &[(0, "a", Action::Get)]);
         let frames = [allowed, named, beyond, away, unknown, ids(6, 1)];
         let taken = take_as(&grant, &Stage::Ready, PLACES, &frames).unwrap();
         assert_eq!(refusals(&taken), [3, 4, 5, 6].map(|id| (id, Code::Forbidden)));
@@ -489,7 +490,7 @@ mod tests {
 
     #[test]
     fn what_the_engine_has_no_room_for_is_throttled_before_it_is_looked_into() {
-        let most = vec![(0, "k", WireAction::Increment(1)); BATCH_OPERATIONS_MAX];
+        let most = vec![(0, "k", Action::Increment(1)); BATCH_OPERATIONS_MAX];
         let mut frames: Vec<_> = (0..11).map(|id| batch(id, &["here"], &most)).collect();
         let mut broken = batch(11, &["here"], &most);
         broken.push(0);
@@ -537,7 +538,7 @@ mod tests {
         #[test]
         fn a_flipped_byte_never_panics(at in any::<prop::sample::Index>(), to: u8) {
             let mut frame = batch(7, &["here", "gone"], &[
-                (0, "a", WireAction::Increment(5)), (1, "b", WireAction::Get), (0, "c", WireAction::Increment(-5)),
+                (0, "a", Action::Increment(5)), (1, "b", Action::Get), (0, "c", Action::Increment(-5)),
             ]);
             let at = at.index(frame.len());
             frame[at] = to;

@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, VarInt};
-use snowtide_client::id::IdScheme;
-use snowtide_client::wire::{FRAME_BYTES_MAX, IdRun, WireError, close};
-use snowtide_client::{Code, wire};
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::{FRAME_BYTES_MAX, IdRun, WireError, close};
+use snowtide_protocol::{Code, wire};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
-use snowtide_client::Code;
-use snowtide_client::codec;
-use snowtide_client::frame::{self, FrameBuffer, FrameTooLong};
-use snowtide_client::wire::{Greeting, HELLO_BYTES_MAX, Hello, WireError, close};
+use snowtide_protocol::frame::{self, FrameBuffer, FrameTooLong};
+use snowtide_protocol::wire::{Greeting, HELLO_BYTES_MAX, Hello, WireError, close};
+use snowtide_protocol::{Code, codec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -22,7 +21,6 @@ use crate::api::budget::{Account, Charge, NoRoom, Owed, Purpose, Working};
 use crate::audit;
 use crate::clock;
 use crate::engine::Applied;
-use crate::replica::Action;
 use crate::telemetry::{self, Verb};
 
 /// What a stream takes by itself, its task and what QUIC keeps of it.
@@ -277,7 +275,7 @@ impl<B: Backend> Session<B> {
             return self.push(submission.answer(Err(error(Code::Overloaded, NoRoom)), &scribe).0);
         };
         let charge = (charge, self.account.work());
-        let writes = operations.iter().filter(|operation| operation.action != Action::Get).count();
+        let writes = operations.iter().filter(|operation| operation.action.is_write()).count();
         let began = clock::monotonic();
         let patience = terms.as_ref().map_or(Duration::ZERO, |terms| scribe.patience(terms));
         match self.door.backend.submit(operations, terms) {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
-use snowtide_client::frame::{self, FrameBuffer};
-use snowtide_client::id::IdScheme;
-use snowtide_client::wire::{Ask, Greeting, Hello, RequestHead, Response, VERSION};
-use snowtide_client::{Batch, ConnectError, Connection, Error, codec};
+use snowtide_client::{Batch, ConnectError, Connection, Error};
+use snowtide_protocol::frame::{self, FrameBuffer};
+use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::wire::{Ask, Greeting, Hello, RequestHead, Response, VERSION};
+use snowtide_protocol::{Action, codec};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -19,7 +20,7 @@ use crate::config::map::ClusterMap;
 use crate::config::{Permission, Token};
 use crate::engine::{Answer, Applied, Awaited};
 use crate::identity::{NamespaceId, ReplicaId};
-use crate::replica::{Action, Outcome};
+use crate::replica::Outcome;
 
 /// Counts in memory; or leaves requests unanswered.
 #[derive(Default)]
@@ -199,7 +200,7 @@ fn increments(key: &str, ids: impl IntoIterator<Item = u64>) -> Vec<u8> {
         frame::append_with(&mut bytes, |bytes| {
             codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
             codec::encode_into("here", bytes);
-            let action = wire::WireAction::Increment(1);
+            let action = Action::Increment(1);
             codec::encode_into(&wire::WireOperation { namespace: 0, key, action }, bytes);
         });
     }

@@ -1,12 +1,12 @@
 //! What one read of the socket amounts to, purely: a batch for the engine, and replies in the order of the commands,
 //! some of which are owed until the engine has answered.
 
-use snowtide_client::Code;
-use snowtide_client::wire::BATCH_OPERATIONS_MAX;
+use snowtide_protocol::Code;
+use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
 
 use super::reply::{Reply, Version};
 use crate::api::code_of;
-use crate::replica::{Action, Operation, Outcome, Refusal};
+use crate::replica::{Operation, Outcome, Refusal};
 
 /// Replies that are known at once fill at most about so much before they are sent; a short command can have a long one.
 const TOLD_BYTES_MAX: usize = 256 << 10;
@@ -95,7 +95,7 @@ impl Batch {
 
     /// How many operations change a counter.
     pub(super) fn writes(&self) -> usize {
-        self.operations.iter().filter(|operation| operation.action != Action::Get).count()
+        self.operations.iter().filter(|operation| operation.action.is_write()).count()
     }
 
     /// Appends all replies to `bytes`, those that are owed by what the engine said, and begins anew.
@@ -170,9 +170,11 @@ pub(super) fn refused(refusal: &Refusal) -> String {
 
 #[cfg(test)]
 mod tests {
+
+    use snowtide_protocol::{Action, Key};
+
     use super::*;
     use crate::identity::NamespaceId;
-    use crate::replica::Key;
 
     fn push(batch: &mut Batch, operations: usize, shape: Shape) {
         let first = batch.operations.len();

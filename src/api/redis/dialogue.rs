@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use snowtide_client::receive::ReceiveBuffer;
+use snowtide_protocol::Action;
+use snowtide_protocol::receive::ReceiveBuffer;
 
 use super::answer::{Batch, Shape, refused};
 use super::caller::Caller;
@@ -16,7 +17,7 @@ use crate::api::bearer::Grant;
 use crate::api::budget::Account;
 use crate::audit;
 use crate::config::Permission;
-use crate::replica::{Action, Operation};
+use crate::replica::Operation;
 use crate::telemetry;
 
 /// How errors begin that are the caller's doing: he has shown no token, one that nobody knows, or one that does not allow this.
@@ -283,9 +284,8 @@ impl Intake<'_> {
         let first = self.batch.operations.len();
         // Who has none has been turned away.
         let Some(grant) = self.caller.grant() else { return };
-        let permission = if action == Action::Get { Permission::Read } else { Permission::Write };
         for name in keys {
-            match key::find(&self.door.namespaces, grant, permission, name) {
+            match key::find(&self.door.namespaces, grant, action.access().into(), name) {
                 Ok((namespace, key)) => self.batch.operations.push(Operation { namespace, key, action }),
                 Err(bad) => {
                     self.batch.operations.truncate(first);

@@ -1,12 +1,12 @@
 //! The name of a counter: `key` in the namespace `default`, `namespace:key` in another.
 
+use snowtide_protocol::{BadKey, Key};
 use thiserror::Error;
 
 use crate::api::bearer::{Forbidden, Grant};
 use crate::api::{Namespaces, NotServed};
 use crate::config::Permission;
 use crate::identity::NamespaceId;
-use crate::replica::{BadKey, Key};
 
 /// Where names without a namespace are.
 const DEFAULT: &str = "default";

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use snowtide_client::Code;
-use snowtide_client::receive::ReceiveBuffer;
+use snowtide_protocol::Code;
+use snowtide_protocol::receive::ReceiveBuffer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::mpsc;
 
 use proptest::prelude::*;
+use snowtide_protocol::{Action, Key};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,7 +14,7 @@ use super::*;
 use crate::config::{Permission, Token};
 use crate::engine::Fake;
 use crate::identity::NamespaceId;
-use crate::replica::{Action, Key, Operation, Outcome, Refusal};
+use crate::replica::{Operation, Outcome, Refusal};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const READER: &str = "reader-0123456789";

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use snowtide_client::wire::BATCH_OPERATIONS_MAX;
+use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::request::Words;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 
 use self::status::Line;
 use super::exit::{self, Ended, Exit};

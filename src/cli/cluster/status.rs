@@ -7,7 +7,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use http::StatusCode;
 use serde_json::{Value, json};
-use snowtide_client::Code;
+use snowtide_protocol::Code;
 use tokio::task::JoinSet;
 
 use super::Access;

@@ -5,8 +5,9 @@ mod watch;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use snowtide_client::wire::Welcome;
-use snowtide_client::{Ack, Answered, Batch, Code, Error};
+use snowtide_client::{Answered, Batch, Error};
+use snowtide_protocol::wire::Welcome;
+use snowtide_protocol::{Ack, Code};
 
 use super::exit::{self, Ended, Exit};
 use super::output::while_read;
@@ -232,7 +233,7 @@ fn asked(welcome: &Welcome) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use snowtide_client::Code;
+    use snowtide_protocol::Code;
 
     use super::*;
 
@@ -293,7 +294,7 @@ mod tests {
             node: 2,
             frame_bytes_max: 1 << 20,
             requests_max: 16,
-            id_scheme: snowtide_client::id::IdScheme::default(),
+            id_scheme: snowtide_protocol::id::IdScheme::default(),
             incarnation: None,
         };
         let keys = ["a".to_owned(), "b".to_owned()];

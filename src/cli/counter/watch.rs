@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use snowtide_client::wire::Welcome;
-use snowtide_client::{Batch, Code, Connection, Error};
+use snowtide_client::{Batch, Connection, Error};
+use snowtide_protocol::Code;
+use snowtide_protocol::wire::Welcome;
 
 use super::{Namespace, advised, asked, refusal};
 use crate::cli::exit::Exit;

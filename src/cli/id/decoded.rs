@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
-use snowtide_client::id::{BadId, Format, IdScheme};
+use snowtide_protocol::id::{BadId, Format, IdScheme};
 
 use crate::cli::Misuse;
 use crate::clock::rfc3339;

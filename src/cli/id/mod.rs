@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use snowtide_client::Connection;
-use snowtide_client::id::{Format, IdScheme};
+use snowtide_protocol::id::{Format, IdScheme};
 
 use super::output::print_more;
 use super::reach::{self, Reach};

@@ -1,11 +1,12 @@
 //! Rows that repair brought: merged like any others, journalled in a record of the local kind.
 
+use snowtide_protocol::Key;
+
 use crate::identity::{NamespaceId, Peer};
 
 use super::super::Replica;
 use super::super::commit::Changed;
 use super::super::message::RepairedRow;
-use super::super::operation::Key;
 
 impl Replica {
     /// Applies what has arrived, until something has to be loaded first or the commit is full.

@@ -1,10 +1,11 @@
 //! What a node holds in some leaves: the rows on disk, with those in memory over them.
 
+use snowtide_protocol::Key;
+
 use crate::crdt::Row;
 use crate::merkle::{Hasher, Place, Sum};
 
 use super::super::effect::LoadLeaves;
-use super::super::operation::Key;
 use super::super::space::Space;
 
 /// Rows that one reading brings, about.

@@ -10,11 +10,13 @@ mod refusal;
 
 use std::path::Path;
 
+use snowtide_protocol::Key;
+
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::Hasher;
 use crate::replica::{
-    Change, CheckpointChunk, Commit, DirtyRow, Key, Payload, Position, Record, Recovered, RecoveredSpace, Repaired,
+    Change, CheckpointChunk, Commit, DirtyRow, Payload, Position, Record, Recovered, RecoveredSpace, Repaired,
 };
 
 use super::{Options, Store};

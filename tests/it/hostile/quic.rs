@@ -4,9 +4,11 @@ use quinn::RecvStream;
 use snowtide::codec;
 use snowtide::dev::Options;
 use snowtide::tls::dev::{Folders, certificates};
-use snowtide_client::frame;
-use snowtide_client::wire::{ALPN, Ask, BATCH_OPERATIONS_MAX, Greeting, Hello, RequestHead, Response, VERSION, close};
-use snowtide_client::{Batch, Code, ConnectError, Connection, Error, InvalidArgument};
+use snowtide_client::{Batch, ConnectError, Connection, Error, InvalidArgument};
+use snowtide_protocol::wire::{
+    ALPN, Ask, BATCH_OPERATIONS_MAX, Greeting, Hello, RequestHead, Response, VERSION, close,
+};
+use snowtide_protocol::{Code, frame};
 
 use crate::harness::quic::{Caller, call};
 use crate::harness::{Bed, EAST, NAMESPACE, WEST};

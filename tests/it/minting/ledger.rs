@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use snowtide_client::wire::IdRun;
+use snowtide_protocol::wire::IdRun;
 
 /// Findings that are kept in words; all are counted.
 const TOLD_MAX: usize = 20;

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use snowtide::dev::{Ending, Options};
-use snowtide_client::wire::IDS_MAX;
-use snowtide_client::{Code, Config, Connection, Error};
+use snowtide_client::{Config, Connection, Error};
+use snowtide_protocol::Code;
+use snowtide_protocol::wire::IDS_MAX;
 use tokio::task::JoinSet;
 
 use super::clones;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use snowtide::control::{self, Answer, Order};
-use snowtide_client::wire::IDS_MAX;
 use snowtide_client::{Config, Connection};
+use snowtide_protocol::wire::IDS_MAX;
 use tokio::task::JoinSet;
 
 use super::clones::{self, Twin};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use snowtide::crdt::Slot;
 use snowtide::identity::ReplicaId;
-use snowtide::replica::{Action, Operation};
+use snowtide::replica::Operation;
+use snowtide_protocol::Action;
 
 use super::ledger::{Counter, Rows};
 

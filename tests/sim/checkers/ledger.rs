@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use snowtide::crdt::{Row, Slot};
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Action, Operation};
+use snowtide::replica::Operation;
+use snowtide_protocol::Action;
 
 /// A counter's name.
 pub type Counter = (NamespaceId, String);

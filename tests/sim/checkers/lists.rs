@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use snowtide::identity::NamespaceId;
-use snowtide::replica::{Key, Page};
+use snowtide::replica::Page;
+use snowtide_protocol::Key;
 
 use super::ledger::Counter;
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use snowtide::crdt::{Mark, Row};
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Key, Recovered};
+use snowtide::replica::Recovered;
 use snowtide::store::Store;
+use snowtide_protocol::Key;
 
 use super::ledger::Rows;
 use crate::clients::name;

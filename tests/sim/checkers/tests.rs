@@ -2,8 +2,9 @@
 
 use snowtide::crdt::Slot;
 use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
-use snowtide::replica::{Action, Key, Operation, Page};
+use snowtide::replica::{Operation, Page};
 use snowtide::snowflake::Run;
+use snowtide_protocol::{Action, Key};
 
 use super::doors::{Closed, Doors};
 use super::handovers::Handovers;

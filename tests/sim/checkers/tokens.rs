@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Action, Commit, Operation, Record, Recovered, Ticket, Token};
+use snowtide::replica::{Commit, Operation, Record, Recovered, Ticket, Token};
+use snowtide_protocol::Action;
 
 use super::ledger::{Counter, Rows};
 use crate::clients::only_grows;

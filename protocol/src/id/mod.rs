@@ -10,10 +10,10 @@
 //!
 //! All of them are the same ID. Each is a function of it, one to one, so it is unique exactly as the ID is, sorts
 //! exactly as the IDs of the cluster do, and leads back to it. Decimal, [`base32`] and [`base62`] need nothing else;
-//! what a UUID and a ULID need of the cluster is its [`IdScheme`], which [`crate::Client::id_scheme`] tells.
+//! what a UUID and a ULID need of the cluster is its [`IdScheme`], which `Client::id_scheme` of the client tells.
 //!
 //! ```
-//! use snowtide_client::id::{self, Format, IdScheme};
+//! use snowtide_protocol::id::{self, Format, IdScheme};
 //!
 //! # fn main() -> Result<(), id::BadId> {
 //! let scheme = IdScheme::new("snowtide-dev", 1_735_689_600_000, 41);

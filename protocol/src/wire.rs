@@ -13,9 +13,11 @@
 
 use bincode::{BorrowDecode, Decode, Encode};
 
+use crate::ack::Ack;
+use crate::action::Action;
 use crate::code::Code;
 use crate::id::IdScheme;
-use crate::terms::{Ack, View};
+use crate::view::View;
 
 /// The application protocol, RFC 7301.
 pub const ALPN: &[u8] = b"snowtide-client/1";
@@ -31,8 +33,6 @@ pub const HELLO_BYTES_MAX: usize = 8 << 10;
 pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 /// Names of namespaces in one batch.
 pub const BATCH_NAMESPACES_MAX: usize = 256;
-/// The longest key, in bytes of UTF-8.
-pub const KEY_BYTES_MAX: usize = 512;
 /// The longest name of a namespace, in bytes of UTF-8.
 pub const NAMESPACE_BYTES_MAX: usize = 255;
 /// IDs in one request.
@@ -159,19 +159,10 @@ pub struct Turn {
 pub struct WireOperation<'a> {
     /// A position in the batch's list of namespaces.
     pub namespace: u32,
-    /// UTF-8, 1 to [`KEY_BYTES_MAX`] bytes.
+    /// UTF-8, 1 to [`KEY_BYTES_MAX`](crate::key::KEY_BYTES_MAX) bytes.
     pub key: &'a str,
     /// What to do.
-    pub action: WireAction,
-}
-
-/// What an operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum WireAction {
-    /// Adds; negative is a decrement.
-    Increment(i64),
-    /// Reads.
-    Get,
+    pub action: Action,
 }
 
 /// An answer frame.
@@ -263,7 +254,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Batch;
     use crate::codec::{self, Cursor, DecodeError};
 
     fn code() -> impl Strategy<Value = Code> {
@@ -333,51 +323,7 @@ mod tests {
         prop_oneof![welcome, wire_error().prop_map(Greeting::Refused)]
     }
 
-    /// An operation before it is encoded: namespace, key, and the change or a read.
-    type Plain = (String, String, Option<i64>);
-
-    fn operation() -> impl Strategy<Value = Plain> {
-        let key = "\\PC{1,40}".prop_filter("a dot segment is no key", |key| !matches!(key.as_str(), "." | ".."));
-        ("[a-c]{1,2}", key, any::<Option<i64>>())
-    }
-
-    /// Reads a request as a server does, but into owned values.
-    fn read_batch(bytes: &[u8]) -> Result<(u64, Vec<Plain>), DecodeError> {
-        let mut cursor = Cursor::new(bytes);
-        let RequestHead { id, ask } = cursor.read()?;
-        let Ask::Batch { namespaces, operations } = ask else { panic!("not a batch") };
-        let names = (0..namespaces).map(|_| cursor.read::<&str>()).collect::<Result<Vec<_>, _>>()?;
-        let read = |_| {
-            let WireOperation { namespace, key, action } = cursor.read()?;
-            let by = match action {
-                WireAction::Increment(by) => Some(by),
-                WireAction::Get => None,
-            };
-            Ok((names[usize::try_from(namespace).unwrap()].to_owned(), key.to_owned(), by))
-        };
-        let operations = (0..operations).map(read).collect::<Result<_, DecodeError>>()?;
-        cursor.finish()?;
-        Ok((id, operations))
-    }
-
     proptest! {
-        #[test]
-        fn a_batch_arrives_as_it_was_built(id: u64, operations in prop::collection::vec(operation(), 0..60)) {
-            let mut batch = Batch::new();
-            for (namespace, key, by) in &operations {
-                match by {
-                    Some(by) => batch.add(namespace, key, *by).unwrap(),
-                    None => batch.get(namespace, key).unwrap(),
-                };
-            }
-            let mut bytes = Vec::new();
-            batch.append_request(id, &mut bytes);
-            prop_assert!(bytes.len() <= batch.weight());
-            prop_assert_eq!(read_batch(&bytes).unwrap(), (id, operations));
-            bytes.push(0);
-            prop_assert!(matches!(read_batch(&bytes), Err(DecodeError::Trailing(1))));
-        }
-
         #[test]
         fn responses_and_greetings_survive_the_wire(response in response(), greeting in greeting()) {
             let bytes = codec::encode(&response);

@@ -19,8 +19,8 @@ const VERSION: u8 = 1;
 /// the same over HTTP (`Snowtide-Token`), QUIC and on the command line.
 ///
 /// ```
-/// # fn main() -> Result<(), snowtide_client::BadToken> {
-/// let mut token: snowtide_client::Token = "AQA".parse()?;
+/// # fn main() -> Result<(), snowtide_protocol::BadToken> {
+/// let mut token: snowtide_protocol::Token = "AQA".parse()?;
 /// token.join(&"AQA".parse()?);
 /// assert_eq!(token.to_string(), "AQA"); // it names nothing: every node holds that
 /// # Ok(())
