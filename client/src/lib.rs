@@ -28,10 +28,6 @@ pub use quic::{Config, Connection};
 pub use snowtide_protocol::{Ack, BadAck, BadKey, BadToken, Code, KeyLength, Share, Token, View, id};
 pub use terms::{Answered, Counted, Terms};
 
-use snowtide_protocol::{Action, codec, frame, wire};
-
-#[cfg(feature = "quic")]
-
 /// How long a client that is dropped or closed lets a node finish its answers.
 #[cfg(any(feature = "quic", feature = "http"))]
 const CLOSE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
