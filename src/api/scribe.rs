@@ -109,15 +109,6 @@ impl Scribe {
         wait.min(self.wait_max)
     }
 
-    /// How much longer than others a request on these terms may take.
-    pub fn patience(&self, terms: &Terms) -> Duration {
-        Duration::from_millis(if terms.ack == Ack::Local {
-            terms.wait_ms
-        } else {
-            terms.wait_ms.max(terms.ack_wait_ms)
-        })
-    }
-
     /// The terms that the replica gets.
     pub fn terms(&self, asked: Asked) -> Box<Terms> {
         let ms = |wait: Duration| u64::try_from(self.granted(wait).as_millis()).unwrap_or(u64::MAX);
@@ -241,6 +232,6 @@ mod tests {
         assert_eq!((terms.wait_ms, terms.ack_wait_ms), (10_000, 10_000));
         let none = scribe.terms(Asked { ack: Ack::All, ..Asked::default() });
         assert_eq!((none.wait_ms, none.ack_wait_ms), (0, 2_000));
-        assert_eq!(scribe.patience(&none), Duration::from_secs(2));
+        assert_eq!(none.patience_ms(), 2_000);
     }
 }

@@ -49,6 +49,11 @@ impl Terms {
     pub fn may_wait(&self) -> bool {
         (!self.after.is_empty() && self.wait_ms > 0) || self.ack != Ack::Local
     }
+
+    /// How many milliseconds longer than others a batch on these terms may take.
+    pub fn patience_ms(&self) -> u64 {
+        if self.ack == Ack::Local { self.wait_ms } else { self.wait_ms.max(self.ack_wait_ms) }
+    }
 }
 
 /// What a client is told beyond the outcomes.

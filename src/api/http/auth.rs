@@ -5,7 +5,7 @@ use axum::http::header::AUTHORIZATION;
 use snowtide_protocol::Code;
 
 use super::problem::Problem;
-use crate::api::bearer::{Bearers, Forbidden, Pass, Stranger};
+use crate::api::bearer::{Bearers, Pass, Stranger};
 
 /// Lets a caller in.
 pub(super) fn admit(bearers: &Bearers, headers: &HeaderMap) -> Result<Pass, Problem> {
@@ -18,12 +18,6 @@ pub(super) fn admit(bearers: &Bearers, headers: &HeaderMap) -> Result<Pass, Prob
         Stranger::Unknown => Problem::new(Code::Unauthenticated, stranger.to_string())
             .challenged(r#"Bearer realm="snowtide", error="invalid_token""#),
     })
-}
-
-/// What a caller is told whose token does not allow something.
-pub(super) fn forbidden(forbidden: &Forbidden) -> Problem {
-    Problem::new(Code::Forbidden, forbidden.to_string())
-        .challenged(r#"Bearer realm="snowtide", error="insufficient_scope""#)
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110, 11.1).

@@ -7,25 +7,19 @@ use axum::body::Body;
 use axum::http::Response;
 use serde::{Deserialize, Serialize};
 use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
-use snowtide_protocol::{Action, Code, Key};
+use snowtide_protocol::{Action, Code};
 use utoipa::ToSchema;
 
-use crate::api::{Namespaces, NotServed};
-use crate::config::Permission;
+use crate::api::{Named, Refused};
 use crate::engine::Applied;
 use crate::replica::{Operation, Outcome};
-use crate::telemetry::{self, Door};
 
 use super::call::Call;
-use super::counters::{OVERFLOW, QUOTA, bad_key, miscounted};
 use super::json::{self, By};
 use super::openapi::Failures;
 use super::params;
 use super::problem::Problem;
 use super::told::{self, AckState, Acknowledged, CounterView};
-
-const NOT_SERVED: &str = "this node does not serve the namespace";
-const NOT_HELD: &str = "this node's region does not hold the namespace";
 
 /// A batch.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -116,7 +110,7 @@ pub(super) enum BatchResult {
         #[schema(example = "counter_overflow")]
         code: &'static str,
         /// A sentence for people.
-        detail: &'static str,
+        detail: Cow<'static, str>,
         /// With `wrong_region`: the regions that serve the namespace.
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
         #[schema(value_type = Vec<String>, required = false)]
@@ -145,19 +139,15 @@ pub(super) enum BatchResult {
 /// A batch that is refused as a whole has changed nothing. It is one request, not a transaction: other regions may
 /// see some of its increments before others.
 pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
-    call.door.admit_counting()?;
+    call.door.gate.admit_counting()?;
     let body = call.body().await?;
-    let plan = Plan::of(
-        json::parse(&body)?,
-        |permission, name| call.require_in(permission, name),
-        &call.door.doors.namespaces,
-    )?;
+    let plan = Plan::of(json::parse(&body)?, |name| call.door.doors.namespaces.named(call.pass.grant(), name));
+    let plan = plan.map_err(|(at, refused)| within(at, call.turned_away(refused)))?;
     drop(body);
     let Applied { outcomes, receipt } =
         if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
     let views = told::views(receipt.as_deref(), &call.door.doors.scribe);
-    let (results, increments) = results(&plan.steps, &outcomes, views)?;
-    telemetry::increments_acknowledged(Door::Http, increments);
+    let results = results(&plan.steps, &outcomes, views)?;
     let (status, Acknowledged { ack, by: acknowledged_by }) =
         Acknowledged::of(&call.asked, receipt.as_deref(), &call.door.doors.scribe);
     call.answer(status, &BatchResults { results, ack, acknowledged_by }, receipt.as_deref())
@@ -174,118 +164,98 @@ pub(super) struct Plan {
 /// What became of one operation of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    /// The engine gets it, as an increment.
-    Increment,
-    /// The engine gets it, as a read.
-    Get,
+    /// The engine gets it.
+    Submitted,
     /// The engine does not get it: its namespace is not served here.
-    Refused(NotServed),
+    Refused(Refused),
 }
 
 impl Plan {
+    /// Of operations in the namespaces that `named` finds; or which of them the whole batch is refused for, and why.
     pub(super) fn of(
         request: BatchRequest<'_>,
-        require: impl Fn(Permission, &str) -> Result<(), Problem>,
-        namespaces: &Namespaces,
-    ) -> Result<Self, Problem> {
+        named: impl Fn(&str) -> Named,
+    ) -> Result<Self, (Option<usize>, Refused)> {
         let count = request.operations.len();
         if count > BATCH_OPERATIONS_MAX {
-            return Err(Problem::too_large(format!(
-                "a batch has at most {BATCH_OPERATIONS_MAX} operations, this one {count}"
-            )));
+            let detail = format!("a batch has at most {BATCH_OPERATIONS_MAX} operations, this one {count}");
+            return Err((None, Refused::new(Code::TooLarge, detail)));
         }
         let mut plan = Self { operations: Vec::with_capacity(count), steps: Vec::with_capacity(count) };
         for (at, operation) in request.operations.into_iter().enumerate() {
-            plan.push(operation, &require, namespaces).map_err(|problem| within(at, problem))?;
+            plan.push(operation, &named).map_err(|refused| (Some(at), refused))?;
         }
         Ok(plan)
     }
 
-    fn push(
-        &mut self,
-        operation: BatchOperation<'_>,
-        require: &impl Fn(Permission, &str) -> Result<(), Problem>,
-        namespaces: &Namespaces,
-    ) -> Result<(), Problem> {
-        let (namespace, key, action, step) = match operation {
+    fn push(&mut self, operation: BatchOperation<'_>, named: &impl Fn(&str) -> Named) -> Result<(), Refused> {
+        let (namespace, key, action) = match operation {
             BatchOperation::Increment(BatchIncrement { namespace, key, by: By(by) }) => {
-                (namespace, key, Action::Increment(by), Step::Increment)
+                (namespace, key, Action::Increment(by))
             }
-            BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get, Step::Get),
+            BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get),
         };
-        let permission = if step == Step::Increment { Permission::Write } else { Permission::Read };
-        require(permission, &namespace)?;
-        let key = Key::of_client(key).map_err(bad_key)?;
-        match namespaces.find(&namespace) {
-            Ok(namespace) => {
-                self.operations.push(Operation { namespace, key, action });
-                self.steps.push(step);
+        match named(&namespace).operation(&key, action) {
+            Ok(operation) => {
+                self.operations.push(operation);
+                self.steps.push(Step::Submitted);
             }
-            Err(reason) => self.steps.push(Step::Refused(reason)),
+            Err(refused) if refused.is_not_served() => self.steps.push(Step::Refused(refused)),
+            Err(refused) => return Err(refused),
         }
         Ok(())
     }
 }
 
-/// The results in the request's order, and how many increments took place.
-fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Result<(Vec<BatchResult>, u64), Problem> {
-    if outcomes.len() != steps.iter().filter(|step| !matches!(step, Step::Refused(_))).count() {
-        return Err(miscounted());
+/// The results in the request's order.
+fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Result<Vec<BatchResult>, Refused> {
+    if outcomes.len() != steps.iter().filter(|step| **step == Step::Submitted).count() {
+        return Err(Refused::miscounted());
     }
-    let mut outcomes = outcomes.iter().copied();
-    let mut views = views.into_iter();
-    let mut increments: u64 = 0;
-    let mut results = Vec::with_capacity(steps.len());
-    for step in steps {
-        if let Step::Refused(reason) = step {
-            results.push(BatchResult::not_served(reason));
-            continue;
+    let (mut outcomes, mut views) = (outcomes.iter(), views.into_iter());
+    let result = |step: &Step| match step {
+        Step::Refused(refused) => Ok(BatchResult::refused(refused.clone())),
+        Step::Submitted => {
+            let outcome = outcomes.next().ok_or_else(Refused::miscounted)?;
+            Ok(BatchResult::of(*outcome, views.next()))
         }
-        let outcome = outcomes.next().unwrap_or(Outcome::UnknownNamespace);
-        if *step == Step::Increment && matches!(outcome, Outcome::Value(_)) {
-            increments = increments.saturating_add(1);
-        }
-        results.push(BatchResult::of(outcome, views.next()));
-    }
-    Ok((results, increments))
+    };
+    steps.iter().map(result).collect()
 }
 
-/// Says which operation of a batch a problem is about.
-fn within(at: usize, problem: Problem) -> Problem {
+/// Says which operation of a batch a problem is about, if it is about one.
+fn within(at: Option<usize>, problem: Problem) -> Problem {
+    let Some(at) = at else { return problem };
     Problem { detail: format!("operations[{at}]: {}", problem.detail).into(), ..problem }
 }
 
 impl BatchResult {
     fn of(outcome: Outcome, view: Option<CounterView>) -> Self {
-        match outcome {
-            Outcome::Value(value) => Self::Done { status: 200, value, view },
-            Outcome::Overflow => Self::refused(Code::CounterOverflow, OVERFLOW, Arc::default()),
-            Outcome::QuotaExceeded => Self::refused(Code::QuotaExceeded, QUOTA, Arc::default()),
-            Outcome::UnknownNamespace => Self::not_served(&NotServed::Unknown),
+        match Refused::value_of(outcome) {
+            Ok(value) => Self::Done { status: 200, value, view },
+            Err(refused) => Self::refused(refused),
         }
     }
 
-    fn refused(code: Code, detail: &'static str, regions: Arc<[String]>) -> Self {
+    fn refused(Refused { code, detail, regions }: Refused) -> Self {
         Self::Refused { status: code.http_status(), code: code.as_str(), detail, regions }
-    }
-
-    fn not_served(reason: &NotServed) -> Self {
-        match reason {
-            NotServed::Unknown => Self::refused(reason.code(), NOT_SERVED, Arc::default()),
-            NotServed::Elsewhere(regions) => Self::refused(reason.code(), NOT_HELD, Arc::clone(regions)),
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::identity::NamespaceId;
+    use snowtide_protocol::Key;
 
     use super::*;
+    use crate::api::Namespaces;
+    use crate::api::bearer::Grant;
+    use crate::identity::NamespaceId;
 
     fn plan(json: &str) -> Result<Plan, Problem> {
-        let namespaces = [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
-        Plan::of(json::parse(json.as_bytes())?, |_, _| Ok(()), &namespaces)
+        let namespaces: Namespaces =
+            [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
+        let plan = Plan::of(json::parse(json.as_bytes())?, |name| namespaces.named(&Grant::anyone(), name));
+        plan.map_err(|(at, refused)| within(at, refused.into()))
     }
 
     #[test]
@@ -305,14 +275,11 @@ mod tests {
             ]
         );
         let outcomes = [Outcome::Overflow, Outcome::Value(-1)];
-        let (done, increments) = results(&plan.steps, &outcomes, Vec::new()).unwrap();
+        let done = results(&plan.steps, &outcomes, Vec::new()).unwrap();
         let results_json = serde_json::to_value(done).unwrap();
         assert_eq!(results_json[0]["code"], "unknown_namespace");
         assert_eq!((&results_json[1]["status"], &results_json[1]["code"]), (&422.into(), &"counter_overflow".into()));
         assert_eq!(results_json[2], serde_json::json!({"status": 200, "value": "-1"}));
-        assert_eq!(increments, 0, "a refused increment does not count");
-        let (_, increments) = results(&plan.steps, &[Outcome::Value(3), Outcome::Value(3)], Vec::new()).unwrap();
-        assert_eq!(increments, 1, "nor does a read");
     }
 
     #[test]

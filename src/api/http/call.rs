@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes};
@@ -19,15 +18,16 @@ use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::Serialize;
-use snowtide_protocol::Code;
 use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::{Access, Action, Code};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::bearer::{Forbidden, Pass};
+use crate::api::bearer::Pass;
 use crate::api::budget::{Account, Charge, Owed, Purpose};
+use crate::api::gate::Gate;
 use crate::api::idempotency;
-use crate::api::{Doors, Stage};
+use crate::api::{Doors, Named, Refused};
 use crate::audit;
 use crate::clock;
 use crate::config::Permission;
@@ -60,6 +60,7 @@ const DOOR: &str = telemetry::Door::Http.as_str();
 /// What all requests share.
 pub(super) struct Door {
     pub(super) doors: Doors,
+    pub(super) gate: Gate,
     pub(super) id_scheme: IdScheme,
     /// Pages of counters that are being made.
     pub(super) listings: Arc<Semaphore>,
@@ -69,7 +70,6 @@ pub(super) struct Door {
     /// The node shuts down.
     pub(super) closing: CancellationToken,
     body_bytes_max: usize,
-    timeout: Duration,
 }
 
 /// A request that may be carried out, as far as its headers tell.
@@ -98,7 +98,7 @@ impl Door {
             watchers: Arc::new(Watchers::new(doors.engine.clone(), http, client_bytes_max)),
             closing,
             body_bytes_max: usize::try_from(api.request_bytes_max.as_u64()).unwrap_or(usize::MAX),
-            timeout: api.request_timeout,
+            gate: Gate::new(&doors, telemetry::Door::Http),
             id_scheme: scheme_of(&doors.config.cluster.id, doors.ids.layout()),
             doors,
         }
@@ -111,12 +111,12 @@ impl Door {
         F: Future<Output = Result<Response<Body>, Problem>>,
     {
         let begun = clock::monotonic();
-        let limit = self.timeout;
         let events = verb == Verb::Watch && watch::takes_events(request.headers());
-        let answer = match self.admit(verb, request) {
+        let answer = match Arc::clone(&self).admit(verb, request) {
             Ok(call) => {
-                let limit = limit.saturating_add(call.patience());
-                tokio::time::timeout(limit, handler(call)).await.unwrap_or_else(|_| Err(timed_out(limit)))
+                let limit = self.gate.limit(Some(&call.terms));
+                let timed_out = |_| Err(Refused::timed_out(limit).into());
+                tokio::time::timeout(limit, handler(call)).await.unwrap_or_else(timed_out)
             }
             Err(problem) => Err(problem),
         };
@@ -125,9 +125,7 @@ impl Door {
         {
             tracing::warn!(request_id = %named::shown(), operation = verb.as_str(), "failed: {}", problem.detail);
         }
-        let refused = answer.as_ref().err().map(|problem| problem.code);
-        let seconds = clock::monotonic().duration_since(begun).as_secs_f64();
-        telemetry::request_answered(telemetry::Door::Http, verb, refused, seconds);
+        self.gate.count(verb, begun, answer.as_ref().err().map(|problem| problem.code));
         answer.unwrap_or_else(|problem| if events { watch::refused(problem) } else { problem.into_response() })
     }
 
@@ -179,33 +177,34 @@ impl Door {
         let room = room.map_err(|_| Problem::new(Code::Overloaded, "too many ask how the node stands; retry"))?;
         Ok(self.doors.engine.status_for(room).await)
     }
-
-    /// Refuses what a node in this stage does not do, without troubling the engine.
-    pub(super) fn admit_counting(&self) -> Result<(), Problem> {
-        self.doors.stage.borrow().refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
-    }
-
-    /// As [`Self::admit_counting`], but IDs need no proof of the counters' history: while the node is starting, their
-    /// source decides.
-    pub(super) fn admit_minting(&self) -> Result<(), Problem> {
-        if *self.doors.stage.borrow() == Stage::Starting { Ok(()) } else { self.admit_counting() }
-    }
 }
 
 impl Call {
     /// Refuses a caller who may not do this.
     pub(super) fn require(&self, permission: Permission) -> Result<(), Problem> {
-        self.pass.grant().require(permission).map_err(|forbidden| self.forbids(&forbidden))
+        self.pass.grant().require(permission).map_err(|forbidden| self.turned_away((&forbidden).into()))
     }
 
-    /// Refuses a caller who may not do this in a namespace, before he learns whether there is one of that name.
-    pub(super) fn require_in(&self, permission: Permission, namespace: &str) -> Result<(), Problem> {
-        self.pass.grant().require_in(permission, namespace).map_err(|forbidden| self.forbids(&forbidden))
+    /// The namespace of this name, for a caller who may do this in it, and at a stage at which counters are served.
+    pub(super) fn named(&self, access: Access, namespace: &str) -> Result<Named, Problem> {
+        let named = self.door.doors.namespaces.named(self.pass.grant(), namespace);
+        named.allows(access).map_err(|refused| self.turned_away(refused))?;
+        self.door.gate.admit_counting()?;
+        Ok(named)
     }
 
-    fn forbids(&self, forbidden: &Forbidden) -> Problem {
-        audit::turned_away(DOOR, &self.from, self.pass.grant().name(), forbidden);
-        auth::forbidden(forbidden)
+    /// What the engine is asked about a counter.
+    pub(super) fn operation(&self, namespace: &str, key: &str, action: Action) -> Result<Operation, Problem> {
+        let named = self.named(action.access(), namespace)?;
+        named.operation(key, action).map_err(|refused| Problem::within(namespace, refused))
+    }
+
+    /// A refusal, which is written down if the caller's token does not allow what it asks.
+    pub(super) fn turned_away(&self, refused: Refused) -> Problem {
+        if refused.code == Code::Forbidden {
+            audit::turned_away(DOOR, &self.from, self.pass.grant().name(), &refused);
+        }
+        refused.into()
     }
 
     /// Hands operations to the engine, on the terms that were asked.
@@ -227,13 +226,7 @@ impl Call {
                 _ => std::future::pending().await,
             }
         };
-        match self.door.doors.engine.apply_while(operations, Some(terms), leaving).await {
-            Some(answer) => Ok(answer?),
-            None => {
-                let detail = "this node stopped before it answered; whether a write was carried out is unknown";
-                Err(Problem::internal(detail))
-            }
-        }
+        Ok(self.door.gate.submit(operations, Some(terms))?.answer(leaving).await?)
     }
 
     /// An answer with what the receipt tells in headers.
@@ -254,11 +247,6 @@ impl Call {
         }
         self.asked.applied(response.headers_mut());
         Ok(response)
-    }
-
-    /// How much longer than others the request may take.
-    fn patience(&self) -> Duration {
-        self.door.doors.scribe.patience(&self.terms)
     }
 
     /// The path, still percent-encoded.
@@ -314,11 +302,6 @@ fn broken_off(error: &BoxError, max: usize) -> Problem {
 
 fn body_too_large(max: usize) -> Problem {
     Problem::too_large(format!("a body has at most {max} bytes (api.request_bytes_max)"))
-}
-
-fn timed_out(limit: Duration) -> Problem {
-    let limit = humantime::format_duration(limit);
-    Problem::new(Code::Timeout, format!("no answer within {limit}; whether a write was carried out is unknown"))
 }
 
 /// There is no place for the connection that this came on.

@@ -8,14 +8,12 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use snowtide_protocol::{Action, BadKey, Code, Key, KeyLength};
+use snowtide_protocol::{Access, Action};
 use utoipa::ToSchema;
 
-use crate::api::{Namespaces, NotServed};
-use crate::config::Permission;
+use crate::api::Refused;
 use crate::engine::Applied;
-use crate::replica::{Operation, Outcome};
-use crate::telemetry::{self, Door};
+use crate::replica::Outcome;
 
 use super::call::Call;
 use super::json::{self, By};
@@ -26,11 +24,6 @@ use super::told::{self, AckState, Acknowledged, CounterView};
 
 const PREFIX: &str = "/v1/counters/";
 const INCREMENT_SUFFIX: &str = "/increment";
-pub(super) const QUOTA: &str =
-    "the namespace holds as many counters as it may (keys_max, bytes_max), and this would be a new one";
-pub(super) const OVERFLOW: &str =
-    "a 64-bit total of this counter at this node would overflow; the counter is unchanged";
-
 /// The body of an increment; may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -108,14 +101,13 @@ impl<'a> CounterValue<'a> {
 pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
     let (namespace, key) = counter(&path, INCREMENT_SUFFIX)?;
-    call.require_in(Permission::Write, &namespace)?;
-    call.door.admit_counting()?;
+    let named = call.named(Access::Write, &namespace)?;
     let body = call.body().await?;
     let IncrementRequest { by: By(by) } = json::parse_or_default(&body)?;
-    let operation = operation(&call.door.doors.namespaces, &namespace, &key, Action::Increment(by))?;
+    let operation =
+        named.operation(&key, Action::Increment(by)).map_err(|refused| Problem::within(&namespace, refused))?;
     let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
     let value = only(&outcomes, &namespace)?;
-    telemetry::increments_acknowledged(Door::Http, 1);
     let (status, Acknowledged { ack, by: acknowledged_by }) =
         Acknowledged::of(&call.asked, receipt.as_deref(), &call.door.doors.scribe);
     let incremented = Incremented { namespace: &namespace, key: &key, value, by, ack, acknowledged_by };
@@ -138,9 +130,7 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
 pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
     let (namespace, key) = counter(&path, "")?;
-    call.require_in(Permission::Read, &namespace)?;
-    call.door.admit_counting()?;
-    let operation = operation(&call.door.doors.namespaces, &namespace, &key, Action::Get)?;
+    let operation = call.operation(&namespace, &key, Action::Get)?;
     let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
     let value = only(&outcomes, &namespace)?;
     let view = told::views(receipt.as_deref(), &call.door.doors.scribe).pop();
@@ -179,46 +169,26 @@ fn is_percent_encoded(segment: &str) -> bool {
     segment.split('%').skip(1).all(is_escape)
 }
 
-pub(super) fn operation(
-    namespaces: &Namespaces,
-    namespace: &str,
-    key: &str,
-    action: Action,
-) -> Result<Operation, Problem> {
-    let id = namespaces.find(namespace).map_err(|reason| Problem::not_served(namespace, &reason))?;
-    Ok(Operation { namespace: id, key: Key::of_client(key).map_err(bad_key)?, action })
-}
-
-pub(super) fn bad_key(key: BadKey) -> Problem {
-    let code = match key {
-        BadKey::Length(KeyLength(1..)) => Code::TooLarge,
-        BadKey::Length(_) | BadKey::DotSegment => Code::InvalidRequest,
-    };
-    Problem::new(code, key.to_string())
-}
-
 /// The value of the only operation of a batch.
 pub(super) fn only(outcomes: &[Outcome], namespace: &str) -> Result<i128, Problem> {
-    match outcomes.first() {
-        Some(Outcome::Value(value)) => Ok(*value),
-        Some(Outcome::Overflow) => Err(Problem::new(Code::CounterOverflow, OVERFLOW)),
-        Some(Outcome::QuotaExceeded) => Err(Problem::new(Code::QuotaExceeded, QUOTA)),
-        Some(Outcome::UnknownNamespace) => Err(Problem::not_served(namespace, &NotServed::Unknown)),
-        None => Err(miscounted()),
-    }
-}
-
-pub(super) fn miscounted() -> Problem {
-    Problem::internal("the engine answered another number of operations than were asked")
+    let outcome = outcomes.first().ok_or_else(Refused::miscounted)?;
+    Refused::value_of(*outcome).map_err(|refused| Problem::within(namespace, refused))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::identity::NamespaceId;
+    use snowtide_protocol::Code;
 
-    fn namespaces() -> Namespaces {
-        [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into()
+    use super::*;
+    use crate::api::Namespaces;
+    use crate::api::bearer::Grant;
+    use crate::identity::NamespaceId;
+    use crate::replica::Operation;
+
+    fn operation(namespace: &str, key: &str) -> Result<Operation, Refused> {
+        let namespaces: Namespaces =
+            [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
+        namespaces.named(&Grant::anyone(), namespace).operation(key, Action::Get)
     }
 
     #[test]
@@ -246,7 +216,7 @@ mod tests {
 
     #[test]
     fn keys_have_1_to_512_bytes() {
-        let code = |key: &str| operation(&namespaces(), "default", key, Action::Get).map_err(|problem| problem.code);
+        let code = |key: &str| operation("default", key).map_err(|refused| refused.code);
         assert_eq!(code("").unwrap_err(), Code::InvalidRequest);
         assert_eq!(code(&"x".repeat(513)).unwrap_err(), Code::TooLarge);
         assert_eq!(&*code(&"\u{1f9ca}".repeat(128)).unwrap().key, "\u{1f9ca}".repeat(128));
@@ -258,12 +228,12 @@ mod tests {
             for suffix in ["", INCREMENT_SUFFIX] {
                 let path = format!("/v1/counters/default/{path}{suffix}");
                 let (namespace, key) = counter(&path, suffix).unwrap();
-                let problem = operation(&namespaces(), &namespace, &key, Action::Get).unwrap_err();
-                assert_eq!(problem.code, Code::InvalidRequest, "{path}");
+                let refused = operation(&namespace, &key).unwrap_err();
+                assert_eq!(refused.code, Code::InvalidRequest, "{path}");
             }
         }
         for key in ["...", "a/../b", "../a", "/", "%2e", "a."] {
-            assert!(operation(&namespaces(), "default", key, Action::Get).is_ok(), "{key}");
+            assert!(operation("default", key).is_ok(), "{key}");
         }
     }
 

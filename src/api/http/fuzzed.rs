@@ -7,6 +7,7 @@ use snowtide_protocol::id::IdScheme;
 use super::asked::{Asked, TOKEN};
 use super::named::{Name, REQUEST_ID};
 use super::{auth, batch, counters, decoded, ids, json, list};
+use crate::api::bearer::Grant;
 use crate::api::fuzzed::KNOWN;
 use crate::identity::NamespaceId;
 use crate::telemetry::Verb;
@@ -68,7 +69,7 @@ pub(crate) fn parameters(bytes: &[u8]) {
     let _ = ids::read(body);
     let _ = json::parse_or_default::<counters::IncrementRequest>(body);
     if let Ok(request) = json::parse::<batch::BatchRequest<'_>>(body) {
-        let _ = batch::Plan::of(request, |_, _| Ok(()), &KNOWN.namespaces);
+        let _ = batch::Plan::of(request, |name| KNOWN.namespaces.named(&Grant::anyone(), name));
     }
 }
 

@@ -11,7 +11,6 @@ use snowtide_protocol::wire::{IDS_MAX, IdRun};
 use utoipa::ToSchema;
 
 use crate::config::Permission;
-use crate::telemetry::{self, Door};
 
 use super::accept::{self, BYTES};
 use super::call::Call;
@@ -102,7 +101,7 @@ struct Written<'a> {
 /// `decimal`, 16 in `uuid7` and `ulid`, big-endian.
 pub(super) async fn mint(mut call: Call) -> Result<Response<Body>, Problem> {
     call.require(Permission::Ids)?;
-    call.door.admit_minting()?;
+    call.door.gate.admit_minting()?;
     let body = call.body().await?;
     let (count, format) = read(&body)?;
     let bytes = accept::bytes_wanted(call.headers());
@@ -110,8 +109,7 @@ pub(super) async fn mint(mut call: Call) -> Result<Response<Body>, Problem> {
         return Err(Problem::invalid(format!("{format} is text: it is not answered as {BYTES}")));
     }
     let doors = &call.door.doors;
-    let runs = doors.ids.mint(count).await?;
-    telemetry::ids_minted(Door::Http, u64::from(count));
+    let runs = call.door.gate.mint(count).await?;
     let ids = Written { runs: &runs, scheme: call.door.id_scheme, format };
     if bytes { ids.bytes() } else { json::answer(&MintedIds { ids, region: &doors.region, node: doors.worker.node() }) }
 }

@@ -10,10 +10,9 @@ use axum::http::{Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use snowtide_protocol::{Code, KEY_BYTES_MAX, Key};
+use snowtide_protocol::{Access, Code, KEY_BYTES_MAX, Key};
 use utoipa::ToSchema;
 
-use crate::config::Permission;
 use crate::identity::NamespaceId;
 use crate::replica::List;
 
@@ -60,10 +59,8 @@ pub(super) struct CounterList<'a> {
 pub(super) async fn list(mut call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
     let name = namespace(&path)?;
-    call.require_in(Permission::Read, &name)?;
-    call.door.admit_counting()?;
-    let served = call.door.doors.namespaces.find(&name);
-    let namespace = served.map_err(|reason| Problem::not_served(&name, &reason))?;
+    let named = call.named(Access::Read, &name)?;
+    let namespace = named.id(Access::Read).map_err(|refused| Problem::within(&name, refused))?;
     let Some(scope) = call.door.doors.scribe.scope(namespace) else {
         return Err(Problem::internal("the namespace has no number in cursors"));
     };

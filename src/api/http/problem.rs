@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -14,8 +15,7 @@ use serde::Serialize;
 use snowtide_protocol::Code;
 use utoipa::ToSchema;
 
-use crate::api::{NotServed, code_of, retry_after_ms};
-use crate::ids::IdRefusal;
+use crate::api::Refused;
 use crate::replica::Refusal;
 
 use super::named;
@@ -34,7 +34,7 @@ pub(super) struct Problem {
     /// What to send in `WWW-Authenticate` (RFC 6750).
     pub(super) challenge: Option<&'static str>,
     /// The regions that serve what was asked for.
-    pub(super) regions: Vec<String>,
+    pub(super) regions: Arc<[String]>,
 }
 
 /// The body of every error (`application/problem+json`, RFC 9457).
@@ -70,7 +70,7 @@ pub(super) struct ProblemBody<'a> {
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), challenge: None, regions: Vec::new() }
+        Refused::new(code, detail).into()
     }
 
     pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -85,11 +85,19 @@ impl Problem {
         Self::new(Code::Internal, detail)
     }
 
-    /// The namespace is not served here; its name is shown, but never more of it than a name may have.
-    pub(super) fn not_served(name: &str, reason: &NotServed) -> Self {
+    /// About a counter of this namespace. Where that is not served here its name is shown, but never more of it than a name
+    /// may have.
+    pub(super) fn within(name: &str, refused: Refused) -> Self {
+        if !refused.is_not_served() {
+            return refused.into();
+        }
         let shown: String = name.chars().take(64).collect();
-        let regions = reason.regions().to_vec();
-        Self { regions, ..Self::new(reason.code(), format!("{shown:?}: {reason}")) }
+        Refused { detail: format!("{shown:?}: {refused}").into(), ..refused }.into()
+    }
+
+    /// When to try again, in milliseconds; `None` where trying again does not help.
+    pub(super) fn retry_after_ms(&self) -> Option<u32> {
+        Refused::new(self.code, "").retry_after_ms()
     }
 
     /// Adds a `WWW-Authenticate` header.
@@ -119,13 +127,15 @@ impl Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self::new(code_of(&refusal), refusal.to_string())
+        Refused::from(refusal).into()
     }
 }
 
-impl From<IdRefusal> for Problem {
-    fn from(IdRefusal { code, detail }: IdRefusal) -> Self {
-        Self::new(code, detail)
+impl From<Refused> for Problem {
+    fn from(Refused { code, detail, regions }: Refused) -> Self {
+        // RFC 6750, section 3.1.
+        let challenge = (code == Code::Forbidden).then_some(r#"Bearer realm="snowtide", error="insufficient_scope""#);
+        Self { code, detail, challenge, regions }
     }
 }
 
@@ -150,7 +160,7 @@ impl IntoResponse for Problem {
             StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some(ms) = retry_after_ms(self.code) {
+        if let Some(ms) = self.retry_after_ms() {
             // The header has whole seconds only (RFC 9110): rounded up, so that nobody comes too early.
             headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
         }

@@ -17,10 +17,8 @@ use utoipa::ToSchema;
 
 use crate::api::bearer::{Bearers, Pass, SEAL_BYTES};
 use crate::clock;
-use crate::config::Permission;
 
 use super::call::Call;
-use super::counters::operation;
 use super::json;
 use super::openapi::Failures;
 use super::problem::Problem;
@@ -70,9 +68,8 @@ pub(super) struct Ticket {
 pub(super) async fn make(mut call: Call) -> Result<Response<Body>, Problem> {
     let body = call.body().await?;
     let TicketRequest { namespace, key } = json::parse(&body)?;
-    call.require_in(Permission::Read, &namespace)?;
+    call.operation(&namespace, &key, Action::Get)?;
     let doors = &call.door.doors;
-    operation(&doors.namespaces, &namespace, &key, Action::Get)?;
     let expires_s = expiry_s(clock::wall_ms(), doors.config.http.ticket_validity);
     let secret = doors.config.cluster.secret.as_bytes();
     let ticket = write(expires_s, &call.pass.seal(secret, &sealed(expires_s, &namespace, &key)));

@@ -17,13 +17,13 @@ use snowtide_protocol::Action;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Stage;
 use crate::api::bearer::{Bearers, Pass};
-use crate::api::{Stage, retry_after_ms};
 use crate::config::Permission;
 use crate::replica::Refusal;
 
 use super::call::Call;
-use super::counters::{CounterValue, counter, operation};
+use super::counters::{CounterValue, counter};
 use super::openapi::Failures;
 use super::params;
 use super::problem::Problem;
@@ -87,9 +87,7 @@ struct Feed {
 pub(super) async fn watch(call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
     let (namespace, key) = counter(&path, WATCH_SUFFIX)?;
-    call.require_in(Permission::Read, &namespace)?;
-    call.door.admit_counting()?;
-    let counter = operation(&call.door.doors.namespaces, &namespace, &key, Action::Get)?;
+    let counter = call.operation(&namespace, &key, Action::Get)?;
     let known = last_event(call.headers())?;
     let mut watch = call.door.watchers.watch(counter.namespace, counter.key)?;
     let value = watch.first().await?;
@@ -151,7 +149,7 @@ pub(super) fn refused(problem: Problem) -> Response<Body> {
 
 /// An event that says why there is no other, and when to come back.
 fn refusal(problem: &Problem) -> String {
-    let retry_ms = retry_after_ms(problem.code).map_or(RETRY_MS, |ms| RETRY_MS.max(ms.into()));
+    let retry_ms = problem.retry_after_ms().map_or(RETRY_MS, |ms| RETRY_MS.max(ms.into()));
     let document = problem.body();
     format!("retry: {retry_ms}\nevent: refused\ndata: {}\n\n", String::from_utf8_lossy(&document))
 }

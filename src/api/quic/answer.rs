@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 
-use snowtide_protocol::wire::{AnswerRef, IdRun, ResponseRef, WireError};
+use snowtide_protocol::wire::{AnswerRef, IdRun, ResponseRef};
 use snowtide_protocol::{Code, View, frame};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::error;
+use super::written;
+use crate::api::Refused;
 use crate::api::scribe::Scribe;
 use crate::engine::Applied;
 use crate::replica::{Operation, Outcome, Terms};
@@ -83,14 +84,12 @@ impl Submission {
     /// A frame for every request, and the places that they held.
     pub(super) fn answer(
         self,
-        answer: Result<Applied, WireError>,
+        answer: Result<Applied, Refused>,
         scribe: &Scribe,
     ) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
         let expected: usize = self.parts.iter().map(|part| part.operations).sum();
         let answer = match answer {
-            Ok(applied) if applied.outcomes.len() != expected => {
-                Err(error(Code::Internal, "results were lost in the node"))
-            }
+            Ok(applied) if applied.outcomes.len() != expected => Err(Refused::miscounted()),
             other => other,
         };
         let mut bytes = Vec::new();
@@ -123,7 +122,7 @@ impl IdBatch {
     }
 
     /// A frame for every request, and the places that they held.
-    pub(super) fn answer(self, answer: Result<Vec<IdRun>, WireError>) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
+    pub(super) fn answer(self, answer: Result<Vec<IdRun>, Refused>) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
         let mut bytes = Vec::new();
         match answer.map(VecDeque::from) {
             Ok(mut runs) if runs.iter().map(|run| u64::from(run.count)).sum::<u64>() == u64::from(self.total) => {
@@ -133,7 +132,7 @@ impl IdBatch {
                 }
             }
             Ok(_) => {
-                let refusal = error(Code::Internal, "ids were lost in the node");
+                let refusal = Refused::miscounted();
                 refuse(self.parts.iter().map(|(id, _)| *id), &refusal, &mut bytes);
             }
             Err(refusal) => refuse(self.parts.iter().map(|(id, _)| *id), &refusal, &mut bytes),
@@ -191,12 +190,7 @@ fn weave(
 }
 
 fn result_of(outcome: Outcome) -> Result<i128, Code> {
-    match outcome {
-        Outcome::Value(value) => Ok(value),
-        Outcome::Overflow => Err(Code::CounterOverflow),
-        Outcome::UnknownNamespace => Err(Code::UnknownNamespace),
-        Outcome::QuotaExceeded => Err(Code::QuotaExceeded),
-    }
+    Refused::value_of(outcome).map_err(|refused| refused.code)
 }
 
 /// The first `count` IDs of `runs`.
@@ -216,9 +210,10 @@ fn take_ids(runs: &mut VecDeque<IdRun>, count: u32) -> Vec<IdRun> {
     taken
 }
 
-fn refuse(ids: impl Iterator<Item = u64>, refusal: &WireError, bytes: &mut Vec<u8>) {
+fn refuse(ids: impl Iterator<Item = u64>, refused: &Refused, bytes: &mut Vec<u8>) {
+    let refused = written(refused);
     for id in ids {
-        frame::append(&ResponseRef { id, answer: Err(refusal) }, bytes);
+        frame::append(&ResponseRef { id, answer: Err(&refused) }, bytes);
     }
 }
 

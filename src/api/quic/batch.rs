@@ -1,14 +1,11 @@
 //! One batch, parsed and validated. The keys are copied once, out of the frame; every count is checked first.
 
+use snowtide_protocol::Code;
 use snowtide_protocol::codec::{Cursor, DecodeError};
-use snowtide_protocol::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, WireError, WireOperation};
-use snowtide_protocol::{Access, Code, Key};
+use snowtide_protocol::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, WireOperation};
 
-use super::error;
-use crate::api::Namespaces;
-use crate::api::bearer::{Forbidden, Grant};
-use crate::config::Permission;
-use crate::identity::NamespaceId;
+use crate::api::bearer::Grant;
+use crate::api::{Named, Namespaces, Refused};
 use crate::replica::Operation;
 
 /// The batch that was read last.
@@ -21,17 +18,7 @@ pub(super) struct Batch {
     pub(super) unknown: Vec<(u32, Code)>,
     /// Any operation changes a counter.
     pub(super) writes: bool,
-    names: Vec<Name>,
-}
-
-/// A namespace that the batch names.
-#[derive(Debug)]
-struct Name {
-    served: Result<NamespaceId, Code>,
-    /// Whether the caller may read in it.
-    reads: Result<(), Forbidden>,
-    /// Whether the caller may change its counters.
-    writes: Result<(), Forbidden>,
+    names: Vec<Named>,
 }
 
 /// Why a request goes no further.
@@ -40,7 +27,13 @@ pub(super) enum Rejected {
     /// The frame is not a request: the connection is closed.
     Malformed(DecodeError),
     /// The request is answered with this.
-    Refused(WireError),
+    Refused(Refused),
+}
+
+impl From<Refused> for Rejected {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
 }
 
 impl From<DecodeError> for Rejected {
@@ -63,12 +56,7 @@ impl Batch {
         at_most(operations, BATCH_OPERATIONS_MAX, "operations")?;
         self.clear();
         for _ in 0..namespaces {
-            let name: &str = cursor.read()?;
-            self.names.push(Name {
-                served: known.find(name).map_err(|reason| reason.code()),
-                reads: grant.require_in(Permission::Read, name),
-                writes: grant.require_in(Permission::Write, name),
-            });
+            self.names.push(known.named(grant, cursor.read()?));
         }
         for position in 0..operations {
             let operation = cursor.read()?;
@@ -89,32 +77,29 @@ impl Batch {
         position: u32,
         WireOperation { namespace, key, action }: WireOperation<'_>,
     ) -> Result<(), Rejected> {
-        let invalid = |detail: &dyn std::fmt::Display| {
-            Rejected::Refused(error(Code::InvalidRequest, format_args!("operation {position}: {detail}")))
-        };
-        let key = Key::of_client(key).map_err(|bad| invalid(&bad))?;
         self.writes |= action.is_write();
-        let named = usize::try_from(namespace).ok().and_then(|at| self.names.get(at));
-        let named = named
-            .ok_or_else(|| invalid(&format_args!("namespace {namespace} of {} in the batch", self.names.len())))?;
-        let allowed = match action.access() {
-            Access::Read => &named.reads,
-            Access::Write => &named.writes,
-        };
-        let forbidden = |why| Rejected::Refused(error(Code::Forbidden, format_args!("operation {position}: {why}")));
-        allowed.as_ref().map_err(forbidden)?;
-        match named.served {
-            Ok(id) => self.operations.push(Operation { namespace: id, key, action }),
-            Err(code) => self.unknown.push((position, code)),
+        let named = usize::try_from(namespace).ok().and_then(|at| self.names.get(at)).ok_or_else(|| {
+            let detail = format!("namespace {namespace} of {} in the batch", self.names.len());
+            within(position, Refused::new(Code::InvalidRequest, detail))
+        })?;
+        match named.operation(key, action) {
+            Ok(operation) => self.operations.push(operation),
+            Err(refused) if refused.is_not_served() => self.unknown.push((position, refused.code)),
+            Err(refused) => return Err(within(position, refused).into()),
         }
         Ok(())
     }
+}
+
+/// Says which operation of a batch is refused.
+fn within(position: u32, refused: Refused) -> Refused {
+    Refused { detail: format!("operation {position}: {refused}").into(), ..refused }
 }
 
 fn at_most(count: u32, limit: usize, what: &str) -> Result<(), Rejected> {
     if usize::try_from(count).is_ok_and(|count| count <= limit) {
         return Ok(());
     }
-    let detail = format_args!("a batch holds at most {limit} {what}, this one has {count}");
-    Err(Rejected::Refused(error(Code::TooLarge, detail)))
+    let detail = format!("a batch holds at most {limit} {what}, this one has {count}");
+    Err(Refused::new(Code::TooLarge, detail).into())
 }

@@ -9,7 +9,7 @@ use snowtide_protocol::wire::{
 use snowtide_protocol::{Ack, Action, Code, Token, codec};
 use tokio::sync::Semaphore;
 
-use super::intake::Intake;
+use super::intake::{Closed, Intake};
 use crate::api::bearer::Grant;
 use crate::api::fuzzed::KNOWN;
 
@@ -27,7 +27,7 @@ pub(crate) fn frames(bytes: &[u8]) {
         // A read is never longer than the room that there is for it.
         buffer.room().iter_mut().zip(read).for_each(|(to, from)| *to = *from);
         buffer.filled(read.len());
-        let mut intake = Intake::new(&KNOWN.namespaces, &KNOWN.scribe, &anyone, None, &PLACES, ROOM);
+        let mut intake = Intake::new(&KNOWN.namespaces, &KNOWN.scribe, &anyone, Closed::default(), &PLACES, ROOM);
         loop {
             match buffer.next_frame() {
                 Ok(Some(frame)) if *step == 0 => answer(frame),

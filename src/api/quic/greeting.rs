@@ -5,8 +5,10 @@ use std::time::Duration;
 use snowtide_protocol::Code;
 use snowtide_protocol::wire::{Hello, VERSION, Welcome, WireError};
 
-use super::{Backend, DOOR, Door, error};
+use super::{DOOR, Door, written};
+use crate::api::Refused;
 use crate::api::bearer::Pass;
+use crate::api::gate::Mints;
 use crate::audit;
 use crate::identity::ReplicaId;
 
@@ -14,16 +16,16 @@ use crate::identity::ReplicaId;
 const FIRST_INCARNATION: Duration = Duration::from_secs(1);
 
 /// Welcomes the client, or says why not.
-pub(super) async fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(Welcome, Pass), WireError> {
+pub(super) async fn greet<B: Mints>(door: &Door<B>, hello: &Hello) -> Result<(Welcome, Pass), WireError> {
     let (lowest, highest) = hello.versions;
     if !(lowest..=highest).contains(&VERSION) {
         let detail = format!("this node speaks version {VERSION} of the frames, the client {lowest} to {highest}");
-        return Err(error(Code::InvalidRequest, detail));
+        return Err(written(&Refused::new(Code::InvalidRequest, detail)));
     }
     let pass = door.bearers.admit(hello.token.as_deref().map(str::as_bytes));
     let pass = pass.map_err(|stranger| {
         audit::turned_away(DOOR, &door.from, "", &stranger);
-        error(Code::Unauthenticated, stranger)
+        written(&stranger.into())
     })?;
     let welcome = Welcome {
         version: VERSION,
@@ -38,7 +40,7 @@ pub(super) async fn greet<B: Backend>(door: &Door<B>, hello: &Hello) -> Result<(
 }
 
 /// The incarnation to which sessions belong that begin now.
-async fn incarnation<B: Backend>(door: &Door<B>) -> Option<ReplicaId> {
+async fn incarnation<B: Mints>(door: &Door<B>) -> Option<ReplicaId> {
     let mut incarnation = door.incarnation.clone();
     match tokio::time::timeout(FIRST_INCARNATION, incarnation.wait_for(Option::is_some)).await {
         Ok(Ok(incarnation)) => *incarnation,

@@ -11,19 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snowtide_protocol::codec::{Cursor, DecodeError};
-use snowtide_protocol::wire::{
-    Ask, BATCH_OPERATIONS_MAX, IDS_MAX, RequestHead, ResponseRef, Turn, WireError, WireTerms,
-};
+use snowtide_protocol::wire::{Ask, BATCH_OPERATIONS_MAX, IDS_MAX, RequestHead, ResponseRef, Turn, WireTerms};
 use snowtide_protocol::{Ack, BadAck, Code, frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
-use super::{error, refused};
-use crate::api::Namespaces;
+use super::written;
 use crate::api::bearer::Grant;
 use crate::api::idempotency;
 use crate::api::scribe::{Asked, Scribe};
+use crate::api::{Namespaces, Refused, Stage};
 use crate::config::Permission;
 use crate::identity::{REGIONS_MAX, ReplicaId};
 use crate::replica::{Refusal, Terms};
@@ -33,8 +31,7 @@ pub(super) struct Intake<'a> {
     namespaces: &'a Namespaces,
     scribe: &'a Scribe,
     grant: &'a Grant,
-    /// Everything is refused with this, if the node does not serve.
-    refusal: Option<WireError>,
+    closed: Closed,
     /// Unanswered requests that the connection may still have.
     places: &'a Arc<Semaphore>,
     /// Operations that the engine has room for.
@@ -45,6 +42,13 @@ pub(super) struct Intake<'a> {
     taken: Taken,
     /// The batch at hand; kept for its memory.
     batch: Batch,
+}
+
+/// What is refused of all requests, and why.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Closed {
+    counting: Option<Refused>,
+    minting: Option<Refused>,
 }
 
 /// What a read amounts to.
@@ -60,12 +64,24 @@ pub(super) struct Taken {
     pub(super) forbidden: Option<String>,
 }
 
+impl Closed {
+    /// What a node refuses at this stage.
+    pub(super) fn at(stage: &Stage) -> Self {
+        Self { counting: stage.admit_counting().err(), minting: stage.admit_minting().err() }
+    }
+
+    /// Everything is refused.
+    pub(super) fn entirely(refused: &Refused) -> Self {
+        Self { counting: Some(refused.clone()), minting: Some(refused.clone()) }
+    }
+}
+
 impl<'a> Intake<'a> {
     pub(super) fn new(
         namespaces: &'a Namespaces,
         scribe: &'a Scribe,
         grant: &'a Grant,
-        refusal: Option<WireError>,
+        closed: Closed,
         places: &'a Arc<Semaphore>,
         room: usize,
     ) -> Self {
@@ -73,7 +89,7 @@ impl<'a> Intake<'a> {
             namespaces,
             scribe,
             grant,
-            refusal,
+            closed,
             places,
             room,
             writes: Submission::default(),
@@ -98,9 +114,9 @@ impl<'a> Intake<'a> {
         };
         if let Some(refusal) = rejected {
             if refusal.code == Code::Forbidden {
-                self.taken.forbidden.get_or_insert_with(|| refusal.detail.clone());
+                self.taken.forbidden.get_or_insert_with(|| refusal.detail.clone().into_owned());
             }
-            frame::append(&ResponseRef { id, answer: Err(&refusal) }, &mut self.taken.refusals);
+            frame::append(&ResponseRef { id, answer: Err(&written(&refusal)) }, &mut self.taken.refusals);
         }
         Ok(())
     }
@@ -113,16 +129,20 @@ impl<'a> Intake<'a> {
     }
 
     /// Refuses early, before anything is parsed: overload must cost little.
-    fn admit(&mut self, ask: Ask) -> Result<OwnedSemaphorePermit, WireError> {
-        if let Some(refusal) = &self.refusal {
-            return Err(refusal.clone());
+    fn admit(&mut self, ask: Ask) -> Result<OwnedSemaphorePermit, Refused> {
+        let closed = match ask {
+            Ask::Ids(_) => &self.closed.minting,
+            Ask::Batch { .. } | Ask::OnTerms { .. } => &self.closed.counting,
+        };
+        if let Some(refused) = closed {
+            return Err(refused.clone());
         }
         let place = Arc::clone(self.places)
             .try_acquire_owned()
-            .map_err(|_| error(Code::Throttled, "too many unanswered requests on this connection"))?;
+            .map_err(|_| Refused::new(Code::Throttled, "too many unanswered requests on this connection"))?;
         if let Ask::Batch { operations, .. } | Ask::OnTerms { operations, .. } = ask {
             let left = usize::try_from(operations).ok().and_then(|operations| self.room.checked_sub(operations));
-            self.room = left.ok_or_else(|| refused(&Refusal::Throttled))?;
+            self.room = left.ok_or(Refusal::Throttled)?;
         }
         Ok(place)
     }
@@ -138,23 +158,25 @@ impl<'a> Intake<'a> {
         match ask {
             Ask::Ids(count) => {
                 cursor.finish()?;
-                self.take_ids(id, count, place).map_err(Rejected::Refused)
+                Ok(self.take_ids(id, count, place)?)
             }
             Ask::Batch { namespaces, operations } => {
                 self.batch.read(self.namespaces, self.grant, namespaces, operations, cursor)?;
-                self.take_batch(id, None, frame_bytes, place).map_err(Rejected::Refused)
+                self.take_batch(id, None, frame_bytes, place);
+                Ok(())
             }
             Ask::OnTerms { namespaces, operations } => {
                 let terms = cursor.read()?;
                 self.batch.read(self.namespaces, self.grant, namespaces, operations, cursor)?;
-                let terms = self.terms(&terms).map_err(Rejected::Refused)?;
-                self.take_batch(id, Some(terms), frame_bytes, place).map_err(Rejected::Refused)
+                let terms = self.terms(&terms)?;
+                self.take_batch(id, Some(terms), frame_bytes, place);
+                Ok(())
             }
         }
     }
 
-    fn terms(&self, terms: &WireTerms<'_>) -> Result<Box<Terms>, WireError> {
-        let invalid = |detail: &dyn std::fmt::Display| error(Code::InvalidRequest, detail);
+    fn terms(&self, terms: &WireTerms<'_>) -> Result<Box<Terms>, Refused> {
+        let invalid = |detail: &dyn std::fmt::Display| Refused::new(Code::InvalidRequest, detail.to_string());
         if matches!(terms.ack, Ack::Regions(regions) if !(1..=REGIONS_MAX).contains(&regions)) {
             return Err(invalid(&BadAck));
         }
@@ -168,13 +190,7 @@ impl<'a> Intake<'a> {
         Ok(Box::new(Terms { once, incarnation, again: terms.again_ms, ..*asked }))
     }
 
-    fn take_batch(
-        &mut self,
-        id: u64,
-        terms: Option<Box<Terms>>,
-        frame_bytes: usize,
-        place: OwnedSemaphorePermit,
-    ) -> Result<(), WireError> {
+    fn take_batch(&mut self, id: u64, terms: Option<Box<Terms>>, frame_bytes: usize, place: OwnedSemaphorePermit) {
         let group = if self.batch.writes { &mut self.writes } else { &mut self.reads };
         let full = group.operations.len().saturating_add(self.batch.operations.len()) > BATCH_OPERATIONS_MAX;
         if !group.is_empty() && (full || terms.is_some()) {
@@ -187,13 +203,13 @@ impl<'a> Intake<'a> {
             group.put_on(terms);
             self.taken.submissions.push(std::mem::take(group));
         }
-        Ok(())
     }
 
-    fn take_ids(&mut self, id: u64, count: u32, place: OwnedSemaphorePermit) -> Result<(), WireError> {
-        self.grant.require(Permission::Ids).map_err(|forbidden| error(Code::Forbidden, forbidden))?;
+    fn take_ids(&mut self, id: u64, count: u32, place: OwnedSemaphorePermit) -> Result<(), Refused> {
+        self.grant.require(Permission::Ids).map_err(|forbidden| Refused::from(&forbidden))?;
         if !(1..=IDS_MAX).contains(&count) {
-            return Err(error(Code::InvalidRequest, format_args!("one request mints 1 to {IDS_MAX} ids, not {count}")));
+            let detail = format!("one request mints 1 to {IDS_MAX} ids, not {count}");
+            return Err(Refused::new(Code::InvalidRequest, detail));
         }
         if self.ids.total().saturating_add(count) > IDS_MAX {
             self.taken.ids.push(std::mem::take(&mut self.ids));
@@ -211,8 +227,6 @@ mod tests {
     use snowtide_protocol::{Action, codec};
 
     use super::*;
-    use crate::api::Stage;
-    use crate::api::quic::refusal_at;
     use crate::config::map::ClusterMap;
     use crate::config::{Config, Token};
     use crate::engine::Applied;
@@ -264,7 +278,7 @@ mod tests {
         let served = served.with_elsewhere("away", &["far"]);
         let places = Arc::new(Semaphore::new(places));
         let scribe = scribe();
-        let mut intake = Intake::new(&served, &scribe, grant, refusal_at(stage), &places, ROOM);
+        let mut intake = Intake::new(&served, &scribe, grant, Closed::at(stage), &places, ROOM);
         for frame in frames {
             intake.take(frame)?;
         }
@@ -345,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_refusal_or_a_wrong_number_of_outcomes_reaches_every_request() {
-        for answer in [Ok(Applied::default()), Err(error(Code::Internal, "broken"))] {
+        for answer in [Ok(Applied::default()), Err(Refused::stopped())] {
             let submission = take(&[add(1, "a", 1), add(2, "a", 1)]).submissions.pop().unwrap();
             let (frames, _) = submission.answer(answer, &scribe());
             let codes: Vec<_> = responses(&frames).iter().map(|one| one.answer.clone().unwrap_err().code).collect();
@@ -432,7 +446,7 @@ mod tests {
         let many = vec![(0, "k", get); BATCH_OPERATIONS_MAX + 1];
         let cases = [
             (batch(1, &["here"], &[(0, "fine", get), (0, "", get)]), Code::InvalidRequest),
-            (batch(1, &["here"], &[(0, &long, get)]), Code::InvalidRequest),
+            (batch(1, &["here"], &[(0, &long, get)]), Code::TooLarge),
             (batch(1, &["here"], &[(1, "k", get)]), Code::InvalidRequest),
             (batch(1, &[], &[(0, "k", get)]), Code::InvalidRequest),
             (batch(1, &names, &[]), Code::TooLarge),
@@ -503,8 +517,8 @@ mod tests {
     #[test]
     fn a_node_that_does_not_serve_says_why() {
         let stages = [
-            (Stage::Starting, Code::Starting),
             (Stage::Draining, Code::Draining),
+            (Stage::Drained, Code::Draining),
             (Stage::Fenced("a clone lives".into()), Code::Fenced),
         ];
         for (stage, code) in stages {
@@ -512,6 +526,8 @@ mod tests {
             assert_eq!(refusals(&taken), [(1, code), (2, code)]);
             assert!(taken.submissions.is_empty() && taken.ids.is_empty());
         }
+        let taken = take_as(&Grant::anyone(), &Stage::Starting, PLACES, &[add(1, "a", 1), ids(2, 1)]).unwrap();
+        assert_eq!((refusals(&taken), taken.ids.len()), (vec![(1, Code::Starting)], 1), "IDs need no proof");
     }
 
     #[test]

@@ -16,28 +16,25 @@ mod greeting;
 mod intake;
 mod session;
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, VarInt};
 use snowtide_protocol::id::IdScheme;
-use snowtide_protocol::wire::{FRAME_BYTES_MAX, IdRun, WireError, close};
-use snowtide_protocol::{Code, wire};
+use snowtide_protocol::wire::{self, FRAME_BYTES_MAX, WireError, close};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::bearer::Bearers;
 use super::budget::{Account, NoRoom};
+use super::gate::{Gate, Mints};
 use super::scribe::Scribe;
-use super::{Doors, Namespaces, Stage, code_of, retry_after_ms};
+use super::{Doors, Namespaces, Refused, Stage};
 use crate::config::Config;
-use crate::engine::{Awaited, EngineHandle};
 use crate::identity::ReplicaId;
-use crate::ids::{IdRefusal, IdSource, scheme_of};
+use crate::ids::scheme_of;
 use crate::quic::{Close, DRAINING};
-use crate::replica::{Operation, Refusal, Terms};
 use crate::telemetry;
 
 /// The application protocol, for the endpoint that tells clients from peers.
@@ -59,14 +56,12 @@ pub async fn serve(connection: Connection, doors: Doors) {
     let window = doors.budget.window();
     connection.set_receive_window(VarInt::from_u32(u32::try_from(window.bytes()).unwrap_or(u32::MAX)));
     let id_scheme = scheme_of(&doors.config.cluster.id, doors.ids.layout());
-    let backend = Node { engine: doors.engine.clone(), ids: doors.ids.clone() };
     let door = Door {
-        backend,
+        gate: Arc::new(Gate::new(&doors, telemetry::Door::Quic)),
         limits: Limits::from(&*doors.config),
         bearers: doors.bearers,
         namespaces: doors.namespaces,
         scribe: doors.scribe,
-        stage: doors.stage,
         region: doors.region,
         node: doors.worker.node(),
         id_scheme,
@@ -83,44 +78,13 @@ pub async fn serve(connection: Connection, doors: Doors) {
     }
 }
 
-/// What stands behind the door: the node, or whatever a test puts there.
-trait Backend: Send + Sync + 'static {
-    /// As [`EngineHandle::room`].
-    fn room(&self) -> usize;
-    /// As [`EngineHandle::submit`].
-    fn submit(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Result<Awaited, Refusal>;
-    /// As [`IdSource::mint`].
-    fn mint(&self, count: u32) -> impl Future<Output = Result<Vec<IdRun>, IdRefusal>> + Send;
-}
-
-/// The real thing.
-struct Node {
-    engine: EngineHandle,
-    ids: IdSource,
-}
-
-impl Backend for Node {
-    fn room(&self) -> usize {
-        self.engine.room()
-    }
-
-    fn submit(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Result<Awaited, Refusal> {
-        self.engine.submit(operations, terms)
-    }
-
-    async fn mint(&self, count: u32) -> Result<Vec<IdRun>, IdRefusal> {
-        self.ids.mint(count).await
-    }
-}
-
 /// What the streams of a connection share.
 struct Door<B> {
-    backend: B,
+    gate: Arc<Gate<B>>,
     limits: Limits,
     bearers: Bearers,
     namespaces: Arc<Namespaces>,
     scribe: Arc<Scribe>,
-    stage: watch::Receiver<Stage>,
     region: Arc<str>,
     node: u8,
     id_scheme: IdScheme,
@@ -180,7 +144,7 @@ impl Ending {
 }
 
 /// Accepts the connection's streams until it ends.
-async fn attend<B: Backend>(connection: Connection, door: Arc<Door<B>>, account: Arc<Account>) {
+async fn attend<B: Mints>(connection: Connection, door: Arc<Door<B>>, account: Arc<Account>) {
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(door.limits.streams_max));
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
     let streams_max = usize::try_from(door.limits.streams_max).unwrap_or(usize::MAX);
@@ -213,18 +177,13 @@ async fn attend<B: Backend>(connection: Connection, door: Arc<Door<B>>, account:
     }
 }
 
-/// Why nothing is served at this stage, if so.
-fn refusal_at(stage: &Stage) -> Option<WireError> {
-    stage.refusal().map(|refusal| refused(&refusal))
-}
-
-/// The engine's refusal on the wire.
-fn refused(refusal: &Refusal) -> WireError {
-    error(code_of(refusal), refusal)
-}
-
-fn error(code: Code, detail: impl std::fmt::Display) -> WireError {
-    WireError { code, detail: detail.to_string(), retry_after_ms: retry_after_ms(code) }
+/// A refusal on the wire.
+fn written(refused: &Refused) -> WireError {
+    WireError {
+        code: refused.code,
+        detail: refused.detail.clone().into_owned(),
+        retry_after_ms: refused.retry_after_ms(),
+    }
 }
 
 #[cfg(test)]

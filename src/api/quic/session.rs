@@ -1,27 +1,29 @@
 //! One stream: the greeting, then requests in and answers out.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
+use snowtide_protocol::codec;
 use snowtide_protocol::frame::{self, FrameBuffer, FrameTooLong};
-use snowtide_protocol::wire::{Greeting, HELLO_BYTES_MAX, Hello, WireError, close};
-use snowtide_protocol::{Code, codec};
+use snowtide_protocol::wire::{Greeting, HELLO_BYTES_MAX, Hello, close};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::answer::{IdBatch, Submission};
-use super::intake::{Intake, Taken};
-use super::{Backend, DOOR, Door, Ending, error, greeting, refusal_at, refused};
-use crate::api::Stage;
+use super::intake::{Closed, Intake, Taken};
+use super::{DOOR, Door, Ending, greeting};
 use crate::api::bearer::Pass;
 use crate::api::budget::{Account, Charge, NoRoom, Owed, Purpose, Working};
+use crate::api::gate::Mints;
+use crate::api::{Refused, Stage};
 use crate::audit;
 use crate::clock;
 use crate::engine::Applied;
-use crate::telemetry::{self, Verb};
+use crate::telemetry::Verb;
 
 /// What a stream takes by itself, its task and what QUIC keeps of it.
 const STREAM_BYTES: usize = 8 << 10;
@@ -43,7 +45,7 @@ const FRAMES_HELD_MAX: usize = 4;
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves one stream to its end. An error is meant for the whole connection.
-pub(super) async fn converse<B: Backend>(
+pub(super) async fn converse<B: Mints>(
     door: Arc<Door<B>>,
     places: Arc<Semaphore>,
     account: Arc<Account>,
@@ -154,12 +156,12 @@ struct Done {
     _charge: (Charge, Working),
 }
 
-impl<B: Backend> Session<B> {
+impl<B: Mints> Session<B> {
     /// Until the client has finished its side and has all its answers, or either end gives up.
     async fn run(mut self, recv: &mut RecvStream, mut pass: Pass) -> Result<(), Ending> {
         let held_max = self.door.limits.frame_bytes_max.saturating_mul(FRAMES_HELD_MAX);
         let (mut open, mut starving) = (true, None);
-        let mut stage = self.door.stage.clone();
+        let mut stage = self.door.gate.stage.clone();
         // The first frames may have come with the hello.
         self.take_frames(&mut pass).await?;
         loop {
@@ -225,12 +227,15 @@ impl<B: Backend> Session<B> {
         let withdrawn = self.door.bearers.renew(pass).err();
         let withdrawn = withdrawn.map(|stranger| {
             audit::turned_away(DOOR, &self.door.from, pass.grant().name(), &stranger);
-            error(Code::Unauthenticated, stranger)
+            Refused::from(stranger)
         });
-        let refusal = withdrawn.or_else(|| refusal_at(&self.door.stage.borrow()));
-        let room = self.door.backend.room();
+        let closed = match withdrawn {
+            Some(stranger) => Closed::entirely(&stranger),
+            None => Closed::at(&self.door.gate.stage.borrow()),
+        };
+        let room = self.door.gate.room();
         let mut intake =
-            Intake::new(&self.door.namespaces, &self.door.scribe, pass.grant(), refusal, &self.places, room);
+            Intake::new(&self.door.namespaces, &self.door.scribe, pass.grant(), closed, &self.places, room);
         let mut any = false;
         while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
             intake.take(frame).map_err(Ending::malformed)?;
@@ -272,58 +277,33 @@ impl<B: Backend> Session<B> {
             self.account.take_soon(weight, Purpose::Request).await
         };
         let Ok(charge) = charge else {
-            return self.push(submission.answer(Err(error(Code::Overloaded, NoRoom)), &scribe).0);
+            return self.push(submission.answer(Err(NoRoom.into()), &scribe).0);
         };
         let charge = (charge, self.account.work());
-        let writes = operations.iter().filter(|operation| operation.action.is_write()).count();
-        let began = clock::monotonic();
-        let patience = terms.as_ref().map_or(Duration::ZERO, |terms| scribe.patience(terms));
-        match self.door.backend.submit(operations, terms) {
-            Ok(answer) => {
-                let limit = self.door.limits.request_timeout.saturating_add(patience);
+        let gate = Arc::clone(&self.door.gate);
+        let limit = gate.limit(terms.as_deref());
+        match gate.submit(operations, terms) {
+            Ok(submitted) => {
                 self.held = self.held.saturating_add(weight);
                 self.work.spawn(async move {
-                    let applied: Result<Applied, WireError> = match timeout(limit, answer).await {
-                        Ok(Ok(answer)) => answer.map_err(|refusal| refused(&refusal)),
-                        Ok(Err(_)) => Err(error(Code::Internal, "the node stopped; a write may have happened")),
-                        Err(_) => Err(error(Code::Timeout, "no commit in time; a write may yet happen")),
-                    };
-                    let refused = applied.as_ref().err().map(|error| error.code);
-                    telemetry::request_answered(
-                        telemetry::Door::Quic,
-                        Verb::Batch,
-                        refused,
-                        began.elapsed().as_secs_f64(),
-                    );
-                    if refused.is_none() {
-                        telemetry::increments_acknowledged(telemetry::Door::Quic, writes as u64);
-                    }
+                    let applied = gate.carry_out(Verb::Batch, limit, submitted.answer(pending())).await;
                     let (frames, places) = submission.answer(applied, &scribe);
                     Done { frames, weight, places, _charge: charge }
                 });
             }
-            Err(refusal) => self.push(submission.answer(Err(refused(&refusal)), &scribe).0),
+            Err(refused) => self.push(submission.answer(Err(refused), &scribe).0),
         }
     }
 
     /// Hands requests for IDs to the ID source.
     async fn mint(&mut self, ids: IdBatch) {
-        let door = Arc::clone(&self.door);
+        let gate = Arc::clone(&self.door.gate);
         let Ok(charge) = self.account.take_soon(IDS_BYTES, Purpose::Request).await else {
-            return self.push(ids.answer(Err(error(Code::Overloaded, NoRoom))).0);
+            return self.push(ids.answer(Err(NoRoom.into())).0);
         };
         let charge = (charge, self.account.work());
-        let (total, began) = (ids.total(), clock::monotonic());
         self.work.spawn(async move {
-            let runs = match timeout(door.limits.request_timeout, door.backend.mint(total)).await {
-                Ok(minted) => minted.map_err(|refusal| error(refusal.code, refusal)),
-                Err(_) => Err(error(Code::Timeout, "no ids in time")),
-            };
-            let refused = runs.as_ref().err().map(|error| error.code);
-            telemetry::request_answered(telemetry::Door::Quic, Verb::MintIds, refused, began.elapsed().as_secs_f64());
-            if refused.is_none() {
-                telemetry::ids_minted(telemetry::Door::Quic, u64::from(total));
-            }
+            let runs = gate.carry_out(Verb::MintIds, gate.limit(None), gate.mint(ids.total())).await;
             let (frames, places) = ids.answer(runs);
             Done { frames, weight: 0, places, _charge: charge }
         });

@@ -10,17 +10,19 @@ use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
 use snowtide_client::{Batch, ConnectError, Connection, Error};
 use snowtide_protocol::frame::{self, FrameBuffer};
 use snowtide_protocol::id::IdScheme;
-use snowtide_protocol::wire::{Ask, Greeting, Hello, RequestHead, Response, VERSION};
+use snowtide_protocol::wire::{Ask, Greeting, Hello, IdRun, RequestHead, Response, VERSION};
 use snowtide_protocol::{Action, codec};
 use tokio::sync::oneshot;
 
 use super::*;
 use crate::api::budget::Budget;
+use crate::api::gate::Counts;
 use crate::config::map::ClusterMap;
 use crate::config::{Permission, Token};
 use crate::engine::{Answer, Applied, Awaited};
 use crate::identity::{NamespaceId, ReplicaId};
-use crate::replica::Outcome;
+use crate::ids::IdRefusal;
+use crate::replica::{Operation, Outcome, Refusal, Terms};
 
 /// Counts in memory; or leaves requests unanswered.
 #[derive(Default)]
@@ -32,7 +34,7 @@ struct Memory {
     silent: Option<Mutex<Vec<oneshot::Sender<Answer>>>>,
 }
 
-impl Backend for Arc<Memory> {
+impl Counts for Arc<Memory> {
     fn room(&self) -> usize {
         usize::MAX
     }
@@ -55,7 +57,9 @@ impl Backend for Arc<Memory> {
         let _ = reply.send(Ok(Applied { outcomes: outcomes.collect(), receipt: None }));
         Ok(answer.into())
     }
+}
 
+impl Mints for Arc<Memory> {
     async fn mint(&self, count: u32) -> Result<Vec<IdRun>, IdRefusal> {
         Ok(vec![IdRun { first: self.next_id.fetch_add(u64::from(count), Ordering::Relaxed), count }])
     }
@@ -96,12 +100,11 @@ impl Front {
         let (stage, stage_now) = watch::channel(Stage::Ready);
         let bearers = Bearers::new(tokens);
         let door = Arc::new(Door {
-            backend: Arc::clone(&memory),
+            gate: Arc::new(Gate::before(Arc::clone(&memory), telemetry::Door::Quic, stage_now, limits.request_timeout)),
             limits,
             bearers: bearers.clone(),
             namespaces: Arc::new([("here".to_owned(), NamespaceId(1))].into()),
             scribe: Arc::new(Scribe::new(&Config::builtin(), &ClusterMap::default())),
-            stage: stage_now,
             region: "eu-west".into(),
             node: 3,
             id_scheme: IdScheme::new("snowtide-dev", 7, 41),

@@ -1,12 +1,13 @@
 //! What one read of the socket amounts to, purely: a batch for the engine, and replies in the order of the commands,
 //! some of which are owed until the engine has answered.
 
+use smallvec::SmallVec;
 use snowtide_protocol::Code;
 use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
 
 use super::reply::{Reply, Version};
-use crate::api::code_of;
-use crate::replica::{Operation, Outcome, Refusal};
+use crate::api::Refused;
+use crate::replica::{Operation, Outcome};
 
 /// Replies that are known at once fill at most about so much before they are sent; a short command can have a long one.
 const TOLD_BYTES_MAX: usize = 256 << 10;
@@ -24,6 +25,9 @@ const OPERATION_BYTES: usize = 128;
 /// longer than the batch.
 const OWED_KEPT: usize = 32;
 const TOLD_KEPT: usize = 1 << 10;
+
+/// Of one command; most have one.
+type Values = SmallVec<[i128; 1]>;
 
 /// Commands that are answered together.
 #[derive(Debug, Default)]
@@ -93,28 +97,23 @@ impl Batch {
         keys.fold(operations.saturating_add(self.told.capacity()), usize::saturating_add)
     }
 
-    /// How many operations change a counter.
-    pub(super) fn writes(&self) -> usize {
-        self.operations.iter().filter(|operation| operation.action.is_write()).count()
-    }
-
     /// Appends all replies to `bytes`, those that are owed by what the engine said, and begins anew.
-    pub(super) fn settle(&mut self, outcomes: Result<&[Outcome], &str>, bytes: &mut Vec<u8>) {
+    pub(super) fn settle(&mut self, outcomes: Result<&[Outcome], Refused>, bytes: &mut Vec<u8>) {
         let expected: usize = self.owed.iter().map(|owed| owed.operations).sum();
         let outcomes = match outcomes {
-            Ok(outcomes) if outcomes.len() != expected => Err("ERR internal: results were lost in the node"),
-            outcomes => outcomes,
+            Ok(outcomes) if outcomes.len() != expected => Err(error_of(&Refused::miscounted())),
+            outcomes => outcomes.map_err(|refused| error_of(&refused)),
         };
         if self.owed.is_empty() && bytes.is_empty() {
             // Nothing stands between: they are handed over as they are.
             return std::mem::swap(bytes, &mut self.told);
         }
-        let (mut rest, mut told) = (outcomes.unwrap_or_default(), 0);
+        let (mut rest, mut told) = (outcomes.as_ref().copied().unwrap_or_default(), 0);
         for owed in &self.owed {
             bytes.extend_from_slice(self.told.get(told..owed.at).unwrap_or_default());
             told = owed.at;
             let mut reply = Reply::to(bytes, owed.version);
-            match (outcomes, rest.split_at_checked(owed.operations)) {
+            match (&outcomes, rest.split_at_checked(owed.operations)) {
                 (Ok(_), Some((own, others))) => {
                     write(&mut reply, owed.shape, own);
                     rest = others;
@@ -134,38 +133,38 @@ impl Batch {
 }
 
 fn write(reply: &mut Reply<'_>, shape: Shape, outcomes: &[Outcome]) {
-    let values =
-        || outcomes.iter().filter_map(|outcome| if let Outcome::Value(value) = outcome { Some(*value) } else { None });
-    let failure = outcomes.iter().find(|outcome| !matches!(outcome, Outcome::Value(_)));
-    match (failure, shape) {
-        (Some(Outcome::Overflow), _) => reply.error("ERR increment or decrement would overflow"),
-        (Some(Outcome::QuotaExceeded), _) => {
-            reply.error("OOM quota_exceeded: the namespace holds as many counters as it may");
+    let values: Result<Values, Refused> = outcomes.iter().map(|outcome| Refused::value_of(*outcome)).collect();
+    let values = match values {
+        Ok(values) => values,
+        Err(refused) => return reply.error(&error_of(&refused)),
+    };
+    match shape {
+        Shape::Changed => values.iter().for_each(|value| reply.changed(*value)),
+        Shape::Value => values.iter().for_each(|value| reply.value(*value)),
+        Shape::Values => {
+            reply.array(values.len());
+            values.iter().for_each(|value| reply.value(*value));
         }
-        (Some(_), _) => reply.error("ERR unknown_namespace: this node does not serve the namespace"),
-        (None, Shape::Changed) => values().for_each(|value| reply.changed(value)),
-        (None, Shape::Value) => values().for_each(|value| reply.value(value)),
-        (None, Shape::Values) => {
-            reply.array(outcomes.len());
-            values().for_each(|value| reply.value(value));
-        }
-        (None, Shape::Existing) => {
-            let count = values().filter(|value| *value != 0).count();
+        Shape::Existing => {
+            let count = values.iter().filter(|value| **value != 0).count();
             reply.integer(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 }
 
 /// A refusal as an error of Redis: of a kind that its clients know, where there is one.
-pub(super) fn refused(refusal: &Refusal) -> String {
-    let code = code_of(refusal);
-    let kind = match code {
+pub(super) fn error_of(refused: &Refused) -> String {
+    let kind = match refused.code {
+        // In the words of Redis, which clients look for.
+        Code::CounterOverflow => return "ERR increment or decrement would overflow".to_owned(),
+        Code::Forbidden => return format!("NOPERM {refused}"),
         Code::Starting => "LOADING",
         Code::Throttled | Code::Overloaded => "TRYAGAIN",
         Code::DiskLow => "MISCONF",
+        Code::QuotaExceeded => "OOM",
         _ => "ERR",
     };
-    format!("{kind} {}: {refusal}", code.as_str())
+    format!("{kind} {}: {refused}", refused.code.as_str())
 }
 
 #[cfg(test)]
@@ -175,6 +174,7 @@ mod tests {
 
     use super::*;
     use crate::identity::NamespaceId;
+    use crate::replica::Refusal;
 
     fn push(batch: &mut Batch, operations: usize, shape: Shape) {
         let first = batch.operations.len();
@@ -183,7 +183,7 @@ mod tests {
         batch.owe(first, shape, Version::Resp2);
     }
 
-    fn settled(batch: &mut Batch, outcomes: Result<&[Outcome], &str>) -> String {
+    fn settled(batch: &mut Batch, outcomes: Result<&[Outcome], Refused>) -> String {
         let mut bytes = Vec::new();
         batch.settle(outcomes, &mut bytes);
         assert!(batch.is_empty());
@@ -222,8 +222,9 @@ mod tests {
 
     #[test]
     fn a_refusal_or_lost_results_reach_every_command_that_asked_the_engine() {
-        let expected = "+ONE\r\n-ERR no\r\n-ERR no\r\n+TWO\r\n-ERR no\r\n-ERR no\r\n+END\r\n";
-        assert_eq!(settled(&mut mixed(), Err("ERR no")), expected);
+        let expected =
+            "+ONE\r\n-ERR fenced: no\r\n-ERR fenced: no\r\n+TWO\r\n-ERR fenced: no\r\n-ERR fenced: no\r\n+END\r\n";
+        assert_eq!(settled(&mut mixed(), Err(Refused::new(Code::Fenced, "no"))), expected);
         let lost = settled(&mut mixed(), Ok(&[Outcome::Value(1)]));
         assert_eq!(lost.matches("-ERR internal").count(), 4, "{lost}");
     }
@@ -262,7 +263,7 @@ mod tests {
             (Refusal::Draining, "ERR draining: this node is taken out of service"),
             (Refusal::Fenced("a clone".into()), "ERR fenced: this node has stopped itself: a clone"),
         ] {
-            let text = refused(&refusal);
+            let text = error_of(&refusal.into());
             assert!(text.starts_with(words), "{text}");
         }
     }

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use snowtide_protocol::Action;
+
+use super::answer::Shape;
 use super::refusals;
 use super::request::Words;
 use super::table::{COMMANDS, Spec, Verb};
@@ -9,11 +12,8 @@ use super::table::{COMMANDS, Spec, Verb};
 /// A command that can be carried out, unless its keys or its caller's rights stand against it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Command<'a> {
-    /// Change this counter by so much.
-    Add(&'a [u8], i64),
-    Get(&'a [u8]),
-    Mget(Words<'a>),
-    Exists(Words<'a>),
+    /// Have this done to the counters of these names, and make a reply of this shape of their values.
+    Operate(Words<'a>, Action, Shape),
     Ping(Option<&'a [u8]>),
     Echo(&'a [u8]),
     /// The version that is wanted, and the options.
@@ -69,17 +69,15 @@ impl<'a> Command<'a> {
     fn of(spec: &Spec, words: Words<'a>) -> Result<Self, Fault> {
         // The arity was looked at.
         let word = |at| words.get(at).unwrap_or_default();
+        let add = |by| Self::Operate(words.only(1), Action::Increment(by), Shape::Changed);
         Ok(match spec.verb {
-            Verb::Incr => Self::Add(word(1), 1),
-            Verb::IncrBy => Self::Add(word(1), integer(word(2))?),
-            Verb::Decr => Self::Add(word(1), -1),
-            Verb::DecrBy => {
-                let by = integer(word(2))?.checked_neg().ok_or("ERR decrement would overflow")?;
-                Self::Add(word(1), by)
-            }
-            Verb::Get => Self::Get(word(1)),
-            Verb::Mget => Self::Mget(words.after(1)),
-            Verb::Exists => Self::Exists(words.after(1)),
+            Verb::Incr => add(1),
+            Verb::IncrBy => add(integer(word(2))?),
+            Verb::Decr => add(-1),
+            Verb::DecrBy => add(integer(word(2))?.checked_neg().ok_or("ERR decrement would overflow")?),
+            Verb::Get => Self::Operate(words.only(1), Action::Get, Shape::Value),
+            Verb::Mget => Self::Operate(words.after(1), Action::Get, Shape::Values),
+            Verb::Exists => Self::Operate(words.after(1), Action::Get, Shape::Existing),
             Verb::Ping if words.len() > 2 => return Err(wrong_number(spec.row.name)),
             Verb::Ping => Self::Ping(words.get(1)),
             Verb::Echo => Self::Echo(word(1)),
@@ -102,8 +100,7 @@ impl<'a> Command<'a> {
     /// The engine's operations of it.
     pub(super) fn operations(&self) -> usize {
         match self {
-            Self::Add(..) | Self::Get(_) => 1,
-            Self::Mget(keys) | Self::Exists(keys) => keys.len(),
+            Self::Operate(keys, ..) => keys.len(),
             _ => 0,
         }
     }
@@ -240,7 +237,10 @@ mod tests {
         let mut scanner = Scanner::default();
         scanner.scan(line.as_bytes(), Bounds { bytes_max: 10_000, words_max: 100 }).unwrap().unwrap();
         match Command::parse(scanner.words(line.as_bytes())) {
-            Ok(Command::Add(key, by)) => Ok(format!("Add {} {by}", String::from_utf8_lossy(key))),
+            Ok(Command::Operate(keys, Action::Increment(by), _)) => {
+                Ok(format!("Add {} {by}", String::from_utf8_lossy(keys.get(0).unwrap_or_default())))
+            }
+            Ok(Command::Operate(keys, action, shape)) => Ok(format!("{action:?} {shape:?} {}", keys.len())),
             Ok(other) => Ok(format!("{other:?}").split([' ', '(', '{']).next().unwrap().to_owned()),
             Err(fault) => Err(fault.into_owned()),
         }
@@ -254,9 +254,9 @@ mod tests {
             ("IncrBy a -5", "Add a -5"),
             ("DECRBY a 5", "Add a -5"),
             ("decrby a -9223372036854775807", "Add a 9223372036854775807"),
-            ("get a", "Get"),
-            ("mget a b", "Mget"),
-            ("exists a", "Exists"),
+            ("get a", "Get Value 1"),
+            ("mget a b", "Get Values 2"),
+            ("exists a", "Get Existing 1"),
             ("ping", "Ping"),
             ("select 0", "Select"),
             ("client setinfo lib-name x", "SetInfo"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use snowtide_protocol::Action;
 use snowtide_protocol::receive::ReceiveBuffer;
 
-use super::answer::{Batch, Shape, refused};
+use super::answer::{Batch, Shape, error_of};
 use super::caller::Caller;
 use super::command::{Command, Fault};
 use super::request::{Bounds, Scanner, Words};
@@ -16,8 +16,6 @@ use super::{Door, info, key};
 use crate::api::bearer::Grant;
 use crate::api::budget::Account;
 use crate::audit;
-use crate::config::Permission;
-use crate::replica::Operation;
 use crate::telemetry;
 
 /// How errors begin that are the caller's doing: he has shown no token, one that nobody knows, or one that does not allow this.
@@ -70,7 +68,7 @@ impl Dialogue {
     /// Takes in the whole commands that have arrived, as many as go into one batch. Also tells whether there was any.
     pub(super) fn take(&mut self) -> (Next, bool) {
         self.caller.renew(&self.door.bearers);
-        let refusal = self.door.stage.borrow().refusal().map(|refusal| refused(&refusal));
+        let refusal = self.door.gate.admit_counting().err().map(|refused| error_of(&refused));
         let mut intake = Intake {
             door: &self.door,
             from: self.from,
@@ -171,16 +169,10 @@ impl Intake<'_> {
 
     /// Why the command cannot be carried out, as far as that is known without the engine.
     fn objection(&self, command: Command<'_>) -> Option<Fault> {
-        let permission = if matches!(command, Command::Add(..)) { Permission::Write } else { Permission::Read };
         let grant = self.caller.grant()?;
-        let bad = |key: &[u8]| {
-            key::find(&self.door.namespaces, grant, permission, key).err().map(|bad| Fault::from(bad.to_string()))
-        };
-        let bad = match command {
-            Command::Add(key, _) | Command::Get(key) => bad(key),
-            Command::Mget(keys) | Command::Exists(keys) => keys.iter().find_map(bad),
-            _ => return None,
-        };
+        let Command::Operate(keys, action, _) = command else { return None };
+        let bad = keys.iter().find_map(|key| key::operation(&self.door.namespaces, grant, key, action).err());
+        let bad = bad.map(|refused| Fault::from(error_of(&refused)));
         self.refusal.map(|refusal| refusal.to_owned().into()).or(bad)
     }
 
@@ -227,10 +219,7 @@ impl Intake<'_> {
 
     fn carry_out(&mut self, command: Command<'_>) {
         match command {
-            Command::Add(key, by) => self.operate([key].into_iter(), Action::Increment(by), Shape::Changed),
-            Command::Get(key) => self.operate([key].into_iter(), Action::Get, Shape::Value),
-            Command::Mget(keys) => self.operate(keys.iter(), Action::Get, Shape::Values),
-            Command::Exists(keys) => self.operate(keys.iter(), Action::Get, Shape::Existing),
+            Command::Operate(keys, action, shape) => self.operate(keys, action, shape),
             Command::Hello(version, options) => match self.caller.hello(&self.door.bearers, version, options) {
                 Ok(()) => self.caller.greet(&mut self.batch.tell(self.caller.version())),
                 Err(fault) => self.done(Err(fault)),
@@ -277,19 +266,19 @@ impl Intake<'_> {
         }
     }
 
-    fn operate<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, action: Action, shape: Shape) {
+    fn operate(&mut self, keys: Words<'_>, action: Action, shape: Shape) {
         if let Some(refusal) = self.refusal {
             return self.error(refusal);
         }
         let first = self.batch.operations.len();
         // Who has none has been turned away.
         let Some(grant) = self.caller.grant() else { return };
-        for name in keys {
-            match key::find(&self.door.namespaces, grant, action.access().into(), name) {
-                Ok((namespace, key)) => self.batch.operations.push(Operation { namespace, key, action }),
-                Err(bad) => {
+        for name in keys.iter() {
+            match key::operation(&self.door.namespaces, grant, name, action) {
+                Ok(operation) => self.batch.operations.push(operation),
+                Err(refused) => {
                     self.batch.operations.truncate(first);
-                    return self.error(&bad.to_string());
+                    return self.error(&error_of(&refused));
                 }
             }
         }

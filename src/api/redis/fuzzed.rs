@@ -1,11 +1,12 @@
 //! Commands, cut as the network pleases.
 
+use snowtide_protocol::Action;
+
 use super::command::Command;
 use super::key;
 use super::request::{Bounds, Malformed, Scanner};
 use crate::api::bearer::Grant;
 use crate::api::fuzzed::KNOWN;
-use crate::config::Permission;
 
 /// Far below what is configured, so that their edges are met.
 const BOUNDS: Bounds = Bounds { bytes_max: 4 << 10, words_max: 16 };
@@ -31,7 +32,7 @@ fn commands(bytes: &[u8], step: usize) -> (Vec<Vec<Vec<u8>>>, Option<Malformed>)
                     let _ = Command::parse(words);
                 }
                 for word in words.iter() {
-                    let _ = key::find(&KNOWN.namespaces, &anyone, Permission::Write, word);
+                    let _ = key::operation(&KNOWN.namespaces, &anyone, word, Action::Increment(1));
                 }
                 found.push(words.iter().map(<[u8]>::to_vec).collect());
                 begin = begin.saturating_add(end);

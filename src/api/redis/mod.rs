@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -50,6 +50,7 @@ use tokio_util::task::TaskTracker;
 
 use super::bearer::Bearers;
 use super::budget::Budget;
+use super::gate::Gate;
 use super::{Doors, Namespaces, Stage, listening};
 use crate::clock::Stopwatch;
 use crate::config::Config;
@@ -120,10 +121,9 @@ async fn secure(stream: TcpStream, acceptor: &TlsAcceptor, limits: &Limits) -> O
 
 /// What all connections share.
 struct Door {
-    engine: EngineHandle,
+    gate: Gate<EngineHandle>,
     namespaces: Arc<Namespaces>,
     bearers: Bearers,
-    stage: watch::Receiver<Stage>,
     limits: Limits,
     region: Arc<str>,
     node: u8,
@@ -163,10 +163,9 @@ impl Door {
     fn new(doors: Doors, port: u16) -> Self {
         let limits = Limits::from(&*doors.config);
         Self {
-            engine: doors.engine,
+            gate: Gate::before(doors.engine, telemetry::Door::Redis, doors.stage, limits.request_timeout),
             namespaces: doors.namespaces,
             bearers: doors.bearers,
-            stage: doors.stage,
             limits,
             region: doors.region,
             node: doors.worker.node(),
@@ -189,7 +188,7 @@ impl Door {
             uptime_s: self.up.elapsed_ms() / 1_000,
             clients: self.budget.connections(telemetry::Door::Redis),
             clients_max: self.limits.connections_max,
-            loading: *self.stage.borrow() == Stage::Starting,
+            loading: *self.gate.stage.borrow() == Stage::Starting,
             region: &self.region,
             node: self.node,
         }

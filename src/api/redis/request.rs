@@ -191,6 +191,11 @@ impl<'a> Words<'a> {
         self.places.get(at).and_then(|place| self.bytes.get(place.clone()))
     }
 
+    /// The word at this place alone.
+    pub(super) fn only(self, at: usize) -> Self {
+        Self { places: self.places.get(at..=at).unwrap_or_default(), ..self }
+    }
+
     /// All but the first `skipped`.
     pub(super) fn after(self, skipped: usize) -> Self {
         Self { places: self.places.get(skipped..).unwrap_or_default(), ..self }

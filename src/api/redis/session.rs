@@ -1,24 +1,24 @@
 //! The socket of one connection: reads what there is, has it answered, writes the answers at once.
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use snowtide_protocol::Code;
 use snowtide_protocol::receive::ReceiveBuffer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Door;
-use super::answer::{Batch, refused};
+use super::answer::Batch;
 use super::dialogue::{Dialogue, Next};
 use crate::api::budget::{Account, Charge, NoRoom, Purpose};
-use crate::api::{Stage, code_of};
+use crate::api::{Refused, Stage};
 use crate::clock;
-use crate::replica::{Operation, Outcome, Refusal};
-use crate::telemetry::{self, Verb};
+use crate::replica::{Operation, Outcome};
+use crate::telemetry::Verb;
 
 /// What a connection takes that has said something, without what it says.
 const CONNECTION_BYTES: usize = 8 << 10;
@@ -41,8 +41,6 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 const NO_ROOM: &[u8] =
     b"-TRYAGAIN overloaded: clients have made this node hold as much as it may; retry after a moment\r\n";
 
-const UNKNOWN: &str = "ERR timeout: no commit in time; a write may yet happen";
-
 /// Serves one connection to its end.
 pub(super) async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
     door: Arc<Door>,
@@ -51,7 +49,7 @@ pub(super) async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
     account: Arc<Account>,
 ) {
     let dialogue = Dialogue::new(Arc::clone(&door), from, Arc::clone(&account));
-    let (stage, charge) = (door.stage.clone(), account.nothing());
+    let (stage, charge) = (door.gate.stage.clone(), account.nothing());
     let room = ROOM_BYTES_MIN;
     let answers = Vec::new();
     let mut session =
@@ -80,9 +78,6 @@ struct Session<T> {
     unfinished: Option<std::time::Instant>,
 }
 
-/// The engine has not answered in time, or has ended: whether writes happened is unknown.
-struct Unanswered;
-
 /// The client has gone, or does not take its answers: it is told nothing more.
 struct Gone;
 
@@ -109,7 +104,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     /// Answers the batch. Nothing is read meanwhile: the client is held back by TCP (I6). Nothing is written before the
     /// engine's answer has come (I1). False if it did not come, which leaves writes unknown.
     async fn answer(&mut self) -> Result<bool, Gone> {
-        let writes = self.dialogue.batch.writes();
         let working = self.account.work();
         let charge = self.account.hold(self.dialogue.batch.bytes()).await;
         if charge.is_err() && self.dialogue.batch.is_long() {
@@ -120,22 +114,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         }
         let operations = std::mem::take(&mut self.dialogue.batch.operations);
         let answer = match &charge {
-            Ok(_) if operations.is_empty() => Ok(Ok(Vec::new())),
+            Ok(_) if operations.is_empty() => Ok(Vec::new()),
             Ok(_) => self.ask(operations).await,
-            Err(NoRoom) => Ok(Ok(Vec::new())),
+            Err(NoRoom) => Err(NoRoom.into()),
         };
-        if charge.is_ok() && matches!(answer, Ok(Ok(_))) {
-            telemetry::increments_acknowledged(telemetry::Door::Redis, writes as u64);
-        }
-        let sure = answer.is_ok();
-        let said = match &answer {
-            _ if charge.is_err() => Err(format!("TRYAGAIN overloaded: {NoRoom}")),
-            Ok(Ok(outcomes)) => Ok(&outcomes[..]),
-            Ok(Err(refusal)) => Err(refused(refusal)),
-            Err(Unanswered) => Err(UNKNOWN.to_owned()),
-        };
+        let sure = !answer.as_ref().is_err_and(Refused::is_uncertain);
         self.answers.clear();
-        self.dialogue.batch.settle(said.as_deref().map_err(String::as_str), &mut self.answers);
+        self.dialogue.batch.settle(answer.as_deref().map_err(Clone::clone), &mut self.answers);
         drop(working);
         let _charge = self.account.force(self.answers.capacity());
         let written = timeout(self.door.limits.request_timeout, self.write()).await;
@@ -159,19 +144,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     }
 
     /// What the engine says to these operations.
-    async fn ask(&self, operations: Vec<Operation>) -> Result<Result<Vec<Outcome>, Refusal>, Unanswered> {
-        let began = clock::monotonic();
-        let (answer, code) = match self.door.engine.submit(operations, None) {
-            Ok(answer) => match timeout(self.door.limits.request_timeout, answer).await {
-                Ok(Ok(Ok(applied))) => (Ok(Ok(applied.outcomes)), None),
-                Ok(Ok(Err(refusal))) => (Ok(Err(refusal.clone())), Some(code_of(&refusal))),
-                Ok(Err(_)) => (Err(Unanswered), Some(Code::Internal)),
-                Err(_) => (Err(Unanswered), Some(Code::Timeout)),
-            },
-            Err(refusal) => (Ok(Err(refusal.clone())), Some(code_of(&refusal))),
-        };
-        telemetry::request_answered(telemetry::Door::Redis, Verb::Batch, code, began.elapsed().as_secs_f64());
-        answer
+    async fn ask(&self, operations: Vec<Operation>) -> Result<Vec<Outcome>, Refused> {
+        let gate = &self.door.gate;
+        let asking = async { Ok(gate.submit(operations, None)?.answer(pending()).await?.outcomes) };
+        gate.carry_out(Verb::Batch, gate.limit(None), asking).await
     }
 
     /// Waits for more. False if this end has to close the connection.

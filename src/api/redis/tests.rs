@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use snowtide_protocol::{Action, Key};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::dialogue::{Dialogue, Next};
 use super::*;
@@ -49,10 +50,9 @@ fn door_of(config: &Config, stage: Stage, engine: EngineHandle) -> (Arc<Door>, w
     let (sender, stage) = watch::channel(stage);
     let limits = Limits::from(config);
     let door = Door {
-        engine,
+        gate: Gate::before(engine, telemetry::Door::Redis, stage, config.api.request_timeout),
         namespaces: Arc::new(namespaces.with_elsewhere("orders", &["far"])),
         bearers: Bearers::new(&config.api.tokens),
-        stage,
         limits,
         region: "eu-west".into(),
         node: 0,
@@ -564,7 +564,7 @@ async fn an_engine_that_ends_leaves_writes_unknown_and_says_so() {
     let served = serve_with(&config(), |_| panic!("the engine ends")).await;
     let mut stream = served.connect().await;
     stream.write_all(&command_bytes(&["PING", "INCR a", "PING"])).await.unwrap();
-    let unknown = "-ERR timeout: no commit in time; a write may yet happen\r\n";
+    let unknown = "-ERR internal: this node stopped before it answered; whether a write was carried out is unknown\r\n";
     assert_eq!(rest(&mut stream).await, format!("+PONG\r\n{unknown}+PONG\r\n"));
 }
 

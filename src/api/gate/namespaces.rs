@@ -1,14 +1,16 @@
 //! Which namespaces are served here, and where the others are (residency).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
-use snowtide_protocol::Code;
+use snowtide_protocol::{Access, Action, Key};
 
+use super::Refused;
+use crate::api::bearer::{Forbidden, Grant};
 use crate::config::Config;
 use crate::config::map::ClusterMap;
 use crate::identity::NamespaceId;
+use crate::replica::Operation;
 
 /// Every configured namespace, by name.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,14 @@ pub enum NotServed {
     Elsewhere(Arc<[String]>),
 }
 
+/// A namespace as a request names it: whether it is served here, and what the caller may do in it.
+#[derive(Debug)]
+pub struct Named {
+    served: Result<NamespaceId, NotServed>,
+    reads: Result<(), Forbidden>,
+    writes: Result<(), Forbidden>,
+}
+
 impl Namespaces {
     /// As the nodes of this region see them.
     pub fn new(config: &Config, map: &ClusterMap, region: u8) -> Self {
@@ -41,6 +51,12 @@ impl Namespaces {
         self.served.iter().find(|(_, served)| **served == id).map(|(name, _)| name.as_str())
     }
 
+    /// The namespace of this name, as this caller finds it.
+    pub fn named(&self, grant: &Grant, name: &str) -> Named {
+        let allowed = |access: Access| grant.require_in(access.into(), name);
+        Named { served: self.find(name), reads: allowed(Access::Read), writes: allowed(Access::Write) }
+    }
+
     /// The namespace of this name, or why it is not served here.
     pub fn find(&self, name: &str) -> Result<NamespaceId, NotServed> {
         self.served.get(name).copied().ok_or_else(|| match self.elsewhere.get(name) {
@@ -50,32 +66,27 @@ impl Namespaces {
     }
 }
 
-impl NotServed {
-    /// The code on every front door.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Unknown => Code::UnknownNamespace,
-            Self::Elsewhere(_) => Code::WrongRegion,
-        }
+impl Named {
+    /// Refuses a caller who may not do this here, before he learns whether there is such a namespace.
+    pub fn allows(&self, access: Access) -> Result<(), Refused> {
+        let allowed = match access {
+            Access::Read => &self.reads,
+            Access::Write => &self.writes,
+        };
+        allowed.as_ref().copied().map_err(Refused::from)
     }
 
-    /// The regions that serve it; none if it is unknown.
-    pub fn regions(&self) -> &[String] {
-        match self {
-            Self::Unknown => &[],
-            Self::Elsewhere(regions) => regions,
-        }
+    /// The namespace, for a caller who wants to do this.
+    pub fn id(&self, access: Access) -> Result<NamespaceId, Refused> {
+        self.allows(access)?;
+        self.served.clone().map_err(Refused::from)
     }
-}
 
-impl fmt::Display for NotServed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown => f.write_str("this node does not serve the namespace"),
-            Self::Elsewhere(regions) => {
-                write!(f, "this node's region does not hold the namespace: ask a node of {}", regions.join(" or "))
-            }
-        }
+    /// What the engine is asked about the counter of this key.
+    pub fn operation(&self, key: &str, action: Action) -> Result<Operation, Refused> {
+        self.allows(action.access())?;
+        let key = Key::of_client(key)?;
+        Ok(Operation { namespace: self.id(action.access())?, key, action })
     }
 }
 
@@ -97,6 +108,8 @@ impl Namespaces {
 
 #[cfg(test)]
 mod tests {
+    use snowtide_protocol::Code;
+
     use super::*;
     use crate::config::Namespace;
     use crate::config::map::Region;
@@ -111,13 +124,10 @@ mod tests {
         let (us, eu) = (Namespaces::new(&config, &map, 0), Namespaces::new(&config, &map, 1));
         assert_eq!(us.find("default"), Ok(NamespaceId::of("default")));
         assert_eq!(eu.find("orders"), Ok(NamespaceId::of("orders")));
-        let elsewhere = us.find("orders").unwrap_err();
-        assert_eq!(
-            (elsewhere.code(), elsewhere.regions()),
-            (Code::WrongRegion, &["eu".to_owned(), "ap".to_owned()][..])
-        );
+        let elsewhere = Refused::from(us.find("orders").unwrap_err());
+        assert_eq!((elsewhere.code, &*elsewhere.regions), (Code::WrongRegion, &["eu".to_owned(), "ap".to_owned()][..]));
         assert_eq!(elsewhere.to_string(), "this node's region does not hold the namespace: ask a node of eu or ap");
-        let unknown = us.find("nowhere").unwrap_err();
-        assert_eq!((unknown.code(), unknown.regions()), (Code::UnknownNamespace, &[][..]));
+        let unknown = Refused::from(us.find("nowhere").unwrap_err());
+        assert_eq!((unknown.code, &*unknown.regions), (Code::UnknownNamespace, &[][..]));
     }
 }
