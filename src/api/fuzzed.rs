@@ -1,30 +1,5 @@
 //! What a fuzzer tries on the front doors: bytes from anybody who reaches one.
 
-use std::sync::LazyLock;
-
-use super::Namespaces;
-use super::bearer::Bearers;
-use super::scribe::Scribe;
-use crate::config::Config;
-use crate::config::map::{ClusterMap, Region};
-
 pub(crate) use super::http::fuzzed::{parameters as http_parameters, parameters_seeds as http_parameters_seeds};
 pub(crate) use super::quic::fuzzed::{frames as client_frames, frames_seeds as client_frames_seeds};
 pub(crate) use super::redis::fuzzed::{requests as redis_requests, requests_seeds as redis_requests_seeds};
-
-/// What a node of the built-in configuration knows.
-pub(super) struct Known {
-    pub(super) namespaces: Namespaces,
-    pub(super) scribe: Scribe,
-    pub(super) bearers: Bearers,
-}
-
-pub(super) static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    let region = Region { name: "us-east".to_owned(), id: 0, location: None, nodes: Vec::new() };
-    let (config, map) = (Config::builtin(), ClusterMap { regions: vec![region] });
-    Known {
-        namespaces: Namespaces::new(&config, &map, 0),
-        scribe: Scribe::new(&config, &map),
-        bearers: Bearers::new(&[]),
-    }
-});

@@ -7,6 +7,7 @@ pub(crate) mod fuzzed;
 mod gate;
 pub mod http;
 pub mod idempotency;
+mod known;
 mod listening;
 pub mod quic;
 pub mod redis;

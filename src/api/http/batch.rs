@@ -15,8 +15,8 @@ use crate::engine::Applied;
 use crate::replica::{Operation, Outcome};
 
 use super::call::Call;
+use super::failures::Failures;
 use super::json::{self, By};
-use super::openapi::Failures;
 use super::params;
 use super::problem::Problem;
 use super::told::{self, AckState, Acknowledged, CounterView};

@@ -9,9 +9,9 @@ use crate::clock::rfc3339;
 use crate::ids::TimeRange;
 
 use super::call::Call;
+use super::failures::Failures;
 use super::ids::IdFormat;
 use super::json;
-use super::openapi::Failures;
 use super::problem::Problem;
 
 /// The bounds of a time range, both included.

@@ -39,13 +39,13 @@ use crate::telemetry::{self, Verb};
 use super::asked::{self, Asked};
 use super::auth;
 use super::connection::Remote;
-use super::counters::counter;
+use super::events;
 use super::json;
 use super::named;
+use super::paths::{self, WATCH_SUFFIX};
 use super::problem::Problem;
 use super::socket::ClientSide;
-use super::tickets;
-use super::watch;
+use super::ticket;
 use super::watchers::Watchers;
 
 /// A body that grows is held so often for a moment, and what is read from it meanwhile.
@@ -111,7 +111,7 @@ impl Door {
         F: Future<Output = Result<Response<Body>, Problem>>,
     {
         let begun = clock::monotonic();
-        let events = verb == Verb::Watch && watch::takes_events(request.headers());
+        let events = verb == Verb::Watch && events::takes_events(request.headers());
         let answer = match Arc::clone(&self).admit(verb, request) {
             Ok(call) => {
                 let limit = self.gate.limit(Some(&call.terms));
@@ -126,7 +126,7 @@ impl Door {
             tracing::warn!(request_id = %named::shown(), operation = verb.as_str(), "failed: {}", problem.detail);
         }
         self.gate.count(verb, begun, answer.as_ref().err().map(|problem| problem.code));
-        answer.unwrap_or_else(|problem| if events { watch::refused(problem) } else { problem.into_response() })
+        answer.unwrap_or_else(|problem| if events { events::refused(problem) } else { problem.into_response() })
     }
 
     fn admit(self: Arc<Self>, verb: Verb, request: Request) -> Result<Call, Problem> {
@@ -153,9 +153,9 @@ impl Door {
 
     /// Lets a caller in who has a ticket for watching the counter in the path.
     fn admit_ticket(&self, parts: &Parts, ticket: &str) -> Result<Pass, Problem> {
-        let (namespace, key) = counter(parts.uri.path(), watch::WATCH_SUFFIX)?;
+        let (namespace, key) = paths::counter(parts.uri.path(), WATCH_SUFFIX)?;
         let secret = self.doors.config.cluster.secret.as_bytes();
-        tickets::admit(&self.doors.bearers, secret, clock::wall_ms(), (&namespace, &key), ticket)
+        ticket::admit(&self.doors.bearers, secret, clock::wall_ms(), (&namespace, &key), ticket)
     }
 
     /// Refuses a turn of a session that is for another node, which alone can tell whether it had it before.
@@ -309,7 +309,7 @@ pub(super) async fn full(request: Request) -> Response<Body> {
     let problem =
         Problem::new(Code::Overloaded, "this node has as many connections open as it allows; retry after a moment");
     // Which path it is does not matter: nothing else that is asked here takes events.
-    if watch::takes_events(request.headers()) { watch::refused(problem) } else { problem.into_response() }
+    if events::takes_events(request.headers()) { events::refused(problem) } else { problem.into_response() }
 }
 
 /// Nothing is at this path.

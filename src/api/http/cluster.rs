@@ -17,8 +17,8 @@ use crate::replica::{Disk, PeerStatus, Status};
 
 use super::apart::{self, ForkView};
 use super::call::Call;
+use super::failures::Failures;
 use super::json;
-use super::openapi::Failures;
 use super::problem::Problem;
 use super::repairs::{self, RepairView};
 

@@ -31,9 +31,9 @@ use crate::config::Http;
 use crate::tls::Live;
 
 use super::answers;
+use super::events;
 use super::pulse::{Answering, Heard, Limits, Pulse, Taken};
 use super::socket::{ClientSide, Socket};
-use super::watch;
 
 /// What a connection takes that has said something: its task, and the protocol's buffers and tables.
 pub(super) const CONNECTION_BYTES: usize = 32 << 10;
@@ -112,7 +112,7 @@ pub(super) fn full(head: &[u8]) -> &'static [u8] {
 fn asks_for_events(head: &[u8]) -> bool {
     let accepts = |line: &&[u8]| line.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"accept:"));
     let ranges = head.split(|byte| *byte == b'\n').filter(accepts).filter_map(|line| line.get(7..));
-    ranges.flat_map(|ranges| ranges.split(|byte| *byte == b',')).any(watch::is_of_events)
+    ranges.flat_map(|ranges| ranges.split(|byte| *byte == b',')).any(events::is_of_events)
 }
 
 /// Where a request comes from, among its extensions.

@@ -2,11 +2,8 @@
 //!
 //! A request becomes an operation for the engine, and its outcome becomes an answer; both are pure functions.
 
-use std::borrow::Cow;
-
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use snowtide_protocol::{Access, Action};
 use utoipa::ToSchema;
@@ -16,14 +13,13 @@ use crate::engine::Applied;
 use crate::replica::Outcome;
 
 use super::call::Call;
+use super::failures::Failures;
 use super::json::{self, By};
-use super::openapi::Failures;
 use super::params;
+use super::paths::{self, INCREMENT_SUFFIX};
 use super::problem::Problem;
 use super::told::{self, AckState, Acknowledged, CounterView};
 
-const PREFIX: &str = "/v1/counters/";
-const INCREMENT_SUFFIX: &str = "/increment";
 /// The body of an increment; may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -100,7 +96,7 @@ impl<'a> CounterValue<'a> {
 /// An answer that never arrives, or a 500 or 504, leaves open whether the counter was changed.
 pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
-    let (namespace, key) = counter(&path, INCREMENT_SUFFIX)?;
+    let (namespace, key) = paths::counter(&path, INCREMENT_SUFFIX)?;
     let named = call.named(Access::Write, &namespace)?;
     let body = call.body().await?;
     let IncrementRequest { by: By(by) } = json::parse_or_default(&body)?;
@@ -129,44 +125,12 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
 /// Reads a counter.
 pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
-    let (namespace, key) = counter(&path, "")?;
+    let (namespace, key) = paths::counter(&path, "")?;
     let operation = call.operation(&namespace, &key, Action::Get)?;
     let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
     let value = only(&outcomes, &namespace)?;
     let view = told::views(receipt.as_deref(), &call.door.doors.scribe).pop();
     call.answer(StatusCode::OK, &CounterValue { namespace: &namespace, key: &key, value, view }, receipt.as_deref())
-}
-
-/// The namespace and the key in a path like `/v1/counters/{namespace}/{key}{suffix}`, decoded. The router has matched
-/// the path before it is decoded, so an encoded slash belongs to the key.
-pub(super) fn counter<'a>(path: &'a str, suffix: &str) -> Result<(Cow<'a, str>, Cow<'a, str>), Problem> {
-    let (namespace, key) = path
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.strip_suffix(suffix))
-        .and_then(|rest| rest.split_once('/'))
-        .ok_or_else(|| Problem::invalid("the path names no counter"))?;
-    Ok((decoded(namespace)?, decoded(key)?))
-}
-
-/// The name of the namespace in a path like `/v1/counters/{namespace}`.
-pub(super) fn namespace(path: &str) -> Result<Cow<'_, str>, Problem> {
-    decoded(path.strip_prefix(PREFIX).ok_or_else(|| Problem::invalid("the path names no namespace"))?)
-}
-
-fn decoded(segment: &str) -> Result<Cow<'_, str>, Problem> {
-    if !is_percent_encoded(segment) {
-        return Err(Problem::invalid("a % in the path must be followed by two hexadecimal digits (RFC 3986, 2.1)"));
-    }
-    percent_decode_str(segment)
-        .decode_utf8()
-        .map_err(|_| Problem::invalid("the path is not UTF-8 once its percent-encoding is undone"))
-}
-
-/// Whether every % begins an escape. Taken for itself, a broken one would name another counter than was meant.
-fn is_percent_encoded(segment: &str) -> bool {
-    let is_escape =
-        |rest: &str| matches!(rest.as_bytes(), [one, two, ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit());
-    segment.split('%').skip(1).all(is_escape)
 }
 
 /// The value of the only operation of a batch.
@@ -192,29 +156,6 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_decoded_after_the_path_was_split() {
-        let (namespace, key) = counter("/v1/counters/a%20b/x%2Fy%25%F0%9F%A7%8A+/increment", INCREMENT_SUFFIX).unwrap();
-        assert_eq!((&*namespace, &*key), ("a b", "x/y%\u{1f9ca}+"));
-        let (_, key) = counter("/v1/counters/default/increment", "").unwrap();
-        assert_eq!(key, "increment", "a counter may be called like the action");
-    }
-
-    #[test]
-    fn what_is_not_utf_8_is_invalid() {
-        let problem = counter("/v1/counters/default/%ff", "").unwrap_err();
-        assert_eq!(problem.code, Code::InvalidRequest);
-    }
-
-    #[test]
-    fn a_broken_escape_is_invalid_rather_than_a_key_of_its_own() {
-        for path in ["a%", "a%2", "a%zz", "%%41", "a%2%41"] {
-            let problem = counter(&format!("/v1/counters/default/{path}"), "").unwrap_err();
-            assert_eq!(problem.code, Code::InvalidRequest, "{path}");
-        }
-        assert_eq!(counter("/v1/counters/default/%25%c3%A9", "").unwrap().1, "%é");
-    }
-
-    #[test]
     fn keys_have_1_to_512_bytes() {
         let code = |key: &str| operation("default", key).map_err(|refused| refused.code);
         assert_eq!(code("").unwrap_err(), Code::InvalidRequest);
@@ -227,7 +168,7 @@ mod tests {
         for path in [".", "..", "%2e", "%2E%2e", ".%2E"] {
             for suffix in ["", INCREMENT_SUFFIX] {
                 let path = format!("/v1/counters/default/{path}{suffix}");
-                let (namespace, key) = counter(&path, suffix).unwrap();
+                let (namespace, key) = paths::counter(&path, suffix).unwrap();
                 let refused = operation(&namespace, &key).unwrap_err();
                 assert_eq!(refused.code, Code::InvalidRequest, "{path}");
             }

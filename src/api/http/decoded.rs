@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use crate::clock::rfc3339;
 
 use super::call::Call;
+use super::failures::Failures;
 use super::ids::IdFormat;
 use super::json;
-use super::openapi::Failures;
 use super::problem::Problem;
 
 const PREFIX: &str = "/v1/ids/";

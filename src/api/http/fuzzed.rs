@@ -6,9 +6,9 @@ use snowtide_protocol::id::IdScheme;
 
 use super::asked::{Asked, TOKEN};
 use super::named::{Name, REQUEST_ID};
-use super::{auth, batch, counters, decoded, ids, json, list};
+use super::{auth, batch, counters, decoded, ids, json, list, paths};
 use crate::api::bearer::Grant;
-use crate::api::fuzzed::KNOWN;
+use crate::api::known::KNOWN;
 use crate::identity::NamespaceId;
 use crate::telemetry::Verb;
 
@@ -63,9 +63,9 @@ pub(crate) fn parameters(bytes: &[u8]) {
         let _ = decoded::read(scheme(), &path, asked.format);
     }
     for suffix in ["", "/increment", "/watch"] {
-        let _ = counters::counter(&path, suffix);
+        let _ = paths::counter(&path, suffix);
     }
-    let _ = counters::namespace(&path);
+    let _ = paths::namespace(&path);
     let _ = ids::read(body);
     let _ = json::parse_or_default::<counters::IncrementRequest>(body);
     if let Ok(request) = json::parse::<batch::BatchRequest<'_>>(body) {

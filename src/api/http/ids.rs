@@ -14,8 +14,8 @@ use crate::config::Permission;
 
 use super::accept::{self, BYTES};
 use super::call::Call;
+use super::failures::Failures;
 use super::json;
-use super::openapi::Failures;
 use super::problem::Problem;
 
 /// How many IDs; the body may be left out.

@@ -18,8 +18,9 @@ use crate::replica::List;
 
 use super::asked::Listing;
 use super::call::Call;
-use super::counters::{CounterValue, namespace};
-use super::openapi::Failures;
+use super::counters::CounterValue;
+use super::failures::Failures;
+use super::paths;
 use super::problem::Problem;
 
 const LIMIT_DEFAULT: usize = 100;
@@ -58,7 +59,7 @@ pub(super) struct CounterList<'a> {
 /// reads the whole namespace, whatever the prefix. Each value is durable at this node, and as of its page.
 pub(super) async fn list(mut call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
-    let name = namespace(&path)?;
+    let name = paths::namespace(&path)?;
     let named = call.named(Access::Read, &name)?;
     let namespace = named.id(Access::Read).map_err(|refused| Problem::within(&name, refused))?;
     let Some(scope) = call.door.doors.scribe.scope(namespace) else {

@@ -9,40 +9,34 @@ use std::future::pending;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
-use axum::response::IntoResponse;
-use futures_util::{Stream, stream};
+use axum::http::{HeaderMap, HeaderName, Response};
+use futures_util::stream;
 use snowtide_protocol::Action;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Stage;
 use crate::api::bearer::{Bearers, Pass};
+use crate::api::{Refused, Stage};
 use crate::config::Permission;
 use crate::replica::Refusal;
 
 use super::call::Call;
-use super::counters::{CounterValue, counter};
-use super::openapi::Failures;
+use super::counters::CounterValue;
+use super::events::{self, RETRY_MS};
+use super::failures::Failures;
 use super::params;
+use super::paths::{self, WATCH_SUFFIX};
 use super::problem::Problem;
 use super::socket::ClientSide;
 use super::watchers::Watch;
 
-pub(super) const WATCH_SUFFIX: &str = "/watch";
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// After a broken connection a client comes back this much later.
-const RETRY_MS: u64 = 2_000;
 /// At least so often something is sent, so that both ends learn of a broken connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Once the client's sending side is closed: most of those are gone, which only a failing write tells.
 const KEEP_ALIVE_ENDED: Duration = Duration::from_secs(1);
 /// Means nothing, but keeps what is between both ends open.
 const COMMENT: &str = ":\n\n";
-const EVENTS: &str = "text/event-stream";
-/// nginx, and those who learned it from nginx, hold answers back until they are long, unless the answer says this.
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// One counter on its way to one client.
 struct Feed {
@@ -86,7 +80,7 @@ struct Feed {
 /// Every value is durable at this node. Comments in between keep the connection open.
 pub(super) async fn watch(call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
-    let (namespace, key) = counter(&path, WATCH_SUFFIX)?;
+    let (namespace, key) = paths::counter(&path, WATCH_SUFFIX)?;
     let counter = call.operation(&namespace, &key, Action::Get)?;
     let known = last_event(call.headers())?;
     let mut watch = call.door.watchers.watch(counter.namespace, counter.key)?;
@@ -111,47 +105,7 @@ pub(super) async fn watch(call: Call) -> Result<Response<Body>, Problem> {
         let text = feed.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), feed))
     });
-    Ok(streamed(events))
-}
-
-fn streamed(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response<Body> {
-    let mut response = Response::new(Body::from_stream(events));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    response
-}
-
-/// Whether the client is an `EventSource`, or does as one.
-pub(super) fn takes_events(headers: &HeaderMap) -> bool {
-    let mut ranges = headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    ranges.any(is_of_events)
-}
-
-/// Whether this media range names events.
-pub(super) fn is_of_events(range: &[u8]) -> bool {
-    let name = range.split(|byte| *byte == b';').next().unwrap_or_default();
-    name.trim_ascii().eq_ignore_ascii_case(EVENTS.as_bytes())
-}
-
-/// What a client that takes events is told instead of its first event.
-pub(super) fn refused(problem: Problem) -> Response<Body> {
-    let is_temporary = matches!(problem.code.http_status(), 429 | 500..507);
-    if !is_temporary {
-        return problem.into_response();
-    }
-    let text = refusal(&problem);
-    let mut response = streamed(stream::once(async { Ok(Bytes::from(text)) }));
-    problem.mark(&mut response);
-    response
-}
-
-/// An event that says why there is no other, and when to come back.
-fn refusal(problem: &Problem) -> String {
-    let retry_ms = problem.retry_after_ms().map_or(RETRY_MS, |ms| RETRY_MS.max(ms.into()));
-    let document = problem.body();
-    format!("retry: {retry_ms}\nevent: refused\ndata: {}\n\n", String::from_utf8_lossy(&document))
+    Ok(events::streamed(events))
 }
 
 /// The value that the client was told last.
@@ -172,8 +126,8 @@ impl Feed {
         }
         tokio::select! {
             biased;
-            () = self.closing.cancelled() => Some(self.end(Refusal::Draining)),
-            refusal = closed(&mut self.stage) => Some(self.end(refusal)),
+            () = self.closing.cancelled() => Some(self.end(Refusal::Draining.into())),
+            refused = closed(&mut self.stage) => Some(self.end(refused)),
             () = shut_out(&self.bearers, &mut self.pass, &self.namespace) => None,
             value = self.watch.other_than(self.last) => {
                 self.last = value?;
@@ -188,9 +142,9 @@ impl Feed {
         }
     }
 
-    fn end(&mut self, why: Refusal) -> String {
+    fn end(&mut self, why: Refused) -> String {
         self.over = true;
-        refusal(&why.into())
+        events::refusal(&why.into())
     }
 
     fn event(&self) -> String {
@@ -207,9 +161,10 @@ async fn shut_out(bearers: &Bearers, pass: &mut Pass, namespace: &str) {
 }
 
 /// Returns why once counters are not served any more.
-async fn closed(stage: &mut watch::Receiver<Stage>) -> Refusal {
-    match stage.wait_for(|stage| stage.refusal().is_some()).await.ok().and_then(|stage| stage.refusal()) {
-        Some(refusal) => refusal,
+async fn closed(stage: &mut watch::Receiver<Stage>) -> Refused {
+    let closed = stage.wait_for(|stage| stage.admit_counting().is_err()).await;
+    match closed.ok().and_then(|stage| stage.admit_counting().err()) {
+        Some(refused) => refused,
         // Nobody changes it any more, so counters are served as long as the door is open.
         None => pending().await,
     }
@@ -225,37 +180,9 @@ async fn ended(client: Option<&ClientSide>) {
 
 #[cfg(test)]
 mod tests {
-
-    use snowtide_protocol::Code;
+    use axum::http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn an_event_source_is_known_by_what_it_accepts() {
-        let takes =
-            |accept: &'static str| takes_events(&[(ACCEPT, HeaderValue::from_static(accept))].into_iter().collect());
-        for accept in ["text/event-stream", "Text/Event-Stream;q=0.9", "application/json, text/event-stream ,*/*"] {
-            assert!(takes(accept), "{accept}");
-        }
-        for accept in ["*/*", "text/*", "application/json", "", "text/event-stream2"] {
-            assert!(!takes(accept), "{accept}");
-        }
-        assert!(!takes_events(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn what_passes_by_itself_is_told_as_an_event_and_the_rest_as_a_status() {
-        for code in Code::ALL {
-            let response = refused(Problem::new(code, "why"));
-            let passes = code.is_retryable() && code != Code::IdempotencyInFlight;
-            let passes = passes || matches!(code, Code::Timeout | Code::Internal);
-            assert_eq!(response.status() == 200, passes, "{code}");
-        }
-        let text = refusal(&Problem::new(Code::Throttled, "two\nlines"));
-        assert!(text.starts_with("retry: 2000\nevent: refused\ndata: {") && text.ends_with("}\n\n"), "{text}");
-        assert_eq!(text.lines().count(), 4, "{text}");
-        assert!(refusal(&Problem::new(Code::DiskLow, "why")).starts_with("retry: 30000\n"));
-    }
 
     #[test]
     fn the_last_event_is_known_by_its_value() {

@@ -11,13 +11,13 @@ use std::time::Duration;
 use snowtide_protocol::{Action, Code, Key};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::api::Refused;
 use crate::config::Http;
 use crate::engine::EngineHandle;
 use crate::identity::NamespaceId;
 use crate::replica::{Operation, Refusal, Terms};
 
 use super::connection::CONNECTION_BYTES;
-use super::counters;
 use super::problem::Problem;
 
 /// Watchers take one part in so many of what clients may hold.
@@ -140,7 +140,7 @@ impl Watchers {
         let terms = Terms { wants_token: true, ..Terms::default() };
         let ended = || Refusal::Fenced("the engine has ended".into());
         let applied = self.engine.apply(operations, Some(Box::new(terms))).await.unwrap_or_else(|| Err(ended()))?;
-        Ok(applied.outcomes.iter().map(|outcome| counters::only(&[*outcome], "")).collect())
+        Ok(applied.outcomes.iter().map(|outcome| Ok(Refused::value_of(*outcome)?)).collect())
     }
 
     /// Wakes those for whom something is new. That a round was refused is told only to those who have nothing else.

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::intake::{Closed, Intake};
 use crate::api::bearer::Grant;
-use crate::api::fuzzed::KNOWN;
+use crate::api::known::KNOWN;
 
 /// Far below what is configured, so that its edge is met.
 const FRAME_BYTES_MAX: usize = 4 << 10;

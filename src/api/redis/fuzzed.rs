@@ -6,7 +6,7 @@ use super::command::Command;
 use super::key;
 use super::request::{Bounds, Malformed, Scanner};
 use crate::api::bearer::Grant;
-use crate::api::fuzzed::KNOWN;
+use crate::api::known::KNOWN;
 
 /// Far below what is configured, so that their edges are met.
 const BOUNDS: Bounds = Bounds { bytes_max: 4 << 10, words_max: 16 };

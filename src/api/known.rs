@@ -1,0 +1,26 @@
+//! What a node of the built-in configuration knows, for fuzzing its front doors.
+
+use std::sync::LazyLock;
+
+use super::Namespaces;
+use super::bearer::Bearers;
+use super::scribe::Scribe;
+use crate::config::Config;
+use crate::config::map::{ClusterMap, Region};
+
+/// What a node of the built-in configuration knows.
+pub(super) struct Known {
+    pub(super) namespaces: Namespaces,
+    pub(super) scribe: Scribe,
+    pub(super) bearers: Bearers,
+}
+
+pub(super) static KNOWN: LazyLock<Known> = LazyLock::new(|| {
+    let region = Region { name: "us-east".to_owned(), id: 0, location: None, nodes: Vec::new() };
+    let (config, map) = (Config::builtin(), ClusterMap { regions: vec![region] });
+    Known {
+        namespaces: Namespaces::new(&config, &map, 0),
+        scribe: Scribe::new(&config, &map),
+        bearers: Bearers::new(&[]),
+    }
+});
