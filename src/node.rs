@@ -33,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::api::bearer::Bearers;
 use crate::api::budget::Budget;
-use crate::api::scribe::Scribe;
+use crate::api::terms::TermsCodec;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::clock::offset::Offset;
 use crate::config::map::ClusterMap;
@@ -253,7 +253,7 @@ impl Ground<'_> {
     ) -> Doors {
         Doors {
             namespaces: Arc::new(Namespaces::new(&self.config, &self.map, self.worker.region())),
-            scribe: Arc::new(Scribe::new(&self.config, &self.map)),
+            terms_codec: Arc::new(TermsCodec::new(&self.config, &self.map)),
             budget: Budget::new(settings::bytes(self.config.api.client_bytes_max)),
             region: self.region.into(),
             engine,

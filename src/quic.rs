@@ -1,7 +1,7 @@
 //! The node's one UDP socket: QUIC for peers and clients, told apart by their application protocol.
 //!
 //! Peers and clients have places of their own, so that neither crowds the other out: client connections are counted
-//! by their door against `quic.connections_max`, peer connections by [`Links`]. Handshakes that are not finished are bounded too:
+//! by their door against `quic.connections_max`, peer connections by [`Peers`]. Handshakes that are not finished are bounded too:
 //! past half of the places a caller must first prove its address, past three quarters those that have taken long are given
 //! up, past all of them it is refused, except that addresses of the cluster's own map have some places kept for them.
 //!
@@ -33,10 +33,11 @@ use tracing::{debug, warn};
 
 use crate::clock;
 use crate::config::{PeerLinks, Quic};
-use crate::peer::{ALPN as PEER_ALPN, Links};
 use crate::sockets::{self, NotBound};
 use crate::tls::{self, Credentials, TlsError};
 
+/// The application protocol of links between nodes.
+pub const PEER_ALPN: &[u8] = b"snowtide-peer/1";
 /// Unfinished handshakes of anyone.
 const HANDSHAKES_MAX: usize = 256;
 /// Unfinished handshakes beyond those, kept for addresses in the cluster's map.
@@ -227,8 +228,9 @@ impl Endpoint {
 
     /// Accepts connections until the endpoint is closed: peers go to `links`, or are told to come again later if there are
     /// none; each client goes to a new task of `clients`.
-    pub async fn serve<F>(&self, links: Option<Links>, clients: F)
+    pub async fn serve<P, F>(&self, links: Option<P>, clients: F)
     where
+        P: Peers,
         F: Fn(Connection) -> Serving + Send + Sync + 'static,
     {
         let gate = Arc::new(Gate {
@@ -318,11 +320,19 @@ fn idle(timeout: Duration) -> IdleTimeout {
     IdleTimeout::from(VarInt::from_u32(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)))
 }
 
+/// Who takes connections of other nodes.
+pub trait Peers: Clone + Send + Sync + 'static {
+    /// Whether a node of the map is at this address.
+    fn know(&self, ip: IpAddr) -> bool;
+    /// Serves a connection that another node opened, until it ends.
+    fn accept(&self, connection: Connection) -> impl Future<Output = ()> + Send;
+}
+
 /// The places for handshakes.
-struct Handshakes {
+struct Handshakes<P> {
     anyone: Arc<Semaphore>,
     kept: Arc<Semaphore>,
-    links: Option<Links>,
+    links: Option<P>,
     under_way: Mutex<VecDeque<(Instant, CancellationToken)>>,
 }
 
@@ -339,8 +349,8 @@ impl Drop for Place {
     }
 }
 
-impl Handshakes {
-    fn new(links: Option<Links>) -> Self {
+impl<P: Peers> Handshakes<P> {
+    fn new(links: Option<P>) -> Self {
         Self {
             anyone: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             kept: Arc::new(Semaphore::new(HANDSHAKES_KEPT)),
@@ -385,16 +395,17 @@ impl Handshakes {
 }
 
 /// Sends each connection to whom it is for.
-struct Gate<F> {
+struct Gate<P, F> {
     endpoint: Endpoint,
-    handshakes: Handshakes,
+    handshakes: Handshakes<P>,
     clients: F,
-    links: Option<Links>,
+    links: Option<P>,
     last_failure: Mutex<Option<(IpAddr, String)>>,
 }
 
-impl<F> Gate<F>
+impl<P, F> Gate<P, F>
 where
+    P: Peers,
     F: Fn(Connection) -> Serving + Send + Sync + 'static,
 {
     async fn greet(self: Arc<Self>, incoming: Incoming, place: Place) {

@@ -21,7 +21,6 @@
 //! has work in our hands.
 
 mod account;
-mod charge;
 mod queue;
 mod window;
 
@@ -33,8 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::clock::Stopwatch;
 use crate::telemetry::{self, Door};
 
-pub use account::Account;
-pub use charge::{Charge, Owed, Working};
+pub use account::{Account, Charge, Owed, Working};
 pub use window::Window;
 
 use queue::Queue;

@@ -4,14 +4,14 @@ use std::sync::LazyLock;
 
 use super::Namespaces;
 use super::bearer::Bearers;
-use super::scribe::Scribe;
+use super::terms::TermsCodec;
 use crate::config::Config;
 use crate::config::map::{ClusterMap, Region};
 
 /// What a node of the built-in configuration knows.
 pub(super) struct Known {
     pub(super) namespaces: Namespaces,
-    pub(super) scribe: Scribe,
+    pub(super) terms_codec: TermsCodec,
     pub(super) bearers: Bearers,
 }
 
@@ -20,7 +20,7 @@ pub(super) static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let (config, map) = (Config::builtin(), ClusterMap { regions: vec![region] });
     Known {
         namespaces: Namespaces::new(&config, &map, 0),
-        scribe: Scribe::new(&config, &map),
+        terms_codec: TermsCodec::new(&config, &map),
         bearers: Bearers::new(&[]),
     }
 });

@@ -11,7 +11,7 @@ mod known;
 mod listening;
 pub mod quic;
 pub mod redis;
-pub mod scribe;
+pub mod terms;
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::ids::IdSource;
 use bearer::Bearers;
 use budget::Budget;
 pub use gate::{Named, Namespaces, NotServed, Refused, Stage};
-use scribe::Scribe;
+use terms::TermsCodec;
 
 /// What every front door needs; cheap to clone.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub struct Doors {
     /// Which namespaces are served here, and where the others are.
     pub namespaces: Arc<Namespaces>,
     /// Tokens, acknowledgements and views between clients and the engine.
-    pub scribe: Arc<Scribe>,
+    pub terms_codec: Arc<TermsCodec>,
     /// Counters.
     pub engine: EngineHandle,
     /// IDs.

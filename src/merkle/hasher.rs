@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bincode::{Decode, Encode};
 use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_128_with_secret};
 
 use crate::crdt::{Row, Slot};
 use crate::identity::ReplicaId;
 
-use super::{Leaf, Sum};
+use super::{Place, Sum};
 
 /// Length of the cluster's secret.
 pub const SECRET_BYTES: usize = 192;
@@ -17,18 +16,6 @@ pub const SECRET_BYTES: usize = 192;
 const SLOT_BYTES: usize = 24;
 /// Slots of keys up to this length are hashed from the stack.
 const SHORT_KEY_BYTES: usize = 104;
-
-/// Where a counter stands in the tree: its upper bits are its leaf. Rows are kept on disk in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub struct Place(pub u64);
-
-impl Place {
-    /// The leaf that it falls into.
-    #[allow(clippy::cast_possible_truncation)] // sixteen bits
-    pub const fn leaf(self) -> Leaf {
-        Leaf((self.0 >> 48) as u16)
-    }
-}
 
 /// Hashes under the cluster's secret, so that no client can choose counters whose sums cancel out. The encoding that
 /// is hashed never changes: another would make every row differ between an old and a new program.

@@ -9,10 +9,12 @@
 //! Pure (I7).
 
 mod hasher;
+mod place;
 mod tree;
 
-pub use hasher::{Hasher, Place, SECRET_BYTES};
-pub use tree::{DEPTH, FANOUT, LEAVES, Leaf, Node, Tree};
+pub use hasher::{Hasher, SECRET_BYTES};
+pub use place::{Leaf, Place};
+pub use tree::{DEPTH, FANOUT, LEAVES, Node, Tree};
 
 use bincode::{Decode, Encode};
 

@@ -1,8 +1,6 @@
 //! The tree itself: five levels of sums.
 
-use bincode::{Decode, Encode};
-
-use super::{Place, Sum};
+use super::{Leaf, Sum};
 
 /// Children of a node.
 pub const FANOUT: usize = 16;
@@ -12,18 +10,6 @@ pub const DEPTH: u8 = 4;
 pub const LEAVES: usize = FANOUT.pow(DEPTH as u32);
 /// Where each level begins in the array of all nodes.
 const STARTS: [usize; DEPTH as usize + 2] = [0, 1, 17, 273, 4_369, 69_905];
-
-/// A leaf's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub struct Leaf(pub u16);
-
-impl Leaf {
-    /// The first and the last place in it.
-    pub const fn places(self) -> (Place, Place) {
-        let first = (self.0 as u64) << 48;
-        (Place(first), Place(first | (u64::MAX >> 16)))
-    }
-}
 
 /// A node's place: its level, and its number in that level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -25,6 +25,7 @@ use crate::identity::{Boot, Peer};
 use crate::quic::Close;
 use crate::replica::{Event, Message, Sieve};
 
+use super::caller::Caller;
 use super::claims;
 use super::compressed;
 use super::frame::{self, FrameError};
@@ -35,14 +36,6 @@ use super::{Shared, brief, certificate, pulse, seal};
 
 /// Messages of one link that the engine has not handled yet. One more waits in the peer's send queue (I6).
 const UNHANDLED_MESSAGES_MAX: usize = 64;
-
-/// The holder of a peer's place.
-pub(super) struct Caller {
-    boot: Boot,
-    connection: Connection,
-    /// Cancelled once nothing more of this link can reach the engine.
-    ended: CancellationToken,
-}
 
 /// Serves one incoming connection until it ends.
 pub(super) async fn serve(shared: &Shared, connection: &Connection) {

@@ -21,6 +21,7 @@ use crate::identity::{Boot, Peer, WorkerId};
 use crate::quic::Close;
 use crate::replica::{Event, Message, Sighting};
 
+use super::end::{End, no_connection, unreachable};
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState, STOPPING};
 use super::{Shared, brief, certificate, pulse, reach, seal};
@@ -30,26 +31,6 @@ use super::{compressed, frame};
 const MESSAGES_PER_WRITE: usize = 64;
 /// No more messages are gathered once the write holds this much.
 const WRITE_BYTES: usize = 256 << 10;
-
-/// Why an attempt or a link ended.
-pub(super) enum End {
-    /// Shutting down.
-    Stopped,
-    /// The peer called from another boot: dial that one at once.
-    Restarted,
-    /// We refused the peer.
-    WeRefuse(Refusal),
-    /// One end does not believe the other's certificate.
-    Distrust(String),
-    /// The peer refused us.
-    PeerRefuses(Refusal),
-    /// The peer refused us, and has shown that another live process has our worker id.
-    Duplicate(Refusal),
-    /// There was no link.
-    Unreachable(String),
-    /// There was one.
-    Lost(String),
-}
 
 /// Keeps the link to `worker` up until the node stops.
 pub(super) async fn keep(shared: Arc<Shared>, worker: WorkerId) {
@@ -180,21 +161,6 @@ async fn exchange(connection: &Connection, ours: &hello::Hello) -> Result<HelloR
         Ok(None) => Err(End::Unreachable("no answer to our greeting".into())),
         Err(error) => Err(unreachable(error)),
     }
-}
-
-pub(super) fn unreachable(error: impl fmt::Display) -> End {
-    End::Unreachable(brief(&error.to_string()))
-}
-
-/// Tells a certificate that is not believed, here or there, from a peer that cannot be reached. TLS alerts come as
-/// transport errors 0x100 to 0x1ff (RFC 9001, 4.8).
-pub(super) fn no_connection(error: &ConnectionError) -> End {
-    let code = match error {
-        ConnectionError::TransportError(error) => u64::from(error.code),
-        ConnectionError::ConnectionClosed(close) => u64::from(close.error_code),
-        _ => return unreachable(error),
-    };
-    if (0x100..0x200).contains(&code) { End::Distrust(brief(&error.to_string())) } else { unreachable(error) }
 }
 
 /// The engine is told of the link when it begins and when it ends, also if the node stops in between.

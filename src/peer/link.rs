@@ -14,7 +14,7 @@ use crate::identity::{Boot, WorkerId};
 use crate::replica::Message;
 use crate::tls;
 
-use super::accept::Caller;
+use super::caller::Caller;
 use super::lock;
 
 /// Why links are down when the node shuts down.

@@ -13,9 +13,11 @@
 //! fetch again what it held. Nothing that a peer sends stops the node (I8): what is malformed ends the link.
 
 mod accept;
+mod caller;
 mod claims;
 mod compressed;
 mod dial;
+mod end;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod frame;
@@ -45,7 +47,7 @@ use crate::config::map::ClusterMap;
 use crate::config::{Namespace, PeerLinks};
 use crate::engine::EngineHandle;
 use crate::identity::{Boot, Peer, ReplicaId, WorkerId};
-use crate::quic::Endpoint;
+use crate::quic::{Endpoint, Peers};
 use crate::replica::Message;
 use crate::tls::Credentials;
 
@@ -53,8 +55,6 @@ use hello::{Agreement, Hello, Space, VERSIONS};
 use link::Link;
 use seal::{Sealer, UNBOUND};
 
-/// The application protocol, RFC 7301.
-pub const ALPN: &[u8] = b"snowtide-peer/1";
 /// Connections that each node of the map may have open to us, on average: its link, its successor's, and a few calls.
 /// As many again are for callers that the map does not know, so that they hear why they are refused.
 const CONNECTIONS_PER_PEER: usize = 4;
@@ -125,6 +125,17 @@ struct Shared {
     stop: CancellationToken,
 }
 
+impl Peers for Links {
+    /// By its IP address, or by what its name stood for when it was last dialed.
+    fn know(&self, ip: IpAddr) -> bool {
+        self.0.peers.values().any(|link| link.is_at(ip.to_canonical()))
+    }
+
+    async fn accept(&self, connection: Connection) {
+        accept::serve(&self.0, &connection).await;
+    }
+}
+
 impl Links {
     /// Begins to dial every peer. Must be called within a Tokio runtime; ends with [`Self::stop`].
     pub fn start(start: LinksConfig) -> Self {
@@ -133,11 +144,6 @@ impl Links {
             tokio::spawn(dial::keep(shared.clone(), link.worker));
         }
         Self(shared)
-    }
-
-    /// Serves a connection that another node opened, until it ends.
-    pub async fn accept(&self, connection: Connection) {
-        accept::serve(&self.0, &connection).await;
     }
 
     /// Queues a message, never waiting: if the link to `to` is down or its queue is full, the message is dropped and
@@ -163,12 +169,6 @@ impl Links {
     /// Every peer that is dialed, and what its links have carried.
     pub fn tallies(&self) -> Vec<(WorkerId, Tally)> {
         self.dialed().map(|link| (link.worker, link.tally())).collect()
-    }
-
-    /// Whether a node of the map is at this address: by its IP address, or by what its name stood for when it was last
-    /// dialed.
-    pub(crate) fn know(&self, ip: IpAddr) -> bool {
-        self.0.peers.values().any(|link| link.is_at(ip.to_canonical()))
     }
 
     /// From now on we greet as this incarnation.

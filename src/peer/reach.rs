@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::address::Address;
 
-use super::dial::{End, no_connection, unreachable};
+use super::end::{End, no_connection, unreachable};
 use super::link::Link;
 use super::{Shared, brief};
 

@@ -1,5 +1,7 @@
 //! One connection's account: what it makes this node hold, and what it owes.
 
+mod charge;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::charge::{Charge, Owed, Sent, Working};
 use super::queue::Waiting;
 use super::{Budget, GRACE_IDLE_MS, GRACE_MS, LITTLE_BYTES, NoRoom, Purpose};
 use crate::telemetry::Door;
+
+use charge::Sent;
+pub use charge::{Charge, Owed, Working};
 
 /// One connection, as far as it costs us something.
 pub struct Account {

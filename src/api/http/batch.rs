@@ -19,7 +19,7 @@ use super::failures::Failures;
 use super::json::{self, By};
 use super::params;
 use super::problem::Problem;
-use super::told::{self, AckState, Acknowledged, CounterView};
+use super::receipt::{self, AckState, Acknowledged, CounterView};
 
 /// A batch.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -146,10 +146,10 @@ pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
     drop(body);
     let Applied { outcomes, receipt } =
         if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
-    let views = told::views(receipt.as_deref(), &call.door.doors.scribe);
+    let views = receipt::views(receipt.as_deref(), &call.door.doors.terms_codec);
     let results = results(&plan.steps, &outcomes, views)?;
     let (status, Acknowledged { ack, by: acknowledged_by }) =
-        Acknowledged::of(&call.asked, receipt.as_deref(), &call.door.doors.scribe);
+        Acknowledged::of(&call.parameters, receipt.as_deref(), &call.door.doors.terms_codec);
     call.answer(status, &BatchResults { results, ack, acknowledged_by }, receipt.as_deref())
 }
 

@@ -51,10 +51,10 @@ pub(super) struct IdBounds {
 /// Every ID whose time is not before `from` and before `to` lies between them, and no other.
 pub(super) async fn bounds(call: Call) -> Result<Response<Body>, Problem> {
     let scheme = call.door.id_scheme;
-    let format = call.asked.format.unwrap_or_default();
+    let format = call.parameters.format.unwrap_or_default();
     let needed = || Problem::invalid("the query needs from=… and to=…: two moments");
-    let from = call.asked.from.as_deref().ok_or_else(needed)?;
-    let to = call.asked.to.as_deref().ok_or_else(needed)?;
+    let from = call.parameters.from.as_deref().ok_or_else(needed)?;
+    let to = call.parameters.to.as_deref().ok_or_else(needed)?;
     let range = TimeRange::read(scheme, from, to).map_err(|error| Problem::invalid(error.to_string()))?;
     let bounds = scheme.write_range(range.ids, format).map_err(|error| Problem::invalid(error.to_string()))?;
     json::answer(&IdBounds {

@@ -36,14 +36,14 @@ use crate::ids::scheme_of;
 use crate::replica::{Operation, Receipt, Status, Terms};
 use crate::telemetry::{self, Verb};
 
-use super::asked::{self, Asked};
 use super::auth;
 use super::connection::Remote;
 use super::events;
 use super::json;
-use super::named;
+use super::parameters::{self, Parameters};
 use super::paths::{self, WATCH_SUFFIX};
 use super::problem::Problem;
+use super::request_id;
 use super::socket::ClientSide;
 use super::ticket;
 use super::watchers::Watchers;
@@ -78,7 +78,7 @@ pub(super) struct Call {
     pub(super) pass: Pass,
     from: IpAddr,
     /// What its headers and its query ask.
-    pub(super) asked: Asked,
+    pub(super) parameters: Parameters,
     terms: Box<Terms>,
     parts: Parts,
     body: Body,
@@ -123,7 +123,7 @@ impl Door {
         if let Err(problem) = &answer
             && problem.code == Code::Internal
         {
-            tracing::warn!(request_id = %named::shown(), operation = verb.as_str(), "failed: {}", problem.detail);
+            tracing::warn!(request_id = %request_id::shown(), operation = verb.as_str(), "failed: {}", problem.detail);
         }
         self.gate.count(verb, begun, answer.as_ref().err().map(|problem| problem.code));
         answer.unwrap_or_else(|problem| if events { events::refused(problem) } else { problem.into_response() })
@@ -135,7 +135,7 @@ impl Door {
         // What nobody is going to read is not received either.
         let body = if matches!(parts.method, Method::GET | Method::HEAD) { Body::empty() } else { body };
         let from = parts.extensions.get::<Remote>().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |remote| remote.0);
-        let ticket = asked::ticket(parts.uri.query()).filter(|_| verb == Verb::Watch);
+        let ticket = parameters::ticket(parts.uri.query()).filter(|_| verb == Verb::Watch);
         let admitted = match ticket.filter(|_| !parts.headers.contains_key(AUTHORIZATION)) {
             Some(ticket) => self.admit_ticket(&parts, &ticket),
             None => auth::admit(&self.doors.bearers, &parts.headers),
@@ -145,10 +145,10 @@ impl Door {
                 audit::turned_away(DOOR, &from, "", &problem.detail);
             }
         })?;
-        let asked = Asked::of(&parts, verb, &self.doors.scribe)?;
-        self.is_meant(&asked)?;
-        let terms = self.doors.scribe.terms(asked.terms.clone());
-        Ok(Call { door: self, pass, from, asked, terms, parts, body, account, charge: None })
+        let parameters = Parameters::of(&parts, verb, &self.doors.terms_codec)?;
+        self.is_meant(&parameters)?;
+        let terms = self.doors.terms_codec.terms(parameters.terms.clone());
+        Ok(Call { door: self, pass, from, parameters, terms, parts, body, account, charge: None })
     }
 
     /// Lets a caller in who has a ticket for watching the counter in the path.
@@ -159,9 +159,9 @@ impl Door {
     }
 
     /// Refuses a turn of a session that is for another node, which alone can tell whether it had it before.
-    fn is_meant(&self, asked: &Asked) -> Result<(), Problem> {
+    fn is_meant(&self, parameters: &Parameters) -> Result<(), Problem> {
         let here = format!("{}/{}", self.doors.region, self.doors.worker.node());
-        match asked.session.as_ref().and_then(|session| session.at.as_ref()).filter(|at| **at != here) {
+        match parameters.session.as_ref().and_then(|session| session.at.as_ref()).filter(|at| **at != here) {
             None => Ok(()),
             Some(at) => {
                 let detail =
@@ -212,12 +212,12 @@ impl Call {
         let mut terms = std::mem::take(&mut self.terms);
         // Not what the header says, which can be written in more than one way.
         let caller = self.pass.grant().name();
-        terms.once = match (&self.asked.idempotency_key, &self.asked.session) {
+        terms.once = match (&self.parameters.idempotency_key, &self.parameters.session) {
             (Some(key), _) => Some(idempotency::name(caller, key, &operations)),
             (None, session) => session.as_ref().map(|session| session.name(caller, &operations)),
         };
-        terms.incarnation = self.asked.session.as_ref().and_then(|session| session.replica);
-        terms.again = self.asked.session.as_ref().and_then(|session| session.again);
+        terms.incarnation = self.parameters.session.as_ref().and_then(|session| session.replica);
+        terms.again = self.parameters.session.as_ref().and_then(|session| session.again);
         let (client, waits) = (self.client(), terms.may_wait());
         // A client that is gone must not keep others from waiting.
         let leaving = async {
@@ -238,14 +238,14 @@ impl Call {
     ) -> Result<Response<Body>, Problem> {
         let mut response = json::answer(value)?;
         *response.status_mut() = status;
-        let token = receipt.and_then(|receipt| self.door.doors.scribe.write(receipt.token.as_ref()?));
+        let token = receipt.and_then(|receipt| self.door.doors.terms_codec.write(receipt.token.as_ref()?));
         if let Some(Ok(token)) = token.map(|token| HeaderValue::try_from(token.to_string())) {
-            response.headers_mut().insert(asked::TOKEN, token);
+            response.headers_mut().insert(parameters::TOKEN, token);
         }
         if receipt.is_some_and(|receipt| receipt.repeated) {
-            response.headers_mut().insert(asked::REPLAYED, HeaderValue::from_static("true"));
+            response.headers_mut().insert(parameters::REPLAYED, HeaderValue::from_static("true"));
         }
-        self.asked.applied(response.headers_mut());
+        self.parameters.applied(response.headers_mut());
         Ok(response)
     }
 

@@ -9,7 +9,7 @@ use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RET
 use axum::http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::{asked, named, watch};
+use super::{parameters, request_id, watch};
 
 /// How long a browser need not ask again; none of them remembers longer than two hours.
 const MAX_AGE: Duration = Duration::from_secs(600);
@@ -28,11 +28,17 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     };
     let asked: Vec<HeaderName> = [ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, watch::LAST_EVENT_ID]
         .into_iter()
-        .chain(asked::HEADERS)
-        .chain(named::HEADERS)
+        .chain(parameters::HEADERS)
+        .chain(request_id::HEADERS)
         .collect();
-    let told =
-        [asked::TOKEN, asked::REPLAYED, asked::PREFERENCE_APPLIED, named::REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE];
+    let told = [
+        parameters::TOKEN,
+        parameters::REPLAYED,
+        parameters::PREFERENCE_APPLIED,
+        request_id::REQUEST_ID,
+        RETRY_AFTER,
+        WWW_AUTHENTICATE,
+    ];
     let layer = CorsLayer::new().allow_origin(allowed).allow_methods([Method::GET, Method::POST]);
     Some(layer.allow_headers(asked).expose_headers(told).max_age(MAX_AGE))
 }

@@ -18,7 +18,7 @@ use super::json::{self, By};
 use super::params;
 use super::paths::{self, INCREMENT_SUFFIX};
 use super::problem::Problem;
-use super::told::{self, AckState, Acknowledged, CounterView};
+use super::receipt::{self, AckState, Acknowledged, CounterView};
 
 /// The body of an increment; may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -105,7 +105,7 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
     let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
     let value = only(&outcomes, &namespace)?;
     let (status, Acknowledged { ack, by: acknowledged_by }) =
-        Acknowledged::of(&call.asked, receipt.as_deref(), &call.door.doors.scribe);
+        Acknowledged::of(&call.parameters, receipt.as_deref(), &call.door.doors.terms_codec);
     let incremented = Incremented { namespace: &namespace, key: &key, value, by, ack, acknowledged_by };
     call.answer(status, &incremented, receipt.as_deref())
 }
@@ -129,7 +129,7 @@ pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
     let operation = call.operation(&namespace, &key, Action::Get)?;
     let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
     let value = only(&outcomes, &namespace)?;
-    let view = told::views(receipt.as_deref(), &call.door.doors.scribe).pop();
+    let view = receipt::views(receipt.as_deref(), &call.door.doors.terms_codec).pop();
     call.answer(StatusCode::OK, &CounterValue { namespace: &namespace, key: &key, value, view }, receipt.as_deref())
 }
 

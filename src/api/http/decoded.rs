@@ -78,7 +78,7 @@ struct Forms {
 pub(super) async fn decode(call: Call) -> Result<Response<Body>, Problem> {
     let scheme = call.door.id_scheme;
     let text = call.path().strip_prefix(PREFIX).unwrap_or_default();
-    let (id, format) = read(scheme, text, call.asked.format)?;
+    let (id, format) = read(scheme, text, call.parameters.format)?;
     let doors = &call.door.doors;
     let parts = doors.ids.decode(id).map_err(|not_an_id| Problem::invalid(not_an_id.to_string()))?;
     json::answer(&DecodedId {

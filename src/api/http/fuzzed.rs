@@ -4,8 +4,8 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderName, HeaderValue, Request, Uri};
 use snowtide_protocol::id::IdScheme;
 
-use super::asked::{Asked, TOKEN};
-use super::named::{Name, REQUEST_ID};
+use super::parameters::{Parameters, TOKEN};
+use super::request_id::{REQUEST_ID, RequestId};
 use super::{auth, batch, counters, decoded, ids, json, list, paths};
 use crate::api::bearer::Grant;
 use crate::api::known::KNOWN;
@@ -34,7 +34,7 @@ const HEADERS: [HeaderName; 7] = [
 ];
 const SCOPE: u64 = 7;
 
-/// The first byte tells what is asked. Then a line each for the path, the query and some headers; the rest is the body.
+/// The first byte tells what is parameters. Then a line each for the path, the query and some headers; the rest is the body.
 pub(crate) fn parameters(bytes: &[u8]) {
     let Some((verb, rest)) = bytes.split_first() else { return };
     let verb = VERBS.get(usize::from(*verb) % VERBS.len()).copied().unwrap_or(Verb::Unknown);
@@ -51,16 +51,16 @@ pub(crate) fn parameters(bytes: &[u8]) {
     }
     let body = next();
     let (parts, ()) = request.into_parts();
-    let _ = Name::of(&parts.headers);
+    let _ = RequestId::of(&parts.headers);
     let _ = auth::admit(&KNOWN.bearers, &parts.headers);
-    if let Ok(asked) = Asked::of(&parts, verb, &KNOWN.scribe) {
-        if let Ok(question) = list::question(NamespaceId(1), SCOPE, asked.listing) {
+    if let Ok(parameters) = Parameters::of(&parts, verb, &KNOWN.terms_codec) {
+        if let Ok(question) = list::question(NamespaceId(1), SCOPE, parameters.listing) {
             assert!(question.limit > 0);
         }
-        if let (Some(from), Some(to)) = (&asked.from, &asked.to) {
+        if let (Some(from), Some(to)) = (&parameters.from, &parameters.to) {
             let _ = crate::ids::TimeRange::read(scheme(), from, to);
         }
-        let _ = decoded::read(scheme(), &path, asked.format);
+        let _ = decoded::read(scheme(), &path, parameters.format);
     }
     for suffix in ["", "/increment", "/watch"] {
         let _ = paths::counter(&path, suffix);

@@ -16,10 +16,10 @@ use utoipa::ToSchema;
 use crate::identity::NamespaceId;
 use crate::replica::List;
 
-use super::asked::Listing;
 use super::call::Call;
 use super::counters::CounterValue;
 use super::failures::Failures;
+use super::parameters::Listing;
 use super::paths;
 use super::problem::Problem;
 
@@ -62,10 +62,10 @@ pub(super) async fn list(mut call: Call) -> Result<Response<Body>, Problem> {
     let name = paths::namespace(&path)?;
     let named = call.named(Access::Read, &name)?;
     let namespace = named.id(Access::Read).map_err(|refused| Problem::within(&name, refused))?;
-    let Some(scope) = call.door.doors.scribe.scope(namespace) else {
+    let Some(scope) = call.door.doors.terms_codec.scope(namespace) else {
         return Err(Problem::internal("the namespace has no number in cursors"));
     };
-    let list = question(namespace, scope, std::mem::take(&mut call.asked.listing))?;
+    let list = question(namespace, scope, std::mem::take(&mut call.parameters.listing))?;
     let room = Arc::clone(&call.door.listings).try_acquire_owned();
     let room =
         room.map_err(|_| Problem::new(Code::Throttled, "too many pages are being made; retry after a moment"))?;

@@ -10,7 +10,6 @@
 mod accept;
 mod answers;
 mod apart;
-mod asked;
 mod auth;
 mod batch;
 mod bounds;
@@ -28,13 +27,15 @@ mod health;
 mod ids;
 mod json;
 mod list;
-mod named;
 mod openapi;
+mod parameters;
 mod params;
 mod paths;
 mod problem;
 mod pulse;
+mod receipt;
 mod repairs;
+mod request_id;
 mod socket;
 #[cfg(test)]
 mod socket_tests;
@@ -44,7 +45,6 @@ mod terms_tests;
 mod tests;
 mod ticket;
 mod tickets;
-mod told;
 mod watch;
 #[cfg(test)]
 mod watch_tests;
@@ -73,9 +73,9 @@ use crate::tls::Live;
 
 use call::{Call, Door};
 use connection::Serving;
-use named::Name;
 use problem::Problem;
 use pulse::Limits;
+use request_id::Name;
 
 /// Serves until `shutdown`, then finishes the requests in progress, which takes `api.request_timeout` at most.
 ///
@@ -168,11 +168,11 @@ fn layered<B: Carried>(router: Router, cors: Option<CorsLayer>) -> impl Served<B
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .service(router);
     tower::service_fn(move |request: http::Request<B>| {
-        let (inner, name) = (inner.clone(), Name::of(request.headers()));
+        let (inner, name) = (inner.clone(), RequestId::of(request.headers()));
         let header = name.header();
         name.scope(async move {
             let mut response = inner.oneshot(request).await?;
-            response.headers_mut().insert(named::REQUEST_ID, header);
+            response.headers_mut().insert(request_id::REQUEST_ID, header);
             Ok(response)
         })
     })
@@ -182,7 +182,7 @@ fn layered<B: Carried>(router: Router, cors: Option<CorsLayer>) -> impl Served<B
 fn span<B>(request: &http::Request<B>) -> Span {
     let path = request.uri().path();
     let shown = path.match_indices('/').nth(2).and_then(|(end, _)| path.get(..end)).unwrap_or(path);
-    named::current(|name| {
+    request_id::current(|name| {
         let (trace_id, parent_id) = name.trace().map(|trace| (&*trace.trace_id, &*trace.parent_id)).unzip();
         tracing::debug_span!(
             "request", method = %request.method(), path = shown, request_id = name.id(), trace_id, parent_id

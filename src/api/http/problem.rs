@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use crate::api::Refused;
 use crate::replica::Refusal;
 
-use super::named;
+use super::request_id;
 
 /// The content type of every error.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -109,7 +109,7 @@ impl Problem {
     /// The document, as JSON without a line break.
     pub(super) fn body(&self) -> Vec<u8> {
         let kind = format!("{TYPE_BASE}{}", self.code);
-        let request_id = named::current(|name| name.id().to_owned());
+        let request_id = request_id::current(|name| name.id().to_owned());
         let body = ProblemBody {
             kind: &kind,
             title: self.code.title(),
@@ -179,7 +179,7 @@ pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response<Body> {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message");
-    tracing::error!(message, request_id = %named::shown(), "a request handler panicked");
+    tracing::error!(message, request_id = %request_id::shown(), "a request handler panicked");
     Problem::internal("this should not have happened; whether a write was carried out is unknown").into_response()
 }
 

@@ -23,7 +23,7 @@ use tower::ServiceExt;
 use super::{routes, service};
 use crate::api::bearer::Bearers;
 use crate::api::budget::Budget;
-use crate::api::scribe::Scribe;
+use crate::api::terms::TermsCodec;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Config, Permission, Token};
@@ -77,7 +77,7 @@ pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Do
     let ids = IdSource::new(layout_of(&config.ids).unwrap(), worker, &config.ids, 0, Arc::new(Weightless), |_| {});
     Doors {
         budget: Budget::new(usize::try_from(config.api.client_bytes_max.as_u64()).unwrap()),
-        scribe: Arc::new(Scribe::new(&config, &map())),
+        terms_codec: Arc::new(TermsCodec::new(&config, &map())),
         bearers: Bearers::new(&config.api.tokens),
         config: Arc::new(config),
         map: Arc::new(map()),
@@ -728,10 +728,11 @@ async fn every_answer_says_which_request_it_belongs_to() {
 
 #[tokio::test]
 async fn a_panic_of_a_handler_is_told_with_the_requests_name() {
-    let problem =
-        super::named::Name::of(&[("x-request-id".parse().unwrap(), "boom".parse().unwrap())].into_iter().collect())
-            .scope(async { super::problem::of_panic(Box::new("secret")) })
-            .await;
+    let problem = super::request_id::Name::of(
+        &[("x-request-id".parse().unwrap(), "boom".parse().unwrap())].into_iter().collect(),
+    )
+    .scope(async { super::problem::of_panic(Box::new("secret")) })
+    .await;
     let body = problem.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["request_id"], "boom");
 }

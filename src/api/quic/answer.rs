@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::written;
 use crate::api::Refused;
-use crate::api::scribe::Scribe;
+use crate::api::terms::TermsCodec;
 use crate::engine::Applied;
 use crate::replica::{Operation, Outcome, Terms};
 
@@ -85,7 +85,7 @@ impl Submission {
     pub(super) fn answer(
         self,
         answer: Result<Applied, Refused>,
-        scribe: &Scribe,
+        terms_codec: &TermsCodec,
     ) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
         let expected: usize = self.parts.iter().map(|part| part.operations).sum();
         let answer = match answer {
@@ -95,7 +95,7 @@ impl Submission {
         let mut bytes = Vec::new();
         match answer {
             Ok(applied) => match &self.parts[..] {
-                [part] if self.on_terms => tell(part, applied, scribe, &mut bytes),
+                [part] if self.on_terms => tell(part, applied, terms_codec, &mut bytes),
                 parts => split(parts, &applied.outcomes, &mut bytes),
             },
             Err(refusal) => refuse(self.parts.iter().map(|part| part.id), &refusal, &mut bytes),
@@ -142,10 +142,10 @@ impl IdBatch {
 }
 
 /// Answers the only request of a submission on terms.
-fn tell(part: &Part, Applied { outcomes, receipt }: Applied, scribe: &Scribe, bytes: &mut Vec<u8>) {
+fn tell(part: &Part, Applied { outcomes, receipt }: Applied, terms_codec: &TermsCodec, bytes: &mut Vec<u8>) {
     let mut results = Vec::with_capacity(outcomes.len());
     weave(outcomes.into_iter().map(result_of), &part.unknown, &mut results);
-    let mut answer = scribe.on_terms(results, &receipt.unwrap_or_default());
+    let mut answer = terms_codec.on_terms(results, &receipt.unwrap_or_default());
     if !answer.views.is_empty() {
         // Positions ascend, so each is where it will be in the end.
         let places = part.unknown.iter().filter_map(|(position, _)| usize::try_from(*position).ok());

@@ -20,7 +20,7 @@ use super::batch::{Batch, Rejected};
 use super::written;
 use crate::api::bearer::Grant;
 use crate::api::idempotency;
-use crate::api::scribe::{Asked, Scribe};
+use crate::api::terms::{TermsCodec, Wanted};
 use crate::api::{Namespaces, Refused, Stage};
 use crate::config::Permission;
 use crate::identity::{REGIONS_MAX, ReplicaId};
@@ -29,7 +29,7 @@ use crate::replica::{Refusal, Terms};
 /// Takes in the frames of one read.
 pub(super) struct Intake<'a> {
     namespaces: &'a Namespaces,
-    scribe: &'a Scribe,
+    terms_codec: &'a TermsCodec,
     grant: &'a Grant,
     closed: Closed,
     /// Unanswered requests that the connection may still have.
@@ -79,7 +79,7 @@ impl Closed {
 impl<'a> Intake<'a> {
     pub(super) fn new(
         namespaces: &'a Namespaces,
-        scribe: &'a Scribe,
+        terms_codec: &'a TermsCodec,
         grant: &'a Grant,
         closed: Closed,
         places: &'a Arc<Semaphore>,
@@ -87,7 +87,7 @@ impl<'a> Intake<'a> {
     ) -> Self {
         Self {
             namespaces,
-            scribe,
+            terms_codec,
             grant,
             closed,
             places,
@@ -180,10 +180,10 @@ impl<'a> Intake<'a> {
         if matches!(terms.ack, Ack::Regions(regions) if !(1..=REGIONS_MAX).contains(&regions)) {
             return Err(invalid(&BadAck));
         }
-        let after = self.scribe.read_bytes(terms.after).map_err(|detail| invalid(&detail))?;
+        let after = self.terms_codec.read_bytes(terms.after).map_err(|detail| invalid(&detail))?;
         let wait = terms.wait_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         let (token, views) = (terms.wants_token, terms.wants_views);
-        let asked = self.scribe.terms(Asked { after, wait, ack: terms.ack, token, in_passing: false, views });
+        let asked = self.terms_codec.terms(Wanted { after, wait, ack: terms.ack, token, in_passing: false, views });
         let caller = self.grant.name();
         let once = terms.turn.map(|Turn { session, number }| idempotency::turn(caller, session, number, 0));
         let incarnation = terms.incarnation.map(ReplicaId);
@@ -236,8 +236,8 @@ mod tests {
     const PLACES: usize = 100;
     const ROOM: usize = 100_000;
 
-    fn scribe() -> Scribe {
-        Scribe::new(&Config::builtin(), &ClusterMap::default())
+    fn terms_codec() -> TermsCodec {
+        TermsCodec::new(&Config::builtin(), &ClusterMap::default())
     }
 
     /// As `batch`, on terms.
@@ -277,8 +277,8 @@ mod tests {
         let served = Namespaces::from([("here".to_owned(), NamespaceId(1)), ("too".to_owned(), NamespaceId(2))]);
         let served = served.with_elsewhere("away", &["far"]);
         let places = Arc::new(Semaphore::new(places));
-        let scribe = scribe();
-        let mut intake = Intake::new(&served, &scribe, grant, Closed::at(stage), &places, ROOM);
+        let terms_codec = terms_codec();
+        let mut intake = Intake::new(&served, &terms_codec, grant, Closed::at(stage), &places, ROOM);
         for frame in frames {
             intake.take(frame)?;
         }
@@ -344,7 +344,7 @@ mod tests {
         assert!(taken.submissions.is_empty());
         assert_eq!(submission.operations.len(), 3);
         let outcomes = vec![Outcome::Value(10), Outcome::Value(-20), Outcome::Overflow];
-        let (frames, places) = submission.answer(Ok(Applied { outcomes, receipt: None }), &scribe());
+        let (frames, places) = submission.answer(Ok(Applied { outcomes, receipt: None }), &terms_codec());
         let unknown = Err(Code::UnknownNamespace);
         let expected = [
             (1, vec![Ok(10)]),
@@ -361,7 +361,7 @@ mod tests {
     fn a_refusal_or_a_wrong_number_of_outcomes_reaches_every_request() {
         for answer in [Ok(Applied::default()), Err(Refused::stopped())] {
             let submission = take(&[add(1, "a", 1), add(2, "a", 1)]).submissions.pop().unwrap();
-            let (frames, _) = submission.answer(answer, &scribe());
+            let (frames, _) = submission.answer(answer, &terms_codec());
             let codes: Vec<_> = responses(&frames).iter().map(|one| one.answer.clone().unwrap_err().code).collect();
             assert_eq!(codes, [Code::Internal, Code::Internal]);
         }
@@ -393,7 +393,7 @@ mod tests {
             views: Vec::new(),
         };
         let applied = Applied { outcomes: vec![Outcome::Value(4)], receipt: Some(Box::new(receipt)) };
-        let (frames, _) = submission.answer(Ok(applied), &scribe());
+        let (frames, _) = submission.answer(Ok(applied), &terms_codec());
         let [Response { id: 5, answer: Ok(Answer::OnTerms(told)) }] = &responses(&frames)[..] else { panic!() };
         assert_eq!((&told.results[..], told.pending), (&[Ok(4)][..], true));
         assert_eq!(told.acknowledged_by, ["region-3"]);

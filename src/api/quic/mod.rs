@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use super::bearer::Bearers;
 use super::budget::{Account, NoRoom};
 use super::gate::{Gate, Mints};
-use super::scribe::Scribe;
+use super::terms::TermsCodec;
 use super::{Doors, Namespaces, Refused, Stage};
 use crate::config::Config;
 use crate::identity::ReplicaId;
@@ -61,7 +61,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
         limits: Limits::from(&*doors.config),
         bearers: doors.bearers,
         namespaces: doors.namespaces,
-        scribe: doors.scribe,
+        terms_codec: doors.terms_codec,
         region: doors.region,
         node: doors.worker.node(),
         id_scheme,
@@ -84,7 +84,7 @@ struct Door<B> {
     limits: Limits,
     bearers: Bearers,
     namespaces: Arc<Namespaces>,
-    scribe: Arc<Scribe>,
+    terms_codec: Arc<TermsCodec>,
     region: Arc<str>,
     node: u8,
     id_scheme: IdScheme,

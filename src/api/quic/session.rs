@@ -235,7 +235,7 @@ impl<B: Mints> Session<B> {
         };
         let room = self.door.gate.room();
         let mut intake =
-            Intake::new(&self.door.namespaces, &self.door.scribe, pass.grant(), closed, &self.places, room);
+            Intake::new(&self.door.namespaces, &self.door.terms_codec, pass.grant(), closed, &self.places, room);
         let mut any = false;
         while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
             intake.take(frame).map_err(Ending::malformed)?;
@@ -266,9 +266,9 @@ impl<B: Mints> Session<B> {
     async fn submit(&mut self, mut submission: Submission) {
         let operations = std::mem::take(&mut submission.operations);
         let terms = submission.terms.take();
-        let scribe = Arc::clone(&self.door.scribe);
+        let terms_codec = Arc::clone(&self.door.terms_codec);
         if operations.is_empty() {
-            return self.push(submission.answer(Ok(Applied::default()), &scribe).0);
+            return self.push(submission.answer(Ok(Applied::default()), &terms_codec).0);
         }
         let weight = submission.weight();
         let charge = if weight > WAITING_BYTES_MAX {
@@ -277,7 +277,7 @@ impl<B: Mints> Session<B> {
             self.account.take_soon(weight, Purpose::Request).await
         };
         let Ok(charge) = charge else {
-            return self.push(submission.answer(Err(NoRoom.into()), &scribe).0);
+            return self.push(submission.answer(Err(NoRoom.into()), &terms_codec).0);
         };
         let charge = (charge, self.account.work());
         let gate = Arc::clone(&self.door.gate);
@@ -287,11 +287,11 @@ impl<B: Mints> Session<B> {
                 self.held = self.held.saturating_add(weight);
                 self.work.spawn(async move {
                     let applied = gate.carry_out(Verb::Batch, limit, submitted.answer(pending())).await;
-                    let (frames, places) = submission.answer(applied, &scribe);
+                    let (frames, places) = submission.answer(applied, &terms_codec);
                     Done { frames, weight, places, _charge: charge }
                 });
             }
-            Err(refused) => self.push(submission.answer(Err(refused), &scribe).0),
+            Err(refused) => self.push(submission.answer(Err(refused), &terms_codec).0),
         }
     }
 

@@ -104,7 +104,7 @@ impl Front {
             limits,
             bearers: bearers.clone(),
             namespaces: Arc::new([("here".to_owned(), NamespaceId(1))].into()),
-            scribe: Arc::new(Scribe::new(&Config::builtin(), &ClusterMap::default())),
+            terms_codec: Arc::new(TermsCodec::new(&Config::builtin(), &ClusterMap::default())),
             region: "eu-west".into(),
             node: 3,
             id_scheme: IdScheme::new("snowtide-dev", 7, 41),

@@ -1,4 +1,5 @@
-//! The scribe: writes tokens, acknowledgements and views in the words of clients, and reads theirs.
+//! Terms between clients and the replica: tokens, acknowledgements and views are written in the words of clients, and theirs are
+//! read.
 //!
 //! A client's token speaks of scopes: numbers that stand for a namespace of this cluster, so that a token of another
 //! cluster is told apart. The replica's speaks of namespaces, and its regions are numbers.
@@ -17,7 +18,7 @@ use crate::replica::{Receipt, Terms, Token, View};
 
 /// What it takes to translate.
 #[derive(Debug)]
-pub struct Scribe {
+pub struct TermsCodec {
     /// Every namespace of the configuration, whether it is served here or not.
     namespaces: BTreeMap<u64, NamespaceId>,
     scopes: BTreeMap<NamespaceId, u64>,
@@ -29,7 +30,7 @@ pub struct Scribe {
 
 /// What a request asks beyond its operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct Wanted {
     /// To be held before the request is carried out.
     pub after: Token,
     /// How long it is ready to wait; not granted yet.
@@ -44,7 +45,7 @@ pub struct Asked {
     pub views: bool,
 }
 
-impl Scribe {
+impl TermsCodec {
     /// For one node.
     pub fn new(config: &Config, map: &ClusterMap) -> Self {
         let scope = |name: &String| (scope_of(&config.cluster.id, name), NamespaceId::of(name));
@@ -110,16 +111,16 @@ impl Scribe {
     }
 
     /// The terms that the replica gets.
-    pub fn terms(&self, asked: Asked) -> Box<Terms> {
+    pub fn terms(&self, wanted: Wanted) -> Box<Terms> {
         let ms = |wait: Duration| u64::try_from(self.granted(wait).as_millis()).unwrap_or(u64::MAX);
         Box::new(Terms {
-            after: asked.after,
-            wait_ms: asked.wait.map_or(0, ms),
-            ack: asked.ack,
-            ack_wait_ms: ms(asked.wait.unwrap_or(self.ack_wait)),
-            wants_token: asked.token,
-            in_passing: asked.in_passing,
-            wants_views: asked.views,
+            after: wanted.after,
+            wait_ms: wanted.wait.map_or(0, ms),
+            ack: wanted.ack,
+            ack_wait_ms: ms(wanted.wait.unwrap_or(self.ack_wait)),
+            wants_token: wanted.token,
+            in_passing: wanted.in_passing,
+            wants_views: wanted.views,
             once: None,
             incarnation: None,
             again: None,
@@ -184,10 +185,10 @@ fn written_len(bytes: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn scribe(cluster: &str) -> Scribe {
+    fn codec(cluster: &str) -> TermsCodec {
         let mut config = Config::builtin();
         config.cluster.id = cluster.to_owned();
-        Scribe::new(&config, &ClusterMap { regions: Vec::new() })
+        TermsCodec::new(&config, &ClusterMap { regions: Vec::new() })
     }
 
     fn token(marks: u64) -> Token {
@@ -196,29 +197,29 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_as_it_was_given_out() {
-        let scribe = scribe("one");
+        let codec = codec("one");
         for token in [Token::default(), token(1), token(20)] {
-            let written = scribe.write(&token).unwrap();
-            assert_eq!(scribe.read(&written.to_string()).unwrap(), token);
-            assert_eq!(scribe.read_bytes(&written.to_bytes()).unwrap(), token);
+            let written = codec.write(&token).unwrap();
+            assert_eq!(codec.read(&written.to_string()).unwrap(), token);
+            assert_eq!(codec.read_bytes(&written.to_bytes()).unwrap(), token);
         }
-        assert_eq!(scribe.read_bytes(&[]).unwrap(), Token::default());
+        assert_eq!(codec.read_bytes(&[]).unwrap(), Token::default());
     }
 
     #[test]
     fn another_clusters_token_is_told_apart() {
-        let written = scribe("one").write(&token(1)).unwrap().to_string();
-        assert!(scribe("two").read(&written).unwrap_err().contains("another cluster"));
+        let written = codec("one").write(&token(1)).unwrap().to_string();
+        assert!(codec("two").read(&written).unwrap_err().contains("another cluster"));
     }
 
     #[test]
     fn no_token_is_taken_or_given_out_that_is_longer_than_allowed() {
         let mut config = Config::builtin();
         config.api.token_bytes_max = bytesize::ByteSize(256);
-        let narrow = Scribe::new(&config, &ClusterMap { regions: Vec::new() });
+        let narrow = TermsCodec::new(&config, &ClusterMap { regions: Vec::new() });
         assert!(narrow.write(&token(5)).is_some());
         assert_eq!(narrow.write(&token(50)), None);
-        let wide = Scribe::new(&Config::builtin(), &ClusterMap { regions: Vec::new() }).write(&token(50)).unwrap();
+        let wide = TermsCodec::new(&Config::builtin(), &ClusterMap { regions: Vec::new() }).write(&token(50)).unwrap();
         for refused in [narrow.read(&wide.to_string()), narrow.read_bytes(&wide.to_bytes())] {
             assert!(refused.unwrap_err().contains("api.token_bytes_max"));
         }
@@ -226,11 +227,11 @@ mod tests {
 
     #[test]
     fn waiting_is_cut_to_what_is_allowed_and_acknowledgements_have_a_wait_of_their_own() {
-        let scribe = scribe("one");
-        let long = Asked { wait: Some(Duration::from_secs(1_000_000)), ..Asked::default() };
-        let terms = scribe.terms(long);
+        let codec = codec("one");
+        let long = Wanted { wait: Some(Duration::from_secs(1_000_000)), ..Wanted::default() };
+        let terms = codec.terms(long);
         assert_eq!((terms.wait_ms, terms.ack_wait_ms), (10_000, 10_000));
-        let none = scribe.terms(Asked { ack: Ack::All, ..Asked::default() });
+        let none = codec.terms(Wanted { ack: Ack::All, ..Wanted::default() });
         assert_eq!((none.wait_ms, none.ack_wait_ms), (0, 2_000));
         assert_eq!(none.patience_ms(), 2_000);
     }

@@ -4,24 +4,24 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::scribe::Scribe;
+use crate::api::terms::TermsCodec;
 use crate::replica::{Receipt, View};
 
-use super::asked::Asked;
 use super::json;
+use super::parameters::Parameters;
 
 /// How far a write has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum AckState {
-    /// As many regions as asked for hold it durably.
+    /// As many regions as parameters for hold it durably.
     Done,
-    /// It is durable at this node and counts, but the time was over before as many regions as asked for had it. They
+    /// It is durable at this node and counts, but the time was over before as many regions as parameters for had it. They
     /// will: do not send it again.
     Pending,
 }
 
-/// Who holds a write durably; both are there only if `ack` was asked for.
+/// Who holds a write durably; both are there only if `ack` was parameters for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Acknowledged {
     pub(super) ack: Option<AckState>,
@@ -34,7 +34,7 @@ pub(super) struct CounterView {
     /// Each region's share; together they are the value.
     regions: Vec<RegionShare>,
     /// The value that every node is known to show at least, as far as its logs go. `null` if that is not known yet: to
-    /// be asked again, since a node follows the counters that are asked about.
+    /// be parameters again, since a node follows the counters that are asked about.
     #[serde(serialize_with = "json::decimal_or_null")]
     #[schema(value_type = Option<String>, pattern = r"^-?\d+$", example = "40")]
     settled: Option<i128>,
@@ -58,10 +58,14 @@ pub(super) struct RegionShare {
 }
 
 impl Acknowledged {
-    /// With the status that goes with it: 202 says that the write counts, and that not all has happened that was asked.
-    pub(super) fn of(asked: &Asked, receipt: Option<&Receipt>, scribe: &Scribe) -> (StatusCode, Self) {
-        let Some(receipt) = receipt.filter(|_| asked.ack) else { return (StatusCode::OK, Self::default()) };
-        let by = Some(scribe.names(&receipt.acknowledged_by));
+    /// With the status that goes with it: 202 says that the write counts, and that not all has happened that was parameters.
+    pub(super) fn of(
+        parameters: &Parameters,
+        receipt: Option<&Receipt>,
+        terms_codec: &TermsCodec,
+    ) -> (StatusCode, Self) {
+        let Some(receipt) = receipt.filter(|_| parameters.ack) else { return (StatusCode::OK, Self::default()) };
+        let by = Some(terms_codec.names(&receipt.acknowledged_by));
         let (status, ack) =
             if receipt.pending { (StatusCode::ACCEPTED, AckState::Pending) } else { (StatusCode::OK, AckState::Done) };
         (status, Self { ack: Some(ack), by })
@@ -69,8 +73,8 @@ impl Acknowledged {
 }
 
 impl CounterView {
-    pub(super) fn of(view: &View, scribe: &Scribe) -> Self {
-        let snowtide_protocol::View { regions, settled, behind } = scribe.view(view);
+    pub(super) fn of(view: &View, terms_codec: &TermsCodec) -> Self {
+        let snowtide_protocol::View { regions, settled, behind } = terms_codec.view(view);
         let share = |share: snowtide_protocol::Share| RegionShare {
             region: share.region,
             value: share.value,
@@ -80,7 +84,7 @@ impl CounterView {
     }
 }
 
-/// The views of a receipt, one per operation that the engine got, if they were asked for.
-pub(super) fn views(receipt: Option<&Receipt>, scribe: &Scribe) -> Vec<CounterView> {
-    receipt.into_iter().flat_map(|receipt| &receipt.views).map(|view| CounterView::of(view, scribe)).collect()
+/// The views of a receipt, one per operation that the engine got, if they were parameters for.
+pub(super) fn views(receipt: Option<&Receipt>, terms_codec: &TermsCodec) -> Vec<CounterView> {
+    receipt.into_iter().flat_map(|receipt| &receipt.views).map(|view| CounterView::of(view, terms_codec)).collect()
 }

@@ -19,12 +19,12 @@ const ID_BYTES_MAX: usize = 128;
 
 tokio::task_local! {
     /// The name of the request that the task is answering.
-    static CURRENT: Name;
+    static CURRENT: RequestId;
 }
 
 /// A request's name, and its place in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(super) struct RequestId {
     id: HeaderValue,
     trace: Option<Trace>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Trace {
     pub(super) parent_id: Box<str>,
 }
 
-impl Name {
+impl RequestId {
     /// As the headers say. What is not a name is replaced, not refused: nobody must lose an answer for it.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let given = headers.get(REQUEST_ID).filter(|id| is_id(id.as_bytes()));
@@ -68,7 +68,7 @@ impl Name {
 }
 
 /// What `tell` says of the request being answered; `None` if none is.
-pub(super) fn current<T>(tell: impl FnOnce(&Name) -> T) -> Option<T> {
+pub(super) fn current<T>(tell: impl FnOnce(&RequestId) -> T) -> Option<T> {
     CURRENT.try_with(tell).ok()
 }
 
@@ -115,8 +115,8 @@ mod tests {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const PARENT: &str = "b7ad6b7169203331";
 
-    fn named(id: &[u8]) -> Name {
-        Name::of(&[(REQUEST_ID, HeaderValue::from_bytes(id).unwrap())].into_iter().collect())
+    fn named(id: &[u8]) -> RequestId {
+        RequestId::of(&[(REQUEST_ID, HeaderValue::from_bytes(id).unwrap())].into_iter().collect())
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
             let made = named(bad);
             assert!(is_id(made.id().as_bytes()) && made.id().as_bytes() != bad, "{made:?}");
         }
-        assert_ne!(Name::of(&HeaderMap::new()), Name::of(&HeaderMap::new()));
+        assert_ne!(RequestId::of(&HeaderMap::new()), RequestId::of(&HeaderMap::new()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use snowtide_protocol::Ack;
 use snowtide_protocol::id::Format;
 
 use crate::api::idempotency::{self, Session};
-use crate::api::scribe::{self, Scribe};
+use crate::api::terms::{self, TermsCodec};
 use crate::telemetry::Verb;
 
 use super::problem::Problem;
@@ -31,9 +31,9 @@ pub(super) const HEADERS: [HeaderName; 4] = [TOKEN, IDEMPOTENCY_KEY, SESSION, PR
 
 /// What a request asks beyond its operations.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct Parameters {
     /// For the engine.
-    pub(super) terms: scribe::Asked,
+    pub(super) terms: terms::Wanted,
     /// Acknowledgements were asked for, be it only this node's.
     pub(super) ack: bool,
     /// How long it may wait, if it asked to and has something to wait for.
@@ -61,8 +61,8 @@ pub(super) struct Listing {
     pub(super) cursor: Option<String>,
 }
 
-impl Asked {
-    pub(super) fn of(parts: &Parts, verb: Verb, scribe: &Scribe) -> Result<Self, Problem> {
+impl Parameters {
+    pub(super) fn of(parts: &Parts, verb: Verb, terms_codec: &TermsCodec) -> Result<Self, Problem> {
         let (idempotency_key, session) = (idempotency_key(&parts.headers, verb)?, session(&parts.headers, verb)?);
         if idempotency_key.is_some() && session.is_some() {
             return Err(Problem::invalid("a request has an Idempotency-Key or a Snowtide-Session, not both"));
@@ -74,7 +74,7 @@ impl Asked {
             return Err(Problem::invalid("the header Snowtide-Token is understood with counters only"));
         }
         for text in listed(&parts.headers, &TOKEN)? {
-            let token = scribe.read(text).map_err(|error| Problem::invalid(format!("Snowtide-Token: {error}")))?;
+            let token = terms_codec.read(text).map_err(|error| Problem::invalid(format!("Snowtide-Token: {error}")))?;
             token.iter().for_each(|(namespace, replica, seq)| asked.terms.after.raise(namespace, replica, seq));
         }
         asked.query(parts.uri.query().unwrap_or_default(), verb)?;
@@ -82,7 +82,7 @@ impl Asked {
         asked.terms.in_passing = !(has_token || asked.ack || asked.terms.views);
         asked.terms.wait = wait(&parts.headers)?;
         let waits = has_token || asked.terms.ack != Ack::Local;
-        asked.granted = asked.terms.wait.filter(|_| waits).map(|wait| scribe.granted(wait));
+        asked.granted = asked.terms.wait.filter(|_| waits).map(|wait| terms_codec.granted(wait));
         Ok(asked)
     }
 
@@ -225,9 +225,9 @@ mod tests {
     use crate::api::http::tests::map;
     use crate::config::Config;
 
-    fn asked(verb: Verb, request: Builder) -> Result<Asked, String> {
+    fn asked(verb: Verb, request: Builder) -> Result<Parameters, String> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        Asked::of(&parts, verb, &Scribe::new(&Config::builtin(), &map())).map_err(|problem| {
+        Parameters::of(&parts, verb, &TermsCodec::new(&Config::builtin(), &map())).map_err(|problem| {
             assert_eq!(problem.code, Code::InvalidRequest);
             problem.detail.into_owned()
         })
@@ -352,10 +352,10 @@ mod tests {
     #[test]
     fn several_tokens_are_joined_and_a_bad_one_is_refused() {
         let token = |scope: &str, seq| {
-            let scribe = Scribe::new(&Config::builtin(), &map());
+            let terms_codec = TermsCodec::new(&Config::builtin(), &map());
             let namespace = crate::identity::NamespaceId::of(scope);
             let token = [(namespace, crate::identity::ReplicaId(seq), seq)].into_iter().collect();
-            scribe.write(&token).unwrap().to_string()
+            terms_codec.write(&token).unwrap().to_string()
         };
         let (one, two, three) = (token("default", 1), token("default", 2), token("default", 3));
         let request = get("").header("Snowtide-Token", format!("{one}, {two}")).header("Snowtide-Token", three);

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use bytes::Bytes;
 
-use super::{Account, NoRoom, Purpose};
+use super::Account;
+use crate::api::budget::{NoRoom, Purpose};
 
 /// Bytes that are held for an account, until this is dropped.
 #[derive(Debug)]
