@@ -6,17 +6,17 @@
 
 mod certificates;
 mod descriptors;
-mod desk;
 mod doorway;
 mod expiring;
 mod horizon;
 mod orders;
+mod peer_ceilings;
 mod reading;
 pub mod reload;
 mod reported;
-mod seen;
 mod settings;
 mod space;
+mod supervisor;
 mod watch;
 
 use std::net::SocketAddr;
@@ -50,15 +50,15 @@ use crate::store::{self, Shortage, Store};
 
 use certificates::{Certificates, Found};
 use descriptors::Descriptors;
-use desk::Desk;
 use doorway::Sockets;
 use expiring::Expiring;
 use orders::Attendant;
+use peer_ceilings::PeerCeilings;
 pub use reading::{Ended, Reader};
 use reload::{Reloader, Reloads};
 use reported::Reported;
-use seen::Seen;
 use space::Lookout;
+use supervisor::Supervisor;
 
 /// RocksDB's cache of blocks, indexes and filters.
 const STORE_CACHE_BYTES: usize = 128 << 20;
@@ -74,7 +74,7 @@ pub struct Node {
     stage: stage::Sender<Stage>,
     store: Arc<Store>,
     disk: stage::Sender<Disk>,
-    seen: Arc<Seen>,
+    peer_ceilings: Arc<PeerCeilings>,
     sockets: Sockets,
     links: Links,
     certificates: Certificates,
@@ -126,7 +126,7 @@ impl Node {
                 }
             };
         info!(%region, node, quic = %place.quic, http = %place.http, boot = recovered.boot.counter, "recovered");
-        let (store, seen) = (Arc::new(store), Arc::new(Seen::new(&recovered.peer_ceilings)));
+        let (store, peer_ceilings) = (Arc::new(store), Arc::new(PeerCeilings::new(&recovered.peer_ceilings)));
         let (handle, inlets) = engine::queues(config.api.queue_batches_max, config.api.queue_operations_max);
         let disk = space::first(&store, config.disk.min_free.as_u64());
         handle.notify(Event::Disk(disk));
@@ -160,8 +160,19 @@ impl Node {
         let doors = Ground { config, map, worker, region, secret }.doors(handle, ids, stages, unproven);
         let certificates = Certificates::new((region, node), found, sockets.endpoint.clone(), Some(links.clone()));
         let clock_confirmed = false;
-        let node =
-            Self { doors, stage, store, disk, seen, sockets, links, certificates, engine, news, clock_confirmed };
+        let node = Self {
+            doors,
+            stage,
+            store,
+            disk,
+            peer_ceilings,
+            sockets,
+            links,
+            certificates,
+            engine,
+            news,
+            clock_confirmed,
+        };
         Ok(Start::Whole(Box::new(node)))
     }
 
@@ -175,11 +186,11 @@ impl Node {
         let mut open = self.sockets.open(&self.doors, Some(self.links.clone()), self.certificates.doors());
         let (alarm, alarms) = mpsc::unbounded_channel();
         let expiring = Expiring::new(self.certificates.expiries(), self.doors.config.tls.expiry_warning);
-        let (seen, disk) = (self.seen.clone(), self.disk.subscribe());
+        let (peer_ceilings, disk) = (self.peer_ceilings.clone(), self.disk.subscribe());
         let watching = tokio::spawn(watch::keep(
             self.doors.clone(),
             self.store.clone(),
-            seen,
+            peer_ceilings,
             disk.clone(),
             expiring,
             alarm.clone(),
@@ -197,13 +208,17 @@ impl Node {
         let (map, bearers) = (self.doors.map.clone(), self.doors.bearers.clone());
         let mut reloader = Reloader::new(reloads, map, bearers, self.certificates);
         let reloading = tokio::spawn(async move { reloader.serve(asked).await });
-        let attendant =
-            Attendant { doors: self.doors.clone(), store: self.store.clone(), seen: self.seen.clone(), reload };
+        let attendant = Attendant {
+            doors: self.doors.clone(),
+            store: self.store.clone(),
+            peer_ceilings: self.peer_ceilings.clone(),
+            reload,
+        };
         let operator = tokio::spawn(attendant.attend(order));
-        let mut desk = Desk {
+        let mut supervisor = Supervisor {
             doors: self.doors.clone(),
             orders,
-            seen: self.seen,
+            peer_ceilings: self.peer_ceilings,
             store: self.store.clone(),
             stage: self.stage,
             links: self.links.clone(),
@@ -215,14 +230,14 @@ impl Node {
             leaving: false,
             reported: Reported::default(),
         };
-        let farewell = desk.serve(&mut self.news, &shutdown).await;
+        let farewell = supervisor.serve(&mut self.news, &shutdown).await;
         watching.abort();
         looking.abort();
         operator.abort();
         reloading.abort();
         open.close();
         if farewell.is_ok() {
-            desk.stage.send_replace(Stage::Drained);
+            supervisor.stage.send_replace(Stage::Drained);
             open.see_off().await;
         }
         self.links.stop();

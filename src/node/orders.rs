@@ -1,4 +1,4 @@
-//! What the operator of this machine orders, from the control socket to the desk.
+//! What the operator of this machine orders, from the control socket to the supervisor.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::control::{Answer, Control, Heard, Order};
 use crate::replica::Event;
 use crate::store::{Store, StoreError};
 
+use super::peer_ceilings::PeerCeilings;
 use super::reload::Asker;
-use super::seen::Seen;
 
-/// An order on the desk.
-pub(super) struct Told {
+/// An order, and who waits for its answer.
+pub(super) struct Ordered {
     pub(super) order: Order,
     /// Whether the node is to refuse new work from now on, or why it does not obey.
     pub(super) reply: oneshot::Sender<Result<bool, String>>,
@@ -25,13 +25,13 @@ pub(super) struct Told {
 pub(super) struct Attendant {
     pub(super) doors: Doors,
     pub(super) store: Arc<Store>,
-    pub(super) seen: Arc<Seen>,
+    pub(super) peer_ceilings: Arc<PeerCeilings>,
     pub(super) reload: mpsc::Sender<Asker>,
 }
 
 impl Attendant {
-    /// Hands orders to the desk, and tells how far a drain is. What changes nothing that the desk knows is done here.
-    pub(super) async fn attend(self, desk: mpsc::Sender<Told>) {
+    /// Hands orders to the supervisor, and tells how far a drain is. What changes nothing that the supervisor knows is done here.
+    pub(super) async fn attend(self, supervisor: mpsc::Sender<Ordered>) {
         let Some(control) = bind(&self.doors) else { return };
         loop {
             let heard = control.hear().await;
@@ -39,15 +39,15 @@ impl Attendant {
                 Order::ForgetCeilings => self.forget_ceilings().await,
                 Order::ClearFence => self.clear_fence().await,
                 Order::Reload => reload(&self.reload).await,
-                order @ (Order::Drain | Order::Look | Order::Resume) => self.serve_or_not(&desk, order).await,
+                order @ (Order::Drain | Order::Look | Order::Resume) => self.serve_or_not(&supervisor, order).await,
             };
             answer_to(heard, answer).await;
         }
     }
 
-    async fn serve_or_not(&self, desk: &mpsc::Sender<Told>, order: Order) -> Result<Answer, String> {
+    async fn serve_or_not(&self, supervisor: &mpsc::Sender<Ordered>, order: Order) -> Result<Answer, String> {
         let (reply, obeyed) = oneshot::channel();
-        let _ = desk.send(Told { order, reply }).await;
+        let _ = supervisor.send(Ordered { order, reply }).await;
         let held = obeyed.await.unwrap_or_else(|_ended| Err("it is shutting down".to_owned()))?;
         Ok(if held { drained(&self.doors).await } else { Answer::Resumed })
     }
@@ -56,7 +56,7 @@ impl Attendant {
         let forgotten = self.doors.ids.forget_claims().await;
         let (quarantine_ended, own) = forgotten.ok_or("its own ID ceiling cannot be written")?;
         self.doors.engine.notify(Event::ForgetCeilings(own));
-        self.seen.forget();
+        self.peer_ceilings.forget();
         let store = self.store.clone();
         self.write(move || store.put_peer_ceilings(&[])).await?;
         warn!(own, quarantine_ended, "forgot what peers had told of ID ceilings, on the operator's word");

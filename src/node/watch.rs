@@ -17,7 +17,7 @@ use crate::telemetry;
 use super::descriptors;
 use super::expiring::Expiring;
 use super::horizon::Horizon;
-use super::seen::Seen;
+use super::peer_ceilings::PeerCeilings;
 
 const PERIOD_MS: u64 = 1_000;
 
@@ -25,7 +25,7 @@ const PERIOD_MS: u64 = 1_000;
 pub(super) async fn keep(
     doors: Doors,
     store: Arc<Store>,
-    seen: Arc<Seen>,
+    peer_ceilings: Arc<PeerCeilings>,
     disk: watch::Receiver<Disk>,
     mut expiring: Expiring,
     alarm: mpsc::UnboundedSender<String>,
@@ -45,7 +45,7 @@ pub(super) async fn keep(
         let writes = !disk.borrow().is_out() && (written.elapsed_ms() + PERIOD_MS) * 3 > quarantine_ms;
         if writes
             && writing.is_finished()
-            && let Some(ceilings) = seen.take()
+            && let Some(ceilings) = peer_ceilings.take()
         {
             written = Stopwatch::start();
             writing = tokio::task::spawn_blocking(write_down(store.clone(), ceilings));

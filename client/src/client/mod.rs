@@ -1,9 +1,9 @@
 //! The client: requests as methods, whichever node answers them.
 
+mod attempts;
 mod budget;
 mod builder;
 mod carried;
-mod course;
 mod dials;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -34,9 +34,9 @@ use crate::error::{ConnectError, Error, InvalidArgument};
 use crate::terms::{Answered, Counted, Terms};
 use crate::{Ids, Prefetch};
 
+use attempts::Means;
 use budget::Budget;
 use carried::Carried;
-use course::Means;
 use nodes::Nodes;
 
 pub use builder::Builder;

@@ -11,7 +11,7 @@ use crate::identity::WorkerId;
 
 /// The highest ceiling of each worker id; at most one for each that there can be.
 #[derive(Default)]
-pub(super) struct Seen(Mutex<State>);
+pub(super) struct PeerCeilings(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -19,7 +19,7 @@ struct State {
     changed: bool,
 }
 
-impl Seen {
+impl PeerCeilings {
     /// What is on disk already.
     pub(super) fn new(known: &[(WorkerId, u64)]) -> Self {
         Self(Mutex::new(State { highest: known.iter().copied().collect(), changed: false }))
@@ -53,13 +53,13 @@ mod tests {
     #[test]
     fn only_news_is_written_and_then_everything() {
         let worker = |node| WorkerId::new(1, node).unwrap();
-        let seen = Seen::new(&[(worker(0), 70)]);
-        seen.note(worker(0), 69);
-        assert_eq!(seen.take(), None);
-        seen.note(worker(1), 5);
-        assert_eq!(seen.take(), Some(vec![(worker(0), 70), (worker(1), 5)]));
-        assert_eq!(seen.take(), None);
-        seen.forget();
-        assert_eq!((seen.take(), seen.take()), (Some(vec![]), None));
+        let peer_ceilings = PeerCeilings::new(&[(worker(0), 70)]);
+        peer_ceilings.note(worker(0), 69);
+        assert_eq!(peer_ceilings.take(), None);
+        peer_ceilings.note(worker(1), 5);
+        assert_eq!(peer_ceilings.take(), Some(vec![(worker(0), 70), (worker(1), 5)]));
+        assert_eq!(peer_ceilings.take(), None);
+        peer_ceilings.forget();
+        assert_eq!((peer_ceilings.take(), peer_ceilings.take()), (Some(vec![]), None));
     }
 }

@@ -1,4 +1,4 @@
-//! The course of one request: tried at one node after another until it is answered, or what is known of it is final.
+//! The attempts of one request: tried at one node after another until it is answered, or what is known of it is final.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) struct Means<'a> {
 }
 
 /// How far it is.
-struct Course<'a> {
+struct Attempts<'a> {
     means: Means<'a>,
     work: Work<'a>,
     kind: Kind,
@@ -77,7 +77,7 @@ impl Means<'_> {
     pub(super) async fn perform(self, work: Work<'_>) -> Result<Told, Error> {
         // No clock counts further than that.
         let limit = self.retries.limit().saturating_add(work.patience()).min(FOREVER);
-        let course = Course {
+        let attempts = Attempts {
             kind: work.kind(),
             deadline: Instant::now() + limit,
             tries: 0,
@@ -91,11 +91,11 @@ impl Means<'_> {
             means: self,
             work,
         };
-        course.run().await
+        attempts.run().await
     }
 }
 
-impl Course<'_> {
+impl Attempts<'_> {
     async fn run(mut self) -> Result<Told, Error> {
         loop {
             let allowed = self.back.map_or(self.allowed, |back| self.allowed.and(Set::only(back.place)));

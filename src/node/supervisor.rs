@@ -1,4 +1,4 @@
-//! The desk of a node: it hears what the engine and the operator have to say, and turns the doors.
+//! The supervisor of a node: it hears what the engine and the operator have to say, and opens and closes the doors.
 
 use std::sync::Arc;
 
@@ -17,20 +17,20 @@ use crate::store::Store;
 use crate::telemetry;
 
 use super::Farewell;
-use super::orders::Told;
+use super::orders::Ordered;
+use super::peer_ceilings::PeerCeilings;
 use super::reported::Reported;
-use super::seen::Seen;
 
 /// Hears what the engine has to say and acts on it, one thing at a time.
-pub(super) struct Desk {
+pub(super) struct Supervisor {
     pub(super) doors: Doors,
-    pub(super) seen: Arc<Seen>,
+    pub(super) peer_ceilings: Arc<PeerCeilings>,
     pub(super) store: Arc<Store>,
     pub(super) stage: stage::Sender<Stage>,
     pub(super) links: Links,
     pub(super) alarms: mpsc::UnboundedReceiver<String>,
     /// By the operator of this machine.
-    pub(super) orders: mpsc::Receiver<Told>,
+    pub(super) orders: mpsc::Receiver<Ordered>,
     /// An operator vouches for the clock.
     pub(super) clock_confirmed: bool,
     /// The start is proven or a new incarnation minted (I3).
@@ -44,7 +44,7 @@ pub(super) struct Desk {
     pub(super) reported: Reported,
 }
 
-impl Desk {
+impl Supervisor {
     /// Until the drain is over. An error means that the node has to stop (I9).
     pub(super) async fn serve(
         &mut self,
@@ -65,7 +65,7 @@ impl Desk {
                     reason.into_iter().for_each(|reason| self.doors.engine.notify(Event::Fence(reason)));
                 }
                 () = shutdown.cancelled(), if !self.leaving => self.leave(),
-                Some(Told { order, reply }) = self.orders.recv() => {
+                Some(Ordered { order, reply }) = self.orders.recv() => {
                     let _ = reply.send(self.obey(order));
                 }
             }
@@ -112,7 +112,7 @@ impl Desk {
             }
             News::ClaimIds { ceiling, quarantined } => self.claim(ceiling, quarantined),
             News::Witness(peer, ceiling) => {
-                self.seen.note(peer, ceiling);
+                self.peer_ceilings.note(peer, ceiling);
                 if self.doors.map.node(peer).is_some() {
                     self.doors.ids.witness(peer, ceiling);
                 }
