@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info};
 
-use crate::identity::{Boot, Peer};
+use crate::identity::Peer;
 use crate::quic::Close;
 use crate::replica::{Event, Message, Sieve};
 

@@ -4,13 +4,12 @@
 //! longer than the longest pause, or once the peer calls us: whoever calls can be called. When it calls from another
 //! boot than the one we are linked with, our link leads to a process that is gone, and is dropped at once.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use quinn::{Connection, ConnectionError, SendStream};
+use quinn::{Connection, SendStream};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;

@@ -75,7 +75,7 @@ use call::{Call, Door};
 use connection::Serving;
 use problem::Problem;
 use pulse::Limits;
-use request_id::Name;
+use request_id::RequestId;
 
 /// Serves until `shutdown`, then finishes the requests in progress, which takes `api.request_timeout` at most.
 ///

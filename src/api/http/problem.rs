@@ -188,6 +188,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::api::NotServed;
 
     async fn rendered(problem: Problem) -> (StatusCode, http::HeaderMap, serde_json::Value) {
         let (parts, body) = problem.into_response().into_parts();
@@ -237,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_detail_is_escaped_and_a_long_name_is_cut() {
-        let (_, _, body) = rendered(Problem::not_served(&"\"\u{1f9ca}".repeat(1_000), &NotServed::Unknown)).await;
+        let (_, _, body) = rendered(Problem::within(&"\"\u{1f9ca}".repeat(1_000), NotServed::Unknown.into())).await;
         assert!(body["detail"].as_str().unwrap().len() < 600, "{body}");
     }
 

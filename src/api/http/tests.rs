@@ -728,7 +728,7 @@ async fn every_answer_says_which_request_it_belongs_to() {
 
 #[tokio::test]
 async fn a_panic_of_a_handler_is_told_with_the_requests_name() {
-    let problem = super::request_id::Name::of(
+    let problem = super::request_id::RequestId::of(
         &[("x-request-id".parse().unwrap(), "boom".parse().unwrap())].into_iter().collect(),
     )
     .scope(async { super::problem::of_panic(Box::new("secret")) })

@@ -11,7 +11,7 @@ use snowtide_client::{Batch, ConnectError, Connection, Error};
 use snowtide_protocol::frame::{self, FrameBuffer};
 use snowtide_protocol::id::IdScheme;
 use snowtide_protocol::wire::{Ask, Greeting, Hello, IdRun, RequestHead, Response, VERSION};
-use snowtide_protocol::{Action, codec};
+use snowtide_protocol::{Action, Code, codec};
 use tokio::sync::oneshot;
 
 use super::*;
