@@ -37,7 +37,7 @@ test: setup ## Runs every test, over the same seeds each time.
 	$(CARGO) test --release --workspace --test it --test node --test end_to_end
 	./scripts/schemathesis
 	./scripts/clients
-	$(CARGO) test --release --package snowtide --test addresses
+	$(CARGO) test --release --workspace --test addresses
 	$(CARGO) test --release --workspace --test disk
 	$(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1
 
