@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use snowtide_protocol::{Ack, Action, Key};
 
 use super::*;
-use crate::crdt::{LogHash, Mark, Row, Slot};
+use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use crate::identity::Peer;
 use crate::merkle::Hasher;
 

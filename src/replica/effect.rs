@@ -10,10 +10,9 @@ use crate::merkle::{Leaf, Place, Sum};
 
 use super::census::Census;
 use super::event::Ticket;
-use super::list::Page;
 use super::message::{Message, RepairedRow};
 use super::once::{Done, Fill};
-use super::operation::{Outcome, Refusal};
+use super::operation::{Outcome, Page, Refusal};
 use super::record::Record;
 use super::status::Status;
 use super::terms::Receipt;

@@ -10,10 +10,9 @@ use crate::merkle::{Leaf, Place, Sum};
 
 use super::census::Census;
 use super::disk::Disk;
-use super::list::List;
 use super::message::Message;
 use super::once::Done;
-use super::operation::Operation;
+use super::operation::{List, Operation};
 use super::record::Record;
 use super::terms::Terms;
 

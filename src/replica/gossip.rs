@@ -13,9 +13,9 @@ use super::bounds;
 use super::effect::{Effect, Job};
 use super::event::JournalRead;
 use super::message::{Digest, Message, Refused};
+use super::namespace::{Namespace, Times};
 use super::peers::Push;
 use super::record::{Record, coalesce};
-use super::space::{Fetch, Space};
 
 /// One delta carries about this much, so that a slow link is not held up by one message.
 const DELTA_BYTES: usize = 1 << 20;
@@ -26,24 +26,14 @@ impl Replica {
     pub(super) fn peer_booted(&mut self, peer: Peer) {
         let Some(neighbour) = self.peers.get_mut(&peer.worker).filter(|neighbour| !neighbour.is(peer)) else { return };
         neighbour.rebooted(peer.boot);
-        // What an earlier boot sent and we have not applied was never acknowledged: it goes (I3), also where its rows are
-        // being loaded. Applied later, it would be more than a proof tells that is given meanwhile.
-        for space in self.spaces.values_mut() {
-            for queue in space.incoming.values_mut() {
-                queue.retain(|(from, _)| from.worker != peer.worker || from.boot == peer.boot);
-            }
-            space.fetching.retain(|_, fetch| fetch.from.worker != peer.worker);
-            space.not_whole.retain(|(_, worker)| *worker != peer.worker);
-            space.skipped.remove(&peer.worker);
-        }
-        self.repairs.rebooted(peer.worker);
+        self.namespaces.iter_mut().for_each(|held| held.peer_rebooted(peer));
         self.drop_sessions(peer.worker);
     }
 
     /// Our sessions with `worker` die with its boot and with our link to it.
     fn drop_sessions(&mut self, worker: WorkerId) {
-        let with = |space: &&Space| space.session.as_ref().is_some_and(|session| session.is_with(worker));
-        let lost: Vec<NamespaceId> = self.spaces.values().filter(with).map(|space| space.id).collect();
+        let with = |held: &&Namespace| held.session().is_some_and(|session| session.is_with(worker));
+        let lost: Vec<NamespaceId> = self.namespaces.iter().filter(with).map(Namespace::id).collect();
         lost.into_iter().for_each(|namespace| self.give_up(namespace));
     }
 
@@ -71,9 +61,7 @@ impl Replica {
             // Who took our commits there may be another one now.
             self.advance_pushes();
         }
-        for space in self.spaces.values_mut() {
-            space.fetching.retain(|_, fetch| fetch.from != peer);
-        }
+        self.namespaces.iter_mut().for_each(|held| held.peer_down(peer));
         self.drop_sessions(peer.worker);
     }
 
@@ -97,7 +85,7 @@ impl Replica {
                 self.advance_pushes();
             }
             Message::Request { namespace, origin, after } if self.shares(from.worker, namespace) => {
-                let held = self.spaces.get(&namespace).is_some_and(|space| space.vector.mark(origin).seq > 0);
+                let held = self.namespaces.get(namespace).is_some_and(|held| held.committed().mark(origin).seq > 0);
                 if !held {
                     return;
                 }
@@ -137,10 +125,10 @@ impl Replica {
     /// Our committed vectors of the namespaces that `to` shares.
     pub(super) fn send_digest(&mut self, to: WorkerId) {
         let Some(neighbour) = self.peers.get(&to).filter(|neighbour| neighbour.up) else { return };
-        let shared = neighbour.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
+        let shared = neighbour.shared.iter().filter_map(|namespace| self.namespaces.get(*namespace));
         let digest = Digest {
             replica: self.replica,
-            vectors: shared.map(|space| (space.id, space.vector.clone())).collect(),
+            vectors: shared.map(|held| (held.id(), held.committed().clone())).collect(),
             ceilings: self.claim.ceilings(),
             live: self.live_boots(),
             sightings: self.sightings(),
@@ -173,8 +161,8 @@ impl Replica {
     fn learn(&mut self, from: Peer, namespace: NamespaceId, vector: &VersionVector) {
         let Some(neighbour) = self.peers.get_mut(&from.worker) else { return };
         neighbour.learn(self.now, namespace, vector);
-        if let Some(space) = self.spaces.get(&namespace) {
-            neighbour.heard.entry(namespace).or_default().hear(self.now, from.worker, vector, &space.vector);
+        if let Some(held) = self.namespaces.get(namespace) {
+            neighbour.heard.entry(namespace).or_default().hear(self.now, from.worker, vector, held.committed());
         }
         self.waits.stirred = true;
         let Some(replica) = self.replica else { return };
@@ -220,36 +208,32 @@ impl Replica {
         theirs: &VersionVector,
     ) {
         let direct = from.worker.region() == self.settings.worker.region();
-        let quiet_since = self.now.saturating_sub(self.settings.digest_interval_ms);
-        let overdue = self.now.saturating_sub(self.settings.fetch_timeout_ms);
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        for (origin, mark) in theirs.iter() {
-            let after = space.applied.mark(origin).seq;
-            let moving = space.moved_at.get(&origin).is_some_and(|moved| *moved > quiet_since);
-            let asked = space.fetching.get(&origin).is_some_and(|fetch| fetch.asked_at > overdue);
-            if mark.seq <= after || moving || asked || Some(origin) == self.replica {
+        let times = Times {
+            quiet_since: self.now.saturating_sub(self.settings.digest_interval_ms),
+            overdue: self.now.saturating_sub(self.settings.fetch_timeout_ms),
+        };
+        let Some(held) = self.namespaces.get_mut(namespace) else { return };
+        for (origin, mark) in theirs.iter().filter(|(origin, _)| Some(*origin) != self.replica) {
+            let Some(after) = held.lacks(origin, mark, times) else { continue };
+            if held.admits_origin(from.worker, origin).is_err() {
                 continue;
             }
-            if bounds::admits(&space.applied, &space.reach, from.worker, origin).is_err() {
-                continue;
-            }
-            if mark.is_forked() || space.applied.mark(origin).is_forked() {
+            if mark.is_forked() || held.applied().mark(origin).is_forked() {
                 // No journal has all of it.
-                space.gap.get_or_insert(from.worker);
+                held.note_gap(from.worker);
                 continue;
             }
-            let refused = |worker: WorkerId| space.not_whole.contains(&(origin, worker));
-            if refused(from.worker) {
-                let others = self.peers.values().filter(|peer| peer.up && peer.holds(namespace, origin) > after);
-                if others.into_iter().all(|peer| refused(peer.worker)) {
-                    space.gap.get_or_insert(from.worker);
+            if held.fetches().is_refused(origin, from.worker) {
+                let mut others = self.peers.values().filter(|peer| peer.up && peer.holds(namespace, origin) > after);
+                if others.all(|peer| held.fetches().is_refused(origin, peer.worker)) {
+                    held.note_gap(from.worker);
                 }
                 continue;
             }
             if own.is_some_and(|(replica, before)| origin == replica && (direct || before <= after)) {
                 continue;
             }
-            space.fetching.insert(origin, Fetch { from, asked_at: self.now });
+            held.fetches().begin(origin, from, self.now);
             let request = Message::Request { namespace, origin, after };
             self.effects.push_back(Effect::Send { to: from.worker, message: request });
         }
@@ -258,13 +242,13 @@ impl Replica {
     /// A record has been applied: if it was asked for and its sender has more, ask on at once.
     pub(super) fn fetched(&mut self, record: &Record) {
         let (namespace, origin) = (record.namespace, record.origin);
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let Some(fetch) = space.fetching.remove(&origin) else { return };
-        let more = self.peers.get(&fetch.from.worker).is_some_and(|peer| peer.holds(namespace, origin) > record.upto);
+        let Some(held) = self.namespaces.get_mut(namespace) else { return };
+        let Some(from) = held.fetches().end(origin) else { return };
+        let more = self.peers.get(&from.worker).is_some_and(|peer| peer.holds(namespace, origin) > record.upto);
         if more {
-            space.fetching.insert(origin, Fetch { asked_at: self.now, ..fetch });
+            held.fetches().begin(origin, from, self.now);
             let request = Message::Request { namespace, origin, after: record.upto };
-            self.effects.push_back(Effect::Send { to: fetch.from.worker, message: request });
+            self.effects.push_back(Effect::Send { to: from.worker, message: request });
         }
     }
 
@@ -280,12 +264,8 @@ impl Replica {
             // What was handed on does not chain there: the digest tells what is to be had here.
             Refused::Gap { .. } => self.send_digest(from.worker),
             Refused::NotWhole { namespace, origin, .. } => {
-                // Only to what it was asked for: a peer cannot have us remember what it likes.
-                let space = self.spaces.get_mut(&namespace);
-                if let Some(space) = space.filter(|space| space.fetching.get(&origin).is_some_and(|at| at.from == from))
-                {
-                    space.fetching.remove(&origin);
-                    space.not_whole.insert((origin, from.worker));
+                if let Some(held) = self.namespaces.get_mut(namespace) {
+                    held.fetches().refused(origin, from);
                 }
             }
         }
@@ -311,18 +291,18 @@ impl Replica {
 
     /// Sends the next own delta; false if there is none, or no room, or it has to come from disk first.
     fn push_one(&mut self, worker: WorkerId, namespace: NamespaceId, replica: ReplicaId) -> bool {
-        let (Some(peer), Some(space)) = (self.peers.get_mut(&worker), self.spaces.get_mut(&namespace)) else {
+        let (Some(peer), Some(held)) = (self.peers.get_mut(&worker), self.namespaces.get_mut(namespace)) else {
             return false;
         };
         let room = self.settings.inflight_bytes_max.saturating_sub(peer.inflight_bytes());
         let reading = peer.reading.contains(&(namespace, replica));
         let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| push.ready) else { return false };
         let after = push.sent;
-        if room == 0 || reading || after >= space.vector.mark(replica).seq {
+        if room == 0 || reading || after >= held.committed().mark(replica).seq {
             return false;
         }
         let bytes_max = room.min(DELTA_BYTES);
-        let Some(record) = space.tail_after(after, bytes_max) else {
+        let Some(record) = held.own_after(after, bytes_max) else {
             self.read_journal(worker, namespace, replica, after, bytes_max);
             return false;
         };

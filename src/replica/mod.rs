@@ -12,6 +12,7 @@ pub mod census;
 mod checkpoint;
 mod claims;
 mod commit;
+mod covering;
 pub mod disk;
 #[cfg(test)]
 mod disk_tests;
@@ -26,11 +27,14 @@ mod fork;
 mod fork_tests;
 pub(crate) mod fuzzed;
 mod gossip;
-mod hints;
-pub mod list;
+mod leaf_reads;
+mod list;
 #[cfg(test)]
 mod list_tests;
+mod loads;
 pub mod message;
+mod namespace;
+mod namespaces;
 pub mod once;
 #[cfg(test)]
 mod once_tests;
@@ -52,32 +56,33 @@ mod rows_tests;
 mod scrub;
 mod settings;
 mod shares;
-mod space;
 pub mod status;
 mod submit;
 pub mod terms;
 #[cfg(test)]
 mod terms_tests;
 pub mod token;
+mod trail;
 pub mod view;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::crdt::VersionVector;
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
 use boots::Boots;
 use checkpoint::Checkpointing;
 use commit::Commits;
 use fork::OwnForks;
+use leaf_reads::LeafReads;
+use loads::Loads;
+use namespace::Namespace;
+use namespaces::Namespaces;
 use once::Onces;
 use peers::Neighbour;
 use proof::{Claim, Standing};
-use repair::Repairs;
+use repair::Comparisons;
 use scrub::Scrub;
-use space::Space;
-use submit::Works;
 use waits::Waits;
 
 pub use census::{Census, Quota};
@@ -85,10 +90,9 @@ pub use claims::{RefusedClaim, Sieve};
 pub use disk::{Disk, Headroom};
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
-pub use list::{List, Page};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow, Seal, Sighting};
 pub use once::{Caller, Done, Fill, Once, Turn};
-pub use operation::{Operation, Outcome, Refusal};
+pub use operation::{List, Operation, Outcome, Page, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use settings::Settings;
 pub use status::{NamespaceStatus, PeerStatus, RepairStatus, Status};
@@ -106,17 +110,16 @@ pub struct Replica {
     replica: Option<ReplicaId>,
     standing: Standing,
     claim: Claim,
-    spaces: BTreeMap<NamespaceId, Space>,
+    namespaces: Namespaces,
     commits: Commits,
-    works: Works,
+    loads: Loads,
+    leaf_reads: LeafReads,
     waits: Waits,
     onces: Onces,
-    /// Origins whose first waiting delta waits for rows.
-    held: BTreeSet<(NamespaceId, ReplicaId)>,
     peers: BTreeMap<WorkerId, Neighbour>,
     boots: Boots,
     checkpointing: Checkpointing,
-    repairs: Repairs,
+    comparisons: Comparisons,
     scrub: Scrub,
     draining: Option<Drain>,
     /// An operator has it refuse new work.
@@ -126,8 +129,6 @@ pub struct Replica {
     mint_waits: bool,
     fenced: Option<String>,
     own_forks: OwnForks,
-    /// The disk has more namespaces than the configuration.
-    keeps_unconfigured: bool,
     /// An incarnation that is persisted and takes over once nothing of the former one is in hand.
     minted: Option<ReplicaId>,
     /// When commits that are not pushed yet go out.
@@ -160,16 +161,16 @@ impl Replica {
             replica: recovered.replica,
             standing: Standing::new(&settings, recovered.replica, now),
             claim: Claim::new(&settings, recovered.ceiling, &recovered.peer_ceilings, now),
-            spaces: BTreeMap::new(),
-            commits: Commits::new(),
-            works: Works::default(),
+            namespaces: Namespaces::new(!recovered.unconfigured.is_empty()),
+            commits: Commits::new(recovered.repaired),
+            loads: Loads::default(),
+            leaf_reads: LeafReads::default(),
             waits: Waits::default(),
             onces: Onces::new(recovered.onces, now),
-            held: BTreeSet::new(),
             peers: peers.collect(),
             boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.boot_silent_after_ms),
             checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
-            repairs: Repairs::new(&settings, recovered.repaired, now),
+            comparisons: Comparisons::new(&settings, now),
             scrub: Scrub::new(&settings, now),
             draining: None,
             held_back: false,
@@ -177,7 +178,6 @@ impl Replica {
             mint_waits: false,
             fenced: None,
             own_forks: OwnForks::default(),
-            keeps_unconfigured: !recovered.unconfigured.is_empty(),
             minted: None,
             push_at: None,
             digest_at: now,
@@ -205,10 +205,8 @@ impl Replica {
 
     fn recover(&mut self, recovered: RecoveredSpace) {
         let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
-        let namespace = recovered.namespace;
         self.checkpointing.dirty_rows += recovered.dirty.len();
-        let space = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
-        self.spaces.insert(namespace, space);
+        self.namespaces.insert(Namespace::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now));
     }
 
     /// Something happened at `now`.
@@ -287,7 +285,7 @@ impl Replica {
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
     pub fn has_room(&self) -> bool {
-        !self.is_full() && self.works.backlog.is_empty() && self.works.len() < self.settings.loading_rows_max
+        !self.is_full() && self.waits.lined_up() == 0 && self.loads.len() < self.settings.loading_rows_max
     }
 
     /// This node.
@@ -306,13 +304,13 @@ impl Replica {
         self.advance_waits();
         self.resume_backlog();
         if self.standing.is_reading() {
-            self.works.emit_loads(&mut self.effects);
+            self.loads.emit(&mut self.effects);
             return self.evict();
         }
         self.resume_incoming();
         self.advance_repair();
         self.close_commit();
-        self.works.emit_loads(&mut self.effects);
+        self.loads.emit(&mut self.effects);
         self.advance_start();
         self.advance_gossip();
         self.advance_checkpoint();
@@ -321,18 +319,12 @@ impl Replica {
         self.evict();
     }
 
-    /// The committed vectors of all namespaces.
-    fn vectors(&self) -> Vec<(NamespaceId, VersionVector)> {
-        self.spaces.values().map(|space| (space.id, space.vector.clone())).collect()
-    }
-
     fn evict(&mut self) {
-        let cached: usize = self.spaces.values().map(|space| space.rows.len()).sum();
-        let excess = cached.saturating_sub(self.settings.rows_max);
+        let excess = self.namespaces.cached().saturating_sub(self.settings.rows_max);
         if excess > 0 {
             // A bounded step each time; under pressure settling comes often.
             let step = excess.min(4_096);
-            self.spaces.values_mut().for_each(|space| space.rows.evict(step));
+            self.namespaces.iter_mut().for_each(|held| held.evict(step));
         }
     }
 
@@ -380,7 +372,7 @@ impl Replica {
     /// so that the next start has nothing to replay.
     fn advance_drain(&mut self) {
         let expired = self.draining.as_ref().is_some_and(|drain| self.now >= self.drain_deadline(drain));
-        let safe = self.commits.is_idle() && self.works.is_empty();
+        let safe = self.commits.is_idle() && self.loads.len() + self.waits.lined_up() == 0;
         let (holder, told) = if safe { (self.holder(), self.holder_of_all()) } else { (None, None) };
         let Some(drain) = self.draining.as_mut().filter(|drain| !drain.over) else { return };
         if safe && drain.told.is_none() {
@@ -412,13 +404,13 @@ impl Replica {
     pub(super) fn owes_nothing(&self) -> bool {
         let own = |record: &Record| record.origin.worker() == self.settings.worker;
         let syncing = self.commits.inflight.iter().flat_map(|commit| &commit.records).any(own);
-        !syncing && self.commits.gathering.own.is_empty() && self.works.batches() == 0
+        !syncing && self.commits.gathering.own.is_empty() && self.loads.batches() + self.waits.lined_up() == 0
     }
 
     /// A region other than ours of which a node holds all that this worker has ever committed. What the disk has of
     /// namespaces that are not configured is not exchanged, so nobody knows who holds that.
     fn holder_of_all(&self) -> Option<u8> {
-        self.holder().filter(|_| !self.keeps_unconfigured)
+        self.holder().filter(|_| !self.namespaces.keeps_unconfigured())
     }
 
     /// The same of the namespaces that are configured: for more there is no use in waiting.
@@ -434,13 +426,13 @@ impl Replica {
     /// Earlier incarnations count as well: nobody may have heard of the last one yet. What no other region is to have at
     /// all cannot be held there.
     fn is_held_by(&self, peer: &Neighbour) -> bool {
-        let abroad = |space: &&Space| {
-            let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&space.id));
+        let abroad = |held: &&Namespace| {
+            let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&held.id()));
             sharing.any(|(worker, _)| self.is_abroad(*worker))
         };
-        self.spaces.values().filter(abroad).all(|space| {
-            let mut own = space.vector.iter().filter(|(origin, _)| origin.worker() == self.settings.worker);
-            own.all(|(origin, mark)| peer.holds(space.id, origin) >= mark.seq)
+        self.namespaces.iter().filter(abroad).all(|held| {
+            let mut own = held.committed().iter().filter(|(origin, _)| origin.worker() == self.settings.worker);
+            own.all(|(origin, mark)| peer.holds(held.id(), origin) >= mark.seq)
         })
     }
 
@@ -448,8 +440,8 @@ impl Replica {
     fn lag(&self, peer: &Neighbour) -> u64 {
         let Some(replica) = self.replica else { return 0 };
         let meant = self.settings.peers.get(&peer.worker).into_iter().flatten();
-        let spaces = meant.filter_map(|namespace| self.spaces.get(namespace));
-        spaces.map(|space| space.vector.mark(replica).seq.saturating_sub(peer.holds(space.id, replica))).sum()
+        let meant = meant.filter_map(|namespace| self.namespaces.get(*namespace));
+        meant.map(|held| held.committed().mark(replica).seq.saturating_sub(peer.holds(held.id(), replica))).sum()
     }
 
     /// What both are to hold by our configuration, and is not exchanged.
@@ -461,8 +453,11 @@ impl Replica {
     }
 
     fn forked_logs(&self) -> Vec<(NamespaceId, ReplicaId)> {
-        let marks =
-            self.spaces.values().flat_map(|space| space.vector.iter().map(|(origin, mark)| (space.id, origin, mark)));
+        let marks = |held: &'_ Namespace| {
+            let id = held.id();
+            held.committed().iter().map(move |(origin, mark)| (id, origin, mark)).collect::<Vec<_>>()
+        };
+        let marks = self.namespaces.iter().flat_map(marks);
         marks.filter(|(.., mark)| mark.is_forked()).map(|(namespace, origin, _)| (namespace, origin)).collect()
     }
 
@@ -474,7 +469,7 @@ impl Replica {
             lag_commits: self.lag(peer),
             lag_ms: peer.behind_since.map_or(0, |since| self.now.saturating_sub(since)),
             inflight_bytes: peer.inflight_bytes(),
-            compared_ms: self.repairs.whole_ms(peer.worker, self.now),
+            compared_ms: peer.compared_ms(self.now),
         });
         Status {
             replica: self.replica,
@@ -483,14 +478,14 @@ impl Replica {
             fenced: self.fenced.clone(),
             idle: self.owes_nothing(),
             held_by: self.holder_of_all(),
-            commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
-            rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
+            commits: self.namespaces.iter().map(|held| held.own_mark(self.replica).seq).sum(),
+            rows_cached: self.namespaces.cached(),
             rows_dirty: self.checkpointing.dirty_rows,
             names: self.onces.fill(self.settings.once_bytes_max),
             disk: self.disk,
             repairs: self.repair_status(),
-            namespaces: self.spaces.values().map(Space::status).collect(),
-            batches_waiting: self.works.len() + self.waits.len(),
+            namespaces: self.namespaces.iter().map(Namespace::status).collect(),
+            batches_waiting: self.loads.len() + self.waits.lined_up() + self.waits.len(),
             forked: self.forked_logs(),
             peers: peers.collect(),
         }

@@ -36,6 +36,8 @@ pub(super) struct Neighbour {
     pub(super) behind_since: Option<u64>,
     /// How fresh our copy of its own logs is.
     pub(super) heard: BTreeMap<NamespaceId, Heard>,
+    /// When a session with it last covered the whole tree, by namespace.
+    pub(super) compared_at: BTreeMap<NamespaceId, u64>,
 }
 
 /// A proof can be given once commit `barrier` is synced and our link to the asker is up.
@@ -111,6 +113,7 @@ impl Neighbour {
             reading: BTreeSet::new(),
             behind_since: None,
             heard: BTreeMap::new(),
+            compared_at: BTreeMap::new(),
         }
     }
 
@@ -135,11 +138,18 @@ impl Neighbour {
         let up = self.up && self.boot == Some(boot);
         let (behind_since, mut heard) = (self.behind_since, std::mem::take(&mut self.heard));
         heard.values_mut().for_each(Heard::rebooted);
-        *self = Self { boot: Some(boot), up, behind_since, heard, ..Self::new(self.worker, self.rank, shared) };
+        let compared_at = std::mem::take(&mut self.compared_at);
+        let new = Self::new(self.worker, self.rank, shared);
+        *self = Self { boot: Some(boot), up, behind_since, heard, compared_at, ..new };
     }
 
     pub(super) fn inflight_bytes(&self) -> usize {
         self.pushes.values().chain(self.handed.values()).map(Push::inflight_bytes).sum()
+    }
+
+    /// How long ago a session with it last covered every tree, in the namespace where that is longest ago.
+    pub(super) fn compared_ms(&self, now: u64) -> Option<u64> {
+        Some(now.saturating_sub(*self.compared_at.values().min()?))
     }
 
     /// How far it holds `origin`'s log durably.

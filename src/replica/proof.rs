@@ -164,8 +164,7 @@ impl Replica {
         if matches!(self.standing, Standing::Minting) {
             self.mint();
         }
-        let forked = |space: &super::Space| space.own_mark(self.replica).is_forked();
-        if self.spaces.values().any(forked) {
+        if self.namespaces.iter().any(|held| held.own_mark(self.replica).is_forked()) {
             self.unproven("its log has forked".to_owned());
         }
     }
@@ -197,13 +196,13 @@ impl Replica {
             let Some(OwedProof { replica, boot, .. }) = peer.owed.take_if(|owed| owed.barrier <= synced) else {
                 continue;
             };
-            let shared = || peer.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
-            let ahead = shared().filter(|space| space.is_ahead(replica));
+            let shared = || peer.shared.iter().filter_map(|namespace| self.namespaces.get(*namespace));
+            let ahead = shared().filter(|held| held.is_ahead(replica));
             let proof = Proof {
                 replica,
                 boot,
-                marks: shared().map(|space| (space.id, space.vector.mark(replica))).collect(),
-                reach: ahead.map(|space| (space.id, space.reach.of(replica))).collect(),
+                marks: shared().map(|held| (held.id(), held.committed().mark(replica))).collect(),
+                reach: ahead.map(|held| (held.id(), held.reach().of(replica))).collect(),
                 ceiling: self.claim.ceiling(peer.worker),
                 nodes: sharing(&self.settings, peer.worker),
             };
@@ -255,10 +254,10 @@ impl Replica {
 
     /// A peer that holds less than we do must agree on the hash at the place where it stands.
     fn check_hash(&mut self, peer: WorkerId, namespace: NamespaceId, mark: Mark) {
-        let (Some(origin), Some(space)) = (self.replica, self.spaces.get(&namespace)) else { return };
+        let (Some(origin), Some(held)) = (self.replica, self.namespaces.get(namespace)) else { return };
         let Standing::Proving(proving) = &mut self.standing else { return };
         // One answer of each peer is looked into.
-        if !proving.awaiting.contains(&peer) || mark.seq == 0 || mark.seq >= space.vector.mark(origin).seq {
+        if !proving.awaiting.contains(&peer) || mark.seq == 0 || mark.seq >= held.committed().mark(origin).seq {
             return;
         }
         proving.unchecked.entry((namespace, mark.seq)).or_default().push((peer, mark.hash));
@@ -299,7 +298,7 @@ impl Replica {
         }
         let former = self.replica.replace(replica);
         self.retire_own(former);
-        self.spaces.values_mut().for_each(super::Space::forget_own_log);
+        self.namespaces.iter_mut().for_each(super::namespace::Namespace::forget_own_log);
         self.peers.values_mut().flat_map(|peer| peer.pushes.values_mut()).for_each(super::peers::Push::pause);
         self.serve(replica);
         let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
