@@ -55,7 +55,7 @@ impl Checkpointing {
 impl Replica {
     /// Without room, nothing is begun, and what runs pauses between two parts: it is as far as the disk says (I11).
     pub(super) fn advance_checkpoint(&mut self) {
-        if self.disk.is_out() {
+        if self.readiness.disk().is_out() {
             self.checkpointing.due_at = self.checkpointing.due_at.max(self.now + CHECKPOINT_RETRY_MS);
             return;
         }
@@ -127,7 +127,7 @@ impl Replica {
     }
     /// Cuts every journal as far as it may be. Called when a checkpoint has moved on or was due.
     fn truncate(&mut self) {
-        if self.disk.is_out() {
+        if self.readiness.disk().is_out() {
             return;
         }
         for namespace in self.namespaces.ids() {
@@ -144,7 +144,7 @@ impl Replica {
     fn held_by_all(&self, namespace: NamespaceId) -> Option<VersionVector> {
         let held = self.namespaces.get(namespace)?;
         let serving = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        let peers: Vec<_> = serving.filter_map(|(worker, _)| self.peers.get(worker)).collect();
+        let peers: Vec<_> = serving.filter_map(|(worker, _)| self.gossip.peer(*worker)).collect();
         let marks = held.committed().iter().map(|(origin, mark)| {
             let least = peers.iter().map(|peer| peer.holds(namespace, origin)).min();
             (origin, Mark { seq: least.map_or(mark.seq, |least| least.min(mark.seq)), ..mark })

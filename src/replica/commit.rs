@@ -168,7 +168,7 @@ impl Replica {
             && gathering.repaired.is_empty()
             && gathering.onces.is_empty()
             && gathering.answers.is_empty();
-        if !unawaited || self.is_full() || self.draining.is_some() {
+        if !unawaited || self.is_full() || self.readiness.is_draining() {
             return false;
         }
         let until = self.now.saturating_add(self.settings.commit_interval_ms);
@@ -193,7 +193,7 @@ impl Replica {
         let mut changed = closed.foreign;
         let mut records = closed.records;
         for (namespace, rows) in closed.own {
-            let held = self.namespaces.get_mut(namespace).zip(self.replica);
+            let held = self.namespaces.get_mut(namespace).zip(self.incarnation.id());
             records.extend(held.map(|(held, replica)| held.close_own(replica, &rows, &mut changed)));
         }
         self.effects.push_back(Effect::Disk(Job::Commit(Commit {
@@ -246,9 +246,9 @@ impl Replica {
             group.iter().for_each(|changed| self.settle_slot(*changed));
         }
         for record in done.records {
-            let own = Some(record.origin) == self.replica;
+            let own = Some(record.origin) == self.incarnation.id();
             if own {
-                self.push_at.get_or_insert(self.now + self.settings.gossip_interval_ms);
+                self.gossip.push_later(self.now + self.settings.gossip_interval_ms);
             }
             if let Some(held) = self.namespaces.get_mut(record.namespace) {
                 held.commit(record, own);

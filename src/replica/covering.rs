@@ -32,7 +32,7 @@ impl Replica {
         let told_since = dot.raised_at.saturating_add(self.settings.repair_session_ms);
         let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
         sharing.all(|(worker, _)| {
-            let told = self.peers.get(worker).filter(|peer| peer.told_at >= told_since);
+            let told = self.gossip.peer(*worker).filter(|peer| peer.heard_at >= told_since);
             let known = told.and_then(|peer| peer.known.get(&namespace));
             known.is_some_and(|vector| vector.mark(origin).seq < dot.seq)
         })

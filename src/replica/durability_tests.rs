@@ -6,7 +6,7 @@ use snowtide_protocol::{Ack, Action, Key};
 
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
-use crate::identity::Peer;
+use crate::identity::{Boot, Peer};
 use crate::merkle::Hasher;
 
 pub(super) const SAFE: NamespaceId = NamespaceId(1);

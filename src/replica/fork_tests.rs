@@ -6,6 +6,7 @@ use snowtide_protocol::Action;
 use super::durability_tests::{Bench, FAST, SAFE, peer};
 use super::*;
 use crate::crdt::{LogHash, Mark, Slot};
+use crate::identity::Boot;
 
 /// Of a node that is neither ours nor the peer's.
 fn third() -> ReplicaId {

@@ -9,6 +9,7 @@ use snowtide_protocol::{Action, Key};
 use super::durability_tests::settings;
 use super::*;
 use crate::crdt::{Row, Slot, VersionVector};
+use crate::identity::Boot;
 use crate::merkle::{Hasher, Leaf, Place, Sum};
 
 const SPACE: NamespaceId = NamespaceId(1);

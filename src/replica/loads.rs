@@ -15,6 +15,7 @@ use crate::merkle::{Hasher, Place};
 
 use super::Replica;
 use super::effect::{Effect, Job};
+use super::leaf_reads::LeafReads;
 use super::namespaces::Namespaces;
 use super::rows::{LoadId, RowId};
 use super::submit::Batch;
@@ -51,6 +52,8 @@ pub(super) struct Loads {
     found: Vec<Option<RowId>>,
     /// Where those stand that are being looked for.
     places: Vec<Place>,
+    /// Whole leaves that are being read.
+    leaves: LeafReads,
 }
 
 impl Loads {
@@ -67,6 +70,10 @@ impl Loads {
     /// Rows that were asked for and are not there yet.
     pub(super) fn rows(&self) -> usize {
         self.rows
+    }
+
+    pub(super) fn leaves(&mut self) -> &mut LeafReads {
+        &mut self.leaves
     }
 
     /// The rows that were looked for last, all in memory.

@@ -6,17 +6,20 @@ use crate::crdt::VersionVector;
 use crate::identity::NamespaceId;
 
 use super::namespace::Namespace;
+use super::scrub::Scrub;
 
 /// All namespaces that this node serves.
 pub(super) struct Namespaces {
     served: BTreeMap<NamespaceId, Namespace>,
     /// The disk has more of them than the configuration.
     keeps_unconfigured: bool,
+    /// Which leaf of them is looked through next.
+    scrub: Scrub,
 }
 
 impl Namespaces {
-    pub(super) fn new(keeps_unconfigured: bool) -> Self {
-        Self { served: BTreeMap::new(), keeps_unconfigured }
+    pub(super) fn new(keeps_unconfigured: bool, scrub: Scrub) -> Self {
+        Self { served: BTreeMap::new(), keeps_unconfigured, scrub }
     }
 
     pub(super) fn insert(&mut self, namespace: Namespace) {
@@ -25,6 +28,14 @@ impl Namespaces {
 
     pub(super) fn keeps_unconfigured(&self) -> bool {
         self.keeps_unconfigured
+    }
+
+    pub(super) fn scrub(&self) -> &Scrub {
+        &self.scrub
+    }
+
+    pub(super) fn scrub_mut(&mut self) -> &mut Scrub {
+        &mut self.scrub
     }
 
     pub(super) fn get(&self, id: NamespaceId) -> Option<&Namespace> {

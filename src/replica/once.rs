@@ -310,7 +310,7 @@ impl Replica {
     pub(super) fn enter(&mut self, batch: Batch) -> Option<Batch> {
         let named = batch.due.as_deref().and_then(|due| Some((due.terms.once?, &due.terms)));
         let Some((once, terms)) = named else { return Some(batch) };
-        let here = (self.replica, &self.settings);
+        let here = (self.incarnation.id(), &self.settings);
         match self.onces.enter(once, terms, batch.operations.len(), here) {
             Ok(Entrance::New) => return Some(batch),
             Ok(Entrance::Before(outcomes)) => self.repeat(&batch, outcomes),
@@ -347,7 +347,7 @@ impl Replica {
     /// I1: the commit that holds a request and its answer is synced. If what it changed may not count, whoever comes with
     /// its name again is told so, also after a start.
     pub(super) fn settle_once(&mut self, done: Done) {
-        if !done.outcomes.is_empty() && self.replica.is_some_and(|replica| self.is_doubted(replica)) {
+        if !done.outcomes.is_empty() && self.incarnation.id().is_some_and(|replica| self.is_doubted(replica)) {
             let uncertain = Done { outcomes: Vec::new(), ..done };
             self.commits.gathering.add_once(uncertain.clone());
             self.onces.settle(uncertain);

@@ -4,6 +4,7 @@ use snowtide_protocol::{Action, Key};
 
 use super::durability_tests::{Bench, settings};
 use super::*;
+use crate::identity::Boot;
 
 /// Long enough for anything in these tests.
 const LATER: u64 = 100_000;

@@ -23,7 +23,7 @@ pub(super) struct Neighbour {
     /// What it is known to hold durably.
     pub(super) known: BTreeMap<NamespaceId, VersionVector>,
     /// When it last told so.
-    pub(super) told_at: u64,
+    pub(super) heard_at: u64,
     /// Own records on their way, by namespace.
     pub(super) pushes: BTreeMap<NamespaceId, Push>,
     /// Records of other regions that it has from us, on their way, by namespace and origin.
@@ -78,7 +78,7 @@ impl Push {
     }
 
     /// A digest says that the peer holds `seq`. What was sent long before and is still missing was lost: go back.
-    pub(super) fn told(&mut self, seq: u64, lost_before: u64) {
+    pub(super) fn resume_from(&mut self, seq: u64, lost_before: u64) {
         self.acknowledged(seq);
         if self.is_stuck(lost_before) || !self.ready {
             *self = Self { sent: seq, inflight: VecDeque::new(), ready: true };
@@ -106,7 +106,7 @@ impl Neighbour {
             boot: None,
             up: false,
             known: BTreeMap::new(),
-            told_at: 0,
+            heard_at: 0,
             pushes,
             handed: BTreeMap::new(),
             owed: None,
@@ -158,7 +158,7 @@ impl Neighbour {
     }
 
     pub(super) fn learn(&mut self, now: u64, namespace: NamespaceId, vector: &VersionVector) {
-        self.told_at = now;
+        self.heard_at = now;
         let known = self.known.entry(namespace).or_default();
         known.join(vector);
         // What it tells has a bound, but it may tell of others each time.

@@ -16,7 +16,7 @@ use super::record::Record;
 impl Replica {
     /// A record from a peer, of its own log or of another's.
     pub(super) fn delta(&mut self, from: Peer, record: Record) {
-        if Some(record.origin) == self.replica {
+        if Some(record.origin) == self.incarnation.id() {
             // I2: nobody else increases our slots. Whether a peer knows more of our log than we do is judged by
             // digests and proofs, which carry the hash.
             self.judge_own(from.worker, record.namespace, record.mark());
@@ -41,7 +41,7 @@ impl Replica {
 
     /// Deltas are dropped while they, or the rows that they change, have no room (I6, I11); digests fetch them again.
     pub(super) fn refusal_of_deltas(&self) -> bool {
-        self.disk.is_low()
+        self.readiness.disk().is_low()
             || self.checkpointing.dirty_rows >= self.settings.dirty_rows_max
             || self.loads.rows() >= self.settings.loading_rows_max
     }
@@ -68,7 +68,7 @@ impl Replica {
 
     /// Takes the waiting deltas of `origin` in order, until one has to wait for rows or the commit is full (I4).
     pub(super) fn resume_origin(&mut self, namespace: NamespaceId, origin: ReplicaId) {
-        while !self.is_full() && !self.disk.is_out() {
+        while !self.is_full() && !self.readiness.disk().is_out() {
             let Some(held) = self.namespaces.get_mut(namespace) else { return };
             let Some((from, record)) = held.next_delta(origin) else { return };
             match held.judge(&record) {

@@ -5,7 +5,6 @@ use crate::merkle::{LEAVES, Leaf, Sum};
 
 use super::Replica;
 use super::effect::{Effect, Job, Notice};
-use super::namespace::Namespace;
 use super::settings::Settings;
 
 /// One leaf of every namespace at a time, all of them once in `repair.scrub_interval`.
@@ -19,6 +18,12 @@ impl Scrub {
     pub(super) fn new(settings: &Settings, now: u64) -> Self {
         Self { next: Leaf(0), due_at: now.saturating_add(pause(settings)) }
     }
+
+    fn next_leaf(&mut self) -> Leaf {
+        let leaf = self.next;
+        self.next = Leaf(leaf.0.wrapping_add(1));
+        leaf
+    }
 }
 
 fn pause(settings: &Settings) -> u64 {
@@ -27,15 +32,15 @@ fn pause(settings: &Settings) -> u64 {
 
 impl Replica {
     pub(super) fn advance_scrub(&mut self) {
-        if self.now < self.scrub.due_at {
+        let due = self.now >= self.namespaces.scrub().due_at;
+        if !due {
             return;
         }
-        self.scrub.due_at = self.now.saturating_add(pause(&self.settings));
-        if self.namespaces.iter().any(Namespace::is_scrubbed) {
+        self.namespaces.scrub_mut().due_at = self.now.saturating_add(pause(&self.settings));
+        if self.namespaces.iter().any(|held| held.is_scrubbed()) {
             return;
         }
-        let leaf = self.scrub.next;
-        self.scrub.next = Leaf(leaf.0.wrapping_add(1));
+        let leaf = self.namespaces.scrub_mut().next_leaf();
         for held in self.namespaces.iter_mut() {
             held.begin_scrub(leaf);
             self.effects.push_back(Effect::Disk(Job::Scrub { namespace: held.id(), leaf }));

@@ -37,16 +37,16 @@ fn writes(operations: &[Operation]) -> bool {
 impl Replica {
     /// Why nothing of this kind is served now.
     pub(super) fn refusal(&self, writes: bool) -> Option<Refusal> {
-        if let Some(reason) = &self.fenced {
+        if let Some(reason) = self.readiness.why_fenced() {
             return Some(Refusal::Fenced(reason.clone()));
         }
-        if self.draining.is_some() || self.held_back {
+        if self.readiness.is_draining() || self.readiness.is_held_back() {
             return Some(Refusal::Draining);
         }
-        if !self.standing.is_serving() && !self.standing.is_reading() {
+        if !self.incarnation.is_serving() && !self.incarnation.is_reading() {
             return Some(Refusal::Starting);
         }
-        if writes && self.disk.is_low() {
+        if writes && self.readiness.disk().is_low() {
             return Some(Refusal::DiskLow);
         }
         let overloaded = (writes && self.checkpointing.dirty_rows >= self.settings.dirty_rows_max)
@@ -98,7 +98,7 @@ impl Replica {
 
     /// Applies the batches in line while the gathering commit has room; one whose rows are not there waits for them.
     pub(super) fn resume_backlog(&mut self) {
-        if self.replica.is_some_and(|replica| self.is_doubted(replica)) {
+        if self.incarnation.id().is_some_and(|replica| self.is_doubted(replica)) {
             let refusal = self.refusal(false).unwrap_or(Refusal::Starting);
             let backlog = self.waits.take_line();
             return backlog.iter().for_each(|batch| self.turn_away(batch, refusal.clone()));
@@ -107,7 +107,7 @@ impl Replica {
             let Some(batch) = self.waits.next_in_line() else { break };
             // Looked at here and only here, because a row may be evicted while the batch stands in line.
             if let Some(batch) = self.await_rows(batch) {
-                if self.disk.is_out() && (batch.once().is_some() || writes(&batch.operations)) {
+                if self.readiness.disk().is_out() && (batch.once().is_some() || writes(&batch.operations)) {
                     self.turn_away(&batch, Refusal::DiskLow);
                 } else {
                     self.apply(&batch);
@@ -129,7 +129,7 @@ impl Replica {
     /// for those of namespaces with durability `interval`, answers on terms do. They are computed here, so that they are
     /// in the order in which operations were applied and never go backwards (G3).
     fn apply(&mut self, batch: &Batch) {
-        let Some(replica) = self.replica else { return };
+        let Some(replica) = self.incarnation.id() else { return };
         let rows = self.loads.take_found();
         let mut seen = 0;
         let each = batch.operations.iter().zip(&rows);

@@ -155,7 +155,7 @@ impl Replica {
         owed.repeated = true;
         if due.terms.wants_token {
             for operation in operations {
-                owed.origins.entry(operation.namespace).or_default().extend(self.replica);
+                owed.origins.entry(operation.namespace).or_default().extend(self.incarnation.id());
             }
         }
         owed
@@ -163,7 +163,7 @@ impl Replica {
 
     /// The own seq that holds everything that is applied so far in a namespace.
     fn written_seq(&self, namespace: NamespaceId) -> Option<u64> {
-        let closed = self.namespaces.get(namespace)?.applied().mark(self.replica?).seq;
+        let closed = self.namespaces.get(namespace)?.applied().mark(self.incarnation.id()?).seq;
         Some(closed + u64::from(self.commits.gathering.own.contains_key(&namespace)))
     }
 
@@ -206,9 +206,9 @@ impl Replica {
 
     /// The regions that hold our own log up to `seq` durably; acknowledgements and digests follow a sync.
     fn holders(&self, namespace: NamespaceId, seq: u64) -> BTreeSet<u8> {
-        let Some(own) = self.replica else { return BTreeSet::new() };
+        let Some(own) = self.incarnation.id() else { return BTreeSet::new() };
         let here = self.namespaces.get(namespace).is_some_and(|held| held.committed().mark(own).seq >= seq);
-        let peers = self.peers.values().filter(|peer| peer.holds(namespace, own) >= seq);
+        let peers = self.gossip.peers().filter(|peer| peer.holds(namespace, own) >= seq);
         let there = peers.map(|peer| peer.worker.region());
         there.chain(here.then_some(self.settings.worker.region())).collect()
     }

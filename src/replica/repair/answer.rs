@@ -59,7 +59,7 @@ impl Replica {
         if !ascending || wanted.leaves.len() > LEAVES_PER_ASK {
             return self.bad_message(to.worker, "it asks for rows out of order");
         }
-        if self.leaf_reads.answering(to) < ANSWERS_MAX {
+        if self.loads.leaves().answering(to) < ANSWERS_MAX {
             self.read_leaves(wanted, Purpose::Answer { to, session, ask, held });
         }
     }

@@ -41,7 +41,7 @@ impl Replica {
     }
 
     fn apply_rows(&mut self, namespace: NamespaceId, with: Peer, rows: &[RepairedRow]) {
-        let own = self.replica;
+        let own = self.incarnation.id();
         let Some(held) = self.namespaces.get_mut(namespace) else { return };
         let gathering = &mut self.commits.gathering;
         let mut ahead = false;

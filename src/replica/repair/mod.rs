@@ -70,7 +70,7 @@ impl Replica {
                 self.answer_nodes(from, namespace, session, ask, level, &indexes);
             }
             RepairStep::Rows { ask, leaves, from: place, upto, held } => {
-                let wanted = self.leaf_reads.step(namespace, leaves, place, upto);
+                let wanted = self.loads.leaves().step(namespace, leaves, place, upto);
                 self.answer_rows(from, session, ask, wanted, held);
             }
             RepairStep::End => {
@@ -92,7 +92,7 @@ impl Replica {
 
     /// Begins what is due and moves every session on.
     pub(super) fn advance_repair(&mut self) {
-        let due = self.comparisons.take_due(self.now, self.settings.repair_interval_ms);
+        let due = self.gossip.comparisons_mut().take_due(self.now, self.settings.repair_interval_ms);
         for namespace in self.namespaces.ids() {
             self.advance_session(namespace);
             self.begin_session(namespace, due);
@@ -102,22 +102,26 @@ impl Replica {
     /// Begins a session if a gap calls for one, or if it is time to compare.
     fn begin_session(&mut self, namespace: NamespaceId, due: bool) {
         let Some(held) = self.namespaces.get_mut(namespace) else { return };
-        if held.session().is_some() || !self.standing.is_serving() || self.fenced.is_some() || self.draining.is_some() {
+        if held.session().is_some()
+            || !self.incarnation.is_serving()
+            || self.readiness.is_fenced()
+            || self.readiness.is_draining()
+        {
             return;
         }
         let gap = held.take_gap();
         if gap.is_none() && !due {
             return;
         }
-        let linked = self.peers.values().filter(|peer| peer.up && peer.shared.contains(&namespace));
+        let linked = self.gossip.linked().filter(|peer| peer.shared.contains(&namespace));
         let linked: Vec<Peer> =
             linked.filter_map(|peer| Some(Peer { worker: peer.worker, boot: peer.boot? })).collect();
         let with = match gap {
             Some(worker) => linked.iter().find(|peer| peer.worker == worker).copied(),
-            None => self.comparisons.choose(&linked),
+            None => self.gossip.comparisons().choose(&linked),
         };
         let Some(with) = with else { return };
-        let id = self.comparisons.begin();
+        let id = self.gossip.comparisons_mut().begin();
         let root = held.begin_session(Session::new(with, id, self.now, gap.is_some()));
         self.send_step(with.worker, namespace, id, RepairStep::Compare { root });
     }
@@ -135,6 +139,6 @@ impl Replica {
     pub(super) fn repair_deadline(&self) -> u64 {
         let sessions = self.namespaces.iter().filter_map(Namespace::session);
         let asks = sessions.filter_map(Session::oldest_ask).map(|at| at + self.settings.fetch_timeout_ms);
-        asks.min().unwrap_or(u64::MAX).min(self.comparisons.due_at)
+        asks.min().unwrap_or(u64::MAX).min(self.gossip.comparisons().due_at)
     }
 }

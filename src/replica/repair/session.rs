@@ -29,7 +29,7 @@ impl Replica {
         let Some(Ask::Compare) = self.session(from, namespace, id).and_then(|session| session.answered(COMPARE)) else {
             return;
         };
-        if let Some(replica) = self.replica {
+        if let Some(replica) = self.incarnation.id() {
             self.judge_own(from.worker, namespace, vector.mark(replica));
         }
         self.find_forks(from.worker, namespace, &vector);
@@ -138,17 +138,17 @@ impl Replica {
         }
         let Some(span) = session.next_span() else { return false };
         let ask = session.ask(Ask::Rows(span.clone()), now);
-        let wanted = self.leaf_reads.step(namespace, span.leaves, span.from, span.upto);
+        let wanted = self.loads.leaves().step(namespace, span.leaves, span.from, span.upto);
         self.read_leaves(wanted, Purpose::Ask { session: id, ask });
         true
     }
 
     fn finish_session(&mut self, namespace: NamespaceId) {
-        let (own, now) = (self.replica, self.now);
+        let (own, now) = (self.incarnation.id(), self.now);
         let Some(ended) = self.namespaces.get_mut(namespace).and_then(|held| held.finish_session(own, now)) else {
             return;
         };
-        if let Some(peer) = self.peers.get_mut(&ended.with.worker) {
+        if let Some(peer) = self.gossip.peer_mut(ended.with.worker) {
             peer.compared_at.insert(namespace, now);
         }
         let news = ended.rows > 0 || !ended.marks.is_empty();
