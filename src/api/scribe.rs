@@ -129,7 +129,7 @@ impl Scribe {
             wants_token: asked.token,
             in_passing: asked.in_passing,
             wants_views: asked.views,
-            once: None,
+            request_id: None,
             incarnation: None,
             again: None,
         })

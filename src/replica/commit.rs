@@ -11,9 +11,9 @@ use super::Replica;
 use super::census::Census;
 use super::effect::{Commit, Effect, Job, Repaired};
 use super::event::Ticket;
+use super::idempotency::Answered;
 use super::message::RepairedRow;
 use super::namespace::{Changed, WARMED};
-use super::once::Done;
 use super::operation::Outcome;
 use super::reach::Reach;
 use super::record::Record;
@@ -56,7 +56,7 @@ pub(super) struct Gathered {
     /// Those of them that the rest of our region has from us.
     pub(super) onward: Vec<Record>,
     /// Requests that may be repeated, and what is answered.
-    pub(super) onces: Vec<Done>,
+    pub(super) answered: Vec<Answered>,
     /// What repair brought.
     pub(super) repaired: BTreeMap<NamespaceId, Brought>,
     /// Whom to acknowledge records, and in which namespaces.
@@ -75,7 +75,7 @@ impl Gathered {
 
     /// Whether there is nothing to sync. Answers alone never wait for a commit without changes.
     pub(super) fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.records.is_empty() && self.repaired.is_empty() && self.onces.is_empty()
+        self.own.is_empty() && self.records.is_empty() && self.repaired.is_empty() && self.answered.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -91,9 +91,9 @@ impl Gathered {
         self.fresh.entry(namespace).or_default().add(key_bytes);
     }
 
-    pub(super) fn add_once(&mut self, done: Done) {
+    pub(super) fn add_answered(&mut self, done: Answered) {
         self.bytes += CHANGE_BYTES * (2 + done.outcomes.len());
-        self.onces.push(done);
+        self.answered.push(done);
     }
 
     pub(super) fn add_record(&mut self, record: Record) {
@@ -139,7 +139,7 @@ pub(super) struct Inflight {
     pub(super) repaired: u64,
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
     pub(super) onward: Vec<Record>,
-    pub(super) onces: Vec<Done>,
+    pub(super) answered: Vec<Answered>,
     pub(super) answers: Vec<Waiting>,
     fresh: BTreeMap<NamespaceId, Census>,
 }
@@ -166,7 +166,7 @@ impl Replica {
         let unawaited = gathering.own.keys().all(unsynced)
             && gathering.records.iter().all(|record| unsynced(&record.namespace))
             && gathering.repaired.is_empty()
-            && gathering.onces.is_empty()
+            && gathering.answered.is_empty()
             && gathering.answers.is_empty();
         if !unawaited || self.is_full() || self.readiness.is_draining() {
             return false;
@@ -200,8 +200,8 @@ impl Replica {
             number: closed.number,
             records: records.clone(),
             repaired,
-            onces: closed.onces.clone(),
-            forgotten: self.onces.take_forgotten(),
+            answered: closed.answered.clone(),
+            forgotten: self.idempotency.take_forgotten(),
         })));
         self.commits.inflight = Some(Inflight {
             number: closed.number,
@@ -211,7 +211,7 @@ impl Replica {
             repaired: self.commits.repaired,
             acks: closed.acks,
             onward: closed.onward,
-            onces: closed.onces,
+            answered: closed.answered,
             answers: closed.answers,
             fresh: closed.fresh,
         });
@@ -261,8 +261,8 @@ impl Replica {
             }
         }
         self.waits.stirred = true;
-        for once in done.onces {
-            self.settle_once(once);
+        for answered in done.answered {
+            self.settle_answered(answered);
         }
         done.answers.into_iter().for_each(|waiting| self.answer(waiting));
         self.acknowledge(&done.acks);

@@ -72,11 +72,11 @@ impl Bench {
         Self::recovered(reach, Vec::new())
     }
 
-    pub(super) fn recovered(reach: &[(ReplicaId, u64)], onces: Vec<Done>) -> Self {
+    pub(super) fn recovered(reach: &[(ReplicaId, u64)], answered: Vec<Answered>) -> Self {
         let space = |namespace| RecoveredSpace { reach: reach.to_vec(), ..RecoveredSpace::empty(namespace) };
         let boot = Boot { counter: 1, nonce: 1 };
         let spaces = vec![space(SAFE), space(FAST)];
-        Self::start(settings(), Recovered { spaces, onces, ..Recovered::of_new_directory(boot, []) })
+        Self::start(settings(), Recovered { spaces, answered, ..Recovered::of_new_directory(boot, []) })
     }
 
     pub(super) fn start(settings: Settings, recovered: Recovered) -> Self {

@@ -10,8 +10,8 @@ use crate::merkle::{Leaf, Place, Sum};
 
 use super::census::Census;
 use super::disk::Disk;
+use super::idempotency::Answered;
 use super::message::Message;
-use super::once::Done;
 use super::operation::{List, Operation};
 use super::record::Record;
 use super::terms::Terms;
@@ -162,7 +162,7 @@ pub struct Recovered {
     /// The number of the last record of the local kind.
     pub repaired: u64,
     /// Requests that may be repeated.
-    pub onces: Vec<Done>,
+    pub answered: Vec<Answered>,
 }
 
 impl Recovered {
@@ -178,7 +178,7 @@ impl Recovered {
             spaces: namespaces.into_iter().map(RecoveredSpace::empty).collect(),
             unconfigured: Vec::new(),
             repaired: 0,
-            onces: Vec::new(),
+            answered: Vec::new(),
         }
     }
 }

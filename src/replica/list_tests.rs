@@ -65,7 +65,7 @@ impl Bench {
             spaces: vec![space],
             unconfigured: Vec::new(),
             repaired: 0,
-            onces: Vec::new(),
+            answered: Vec::new(),
         };
         let settings = Settings { rows_max: 20, dirty_rows_max: 40, peers: BTreeMap::new(), ..settings() };
         let replica = Replica::new(settings, recovered, 0);

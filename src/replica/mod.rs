@@ -28,6 +28,9 @@ mod fork;
 mod fork_tests;
 pub(crate) mod fuzzed;
 mod gossip;
+pub mod idempotency;
+#[cfg(test)]
+mod idempotency_tests;
 mod incarnation;
 mod leaf_reads;
 mod list;
@@ -37,9 +40,6 @@ mod loads;
 pub mod message;
 mod namespace;
 mod namespaces;
-pub mod once;
-#[cfg(test)]
-mod once_tests;
 mod onward;
 #[cfg(test)]
 mod onward_tests;
@@ -54,6 +54,8 @@ mod readiness;
 pub mod record;
 mod remote;
 mod repair;
+mod replay;
+pub mod request;
 mod rows;
 #[cfg(test)]
 mod rows_tests;
@@ -77,11 +79,11 @@ use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use checkpoint::Checkpointing;
 use commit::Commits;
 use gossip::Gossip;
+use idempotency::Idempotency;
 use incarnation::Incarnation;
 use loads::Loads;
 use namespace::Namespace;
 use namespaces::Namespaces;
-use once::Onces;
 use peers::Neighbour;
 use proof::Standing;
 use readiness::Readiness;
@@ -93,10 +95,11 @@ pub use claims::{RefusedClaim, Sieve};
 pub use disk::{Disk, Headroom};
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
+pub use idempotency::{Answered, Fill};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow, Seal, Sighting};
-pub use once::{Caller, Done, Fill, Once, Turn};
 pub use operation::{List, Operation, Outcome, Page, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
+pub use request::{Caller, RequestId, Turn};
 pub use settings::Settings;
 pub use status::{NamespaceStatus, PeerStatus, RepairStatus, Status};
 pub use terms::{Receipt, Terms};
@@ -117,7 +120,7 @@ pub struct Replica {
     checkpointing: Checkpointing,
     loads: Loads,
     waits: Waits,
-    onces: Onces,
+    idempotency: Idempotency,
     gossip: Gossip,
     effects: VecDeque<Effect>,
 }
@@ -134,7 +137,7 @@ impl Replica {
             checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
             loads: Loads::default(),
             waits: Waits::default(),
-            onces: Onces::new(recovered.onces, now),
+            idempotency: Idempotency::new(recovered.answered, now),
             gossip: Gossip::new(&settings, recovered.boot, now),
             effects: VecDeque::new(),
             settings,
@@ -254,7 +257,7 @@ impl Replica {
 
     /// Does what the handled events made necessary, once for all of them.
     fn settle(&mut self) {
-        self.advance_onces();
+        self.advance_idempotency();
         self.advance_waits();
         self.resume_backlog();
         if self.incarnation.is_reading() {
@@ -357,7 +360,7 @@ impl Replica {
             commits: self.namespaces.iter().map(|held| held.own_mark(self.incarnation.id()).seq).sum(),
             rows_cached: self.namespaces.cached(),
             rows_dirty: self.checkpointing.dirty_rows,
-            names: self.onces.fill(self.settings.once_bytes_max),
+            names: self.idempotency.fill(self.settings.once_bytes_max),
             disk: self.readiness.disk(),
             repairs: self.repair_status(),
             namespaces: self.namespaces.iter().map(Namespace::status).collect(),

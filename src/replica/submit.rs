@@ -8,8 +8,8 @@ use super::Replica;
 use super::commit::Waiting;
 use super::effect::Effect;
 use super::event::Ticket;
-use super::once::Once;
 use super::operation::{Operation, Outcome, Refusal};
+use super::request::RequestId;
 use super::rows::RowId;
 use super::terms::{Due, Terms};
 
@@ -24,8 +24,8 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Its name, if it may be repeated.
-    pub(super) fn once(&self) -> Option<Once> {
-        self.due.as_ref().and_then(|due| due.terms.once)
+    pub(super) fn request_id(&self) -> Option<RequestId> {
+        self.due.as_ref().and_then(|due| due.terms.request_id)
     }
 }
 
@@ -107,7 +107,7 @@ impl Replica {
             let Some(batch) = self.waits.next_in_line() else { break };
             // Looked at here and only here, because a row may be evicted while the batch stands in line.
             if let Some(batch) = self.await_rows(batch) {
-                if self.readiness.disk().is_out() && (batch.once().is_some() || writes(&batch.operations)) {
+                if self.readiness.disk().is_out() && (batch.request_id().is_some() || writes(&batch.operations)) {
                     self.turn_away(&batch, Refusal::DiskLow);
                 } else {
                     self.apply(&batch);
@@ -136,8 +136,8 @@ impl Replica {
         let outcomes: Vec<Outcome> =
             each.map(|(operation, row)| self.operate(replica, operation, *row, &mut seen)).collect();
         self.loads.give_back(rows);
-        if let Some(once) = batch.once() {
-            self.remember(once, &outcomes);
+        if let Some(request) = batch.request_id() {
+            self.remember(request, &outcomes);
             seen = self.commits.gathering.number;
         }
         let owed = self.due(batch).map(|due| self.owe(&batch.operations, due, &mut seen));

@@ -11,8 +11,8 @@ use snowtide_protocol::Ack;
 use crate::identity::{NamespaceId, ReplicaId};
 
 use super::Replica;
-use super::once::Once;
 use super::operation::{Operation, Refusal};
+use super::request::RequestId;
 use super::token::{Missing, Token};
 use super::view::View;
 
@@ -36,7 +36,7 @@ pub struct Terms {
     /// Tell a [`View`] of each operation's counter.
     pub wants_views: bool,
     /// The name under which the request may be repeated.
-    pub once: Option<Once>,
+    pub request_id: Option<RequestId>,
     /// The incarnation to which the request's session belongs; `None` if the caller does not say.
     pub incarnation: Option<ReplicaId>,
     /// The request was sent before, for the first time so many milliseconds ago, or [`u64::MAX`] if that is not known.

@@ -1,6 +1,7 @@
 //! Where clients wait: batches in line to be applied, batches for a token, answers for other regions.
 //!
-//! The last two are bounded in number and in time: both hold at most `api.waiting_max` (I6) and are looked through only when a vector has moved or a time is over.
+//! The last two are bounded in number and in time: each holds at most `api.waiting_max` (I6), and is looked through only when
+//! a vector has moved or a time is over.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
