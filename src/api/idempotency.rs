@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ring::digest::{Context, SHA256};
 
 use crate::identity::ReplicaId;
-use crate::replica::{Caller, Once, Operation, Turn};
+use crate::replica::{Caller, Operation, RequestId, Turn};
 
 /// The longest idempotency key.
 pub const KEY_BYTES_MAX: usize = 255;
@@ -35,7 +35,7 @@ pub struct BadSession;
 
 impl Session {
     /// The name of the request.
-    pub fn name(&self, caller: &str, operations: &[Operation]) -> Once {
+    pub fn name(&self, caller: &str, operations: &[Operation]) -> RequestId {
         turn(caller, self.id, self.turn, asked(operations))
     }
 }
@@ -87,15 +87,15 @@ fn uuid(text: &str) -> Option<u128> {
 }
 
 /// The name that an idempotency key gives a request.
-pub fn name(caller: &str, key: &str, operations: &[Operation]) -> Once {
+pub fn name(caller: &str, key: &str, operations: &[Operation]) -> RequestId {
     let id = digest(&[caller.as_bytes(), key.as_bytes()]);
-    Once { caller: known(caller), id, turn: Turn::Only(asked(operations)) }
+    RequestId { caller: known(caller), id, turn: Turn::Only(asked(operations)) }
 }
 
 /// The name of a session's request; `asked` is 0 where the caller is known to number its requests well.
-pub fn turn(caller: &str, session: u128, number: u64, asked: u128) -> Once {
+pub fn turn(caller: &str, session: u128, number: u64, asked: u128) -> RequestId {
     let id = digest(&[caller.as_bytes(), b"session", &session.to_be_bytes()]);
-    Once { caller: known(caller), id, turn: Turn::Next { number, asked } }
+    RequestId { caller: known(caller), id, turn: Turn::Next { number, content: asked } }
 }
 
 /// What stands for a caller in the table.
@@ -205,9 +205,9 @@ mod tests {
     fn turns_of_a_session_share_a_name_and_nobody_elses() {
         let session = |turn: u64| format!("{UUID}; turn={turn}").parse::<Session>().unwrap();
         let (first, second) = (session(1).name("a", &add(1)), session(2).name("a", &add(1)));
-        let next = |once: Once| match once.turn {
-            Turn::Next { number, asked } => (number, asked),
-            Turn::Only(_) => panic!("{once:?}"),
+        let next = |request: RequestId| match request.turn {
+            Turn::Next { number, content } => (number, content),
+            Turn::Only(_) => panic!("{request:?}"),
         };
         assert_eq!((first.id, next(first).1), (second.id, next(second).1));
         assert_eq!((next(first).0, next(second).0), (1, 2));

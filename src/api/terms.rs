@@ -121,7 +121,7 @@ impl TermsCodec {
             wants_token: wanted.token,
             in_passing: wanted.in_passing,
             wants_views: wanted.views,
-            once: None,
+            request_id: None,
             incarnation: None,
             again: None,
         })

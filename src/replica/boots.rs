@@ -58,7 +58,7 @@ struct Heard {
 #[derive(Debug)]
 struct Sighted {
     seal: Seal,
-    told_at: u64,
+    heard_at: u64,
 }
 
 /// Two live processes under one worker id.
@@ -108,7 +108,7 @@ impl Boots {
     pub(super) fn hear(&mut self, now: u64, teller: WorkerId, live: &[Heartbeat], is_known: impl Fn(WorkerId) -> bool) {
         let patience_ms = self.patience_ms;
         self.heard.retain(|_, heard| now.saturating_sub(heard.moved_at) <= patience_ms);
-        self.sighted.retain(|_, sighted| now.saturating_sub(sighted.told_at) <= patience_ms);
+        self.sighted.retain(|_, sighted| now.saturating_sub(sighted.heard_at) <= patience_ms);
         for Heartbeat { peer, beat } in live {
             if *peer == self.own || !is_known(peer.worker) {
                 continue;
@@ -149,7 +149,7 @@ impl Boots {
             }
             let of_us = Peer { worker, boot: *of } == self.own;
             let news =
-                self.sighted.insert((worker, by.boot, *of), Sighted { seal: seal.clone(), told_at: now }).is_none();
+                self.sighted.insert((worker, by.boot, *of), Sighted { seal: seal.clone(), heard_at: now }).is_none();
             self.forget_sightings(worker);
             let duplicate = Duplicate { worker, stays: by.boot.min(*of), loses: by.boot.max(*of) };
             // To others one word is not enough: a boot may speak of one that has ended before it began.
@@ -164,7 +164,7 @@ impl Boots {
     fn forget_sightings(&mut self, worker: WorkerId) {
         let of_worker = || self.sighted.iter().filter(|((of, ..), _)| *of == worker);
         if of_worker().count() > SIGHTINGS_MAX
-            && let Some(oldest) = of_worker().min_by_key(|(_, sighted)| sighted.told_at).map(|(key, _)| *key)
+            && let Some(oldest) = of_worker().min_by_key(|(_, sighted)| sighted.heard_at).map(|(key, _)| *key)
         {
             self.sighted.remove(&oldest);
         }
@@ -183,30 +183,31 @@ impl Boots {
 impl Replica {
     /// The boots that a digest speaks of. One that has fenced itself claims nothing any more.
     pub(super) fn live_boots(&self) -> Vec<Heartbeat> {
-        let mut live = self.boots.live(self.now);
-        if self.fenced.is_some() {
-            live.retain(|heartbeat| heartbeat.peer != self.boots.own);
+        let mut live = self.gossip.boots().live(self.now);
+        if self.readiness.is_fenced() {
+            live.retain(|heartbeat| heartbeat.peer != self.gossip.boots().own);
         }
         live
     }
 
     /// What a digest says of two processes under one worker id.
     pub(super) fn sightings(&self) -> Vec<Sighting> {
-        let mut sightings = self.boots.sightings(self.now);
-        if self.fenced.is_some() {
-            sightings.retain(|sighting| sighting.by != self.boots.own);
+        let mut sightings = self.gossip.boots().sightings(self.now);
+        if self.readiness.is_fenced() {
+            sightings.retain(|sighting| sighting.by != self.gossip.boots().own);
         }
         sightings
     }
 
     /// Hears of boots. If ours is the later one of two that live, we stop (I3).
     pub(super) fn hear_boots(&mut self, teller: WorkerId, digest: &Digest) {
-        let Self { boots, settings, .. } = self;
+        let Self { gossip, settings, .. } = self;
+        let boots = gossip.boots_mut();
         let is_known = |worker| worker == settings.worker || settings.peers.contains_key(&worker);
         boots.hear(self.now, teller, &digest.live, is_known);
         for duplicate in boots.hear_sightings(self.now, &digest.sightings, is_known) {
             let Duplicate { worker, stays, loses } = duplicate;
-            if worker == self.settings.worker && loses == self.boot {
+            if worker == self.settings.worker && loses == self.incarnation.boot() {
                 self.rival(format!(
                     "duplicate worker: another live process is node {worker} (its boot {}, this one {}), and has said so \
                      itself, by way of peers that hear both",

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::crdt::{Mark, VersionVector};
 use crate::identity::NamespaceId;
 use crate::merkle::Leaf;
 
 use super::Replica;
 use super::effect::{CheckpointChunk, Effect, Job, Position};
+use super::namespace::Namespace;
 use super::rows::RowId;
 
 /// Rows in one part, more or less: few enough that making it does not hold up the engine.
@@ -53,7 +55,7 @@ impl Checkpointing {
 impl Replica {
     /// Without room, nothing is begun, and what runs pauses between two parts: it is as far as the disk says (I11).
     pub(super) fn advance_checkpoint(&mut self) {
-        if self.disk.is_out() {
+        if self.readiness.disk().is_out() {
             self.checkpointing.due_at = self.checkpointing.due_at.max(self.now + CHECKPOINT_RETRY_MS);
             return;
         }
@@ -70,12 +72,14 @@ impl Replica {
     }
 
     fn begin_checkpoint(&mut self) {
-        let spaces = self.spaces.values_mut();
-        let reach = spaces.map(|space| (space.id, space.reach.settle(&space.vector))).collect();
-        let position = Position { vectors: self.vectors(), reach, repaired: self.repairs.synced };
-        let leaves =
-            |space: &'_ super::Space| space.rows.dirty_leaves().map(|leaf| (space.id, leaf)).collect::<Vec<_>>();
-        let left = self.spaces.values().flat_map(leaves).collect();
+        let reach = self.namespaces.iter_mut().map(|held| (held.id(), held.settle_reach())).collect();
+        let (vectors, repaired) = (self.namespaces.vectors(), self.commits.repaired_synced());
+        let position = Position { vectors, reach, repaired };
+        let leaves = |held: &'_ Namespace| {
+            let id = held.id();
+            held.rows().dirty_leaves().map(|leaf| (id, leaf)).collect::<Vec<_>>()
+        };
+        let left = self.namespaces.iter().flat_map(leaves).collect();
         self.checkpointing.running = Some(Running { left, writing: None, position });
     }
 
@@ -88,21 +92,16 @@ impl Replica {
         while rows.len() < CHUNK_ROWS
             && let Some((namespace, leaf)) = running.left.pop_front()
         {
-            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
-            let (dirty, sum) = space.write_leaf(leaf);
-            leaves.push((namespace, leaf, sum));
-            for row in dirty {
-                let cell = space.rows.get_mut(row);
-                let (first, key_bytes) = (cell.is_stored_first(), cell.key.len());
-                rows.push((namespace, cell.key.clone(), cell.row.clone()));
-                if first {
-                    space.store_first(key_bytes);
-                }
+            let Some(held) = self.namespaces.get_mut(namespace) else { continue };
+            let sum = held.write_leaf(leaf, |row, key, value| {
+                rows.push((namespace, key, value));
                 writing.push((namespace, row));
-            }
+            });
+            leaves.push((namespace, leaf, sum));
         }
         let touched: BTreeSet<NamespaceId> = writing.iter().map(|(namespace, _)| *namespace).collect();
-        let census = touched.into_iter().filter_map(|id| Some((id, self.spaces.get(&id)?.stored_census()))).collect();
+        let census =
+            touched.into_iter().filter_map(|id| Some((id, self.namespaces.get(id)?.stored_census()))).collect();
         let position = running.left.is_empty().then(|| running.position.clone());
         running.writing = Some(writing);
         self.effects.push_back(Effect::Disk(Job::Checkpoint(CheckpointChunk { rows, leaves, census, position })));
@@ -114,17 +113,43 @@ impl Replica {
         let written = running.writing.take().unwrap_or_default();
         self.checkpointing.dirty_rows -= written.len();
         for (namespace, row) in written {
-            if let Some(space) = self.spaces.get_mut(&namespace) {
-                space.rows.written(row);
+            if let Some(held) = self.namespaces.get_mut(namespace) {
+                held.written(row);
             }
         }
         if let Some(done) = self.checkpointing.running.take_if(|running| running.left.is_empty()) {
             for (namespace, vector) in done.position.vectors {
-                if let Some(space) = self.spaces.get_mut(&namespace) {
-                    space.position = vector;
+                if let Some(held) = self.namespaces.get_mut(namespace) {
+                    held.checkpointed(vector);
                 }
             }
             self.truncate();
         }
+    }
+    /// Cuts every journal as far as it may be. Called when a checkpoint has moved on or was due.
+    fn truncate(&mut self) {
+        if self.readiness.disk().is_out() {
+            return;
+        }
+        for namespace in self.namespaces.ids() {
+            let Some(needless) = self.held_by_all(namespace) else { continue };
+            let Some(held) = self.namespaces.get_mut(namespace) else { continue };
+            let logs = held.cut_journal(needless, &self.settings, self.now);
+            if !logs.is_empty() {
+                self.effects.push_back(Effect::Disk(Job::Truncate { namespace, logs }));
+            }
+        }
+    }
+
+    /// What every peer of the namespace holds.
+    fn held_by_all(&self, namespace: NamespaceId) -> Option<VersionVector> {
+        let held = self.namespaces.get(namespace)?;
+        let serving = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
+        let peers: Vec<_> = serving.filter_map(|(worker, _)| self.gossip.peer(*worker)).collect();
+        let marks = held.committed().iter().map(|(origin, mark)| {
+            let least = peers.iter().map(|peer| peer.holds(namespace, origin)).min();
+            (origin, Mark { seq: least.map_or(mark.seq, |least| least.min(mark.seq)), ..mark })
+        });
+        Some(marks.collect())
     }
 }

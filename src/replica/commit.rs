@@ -4,26 +4,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crdt::{Mark, Slot};
+use crate::crdt::Mark;
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::Replica;
 use super::census::Census;
 use super::effect::{Commit, Effect, Job, Repaired};
 use super::event::Ticket;
+use super::idempotency::Answered;
 use super::message::RepairedRow;
-use super::once::Done;
+use super::namespace::{Changed, WARMED};
 use super::operation::Outcome;
 use super::reach::Reach;
-use super::record::{Change, Payload, Record};
+use super::record::Record;
 use super::rows::RowId;
 use super::terms::Owed;
 
 /// Bytes that a changed slot takes in a record beside its key, at most.
 const CHANGE_BYTES: usize = 24;
-
-/// Rows that are fetched from memory at a time.
-const WARMED: usize = 16;
 
 /// An answer that waits for a commit.
 #[derive(Debug)]
@@ -34,17 +32,6 @@ pub(super) struct Waiting {
     pub(super) wrote: Option<ReplicaId>,
     /// What else is to be told and waited for; `None` without terms.
     pub(super) owed: Option<Box<Owed>>,
-}
-
-/// One slot that a commit changes, with the absolute value that it journals.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Changed {
-    pub(super) namespace: NamespaceId,
-    pub(super) row: RowId,
-    pub(super) replica: ReplicaId,
-    pub(super) slot: Slot,
-    /// The seq of the replica's log at which the slot has this value; `None` if it came by repair.
-    pub(super) seq: Option<u64>,
 }
 
 /// What repair brought to one namespace: rows, and how far a finished session moves the vector.
@@ -69,7 +56,7 @@ pub(super) struct Gathered {
     /// Those of them that the rest of our region has from us.
     pub(super) onward: Vec<Record>,
     /// Requests that may be repeated, and what is answered.
-    pub(super) onces: Vec<Done>,
+    pub(super) answered: Vec<Answered>,
     /// What repair brought.
     pub(super) repaired: BTreeMap<NamespaceId, Brought>,
     /// Whom to acknowledge records, and in which namespaces.
@@ -88,7 +75,7 @@ impl Gathered {
 
     /// Whether there is nothing to sync. Answers alone never wait for a commit without changes.
     pub(super) fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.records.is_empty() && self.repaired.is_empty() && self.onces.is_empty()
+        self.own.is_empty() && self.records.is_empty() && self.repaired.is_empty() && self.answered.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -104,9 +91,9 @@ impl Gathered {
         self.fresh.entry(namespace).or_default().add(key_bytes);
     }
 
-    pub(super) fn add_once(&mut self, done: Done) {
+    pub(super) fn add_answered(&mut self, done: Answered) {
         self.bytes += CHANGE_BYTES * (2 + done.outcomes.len());
-        self.onces.push(done);
+        self.answered.push(done);
     }
 
     pub(super) fn add_record(&mut self, record: Record) {
@@ -152,7 +139,7 @@ pub(super) struct Inflight {
     pub(super) repaired: u64,
     pub(super) acks: BTreeSet<(WorkerId, NamespaceId)>,
     pub(super) onward: Vec<Record>,
-    pub(super) onces: Vec<Done>,
+    pub(super) answered: Vec<Answered>,
     pub(super) answers: Vec<Waiting>,
     fresh: BTreeMap<NamespaceId, Census>,
 }
@@ -164,6 +151,10 @@ pub(super) struct Commits {
     pub(super) inflight: Option<Inflight>,
     /// When the gathering commit closes, if nobody waits for it.
     pub(super) linger_until: Option<u64>,
+    /// The number of the last record of the local kind.
+    repaired: u64,
+    /// The last of them that is synced.
+    repaired_synced: u64,
 }
 
 impl Replica {
@@ -175,9 +166,9 @@ impl Replica {
         let unawaited = gathering.own.keys().all(unsynced)
             && gathering.records.iter().all(|record| unsynced(&record.namespace))
             && gathering.repaired.is_empty()
-            && gathering.onces.is_empty()
+            && gathering.answered.is_empty()
             && gathering.answers.is_empty();
-        if !unawaited || self.is_full() || self.draining.is_some() {
+        if !unawaited || self.is_full() || self.readiness.is_draining() {
             return false;
         }
         let until = self.now.saturating_add(self.settings.commit_interval_ms);
@@ -197,86 +188,54 @@ impl Replica {
         self.commits.linger_until = None;
         let next = Gathered::new(self.commits.gathering.number + 1);
         let mut closed = std::mem::replace(&mut self.commits.gathering, next);
-        let repaired = closed.take_repaired(&mut self.repairs.numbered);
+        let repaired = closed.take_repaired(&mut self.commits.repaired);
         let adopted = repaired.iter().map(|record| (record.namespace, record.adopted.clone())).collect();
         let mut changed = closed.foreign;
         let mut records = closed.records;
         for (namespace, rows) in closed.own {
-            records.extend(self.own_record(namespace, &rows, &mut changed));
+            let held = self.namespaces.get_mut(namespace).zip(self.incarnation.id());
+            records.extend(held.map(|(held, replica)| held.close_own(replica, &rows, &mut changed)));
         }
         self.effects.push_back(Effect::Disk(Job::Commit(Commit {
             number: closed.number,
             records: records.clone(),
             repaired,
-            onces: closed.onces.clone(),
-            forgotten: self.onces.take_forgotten(),
+            answered: closed.answered.clone(),
+            forgotten: self.idempotency.take_forgotten(),
         })));
         self.commits.inflight = Some(Inflight {
             number: closed.number,
             changed,
             records,
             adopted,
-            repaired: self.repairs.numbered,
+            repaired: self.commits.repaired,
             acks: closed.acks,
             onward: closed.onward,
-            onces: closed.onces,
+            answered: closed.answered,
             answers: closed.answers,
             fresh: closed.fresh,
         });
     }
 
-    /// The record of our own slots of these rows, as they are now.
-    fn own_record(&mut self, namespace: NamespaceId, rows: &[usize], changed: &mut Vec<Changed>) -> Option<Record> {
-        let replica = self.replica?;
-        let space = self.spaces.get_mut(&namespace)?;
-        let before = space.applied.mark(replica);
-        let mut changes = Vec::with_capacity(rows.len());
-        for group in rows.chunks(WARMED) {
-            space.rows.warm(group.iter().copied());
-            for row in group {
-                let cell = space.rows.get(*row);
-                let slot = cell.working_slot(replica);
-                changes.push(Change { key: &cell.key, slot });
-                changed.push(Changed { namespace, row: *row, replica, slot, seq: Some(before.seq + 1) });
+    /// A slot's change is synced, and with it part of the committed row.
+    fn settle_slot(&mut self, changed: Changed) {
+        let Changed { namespace, row, replica, slot, seq } = changed;
+        let Some(held) = self.namespaces.get_mut(namespace) else { return };
+        let committed = held.commit_slot(&self.settings.hasher, &changed);
+        self.checkpointing.dirty_rows += usize::from(committed.dirtied);
+        if let Some(seq) = seq.filter(|_| committed.followed) {
+            let floor = self.floor(namespace, replica);
+            if let Some(held) = self.namespaces.get_mut(namespace) {
+                held.follow_on(row, replica, (seq, slot), floor);
             }
         }
-        let payload = Payload::encode(&changes);
-        let record = Record {
-            namespace,
-            origin: replica,
-            after: before.seq,
-            upto: before.seq + 1,
-            hash: before.hash.then(&payload.0),
-            payload,
-        };
-        space.applied.advance(replica, record.mark());
-        Some(record)
     }
 
-    /// A slot's change is synced, and with it part of the committed row.
-    fn settle_slot(&mut self, Changed { namespace, row, replica, slot, seq }: Changed) {
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let cell = space.rows.get_mut(row);
-        let absent = cell.row.is_empty();
-        let grown = cell.settle(&self.settings.hasher, replica, slot);
-        if absent && !cell.row.is_empty() {
-            space.census.add(cell.key.len());
-        }
-        space.tree.add(cell.place.leaf(), grown);
-        let followed = !cell.trails().is_empty();
-        self.checkpointing.dirty_rows += usize::from(space.rows.changed(row));
-        if let Some(seq) = seq.filter(|_| followed) {
-            self.follow_on(namespace, row, replica, (seq, slot));
-        }
-    }
-
-    /// See [`rows::Rows::warm`]; the leaves of the rows too.
+    /// See [`super::rows::Rows::warm`]; the leaves of the rows too.
     fn warm(&self, group: &[Changed]) {
-        let held = group.iter().filter_map(|changed| Some((self.spaces.get(&changed.namespace)?, changed.row)));
-        held.clone().for_each(|(space, row)| space.rows.warm([row]));
-        held.for_each(|(space, row)| {
-            std::hint::black_box(space.tree.leaf(space.rows.get(row).place.leaf()));
-        });
+        let held = group.iter().filter_map(|changed| Some((self.namespaces.get(changed.namespace)?, changed.row)));
+        held.clone().for_each(|(namespace, row)| namespace.warm_row(row));
+        held.for_each(|(namespace, row)| namespace.warm_leaf(row));
     }
 
     /// I1: only from here on is the commit visible to anyone.
@@ -287,24 +246,23 @@ impl Replica {
             group.iter().for_each(|changed| self.settle_slot(*changed));
         }
         for record in done.records {
-            let own = Some(record.origin) == self.replica;
+            let own = Some(record.origin) == self.incarnation.id();
             if own {
-                self.push_at.get_or_insert(self.now + self.settings.gossip_interval_ms);
+                self.gossip.push_later(self.now + self.settings.gossip_interval_ms);
             }
-            if let Some(space) = self.spaces.get_mut(&record.namespace) {
-                space.committed(record, own);
+            if let Some(held) = self.namespaces.get_mut(record.namespace) {
+                held.commit(record, own);
             }
         }
-        self.repairs.synced = done.repaired;
+        self.commits.repaired_synced = done.repaired;
         for (namespace, marks) in done.adopted {
-            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
-            marks.into_iter().for_each(|(origin, mark)| {
-                space.vector.advance(origin, mark);
-            });
+            if let Some(held) = self.namespaces.get_mut(namespace) {
+                held.commit_adopted(marks);
+            }
         }
         self.waits.stirred = true;
-        for once in done.onces {
-            self.settle_once(once);
+        for answered in done.answered {
+            self.settle_answered(answered);
         }
         done.answers.into_iter().for_each(|waiting| self.answer(waiting));
         self.acknowledge(&done.acks);
@@ -313,8 +271,15 @@ impl Replica {
 }
 
 impl Commits {
-    pub(super) fn new() -> Self {
-        Self { gathering: Gathered::new(1), inflight: None, linger_until: None }
+    /// `repaired` is the number of the last record of the local kind that recovery found.
+    pub(super) fn new(repaired: u64) -> Self {
+        let gathering = Gathered::new(1);
+        Self { gathering, inflight: None, linger_until: None, repaired, repaired_synced: repaired }
+    }
+
+    /// The last record of the local kind that is synced.
+    pub(super) fn repaired_synced(&self) -> u64 {
+        self.repaired_synced
     }
 
     /// Lets an answer wait until commit `number` is synced; gives it back if that has happened already.

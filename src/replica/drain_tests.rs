@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::durability_tests::{Bench, FAST, SAFE, own, peer, settings};
 use super::*;
-use crate::crdt::{LogHash, Mark};
+use crate::crdt::{LogHash, Mark, VersionVector};
+use crate::identity::Boot;
 
 fn vector(marks: &[(ReplicaId, u64)]) -> VersionVector {
     marks.iter().map(|(origin, seq)| (*origin, Mark { seq: *seq, hash: LogHash(9) })).collect()

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use snowtide_protocol::{Ack, Action, Key};
 
 use super::*;
-use crate::crdt::{LogHash, Mark, Row, Slot};
-use crate::identity::Peer;
+use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
+use crate::identity::{Boot, Peer};
 use crate::merkle::Hasher;
 
 pub(super) const SAFE: NamespaceId = NamespaceId(1);
@@ -72,11 +72,11 @@ impl Bench {
         Self::recovered(reach, Vec::new())
     }
 
-    pub(super) fn recovered(reach: &[(ReplicaId, u64)], onces: Vec<Done>) -> Self {
+    pub(super) fn recovered(reach: &[(ReplicaId, u64)], answered: Vec<Answered>) -> Self {
         let space = |namespace| RecoveredSpace { reach: reach.to_vec(), ..RecoveredSpace::empty(namespace) };
         let boot = Boot { counter: 1, nonce: 1 };
         let spaces = vec![space(SAFE), space(FAST)];
-        Self::start(settings(), Recovered { spaces, onces, ..Recovered::of_new_directory(boot, []) })
+        Self::start(settings(), Recovered { spaces, answered, ..Recovered::of_new_directory(boot, []) })
     }
 
     pub(super) fn start(settings: Settings, recovered: Recovered) -> Self {

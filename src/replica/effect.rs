@@ -10,10 +10,9 @@ use crate::merkle::{Leaf, Place, Sum};
 
 use super::census::Census;
 use super::event::Ticket;
-use super::list::Page;
+use super::idempotency::{Answered, Fill};
 use super::message::{Message, RepairedRow};
-use super::once::{Done, Fill};
-use super::operation::{Outcome, Refusal};
+use super::operation::{Outcome, Page, Refusal};
 use super::record::Record;
 use super::status::Status;
 use super::terms::Receipt;
@@ -146,7 +145,7 @@ pub struct Commit {
     /// What repair brought.
     pub repaired: Vec<Repaired>,
     /// Requests that may be repeated, with their answers.
-    pub onces: Vec<Done>,
+    pub answered: Vec<Answered>,
     /// Names of requests that may not be repeated any more.
     pub forgotten: Vec<u128>,
 }

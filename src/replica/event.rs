@@ -10,10 +10,9 @@ use crate::merkle::{Leaf, Place, Sum};
 
 use super::census::Census;
 use super::disk::Disk;
-use super::list::List;
+use super::idempotency::Answered;
 use super::message::Message;
-use super::once::Done;
-use super::operation::Operation;
+use super::operation::{List, Operation};
 use super::record::Record;
 use super::terms::Terms;
 
@@ -163,7 +162,7 @@ pub struct Recovered {
     /// The number of the last record of the local kind.
     pub repaired: u64,
     /// Requests that may be repeated.
-    pub onces: Vec<Done>,
+    pub answered: Vec<Answered>,
 }
 
 impl Recovered {
@@ -179,7 +178,7 @@ impl Recovered {
             spaces: namespaces.into_iter().map(RecoveredSpace::empty).collect(),
             unconfigured: Vec::new(),
             repaired: 0,
-            onces: Vec::new(),
+            answered: Vec::new(),
         }
     }
 }

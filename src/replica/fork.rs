@@ -57,18 +57,13 @@ impl OwnForks {
 impl Replica {
     /// A peer tells marks: do they show forks?
     pub(super) fn find_forks(&mut self, peer: WorkerId, namespace: NamespaceId, theirs: &VersionVector) {
-        let Some(space) = self.spaces.get(&namespace) else { return };
-        let shows = |(origin, mark): &(ReplicaId, Mark)| {
-            let ours = space.applied.mark(*origin);
-            mark.seq > 0 && ours.seq > 0 && !ours.is_forked() && ours.shows_fork(*mark)
-        };
-        let found: Vec<(ReplicaId, Mark)> = theirs.iter().filter(shows).collect();
-        found.into_iter().for_each(|(origin, _)| self.forked(peer, namespace, origin));
+        let found = self.namespaces.get(namespace).map_or_else(Vec::new, |held| held.forks_in(theirs));
+        found.into_iter().for_each(|origin| self.forked(peer, namespace, origin));
     }
 
     /// `peer` has shown that a log of somebody else has forked.
     pub(super) fn forked(&mut self, peer: WorkerId, namespace: NamespaceId, origin: ReplicaId) {
-        if Some(origin) == self.replica {
+        if Some(origin) == self.incarnation.id() {
             return;
         }
         if let Some(seq) = self.mark_forked(namespace, origin) {
@@ -78,12 +73,7 @@ impl Replica {
 
     /// Writes it into our vector, and so tells everyone; how far the log goes here, if that is news.
     fn mark_forked(&mut self, namespace: NamespaceId, origin: ReplicaId) -> Option<u64> {
-        let space = self.spaces.get_mut(&namespace)?;
-        let mark = space.applied.mark(origin).forked();
-        if !space.applied.advance(origin, mark) {
-            return None;
-        }
-        space.fetching.remove(&origin);
+        let mark = self.namespaces.get_mut(namespace)?.mark_forked(origin)?;
         self.commits.gathering.adopt(namespace, vec![(origin, mark)]);
         Some(mark.seq)
     }
@@ -91,9 +81,9 @@ impl Replica {
     /// A peer's mark of our own log. It can never be ahead of us, nor differ, unless our history is not what we think
     /// it is: never adopt it and go on (I3).
     pub(super) fn judge_own(&mut self, peer: WorkerId, namespace: NamespaceId, mark: Mark) {
-        let (Some(replica), Some(space)) = (self.replica, self.spaces.get(&namespace)) else { return };
-        let own = space.vector.mark(replica);
-        let differs = space.own_hash(mark.seq).is_some_and(|hash| hash != mark.hash);
+        let (Some(replica), Some(held)) = (self.incarnation.id(), self.namespaces.get(namespace)) else { return };
+        let own = held.committed().mark(replica);
+        let differs = held.own_hash(mark.seq).is_some_and(|hash| hash != mark.hash);
         if mark.seq == 0 || !(mark.seq > own.seq || own.shows_fork(mark) || differs) {
             return;
         }
@@ -102,7 +92,7 @@ impl Replica {
              copy is or was running, or a peer has relayed what nobody wrote",
             mark.seq, own.seq
         );
-        if self.standing.is_serving() {
+        if self.incarnation.is_serving() {
             self.renew(peer, namespace, mark.seq, reason);
         } else {
             self.unproven(reason);
@@ -111,7 +101,7 @@ impl Replica {
 
     /// A peer holds slots of ours that our log holds at `seq` at the latest: whatever it lacks of our log, it has seen that.
     pub(super) fn judge_rows(&mut self, peer: WorkerId, namespace: NamespaceId, seq: u64) {
-        let own = self.spaces.get(&namespace).map(|space| space.own_mark(self.replica));
+        let own = self.namespaces.get(namespace).map(|held| held.own_mark(self.incarnation.id()));
         if let Some(own) = own.filter(|own| seq > own.seq) {
             self.judge_own(peer, namespace, Mark { seq, ..own });
         }
@@ -119,7 +109,7 @@ impl Replica {
 
     /// A peer's row holds more of our live slot than we wrote (I3).
     pub(super) fn own_slot_ahead(&mut self, peer: WorkerId, namespace: NamespaceId) {
-        let seq = self.spaces.get(&namespace).map_or(0, |space| space.own_mark(self.replica).seq);
+        let seq = self.namespaces.get(namespace).map_or(0, |held| held.own_mark(self.incarnation.id()).seq);
         let reason = format!(
             "peer {peer} holds more of this replica's counters than it wrote: a copy of this data is or was running, or a \
              peer has relayed what nobody wrote"
@@ -131,13 +121,15 @@ impl Replica {
     /// we wrote on under this replica id could be swallowed by those who believe the other history. So nothing more is, and
     /// work goes on under a new one: at once the first time, and then after a pause, and not for ever.
     fn renew(&mut self, peer: WorkerId, namespace: NamespaceId, seq: u64, reason: String) {
-        let Some(replica) = self.replica.filter(|_| self.standing.is_serving() && self.fenced.is_none()) else {
+        let Some(replica) =
+            self.incarnation.id().filter(|_| self.incarnation.is_serving() && !self.readiness.is_fenced())
+        else {
             return;
         };
-        if self.own_forks.namespaces.insert(namespace) {
+        if self.incarnation.forks_mut().namespaces.insert(namespace) {
             self.effects.push_back(Effect::Notice(Notice::Fork { namespace, origin: replica, seq, peer }));
         }
-        let Some(due) = self.own_forks.due(self.now) else { return };
+        let Some(due) = self.incarnation.forks().due(self.now) else { return };
         self.pause_until(due);
         self.doubt_own();
         self.effects.push_back(Effect::Notice(Notice::Unproven { replica, reason }));
@@ -146,18 +138,19 @@ impl Replica {
     /// What is on its way under our replica id may be hidden by what another process wrote under it: clients are told that
     /// it is not known whether that counts.
     pub(super) fn doubt_own(&mut self) {
-        self.own_forks.doubted = self.replica;
+        let own = self.incarnation.id();
+        self.incarnation.forks_mut().doubted = own;
         self.release_acks();
     }
 
     /// Whether a write under this replica id must not be acknowledged any more.
     pub(super) fn is_doubted(&self, replica: ReplicaId) -> bool {
-        self.own_forks.doubted == Some(replica)
+        self.incarnation.forks().doubted == Some(replica)
     }
 
     /// Another incarnation takes over from `former`, whose log is somebody else's from now on.
     pub(super) fn retire_own(&mut self, former: Option<ReplicaId>) {
-        let namespaces = std::mem::take(&mut self.own_forks.namespaces);
+        let namespaces = std::mem::take(&mut self.incarnation.forks_mut().namespaces);
         for namespace in namespaces {
             // Reported when it was found.
             former.and_then(|former| self.mark_forked(namespace, former));

@@ -6,6 +6,7 @@ use snowtide_protocol::Action;
 use super::durability_tests::{Bench, FAST, SAFE, peer};
 use super::*;
 use crate::crdt::{LogHash, Mark, Slot};
+use crate::identity::Boot;
 
 /// Of a node that is neither ours nor the peer's.
 fn third() -> ReplicaId {
@@ -187,13 +188,13 @@ fn what_peers_say_of_our_log_makes_no_incarnation_for_ever() {
 #[test]
 fn a_rival_leaves_what_is_in_hand_uncertain_also_for_who_repeats_it() {
     let mut bench = Bench::new();
-    let once = Once { caller: Caller(1), id: 7, turn: Turn::Only(1) };
-    let terms = || Terms { once: Some(once), ..Terms::default() };
+    let once = RequestId { caller: Caller(1), id: 7, turn: Turn::Only(1) };
+    let terms = || Terms { request_id: Some(once), ..Terms::default() };
     let in_hand = bench.submit_on(1, Action::Increment(1), terms());
     bench.happen(Event::Rival("a twin".to_owned()));
     let synced = sync(&mut bench, in_hand);
     assert_eq!(answers(&synced), [Err(Refusal::Uncertain)]);
-    let remembered: Vec<Done> = commits(&synced).into_iter().flat_map(|commit| commit.onces).collect();
+    let remembered: Vec<Answered> = commits(&synced).into_iter().flat_map(|commit| commit.answered).collect();
     assert!(remembered.last().unwrap().outcomes.is_empty());
     let mut bench = Bench::recovered(&[], vec![remembered.last().unwrap().clone()]);
     assert_eq!(answers(&bench.submit_on(2, Action::Increment(1), terms())), [Err(Refusal::Outdated)]);

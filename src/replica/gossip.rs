@@ -3,53 +3,154 @@
 //! Digests are scuttlebutt's: van Renesse et al., "Efficient Reconciliation and Flow Control for Anti-Entropy
 //! Protocols" (2008). Everything sent here is committed (I1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::VersionVector;
-use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
 use super::Replica;
+use super::boots::Boots;
 use super::bounds;
-use super::effect::{Effect, Job};
-use super::event::JournalRead;
+use super::effect::Effect;
 use super::message::{Digest, Message, Refused};
-use super::peers::Push;
-use super::record::{Record, coalesce};
-use super::space::{Fetch, Space};
+use super::namespace::{Namespace, Times};
+use super::onward;
+use super::peers::{Neighbour, Push};
+use super::push::DELTA_BYTES;
+use super::record::Record;
+use super::repair::Comparisons;
+use super::settings::Settings;
 
-/// One delta carries about this much, so that a slow link is not held up by one message.
-const DELTA_BYTES: usize = 1 << 20;
 /// A delta that was sent this many digest intervals ago and is missing from a digest was lost.
 const LOST_AFTER_DIGESTS: u64 = 2;
 
+/// The peers, and when they are next told what.
+#[derive(Debug)]
+pub(super) struct Gossip {
+    peers: BTreeMap<WorkerId, Neighbour>,
+    boots: Boots,
+    comparisons: Comparisons,
+    /// When commits that are not pushed yet go out.
+    push_at: Option<u64>,
+    digest_at: u64,
+}
+
+impl Gossip {
+    pub(super) fn new(settings: &Settings, boot: Boot, now: u64) -> Self {
+        let neighbour = |(worker, shared): (&WorkerId, &BTreeSet<NamespaceId>)| {
+            let rank = onward::rank(&settings.hasher, settings.worker, *worker);
+            (*worker, Neighbour::new(*worker, rank, shared.clone()))
+        };
+        Self {
+            peers: settings.peers.iter().map(neighbour).collect(),
+            boots: Boots::new(Peer { worker: settings.worker, boot }, settings.boot_silent_after_ms),
+            comparisons: Comparisons::new(settings, now),
+            push_at: None,
+            digest_at: now,
+        }
+    }
+
+    pub(super) fn peer(&self, worker: WorkerId) -> Option<&Neighbour> {
+        self.peers.get(&worker)
+    }
+
+    pub(super) fn peer_mut(&mut self, worker: WorkerId) -> Option<&mut Neighbour> {
+        self.peers.get_mut(&worker)
+    }
+
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Neighbour> {
+        self.peers.values()
+    }
+
+    pub(super) fn peers_mut(&mut self) -> impl Iterator<Item = &mut Neighbour> {
+        self.peers.values_mut()
+    }
+
+    /// Those to which our link is up.
+    pub(super) fn linked(&self) -> impl Iterator<Item = &Neighbour> {
+        self.peers().filter(|peer| peer.up)
+    }
+
+    pub(super) fn linked_workers(&self) -> Vec<WorkerId> {
+        self.linked().map(|peer| peer.worker).collect()
+    }
+
+    /// Which processes live.
+    pub(super) fn boots(&self) -> &Boots {
+        &self.boots
+    }
+
+    pub(super) fn boots_mut(&mut self) -> &mut Boots {
+        &mut self.boots
+    }
+
+    /// When roots are compared, and with whom.
+    pub(super) fn comparisons(&self) -> &Comparisons {
+        &self.comparisons
+    }
+
+    pub(super) fn comparisons_mut(&mut self) -> &mut Comparisons {
+        &mut self.comparisons
+    }
+
+    /// Commits go out at this time, unless they are about to go sooner.
+    pub(super) fn push_later(&mut self, at: u64) {
+        self.push_at.get_or_insert(at);
+    }
+
+    /// They go out at this time, whatever else was planned.
+    pub(super) fn push_by(&mut self, at: u64) {
+        self.push_at = Some(at);
+    }
+
+    /// Whether commits are still gathered, to go all together.
+    pub(super) fn is_gathering(&self) -> bool {
+        self.push_at.is_some()
+    }
+
+    /// The next digest goes out at this time at the latest.
+    pub(super) fn digest_by(&mut self, at: u64) {
+        self.digest_at = self.digest_at.min(at);
+    }
+
+    /// When the next of both is due.
+    pub(super) fn due_at(&self) -> u64 {
+        self.push_at.map_or(self.digest_at, |at| at.min(self.digest_at))
+    }
+
+    /// Whether digests are due; then the next ones are planned, and we have lived on.
+    fn take_digests(&mut self, now: u64, interval_ms: u64) -> bool {
+        let due = now >= self.digest_at;
+        if due {
+            self.digest_at = now + interval_ms;
+            self.boots.beat();
+        }
+        due
+    }
+
+    fn take_pushes(&mut self, now: u64) -> bool {
+        self.push_at.take_if(|at| now >= *at).is_some()
+    }
+}
+
 impl Replica {
     pub(super) fn peer_booted(&mut self, peer: Peer) {
-        let Some(neighbour) = self.peers.get_mut(&peer.worker).filter(|neighbour| !neighbour.is(peer)) else { return };
+        let Some(neighbour) = self.gossip.peer_mut(peer.worker).filter(|neighbour| !neighbour.is(peer)) else { return };
         neighbour.rebooted(peer.boot);
-        // What an earlier boot sent and we have not applied was never acknowledged: it goes (I3), also where its rows are
-        // being loaded. Applied later, it would be more than a proof tells that is given meanwhile.
-        for space in self.spaces.values_mut() {
-            for queue in space.incoming.values_mut() {
-                queue.retain(|(from, _)| from.worker != peer.worker || from.boot == peer.boot);
-            }
-            space.fetching.retain(|_, fetch| fetch.from.worker != peer.worker);
-            space.not_whole.retain(|(_, worker)| *worker != peer.worker);
-            space.skipped.remove(&peer.worker);
-        }
-        self.repairs.rebooted(peer.worker);
+        self.namespaces.iter_mut().for_each(|held| held.peer_rebooted(peer));
         self.drop_sessions(peer.worker);
     }
 
     /// Our sessions with `worker` die with its boot and with our link to it.
     fn drop_sessions(&mut self, worker: WorkerId) {
-        let with = |space: &&Space| space.session.as_ref().is_some_and(|session| session.is_with(worker));
-        let lost: Vec<NamespaceId> = self.spaces.values().filter(with).map(|space| space.id).collect();
+        let with = |held: &&Namespace| held.session().is_some_and(|session| session.is_with(worker));
+        let lost: Vec<NamespaceId> = self.namespaces.iter().filter(with).map(Namespace::id).collect();
         lost.into_iter().for_each(|namespace| self.give_up(namespace));
     }
 
     pub(super) fn peer_up(&mut self, peer: Peer, namespaces: &BTreeSet<NamespaceId>) {
         self.peer_booted(peer);
-        let Some(neighbour) = self.peers.get_mut(&peer.worker) else { return };
+        let Some(neighbour) = self.gossip.peer_mut(peer.worker) else { return };
         neighbour.up = true;
         // Afresh with each link: what differed before may have been mended.
         neighbour.share(self.settings.peers.get(&peer.worker).map(|held| held & namespaces).unwrap_or_default());
@@ -57,29 +158,27 @@ impl Replica {
         neighbour.reading.clear();
         // What this boot has told already is enough to push on from; otherwise its first digest will say.
         let told: Vec<(NamespaceId, VersionVector)> = neighbour.known.clone().into_iter().collect();
-        told.iter().for_each(|(namespace, vector)| self.told(peer.worker, *namespace, vector));
+        told.iter().for_each(|(namespace, vector)| self.push_from(peer.worker, *namespace, vector));
         self.ask_proof(peer.worker);
         self.send_digest(peer.worker);
         self.advance_pushes();
     }
 
     pub(super) fn peer_down(&mut self, peer: Peer) {
-        if let Some(neighbour) = self.peers.get_mut(&peer.worker).filter(|neighbour| neighbour.is(peer)) {
+        if let Some(neighbour) = self.gossip.peer_mut(peer.worker).filter(|neighbour| neighbour.is(peer)) {
             neighbour.up = false;
             neighbour.pushes.values_mut().for_each(Push::pause);
             neighbour.handed.clear();
             // Who took our commits there may be another one now.
             self.advance_pushes();
         }
-        for space in self.spaces.values_mut() {
-            space.fetching.retain(|_, fetch| fetch.from != peer);
-        }
+        self.namespaces.iter_mut().for_each(|held| held.peer_down(peer));
         self.drop_sessions(peer.worker);
     }
 
     pub(super) fn received(&mut self, from: Peer, message: Message) {
         // I3: an earlier boot's messages were cut off when a later one appeared.
-        if !self.peers.get(&from.worker).is_some_and(|neighbour| neighbour.is(from)) {
+        if !self.gossip.peer(from.worker).is_some_and(|neighbour| neighbour.is(from)) {
             return;
         }
         if let Err(excess) = bounds::check(&message) {
@@ -97,7 +196,7 @@ impl Replica {
                 self.advance_pushes();
             }
             Message::Request { namespace, origin, after } if self.shares(from.worker, namespace) => {
-                let held = self.spaces.get(&namespace).is_some_and(|space| space.vector.mark(origin).seq > 0);
+                let held = self.namespaces.get(namespace).is_some_and(|held| held.committed().mark(origin).seq > 0);
                 if !held {
                     return;
                 }
@@ -117,31 +216,27 @@ impl Replica {
     }
 
     fn shares(&self, worker: WorkerId, namespace: NamespaceId) -> bool {
-        self.peers.get(&worker).is_some_and(|neighbour| neighbour.shared.contains(&namespace))
+        self.gossip.peer(worker).is_some_and(|neighbour| neighbour.shared.contains(&namespace))
     }
 
     /// Sends what is due.
     pub(super) fn advance_gossip(&mut self) {
-        if self.now >= self.digest_at {
-            self.digest_at = self.now + self.settings.digest_interval_ms;
-            self.boots.beat();
-            let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
-            linked.into_iter().for_each(|worker| self.send_digest(worker));
+        if self.gossip.take_digests(self.now, self.settings.digest_interval_ms) {
+            self.gossip.linked_workers().into_iter().for_each(|worker| self.send_digest(worker));
         }
-        if self.push_at.is_some_and(|at| self.now >= at) {
-            self.push_at = None;
+        if self.gossip.take_pushes(self.now) {
             self.advance_pushes();
         }
     }
 
     /// Our committed vectors of the namespaces that `to` shares.
     pub(super) fn send_digest(&mut self, to: WorkerId) {
-        let Some(neighbour) = self.peers.get(&to).filter(|neighbour| neighbour.up) else { return };
-        let shared = neighbour.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
+        let Some(neighbour) = self.gossip.peer(to).filter(|neighbour| neighbour.up) else { return };
+        let shared = neighbour.shared.iter().filter_map(|namespace| self.namespaces.get(*namespace));
         let digest = Digest {
-            replica: self.replica,
-            vectors: shared.map(|space| (space.id, space.vector.clone())).collect(),
-            ceilings: self.claim.ceilings(),
+            replica: self.incarnation.id(),
+            vectors: shared.map(|held| (held.id(), held.committed().clone())).collect(),
+            ceilings: self.incarnation.claim().ceilings(),
             live: self.live_boots(),
             sightings: self.sightings(),
         };
@@ -152,7 +247,7 @@ impl Replica {
         self.hear_boots(from.worker, digest);
         for (worker, ceiling) in &digest.ceilings {
             // Of nodes that the map no longer knows, too: their numbers may be given to others.
-            if *worker != self.settings.worker && self.claim.raise(*worker, *ceiling) {
+            if *worker != self.settings.worker && self.incarnation.claim_mut().raise(*worker, *ceiling) {
                 self.effects.push_back(Effect::Witness { worker: *worker, ceiling: *ceiling });
             }
         }
@@ -163,7 +258,7 @@ impl Replica {
             self.find_forks(from.worker, *namespace, vector);
             let before = digest.replica.map_or(0, |origin| self.held_by(from.worker, *namespace, origin));
             self.learn(from, *namespace, vector);
-            self.told(from.worker, *namespace, vector);
+            self.push_from(from.worker, *namespace, vector);
             self.fetch_missing(from, digest.replica.zip(Some(before)), *namespace, vector);
         }
         self.advance_pushes();
@@ -171,13 +266,13 @@ impl Replica {
 
     /// What a peer holds durably, from its digest or acknowledgement.
     fn learn(&mut self, from: Peer, namespace: NamespaceId, vector: &VersionVector) {
-        let Some(neighbour) = self.peers.get_mut(&from.worker) else { return };
+        let Some(neighbour) = self.gossip.peer_mut(from.worker) else { return };
         neighbour.learn(self.now, namespace, vector);
-        if let Some(space) = self.spaces.get(&namespace) {
-            neighbour.heard.entry(namespace).or_default().hear(self.now, from.worker, vector, &space.vector);
+        if let Some(held) = self.namespaces.get(namespace) {
+            neighbour.heard.entry(namespace).or_default().hear(self.now, from.worker, vector, held.committed());
         }
         self.waits.stirred = true;
-        let Some(replica) = self.replica else { return };
+        let Some(replica) = self.incarnation.id() else { return };
         let mark = vector.mark(replica);
         if let Some(push) = neighbour.pushes.get_mut(&namespace) {
             push.acknowledged(mark.seq);
@@ -186,26 +281,26 @@ impl Replica {
         self.note_lag(from.worker);
     }
 
-    fn note_lag(&mut self, worker: WorkerId) {
-        let behind = self.peers.get(&worker).is_some_and(|neighbour| self.lag(neighbour) > 0);
+    pub(super) fn note_lag(&mut self, worker: WorkerId) {
+        let behind = self.gossip.peer(worker).is_some_and(|neighbour| self.lag(neighbour) > 0);
         let now = self.now;
-        if let Some(neighbour) = self.peers.get_mut(&worker) {
+        if let Some(neighbour) = self.gossip.peer_mut(worker) {
             neighbour.behind_since = behind.then(|| neighbour.behind_since.unwrap_or(now));
         }
     }
 
     /// A digest tells from where to push on.
-    fn told(&mut self, worker: WorkerId, namespace: NamespaceId, vector: &VersionVector) {
-        let Some(replica) = self.replica else { return };
+    fn push_from(&mut self, worker: WorkerId, namespace: NamespaceId, vector: &VersionVector) {
+        let Some(replica) = self.incarnation.id() else { return };
         let lost_before = self.now.saturating_sub(LOST_AFTER_DIGESTS * self.settings.digest_interval_ms);
-        let push = self.peers.get_mut(&worker).and_then(|neighbour| neighbour.pushes.get_mut(&namespace));
+        let push = self.gossip.peer_mut(worker).and_then(|neighbour| neighbour.pushes.get_mut(&namespace));
         if let Some(push) = push {
-            push.told(vector.mark(replica).seq, lost_before);
+            push.resume_from(vector.mark(replica).seq, lost_before);
         }
     }
 
     fn held_by(&self, worker: WorkerId, namespace: NamespaceId, origin: ReplicaId) -> u64 {
-        self.peers.get(&worker).map_or(0, |peer| peer.holds(namespace, origin))
+        self.gossip.peer(worker).map_or(0, |peer| peer.holds(namespace, origin))
     }
 
     /// Asks `from` for what it has and we lack. A log that moves by itself is left alone, because its origin is pushing it.
@@ -220,36 +315,32 @@ impl Replica {
         theirs: &VersionVector,
     ) {
         let direct = from.worker.region() == self.settings.worker.region();
-        let quiet_since = self.now.saturating_sub(self.settings.digest_interval_ms);
-        let overdue = self.now.saturating_sub(self.settings.fetch_timeout_ms);
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        for (origin, mark) in theirs.iter() {
-            let after = space.applied.mark(origin).seq;
-            let moving = space.moved_at.get(&origin).is_some_and(|moved| *moved > quiet_since);
-            let asked = space.fetching.get(&origin).is_some_and(|fetch| fetch.asked_at > overdue);
-            if mark.seq <= after || moving || asked || Some(origin) == self.replica {
+        let times = Times {
+            quiet_since: self.now.saturating_sub(self.settings.digest_interval_ms),
+            overdue: self.now.saturating_sub(self.settings.fetch_timeout_ms),
+        };
+        let Some(held) = self.namespaces.get_mut(namespace) else { return };
+        for (origin, mark) in theirs.iter().filter(|(origin, _)| Some(*origin) != self.incarnation.id()) {
+            let Some(after) = held.lacks(origin, mark, times) else { continue };
+            if held.admits_origin(from.worker, origin).is_err() {
                 continue;
             }
-            if bounds::admits(&space.applied, &space.reach, from.worker, origin).is_err() {
-                continue;
-            }
-            if mark.is_forked() || space.applied.mark(origin).is_forked() {
+            if mark.is_forked() || held.applied().mark(origin).is_forked() {
                 // No journal has all of it.
-                space.gap.get_or_insert(from.worker);
+                held.note_gap(from.worker);
                 continue;
             }
-            let refused = |worker: WorkerId| space.not_whole.contains(&(origin, worker));
-            if refused(from.worker) {
-                let others = self.peers.values().filter(|peer| peer.up && peer.holds(namespace, origin) > after);
-                if others.into_iter().all(|peer| refused(peer.worker)) {
-                    space.gap.get_or_insert(from.worker);
+            if held.fetches().is_refused(origin, from.worker) {
+                let mut others = self.gossip.linked().filter(|peer| peer.holds(namespace, origin) > after);
+                if others.all(|peer| held.fetches().is_refused(origin, peer.worker)) {
+                    held.note_gap(from.worker);
                 }
                 continue;
             }
             if own.is_some_and(|(replica, before)| origin == replica && (direct || before <= after)) {
                 continue;
             }
-            space.fetching.insert(origin, Fetch { from, asked_at: self.now });
+            held.fetches().begin(origin, from, self.now);
             let request = Message::Request { namespace, origin, after };
             self.effects.push_back(Effect::Send { to: from.worker, message: request });
         }
@@ -258,21 +349,21 @@ impl Replica {
     /// A record has been applied: if it was asked for and its sender has more, ask on at once.
     pub(super) fn fetched(&mut self, record: &Record) {
         let (namespace, origin) = (record.namespace, record.origin);
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let Some(fetch) = space.fetching.remove(&origin) else { return };
-        let more = self.peers.get(&fetch.from.worker).is_some_and(|peer| peer.holds(namespace, origin) > record.upto);
+        let Some(held) = self.namespaces.get_mut(namespace) else { return };
+        let Some(from) = held.fetches().end(origin) else { return };
+        let more = self.gossip.peer(from.worker).is_some_and(|peer| peer.holds(namespace, origin) > record.upto);
         if more {
-            space.fetching.insert(origin, Fetch { asked_at: self.now, ..fetch });
+            held.fetches().begin(origin, from, self.now);
             let request = Message::Request { namespace, origin, after: record.upto };
-            self.effects.push_back(Effect::Send { to: fetch.from.worker, message: request });
+            self.effects.push_back(Effect::Send { to: from.worker, message: request });
         }
     }
 
     fn refused(&mut self, from: Peer, refused: Refused) {
         match refused {
-            Refused::Gap { namespace, origin, .. } if Some(origin) == self.replica => {
+            Refused::Gap { namespace, origin, .. } if Some(origin) == self.incarnation.id() => {
                 // A digest follows and tells where to go on.
-                let neighbour = self.peers.get_mut(&from.worker);
+                let neighbour = self.gossip.peer_mut(from.worker);
                 if let Some(push) = neighbour.and_then(|neighbour| neighbour.pushes.get_mut(&namespace)) {
                     push.pause();
                 }
@@ -280,85 +371,10 @@ impl Replica {
             // What was handed on does not chain there: the digest tells what is to be had here.
             Refused::Gap { .. } => self.send_digest(from.worker),
             Refused::NotWhole { namespace, origin, .. } => {
-                // Only to what it was asked for: a peer cannot have us remember what it likes.
-                let space = self.spaces.get_mut(&namespace);
-                if let Some(space) = space.filter(|space| space.fetching.get(&origin).is_some_and(|at| at.from == from))
-                {
-                    space.fetching.remove(&origin);
-                    space.not_whole.insert((origin, from.worker));
+                if let Some(held) = self.namespaces.get_mut(namespace) {
+                    held.fetches().refused(origin, from);
                 }
             }
-        }
-    }
-
-    /// Pushes own commits to every linked peer that has them from us, as far as its window allows.
-    pub(super) fn advance_pushes(&mut self) {
-        if self.push_at.is_some() {
-            // Commits are still being gathered; they all go together.
-            return;
-        }
-        let Some(replica) = self.replica else { return };
-        let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
-        for worker in linked {
-            let shared = self.peers.get(&worker).into_iter().flat_map(|peer| peer.shared.iter().copied());
-            let ours: Vec<NamespaceId> = shared.filter(|namespace| self.pushes_to(worker, *namespace)).collect();
-            for namespace in ours {
-                while self.push_one(worker, namespace, replica) {}
-            }
-            self.note_lag(worker);
-        }
-    }
-
-    /// Sends the next own delta; false if there is none, or no room, or it has to come from disk first.
-    fn push_one(&mut self, worker: WorkerId, namespace: NamespaceId, replica: ReplicaId) -> bool {
-        let (Some(peer), Some(space)) = (self.peers.get_mut(&worker), self.spaces.get_mut(&namespace)) else {
-            return false;
-        };
-        let room = self.settings.inflight_bytes_max.saturating_sub(peer.inflight_bytes());
-        let reading = peer.reading.contains(&(namespace, replica));
-        let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| push.ready) else { return false };
-        let after = push.sent;
-        if room == 0 || reading || after >= space.vector.mark(replica).seq {
-            return false;
-        }
-        let bytes_max = room.min(DELTA_BYTES);
-        let Some(record) = space.tail_after(after, bytes_max) else {
-            self.read_journal(worker, namespace, replica, after, bytes_max);
-            return false;
-        };
-        push.sent(record.upto, record.weight(), self.now);
-        self.effects.push_back(Effect::Send { to: worker, message: Message::Delta(record) });
-        true
-    }
-
-    /// Reads records for a peer from disk, one read at a time for each log.
-    fn read_journal(&mut self, to: WorkerId, namespace: NamespaceId, origin: ReplicaId, after: u64, bytes_max: usize) {
-        let Some(peer) = self.peers.get_mut(&to) else { return };
-        if peer.reading.len() < bounds::READINGS_MAX && peer.reading.insert((namespace, origin)) {
-            self.effects.push_back(Effect::Disk(Job::ReadJournal { to, namespace, origin, after, bytes_max }));
-        }
-    }
-
-    pub(super) fn journal_read(&mut self, read: JournalRead) {
-        let JournalRead { to, namespace, origin, after, records, whole_from } = read;
-        let Some(peer) = self.peers.get_mut(&to) else { return };
-        if !peer.reading.remove(&(namespace, origin)) || !peer.up {
-            return;
-        }
-        if let Some(record) = coalesce(after, &records) {
-            let own = Some(origin) == self.replica;
-            if let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| own && push.ready) {
-                push.sent(record.upto, record.weight(), self.now);
-            }
-            self.effects.push_back(Effect::Send { to, message: Message::Delta(record) });
-            self.advance_pushes();
-        } else if let Some(from) = whole_from {
-            // What is missing in between is not to be had here: the next digest tells whether that has changed.
-            if let Some(push) = peer.pushes.get_mut(&namespace).filter(|_| Some(origin) == self.replica) {
-                push.pause();
-            }
-            let refused = Message::Refused(Refused::NotWhole { namespace, origin, from });
-            self.effects.push_back(Effect::Send { to, message: refused });
         }
     }
 }

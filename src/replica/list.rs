@@ -6,43 +6,18 @@
 //!
 //! A page ends with a key; the next begins behind it. No node keeps anything of a walk, and each node can go on with it.
 
-use snowtide_protocol::Key;
-
-use crate::identity::NamespaceId;
 use crate::merkle::{Leaf, Place};
 
 use super::Replica;
 use super::effect::{Effect, LoadLeaves};
 use super::event::Ticket;
-use super::operation::Refusal;
-use super::repair::{Listed, Purpose};
+use super::leaf_reads::{Listed, Purpose};
+use super::operation::{List, Page, Refusal};
 
 /// Rows that a page looks at, about: few enough that making one does not hold up the engine.
 const ROWS_MAX: usize = 2_048;
 /// Leaves that are read for a page; each holds a row at least.
 const LEAVES_MAX: usize = 512;
-
-/// A question for a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct List {
-    /// Of which namespace.
-    pub namespace: NamespaceId,
-    /// Only keys that begin with this.
-    pub prefix: String,
-    /// Where the page before ended; `None` for the first.
-    pub after: Option<Key>,
-    /// The most counters that it may hold; at least one.
-    pub limit: usize,
-}
-
-/// A part of a namespace's counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// In no order that means anything, each with its durable value.
-    pub counters: Vec<(Key, i128)>,
-    /// Where the next page begins; `None` if there is none. A page may be short or empty and still have one.
-    pub next: Option<Key>,
-}
 
 impl Replica {
     /// Makes a page; answered by one `Effect::Listed`.
@@ -63,7 +38,7 @@ impl Replica {
         let Some(upto) = leaves.last().map(|leaf| leaf.places().1) else {
             return self.listed(ticket, Ok(Page::default()));
         };
-        let asked = LoadLeaves { rows_max, ..self.load_leaves(list.namespace, leaves, from, upto) };
+        let asked = LoadLeaves { rows_max, ..self.loads.leaves().step(list.namespace, leaves, from, upto) };
         self.read_leaves(asked, Purpose::List { ticket, list });
     }
 
@@ -73,13 +48,13 @@ impl Replica {
         // One more tells that there is more, and one was told on the page before.
         let enough = list.limit.saturating_add(2);
         let rows_max = if list.prefix.is_empty() { enough.min(ROWS_MAX) } else { ROWS_MAX };
-        let Some(space) = self.spaces.get(&list.namespace) else { return (Vec::new(), rows_max) };
+        let Some(held) = self.namespaces.get(list.namespace) else { return (Vec::new(), rows_max) };
         let (mut leaves, mut cached) = (Vec::new(), 0);
-        for leaf in space.leaves_from(from.leaf()) {
+        for leaf in held.leaves_from(from.leaf()) {
             if leaves.len() >= LEAVES_MAX.min(rows_max) || cached >= rows_max {
                 break;
             }
-            cached += space.rows.of_leaf(leaf).count();
+            cached += held.rows().of_leaf(leaf).count();
             leaves.push(leaf);
         }
         (leaves, rows_max)
@@ -94,12 +69,12 @@ impl Replica {
         listing: Vec<Listed>,
         covered: Place,
     ) {
-        let told = |listed: &Listed| {
+        let before = |listed: &Listed| {
             list.after.as_ref().is_some_and(|after| listed.place == asked.from && listed.key <= *after)
         };
         let mut page = Page::default();
         let (mut last, mut cut) = (None, false);
-        for listed in listing.into_iter().filter(|listed| !told(listed)) {
+        for listed in listing.into_iter().filter(|listed| !before(listed)) {
             if page.counters.len() == list.limit {
                 cut = true;
                 break;
@@ -111,8 +86,8 @@ impl Replica {
         }
         if !cut {
             let Some(rest) = covered.0.checked_add(1).map(Place) else { return self.listed(ticket, Ok(page)) };
-            let space = self.spaces.get(&list.namespace);
-            if space.is_none_or(|space| space.leaves_from(rest.leaf()).next().is_none()) {
+            let held = self.namespaces.get(list.namespace);
+            if held.is_none_or(|held| held.leaves_from(rest.leaf()).next().is_none()) {
                 return self.listed(ticket, Ok(page));
             }
             if last.is_none() {

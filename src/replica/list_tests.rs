@@ -8,7 +8,8 @@ use snowtide_protocol::{Action, Key};
 
 use super::durability_tests::settings;
 use super::*;
-use crate::crdt::{Row, Slot};
+use crate::crdt::{Row, Slot, VersionVector};
+use crate::identity::Boot;
 use crate::merkle::{Hasher, Leaf, Place, Sum};
 
 const SPACE: NamespaceId = NamespaceId(1);
@@ -64,7 +65,7 @@ impl Bench {
             spaces: vec![space],
             unconfigured: Vec::new(),
             repaired: 0,
-            onces: Vec::new(),
+            answered: Vec::new(),
         };
         let settings = Settings { rows_max: 20, dirty_rows_max: 40, peers: BTreeMap::new(), ..settings() };
         let replica = Replica::new(settings, recovered, 0);

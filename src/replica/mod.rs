@@ -12,9 +12,11 @@ pub mod census;
 mod checkpoint;
 mod claims;
 mod commit;
+mod covering;
 pub mod disk;
 #[cfg(test)]
 mod disk_tests;
+mod drain;
 #[cfg(test)]
 mod drain_tests;
 #[cfg(test)]
@@ -26,14 +28,18 @@ mod fork;
 mod fork_tests;
 pub(crate) mod fuzzed;
 mod gossip;
-mod hints;
-pub mod list;
+pub mod idempotency;
+#[cfg(test)]
+mod idempotency_tests;
+mod incarnation;
+mod leaf_reads;
+mod list;
 #[cfg(test)]
 mod list_tests;
+mod loads;
 pub mod message;
-pub mod once;
-#[cfg(test)]
-mod once_tests;
+mod namespace;
+mod namespaces;
 mod onward;
 #[cfg(test)]
 mod onward_tests;
@@ -42,42 +48,46 @@ mod peers;
 mod proof;
 #[cfg(test)]
 mod proof_tests;
+mod push;
 mod reach;
+mod readiness;
 pub mod record;
 mod remote;
 mod repair;
+mod replay;
+pub mod request;
 mod rows;
 #[cfg(test)]
 mod rows_tests;
 mod scrub;
 mod settings;
 mod shares;
-mod space;
 pub mod status;
 mod submit;
 pub mod terms;
 #[cfg(test)]
 mod terms_tests;
 pub mod token;
+mod trail;
 pub mod view;
 mod waits;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
-use crate::crdt::VersionVector;
-use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
-use boots::Boots;
 use checkpoint::Checkpointing;
 use commit::Commits;
-use fork::OwnForks;
-use once::Onces;
+use gossip::Gossip;
+use idempotency::Idempotency;
+use incarnation::Incarnation;
+use loads::Loads;
+use namespace::Namespace;
+use namespaces::Namespaces;
 use peers::Neighbour;
-use proof::{Claim, Standing};
-use repair::Repairs;
+use proof::Standing;
+use readiness::Readiness;
 use scrub::Scrub;
-use space::Space;
-use submit::Works;
 use waits::Waits;
 
 pub use census::{Census, Quota};
@@ -85,11 +95,11 @@ pub use claims::{RefusedClaim, Sieve};
 pub use disk::{Disk, Headroom};
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
 pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, RecoveredSpace, Ticket};
-pub use list::{List, Page};
+pub use idempotency::{Answered, Fill};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow, Seal, Sighting};
-pub use once::{Caller, Done, Fill, Once, Turn};
-pub use operation::{Operation, Outcome, Refusal};
+pub use operation::{List, Operation, Outcome, Page, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
+pub use request::{Caller, RequestId, Turn};
 pub use settings::Settings;
 pub use status::{NamespaceStatus, PeerStatus, RepairStatus, Status};
 pub use terms::{Receipt, Terms};
@@ -99,88 +109,36 @@ pub use view::{Share, View};
 /// All replicated state of one node, and its single writer.
 pub struct Replica {
     settings: Settings,
-    boot: Boot,
     /// The time of the event being handled, in milliseconds on any clock that never goes back.
     now: u64,
-    /// Our incarnation; only the slots that bear its name are ever increased here (I2).
-    replica: Option<ReplicaId>,
-    standing: Standing,
-    claim: Claim,
-    spaces: BTreeMap<NamespaceId, Space>,
+    /// Who we are.
+    incarnation: Incarnation,
+    /// Whether we serve.
+    readiness: Readiness,
+    namespaces: Namespaces,
     commits: Commits,
-    works: Works,
-    waits: Waits,
-    onces: Onces,
-    /// Origins whose first waiting delta waits for rows.
-    held: BTreeSet<(NamespaceId, ReplicaId)>,
-    peers: BTreeMap<WorkerId, Neighbour>,
-    boots: Boots,
     checkpointing: Checkpointing,
-    repairs: Repairs,
-    scrub: Scrub,
-    draining: Option<Drain>,
-    /// An operator has it refuse new work.
-    held_back: bool,
-    disk: Disk,
-    /// An incarnation is wanted for which the disk has no room.
-    mint_waits: bool,
-    fenced: Option<String>,
-    own_forks: OwnForks,
-    /// The disk has more namespaces than the configuration.
-    keeps_unconfigured: bool,
-    /// An incarnation that is persisted and takes over once nothing of the former one is in hand.
-    minted: Option<ReplicaId>,
-    /// When commits that are not pushed yet go out.
-    push_at: Option<u64>,
-    digest_at: u64,
+    loads: Loads,
+    waits: Waits,
+    idempotency: Idempotency,
+    gossip: Gossip,
     effects: VecDeque<Effect>,
-}
-
-/// A shutdown in progress.
-#[derive(Debug)]
-struct Drain {
-    /// When nobody waits any longer for other regions.
-    deadline: u64,
-    /// When nothing was left to commit: peers have been told, and a last checkpoint is due.
-    told: Option<u64>,
-    over: bool,
 }
 
 impl Replica {
     /// Takes up what recovery found. Nothing is served until `Effect::Serving` (I3).
     pub fn new(settings: Settings, recovered: Recovered, now: u64) -> Self {
-        let neighbour = |(worker, shared): (&WorkerId, &BTreeSet<NamespaceId>)| {
-            let rank = onward::rank(&settings.hasher, settings.worker, *worker);
-            (*worker, Neighbour::new(*worker, rank, shared.clone()))
-        };
-        let peers = settings.peers.iter().map(neighbour);
         let mut replica = Self {
-            boot: recovered.boot,
             now,
-            replica: recovered.replica,
-            standing: Standing::new(&settings, recovered.replica, now),
-            claim: Claim::new(&settings, recovered.ceiling, &recovered.peer_ceilings, now),
-            spaces: BTreeMap::new(),
-            commits: Commits::new(),
-            works: Works::default(),
-            waits: Waits::default(),
-            onces: Onces::new(recovered.onces, now),
-            held: BTreeSet::new(),
-            peers: peers.collect(),
-            boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.boot_silent_after_ms),
+            incarnation: Incarnation::new(&settings, &recovered, now),
+            readiness: Readiness::default(),
+            namespaces: Namespaces::new(!recovered.unconfigured.is_empty(), Scrub::new(&settings, now)),
+            commits: Commits::new(recovered.repaired),
             checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
-            repairs: Repairs::new(&settings, recovered.repaired, now),
-            scrub: Scrub::new(&settings, now),
-            draining: None,
-            held_back: false,
-            disk: Disk::default(),
-            mint_waits: false,
-            fenced: None,
-            own_forks: OwnForks::default(),
-            keeps_unconfigured: !recovered.unconfigured.is_empty(),
-            minted: None,
-            push_at: None,
-            digest_at: now,
+            loads: Loads::default(),
+            waits: Waits::default(),
+            idempotency: Idempotency::new(recovered.answered, now),
+            gossip: Gossip::new(&settings, recovered.boot, now),
             effects: VecDeque::new(),
             settings,
         };
@@ -199,16 +157,15 @@ impl Replica {
         // Its own id matters only for writes.
         let replica = recovered.replica.unwrap_or_else(|| ReplicaId::new(settings.worker, 0));
         let mut reading = Self::new(settings, Recovered { replica: Some(replica), ..recovered }, now);
-        (reading.standing, reading.disk) = (Standing::Reading, disk);
+        reading.incarnation.stand(Standing::Reading);
+        reading.readiness.set_disk(disk);
         reading
     }
 
     fn recover(&mut self, recovered: RecoveredSpace) {
         let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
-        let namespace = recovered.namespace;
         self.checkpointing.dirty_rows += recovered.dirty.len();
-        let space = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
-        self.spaces.insert(namespace, space);
+        self.namespaces.insert(Namespace::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now));
     }
 
     /// Something happened at `now`.
@@ -233,17 +190,17 @@ impl Replica {
             Event::Tick => {}
             Event::Drain => self.drain(),
             Event::Hold(held_back) => {
-                self.held_back = held_back;
+                self.readiness.hold_back(held_back);
                 self.refuse_waiting();
             }
             Event::Disk(disk) => self.disk_changed(disk),
             Event::Ceiling(ceiling) => {
                 // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
-                if self.claim.remember(ceiling) {
-                    self.digest_at = self.digest_at.min(self.now + self.settings.gossip_interval_ms);
+                if self.incarnation.claim_mut().remember(ceiling) {
+                    self.gossip.digest_by(self.now + self.settings.gossip_interval_ms);
                 }
             }
-            Event::ForgetCeilings(own) => self.claim.forget(own),
+            Event::ForgetCeilings(own) => self.incarnation.claim_mut().forget(own),
             Event::Fence(reason) => self.fence(reason),
             Event::Rival(reason) => self.rival(reason),
             Event::Inspect(ticket) => {
@@ -273,21 +230,19 @@ impl Replica {
 
     /// When to handle `Event::Tick` if nothing else happens before.
     pub fn deadline(&self) -> u64 {
-        if self.standing.is_reading() {
+        if self.incarnation.is_reading() {
             return self.waits.deadline().unwrap_or(u64::MAX);
         }
-        let drain = self.draining.as_ref().filter(|drain| !drain.over).map(|drain| self.drain_deadline(drain));
         let lingering = self.commits.linger_until.filter(|_| self.commits.inflight.is_none());
-        let waits = self.waits.deadline();
-        let timers = [self.push_at, drain, lingering, waits, self.standing.deadline(), self.claim.deadline()];
+        let timers = [self.drain_deadline(), lingering, self.waits.deadline(), self.incarnation.deadline()];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
-        let first = first.min(self.digest_at).min(self.checkpointing.due_at);
-        first.min(self.repair_deadline()).min(self.scrub.due_at)
+        let first = first.min(self.gossip.due_at()).min(self.checkpointing.due_at);
+        first.min(self.repair_deadline()).min(self.namespaces.scrub().due_at)
     }
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
     pub fn has_room(&self) -> bool {
-        !self.is_full() && self.works.backlog.is_empty() && self.works.len() < self.settings.loading_rows_max
+        !self.is_full() && self.waits.lined_up() == 0 && self.loads.len() < self.settings.loading_rows_max
     }
 
     /// This node.
@@ -297,22 +252,22 @@ impl Replica {
 
     /// Our incarnation, once there is one.
     pub fn id(&self) -> Option<ReplicaId> {
-        self.replica
+        self.incarnation.id()
     }
 
     /// Does what the handled events made necessary, once for all of them.
     fn settle(&mut self) {
-        self.advance_onces();
+        self.advance_idempotency();
         self.advance_waits();
         self.resume_backlog();
-        if self.standing.is_reading() {
-            self.works.emit_loads(&mut self.effects);
+        if self.incarnation.is_reading() {
+            self.loads.emit(&mut self.effects);
             return self.evict();
         }
         self.resume_incoming();
         self.advance_repair();
         self.close_commit();
-        self.works.emit_loads(&mut self.effects);
+        self.loads.emit(&mut self.effects);
         self.advance_start();
         self.advance_gossip();
         self.advance_checkpoint();
@@ -321,40 +276,33 @@ impl Replica {
         self.evict();
     }
 
-    /// The committed vectors of all namespaces.
-    fn vectors(&self) -> Vec<(NamespaceId, VersionVector)> {
-        self.spaces.values().map(|space| (space.id, space.vector.clone())).collect()
-    }
-
     fn evict(&mut self) {
-        let cached: usize = self.spaces.values().map(|space| space.rows.len()).sum();
-        let excess = cached.saturating_sub(self.settings.rows_max);
+        let excess = self.namespaces.cached().saturating_sub(self.settings.rows_max);
         if excess > 0 {
             // A bounded step each time; under pressure settling comes often.
             let step = excess.min(4_096);
-            self.spaces.values_mut().for_each(|space| space.rows.evict(step));
+            self.namespaces.iter_mut().for_each(|held| held.evict(step));
         }
     }
 
     fn disk_changed(&mut self, disk: Disk) {
-        self.disk = disk;
-        if !disk.is_out() && std::mem::take(&mut self.mint_waits) {
+        self.readiness.set_disk(disk);
+        if !disk.is_out() && self.incarnation.take_waiting() {
             self.effects.push_back(Effect::Mint);
         }
     }
 
     /// Has an incarnation made, as soon as it can be written.
     fn mint(&mut self) {
-        if self.disk.is_out() {
-            self.mint_waits = true;
+        if self.readiness.disk().is_out() {
+            self.incarnation.await_room();
         } else {
             self.effects.push_back(Effect::Mint);
         }
     }
 
     fn fence(&mut self, reason: String) {
-        if self.fenced.is_none() {
-            self.fenced = Some(reason.clone());
+        if self.readiness.fence(&reason) {
             self.refuse_waiting();
             self.release_acks();
             self.effects.push_back(Effect::Fence(reason));
@@ -367,89 +315,12 @@ impl Replica {
         self.fence(reason);
     }
 
-    fn drain(&mut self) {
-        if self.draining.is_none() {
-            let deadline = self.now + self.settings.drain_timeout_ms;
-            self.draining = Some(Drain { deadline, told: None, over: false });
-            self.push_at = Some(self.now);
-            self.refuse_waiting();
-        }
-    }
-
-    /// Refused new work, committed what was in hand; now some other region has to hold it, and the changed rows go to disk,
-    /// so that the next start has nothing to replay.
-    fn advance_drain(&mut self) {
-        let expired = self.draining.as_ref().is_some_and(|drain| self.now >= self.drain_deadline(drain));
-        let safe = self.commits.is_idle() && self.works.is_empty();
-        let (holder, told) = if safe { (self.holder(), self.holder_of_all()) } else { (None, None) };
-        let Some(drain) = self.draining.as_mut().filter(|drain| !drain.over) else { return };
-        if safe && drain.told.is_none() {
-            drain.told = Some(self.now);
-            self.push_at = Some(self.now);
-            self.checkpointing.due_at = self.now;
-            let linked = self.peers.values().filter(|peer| peer.up);
-            self.effects.extend(linked.map(|peer| Effect::Send { to: peer.worker, message: Message::Leaving }));
-        }
-        // Without room for a checkpoint, the next start replays the journal.
-        let written = drain.told.is_some_and(|told| self.disk.is_out() || self.checkpointing.is_over(told));
-        let held = holder.is_some() || self.settings.peers.is_empty() || self.now >= drain.deadline;
-        if expired || (written && held) {
-            drain.over = true;
-            self.release_acks();
-            self.effects.push_back(Effect::Drained(told));
-        }
-    }
-
-    /// When a drain is over in any case. The last checkpoint has more time than the other regions, once it has begun.
-    fn drain_deadline(&self, drain: &Drain) -> u64 {
-        match drain.told {
-            Some(told) if !self.checkpointing.is_over(told) => drain.deadline + self.settings.drain_checkpoint_ms,
-            _ => drain.deadline,
-        }
-    }
-
-    /// All that clients have asked for here is committed. What others have counted may be on its way to the disk.
-    pub(super) fn owes_nothing(&self) -> bool {
-        let own = |record: &Record| record.origin.worker() == self.settings.worker;
-        let syncing = self.commits.inflight.iter().flat_map(|commit| &commit.records).any(own);
-        !syncing && self.commits.gathering.own.is_empty() && self.works.batches() == 0
-    }
-
-    /// A region other than ours of which a node holds all that this worker has ever committed. What the disk has of
-    /// namespaces that are not configured is not exchanged, so nobody knows who holds that.
-    fn holder_of_all(&self) -> Option<u8> {
-        self.holder().filter(|_| !self.keeps_unconfigured)
-    }
-
-    /// The same of the namespaces that are configured: for more there is no use in waiting.
-    fn holder(&self) -> Option<u8> {
-        let others = self.peers.values().filter(|peer| self.is_abroad(peer.worker));
-        others.filter(|peer| self.is_held_by(peer)).map(|peer| peer.worker.region()).min()
-    }
-
-    fn is_abroad(&self, worker: WorkerId) -> bool {
-        worker.region() != self.settings.worker.region()
-    }
-
-    /// Earlier incarnations count as well: nobody may have heard of the last one yet. What no other region is to have at
-    /// all cannot be held there.
-    fn is_held_by(&self, peer: &Neighbour) -> bool {
-        let abroad = |space: &&Space| {
-            let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&space.id));
-            sharing.any(|(worker, _)| self.is_abroad(*worker))
-        };
-        self.spaces.values().filter(abroad).all(|space| {
-            let mut own = space.vector.iter().filter(|(origin, _)| origin.worker() == self.settings.worker);
-            own.all(|(origin, mark)| peer.holds(space.id, origin) >= mark.seq)
-        })
-    }
-
     /// Own commits that a peer is not known to hold, over all namespaces that both are to hold.
     fn lag(&self, peer: &Neighbour) -> u64 {
-        let Some(replica) = self.replica else { return 0 };
+        let Some(replica) = self.incarnation.id() else { return 0 };
         let meant = self.settings.peers.get(&peer.worker).into_iter().flatten();
-        let spaces = meant.filter_map(|namespace| self.spaces.get(namespace));
-        spaces.map(|space| space.vector.mark(replica).seq.saturating_sub(peer.holds(space.id, replica))).sum()
+        let meant = meant.filter_map(|namespace| self.namespaces.get(*namespace));
+        meant.map(|held| held.committed().mark(replica).seq.saturating_sub(peer.holds(held.id(), replica))).sum()
     }
 
     /// What both are to hold by our configuration, and is not exchanged.
@@ -461,36 +332,39 @@ impl Replica {
     }
 
     fn forked_logs(&self) -> Vec<(NamespaceId, ReplicaId)> {
-        let marks =
-            self.spaces.values().flat_map(|space| space.vector.iter().map(|(origin, mark)| (space.id, origin, mark)));
+        let marks = |held: &'_ Namespace| {
+            let id = held.id();
+            held.committed().iter().map(move |(origin, mark)| (id, origin, mark)).collect::<Vec<_>>()
+        };
+        let marks = self.namespaces.iter().flat_map(marks);
         marks.filter(|(.., mark)| mark.is_forked()).map(|(namespace, origin, _)| (namespace, origin)).collect()
     }
 
     fn status(&self) -> Status {
-        let peers = self.peers.values().map(|peer| PeerStatus {
+        let peers = self.gossip.peers().map(|peer| PeerStatus {
             worker: peer.worker,
             up: peer.up,
             not_exchanged: self.not_exchanged(peer),
             lag_commits: self.lag(peer),
             lag_ms: peer.behind_since.map_or(0, |since| self.now.saturating_sub(since)),
             inflight_bytes: peer.inflight_bytes(),
-            compared_ms: self.repairs.whole_ms(peer.worker, self.now),
+            compared_ms: peer.compared_ms(self.now),
         });
         Status {
-            replica: self.replica,
+            replica: self.incarnation.id(),
             serving: self.refusal(false).is_none(),
-            draining: self.draining.is_some(),
-            fenced: self.fenced.clone(),
+            draining: self.readiness.is_draining(),
+            fenced: self.readiness.why_fenced().cloned(),
             idle: self.owes_nothing(),
             held_by: self.holder_of_all(),
-            commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
-            rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
+            commits: self.namespaces.iter().map(|held| held.own_mark(self.incarnation.id()).seq).sum(),
+            rows_cached: self.namespaces.cached(),
             rows_dirty: self.checkpointing.dirty_rows,
-            names: self.onces.fill(self.settings.once_bytes_max),
-            disk: self.disk,
+            names: self.idempotency.fill(self.settings.once_bytes_max),
+            disk: self.readiness.disk(),
             repairs: self.repair_status(),
-            namespaces: self.spaces.values().map(Space::status).collect(),
-            batches_waiting: self.works.len() + self.waits.len(),
+            namespaces: self.namespaces.iter().map(Namespace::status).collect(),
+            batches_waiting: self.loads.len() + self.waits.lined_up() + self.waits.len(),
             forked: self.forked_logs(),
             peers: peers.collect(),
         }

@@ -35,7 +35,7 @@ impl Replica {
     fn taker(&self, region: u8, namespace: NamespaceId) -> Option<WorkerId> {
         let stuck_before = self.now.saturating_sub(STUCK_AFTER_DIGESTS * self.settings.digest_interval_ms);
         let stuck = |peer: &Neighbour| peer.pushes.get(&namespace).is_some_and(|push| push.is_stuck(stuck_before));
-        let linked = self.peers.values().filter(|peer| peer.worker.region() == region && peer.up);
+        let linked = self.gossip.peers().filter(|peer| peer.worker.region() == region && peer.up);
         let sharing = linked.filter(|peer| peer.shared.contains(&namespace));
         sharing.min_by_key(|peer| (stuck(peer), Reverse(peer.rank))).map(|peer| peer.worker)
     }
@@ -43,7 +43,7 @@ impl Replica {
     /// Whether what `from` sent is handed on to the rest of our region.
     pub(super) fn hands_on(&self, from: WorkerId) -> bool {
         let region = self.settings.worker.region();
-        from.region() != region && self.peers.keys().any(|peer| peer.region() == region)
+        from.region() != region && self.gossip.peers().any(|peer| peer.worker.region() == region)
     }
 
     /// Hands records of other regions on to the nodes of ours that are not known to have them. They are committed here (I1).
@@ -52,7 +52,7 @@ impl Replica {
         let region = self.settings.worker.region();
         for record in records {
             let log = (record.namespace, record.origin);
-            for peer in self.peers.values_mut().filter(|peer| peer.worker.region() == region && peer.up) {
+            for peer in self.gossip.peers_mut().filter(|peer| peer.worker.region() == region && peer.up) {
                 let room = peer.inflight_bytes() + record.weight() <= self.settings.inflight_bytes_max;
                 if room && peer.shared.contains(&log.0) && peer.holds(log.0, log.1) < record.upto {
                     peer.handed.entry(log).or_default().sent(record.upto, record.weight(), self.now);

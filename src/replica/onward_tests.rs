@@ -7,6 +7,7 @@ use snowtide_protocol::{Action, Key};
 use super::durability_tests::settings;
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot};
+use crate::identity::{Boot, Peer};
 
 const SPACE: NamespaceId = NamespaceId(1);
 

@@ -98,3 +98,25 @@ pub enum Refusal {
     #[error("this node has stopped itself: {0}")]
     Fenced(String),
 }
+
+/// A question for a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Of which namespace.
+    pub namespace: NamespaceId,
+    /// Only keys that begin with this.
+    pub prefix: String,
+    /// Where the page before ended; `None` for the first.
+    pub after: Option<Key>,
+    /// The most counters that it may hold; at least one.
+    pub limit: usize,
+}
+
+/// A part of a namespace's counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In no order that means anything, each with its durable value.
+    pub counters: Vec<(Key, i128)>,
+    /// Where the next page begins; `None` if there is none. A page may be short or empty and still have one.
+    pub next: Option<Key>,
+}

@@ -23,7 +23,7 @@ pub(super) struct Neighbour {
     /// What it is known to hold durably.
     pub(super) known: BTreeMap<NamespaceId, VersionVector>,
     /// When it last told so.
-    pub(super) told_at: u64,
+    pub(super) heard_at: u64,
     /// Own records on their way, by namespace.
     pub(super) pushes: BTreeMap<NamespaceId, Push>,
     /// Records of other regions that it has from us, on their way, by namespace and origin.
@@ -36,6 +36,8 @@ pub(super) struct Neighbour {
     pub(super) behind_since: Option<u64>,
     /// How fresh our copy of its own logs is.
     pub(super) heard: BTreeMap<NamespaceId, Heard>,
+    /// When a session with it last covered the whole tree, by namespace.
+    pub(super) compared_at: BTreeMap<NamespaceId, u64>,
 }
 
 /// A proof can be given once commit `barrier` is synced and our link to the asker is up.
@@ -76,7 +78,7 @@ impl Push {
     }
 
     /// A digest says that the peer holds `seq`. What was sent long before and is still missing was lost: go back.
-    pub(super) fn told(&mut self, seq: u64, lost_before: u64) {
+    pub(super) fn resume_from(&mut self, seq: u64, lost_before: u64) {
         self.acknowledged(seq);
         if self.is_stuck(lost_before) || !self.ready {
             *self = Self { sent: seq, inflight: VecDeque::new(), ready: true };
@@ -104,13 +106,14 @@ impl Neighbour {
             boot: None,
             up: false,
             known: BTreeMap::new(),
-            told_at: 0,
+            heard_at: 0,
             pushes,
             handed: BTreeMap::new(),
             owed: None,
             reading: BTreeSet::new(),
             behind_since: None,
             heard: BTreeMap::new(),
+            compared_at: BTreeMap::new(),
         }
     }
 
@@ -135,11 +138,18 @@ impl Neighbour {
         let up = self.up && self.boot == Some(boot);
         let (behind_since, mut heard) = (self.behind_since, std::mem::take(&mut self.heard));
         heard.values_mut().for_each(Heard::rebooted);
-        *self = Self { boot: Some(boot), up, behind_since, heard, ..Self::new(self.worker, self.rank, shared) };
+        let compared_at = std::mem::take(&mut self.compared_at);
+        let new = Self::new(self.worker, self.rank, shared);
+        *self = Self { boot: Some(boot), up, behind_since, heard, compared_at, ..new };
     }
 
     pub(super) fn inflight_bytes(&self) -> usize {
         self.pushes.values().chain(self.handed.values()).map(Push::inflight_bytes).sum()
+    }
+
+    /// How long ago a session with it last covered every tree, in the namespace where that is longest ago.
+    pub(super) fn compared_ms(&self, now: u64) -> Option<u64> {
+        Some(now.saturating_sub(*self.compared_at.values().min()?))
     }
 
     /// How far it holds `origin`'s log durably.
@@ -148,7 +158,7 @@ impl Neighbour {
     }
 
     pub(super) fn learn(&mut self, now: u64, namespace: NamespaceId, vector: &VersionVector) {
-        self.told_at = now;
+        self.heard_at = now;
         let known = self.known.entry(namespace).or_default();
         known.join(vector);
         // What it tells has a bound, but it may tell of others each time.

@@ -161,21 +161,21 @@ impl Claim {
 impl Replica {
     /// The first effects of a start.
     pub(super) fn begin(&mut self) {
-        if matches!(self.standing, Standing::Minting) {
+        if matches!(self.incarnation.standing(), Standing::Minting) {
             self.mint();
         }
-        let forked = |space: &super::Space| space.own_mark(self.replica).is_forked();
-        if self.spaces.values().any(forked) {
+        if self.namespaces.iter().any(|held| held.own_mark(self.incarnation.id()).is_forked()) {
             self.unproven("its log has forked".to_owned());
         }
     }
 
     /// Asks a peer that has just been linked.
     pub(super) fn ask_proof(&mut self, to: WorkerId) {
-        let Some(replica) = self.replica else { return };
-        let proving = matches!(&self.standing, Standing::Proving(proving) if proving.awaiting.contains(&to));
-        if proving || self.claim.awaiting.contains(&to) {
-            let message = Message::ProofRequest { replica, boot: self.boot };
+        let Some(replica) = self.incarnation.id() else { return };
+        let proving =
+            matches!(self.incarnation.standing(), Standing::Proving(proving) if proving.awaiting.contains(&to));
+        if proving || self.incarnation.claim().awaiting.contains(&to) {
+            let message = Message::ProofRequest { replica, boot: self.incarnation.boot() };
             self.effects.push_back(Effect::Send { to, message });
         }
     }
@@ -185,7 +185,7 @@ impl Replica {
         let barrier = self.commits.barrier();
         if replica.worker() != from.worker || boot != from.boot {
             self.bad_message(from.worker, "it asks for the proof of somebody else");
-        } else if let Some(neighbour) = self.peers.get_mut(&from.worker) {
+        } else if let Some(neighbour) = self.gossip.peer_mut(from.worker) {
             neighbour.owed = Some(OwedProof { replica, boot, barrier });
         }
     }
@@ -193,18 +193,18 @@ impl Replica {
     /// Gives the proofs that are due: everything that earlier boots sent is committed, and our link is up.
     pub(super) fn give_proofs(&mut self) {
         let synced = self.commits.synced();
-        for peer in self.peers.values_mut().filter(|peer| peer.up) {
+        for peer in self.gossip.peers_mut().filter(|peer| peer.up) {
             let Some(OwedProof { replica, boot, .. }) = peer.owed.take_if(|owed| owed.barrier <= synced) else {
                 continue;
             };
-            let shared = || peer.shared.iter().filter_map(|namespace| self.spaces.get(namespace));
-            let ahead = shared().filter(|space| space.is_ahead(replica));
+            let shared = || peer.shared.iter().filter_map(|namespace| self.namespaces.get(*namespace));
+            let ahead = shared().filter(|held| held.is_ahead(replica));
             let proof = Proof {
                 replica,
                 boot,
-                marks: shared().map(|space| (space.id, space.vector.mark(replica))).collect(),
-                reach: ahead.map(|space| (space.id, space.reach.of(replica))).collect(),
-                ceiling: self.claim.ceiling(peer.worker),
+                marks: shared().map(|held| (held.id(), held.committed().mark(replica))).collect(),
+                reach: ahead.map(|held| (held.id(), held.reach().of(replica))).collect(),
+                ceiling: self.incarnation.claim().ceiling(peer.worker),
                 nodes: sharing(&self.settings, peer.worker),
             };
             self.effects.push_back(Effect::Send { to: peer.worker, message: Message::Proof(proof) });
@@ -213,11 +213,11 @@ impl Replica {
 
     /// A peer answers what it holds of us.
     pub(super) fn proof(&mut self, from: Peer, proof: &Proof) {
-        if proof.boot != self.boot {
+        if proof.boot != self.incarnation.boot() {
             return;
         }
-        self.claim.answered(from.worker, proof.ceiling);
-        if Some(proof.replica) != self.replica {
+        self.incarnation.claim_mut().answered(from.worker, proof.ceiling);
+        if Some(proof.replica) != self.incarnation.id() {
             return;
         }
         for (namespace, mark) in &proof.marks {
@@ -230,7 +230,7 @@ impl Replica {
         if let Some(lack) = self.lack(from.worker, proof) {
             self.unproven(lack);
         }
-        if let Standing::Proving(proving) = &mut self.standing {
+        if let Standing::Proving(proving) = self.incarnation.standing_mut() {
             proving.awaiting.remove(&from.worker);
         }
     }
@@ -255,10 +255,10 @@ impl Replica {
 
     /// A peer that holds less than we do must agree on the hash at the place where it stands.
     fn check_hash(&mut self, peer: WorkerId, namespace: NamespaceId, mark: Mark) {
-        let (Some(origin), Some(space)) = (self.replica, self.spaces.get(&namespace)) else { return };
-        let Standing::Proving(proving) = &mut self.standing else { return };
+        let (Some(origin), Some(held)) = (self.incarnation.id(), self.namespaces.get(namespace)) else { return };
+        let Standing::Proving(proving) = self.incarnation.standing_mut() else { return };
         // One answer of each peer is looked into.
-        if !proving.awaiting.contains(&peer) || mark.seq == 0 || mark.seq >= space.vector.mark(origin).seq {
+        if !proving.awaiting.contains(&peer) || mark.seq == 0 || mark.seq >= held.committed().mark(origin).seq {
             return;
         }
         proving.unchecked.entry((namespace, mark.seq)).or_default().push((peer, mark.hash));
@@ -266,7 +266,7 @@ impl Replica {
     }
 
     pub(super) fn hash_found(&mut self, namespace: NamespaceId, seq: u64, hash: Option<LogHash>) {
-        let Standing::Proving(proving) = &mut self.standing else { return };
+        let Standing::Proving(proving) = self.incarnation.standing_mut() else { return };
         let told = proving.unchecked.remove(&(namespace, seq)).unwrap_or_default();
         if let Some((peer, _)) = told.iter().find(|(_, told)| Some(*told) != hash) {
             self.unproven(format!("peer {peer} holds another commit {seq} of this replica than the journal does"));
@@ -275,34 +275,34 @@ impl Replica {
 
     /// Nothing is served until a new incarnation has taken over, which is not made before `due`.
     pub(super) fn pause_until(&mut self, due: u64) {
-        self.standing = Standing::Pausing(due);
+        self.incarnation.stand(Standing::Pausing(due));
         self.refuse_waiting();
     }
 
     /// Gives up the incarnation found on disk.
     pub(super) fn unproven(&mut self, reason: String) {
-        if let (Standing::Proving(_), Some(replica)) = (&self.standing, self.replica) {
-            self.standing = Standing::Minting;
+        if let (Standing::Proving(_), Some(replica)) = (self.incarnation.standing(), self.incarnation.id()) {
+            self.incarnation.stand(Standing::Minting);
             self.effects.push_back(Effect::Notice(Notice::Unproven { replica, reason }));
             self.mint();
         }
     }
 
     pub(super) fn minted(&mut self, replica: ReplicaId) {
-        if !matches!(self.standing, Standing::Minting) {
+        if !matches!(self.incarnation.standing(), Standing::Minting) {
             return;
         }
         if !self.owes_nothing() {
             // What was accepted under the former one is committed under it.
-            self.minted = Some(replica);
+            self.incarnation.keep_minted(replica);
             return;
         }
-        let former = self.replica.replace(replica);
+        let former = self.incarnation.replace(replica);
         self.retire_own(former);
-        self.spaces.values_mut().for_each(super::Space::forget_own_log);
-        self.peers.values_mut().flat_map(|peer| peer.pushes.values_mut()).for_each(super::peers::Push::pause);
+        self.namespaces.iter_mut().for_each(super::namespace::Namespace::forget_own_log);
+        self.gossip.peers_mut().flat_map(|peer| peer.pushes.values_mut()).for_each(super::peers::Push::pause);
         self.serve(replica);
-        let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
+        let linked: Vec<WorkerId> = self.gossip.linked_workers();
         for worker in linked {
             self.ask_proof(worker);
             self.send_digest(worker);
@@ -310,24 +310,24 @@ impl Replica {
     }
 
     fn serve(&mut self, replica: ReplicaId) {
-        self.standing = Standing::Serving;
+        self.incarnation.stand(Standing::Serving);
         self.effects.push_back(Effect::Serving(replica));
     }
 
     /// Moves the start on.
     pub(super) fn advance_start(&mut self) {
         self.give_proofs();
-        if matches!(self.standing, Standing::Pausing(until) if self.now >= until) {
-            self.own_forks.renewing(self.now);
-            self.standing = Standing::Minting;
+        if matches!(self.incarnation.standing(), Standing::Pausing(until) if self.now >= *until) {
+            self.incarnation.forks_mut().renewing(self.now);
+            self.incarnation.stand(Standing::Minting);
             self.mint();
         }
         if self.owes_nothing()
-            && let Some(replica) = self.minted.take()
+            && let Some(replica) = self.incarnation.take_minted()
         {
             self.minted(replica);
         }
-        if let (Standing::Proving(proving), Some(replica)) = (&self.standing, self.replica) {
+        if let (Standing::Proving(proving), Some(replica)) = (self.incarnation.standing(), self.incarnation.id()) {
             if proving.awaiting.is_empty() && proving.unchecked.is_empty() {
                 self.serve(replica);
             } else if self.now >= proving.deadline {
@@ -335,7 +335,7 @@ impl Replica {
                 self.unproven(format!("no answer in time from {}", silent.join(", ")));
             }
         }
-        let claimed = self.claim.take(self.now);
+        let claimed = self.incarnation.claim_mut().take(self.now);
         self.effects.extend(claimed);
     }
 }

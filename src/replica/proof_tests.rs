@@ -7,6 +7,7 @@ use snowtide_protocol::Key;
 use super::durability_tests::{FAST, SAFE, own, peer, settings};
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot};
+use crate::identity::{Boot, Peer};
 
 fn replica_of(worker: WorkerId) -> ReplicaId {
     ReplicaId::new(worker, 5)

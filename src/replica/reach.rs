@@ -5,23 +5,20 @@
 //! never of the dot up to which that peer could tell the log. These dots are kept until the vector has come as far:
 //! a token read off the vector alone would cover less than the answer shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::crdt::VersionVector;
-use crate::identity::{NamespaceId, ReplicaId};
-
-use super::Replica;
-use super::message::RepairedRow;
-use super::space::Space;
+use crate::identity::ReplicaId;
 
 /// Per log, the seq that covers whatever repair brought of it.
 #[derive(Debug, Default)]
 pub(super) struct Reach(BTreeMap<ReplicaId, Dot>);
 
+/// How far slots of one log may go, and since when.
 #[derive(Clone, Copy, Debug)]
-struct Dot {
-    seq: u64,
-    raised_at: u64,
+pub(super) struct Dot {
+    pub(super) seq: u64,
+    pub(super) raised_at: u64,
 }
 
 impl Reach {
@@ -43,6 +40,10 @@ impl Reach {
         self.0.get(&origin).map_or(0, |dot| dot.seq)
     }
 
+    pub(super) fn dot(&self, origin: ReplicaId) -> Option<Dot> {
+        self.0.get(&origin).copied()
+    }
+
     /// The logs of which something came by repair.
     pub(super) fn origins(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.0.keys().copied()
@@ -52,35 +53,5 @@ impl Reach {
     pub(super) fn settle(&mut self, vector: &VersionVector) -> Vec<(ReplicaId, u64)> {
         self.0.retain(|origin, dot| dot.seq > vector.mark(*origin).seq);
         self.0.iter().map(|(origin, dot)| (*origin, dot.seq)).collect()
-    }
-}
-
-impl Replica {
-    /// The seq at which the log of `origin` covers what is committed of it here.
-    pub(super) fn covering_seq(&self, space: &Space, origin: ReplicaId) -> u64 {
-        let held = space.vector.mark(origin).seq;
-        match space.reach.0.get(&origin) {
-            Some(dot) if dot.seq > held && !self.is_lost(space.id, origin, *dot) => dot.seq,
-            _ => held,
-        }
-    }
-
-    /// How far the logs go that these rows are made of, as of now.
-    pub(super) fn covering_dots(&self, namespace: NamespaceId, rows: &[RepairedRow]) -> Vec<(ReplicaId, u64)> {
-        let Some(space) = self.spaces.get(&namespace) else { return Vec::new() };
-        let origins: BTreeSet<ReplicaId> = rows.iter().flat_map(|row| &row.slots).map(|(origin, _)| *origin).collect();
-        origins.into_iter().map(|origin| (origin, self.covering_seq(space, origin))).collect()
-    }
-
-    /// Every peer has told long since what it holds, and nobody holds the log as far as that: it went with the disks that
-    /// did, and a token that named it could not be honoured anywhere, ever.
-    fn is_lost(&self, namespace: NamespaceId, origin: ReplicaId, dot: Dot) -> bool {
-        let told_since = dot.raised_at.saturating_add(self.settings.repair_session_ms);
-        let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        sharing.all(|(worker, _)| {
-            let told = self.peers.get(worker).filter(|peer| peer.told_at >= told_since);
-            let known = told.and_then(|peer| peer.known.get(&namespace));
-            known.is_some_and(|vector| vector.mark(origin).seq < dot.seq)
-        })
     }
 }

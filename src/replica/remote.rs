@@ -6,47 +6,17 @@ use snowtide_protocol::Key;
 
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 
-use super::bounds;
-use super::commit::Changed;
+use super::Replica;
 use super::effect::{Effect, Notice};
+use super::loads::Waiter;
 use super::message::{Message, Refused};
+use super::namespace::{Namespace, Verdict};
 use super::record::Record;
-use super::{Replica, Space};
-
-/// What is to be done with a record, by I4.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It chains to what is applied and brings something new.
-    Apply,
-    /// Everything in it is known; say so, in case an acknowledgement was lost.
-    Known,
-    /// Known, but with another history behind it.
-    Fork,
-    /// Its log is known to have forked: only repair brings more of it.
-    Forked,
-    /// Something before it is missing.
-    Gap { known: u64 },
-}
-
-fn judge(space: &Space, record: &Record) -> Verdict {
-    let applied = space.applied.mark(record.origin);
-    if applied.is_forked() {
-        Verdict::Forked
-    } else if record.upto == applied.seq && record.hash != applied.hash {
-        Verdict::Fork
-    } else if record.upto <= applied.seq {
-        Verdict::Known
-    } else if record.after > applied.seq {
-        Verdict::Gap { known: applied.seq }
-    } else {
-        Verdict::Apply
-    }
-}
 
 impl Replica {
     /// A record from a peer, of its own log or of another's.
     pub(super) fn delta(&mut self, from: Peer, record: Record) {
-        if Some(record.origin) == self.replica {
+        if Some(record.origin) == self.incarnation.id() {
             // I2: nobody else increases our slots. Whether a peer knows more of our log than we do is judged by
             // digests and proofs, which carry the hash.
             self.judge_own(from.worker, record.namespace, record.mark());
@@ -60,31 +30,29 @@ impl Replica {
             return;
         }
         let (namespace, origin) = (record.namespace, record.origin);
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        if let Err(excess) = bounds::admits(&space.applied, &space.reach, from.worker, origin) {
+        let Some(held) = self.namespaces.get_mut(namespace) else { return };
+        if let Err(excess) = held.admits_origin(from.worker, origin) {
             return self.bad_message(from.worker, &excess.to_string());
         }
-        let idle = space.incoming.get(&origin).is_none_or(|queue| queue.is_empty());
-        if space.enqueue(from, record) && idle {
+        if held.enqueue(from, record) {
             self.resume_origin(namespace, origin);
         }
     }
 
     /// Deltas are dropped while they, or the rows that they change, have no room (I6, I11); digests fetch them again.
     pub(super) fn refusal_of_deltas(&self) -> bool {
-        self.disk.is_low()
+        self.readiness.disk().is_low()
             || self.checkpointing.dirty_rows >= self.settings.dirty_rows_max
-            || self.works.loading_rows() >= self.settings.loading_rows_max
+            || self.loads.rows() >= self.settings.loading_rows_max
     }
 
     /// Goes on with every origin whose deltas found the gathering commit full.
     pub(super) fn resume_incoming(&mut self) {
-        let waiting: Vec<(NamespaceId, ReplicaId)> = self
-            .spaces
-            .values()
-            .flat_map(|space| space.incoming.keys().map(|origin| (space.id, *origin)))
-            .filter(|held| !self.held.contains(held))
-            .collect();
+        let waiting = |held: &'_ Namespace| {
+            let id = held.id();
+            held.waiting_origins().map(|origin| (id, origin)).collect::<Vec<_>>()
+        };
+        let waiting: Vec<(NamespaceId, ReplicaId)> = self.namespaces.iter().flat_map(waiting).collect();
         for (namespace, origin) in waiting {
             self.resume_origin(namespace, origin);
         }
@@ -92,35 +60,20 @@ impl Replica {
 
     /// The rows that the first delta of `origin` waited for are there.
     pub(super) fn release_origin(&mut self, namespace: NamespaceId, origin: ReplicaId) {
-        self.held.remove(&(namespace, origin));
+        if let Some(held) = self.namespaces.get_mut(namespace) {
+            held.rows_came(origin);
+        }
         self.resume_origin(namespace, origin);
     }
 
     /// Takes the waiting deltas of `origin` in order, until one has to wait for rows or the commit is full (I4).
     pub(super) fn resume_origin(&mut self, namespace: NamespaceId, origin: ReplicaId) {
-        if self.held.contains(&(namespace, origin)) {
-            return;
-        }
-        while !self.is_full() && !self.disk.is_out() {
-            let Some(space) = self.spaces.get_mut(&namespace) else { return };
-            let Some((from, record)) = space.incoming.get_mut(&origin).and_then(|queue| queue.pop_front()) else {
-                space.incoming.remove(&origin);
-                return;
-            };
-            match judge(space, &record) {
-                Verdict::Apply => match self.try_apply(from, record) {
-                    Some(record) => {
-                        self.held.insert((namespace, origin));
-                        if let Some(space) = self.spaces.get_mut(&namespace) {
-                            space.incoming.entry(origin).or_default().push_front((from, record));
-                        }
-                        return;
-                    }
-                    None => continue,
-                },
-                Verdict::Known => {
-                    self.acknowledge_known(from.worker, namespace);
-                }
+        while !self.is_full() && !self.readiness.disk().is_out() {
+            let Some(held) = self.namespaces.get_mut(namespace) else { return };
+            let Some((from, record)) = held.next_delta(origin) else { return };
+            match held.judge(&record) {
+                Verdict::Apply => self.try_apply(from, record),
+                Verdict::Known => self.acknowledge_known(from.worker, namespace),
                 Verdict::Fork => self.forked(from.worker, namespace, origin),
                 Verdict::Forked => {}
                 Verdict::Gap { known } => {
@@ -132,39 +85,35 @@ impl Replica {
         }
     }
 
-    /// Applies a record that chains; gives it back if some of its rows have to be loaded first.
-    fn try_apply(&mut self, from: Peer, record: Record) -> Option<Record> {
+    /// Applies a record that chains, or lets it wait for those of its rows that have to be loaded first.
+    fn try_apply(&mut self, from: Peer, record: Record) {
         let Ok(changes) = record.changes() else {
-            self.bad_message(from.worker, "a delta whose slots do not decode");
-            return None;
+            return self.bad_message(from.worker, "a delta whose slots do not decode");
         };
         if !self.find_rows(changes.iter().map(|change| (record.namespace, change.key))) {
             let keys: Result<Vec<Key>, _> = changes.iter().map(|change| Key::new(change.key)).collect();
             let Ok(keys) = keys else {
-                self.bad_message(from.worker, "a delta with an empty or an overlong key");
-                return None;
+                return self.bad_message(from.worker, "a delta with an empty or an overlong key");
             };
-            self.load_for_delta(record.namespace, record.origin, &keys);
-            return Some(record);
+            return self.await_delta_rows(from, record, &keys);
         }
-        let number = self.commits.gathering.number;
-        let space = self.spaces.get_mut(&record.namespace)?;
-        for (change, row) in changes.into_iter().zip(&self.works.found) {
-            let Some(row) = *row else { continue };
-            if space.rows.get_mut(row).apply(record.origin, change.slot, number) {
-                let (namespace, replica, seq) = (record.namespace, record.origin, Some(record.upto));
-                self.commits.gathering.foreign.push(Changed { namespace, row, replica, slot: change.slot, seq });
-            }
-        }
-        space.applied.advance(record.origin, record.mark());
-        space.moved(record.origin, self.now);
-        self.commits.gathering.acks.insert((from.worker, record.namespace));
+        let Some(held) = self.namespaces.get_mut(record.namespace) else { return };
+        let gathering = &mut self.commits.gathering;
+        let moment = (gathering.number, self.now);
+        held.apply(&record, &changes, self.loads.found(), moment, &mut gathering.foreign);
+        gathering.acks.insert((from.worker, record.namespace));
         self.fetched(&record);
         if self.hands_on(from.worker) {
             self.commits.gathering.onward.push(record.clone());
         }
         self.commits.gathering.add_record(record);
-        None
+    }
+
+    fn await_delta_rows(&mut self, from: Peer, record: Record, keys: &[Key]) {
+        self.load_rows(record.namespace, keys, Waiter::Delta(record.namespace, record.origin));
+        if let Some(held) = self.namespaces.get_mut(record.namespace) {
+            held.await_rows(from, record);
+        }
     }
 
     /// Acknowledges what is known; if some of it is still being synced, then after that (I1).
@@ -185,7 +134,7 @@ impl Replica {
         for to in workers {
             let namespaces = acks.iter().filter(|(worker, _)| *worker == to);
             let vectors = namespaces
-                .filter_map(|(_, namespace)| Some((*namespace, self.spaces.get(namespace)?.vector.clone())))
+                .filter_map(|(_, namespace)| Some((*namespace, self.namespaces.get(*namespace)?.committed().clone())))
                 .collect();
             self.effects.push_back(Effect::Send { to, message: Message::Ack(vectors) });
         }

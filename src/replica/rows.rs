@@ -7,16 +7,17 @@ use slab::Slab;
 use smallvec::SmallVec;
 use snowtide_protocol::Key;
 
-use crate::crdt::{Row, Slot};
+use crate::crdt::{Row, Slot, VersionVector};
 use crate::identity::ReplicaId;
 use crate::merkle::{Hasher, LEAVES, Leaf, Place, Sum};
 
-use super::view::Trail;
+use super::reach::Reach;
+use super::trail::Trail;
 
 /// Names a cell while it is in memory.
 pub(super) type RowId = usize;
-/// Names a piece of work that waits for rows.
-pub(super) type WorkId = usize;
+/// Names a load that is pending.
+pub(super) type LoadId = usize;
 /// The end of a chain of cells.
 const NONE: u32 = u32::MAX;
 
@@ -53,8 +54,8 @@ struct Busy {
     /// The last commit that holds a change of our own slot.
     own_commit: u64,
     /// What waits until the row is loaded; `None` once it is.
-    waiting: Option<SmallVec<[WorkId; 2]>>,
-    /// Waiting work that needs the row to stay.
+    waiting: Option<SmallVec<[LoadId; 2]>>,
+    /// Loads that need the row to stay.
     pins: u32,
     /// How far its slots are settled, once somebody has asked.
     trails: Vec<Trail>,
@@ -96,9 +97,34 @@ impl Cell {
         self.busy.as_ref().map_or(&[], |busy| &busy.trails)
     }
 
-    /// The committed row, and its trails, to be changed.
-    pub(super) fn with_trails(&mut self) -> (&Row, &mut Vec<Trail>) {
-        (&self.row, &mut self.busy.get_or_insert_default().trails)
+    /// Follows the row's slots from now on, so that it can be told how far they are settled. Only rows that somebody
+    /// looks at in this way are followed, and only as long as they are in memory: the others pay nothing.
+    ///
+    /// A slot stands at its origin's seq in the committed vector, unless repair may have brought it ahead of that; then it is
+    /// known only from the next record that changes it.
+    pub(super) fn follow(&mut self, committed: &VersionVector, reach: &Reach) {
+        let trails = &mut self.busy.get_or_insert_default().trails;
+        let at_vector = |origin| reach.of(origin) <= committed.mark(origin).seq;
+        for (origin, slot) in self.row.slots().iter().filter(|(origin, _)| at_vector(*origin)) {
+            if !trails.iter().any(|trail| trail.origin() == *origin) {
+                trails.push(Trail::new(*origin, Some((committed.mark(*origin).seq, *slot))));
+            }
+        }
+    }
+
+    /// A slot of a row that is followed has moved to a place in its origin's log; the vector stands at `before`, if that tells
+    /// where a slot is that has no trail. Every peer is known to hold the log up to `floor`.
+    pub(super) fn follow_on(&mut self, origin: ReplicaId, before: Option<u64>, place: (u64, Slot), floor: u64) {
+        let trails = &mut self.busy.get_or_insert_default().trails;
+        match trails.iter_mut().find(|trail| trail.origin() == origin) {
+            Some(trail) => trail.push(place, floor),
+            // Whatever has no trail had no slot.
+            None => {
+                let mut trail = Trail::new(origin, before.map(|before| (before, Slot::default())));
+                trail.push(place, floor);
+                trails.push(trail);
+            }
+        }
     }
 
     /// Whose slots are in it, with everything applied so far.
@@ -241,7 +267,7 @@ impl Rows {
         (id, grown)
     }
 
-    fn insert(&mut self, key: Key, row: Row, waiting: Option<SmallVec<[WorkId; 2]>>) -> RowId {
+    fn insert(&mut self, key: Key, row: Row, waiting: Option<SmallVec<[LoadId; 2]>>) -> RowId {
         let place = self.hasher.place(&key);
         let id = self.cells.insert(Cell {
             key,
@@ -344,18 +370,18 @@ impl Rows {
         self.cells[id].checkpointing = false;
     }
 
-    /// Lets `work` wait for the row; the same work may wait for it only once.
-    pub(super) fn wait(&mut self, id: RowId, work: WorkId) -> bool {
+    /// Lets `load` wait for the row; the same load may wait for it only once.
+    pub(super) fn wait(&mut self, id: RowId, load: LoadId) -> bool {
         match self.cells[id].busy.as_mut().and_then(|busy| busy.waiting.as_mut()) {
-            Some(waiting) if waiting.last() != Some(&work) => {
-                waiting.push(work);
+            Some(waiting) if waiting.last() != Some(&load) => {
+                waiting.push(load);
                 true
             }
             _ => false,
         }
     }
 
-    /// Keeps the row in memory until [`Self::unpin`]: work that needs many rows would otherwise lose some while it
+    /// Keeps the row in memory until [`Self::unpin`]: a load that needs many rows would otherwise lose some while it
     /// waits for others, and never see them all.
     pub(super) fn pin(&mut self, id: RowId) {
         self.cells[id].busy().pins += 1;
@@ -368,7 +394,7 @@ impl Rows {
     }
 
     /// The row has arrived; returns what waited for it. A row that nobody asked for is ignored.
-    pub(super) fn loaded(&mut self, key: &str, row: Row) -> SmallVec<[WorkId; 2]> {
+    pub(super) fn loaded(&mut self, key: &str, row: Row) -> SmallVec<[LoadId; 2]> {
         let Some(id) = self.find(key) else { return SmallVec::new() };
         let cell = &mut self.cells[id];
         let Some(waiting) = cell.busy.as_mut().and_then(|busy| busy.waiting.take()) else { return SmallVec::new() };

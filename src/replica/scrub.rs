@@ -1,7 +1,5 @@
 //! The scrub: a slow walk over the leaves on disk, to find what no checksum notices.
 
-use std::collections::BTreeMap;
-
 use crate::identity::NamespaceId;
 use crate::merkle::{LEAVES, Leaf, Sum};
 
@@ -14,13 +12,17 @@ use super::settings::Settings;
 pub(super) struct Scrub {
     next: Leaf,
     pub(super) due_at: u64,
-    /// What is being added up, and what it should come to: the disk takes scrubs and checkpoints in order.
-    expected: BTreeMap<NamespaceId, (Leaf, Sum)>,
 }
 
 impl Scrub {
     pub(super) fn new(settings: &Settings, now: u64) -> Self {
-        Self { next: Leaf(0), due_at: now.saturating_add(pause(settings)), expected: BTreeMap::new() }
+        Self { next: Leaf(0), due_at: now.saturating_add(pause(settings)) }
+    }
+
+    fn next_leaf(&mut self) -> Leaf {
+        let leaf = self.next;
+        self.next = Leaf(leaf.0.wrapping_add(1));
+        leaf
     }
 }
 
@@ -30,27 +32,25 @@ fn pause(settings: &Settings) -> u64 {
 
 impl Replica {
     pub(super) fn advance_scrub(&mut self) {
-        if self.now < self.scrub.due_at {
+        let due = self.now >= self.namespaces.scrub().due_at;
+        if !due {
             return;
         }
-        self.scrub.due_at = self.now.saturating_add(pause(&self.settings));
-        if !self.scrub.expected.is_empty() {
+        self.namespaces.scrub_mut().due_at = self.now.saturating_add(pause(&self.settings));
+        if self.namespaces.iter().any(|held| held.is_scrubbed()) {
             return;
         }
-        let leaf = self.scrub.next;
-        self.scrub.next = Leaf(leaf.0.wrapping_add(1));
-        for space in self.spaces.values() {
-            self.scrub.expected.insert(space.id, (leaf, space.stored_sum(leaf)));
-            self.effects.push_back(Effect::Disk(Job::Scrub { namespace: space.id, leaf }));
+        let leaf = self.namespaces.scrub_mut().next_leaf();
+        for held in self.namespaces.iter_mut() {
+            held.begin_scrub(leaf);
+            self.effects.push_back(Effect::Disk(Job::Scrub { namespace: held.id(), leaf }));
         }
     }
 
-    /// What the rows of a leaf on disk really add up to. If that is not what was kept for them, the tree is corrected,
-    /// and so differs from the trees of others, which repair then finds.
+    /// What the rows of a leaf on disk really add up to.
     pub(super) fn scrubbed(&mut self, namespace: NamespaceId, sum: Sum) {
-        let Some((leaf, expected)) = self.scrub.expected.remove(&namespace) else { return };
-        let Some(space) = self.spaces.get_mut(&namespace).filter(|_| sum != expected) else { return };
-        space.correct(leaf, sum.minus(expected));
-        self.effects.push_back(Effect::Notice(Notice::Scrub { namespace, leaf }));
+        if let Some(leaf) = self.namespaces.get_mut(namespace).and_then(|held| held.scrubbed(sum)) {
+            self.effects.push_back(Effect::Notice(Notice::Scrub { namespace, leaf }));
+        }
     }
 }

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::once::{Caller, Kind};
 use super::operation::Refusal;
+use super::request::{Caller, Kind};
 
 /// A caller may hold so many times what is free.
 const SHARE: usize = 3;

@@ -6,7 +6,7 @@ use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::census::Census;
 use super::disk::Disk;
-use super::once::Fill;
+use super::idempotency::Fill;
 
 /// A snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

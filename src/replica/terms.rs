@@ -11,9 +11,8 @@ use snowtide_protocol::Ack;
 use crate::identity::{NamespaceId, ReplicaId};
 
 use super::Replica;
-use super::once::Once;
 use super::operation::{Operation, Refusal};
-use super::submit::Batch;
+use super::request::RequestId;
 use super::token::{Missing, Token};
 use super::view::View;
 
@@ -37,7 +36,7 @@ pub struct Terms {
     /// Tell a [`View`] of each operation's counter.
     pub wants_views: bool,
     /// The name under which the request may be repeated.
-    pub once: Option<Once>,
+    pub request_id: Option<RequestId>,
     /// The incarnation to which the request's session belongs; `None` if the caller does not say.
     pub incarnation: Option<ReplicaId>,
     /// The request was sent before, for the first time so many milliseconds ago, or [`u64::MAX`] if that is not known.
@@ -102,12 +101,6 @@ impl Due {
 }
 
 impl Replica {
-    /// The terms on which a batch is answered: those told in passing are not worth a sync.
-    pub(super) fn due<'a>(&self, batch: &'a Batch) -> Option<&'a Due> {
-        let unsynced = |operation: &Operation| self.settings.unsynced.contains(&operation.namespace);
-        batch.due.as_deref().filter(|due| !(due.terms.in_passing && batch.operations.iter().any(unsynced)))
-    }
-
     /// Terms that cannot be met, whatever happens, or not by one more.
     pub(super) fn refuse_terms(&self, operations: &[Operation], terms: &Terms) -> Option<Refusal> {
         if terms.ack != Ack::Local && !self.may_await_acks() {
@@ -123,8 +116,8 @@ impl Replica {
     /// The first thing that a token names of the namespaces that a batch touches and that is not held here.
     pub(super) fn missing(&self, operations: &[Operation], after: &Token) -> Option<Missing> {
         let touched: BTreeSet<NamespaceId> = operations.iter().map(|operation| operation.namespace).collect();
-        let spaces = touched.iter().filter_map(|namespace| self.spaces.get(namespace));
-        spaces.into_iter().find_map(|space| after.missing(space.id, &space.vector))
+        let mut held = touched.iter().filter_map(|namespace| self.namespaces.get(*namespace));
+        held.find_map(|held| after.missing(held.id(), held.committed()))
     }
 
     /// What has to be remembered of a batch that has just been applied; `seen` becomes the last commit that its answer
@@ -147,15 +140,15 @@ impl Replica {
             if due.terms.wants_views {
                 owed.views.push(self.view(operation));
             }
-            let Some(space) = self.spaces.get(&operation.namespace) else { continue };
-            let Some(row) = space.rows.find(&operation.key) else { continue };
-            let cell = space.rows.get(row);
+            let Some(held) = self.namespaces.get(operation.namespace) else { continue };
+            let Some(row) = held.rows().find(&operation.key) else { continue };
+            let cell = held.rows().get(row);
             // I1: what is shown is synced before anything is told of it, also where a bare answer waits for no sync.
             if cell.is_pending() {
                 *seen = cell.last_commit().max(*seen);
             }
             if due.terms.wants_token {
-                owed.origins.entry(space.id).or_default().extend(cell.origins());
+                owed.origins.entry(operation.namespace).or_default().extend(cell.origins());
             }
         }
         Box::new(owed)
@@ -167,7 +160,7 @@ impl Replica {
         owed.repeated = true;
         if due.terms.wants_token {
             for operation in operations {
-                owed.origins.entry(operation.namespace).or_default().extend(self.replica);
+                owed.origins.entry(operation.namespace).or_default().extend(self.incarnation.id());
             }
         }
         owed
@@ -175,7 +168,7 @@ impl Replica {
 
     /// The own seq that holds everything that is applied so far in a namespace.
     fn written_seq(&self, namespace: NamespaceId) -> Option<u64> {
-        let closed = self.spaces.get(&namespace)?.applied.mark(self.replica?).seq;
+        let closed = self.namespaces.get(namespace)?.applied().mark(self.incarnation.id()?).seq;
         Some(closed + u64::from(self.commits.gathering.own.contains_key(&namespace)))
     }
 
@@ -209,18 +202,18 @@ impl Replica {
     /// I1: the committed vector, as far as these origins go, or what a peer held durably that repaired from it. It covers
     /// what the answer shows, because the answer has waited for the last commit that it saw.
     fn token(&self, origins: &BTreeMap<NamespaceId, BTreeSet<ReplicaId>>) -> Token {
-        let spaces = origins.iter().filter_map(|(namespace, origins)| Some((self.spaces.get(namespace)?, origins)));
-        let marks = spaces.flat_map(|(space, origins)| {
-            origins.iter().map(|origin| (space.id, *origin, self.covering_seq(space, *origin)))
+        let held = origins.iter().filter_map(|(id, origins)| Some((self.namespaces.get(*id)?, origins)));
+        let marks = held.flat_map(|(held, origins)| {
+            origins.iter().map(|origin| (held.id(), *origin, self.covering_seq(held, *origin)))
         });
         marks.filter(|(.., seq)| *seq > 0).collect()
     }
 
     /// The regions that hold our own log up to `seq` durably; acknowledgements and digests follow a sync.
     fn holders(&self, namespace: NamespaceId, seq: u64) -> BTreeSet<u8> {
-        let Some(own) = self.replica else { return BTreeSet::new() };
-        let here = self.spaces.get(&namespace).is_some_and(|space| space.vector.mark(own).seq >= seq);
-        let peers = self.peers.values().filter(|peer| peer.holds(namespace, own) >= seq);
+        let Some(own) = self.incarnation.id() else { return BTreeSet::new() };
+        let here = self.namespaces.get(namespace).is_some_and(|held| held.committed().mark(own).seq >= seq);
+        let peers = self.gossip.peers().filter(|peer| peer.holds(namespace, own) >= seq);
         let there = peers.map(|peer| peer.worker.region());
         there.chain(here.then_some(self.settings.worker.region())).collect()
     }

@@ -185,7 +185,7 @@ impl Net {
             receipt.iter().filter_map(|receipt| receipt.token.as_ref()).flat_map(Token::iter)
         {
             let synced = node.journal.iter().filter(|record| (record.namespace, record.origin) == (namespace, origin));
-            let repaired = node.replica.spaces.get(&namespace).is_some_and(|space| space.reach.of(origin) >= seq);
+            let repaired = node.replica.namespaces.get(namespace).is_some_and(|held| held.reach().of(origin) >= seq);
             let durable = synced.map(|record| record.upto).max() >= Some(seq);
             assert!(durable || repaired, "a token names {seq}, which is not durable");
         }
@@ -582,7 +582,7 @@ fn what_repair_has_brought_is_settled_only_once_a_log_tells_where_it_stands() {
     net.token(1, "likes", Action::Increment(10));
     net.pass(500);
     let origin = net.replica(1);
-    net.nodes[0].replica.spaces.values_mut().for_each(|space| space.reach.raise(origin, 2, 0));
+    net.nodes[0].replica.namespaces.iter_mut().for_each(|held| held.raise_reach(vec![(origin, 2)], 0));
     let (_, view) = net.view(0, "likes");
     assert_eq!(view.settled, None, "the row may hold more than the vector tells");
     // Our own slots are never ahead of our own log.

@@ -74,59 +74,26 @@ impl Heard {
     }
 }
 
-/// The totals of one slot at a few places of its origin's log, oldest first: the last one is the newest.
-///
-/// One of them is settled once every peer is known to hold the log up to it. A place in the middle is kept until that
-/// happens, so that the settled one advances even if the slot never rests.
-#[derive(Clone, Debug)]
-pub(super) struct Trail {
-    origin: ReplicaId,
-    places: Vec<(u64, Slot)>,
-}
-
-/// Settled, on the way there, newest.
-const PLACES_MAX: usize = 3;
-
-impl Trail {
-    /// The slot has moved on; every peer is known to hold the log up to `floor`.
-    fn push(&mut self, place: (u64, Slot), floor: u64) {
-        self.places.pop_if(|(held, _)| *held >= place.0);
-        let settled = self.places.iter().rposition(|(held, _)| *held <= floor).unwrap_or(0);
-        self.places.drain(..settled);
-        if self.places.len() == PLACES_MAX {
-            self.places.pop();
-        }
-        self.places.push(place);
-    }
-
-    /// The newest totals that every peer holds.
-    fn settled(&self, floor: u64) -> Option<Slot> {
-        self.places.iter().rev().find(|(seq, _)| *seq <= floor).map(|(_, slot)| *slot)
-    }
-
-    fn last_seq(&self) -> u64 {
-        self.places.last().map_or(0, |(seq, _)| *seq)
-    }
-}
-
 impl Replica {
     /// The counter of an operation that has just been applied.
     pub(super) fn view(&mut self, operation: &Operation) -> View {
         let namespace = operation.namespace;
-        let Some(row) = self.spaces.get(&namespace).and_then(|space| space.rows.find(&operation.key)) else {
+        let Some(row) = self.namespaces.get(namespace).and_then(|held| held.rows().find(&operation.key)) else {
             return View::default();
         };
         let regions = self.split(namespace, row);
-        self.follow(namespace, row);
-        let Some(space) = self.spaces.get(&namespace) else { return View::default() };
-        let cell = space.rows.get(row);
+        if let Some(held) = self.namespaces.get_mut(namespace) {
+            held.follow(row);
+        }
+        let Some(held) = self.namespaces.get(namespace) else { return View::default() };
+        let cell = held.rows().get(row);
         let (mut settled, mut behind) = (Some(0), BTreeSet::new());
         for (origin, slot) in cell.row.slots() {
-            let trail = cell.trails().iter().find(|trail| trail.origin == *origin);
+            let trail = cell.trails().iter().find(|trail| trail.origin() == *origin);
             let known = trail.and_then(|trail| trail.settled(self.floor(namespace, *origin)));
             settled = settled.and_then(|sum: i128| Some(sum + known?.value()));
-            let newest = trail.filter(|_| !space.is_ahead(*origin)).map(Trail::last_seq);
-            let newest = newest.unwrap_or_else(|| self.covering_seq(space, *origin));
+            let newest = trail.filter(|_| !held.is_ahead(*origin)).map(super::trail::Trail::last_seq);
+            let newest = newest.unwrap_or_else(|| self.covering_seq(held, *origin));
             let pending = cell.working_slot(*origin) != *slot;
             behind.extend(self.lacking(namespace, *origin, if pending { u64::MAX } else { newest }));
         }
@@ -139,8 +106,8 @@ impl Replica {
     /// The parts of a row, with everything applied so far, that add up to its value.
     fn split(&mut self, namespace: NamespaceId, row: RowId) -> Vec<Share> {
         let held_by = self.regions_of(namespace);
-        let Some(space) = self.spaces.get(&namespace) else { return Vec::new() };
-        let cell = space.rows.get(row);
+        let Some(held) = self.namespaces.get(namespace) else { return Vec::new() };
+        let cell = held.rows().get(row);
         let mut values: BTreeMap<u8, i128> = held_by.iter().map(|region| (*region, 0)).collect();
         for origin in cell.origins() {
             *values.entry(origin.worker().region()).or_default() += cell.working_slot(origin).value();
@@ -148,8 +115,8 @@ impl Replica {
         let mut ages: BTreeMap<u8, Option<u64>> = BTreeMap::from([(self.settings.worker.region(), Some(0))]);
         let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
         for (worker, _) in sharing {
-            let heard = self.peers.get_mut(worker).and_then(|peer| peer.heard.get_mut(&namespace));
-            let age = heard.and_then(|heard| heard.age(self.now, &space.vector));
+            let heard = self.gossip.peer_mut(*worker).and_then(|peer| peer.heard.get_mut(&namespace));
+            let age = heard.and_then(|heard| heard.age(self.now, held.committed()));
             let oldest = ages.entry(worker.region()).or_insert(Some(0));
             *oldest = oldest.zip(age).map(|(one, other)| one.max(other));
         }
@@ -157,52 +124,19 @@ impl Replica {
         values.into_iter().map(share).collect()
     }
 
-    /// Follows the row's slots from now on, so that it can be told how far they are settled. Only rows that somebody
-    /// looks at in this way are followed, and only as long as they are in memory: the others pay nothing.
-    ///
-    /// A slot stands at its origin's seq in our vector, unless repair may have brought it ahead of that; then it is known
-    /// only from the next record that changes it.
-    fn follow(&mut self, namespace: NamespaceId, row: RowId) {
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let (vector, reach) = (&space.vector, &space.reach);
-        let (row, trails) = space.rows.get_mut(row).with_trails();
-        let at_vector = |origin| reach.of(origin) <= vector.mark(origin).seq;
-        for (origin, slot) in row.slots().iter().filter(|(origin, _)| at_vector(*origin)) {
-            if !trails.iter().any(|trail| trail.origin == *origin) {
-                trails.push(Trail { origin: *origin, places: vec![(vector.mark(*origin).seq, *slot)] });
-            }
-        }
-    }
-
-    /// A commit has moved a slot of a row that is followed to a place in its origin's log; the vector stands where it did
-    /// before.
-    pub(super) fn follow_on(&mut self, namespace: NamespaceId, row: RowId, origin: ReplicaId, place: (u64, Slot)) {
-        let floor = self.floor(namespace, origin);
-        let Some(space) = self.spaces.get_mut(&namespace) else { return };
-        let (before, ahead) = (space.vector.mark(origin).seq, space.is_ahead(origin));
-        let (_, trails) = space.rows.get_mut(row).with_trails();
-        match trails.iter_mut().find(|trail| trail.origin == origin) {
-            Some(trail) => trail.push(place, floor),
-            // Whatever has no trail had no slot.
-            None => {
-                let mut trail = Trail { origin, places: if ahead { vec![] } else { vec![(before, Slot::default())] } };
-                trail.push(place, floor);
-                trails.push(trail);
-            }
-        }
-    }
-
     /// How far every peer that shares the namespace is known to hold this log durably.
-    fn floor(&self, namespace: NamespaceId, origin: ReplicaId) -> u64 {
+    pub(super) fn floor(&self, namespace: NamespaceId, origin: ReplicaId) -> u64 {
         let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        let holds = sharing.map(|(worker, _)| self.peers.get(worker).map_or(0, |peer| peer.holds(namespace, origin)));
+        let holds =
+            sharing.map(|(worker, _)| self.gossip.peer(*worker).map_or(0, |peer| peer.holds(namespace, origin)));
         holds.min().unwrap_or(u64::MAX)
     }
 
     /// The regions of peers that are not known to hold this log up to `seq`.
     fn lacking(&self, namespace: NamespaceId, origin: ReplicaId, seq: u64) -> BTreeSet<u8> {
         let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        let lacks = |worker: &WorkerId| self.peers.get(worker).is_none_or(|peer| peer.holds(namespace, origin) < seq);
+        let lacks =
+            |worker: &WorkerId| self.gossip.peer(*worker).is_none_or(|peer| peer.holds(namespace, origin) < seq);
         sharing.map(|(worker, _)| *worker).filter(lacks).map(WorkerId::region).collect()
     }
 }

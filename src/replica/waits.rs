@@ -1,8 +1,9 @@
-//! Waiting, bounded in number and in time: batches for a token, answers for other regions.
+//! Where clients wait: batches in line to be applied, batches for a token, answers for other regions.
 //!
-//! Both lines hold at most `api.waiting_max` (I6) and are looked through only when a vector has moved or a time is over.
+//! The last two are bounded in number and in time: each holds at most `api.waiting_max` (I6), and is looked through only when
+//! a vector has moved or a time is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Replica;
 use super::commit::Waiting;
@@ -15,6 +16,8 @@ use super::token::Missing;
 /// Everything that waits, by when its time is over and the order in which it came.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
+    /// Batches to be applied in this order, as far as the gathering commit has room.
+    line: VecDeque<Batch>,
     /// Not applied yet: the token's first missing piece, and the batch.
     tokens: BTreeMap<(u64, u64), (Missing, Batch)>,
     /// Applied and durable here: only acknowledgements are missing.
@@ -34,6 +37,25 @@ impl Waits {
         tokens.into_iter().chain(acks).min()
     }
 
+    /// Puts a batch behind those that are to be applied.
+    pub(super) fn line_up(&mut self, batch: Batch) {
+        self.line.push_back(batch);
+    }
+
+    pub(super) fn next_in_line(&mut self) -> Option<Batch> {
+        self.line.pop_front()
+    }
+
+    pub(super) fn take_line(&mut self) -> VecDeque<Batch> {
+        std::mem::take(&mut self.line)
+    }
+
+    /// Batches in line.
+    pub(super) fn lined_up(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Those that wait for a token or for other regions.
     pub(super) fn len(&self) -> usize {
         self.tokens.len() + self.acks.len()
     }
@@ -141,8 +163,8 @@ impl Replica {
 
     fn advance_tokens(&mut self) {
         let moved = |replica: &Self, missing: &Missing| {
-            let space = replica.spaces.get(&missing.namespace);
-            space.is_none_or(|space| space.vector.mark(missing.replica).seq >= missing.wanted)
+            let held = replica.namespaces.get(missing.namespace);
+            held.is_none_or(|held| held.committed().mark(missing.replica).seq >= missing.wanted)
         };
         let over = |until: u64| until <= self.now;
         let ready = self.waits.tokens.iter().filter(|((until, _), (missing, _))| over(*until) || moved(self, missing));

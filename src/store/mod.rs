@@ -155,8 +155,8 @@ impl Store {
         for id in &commit.forgotten {
             batch.delete(Family::Dedupe, id.to_be_bytes());
         }
-        for done in &commit.onces {
-            batch.put(Family::Dedupe, done.once.id.to_be_bytes(), seal(done));
+        for done in &commit.answered {
+            batch.put(Family::Dedupe, done.request.id.to_be_bytes(), seal(done));
         }
         self.medium.write_synced(batch)
     }
@@ -346,7 +346,7 @@ fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenR
         spaces: spaces.collect::<Result<_, _>>()?,
         unconfigured: namespaces::unconfigured(medium, &options.namespaces)?,
         repaired: numbered.unwrap_or_default(),
-        onces: recovery::onces(medium)?,
+        answered: recovery::answered(medium)?,
     })
 }
 

@@ -10,7 +10,7 @@ use snowtide_protocol::Key;
 use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::Hasher;
-use crate::replica::{Census, DirtyRow, Done, Record, RecoveredSpace, Repaired};
+use crate::replica::{Answered, Census, DirtyRow, Record, RecoveredSpace, Repaired};
 
 use super::error::{Malformed, OpenRefusal, StoreError};
 use super::format::{JournalKey, unseal, unseal_repaired};
@@ -130,7 +130,7 @@ pub(super) fn repaired(medium: &dyn Medium) -> Result<Vec<Repaired>, StoreError>
 }
 
 /// All requests that may be repeated.
-pub(super) fn onces(medium: &dyn Medium) -> Result<Vec<Done>, StoreError> {
+pub(super) fn answered(medium: &dyn Medium) -> Result<Vec<Answered>, StoreError> {
     let mut cursor = medium.cursor(Family::Dedupe)?;
     let mut found = Vec::new();
     cursor.seek(&[]);

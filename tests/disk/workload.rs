@@ -268,7 +268,7 @@ fn commit(
         number: round,
         records: records.clone(),
         repaired: vec![],
-        onces: vec![],
+        answered: vec![],
         forgotten: vec![],
     })?;
     for record in &records {

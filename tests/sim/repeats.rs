@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 use snowtide::identity::{NamespaceId, ReplicaId};
-use snowtide::replica::{Caller, Event, Once, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Turn};
+use snowtide::replica::{Caller, Event, Operation, Outcome, Receipt, Refusal, RequestId, Terms, Ticket, Turn};
 use snowtide_protocol::{Action, Key};
 
 use super::clients::name;
@@ -104,12 +104,12 @@ impl World {
         let operations = vec![Operation { namespace: held.namespace, key: held.key.clone(), action }];
         let (id, caller) = (u128::try_from(client).unwrap_or_default(), Caller(client as u64 % 3));
         let once = if session {
-            Once { caller, id, turn: Turn::Next { number: held.turn, asked: 7 } }
+            RequestId { caller, id, turn: Turn::Next { number: held.turn, content: 7 } }
         } else {
-            Once { caller, id: id + (u128::from(held.turn) << 64), turn: Turn::Only(7) }
+            RequestId { caller, id: id + (u128::from(held.turn) << 64), turn: Turn::Only(7) }
         };
         let again = again.filter(|_| session);
-        let terms = asks.then(|| Terms { once: Some(once), incarnation, again, ..Terms::default() });
+        let terms = asks.then(|| Terms { request_id: Some(once), incarnation, again, ..Terms::default() });
         if let (true, Some(replica)) = (asks, serving) {
             self.checkers.ledger.attempted(replica, &operations);
         }

@@ -212,7 +212,7 @@ impl Call {
         let mut terms = std::mem::take(&mut self.terms);
         // Not what the header says, which can be written in more than one way.
         let caller = self.pass.grant().name();
-        terms.once = match (&self.parameters.idempotency_key, &self.parameters.session) {
+        terms.request_id = match (&self.parameters.idempotency_key, &self.parameters.session) {
             (Some(key), _) => Some(idempotency::name(caller, key, &operations)),
             (None, session) => session.as_ref().map(|session| session.name(caller, &operations)),
         };

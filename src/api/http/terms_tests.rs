@@ -92,7 +92,7 @@ async fn a_write_that_is_pending_elsewhere_is_a_success_of_its_own_kind() {
 async fn an_idempotency_key_names_the_request_and_a_repetition_says_so() {
     for (key, repeated) in [("\"a b\"", false), ("a b", true)] {
         let engine = move |terms: Terms| {
-            assert!(terms.once.is_some());
+            assert!(terms.request_id.is_some());
             applied(1, Receipt { repeated, ..Receipt::default() })
         };
         let (status, headers, body) = ask(Method::POST, INCREMENT, &[("idempotency-key", key)], "", engine).await;
@@ -102,7 +102,7 @@ async fn an_idempotency_key_names_the_request_and_a_repetition_says_so() {
     let named = async |headers: &[(&str, &str)], body| {
         let (sender, receiver) = std::sync::mpsc::channel();
         let engine = move |terms: Terms| {
-            sender.send(terms.once.unwrap()).unwrap();
+            sender.send(terms.request_id.unwrap()).unwrap();
             applied(1, Receipt::default())
         };
         assert_eq!(ask(Method::POST, INCREMENT, headers, body, engine).await.0, StatusCode::OK);
@@ -135,7 +135,7 @@ async fn a_turn_of_a_session_names_the_request_and_says_if_it_comes_again() {
     ] {
         let (sender, receiver) = std::sync::mpsc::channel();
         let engine = move |terms: Terms| {
-            sender.send((terms.once.unwrap(), terms.incarnation, terms.again)).unwrap();
+            sender.send((terms.request_id.unwrap(), terms.incarnation, terms.again)).unwrap();
             applied(1, Receipt { repeated: again.is_some(), ..Receipt::default() })
         };
         let value = format!("{session}; turn=8{rest}");

@@ -185,9 +185,9 @@ impl<'a> Intake<'a> {
         let (token, views) = (terms.wants_token, terms.wants_views);
         let asked = self.terms_codec.terms(Wanted { after, wait, ack: terms.ack, token, in_passing: false, views });
         let caller = self.grant.name();
-        let once = terms.turn.map(|Turn { session, number }| idempotency::turn(caller, session, number, 0));
+        let request_id = terms.turn.map(|Turn { session, number }| idempotency::turn(caller, session, number, 0));
         let incarnation = terms.incarnation.map(ReplicaId);
-        Ok(Box::new(Terms { once, incarnation, again: terms.again_ms, ..*asked }))
+        Ok(Box::new(Terms { request_id, incarnation, again: terms.again_ms, ..*asked }))
     }
 
     fn take_batch(&mut self, id: u64, terms: Option<Box<Terms>>, frame_bytes: usize, place: OwnedSemaphorePermit) {

@@ -5,10 +5,10 @@ use crate::merkle::{Node, Place, Sum};
 
 use super::super::Replica;
 use super::super::effect::LoadLeaves;
+use super::super::leaf_reads::{self, Listed, Purpose};
 use super::super::message::{RepairStep, RepairedRow};
-use super::listing::{self, Listed};
-use super::session::{LEAVES_PER_ASK, NODES_PER_ASK};
-use super::{ANSWERS_MAX, Lease, Purpose};
+use super::super::namespace::{LEAVES_PER_ASK, Lease, NODES_PER_ASK};
+use super::ANSWERS_MAX;
 
 /// Bytes of rows in one answer, about.
 const ANSWER_BYTES: usize = 256 << 10;
@@ -18,14 +18,13 @@ const SLOT_BYTES: usize = 27;
 impl Replica {
     /// Are the trees equal? If not, how do the first sums stand, and where do we?
     pub(super) fn compare(&mut self, from: Peer, namespace: NamespaceId, session: u64, root: Sum) {
-        let Some(space) = self.spaces.get(&namespace) else { return };
-        let vector = space.vector.clone();
-        let differ = root != space.tree.root();
-        let children = differ.then(|| Node::ROOT.children().map(|child| space.tree.sum(child).short()).collect());
+        let until = self.now.saturating_add(self.settings.repair_session_ms);
+        let Some(held) = self.namespaces.get_mut(namespace) else { return };
+        let (vector, tree) = (held.committed().clone(), held.tree());
+        let differ = root != tree.root();
+        let children = differ.then(|| Node::ROOT.children().map(|child| tree.sum(child).short()).collect());
         if differ {
-            let until = self.now.saturating_add(self.settings.repair_session_ms);
-            let lease = Lease { vector: vector.clone(), until };
-            self.repairs.leases.insert((from.worker, namespace), lease);
+            held.lease(from.worker, Lease { vector: vector.clone(), until });
         }
         self.send_step(from.worker, namespace, session, RepairStep::Compared { vector, children });
     }
@@ -39,12 +38,12 @@ impl Replica {
         level: u8,
         indexes: &[u16],
     ) {
-        let Some(space) = self.spaces.get(&namespace) else { return };
+        let Some(held) = self.namespaces.get(namespace) else { return };
         let nodes: Option<Vec<Node>> = indexes.iter().map(|index| Node::new(level, *index)).collect();
         let Some(nodes) = nodes.filter(|nodes| nodes.len() <= NODES_PER_ASK) else {
             return self.bad_message(from.worker, "it asks for nodes that its tree cannot have");
         };
-        let sums = nodes.iter().flat_map(|node| node.children()).map(|child| space.tree.sum(child).short()).collect();
+        let sums = nodes.iter().flat_map(|node| node.children()).map(|child| held.tree().sum(child).short()).collect();
         self.send_step(from.worker, namespace, session, RepairStep::Children { ask, sums });
     }
 
@@ -60,16 +59,14 @@ impl Replica {
         if !ascending || wanted.leaves.len() > LEAVES_PER_ASK {
             return self.bad_message(to.worker, "it asks for rows out of order");
         }
-        let is_answer = |purpose: &Purpose| matches!(purpose, Purpose::Answer { to: other, .. } if *other == to);
-        let answering = self.repairs.readings.values().filter(|reading| is_answer(&reading.purpose)).count();
-        if answering < ANSWERS_MAX {
+        if self.loads.leaves().answering(to) < ANSWERS_MAX {
             self.read_leaves(wanted, Purpose::Answer { to, session, ask, held });
         }
     }
 
     /// Sends the rows that the asker does not hold as we do.
     #[allow(clippy::too_many_arguments)] // one message's fields
-    pub(super) fn give_rows(
+    pub(in super::super) fn give_rows(
         &mut self,
         to: Peer,
         namespace: NamespaceId,
@@ -97,7 +94,7 @@ fn differing(
     for here in listing.chunk_by(|a, b| a.place == b.place) {
         let Some(place) = here.first().map(|listed| listed.place) else { continue };
         let theirs = held.binary_search_by_key(&place, |(place, _)| *place).ok().and_then(|at| held.get(at));
-        if theirs.is_some_and(|(_, sum)| *sum == listing::sum(hasher, here).short()) {
+        if theirs.is_some_and(|(_, sum)| *sum == leaf_reads::sum(hasher, here).short()) {
             continue;
         }
         for Listed { key, row, .. } in here {

@@ -156,7 +156,7 @@ fn child_that_meets_a_full_disk() {
             number: record.upto,
             records: vec![record.clone()],
             repaired: vec![],
-            onces: vec![],
+            answered: vec![],
             forgotten: vec![],
         }) {
             Ok(()) => println!("committed {}", record.upto),
@@ -169,7 +169,7 @@ fn child_that_meets_a_full_disk() {
         number: 1,
         records: vec![ours.write(&[("a", 1)])],
         repaired: vec![],
-        onces: vec![],
+        answered: vec![],
         forgotten: vec![],
     };
     assert_eq!(poison(store.commit(&again).unwrap_err()), cause);

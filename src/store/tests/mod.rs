@@ -95,13 +95,13 @@ impl Author {
 
 fn commit(store: &Store, records: &[Record]) {
     store
-        .commit(&Commit { number: 1, records: records.to_vec(), repaired: vec![], onces: vec![], forgotten: vec![] })
+        .commit(&Commit { number: 1, records: records.to_vec(), repaired: vec![], answered: vec![], forgotten: vec![] })
         .unwrap();
 }
 
 fn repair(store: &Store, repaired: Repaired) {
     store
-        .commit(&Commit { number: 1, records: vec![], repaired: vec![repaired], onces: vec![], forgotten: vec![] })
+        .commit(&Commit { number: 1, records: vec![], repaired: vec![repaired], answered: vec![], forgotten: vec![] })
         .unwrap();
 }
 

@@ -240,26 +240,6 @@ const STRUCTURE: Table = &[
 /// each other directly. None may join them, and what is untied goes.
 pub(crate) const CIRCLES_TO_UNTIE: Table = &[
     ("snowtide::config", &["load", "regions"]),
-    (
-        "snowtide::replica",
-        &[
-            "boots", "bounds", "commit", "effect", "event", "hints", "list", "once", "reach", "repair", "shares",
-            "space", "status", "submit", "terms",
-        ],
-    ),
-    ("snowtide::replica", &["commit", "once"]),
-    ("snowtide::replica", &["effect", "list"]),
-    ("snowtide::replica", &["effect", "once"]),
-    ("snowtide::replica", &["event", "list"]),
-    ("snowtide::replica", &["hints", "space"]),
-    ("snowtide::replica", &["list", "repair"]),
-    ("snowtide::replica", &["once", "shares"]),
-    ("snowtide::replica", &["once", "submit"]),
-    ("snowtide::replica", &["once", "terms"]),
-    ("snowtide::replica", &["reach", "space"]),
-    ("snowtide::replica", &["repair", "space"]),
-    ("snowtide::replica", &["submit", "terms"]),
-    ("snowtide::replica", &["rows", "view"]),
     ("snowtide_client", &["door", "terms"]),
     ("snowtide_client", &["client", "coalesce", "ids"]),
     ("snowtide_client", &["client", "coalesce"]),

@@ -4,6 +4,7 @@ use snowtide_protocol::{Action, Key};
 
 use super::durability_tests::{Bench, settings};
 use super::*;
+use crate::identity::Boot;
 
 /// Long enough for anything in these tests.
 const LATER: u64 = 100_000;
@@ -17,12 +18,12 @@ fn live(bench: &mut Bench, ms: u64) {
 }
 
 fn key(id: u128, request: u128) -> Terms {
-    Terms { once: Some(Once { caller: Caller(1), id, turn: Turn::Only(request) }), ..Terms::default() }
+    Terms { request_id: Some(RequestId { caller: Caller(1), id, turn: Turn::Only(request) }), ..Terms::default() }
 }
 
 fn turn(session: u128, number: u64) -> Terms {
     Terms {
-        once: Some(Once { caller: Caller(1), id: session, turn: Turn::Next { number, asked: 1 } }),
+        request_id: Some(RequestId { caller: Caller(1), id: session, turn: Turn::Next { number, content: 1 } }),
         ..Terms::default()
     }
 }
@@ -64,7 +65,7 @@ fn a_repeated_request_counts_once_and_gets_the_same_answer() {
     let mut bench = Bench::new();
     let asked = ask(&mut bench, key(1, 7));
     let commit = commit_of(&asked).unwrap();
-    assert_eq!(commit.onces.len(), 1, "in the commit that holds its writes");
+    assert_eq!(commit.answered.len(), 1, "in the commit that holds its writes");
     assert_eq!(told(&ask(&mut bench, key(1, 7))), Some(Err(Refusal::UnderWay)));
     assert_eq!(told(&bench.happen(Event::Committed(commit.number))), Some(Ok((5, false))));
     assert_eq!(carried_out(&mut bench, key(2, 7)).1, Ok((10, false)), "another key");
@@ -134,7 +135,7 @@ fn a_session_is_forgotten_soon_and_a_key_is_kept_for_long() {
 #[test]
 fn what_was_answered_is_known_after_a_crash() {
     let (commit, _) = carried_out(&mut Bench::new(), key(1, 7));
-    let mut bench = Bench::recovered(&[], commit.onces);
+    let mut bench = Bench::recovered(&[], commit.answered);
     assert_eq!(told(&ask(&mut bench, key(1, 7))), Some(Ok((5, true))));
     assert_eq!(told(&ask(&mut bench, key(1, 8))), Some(Err(Refusal::AnotherRequest)));
 }
@@ -176,7 +177,7 @@ fn time_goes_on_where_it_was_at_a_start() {
     let mut bench = Bench::new();
     live(&mut bench, LATER);
     let (commit, _) = carried_out(&mut bench, key(1, 7));
-    let mut bench = Bench::recovered(&[], commit.onces);
+    let mut bench = Bench::recovered(&[], commit.answered);
     live(&mut bench, retention - 1);
     assert_eq!(told(&ask(&mut bench, key(1, 7))), Some(Ok((5, true))));
     live(&mut bench, 10);
@@ -230,7 +231,7 @@ fn a_turn_that_comes_with_another_request_is_refused_and_counts_nothing() {
     let mut bench = Bench::new();
     assert_eq!(carried_out(&mut bench, turn(1, 1)).1, Ok((5, false)));
     let other = Terms {
-        once: Some(Once { caller: Caller(1), id: 1, turn: Turn::Next { number: 1, asked: 2 } }),
+        request_id: Some(RequestId { caller: Caller(1), id: 1, turn: Turn::Next { number: 1, content: 2 } }),
         ..Terms::default()
     };
     assert_eq!(told(&ask(&mut bench, other)), Some(Err(Refusal::AnotherRequest)));

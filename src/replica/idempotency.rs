@@ -6,7 +6,7 @@
 //! lived through: neither a wall clock that jumps nor a long stop makes it forget early. None goes for want of room.
 //!
 //! What is not known here was not carried out, with two exceptions: it was carried out on a disk that is gone, or so long
-//! ago that it is forgotten. A repetition that cannot rule them out is refused ([`Onces::judge`]). For the first, a session
+//! ago that it is forgotten. A repetition that cannot rule them out is refused ([`judge`]). For the first, a session
 //! belongs to an incarnation of the node's data, which is new with a new disk, a restored one, and one whose start cannot be
 //! proven (I3). For the second, a repetition says how long ago the request was first sent.
 
@@ -16,12 +16,10 @@ use bincode::{Decode, Encode};
 
 use crate::identity::ReplicaId;
 
-use super::commit::Waiting;
-use super::effect::{Effect, Notice};
 use super::operation::{Outcome, Refusal};
+use super::request::{Caller, Kind, RequestId, Turn};
+use super::settings::Settings;
 use super::shares::Shares;
-use super::submit::Batch;
-use super::{Replica, Settings, Terms};
 
 /// What a record takes in memory beside its outcomes, about.
 const RECORD_BYTES: usize = 160;
@@ -36,47 +34,11 @@ const FORGOTTEN_MAX: usize = 1_024;
 const WARNED_PERCENT: usize = 80;
 const CALM_PERCENT: usize = 60;
 
-/// Who asks: a hash of the name of the token that he has shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub struct Caller(pub u64);
-
-/// The name of a request that may be repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Once {
-    /// Whose request it is.
-    pub caller: Caller,
-    /// The hash of the caller and his idempotency key, or his session. No two callers have the same.
-    pub id: u128,
-    /// Which of its requests.
-    pub turn: Turn,
-}
-
-/// Which request of a name this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Turn {
-    /// The only one; a hash of what it asks.
-    Only(u128),
-    /// One after another; at most one at a time is unanswered.
-    Next {
-        /// Upwards.
-        number: u64,
-        /// A hash of what it asks; 0 where the caller is known to number its requests well.
-        asked: u128,
-    },
-}
-
-/// What a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Key,
-    Session,
-}
-
 /// A request that was carried out, as it stands on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Done {
+pub struct Answered {
     /// Its name.
-    pub once: Once,
+    pub request: RequestId,
     /// When, in milliseconds that this data directory has been served.
     pub at: u64,
     /// What was answered; nothing if it is not known whether what the request changed counts.
@@ -88,7 +50,7 @@ pub struct Done {
 struct Entry {
     caller: Caller,
     kind: Kind,
-    done: Option<Done>,
+    answered: Option<Answered>,
     /// A request that is not answered yet, and the bytes that are kept free for what its answer takes beyond the last one.
     under_way: Option<usize>,
 }
@@ -100,11 +62,20 @@ fn bytes_of(answers: usize) -> usize {
 
 /// What becomes of a request with a name.
 #[derive(Debug, PartialEq, Eq)]
-enum Entrance {
+pub(super) enum Entrance {
     /// It is carried out now.
     New,
-    /// It was carried out before.
-    Before(Vec<Outcome>),
+    /// It was carried out before, and these were the outcomes.
+    Replay(Vec<Outcome>),
+}
+
+/// What a request says of itself, if it may be a repetition.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Claimed {
+    /// The incarnation to which its session belongs; `None` if the caller does not say.
+    pub(super) incarnation: Option<ReplicaId>,
+    /// It was sent before, for the first time so many milliseconds ago.
+    pub(super) again: Option<u64>,
 }
 
 /// How full the table is.
@@ -118,9 +89,9 @@ pub struct Fill {
     pub names: usize,
 }
 
-/// All names.
+/// All names that are remembered.
 #[derive(Debug)]
-pub(super) struct Onces {
+pub(super) struct Idempotency {
     entries: BTreeMap<u128, Entry>,
     shares: Shares,
     /// Each key that was carried out, once, with a time at which it was used; perhaps it was used again since.
@@ -136,20 +107,11 @@ pub(super) struct Onces {
     warned: bool,
 }
 
-impl Turn {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Only(_) => Kind::Key,
-            Self::Next { .. } => Kind::Session,
-        }
-    }
-}
-
-impl Onces {
-    pub(super) fn new(recovered: Vec<Done>, now: u64) -> Self {
+impl Idempotency {
+    pub(super) fn new(recovered: Vec<Answered>, now: u64) -> Self {
         let mut recovered = recovered;
         recovered.sort_by_key(|done| done.at);
-        let mut onces = Self {
+        let mut table = Self {
             entries: BTreeMap::new(),
             shares: Shares::default(),
             keys: VecDeque::new(),
@@ -159,8 +121,8 @@ impl Onces {
             seen: now,
             warned: false,
         };
-        recovered.into_iter().for_each(|done| onces.settle(done));
-        onces
+        recovered.into_iter().for_each(|done| table.settle(done));
+        table
     }
 
     fn live(&mut self, now: u64) {
@@ -174,19 +136,19 @@ impl Onces {
     }
 
     /// Lets a request in that will have so many `answers`, for which it keeps room: so the bound holds whatever is let in.
-    fn enter(
+    pub(super) fn enter(
         &mut self,
-        once: Once,
-        terms: &Terms,
+        request: RequestId,
+        claimed: Claimed,
         answers: usize,
         (own, settings): (Option<ReplicaId>, &Settings),
     ) -> Result<Entrance, Refusal> {
-        let known = self.entries.get(&once.id);
-        let before = known.and_then(|entry| entry.done.as_ref());
+        let known = self.entries.get(&request.id);
+        let before = known.and_then(|entry| entry.answered.as_ref());
         if let Some(done) = before {
-            match (done.once.turn, once.turn) {
+            match (done.request.turn, request.turn) {
                 (before, now) if before == now && done.outcomes.is_empty() => return Err(Refusal::Outdated),
-                (before, now) if before == now => return Ok(Entrance::Before(done.outcomes.clone())),
+                (before, now) if before == now => return Ok(Entrance::Replay(done.outcomes.clone())),
                 (Turn::Next { number: before, .. }, Turn::Next { number: now, .. }) if now > before => {}
                 (Turn::Next { number: before, .. }, Turn::Next { number: now, .. }) if now < before => {
                     return Err(Refusal::Outdated);
@@ -197,23 +159,23 @@ impl Onces {
         if known.is_some_and(|entry| entry.under_way.is_some()) {
             return Err(Refusal::UnderWay);
         }
-        let kind = once.turn.kind();
-        judge(terms, before.is_some(), own, settings.kept_ms(kind))?;
+        let kind = request.turn.kind();
+        judge(claimed, before.is_some(), own, settings.kept_ms(kind))?;
         let held = before.map_or(0, |done| bytes_of(done.outcomes.len()));
         let room = bytes_of(answers).saturating_sub(held);
         let record = if known.is_some() { 0 } else { RECORD_BYTES };
-        self.shares.take(once.caller, kind, room + record, settings.once_bytes_max)?;
-        let new = Entry { caller: once.caller, kind, done: None, under_way: None };
-        self.entries.entry(once.id).or_insert(new).under_way = Some(room);
+        self.shares.take(request.caller, kind, room + record, settings.once_bytes_max)?;
+        let new = Entry { caller: request.caller, kind, answered: None, under_way: None };
+        self.entries.entry(request.id).or_insert(new).under_way = Some(room);
         Ok(Entrance::New)
     }
 
     /// A request that was let in is not carried out.
-    fn leave(&mut self, id: u128) {
+    pub(super) fn leave(&mut self, id: u128) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let (caller, kind) = (entry.caller, entry.kind);
         let mut bytes = entry.under_way.take().unwrap_or_default();
-        if entry.done.is_none() {
+        if entry.answered.is_none() {
             self.entries.remove(&id);
             bytes += RECORD_BYTES;
         }
@@ -221,16 +183,16 @@ impl Onces {
     }
 
     /// I1: its commit is synced.
-    pub(super) fn settle(&mut self, done: Done) {
-        let bytes = |done: &Done| bytes_of(done.outcomes.len());
-        let Once { caller, id, turn } = done.once;
+    pub(super) fn settle(&mut self, done: Answered) {
+        let bytes = |done: &Answered| bytes_of(done.outcomes.len());
+        let RequestId { caller, id, turn } = done.request;
         let (at, added) = (done.at, bytes(&done));
         let entry = self.entries.entry(id).or_insert_with(|| {
             self.shares.add(caller, turn.kind(), RECORD_BYTES);
-            Entry { caller, kind: turn.kind(), done: None, under_way: None }
+            Entry { caller, kind: turn.kind(), answered: None, under_way: None }
         });
         let room = entry.under_way.take().unwrap_or_default();
-        let before = entry.done.replace(done);
+        let before = entry.answered.replace(done);
         let (caller, kind) = (entry.caller, entry.kind);
         if before.is_none() {
             self.ages(kind).push_back((at, id));
@@ -252,7 +214,7 @@ impl Onces {
         for _ in 0..FORGOTTEN_MAX {
             let Some((at, id)) = self.ages(kind).front().copied().filter(|(at, _)| *at < until) else { return };
             self.ages(kind).pop_front();
-            let Some(Entry { caller, done: Some(done), under_way, .. }) = self.entries.get(&id) else { continue };
+            let Some(Entry { caller, answered: Some(done), under_way, .. }) = self.entries.get(&id) else { continue };
             if under_way.is_some() {
                 self.ages(kind).push_back((until, id));
             } else if done.at > at {
@@ -266,30 +228,45 @@ impl Onces {
         }
     }
 
+    /// Time has passed: forgets what is old enough, and tells how full the table is if that is news.
+    pub(super) fn advance(&mut self, settings: &Settings, now: u64) -> Option<Fill> {
+        self.live(now);
+        for kind in [Kind::Key, Kind::Session] {
+            self.expire(kind, settings.kept_ms(kind));
+        }
+        self.warn(settings.once_bytes_max)
+    }
+
+    /// A request is carried out now, with these outcomes.
+    pub(super) fn answer(&mut self, request: RequestId, outcomes: &[Outcome], now: u64) -> Answered {
+        self.live(now);
+        Answered { request, at: self.lived, outcomes: outcomes.to_vec() }
+    }
+
     pub(super) fn fill(&self, bytes_max: usize) -> Fill {
         Fill { bytes: self.shares.used(), bytes_max, names: self.entries.len() }
     }
 
-    /// Says once that the table fills up, until it has room again.
-    fn warn(&mut self, bytes_max: usize) -> Option<Notice> {
+    /// How full the table is, once when it fills up, until it has room again.
+    fn warn(&mut self, bytes_max: usize) -> Option<Fill> {
         let percent = self.shares.used().saturating_mul(100) / bytes_max.max(1);
         let warned = percent >= if self.warned { CALM_PERCENT } else { WARNED_PERCENT };
         let news = warned && !self.warned;
         self.warned = warned;
-        news.then(|| Notice::NamesFillUp(self.fill(bytes_max)))
+        news.then(|| self.fill(bytes_max))
     }
 }
 
 /// What is not known may have been carried out all the same. `known` are those that are not the first of their session, of
 /// which the one before is remembered: then this one cannot have been forgotten.
-fn judge(terms: &Terms, known: bool, own: Option<ReplicaId>, kept_ms: u64) -> Result<(), Refusal> {
-    if let Some(told) = terms.incarnation
-        && Some(told) != own
+fn judge(claimed: Claimed, known: bool, own: Option<ReplicaId>, kept_ms: u64) -> Result<(), Refusal> {
+    if let Some(incarnation) = claimed.incarnation
+        && Some(incarnation) != own
     {
         return Err(Refusal::AnotherIncarnation);
     }
-    match terms.again {
-        Some(_) if terms.incarnation.is_none() => Err(Refusal::Outdated),
+    match claimed.again {
+        Some(_) if claimed.incarnation.is_none() => Err(Refusal::Outdated),
         Some(age_ms) if !known && age_ms > kept_ms / REPEATABLE => Err(Refusal::Outdated),
         _ => Ok(()),
     }
@@ -305,67 +282,6 @@ impl Settings {
     }
 }
 
-impl Replica {
-    /// Lets a request with a name in, or answers it as before, or refuses it; gives it back if it is to be carried out.
-    pub(super) fn enter(&mut self, batch: Batch) -> Option<Batch> {
-        let named = batch.due.as_deref().and_then(|due| Some((due.terms.once?, &due.terms)));
-        let Some((once, terms)) = named else { return Some(batch) };
-        let here = (self.replica, &self.settings);
-        match self.onces.enter(once, terms, batch.operations.len(), here) {
-            Ok(Entrance::New) => return Some(batch),
-            Ok(Entrance::Before(outcomes)) => self.repeat(&batch, outcomes),
-            Err(refusal) => self.refuse(batch.ticket, refusal),
-        }
-        None
-    }
-
-    /// The answer of before. What it shows has long been synced; its token covers all that is applied by now.
-    fn repeat(&mut self, batch: &Batch, outcomes: Vec<Outcome>) {
-        let mut seen = 0;
-        let owed = batch.due.as_deref().map(|due| self.owe_again(&batch.operations, due, &mut seen));
-        let waiting = Waiting { ticket: batch.ticket, outcomes, wrote: None, owed };
-        if let Some(waiting) = self.commits.hold(seen, waiting) {
-            self.answer(waiting);
-        }
-    }
-
-    /// Nothing of the batch is applied; its name is free again.
-    pub(super) fn turn_away(&mut self, batch: &Batch, refusal: Refusal) {
-        if let Some(once) = batch.once() {
-            self.onces.leave(once.id);
-        }
-        self.refuse(batch.ticket, refusal);
-    }
-
-    /// The gathering commit holds the batch's writes, and so its answer.
-    pub(super) fn remember(&mut self, once: Once, outcomes: &[Outcome]) {
-        self.onces.live(self.now);
-        let at = self.onces.lived;
-        self.commits.gathering.add_once(Done { once, at, outcomes: outcomes.to_vec() });
-    }
-
-    /// I1: the commit that holds a request and its answer is synced. If what it changed may not count, whoever comes with
-    /// its name again is told so, also after a start.
-    pub(super) fn settle_once(&mut self, done: Done) {
-        if !done.outcomes.is_empty() && self.replica.is_some_and(|replica| self.is_doubted(replica)) {
-            let uncertain = Done { outcomes: Vec::new(), ..done };
-            self.commits.gathering.add_once(uncertain.clone());
-            self.onces.settle(uncertain);
-        } else {
-            self.onces.settle(done);
-        }
-    }
-
-    pub(super) fn advance_onces(&mut self) {
-        self.onces.live(self.now);
-        for kind in [Kind::Key, Kind::Session] {
-            self.onces.expire(kind, self.settings.kept_ms(kind));
-        }
-        let notice = self.onces.warn(self.settings.once_bytes_max);
-        self.effects.extend(notice.map(Effect::Notice));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,17 +289,17 @@ mod tests {
 
     const HOUR_MS: u64 = 3_600_000;
 
-    fn once(caller: u64, id: u128, turn: Turn) -> Once {
-        Once { caller: Caller(caller), id, turn }
+    fn once(caller: u64, id: u128, turn: Turn) -> RequestId {
+        RequestId { caller: Caller(caller), id, turn }
     }
 
     fn next(number: u64) -> Turn {
-        Turn::Next { number, asked: 0 }
+        Turn::Next { number, content: 0 }
     }
 
     /// A table in virtual time.
     struct Table {
-        onces: Onces,
+        idempotency: Idempotency,
         settings: Settings,
         now: u64,
     }
@@ -396,26 +312,25 @@ mod tests {
                 session_idle_ms: 600_000,
                 ..settings()
             };
-            Self { onces: Onces::new(Vec::new(), 0), settings, now: 0 }
+            Self { idempotency: Idempotency::new(Vec::new(), 0), settings, now: 0 }
         }
 
         fn pass(&mut self, ms: u64) {
             for _ in 0..ms.div_ceil(1_000) {
                 self.now += 1_000;
-                self.onces.live(self.now);
+                self.idempotency.live(self.now);
                 for kind in [Kind::Key, Kind::Session] {
-                    self.onces.expire(kind, self.settings.kept_ms(kind));
+                    self.idempotency.expire(kind, self.settings.kept_ms(kind));
                 }
             }
         }
 
         /// Asked, and carried out if it is let in.
-        fn ask(&mut self, once: Once) -> Result<Entrance, Refusal> {
-            let entered = self.onces.enter(once, &Terms::default(), 1, (None, &self.settings));
+        fn ask(&mut self, request: RequestId) -> Result<Entrance, Refusal> {
+            let entered = self.idempotency.enter(request, Claimed::default(), 1, (None, &self.settings));
             if entered == Ok(Entrance::New) {
-                self.onces.live(self.now);
-                let at = self.onces.lived;
-                self.onces.settle(Done { once, at, outcomes: vec![Outcome::Value(1)] });
+                let answered = self.idempotency.answer(request, &[Outcome::Value(1)], self.now);
+                self.idempotency.settle(answered);
             }
             entered
         }
@@ -431,12 +346,12 @@ mod tests {
                 table.pass(1_000);
             }
             assert_eq!(table.ask(once(1, client, next(1))), Ok(Entrance::New), "client {client}");
-            assert_eq!(table.ask(once(1, client, next(1))), Ok(Entrance::Before(vec![Outcome::Value(1)])));
-            most = most.max(table.onces.entries.len());
+            assert_eq!(table.ask(once(1, client, next(1))), Ok(Entrance::Replay(vec![Outcome::Value(1)])));
+            most = most.max(table.idempotency.entries.len());
         }
         assert!(most < 17_500, "a sixth of those of an hour, and {most} were remembered");
         table.pass(700_000);
-        let fill = table.onces.fill(0);
+        let fill = table.idempotency.fill(0);
         assert_eq!((fill.bytes, fill.names), (0, 0));
     }
 
@@ -450,7 +365,7 @@ mod tests {
         }
         assert_eq!(table.ask(once(1, 1 << 100, next(1))), Ok(Entrance::New), "the reserve for sessions");
         for key in 0..refused {
-            assert!(matches!(table.ask(once(1, key, Turn::Only(7))), Ok(Entrance::Before(_))), "{key}");
+            assert!(matches!(table.ask(once(1, key, Turn::Only(7))), Ok(Entrance::Replay(_))), "{key}");
         }
     }
 
@@ -464,7 +379,7 @@ mod tests {
         for number in 2..100 {
             assert_eq!(table.ask(once(1, 1 << 100, next(number))), Ok(Entrance::New));
         }
-        assert!(table.onces.shares.used() <= 16_000);
+        assert!(table.idempotency.shares.used() <= 16_000);
     }
 
     #[test]
@@ -472,9 +387,9 @@ mod tests {
         let mut table = Table::new(64_000);
         table.ask(once(1, 5, next(1))).unwrap();
         table.now += HOUR_MS;
-        table.onces.live(table.now);
-        table.onces.expire(Kind::Session, table.settings.session_idle_ms);
-        assert_eq!(table.ask(once(1, 5, next(1))), Ok(Entrance::Before(vec![Outcome::Value(1)])));
+        table.idempotency.live(table.now);
+        table.idempotency.expire(Kind::Session, table.settings.session_idle_ms);
+        assert_eq!(table.ask(once(1, 5, next(1))), Ok(Entrance::Replay(vec![Outcome::Value(1)])));
     }
 
     #[test]
@@ -485,29 +400,29 @@ mod tests {
             for caller in 0..50 {
                 let id = u128::from(round * 1_000 + caller);
                 let _ = (0..).find(|more| table.ask(once(caller, id << 64 | more, next(1))).is_err());
-                said += u64::from(table.onces.warn(16_000).is_some());
+                said += u64::from(table.idempotency.warn(16_000).is_some());
             }
             assert_eq!(said, round + 1);
             table.pass(700_000);
-            assert_eq!(table.onces.warn(16_000), None);
+            assert_eq!(table.idempotency.warn(16_000), None);
         }
     }
 
     #[test]
     fn a_repetition_that_may_have_been_carried_out_elsewhere_or_long_ago_is_refused() {
         let (own, other) = (Some(ReplicaId(1)), Some(ReplicaId(2)));
-        let again = |incarnation, age_ms| Terms { incarnation, again: Some(age_ms), ..Terms::default() };
-        let judged = |terms: &Terms, known| judge(terms, known, own, 1_000);
-        assert_eq!(judged(&Terms::default(), false), Ok(()), "not sent before");
-        assert_eq!(judged(&again(own, 500), false), Ok(()));
-        assert_eq!(judged(&again(own, 501), false), Err(Refusal::Outdated), "it may be forgotten");
-        assert_eq!(judged(&again(own, u64::MAX), true), Ok(()), "the one before is remembered");
+        let again = |incarnation, age_ms| Claimed { incarnation, again: Some(age_ms) };
+        let judged = |claimed: Claimed, known| judge(claimed, known, own, 1_000);
+        assert_eq!(judged(Claimed::default(), false), Ok(()), "not sent before");
+        assert_eq!(judged(again(own, 500), false), Ok(()));
+        assert_eq!(judged(again(own, 501), false), Err(Refusal::Outdated), "it may be forgotten");
+        assert_eq!(judged(again(own, u64::MAX), true), Ok(()), "the one before is remembered");
         for known in [false, true] {
-            assert_eq!(judged(&again(None, 0), known), Err(Refusal::Outdated), "nobody knows of which disk");
-            assert_eq!(judged(&again(other, 0), known), Err(Refusal::AnotherIncarnation));
-            let first = Terms { incarnation: other, ..Terms::default() };
-            assert_eq!(judged(&first, known), Err(Refusal::AnotherIncarnation));
+            assert_eq!(judged(again(None, 0), known), Err(Refusal::Outdated), "nobody knows of which disk");
+            assert_eq!(judged(again(other, 0), known), Err(Refusal::AnotherIncarnation));
+            let first = Claimed { incarnation: other, again: None };
+            assert_eq!(judged(first, known), Err(Refusal::AnotherIncarnation));
         }
-        assert_eq!(judge(&again(other, 0), true, None, 1_000), Err(Refusal::AnotherIncarnation), "none yet");
+        assert_eq!(judge(again(other, 0), true, None, 1_000), Err(Refusal::AnotherIncarnation), "none yet");
     }
 }

@@ -1,0 +1,223 @@
+//! Pending loads: rows that have to come from disk before a batch, a delta or repaired rows can be applied.
+//!
+//! Whoever needs rows looks for them with [`Replica::find_rows`]; if one is not in memory, it waits with
+//! [`Replica::load_rows`] until all are there. All rows that a load needs stay in memory meanwhile.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use slab::Slab;
+use smallvec::SmallVec;
+use snowtide_protocol::Key;
+
+use crate::crdt::Row;
+use crate::identity::{NamespaceId, ReplicaId};
+use crate::merkle::{Hasher, Place};
+
+use super::Replica;
+use super::effect::{Effect, Job};
+use super::leaf_reads::LeafReads;
+use super::namespaces::Namespaces;
+use super::rows::{LoadId, RowId};
+use super::submit::Batch;
+
+/// Who waits for rows.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// A client's batch.
+    Batch(Batch),
+    /// The first waiting delta of this origin.
+    Delta(NamespaceId, ReplicaId),
+    /// The first rows that our repair session brought.
+    Repair(NamespaceId),
+}
+
+/// One load.
+#[derive(Debug)]
+struct Load {
+    rows_missing: usize,
+    /// Every row that is needed, there or not, so that none leaves memory meanwhile.
+    pinned: Vec<(NamespaceId, RowId)>,
+    waiter: Waiter,
+}
+
+/// All of them, and the rows to ask for.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    pending: Slab<Load>,
+    /// Rows to ask for when the events in hand are done.
+    wanted: BTreeMap<NamespaceId, Vec<Key>>,
+    /// Rows asked for or to be asked for.
+    rows: usize,
+    /// The rows that were looked for last, in that order; `None` where nobody serves the namespace. Kept for its memory.
+    found: Vec<Option<RowId>>,
+    /// Where those stand that are being looked for.
+    places: Vec<Place>,
+    /// Whole leaves that are being read.
+    leaves: LeafReads,
+}
+
+impl Loads {
+    /// Loads that are pending.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Those for clients' batches.
+    pub(super) fn batches(&self) -> usize {
+        self.pending.iter().filter(|(_, load)| matches!(load.waiter, Waiter::Batch(_))).count()
+    }
+
+    /// Rows that were asked for and are not there yet.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn leaves(&mut self) -> &mut LeafReads {
+        &mut self.leaves
+    }
+
+    /// The rows that were looked for last, all in memory.
+    pub(super) fn found(&self) -> &[Option<RowId>] {
+        &self.found
+    }
+
+    /// The same, to be given back.
+    pub(super) fn take_found(&mut self) -> Vec<Option<RowId>> {
+        std::mem::take(&mut self.found)
+    }
+
+    pub(super) fn give_back(&mut self, found: Vec<Option<RowId>>) {
+        self.found = found;
+    }
+
+    /// Finds all of these rows; false if one of them is not in memory yet.
+    ///
+    /// Hashed first and looked up then: in a loop as short as the second, the processor has several rows on their way
+    /// from memory at a time.
+    fn find<'a>(
+        &mut self,
+        namespaces: &Namespaces,
+        hasher: &Hasher,
+        wanted: impl Iterator<Item = (NamespaceId, &'a str)> + Clone,
+    ) -> bool {
+        let Self { found, places, .. } = self;
+        found.clear();
+        places.clear();
+        places.extend(wanted.clone().map(|(_, key)| hasher.place(key)));
+        for ((namespace, key), place) in wanted.zip(places) {
+            let Some(held) = namespaces.get(namespace) else {
+                found.push(None);
+                continue;
+            };
+            match held.find(*place, key) {
+                Some(row) => found.push(Some(row)),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Has `waiter` wait for these rows.
+    fn wait<'a>(
+        &mut self,
+        namespaces: &mut Namespaces,
+        wanted: impl Iterator<Item = (NamespaceId, &'a Key)>,
+        waiter: Waiter,
+    ) {
+        let (rows_missing, pinned) = self.ask_for(namespaces, wanted);
+        self.pending.insert(Load { rows_missing, pinned, waiter });
+    }
+
+    /// Has a batch wait for the rows of its operations.
+    fn wait_batch(&mut self, namespaces: &mut Namespaces, batch: Batch) {
+        let keys = batch.operations.iter().map(|operation| (operation.namespace, &operation.key));
+        let (rows_missing, pinned) = self.ask_for(namespaces, keys);
+        self.pending.insert(Load { rows_missing, pinned, waiter: Waiter::Batch(batch) });
+    }
+
+    /// Asks for those of these rows that are not there, on behalf of the load that is inserted next, and keeps the others
+    /// where they are. How many it has to wait for, and all of them.
+    fn ask_for<'a>(
+        &mut self,
+        namespaces: &mut Namespaces,
+        wanted: impl Iterator<Item = (NamespaceId, &'a Key)>,
+    ) -> (usize, Vec<(NamespaceId, RowId)>) {
+        let id = self.pending.vacant_key();
+        let (mut rows_missing, mut pinned) = (0, Vec::with_capacity(wanted.size_hint().0));
+        for (namespace, key) in wanted {
+            let Some(held) = namespaces.get_mut(namespace) else { continue };
+            let awaited = held.await_row(key, id);
+            if awaited.wanted {
+                self.wanted.entry(namespace).or_default().push(key.clone());
+                self.rows += 1;
+            }
+            rows_missing += usize::from(awaited.missing);
+            pinned.push((namespace, awaited.row));
+        }
+        (rows_missing, pinned)
+    }
+
+    /// A row has come from disk; who has all rows now.
+    fn row_came(&mut self, namespaces: &mut Namespaces, namespace: NamespaceId, key: &str, row: Row) -> Ready {
+        let Some(held) = namespaces.get_mut(namespace) else { return Ready::new() };
+        let waiting = held.load(key, row);
+        self.rows = self.rows.saturating_sub(1);
+        let mut ready = Ready::new();
+        for load in waiting {
+            let Some(Load { pinned, waiter, .. }) = self.arrived(load) else { continue };
+            for (namespace, row) in pinned {
+                if let Some(held) = namespaces.get_mut(namespace) {
+                    held.unpin(row);
+                }
+            }
+            ready.push(waiter);
+        }
+        ready
+    }
+
+    /// One row that a load waited for is there; returns the load if it was the last.
+    fn arrived(&mut self, load: LoadId) -> Option<Load> {
+        let waiting = self.pending.get_mut(load)?;
+        waiting.rows_missing -= 1;
+        (waiting.rows_missing == 0).then(|| self.pending.remove(load))
+    }
+
+    /// Asks the disk for what is wanted.
+    pub(super) fn emit(&mut self, effects: &mut VecDeque<Effect>) {
+        let wanted = std::mem::take(&mut self.wanted);
+        effects.extend(wanted.into_iter().map(|(namespace, keys)| Effect::Disk(Job::Load { namespace, keys })));
+    }
+}
+
+/// Few wait for one row.
+type Ready = SmallVec<[Waiter; 1]>;
+
+impl Replica {
+    /// Finds all of these rows, see [`Loads::found`]; false if one of them is not in memory yet.
+    pub(super) fn find_rows<'a>(&mut self, wanted: impl Iterator<Item = (NamespaceId, &'a str)> + Clone) -> bool {
+        self.loads.find(&self.namespaces, &self.settings.hasher, wanted)
+    }
+
+    /// A delta or repaired rows wait until these rows are loaded, of which one at least is not there.
+    pub(super) fn load_rows(&mut self, namespace: NamespaceId, keys: &[Key], waiter: Waiter) {
+        self.loads.wait(&mut self.namespaces, keys.iter().map(|key| (namespace, key)), waiter);
+    }
+
+    /// The same for a batch and the rows of its operations.
+    pub(super) fn load_batch(&mut self, batch: Batch) {
+        self.loads.wait_batch(&mut self.namespaces, batch);
+    }
+
+    pub(super) fn loaded(&mut self, namespace: NamespaceId, rows: Vec<(Key, Row)>) {
+        for (key, row) in rows {
+            for waiter in self.loads.row_came(&mut self.namespaces, namespace, &key, row) {
+                match waiter {
+                    Waiter::Batch(batch) => self.waits.line_up(batch),
+                    Waiter::Delta(namespace, origin) => self.release_origin(namespace, origin),
+                    Waiter::Repair(namespace) => self.release_repaired(namespace),
+                }
+            }
+        }
+        self.resume_backlog();
+    }
+}
