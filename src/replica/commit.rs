@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::{Mark, Slot};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::section::{Bytes, Milliseconds};
 
 use super::Replica;
 use super::census::Census;
@@ -180,13 +181,13 @@ impl Replica {
         if !unawaited || self.is_full() || self.draining.is_some() {
             return false;
         }
-        let until = self.now.saturating_add(self.settings.commit_interval_ms);
+        let until = self.now.saturating_add(self.settings.tuning.commit.interval.ms());
         self.now < *self.commits.linger_until.get_or_insert(until)
     }
 
     /// The gathering commit has reached its bound.
     pub(super) fn is_full(&self) -> bool {
-        self.commits.gathering.bytes() >= self.settings.commit_bytes_max
+        self.commits.gathering.bytes() >= self.settings.tuning.commit.bytes_max.bytes()
     }
 
     /// Closes the gathering commit if it holds anything and none is being synced.
@@ -289,7 +290,7 @@ impl Replica {
         for record in done.records {
             let own = Some(record.origin) == self.replica;
             if own {
-                self.push_at.get_or_insert(self.now + self.settings.gossip_interval_ms);
+                self.push_at.get_or_insert(self.now + self.settings.tuning.gossip.interval.ms());
             }
             if let Some(space) = self.spaces.get_mut(&record.namespace) {
                 space.committed(record, own);

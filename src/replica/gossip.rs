@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::section::{Bytes, Milliseconds};
 
 use super::Replica;
 use super::bounds;
@@ -123,7 +124,7 @@ impl Replica {
     /// Sends what is due.
     pub(super) fn advance_gossip(&mut self) {
         if self.now >= self.digest_at {
-            self.digest_at = self.now + self.settings.digest_interval_ms;
+            self.digest_at = self.now + self.settings.tuning.gossip.digest_interval.ms();
             self.boots.beat();
             let linked: Vec<WorkerId> = self.peers.values().filter(|peer| peer.up).map(|peer| peer.worker).collect();
             linked.into_iter().for_each(|worker| self.send_digest(worker));
@@ -197,7 +198,8 @@ impl Replica {
     /// A digest tells from where to push on.
     fn told(&mut self, worker: WorkerId, namespace: NamespaceId, vector: &VersionVector) {
         let Some(replica) = self.replica else { return };
-        let lost_before = self.now.saturating_sub(LOST_AFTER_DIGESTS * self.settings.digest_interval_ms);
+        let lost_before =
+            self.now.saturating_sub(LOST_AFTER_DIGESTS * self.settings.tuning.gossip.digest_interval.ms());
         let push = self.peers.get_mut(&worker).and_then(|neighbour| neighbour.pushes.get_mut(&namespace));
         if let Some(push) = push {
             push.told(vector.mark(replica).seq, lost_before);
@@ -220,8 +222,8 @@ impl Replica {
         theirs: &VersionVector,
     ) {
         let direct = from.worker.region() == self.settings.worker.region();
-        let quiet_since = self.now.saturating_sub(self.settings.digest_interval_ms);
-        let overdue = self.now.saturating_sub(self.settings.fetch_timeout_ms);
+        let quiet_since = self.now.saturating_sub(self.settings.tuning.gossip.digest_interval.ms());
+        let overdue = self.now.saturating_sub(self.settings.tuning.gossip.fetch_timeout.ms());
         let Some(space) = self.spaces.get_mut(&namespace) else { return };
         for (origin, mark) in theirs.iter() {
             let after = space.applied.mark(origin).seq;
@@ -314,7 +316,7 @@ impl Replica {
         let (Some(peer), Some(space)) = (self.peers.get_mut(&worker), self.spaces.get_mut(&namespace)) else {
             return false;
         };
-        let room = self.settings.inflight_bytes_max.saturating_sub(peer.inflight_bytes());
+        let room = self.settings.tuning.gossip.inflight_bytes_max.bytes().saturating_sub(peer.inflight_bytes());
         let reading = peer.reading.contains(&(namespace, replica));
         let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| push.ready) else { return false };
         let after = push.sent;

@@ -59,6 +59,7 @@ pub mod terms;
 #[cfg(test)]
 mod terms_tests;
 pub mod token;
+pub mod tuning;
 pub mod view;
 mod waits;
 
@@ -66,6 +67,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crdt::VersionVector;
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::section::{Bytes, Milliseconds};
 
 use boots::Boots;
 use checkpoint::Checkpointing;
@@ -167,8 +169,8 @@ impl Replica {
             onces: Onces::new(recovered.onces, now),
             held: BTreeSet::new(),
             peers: peers.collect(),
-            boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.boot_silent_after_ms),
-            checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
+            boots: Boots::new(Peer { worker: settings.worker, boot: recovered.boot }, settings.boot_silent_after.ms()),
+            checkpointing: Checkpointing::new(now + settings.tuning.checkpoint.interval.ms()),
             repairs: Repairs::new(&settings, recovered.repaired, now),
             scrub: Scrub::new(&settings, now),
             draining: None,
@@ -204,7 +206,7 @@ impl Replica {
     }
 
     fn recover(&mut self, recovered: RecoveredSpace) {
-        let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
+        let tail_bytes_max = self.settings.tuning.gossip.inflight_bytes_max.bytes().saturating_mul(2);
         let namespace = recovered.namespace;
         self.checkpointing.dirty_rows += recovered.dirty.len();
         let space = Space::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now);
@@ -240,7 +242,7 @@ impl Replica {
             Event::Ceiling(ceiling) => {
                 // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
                 if self.claim.remember(ceiling) {
-                    self.digest_at = self.digest_at.min(self.now + self.settings.gossip_interval_ms);
+                    self.digest_at = self.digest_at.min(self.now + self.settings.tuning.gossip.interval.ms());
                 }
             }
             Event::ForgetCeilings(own) => self.claim.forget(own),
@@ -287,7 +289,9 @@ impl Replica {
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
     pub fn has_room(&self) -> bool {
-        !self.is_full() && self.works.backlog.is_empty() && self.works.len() < self.settings.loading_rows_max
+        !self.is_full()
+            && self.works.backlog.is_empty()
+            && self.works.len() < self.settings.tuning.cache.loading_rows_max
     }
 
     /// This node.
@@ -328,7 +332,7 @@ impl Replica {
 
     fn evict(&mut self) {
         let cached: usize = self.spaces.values().map(|space| space.rows.len()).sum();
-        let excess = cached.saturating_sub(self.settings.rows_max);
+        let excess = cached.saturating_sub(self.settings.tuning.cache.rows_max);
         if excess > 0 {
             // A bounded step each time; under pressure settling comes often.
             let step = excess.min(4_096);
@@ -369,7 +373,7 @@ impl Replica {
 
     fn drain(&mut self) {
         if self.draining.is_none() {
-            let deadline = self.now + self.settings.drain_timeout_ms;
+            let deadline = self.now + self.settings.tuning.drain.timeout.ms();
             self.draining = Some(Drain { deadline, told: None, over: false });
             self.push_at = Some(self.now);
             self.refuse_waiting();
@@ -403,7 +407,9 @@ impl Replica {
     /// When a drain is over in any case. The last checkpoint has more time than the other regions, once it has begun.
     fn drain_deadline(&self, drain: &Drain) -> u64 {
         match drain.told {
-            Some(told) if !self.checkpointing.is_over(told) => drain.deadline + self.settings.drain_checkpoint_ms,
+            Some(told) if !self.checkpointing.is_over(told) => {
+                drain.deadline + self.settings.tuning.drain.checkpoint.ms()
+            }
             _ => drain.deadline,
         }
     }
@@ -486,7 +492,7 @@ impl Replica {
             commits: self.spaces.values().map(|space| space.own_mark(self.replica).seq).sum(),
             rows_cached: self.spaces.values().map(|space| space.rows.len()).sum(),
             rows_dirty: self.checkpointing.dirty_rows,
-            names: self.onces.fill(self.settings.once_bytes_max),
+            names: self.onces.fill(self.settings.tuning.idempotency.bytes_max.bytes()),
             disk: self.disk,
             repairs: self.repair_status(),
             namespaces: self.spaces.values().map(Space::status).collect(),

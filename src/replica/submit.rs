@@ -120,8 +120,8 @@ impl Replica {
         if writes && self.disk.is_low() {
             return Some(Refusal::DiskLow);
         }
-        let overloaded = (writes && self.checkpointing.dirty_rows >= self.settings.dirty_rows_max)
-            || self.works.loading_rows >= self.settings.loading_rows_max;
+        let overloaded = (writes && self.checkpointing.dirty_rows >= self.settings.tuning.checkpoint.dirty_rows_max)
+            || self.works.loading_rows >= self.settings.tuning.cache.loading_rows_max;
         overloaded.then_some(Refusal::Overloaded)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::identity::{NamespaceId, Peer};
 use crate::merkle::{Node, Place, Sum};
+use crate::section::Milliseconds;
 
 use super::super::Replica;
 use super::super::effect::LoadLeaves;
@@ -23,7 +24,7 @@ impl Replica {
         let differ = root != space.tree.root();
         let children = differ.then(|| Node::ROOT.children().map(|child| space.tree.sum(child).short()).collect());
         if differ {
-            let until = self.now.saturating_add(self.settings.repair_session_ms);
+            let until = self.now.saturating_add(self.settings.tuning.repair.session_max.ms());
             let lease = Lease { vector: vector.clone(), until };
             self.repairs.leases.insert((from.worker, namespace), lease);
         }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, Peer, WorkerId};
 use crate::merkle::Place;
+use crate::section::Milliseconds;
 
 use super::Replica;
 use super::effect::{Effect, Job, LoadLeaves};
@@ -80,7 +81,7 @@ pub(super) enum Purpose {
 impl Repairs {
     pub(super) fn new(settings: &Settings, numbered: u64, now: u64) -> Self {
         Self {
-            due_at: now.saturating_add(settings.repair_interval_ms),
+            due_at: now.saturating_add(settings.tuning.repair.interval.ms()),
             turn: 0,
             sessions: 0,
             tickets: 0,
@@ -142,7 +143,7 @@ impl Replica {
     pub(super) fn advance_repair(&mut self) {
         let due = self.now >= self.repairs.due_at;
         if due {
-            self.repairs.due_at = self.now.saturating_add(self.settings.repair_interval_ms);
+            self.repairs.due_at = self.now.saturating_add(self.settings.tuning.repair.interval.ms());
             self.repairs.turn = self.repairs.turn.wrapping_add(1);
         }
         let namespaces: Vec<NamespaceId> = self.spaces.keys().copied().collect();
@@ -189,7 +190,8 @@ impl Replica {
     /// When the next timer of repair is due.
     pub(super) fn repair_deadline(&self) -> u64 {
         let sessions = self.spaces.values().filter_map(|space| space.session.as_ref());
-        let asks = sessions.filter_map(Session::oldest_ask).map(|at| at + self.settings.fetch_timeout_ms);
+        let asks =
+            sessions.filter_map(Session::oldest_ask).map(|at| at + self.settings.tuning.gossip.fetch_timeout.ms());
         asks.min().unwrap_or(u64::MAX).min(self.repairs.due_at)
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Node, Place};
+use crate::section::Milliseconds;
 
 use super::super::effect::{Effect, LoadLeaves, Notice};
 use super::super::message::{RepairStep, RepairedRow};
@@ -277,11 +278,11 @@ impl Replica {
     /// what it brought stays.
     fn ask_again(&mut self, namespace: NamespaceId) {
         let Some(session) = self.spaces.get_mut(&namespace).and_then(|space| space.session.as_mut()) else { return };
-        let overdue = self.now.saturating_sub(self.settings.fetch_timeout_ms);
+        let overdue = self.now.saturating_sub(self.settings.tuning.gossip.fetch_timeout.ms());
         let lost: Vec<u64> =
             session.asks.iter().filter(|(_, (_, at))| *at <= overdue).map(|(number, _)| *number).collect();
         let unanswered = lost.contains(&COMPARE);
-        if unanswered || self.now.saturating_sub(session.began_at) >= self.settings.repair_session_ms {
+        if unanswered || self.now.saturating_sub(session.began_at) >= self.settings.tuning.repair.session_max.ms() {
             return self.give_up(namespace);
         }
         for number in lost {

@@ -5,7 +5,7 @@
 use super::Table;
 
 /// Pure modules are told the time and given their randomness; they do no I/O.
-pub(crate) const PURE: [&str; 5] = ["identity", "crdt", "merkle", "snowflake", "replica"];
+pub(crate) const PURE: [&str; 6] = ["identity", "crdt", "merkle", "snowflake", "section", "replica"];
 
 /// What no pure module may name.
 pub(crate) const FORBIDDEN: [&str; 18] = [
@@ -73,7 +73,7 @@ const SERVER: Table = &[
     ),
     ("clock", &[]),
     ("codec", &[]),
-    ("config", &["clock", "identity"]),
+    ("config", &["clock", "identity", "replica", "section"]),
     ("control", &["audit"]),
     ("crdt", &["identity"]),
     ("dev", &["config", "identity", "probe", "relay", "tls"]),
@@ -98,6 +98,7 @@ const SERVER: Table = &[
             "peer",
             "quic",
             "replica",
+            "section",
             "sockets",
             "store",
             "telemetry",
@@ -108,7 +109,8 @@ const SERVER: Table = &[
     ("probe", &[]),
     ("quic", &["clock", "config", "peer", "sockets", "tls"]),
     ("relay", &["clock"]),
-    ("replica", &["codec", "crdt", "identity", "merkle"]),
+    ("replica", &["codec", "crdt", "identity", "merkle", "section"]),
+    ("section", &[]),
     ("snowflake", &["identity"]),
     ("sockets", &[]),
     ("store", &["codec", "crdt", "identity", "merkle", "replica"]),
@@ -276,7 +278,6 @@ pub(crate) const CIRCLES_TO_UNTIE: Table = &[
     ("snowtide::api::http", &["list", "openapi"]),
     ("snowtide::api::http", &["openapi", "tickets"]),
     ("snowtide::api::http", &["openapi", "watch"]),
-    ("snowtide::config", &["load", "regions"]),
     ("snowtide::merkle", &["hasher", "tree"]),
     ("snowtide::peer", &["accept", "link"]),
     ("snowtide::peer", &["dial", "reach"]),
