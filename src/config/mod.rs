@@ -60,8 +60,8 @@ use schema::{NAMESPACE_NAME, PATH};
 section! {
     /// Everything that can be set.
     pub struct Config {
-        /// Where the region files are: every *.toml in it is one region. Hidden files, and those whose names begin with
-        /// # or ~, are leftovers of editors and archivers and are not looked at.
+        /// Where the region files are: every *.toml in it is one region. Hidden files, and those whose names begin
+        /// with # or ~, are leftovers of editors and archivers and are not looked at.
         pub regions_dir: PathBuf = "regions", PATH;
 
         /// Where this node keeps its data: RocksDB, and nothing else. Every node needs its own.
