@@ -8,12 +8,17 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use snowtide::clock::Stopwatch;
 use snowtide::codec;
 use snowtide::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::{Hasher, Leaf, Sum};
+use snowtide::replica::tuning::{
+    Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning,
+};
 use snowtide::replica::{CheckpointChunk, Effect, Event, Job, Message, Notice, Operation, Position, Replica, Settings};
 use snowtide::store::{Options, Store};
 use snowtide_protocol::{Action, Key};
@@ -82,7 +87,9 @@ impl Node {
         fill(&store, rows, lagging);
         drop(store);
         let (store, recovered) = Store::open(&options).unwrap();
-        let replica = Replica::new(Settings { repair_interval_ms, ..settings(own, other) }, recovered, 0);
+        let mut settings = settings(own, other);
+        settings.tuning.repair.interval = Duration::from_millis(repair_interval_ms);
+        let replica = Replica::new(settings, recovered, 0);
         Self { worker: own, peer: other, replica, store, inbox: VecDeque::new(), sessions: 0, rows: 0, _dir: dir }
     }
 
@@ -156,37 +163,33 @@ fn row(number: usize, lagging: bool) -> Row {
 }
 
 fn settings(own: WorkerId, peer: WorkerId) -> Settings {
+    let ms = Duration::from_millis;
     Settings {
         worker: own,
         peers: BTreeMap::from([(peer, BTreeSet::from([NAMESPACE]))]),
         hasher: hasher(),
-        commit_bytes_max: 4 << 20,
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
-        commit_interval_ms: 100,
-        gossip_interval_ms: 20,
-        digest_interval_ms: 1_000,
-        inflight_bytes_max: 8 << 20,
-        fetch_timeout_ms: 2_000,
-        boot_silent_after_ms: 14_000,
-        proof_timeout_ms: 3_000,
-        claim_wait_ms: 3_000,
-        quarantine_ms: 4_000,
-        rows_max: 2_000_000,
-        loading_rows_max: 100_000,
-        checkpoint_interval_ms: 5_000,
-        dirty_rows_max: 1_000_000,
+        tuning: Tuning {
+            commit: Commit { bytes_max: ByteSize(4 << 20), interval: ms(100) },
+            gossip: Gossip {
+                interval: ms(20),
+                digest_interval: ms(1_000),
+                inflight_bytes_max: ByteSize(8 << 20),
+                fetch_timeout: ms(2_000),
+            },
+            incarnation: Incarnation { proof_timeout: ms(3_000) },
+            cache: Cache { rows_max: 2_000_000, loading_rows_max: 100_000 },
+            checkpoint: Checkpoint { interval: ms(5_000), dirty_rows_max: 1_000_000 },
+            repair: Repair { interval: ms(60_000), session_max: ms(3_600_000), scrub_interval: ms(604_800_000) },
+            hints: Hints { max_age: ms(3_600_000), max_bytes: ByteSize(4 << 30) },
+            idempotency: Idempotency { retention: ms(60_000), session_idle: ms(60_000), bytes_max: ByteSize(1 << 20) },
+            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
+        },
+        claim_wait: ms(3_000),
+        quarantine: ms(4_000),
+        boot_silent_after: ms(14_000),
         waiting_max: 100,
-        drain_checkpoint_ms: 1_000,
-        once_retention_ms: 60_000,
-        session_idle_ms: 60_000,
-        once_bytes_max: 1 << 20,
-        repair_interval_ms: 60_000,
-        repair_session_ms: 3_600_000,
-        scrub_interval_ms: 604_800_000,
-        hints_age_ms: 3_600_000,
-        hints_bytes_max: 4 << 30,
-        drain_timeout_ms: 5_000,
     }
 }
 

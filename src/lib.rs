@@ -6,7 +6,8 @@
 //! - [`clock`] is the sole reader of the operating system's clocks, [`codec`] the one encoding.
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
 //! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients; [`telemetry`] keeps the metrics of all of them.
-//! - [`config`] is read by the command line, [`cli`], at the start, and by [`node`] when it reloads.
+//! - [`section`] is how a setting is declared, once: by the replica, and by [`config`], which the command line, [`cli`],
+//!   reads at the start, and [`node`] when it reloads.
 //! - [`audit`] writes down what operators ordered and whom the doors turned away.
 //! - [`sockets`] listen; [`tls`] says who stands at both ends; [`quic`] is what peers and clients share.
 //! - [`control`] is how the operator of a machine reaches a node that runs there.
@@ -33,6 +34,7 @@ pub mod probe;
 pub mod quic;
 pub mod relay;
 pub mod replica;
+pub mod section;
 pub mod snowflake;
 pub mod sockets;
 pub mod store;

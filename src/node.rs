@@ -45,6 +45,7 @@ use crate::merkle::Hasher;
 use crate::peer::{ClockReading, Clockwork, Links, LinksConfig};
 use crate::quic::Endpoint;
 use crate::replica::{Disk, Event, Headroom, Recovered};
+use crate::section::Bytes;
 use crate::sockets;
 use crate::store::{self, Shortage, Store};
 
@@ -137,7 +138,7 @@ impl Node {
             cluster: config.cluster.id.clone(),
             namespaces: config.namespace.clone(),
             limits: config.peer.clone(),
-            frame_bytes_max: settings::bytes(config.frame.bytes_max),
+            frame_bytes_max: config.frame.bytes_max.bytes(),
             map: map.clone(),
             worker,
             boot: recovered.boot,
@@ -269,7 +270,7 @@ impl Ground<'_> {
         Doors {
             namespaces: Arc::new(Namespaces::new(&self.config, &self.map, self.worker.region())),
             terms_codec: Arc::new(TermsCodec::new(&self.config, &self.map)),
-            budget: Budget::new(settings::bytes(self.config.api.client_bytes_max)),
+            budget: Budget::new(self.config.api.client_bytes_max.bytes()),
             region: self.region.into(),
             engine,
             ids,

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Global, note, print, print_json};
 use crate::clock;
 use crate::config::map::Region;
-use crate::config::{Config, ConfigError, Loaded, warnings};
+use crate::config::{self, Config, ConfigError, Loaded, warnings};
 use crate::tls::{self, Expiry, Role, Secured};
 
 /// Check the configuration, or show it.
@@ -24,7 +24,8 @@ Examples:
   snowtide config check
   snowtide config check --config prod.toml --regions-dir /etc/snowtide/regions
   snowtide config show --origins
-  snowtide config show --json --set gossip.interval=50ms";
+  snowtide config show --json --set gossip.interval=50ms
+  snowtide config defaults";
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -37,6 +38,12 @@ enum Action {
         #[arg(long)]
         origins: bool,
     },
+    /// Print every key with its default, what it does and what is allowed, as a configuration file.
+    Defaults {
+        /// As a page in Markdown.
+        #[arg(long)]
+        page: bool,
+    },
 }
 
 impl Command {
@@ -44,6 +51,10 @@ impl Command {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         match self.action {
             Action::Check => check(global),
+            Action::Defaults { page } => {
+                let text = if page { config::page() } else { config::default_file() };
+                print(text.trim_end())
+            }
             Action::Show { origins } => {
                 let loaded = global.load()?;
                 if global.json { print_json(&as_json(&loaded)) } else { print(as_toml(&loaded, origins).trim_end()) }

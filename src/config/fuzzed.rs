@@ -5,7 +5,7 @@ use std::path::Path;
 use figment::Figment;
 
 use super::inspect::Inspection;
-use super::load::Layer;
+use super::layer::Layer;
 use super::origin::Origin;
 use super::regions::region_of;
 use super::schema::CONFIG;

@@ -5,7 +5,8 @@ use figment::value::{Dict, Value};
 
 use super::error::Problem;
 use super::origin::{Origin, Setting, literal};
-use super::shape::{Field, Shape};
+use crate::section::Kind;
+use crate::section::shape::Shape;
 
 const REDACTED: &str = "(redacted)";
 
@@ -28,7 +29,10 @@ impl<'a> Inspection<'a> {
             return self.refuse(shape, value, path);
         }
         match (shape, value) {
-            (Shape::Table(fields), Value::Dict(_, dict)) => self.table(shape, fields, dict, path, within),
+            (Shape::Table(_), Value::Dict(_, dict)) => {
+                self.table(shape, dict, path);
+                self.missing(shape, dict, path, within);
+            }
             (Shape::Named { names, each }, Value::Dict(_, dict)) => self.named(names, each, dict, path),
             (Shape::List(each), Value::Array(_, items)) => {
                 for (index, item) in items.iter().enumerate() {
@@ -39,18 +43,21 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    fn table(&mut self, shape: &Shape, fields: &[Field], dict: &Dict, path: &str, within: &Origin) {
+    fn table(&mut self, shape: &Shape, dict: &Dict, path: &str) {
         for (key, value) in dict {
             match shape.child(key) {
                 Some(child) => self.value(child, value, &join(path, key), &self.origin(value)),
                 None => self.problems.push(Problem::UnknownKey {
                     origin: self.origin(deepest(value)),
                     key: join(path, key),
-                    hint: hint(fields, key),
+                    hint: hint(shape, key),
                 }),
             }
         }
-        for field in fields.iter().filter(|field| field.required && !dict.contains_key(field.key)) {
+    }
+
+    fn missing(&mut self, shape: &Shape, dict: &Dict, path: &str, within: &Origin) {
+        for field in shape.keys().filter(|field| field.kind == Kind::Must && !dict.contains_key(field.key)) {
             self.problems.push(Problem::Missing {
                 origin: within.clone(),
                 key: join(path, field.key),
@@ -61,15 +68,17 @@ impl<'a> Inspection<'a> {
 
     fn named(&mut self, names: &Shape, each: &Shape, dict: &Dict, path: &str) {
         for (name, value) in dict {
-            if names.accepts(&Value::from(name.as_str())) {
-                self.value(each, value, &join(path, name), &self.origin(value));
-            } else {
+            if !names.accepts(&Value::from(name.as_str())) {
                 self.problems.push(Problem::Refused {
                     origin: self.origin(deepest(value)),
                     key: path.to_owned(),
                     value: literal(&Value::from(name.as_str())),
                     reason: format!("allowed as a name: {names}"),
                 });
+            } else if let Some(dict) = value.as_dict() {
+                self.table(each, dict, &join(path, name));
+            } else {
+                self.refuse(each, value, &join(path, name));
             }
         }
     }
@@ -144,21 +153,24 @@ fn deepest(value: &Value) -> &Value {
     }
 }
 
-fn hint(fields: &[Field], key: &str) -> String {
-    match nearest(fields, key) {
+fn hint(table: &Shape, key: &str) -> String {
+    if table.has_fixed(key) {
+        return "what it set is fixed now".to_owned();
+    }
+    match nearest(table, key) {
         Some(near) => format!("did you mean {near}?"),
         None => {
-            let keys: Vec<_> = fields.iter().map(|field| field.key).collect();
+            let keys: Vec<_> = table.keys().map(|field| field.key).collect();
             format!("the keys here are {}", keys.join(", "))
         }
     }
 }
 
-/// The key that needs the fewest edits, if they are few.
-pub(super) fn nearest(fields: &[Field], key: &str) -> Option<&'static str> {
+/// The key of a table that needs the fewest edits, if they are few.
+pub(super) fn nearest(table: &Shape, key: &str) -> Option<&'static str> {
     // A key that is far too long is nobody's misspelling, and not worth the comparison.
     let edits_max = if key.len() > 64 { return None } else { 1 + key.len() / 4 };
-    let measured = fields.iter().map(|field| (edits(field.key.as_bytes(), key.as_bytes()), field.key));
+    let measured = table.keys().map(|field| (edits(field.key.as_bytes(), key.as_bytes()), field.key));
     measured.min().filter(|(edits, _)| *edits <= edits_max).map(|(_, near)| near)
 }
 

@@ -8,24 +8,20 @@
 //! map that differs from node to node would be no map.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use figment::providers::{Format, Toml};
-use figment::value::{Dict, Map, Value};
-use figment::{Figment, Metadata, Profile, Provider};
+use figment::Figment;
+use figment::value::{Map, Value};
 
 use super::error::{ConfigError, Problem};
 use super::inspect::{Inspection, nearest, origin, settings};
+use super::layer::Layer;
 use super::map::ClusterMap;
 use super::origin::{Origin, Setting, literal};
 use super::schema::CONFIG;
-use super::shape::Shape;
-use super::{Config, regions, validate};
+use super::{Config, default_file, regions, validate};
+use crate::section::shape::Shape;
 
-/// The built-in defaults are this file, so that it can document them.
-pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Laid over the built-in defaults where it exists.
 const DEFAULT_FILE: &str = "config/default.toml";
 const ENV_PREFIX: &str = "SNOWTIDE_";
@@ -33,10 +29,6 @@ const ENV_SEPARATOR: &str = "__";
 const NAMESPACES: &str = "namespace";
 const TOKENS: &str = "api.tokens";
 const TOKENS_FILE: &str = "api.tokens_file";
-/// The deepest key has three levels.
-const DEPTH_MAX: usize = 16;
-/// A longer file is refused unread.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What to load from. The default is nothing but the built-in defaults.
 #[derive(Clone, Debug, Default)]
@@ -114,75 +106,17 @@ pub(super) fn load(sources: &Sources, now_ms: u64) -> Result<Loaded, ConfigError
 }
 
 /// The built-in defaults alone.
-pub(super) fn builtin() -> Result<Config, Box<figment::Error>> {
-    Figment::from(Toml::string(DEFAULTS)).extract().map_err(Box::new)
+pub(super) fn builtin() -> Result<Config, ConfigError> {
+    Ok(Figment::from(defaults()?).extract().map_err(|error| Problem::Inconsistent(error.to_string()))?)
 }
 
-/// One layer of values, all of one origin.
-pub(super) struct Layer {
-    origin: Origin,
-    values: Dict,
-}
-
-impl Layer {
-    /// A file.
-    pub(super) fn of_file(file: &Path) -> Result<Self, Problem> {
-        let text = read(file).map_err(|reason| Problem::Unreadable { file: file.to_owned(), reason })?;
-        Self::of_file_text(file, &text)
-    }
-
-    /// A file whose text has been read.
-    pub(super) fn of_file_text(file: &Path, text: &str) -> Result<Self, Problem> {
-        Ok(Self { values: parse(file, text)?, origin: Origin::File(file.to_owned()) })
-    }
-
-    /// One value at a dotted key, as text. What is nested deeper than anything that could be allowed is not taken
-    /// apart, so that it is refused and cannot exhaust the stack.
-    pub(super) fn of_text(origin: Origin, key: &str, text: &str) -> Self {
-        let verbatim = CONFIG.at(key).is_some_and(Shape::is_verbatim) || depth(text) > DEPTH_MAX;
-        let value = if verbatim { Value::from(text) } else { parsed(text) };
-        let values = if key.split('.').count() > DEPTH_MAX {
-            Dict::from([(key.to_owned(), value)])
-        } else {
-            let nested = key.rsplit('.').fold(value, |value, key| Value::from(Map::from([(key, value)])));
-            nested.into_dict().unwrap_or_default()
-        };
-        Self { origin, values }
-    }
-}
-
-/// How many brackets are open at once.
-fn depth(text: &str) -> usize {
-    let step = |open: usize, c| match c {
-        '[' | '{' => open + 1,
-        ']' | '}' => open.saturating_sub(1),
-        _ => open,
-    };
-    let opened = text.chars().scan(0, |open, c| {
-        *open = step(*open, c);
-        Some(*open)
-    });
-    opened.max().unwrap_or_default()
-}
-
-fn parsed(text: &str) -> Value {
-    let Ok(value) = text.parse();
-    value
-}
-
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        self.origin.to_metadata()
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(self.values.clone()))
-    }
+fn defaults() -> Result<Layer, Problem> {
+    Layer::of_toml(Origin::BuiltIn, Path::new(DEFAULT_FILE), &default_file())
 }
 
 /// From the lowest to the highest.
 fn layers(sources: &Sources) -> Result<Vec<Layer>, ConfigError> {
-    let mut layers = vec![Layer { origin: Origin::BuiltIn, values: parse(Path::new(DEFAULT_FILE), DEFAULTS)? }];
+    let mut layers = vec![defaults()?];
     let mut problems = Vec::new();
     let default_file = sources.default_file.iter().filter(|file| file.exists());
     for file in default_file.chain(&sources.file) {
@@ -234,29 +168,6 @@ fn lay_over(layers: &mut Vec<Layer>, layer: Layer) {
 fn key_of(variable: &str) -> Option<String> {
     let rest = variable.strip_prefix(ENV_PREFIX)?;
     let key = rest.replace(ENV_SEPARATOR, ".").to_ascii_lowercase();
-    let Shape::Table(fields) = CONFIG else { return None };
     let plain = |name| CONFIG.child(name).is_some_and(Shape::is_verbatim);
-    (rest.contains(ENV_SEPARATOR) || nearest(fields, &key).is_some_and(plain)).then_some(key)
-}
-
-fn read(file: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    let opened = File::open(file).map_err(|error| error.to_string())?;
-    opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it is longer than {}", super::shape::size(FILE_BYTES_MAX)));
-    }
-    Ok(text)
-}
-
-fn parse(file: &Path, text: &str) -> Result<Dict, Problem> {
-    Toml::from_str(text).map_err(|error: <Toml as Format>::Error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        Problem::Syntax {
-            file: file.to_owned(),
-            line: 1 + before.matches('\n').count(),
-            column: 1 + before.chars().rev().take_while(|c| *c != '\n').count(),
-            reason: error.message().lines().collect::<Vec<_>>().join(", "),
-        }
-    })
+    (rest.contains(ENV_SEPARATOR) || nearest(&CONFIG, &key).is_some_and(plain)).then_some(key)
 }

@@ -3,9 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identity::REGIONS_MAX;
+use crate::section::shape::Shape;
 
 /// The word that stands for the ordinal of the host's name.
 const AUTO: &str = "auto";
+
+/// What `node` may be.
+pub(super) const NODE_NUMBER: Shape = Shape::TextOrCount {
+    allowed: "\"auto\", or a whole number from 0 to 31",
+    accepts: |text| NodeNumber::parse(text).is_some(),
+};
+const _: () = assert!(REGIONS_MAX == 32);
 
 /// `node`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

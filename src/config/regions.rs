@@ -10,7 +10,7 @@ use figment::Figment;
 use super::address::Address;
 use super::error::{ConfigError, Problem};
 use super::inspect::Inspection;
-use super::load::Layer;
+use super::layer::Layer;
 use super::map::{ClusterMap, Region};
 use super::origin::Origin;
 use super::schema::REGION;

@@ -9,11 +9,11 @@ use bytesize::ByteSize;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::address::Address;
-use super::load::{DEFAULTS, load};
+use super::address::{Address, Listen};
+use super::load::load;
 use super::schema::{CONFIG, REGION};
-use super::shape::Shape;
 use super::*;
+use crate::section::Kind;
 
 /// 2026-01-01T00:00:00Z
 const NOW_MS: u64 = 1_767_225_600_000;
@@ -135,7 +135,7 @@ fn an_unknown_key() {
     Site::new().file("[comit]\nbytes_max = \"1MiB\"\n").refused("prod.toml: comit is not a key; did you mean commit?");
     Site::new()
         .file("[drain]\nsinkhole = 1\n")
-        .refused("prod.toml: drain.sinkhole is not a key; the keys here are timeout, checkpoint");
+        .refused("prod.toml: drain.sinkhole is not a key; the keys here are timeout");
     Site::new()
         .env("SNOWTIDE_GOSSIP__INTERVALL", "1ms")
         .refused("environment SNOWTIDE_GOSSIP__INTERVALL: gossip.intervall is not a key; did you mean interval?");
@@ -181,8 +181,8 @@ fn a_bad_size() {
 #[test]
 fn a_bound_of_zero() {
     Site::new()
-        .file("[api]\nqueue_batches_max = 0\n")
-        .refused("prod.toml: api.queue_batches_max = 0: allowed: a whole number from 1 to 1000000");
+        .file("[api]\nwaiting_max = 0\n")
+        .refused("prod.toml: api.waiting_max = 0: allowed: a whole number from 1 to 1000000");
 }
 
 #[test]
@@ -470,10 +470,35 @@ fn more_dirty_rows_than_rows() {
 }
 
 #[test]
-fn a_shortest_pause_longer_than_the_longest() {
+fn a_longest_pause_shorter_than_the_shortest() {
+    assert_eq!(Config::builtin().peer.backoff_min, Duration::from_millis(50));
     Site::new()
-        .set("peer.backoff_min", "3s")
-        .refused("flag --set: peer.backoff_min = \"3s\": allowed: at most peer.backoff_max (2s)");
+        .set("peer.backoff_max", "49ms")
+        .refused("flag --set: peer.backoff_max = \"49ms\": allowed: a duration from 50ms to 10m");
+}
+
+#[test]
+fn what_was_a_key_once_is_refused_and_said_to_be_fixed() {
+    Site::new()
+        .file("[gossip]\nfetch_timeout = \"1s\"\n")
+        .refused("prod.toml: gossip.fetch_timeout is not a key; what it set is fixed now");
+    Site::new()
+        .env("SNOWTIDE_PEER__BACKOFF_MIN", "1ms")
+        .refused("environment SNOWTIDE_PEER__BACKOFF_MIN: peer.backoff_min is not a key; what it set is fixed now");
+    for key in ["cache.loading_rows_max", "drain.checkpoint", "http.streams_max", "redis.queued_bytes_max"] {
+        Site::new().set(key, "1").refused(&format!("flag --set: {key} is not a key; what it set is fixed now"));
+    }
+    let config = Config::builtin();
+    let constants = (config.tuning.gossip.fetch_timeout, config.http.head_bytes_max, config.quic.streams_max);
+    assert_eq!(constants, (Duration::from_secs(2), ByteSize::kib(64), 16));
+    assert!(fixed(&CONFIG).iter().all(|key| !default_file().contains(&format!("\n{key} = "))));
+}
+
+/// What were keys of a table once, and of the tables in it.
+fn fixed(shape: &Shape) -> Vec<&'static str> {
+    let Shape::Table(fields) = shape else { return Vec::new() };
+    let within = fields.iter().flat_map(|field| fixed(&field.shape));
+    fields.iter().filter(|field| field.kind == Kind::Fixed).map(|field| field.key).chain(within).collect()
 }
 
 #[test]
@@ -666,38 +691,38 @@ fn each_layer_lies_over_the_one_before_and_leaves_its_mark() {
     let mut site = Site::new();
     site.write(
         "default.toml",
-        "[peer]\nbackoff_min = \"2ms\"\nbackoff_max = \"2s\"\nidle_timeout = \"2s\"\nprobe_timeout = \"20ms\"\n",
+        "[http]\nwatchers_max = 2\nwatch_interval = \"2s\"\nidle_timeout = \"2s\"\nheader_timeout = \"2s\"\n",
     );
     site.sources.default_file = Some(site.path("default.toml"));
-    let site = site.file("[peer]\nbackoff_max = \"3s\"\nidle_timeout = \"3s\"\nprobe_timeout = \"30ms\"\n");
-    let site = site.env("SNOWTIDE_PEER__IDLE_TIMEOUT", "4s").env("SNOWTIDE_PEER__PROBE_TIMEOUT", "40ms");
-    let site = site.set("peer.probe_timeout", "50ms");
+    let site = site.file("[http]\nwatch_interval = \"3s\"\nidle_timeout = \"3s\"\nheader_timeout = \"3s\"\n");
+    let site = site.env("SNOWTIDE_HTTP__IDLE_TIMEOUT", "4s").env("SNOWTIDE_HTTP__HEADER_TIMEOUT", "40s");
+    let site = site.set("http.header_timeout", "5s");
     let loaded = site.loads();
-    let peer = &loaded.config.peer;
-    assert_eq!(peer.queue_messages_max, 1024);
-    assert_eq!(peer.backoff_min, Duration::from_millis(2));
-    assert_eq!(peer.backoff_max, Duration::from_secs(3));
-    assert_eq!(peer.idle_timeout, Duration::from_secs(4));
-    assert_eq!(peer.probe_timeout, Duration::from_millis(50));
-    assert_eq!(origin_of(&loaded, "peer.queue_messages_max"), Origin::BuiltIn);
-    assert_eq!(origin_of(&loaded, "peer.backoff_min"), Origin::File(site.path("default.toml")));
-    assert_eq!(origin_of(&loaded, "peer.backoff_max"), Origin::File(site.path("prod.toml")));
-    assert_eq!(origin_of(&loaded, "peer.idle_timeout"), Origin::Env("SNOWTIDE_PEER__IDLE_TIMEOUT".into()));
-    assert_eq!(origin_of(&loaded, "peer.probe_timeout"), Origin::Flag("--set".into()));
+    let http = &loaded.config.http;
+    assert_eq!(http.connections_max, 4096);
+    assert_eq!(http.watchers_max, 2);
+    assert_eq!(http.watch_interval, Duration::from_secs(3));
+    assert_eq!(http.idle_timeout, Duration::from_secs(4));
+    assert_eq!(http.header_timeout, Duration::from_secs(5));
+    assert_eq!(origin_of(&loaded, "http.connections_max"), Origin::BuiltIn);
+    assert_eq!(origin_of(&loaded, "http.watchers_max"), Origin::File(site.path("default.toml")));
+    assert_eq!(origin_of(&loaded, "http.watch_interval"), Origin::File(site.path("prod.toml")));
+    assert_eq!(origin_of(&loaded, "http.idle_timeout"), Origin::Env("SNOWTIDE_HTTP__IDLE_TIMEOUT".into()));
+    assert_eq!(origin_of(&loaded, "http.header_timeout"), Origin::Flag("--set".into()));
     assert_eq!(origin_of(&loaded, "regions_dir"), Origin::Flag("--regions-dir".into()));
 }
 
 #[test]
 fn the_later_of_two_flags_wins() {
     let loaded = Site::new().set("drain.timeout", "1s").set("drain.timeout", "2s").loads();
-    assert_eq!(loaded.config.drain.timeout, Duration::from_secs(2));
+    assert_eq!(loaded.config.tuning.drain.timeout, Duration::from_secs(2));
 }
 
 #[test]
 fn a_default_file_that_is_absent_is_no_problem() {
     let mut site = Site::new();
     site.sources.default_file = Some(site.path("absent.toml"));
-    assert_eq!(site.loads().config.commit, Config::builtin().commit);
+    assert_eq!(site.loads().config.tuning, Config::builtin().tuning);
 }
 
 #[test]
@@ -707,7 +732,7 @@ fn text_in_the_environment_stays_text_and_lists_are_lists() {
     let config = site.loads().config;
     assert_eq!(config.cluster.id, "42");
     assert_eq!(config.data_dir, PathBuf::from("true"));
-    assert_eq!(config.cache.rows_max, 3_000_000);
+    assert_eq!(config.tuning.cache.rows_max, 3_000_000);
     assert_eq!(config.namespace["orders"].regions, ["us", "eu"]);
     assert!(config.namespace.contains_key("default"));
 }
@@ -770,21 +795,29 @@ fn the_defaults_load_with_the_sample_regions() {
     assert_eq!(names, ["us-east", "eu-west", "ap-south"]);
     let config = Config::builtin();
     assert_eq!(config.ids_epoch_ms(), 1_735_689_600_000);
-    assert_eq!(config.commit.bytes_max, ByteSize::mib(4));
+    assert_eq!(config.tuning.commit.bytes_max, ByteSize::mib(4));
     assert_eq!(config.served_namespaces(&loaded.map, 2).len(), 1);
     assert_eq!(config, Config::default());
 }
 
 #[test]
-fn the_defaults_set_every_key_of_the_configuration_and_of_the_schema() {
-    let defaults: serde_json::Value = toml_of(DEFAULTS);
+fn what_is_declared_is_what_is_read() {
+    let defaults: serde_json::Value = toml_of(&default_file());
     let config = serde_json::to_value(Config::builtin()).unwrap();
     assert_eq!(keys(&defaults, ""), keys(&config, ""));
-    let mut schema = Vec::new();
-    leaves(&CONFIG, "", &mut schema);
-    let mut schema: Vec<_> = schema.into_iter().map(|(key, _)| key.replace("<name>", "default")).collect();
-    schema.sort();
-    assert_eq!(keys(&config, ""), schema);
+    assert_eq!(Config::builtin().namespace["default"], Namespace::default());
+}
+
+#[test]
+fn the_file_and_the_page_of_the_defaults_follow_from_the_declarations() {
+    for (file, text) in [("config/default.toml", default_file()), ("docs/settings.md", page())] {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+        if std::env::var_os("UPDATE_DEFAULTS").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let there = fs::read_to_string(&path).unwrap_or_default();
+        assert!(there == text, "{file} is not what the declarations say: UPDATE_DEFAULTS=1 writes it");
+    }
 }
 
 fn toml_of(text: &str) -> serde_json::Value {
@@ -797,15 +830,6 @@ fn keys(value: &serde_json::Value, path: &str) -> Vec<String> {
     let mut keys: Vec<_> = table.iter().flat_map(|(key, value)| keys(value, &join(key))).collect();
     keys.sort();
     keys
-}
-
-fn leaves(shape: &'static Shape, path: &str, found: &mut Vec<(String, &'static Shape)>) {
-    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    match shape {
-        Shape::Table(fields) => fields.iter().for_each(|field| leaves(&field.shape, &join(field.key), found)),
-        Shape::Named { each, .. } => leaves(each, &join("<name>"), found),
-        leaf => found.push((path.to_owned(), leaf)),
-    }
 }
 
 /// The comment above each key of a TOML file, on one line; the key with the tables it stands in.
@@ -827,15 +851,16 @@ fn comments(text: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_key_is_documented_with_what_the_schema_allows() {
-    static CONFIG_SHAPE: Shape = CONFIG;
-    let documented = comments(DEFAULTS);
-    let mut schema = Vec::new();
-    leaves(&CONFIG_SHAPE, "", &mut schema);
-    for (key, shape) in schema {
-        let comment = &documented[&key.replace("<name>", "default")];
-        assert!(comment.ends_with(&format!(" Allowed: {shape}.")), "{key}: {shape}\n{comment}");
-        assert!(comment.len() > format!(" Allowed: {shape}.").len(), "{key} is not explained");
+fn every_key_is_explained_and_told_with_what_is_allowed() {
+    let (file, page) = (default_file(), page());
+    let documented = comments(&file);
+    let every = keys(&toml_of(&file), "");
+    assert_eq!(every.len(), 77);
+    for key in every {
+        let (text, allowed) = documented[&key].split_once(" Allowed: ").unwrap_or_else(|| panic!("{key}"));
+        assert!(!text.is_empty() && allowed.ends_with('.'), "{key}: {text}");
+        let name = key.rsplit('.').next().unwrap();
+        assert!(page.contains(&format!("\n- `{name} = ")), "{key}");
     }
     let namespaces = format!(" Allowed: {}.", CONFIG.child("namespace").unwrap());
     assert!(documented["namespace.default"].ends_with(&namespaces));

@@ -9,10 +9,10 @@ use super::address::overlap;
 use super::error::Problem;
 use super::map::ClusterMap;
 use super::origin::{Origin, Setting};
-use super::schema::{NAMESPACE_NAME, epoch_ms};
-use super::shape::size;
+use super::schema::NAMESPACE_NAME;
 use super::{Config, IdBits, Token};
 use crate::identity::NamespaceId;
+use crate::section::shape::size_in_words as size;
 
 /// An ID is a positive 64-bit number.
 const ID_BITS: u32 = 63;
@@ -37,7 +37,6 @@ pub(super) fn problems(
     checks.frame();
     checks.client_bytes();
     checks.rows();
-    checks.backoff();
     checks.tokens();
     checks.ack_wait();
     checks.door_tls();
@@ -95,7 +94,7 @@ impl Checks<'_> {
     }
 
     fn epoch(&mut self, now_ms: u64) {
-        let Some(epoch) = epoch_ms(&self.config.ids.epoch) else { return };
+        let Some(epoch) = self.config.ids.epoch_ms() else { return };
         let span = 1_u64.checked_shl(self.config.ids.bits.time.into()).unwrap_or(u64::MAX);
         match now_ms.checked_sub(epoch) {
             None => {
@@ -112,8 +111,8 @@ impl Checks<'_> {
     }
 
     fn quarantine(&mut self) {
-        let Config { ids, peer, gossip, .. } = self.config;
-        let digests = gossip.digest_interval.saturating_mul(4);
+        let Config { ids, peer, tuning, .. } = self.config;
+        let digests = tuning.gossip.digest_interval.saturating_mul(4);
         let least = ids.max_backstep.saturating_add(peer.idle_timeout).saturating_add(digests);
         if ids.quarantine < least {
             let least = humantime::format_duration(least);
@@ -123,7 +122,7 @@ impl Checks<'_> {
     }
 
     fn frame(&mut self) {
-        let (commit, request) = (self.config.commit.bytes_max, self.config.api.request_bytes_max);
+        let (commit, request) = (self.config.tuning.commit.bytes_max, self.config.api.request_bytes_max);
         // One request may come on top of a commit that is nearly full, and a record cannot be cut.
         let least = commit.as_u64().saturating_add(request.as_u64()).saturating_add(FRAME_OVERHEAD_BYTES);
         if self.config.frame.bytes_max < ByteSize(least) {
@@ -153,16 +152,9 @@ impl Checks<'_> {
     }
 
     fn rows(&mut self) {
-        let rows_max = self.config.cache.rows_max;
-        if self.config.checkpoint.dirty_rows_max > rows_max {
+        let rows_max = self.config.tuning.cache.rows_max;
+        if self.config.tuning.checkpoint.dirty_rows_max > rows_max {
             self.refuse("checkpoint.dirty_rows_max", format!("allowed: at most cache.rows_max ({rows_max})"));
-        }
-    }
-
-    fn backoff(&mut self) {
-        if self.config.peer.backoff_min > self.config.peer.backoff_max {
-            let longest = humantime::format_duration(self.config.peer.backoff_max);
-            self.refuse("peer.backoff_min", format!("allowed: at most peer.backoff_max ({longest})"));
         }
     }
 

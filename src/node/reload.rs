@@ -172,7 +172,7 @@ mod tests {
         let mut new = old.clone();
         new.log.filter = "debug".into();
         new.tls.dir = "elsewhere".into();
-        new.gossip.interval *= 2;
+        new.tuning.gossip.interval *= 2;
         let keys = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
         assert_eq!(parted(&old, &new), (keys(&["log.filter", "tls.dir"]), keys(&["gossip.interval"])));
         // A door that spoke without TLS goes on to.

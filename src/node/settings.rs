@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context;
-use bytesize::ByteSize;
 
 use crate::config::address::overlap;
 use crate::config::map::{self, ClusterMap};
@@ -15,7 +13,7 @@ use crate::merkle::Hasher;
 use crate::replica::{Quota, Settings};
 
 /// News of a boot's end may be on its way for as many digests.
-const DIGESTS: u64 = 4;
+const DIGESTS: u32 = 4;
 
 /// Where the node of this name stands in the map.
 pub(super) fn place<'a>(map: &'a ClusterMap, region: &str, node: u8) -> anyhow::Result<(WorkerId, &'a map::Node)> {
@@ -61,31 +59,11 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         hasher,
         unsynced: unsynced(config),
         quotas: quotas(config),
-        commit_bytes_max: bytes(config.commit.bytes_max),
-        commit_interval_ms: ms(config.commit.interval),
-        gossip_interval_ms: ms(config.gossip.interval),
-        digest_interval_ms: ms(config.gossip.digest_interval),
-        inflight_bytes_max: bytes(config.gossip.inflight_bytes_max),
-        fetch_timeout_ms: ms(config.gossip.fetch_timeout),
-        boot_silent_after_ms: ms(config.peer.idle_timeout).saturating_add(DIGESTS * ms(config.gossip.digest_interval)),
-        proof_timeout_ms: ms(config.incarnation.proof_timeout),
-        claim_wait_ms: ms(config.ids.claim_wait),
-        quarantine_ms: ms(config.ids.quarantine),
-        rows_max: config.cache.rows_max,
-        loading_rows_max: config.cache.loading_rows_max,
-        checkpoint_interval_ms: ms(config.checkpoint.interval),
-        dirty_rows_max: config.checkpoint.dirty_rows_max,
-        repair_interval_ms: ms(config.repair.interval),
-        repair_session_ms: ms(config.repair.session_max),
-        scrub_interval_ms: ms(config.repair.scrub_interval),
-        hints_age_ms: ms(config.hints.max_age),
-        drain_checkpoint_ms: ms(config.drain.checkpoint),
-        once_retention_ms: ms(config.idempotency.retention),
-        session_idle_ms: ms(config.idempotency.session_idle),
-        once_bytes_max: bytes(config.idempotency.bytes_max),
-        hints_bytes_max: config.hints.max_bytes.as_u64(),
+        claim_wait: config.ids.claim_wait,
+        quarantine: config.ids.quarantine,
+        boot_silent_after: config.peer.idle_timeout + DIGESTS * config.tuning.gossip.digest_interval,
         waiting_max: config.api.waiting_max,
-        drain_timeout_ms: ms(config.drain.timeout),
+        tuning: config.tuning.clone(),
     }
 }
 
@@ -114,12 +92,4 @@ fn peers(config: &Config, map: &ClusterMap, worker: WorkerId) -> BTreeMap<Worker
         .map(|(peer, region, _)| (peer, namespaces(region.id).intersection(&ours).copied().collect::<BTreeSet<_>>()))
         .filter(|(_, shared)| !shared.is_empty())
         .collect()
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(super) fn bytes(size: ByteSize) -> usize {
-    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
 }

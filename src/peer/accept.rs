@@ -1,10 +1,10 @@
 //! A peer's link to us: judged, given its place, read.
 //!
-//! Each worker id has one place. Who calls while it is taken gets it at once if it is the same process (it has lost its
-//! link and dials again) or if the holder's connection is gone. Otherwise two processes claim one worker id: a process
-//! that restarted faster than we noticed, or a clone. The holder is asked on its own connection, within
-//! `peer.probe_timeout`: if it does not answer, it is gone and its place is free; if it answers, the newcomer is refused
-//! as a duplicate and fences itself, since the refusal brings the holder's signed word, which a refuser alone cannot make
+//! Each worker id has one place. Who calls while it is taken gets it at once if it is the same process (it has lost
+//! its link and dials again) or if the holder's connection is gone. Otherwise two processes claim one worker id: a
+//! process that restarted faster than we noticed, or a clone. The holder is asked on its own connection, within half
+//! a second: if it does not answer, it is gone and its place is free; if it answers, the newcomer is refused as a
+//! duplicate and fences itself, since the refusal brings the holder's signed word, which a refuser alone cannot make
 //! up (see [`seal`]). Whichever boot counter is higher plays no part: the one that lives and was first stays.
 //!
 //! Before a newcomer is welcome, the reader of the former link has ended: the engine gets nothing of an earlier boot

@@ -1,8 +1,8 @@
 //! Our link to one peer: dialed, carried, lost, dialed again.
 //!
-//! Pauses grow from `peer.backoff_min` to `peer.backoff_max`, with jitter, and begin anew once a link has lived for
-//! longer than the longest pause, or once the peer calls us: whoever calls can be called. When it calls from another
-//! boot than the one we are linked with, our link leads to a process that is gone, and is dropped at once.
+//! Pauses grow from 50 ms to `peer.backoff_max`, with jitter, and begin anew once a link has lived for longer than
+//! the longest pause, or once the peer calls us: whoever calls can be called. When it calls from another boot than
+//! the one we are linked with, our link leads to a process that is gone, and is dropped at once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

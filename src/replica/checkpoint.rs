@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::crdt::{Mark, VersionVector};
 use crate::identity::NamespaceId;
 use crate::merkle::Leaf;
+use crate::section::Milliseconds;
 
 use super::Replica;
 use super::effect::{CheckpointChunk, Effect, Job, Position};
@@ -60,9 +61,9 @@ impl Replica {
             return;
         }
         let dirty = self.checkpointing.dirty_rows;
-        let due = self.now >= self.checkpointing.due_at || dirty > self.settings.dirty_rows_max / 2;
+        let due = self.now >= self.checkpointing.due_at || dirty > self.settings.tuning.checkpoint.dirty_rows_max / 2;
         if due && self.checkpointing.running.is_none() {
-            self.checkpointing.due_at = self.now + self.settings.checkpoint_interval_ms;
+            self.checkpointing.due_at = self.now + self.settings.tuning.checkpoint.interval.ms();
             if dirty > 0 {
                 self.begin_checkpoint();
             }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::Mark;
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::section::{Bytes, Milliseconds};
 
 use super::Replica;
 use super::census::Census;
@@ -171,13 +172,13 @@ impl Replica {
         if !unawaited || self.is_full() || self.readiness.is_draining() {
             return false;
         }
-        let until = self.now.saturating_add(self.settings.commit_interval_ms);
+        let until = self.now.saturating_add(self.settings.tuning.commit.interval.ms());
         self.now < *self.commits.linger_until.get_or_insert(until)
     }
 
     /// The gathering commit has reached its bound.
     pub(super) fn is_full(&self) -> bool {
-        self.commits.gathering.bytes() >= self.settings.commit_bytes_max
+        self.commits.gathering.bytes() >= self.settings.tuning.commit.bytes_max.bytes()
     }
 
     /// Closes the gathering commit if it holds anything and none is being synced.
@@ -248,7 +249,7 @@ impl Replica {
         for record in done.records {
             let own = Some(record.origin) == self.incarnation.id();
             if own {
-                self.gossip.push_later(self.now + self.settings.gossip_interval_ms);
+                self.gossip.push_later(self.now + self.settings.tuning.gossip.interval.ms());
             }
             if let Some(held) = self.namespaces.get_mut(record.namespace) {
                 held.commit(record, own);

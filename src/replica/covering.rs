@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::identity::{NamespaceId, ReplicaId};
+use crate::section::Milliseconds;
 
 use super::Replica;
 use super::message::RepairedRow;
@@ -29,7 +30,7 @@ impl Replica {
     /// Every peer has told long since what it holds, and nobody holds the log as far as that: it went with the disks that
     /// did, and a token that named it could not be honoured anywhere, ever.
     fn is_lost(&self, namespace: NamespaceId, origin: ReplicaId, dot: Dot) -> bool {
-        let told_since = dot.raised_at.saturating_add(self.settings.repair_session_ms);
+        let told_since = dot.raised_at.saturating_add(self.settings.tuning.repair.session_max.ms());
         let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
         sharing.all(|(worker, _)| {
             let told = self.gossip.peer(*worker).filter(|peer| peer.heard_at >= told_since);

@@ -1,6 +1,7 @@
 //! Draining: a node that shuts down refuses new work, commits what is in hand, and waits until some other region holds it.
 
 use crate::identity::WorkerId;
+use crate::section::Milliseconds;
 
 use super::Replica;
 use super::effect::Effect;
@@ -28,7 +29,7 @@ impl Drain {
 impl Replica {
     pub(super) fn drain(&mut self) {
         if !self.readiness.is_draining() {
-            let deadline = self.now + self.settings.drain_timeout_ms;
+            let deadline = self.now + self.settings.tuning.drain.timeout.ms();
             self.readiness.begin_drain(Drain { deadline, announced_at: None, over: false });
             self.gossip.push_by(self.now);
             self.refuse_waiting();
@@ -68,7 +69,9 @@ impl Replica {
     /// When a drain is over in any case. The last checkpoint has more time than the other regions, once it has begun.
     fn deadline_of(&self, drain: &Drain) -> u64 {
         match drain.announced_at {
-            Some(since) if !self.checkpointing.is_over(since) => drain.deadline + self.settings.drain_checkpoint_ms,
+            Some(since) if !self.checkpointing.is_over(since) => {
+                drain.deadline + self.settings.tuning.drain.checkpoint.ms()
+            }
             _ => drain.deadline,
         }
     }

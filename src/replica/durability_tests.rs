@@ -1,9 +1,12 @@
 //! What an answer waits for: the sync, or with durability `interval` nothing; and what everything else waits for (I1).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use snowtide_protocol::{Ack, Action, Key};
 
+use super::tuning::{Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning};
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use crate::identity::{Boot, Peer};
@@ -22,37 +25,33 @@ pub(super) fn peer() -> Peer {
 }
 
 pub(super) fn settings() -> Settings {
+    let ms = Duration::from_millis;
     Settings {
         worker: own(),
         peers: BTreeMap::from([(peer().worker, BTreeSet::from([SAFE, FAST]))]),
         hasher: Hasher::new([7; 192]),
-        repair_interval_ms: 60_000,
-        repair_session_ms: 60_000,
-        scrub_interval_ms: 60_000_000,
-        hints_age_ms: 60_000,
-        hints_bytes_max: 1 << 30,
         unsynced: BTreeSet::from([FAST]),
         quotas: BTreeMap::new(),
-        commit_bytes_max: 4_096,
-        commit_interval_ms: INTERVAL_MS,
-        gossip_interval_ms: 20,
-        digest_interval_ms: 1_000,
-        inflight_bytes_max: 16_384,
-        fetch_timeout_ms: 2_000,
-        boot_silent_after_ms: 8_000,
-        proof_timeout_ms: 3_000,
-        claim_wait_ms: 3_000,
-        quarantine_ms: 4_000,
-        rows_max: 1_000,
-        loading_rows_max: 1_000,
-        checkpoint_interval_ms: 10_000,
-        dirty_rows_max: 1_000,
+        tuning: Tuning {
+            commit: Commit { bytes_max: ByteSize(4_096), interval: ms(INTERVAL_MS) },
+            gossip: Gossip {
+                interval: ms(20),
+                digest_interval: ms(1_000),
+                inflight_bytes_max: ByteSize(16_384),
+                fetch_timeout: ms(2_000),
+            },
+            incarnation: Incarnation { proof_timeout: ms(3_000) },
+            cache: Cache { rows_max: 1_000, loading_rows_max: 1_000 },
+            checkpoint: Checkpoint { interval: ms(10_000), dirty_rows_max: 1_000 },
+            repair: Repair { interval: ms(60_000), session_max: ms(60_000), scrub_interval: ms(60_000_000) },
+            hints: Hints { max_age: ms(60_000), max_bytes: ByteSize(1 << 30) },
+            idempotency: Idempotency { retention: ms(60_000), session_idle: ms(60_000), bytes_max: ByteSize(4_000) },
+            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
+        },
+        claim_wait: ms(3_000),
+        quarantine: ms(4_000),
+        boot_silent_after: ms(8_000),
         waiting_max: 10,
-        drain_checkpoint_ms: 1_000,
-        once_retention_ms: 60_000,
-        session_idle_ms: 60_000,
-        once_bytes_max: 4_000,
-        drain_timeout_ms: 5_000,
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::VersionVector;
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::section::Milliseconds;
 
 use super::Replica;
 use super::boots::Boots;
@@ -43,7 +44,7 @@ impl Gossip {
         };
         Self {
             peers: settings.peers.iter().map(neighbour).collect(),
-            boots: Boots::new(Peer { worker: settings.worker, boot }, settings.boot_silent_after_ms),
+            boots: Boots::new(Peer { worker: settings.worker, boot }, settings.boot_silent_after.ms()),
             comparisons: Comparisons::new(settings, now),
             push_at: None,
             digest_at: now,
@@ -221,7 +222,7 @@ impl Replica {
 
     /// Sends what is due.
     pub(super) fn advance_gossip(&mut self) {
-        if self.gossip.take_digests(self.now, self.settings.digest_interval_ms) {
+        if self.gossip.take_digests(self.now, self.settings.tuning.gossip.digest_interval.ms()) {
             self.gossip.linked_workers().into_iter().for_each(|worker| self.send_digest(worker));
         }
         if self.gossip.take_pushes(self.now) {
@@ -292,7 +293,8 @@ impl Replica {
     /// A digest tells from where to push on.
     fn push_from(&mut self, worker: WorkerId, namespace: NamespaceId, vector: &VersionVector) {
         let Some(replica) = self.incarnation.id() else { return };
-        let lost_before = self.now.saturating_sub(LOST_AFTER_DIGESTS * self.settings.digest_interval_ms);
+        let lost_before =
+            self.now.saturating_sub(LOST_AFTER_DIGESTS * self.settings.tuning.gossip.digest_interval.ms());
         let push = self.gossip.peer_mut(worker).and_then(|neighbour| neighbour.pushes.get_mut(&namespace));
         if let Some(push) = push {
             push.resume_from(vector.mark(replica).seq, lost_before);
@@ -316,8 +318,8 @@ impl Replica {
     ) {
         let direct = from.worker.region() == self.settings.worker.region();
         let times = Times {
-            quiet_since: self.now.saturating_sub(self.settings.digest_interval_ms),
-            overdue: self.now.saturating_sub(self.settings.fetch_timeout_ms),
+            quiet_since: self.now.saturating_sub(self.settings.tuning.gossip.digest_interval.ms()),
+            overdue: self.now.saturating_sub(self.settings.tuning.gossip.fetch_timeout.ms()),
         };
         let Some(held) = self.namespaces.get_mut(namespace) else { return };
         for (origin, mark) in theirs.iter().filter(|(origin, _)| Some(*origin) != self.incarnation.id()) {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bincode::{Decode, Encode};
 
 use crate::identity::ReplicaId;
+use crate::section::{Bytes, Milliseconds};
 
 use super::operation::{Outcome, Refusal};
 use super::request::{Caller, Kind, RequestId, Turn};
@@ -164,7 +165,7 @@ impl Idempotency {
         let held = before.map_or(0, |done| bytes_of(done.outcomes.len()));
         let room = bytes_of(answers).saturating_sub(held);
         let record = if known.is_some() { 0 } else { RECORD_BYTES };
-        self.shares.take(request.caller, kind, room + record, settings.once_bytes_max)?;
+        self.shares.take(request.caller, kind, room + record, settings.tuning.idempotency.bytes_max.bytes())?;
         let new = Entry { caller: request.caller, kind, answered: None, under_way: None };
         self.entries.entry(request.id).or_insert(new).under_way = Some(room);
         Ok(Entrance::New)
@@ -234,7 +235,7 @@ impl Idempotency {
         for kind in [Kind::Key, Kind::Session] {
             self.expire(kind, settings.kept_ms(kind));
         }
-        self.warn(settings.once_bytes_max)
+        self.warn(settings.tuning.idempotency.bytes_max.bytes())
     }
 
     /// A request is carried out now, with these outcomes.
@@ -276,16 +277,20 @@ impl Settings {
     /// How long a name is remembered after its last use.
     fn kept_ms(&self, kind: Kind) -> u64 {
         match kind {
-            Kind::Key => self.once_retention_ms,
-            Kind::Session => self.session_idle_ms,
+            Kind::Key => self.tuning.idempotency.retention.ms(),
+            Kind::Session => self.tuning.idempotency.session_idle.ms(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::replica::durability_tests::settings;
+    use crate::replica::tuning::Idempotency;
+    use bytesize::ByteSize;
 
     const HOUR_MS: u64 = 3_600_000;
 
@@ -306,11 +311,11 @@ mod tests {
 
     impl Table {
         fn new(bytes_max: usize) -> Self {
-            let settings = Settings {
-                once_bytes_max: bytes_max,
-                once_retention_ms: 24 * HOUR_MS,
-                session_idle_ms: 600_000,
-                ..settings()
+            let mut settings = settings();
+            settings.tuning.idempotency = Idempotency {
+                retention: Duration::from_millis(24 * HOUR_MS),
+                session_idle: Duration::from_secs(600),
+                bytes_max: ByteSize(bytes_max as u64),
             };
             Self { idempotency: Idempotency::new(Vec::new(), 0), settings, now: 0 }
         }
@@ -388,7 +393,7 @@ mod tests {
         table.ask(once(1, 5, next(1))).unwrap();
         table.now += HOUR_MS;
         table.idempotency.live(table.now);
-        table.idempotency.expire(Kind::Session, table.settings.session_idle_ms);
+        table.idempotency.expire(Kind::Session, table.settings.tuning.idempotency.session_idle.ms());
         assert_eq!(table.ask(once(1, 5, next(1))), Ok(Entrance::Replay(vec![Outcome::Value(1)])));
     }
 

@@ -1,10 +1,13 @@
 //! Requests that are repeated (G6).
 
+use std::time::Duration;
+
 use snowtide_protocol::{Action, Key};
 
 use super::durability_tests::{Bench, settings};
 use super::*;
 use crate::identity::Boot;
+use crate::section::{Bytes, Milliseconds};
 
 /// Long enough for anything in these tests.
 const LATER: u64 = 100_000;
@@ -90,7 +93,7 @@ fn a_session_keeps_its_last_answer() {
 
 #[test]
 fn what_comes_again_is_carried_out_only_where_it_cannot_have_been_before() {
-    let idle = settings().session_idle_ms;
+    let idle = settings().tuning.idempotency.session_idle.ms();
     let again = |incarnation, number, age_ms| Terms { again: Some(age_ms), incarnation, ..turn(9, number) };
     let mut bench = Bench::new();
     let (own, other) = (bench.replica.id(), Some(ReplicaId::new(settings().worker, 1)));
@@ -116,7 +119,8 @@ fn what_comes_again_is_carried_out_only_where_it_cannot_have_been_before() {
 
 #[test]
 fn a_session_is_forgotten_soon_and_a_key_is_kept_for_long() {
-    let settings = Settings { session_idle_ms: 10_000, ..settings() };
+    let mut settings = settings();
+    settings.tuning.idempotency.session_idle = Duration::from_secs(10);
     let mut bench =
         Bench::start(settings, Recovered::of_new_directory(Boot { counter: 1, nonce: 1 }, [NamespaceId(2)]));
     assert_eq!(carried_out(&mut bench, turn(9, 1)).1, Ok((5, false)));
@@ -155,7 +159,7 @@ fn a_request_that_is_refused_leaves_its_name_free() {
 
 #[test]
 fn names_are_forgotten_a_while_after_their_last_use_and_only_then() {
-    let retention = settings().once_retention_ms;
+    let retention = settings().tuning.idempotency.retention.ms();
     let mut bench = Bench::new();
     assert_eq!(carried_out(&mut bench, turn(9, 1)).1, Ok((5, false)));
     assert_eq!(carried_out(&mut bench, key(1, 7)).1, Ok((10, false)));
@@ -173,7 +177,7 @@ fn names_are_forgotten_a_while_after_their_last_use_and_only_then() {
 
 #[test]
 fn time_goes_on_where_it_was_at_a_start() {
-    let retention = settings().once_retention_ms;
+    let retention = settings().tuning.idempotency.retention.ms();
     let mut bench = Bench::new();
     live(&mut bench, LATER);
     let (commit, _) = carried_out(&mut bench, key(1, 7));
@@ -212,7 +216,7 @@ fn a_known_session_needs_room_for_a_larger_answer() {
     };
     let outcome = size_of::<Outcome>();
     // Alone, a caller has three quarters.
-    let most = settings().once_bytes_max * 3 / 4 / outcome;
+    let most = settings().tuning.idempotency.bytes_max.bytes() * 3 / 4 / outcome;
     carried_out(&mut bench, turn(9, 1)).1.unwrap();
     for _ in 0..2 {
         assert_eq!(told(&ask_for(&mut bench, 2, most)), Some(Err(Refusal::TooManyNames)));

@@ -67,7 +67,9 @@ impl Bench {
             repaired: 0,
             answered: Vec::new(),
         };
-        let settings = Settings { rows_max: 20, dirty_rows_max: 40, peers: BTreeMap::new(), ..settings() };
+        let mut settings = Settings { peers: BTreeMap::new(), ..settings() };
+        settings.tuning.cache.rows_max = 20;
+        settings.tuning.checkpoint.dirty_rows_max = 40;
         let replica = Replica::new(settings, recovered, 0);
         let mut bench = Self { replica, now: 0, disk, jobs: VecDeque::new(), pages: Vec::new() };
         bench.settle();

@@ -75,6 +75,7 @@ mod waits;
 use std::collections::VecDeque;
 
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::section::{Bytes, Milliseconds};
 
 use checkpoint::Checkpointing;
 use commit::Commits;
@@ -134,7 +135,7 @@ impl Replica {
             readiness: Readiness::default(),
             namespaces: Namespaces::new(!recovered.unconfigured.is_empty(), Scrub::new(&settings, now)),
             commits: Commits::new(recovered.repaired),
-            checkpointing: Checkpointing::new(now + settings.checkpoint_interval_ms),
+            checkpointing: Checkpointing::new(now + settings.tuning.checkpoint.interval.ms()),
             loads: Loads::default(),
             waits: Waits::default(),
             idempotency: Idempotency::new(recovered.answered, now),
@@ -163,7 +164,7 @@ impl Replica {
     }
 
     fn recover(&mut self, recovered: RecoveredSpace) {
-        let tail_bytes_max = self.settings.inflight_bytes_max.saturating_mul(2);
+        let tail_bytes_max = self.settings.tuning.gossip.inflight_bytes_max.bytes().saturating_mul(2);
         self.checkpointing.dirty_rows += recovered.dirty.len();
         self.namespaces.insert(Namespace::recover(recovered, &self.settings.hasher, tail_bytes_max, self.now));
     }
@@ -197,7 +198,7 @@ impl Replica {
             Event::Ceiling(ceiling) => {
                 // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
                 if self.incarnation.claim_mut().remember(ceiling) {
-                    self.gossip.digest_by(self.now + self.settings.gossip_interval_ms);
+                    self.gossip.digest_by(self.now + self.settings.tuning.gossip.interval.ms());
                 }
             }
             Event::ForgetCeilings(own) => self.incarnation.claim_mut().forget(own),
@@ -242,7 +243,7 @@ impl Replica {
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
     pub fn has_room(&self) -> bool {
-        !self.is_full() && self.waits.lined_up() == 0 && self.loads.len() < self.settings.loading_rows_max
+        !self.is_full() && self.waits.lined_up() == 0 && self.loads.len() < self.settings.tuning.cache.loading_rows_max
     }
 
     /// This node.
@@ -277,7 +278,7 @@ impl Replica {
     }
 
     fn evict(&mut self) {
-        let excess = self.namespaces.cached().saturating_sub(self.settings.rows_max);
+        let excess = self.namespaces.cached().saturating_sub(self.settings.tuning.cache.rows_max);
         if excess > 0 {
             // A bounded step each time; under pressure settling comes often.
             let step = excess.min(4_096);
@@ -360,7 +361,7 @@ impl Replica {
             commits: self.namespaces.iter().map(|held| held.own_mark(self.incarnation.id()).seq).sum(),
             rows_cached: self.namespaces.cached(),
             rows_dirty: self.checkpointing.dirty_rows,
-            names: self.idempotency.fill(self.settings.once_bytes_max),
+            names: self.idempotency.fill(self.settings.tuning.idempotency.bytes_max.bytes()),
             disk: self.readiness.disk(),
             repairs: self.repair_status(),
             namespaces: self.namespaces.iter().map(Namespace::status).collect(),

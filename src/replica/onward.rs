@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
+use crate::section::{Bytes, Milliseconds};
 
 use super::Replica;
 use super::effect::Effect;
@@ -33,7 +34,8 @@ impl Replica {
 
     /// The node of another region that takes our commits.
     fn taker(&self, region: u8, namespace: NamespaceId) -> Option<WorkerId> {
-        let stuck_before = self.now.saturating_sub(STUCK_AFTER_DIGESTS * self.settings.digest_interval_ms);
+        let stuck_before =
+            self.now.saturating_sub(STUCK_AFTER_DIGESTS * self.settings.tuning.gossip.digest_interval.ms());
         let stuck = |peer: &Neighbour| peer.pushes.get(&namespace).is_some_and(|push| push.is_stuck(stuck_before));
         let linked = self.gossip.peers().filter(|peer| peer.worker.region() == region && peer.up);
         let sharing = linked.filter(|peer| peer.shared.contains(&namespace));
@@ -53,7 +55,8 @@ impl Replica {
         for record in records {
             let log = (record.namespace, record.origin);
             for peer in self.gossip.peers_mut().filter(|peer| peer.worker.region() == region && peer.up) {
-                let room = peer.inflight_bytes() + record.weight() <= self.settings.inflight_bytes_max;
+                let room =
+                    peer.inflight_bytes() + record.weight() <= self.settings.tuning.gossip.inflight_bytes_max.bytes();
                 if room && peer.shared.contains(&log.0) && peer.holds(log.0, log.1) < record.upto {
                     peer.handed.entry(log).or_default().sent(record.upto, record.weight(), self.now);
                     let message = Message::Delta(record.clone());

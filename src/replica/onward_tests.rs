@@ -8,6 +8,7 @@ use super::durability_tests::settings;
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot};
 use crate::identity::{Boot, Peer};
+use crate::section::Bytes;
 
 const SPACE: NamespaceId = NamespaceId(1);
 
@@ -191,7 +192,7 @@ fn what_is_handed_on_is_bounded_until_it_is_acknowledged() {
         let arrived = bench.happen(Event::Received { from: peer(2, 2), message: Message::Delta(record(origin, upto)) });
         handed += deltas(&bench.happen(Event::Committed(commit(&arrived).unwrap()))).len();
     }
-    let bound = settings().inflight_bytes_max / record(origin, 1_000).weight();
+    let bound = settings().tuning.gossip.inflight_bytes_max.bytes() / record(origin, 1_000).weight();
     assert!((bound - 1..=bound + bound / 4).contains(&handed), "{handed} of about {bound}");
     bench.hear(peer(1, 1), &[(origin, 1_000)]);
     let arrived = bench.happen(Event::Received { from: peer(2, 2), message: Message::Delta(record(origin, 1_001)) });

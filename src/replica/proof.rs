@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::{LogHash, Mark};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::section::Milliseconds;
 
 use super::Replica;
 use super::effect::{Effect, Job, Notice};
@@ -45,7 +46,7 @@ impl Standing {
         match replica {
             None => Self::Minting,
             Some(_) => Self::Proving(Proving {
-                deadline: now + settings.proof_timeout_ms,
+                deadline: now + settings.tuning.incarnation.proof_timeout.ms(),
                 awaiting: settings.peers.keys().copied().collect(),
                 unchecked: BTreeMap::new(),
             }),
@@ -99,9 +100,9 @@ impl Claim {
             highest: of_peers.iter().copied().chain([own]).collect(),
             own: settings.worker,
             remembered: ceiling,
-            quarantine_ms: settings.quarantine_ms,
+            quarantine_ms: settings.quarantine.ms(),
             awaiting: settings.peers.keys().copied().collect(),
-            deadline: now + settings.claim_wait_ms,
+            deadline: now + settings.claim_wait.ms(),
             claimed: false,
         }
     }

@@ -1,6 +1,7 @@
 //! Pushing: own commits go to every linked peer that has them from us, and records that a peer asked for come from disk.
 
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::section::Bytes;
 
 use super::Replica;
 use super::bounds;
@@ -35,7 +36,7 @@ impl Replica {
         let (Some(peer), Some(held)) = (self.gossip.peer_mut(worker), self.namespaces.get_mut(namespace)) else {
             return false;
         };
-        let room = self.settings.inflight_bytes_max.saturating_sub(peer.inflight_bytes());
+        let room = self.settings.tuning.gossip.inflight_bytes_max.bytes().saturating_sub(peer.inflight_bytes());
         let reading = peer.reading.contains(&(namespace, replica));
         let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| push.ready) else { return false };
         let after = push.sent;

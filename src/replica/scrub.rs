@@ -2,6 +2,7 @@
 
 use crate::identity::NamespaceId;
 use crate::merkle::{LEAVES, Leaf, Sum};
+use crate::section::Milliseconds;
 
 use super::Replica;
 use super::effect::{Effect, Job, Notice};
@@ -27,7 +28,7 @@ impl Scrub {
 }
 
 fn pause(settings: &Settings) -> u64 {
-    (settings.scrub_interval_ms / LEAVES as u64).max(1)
+    (settings.tuning.repair.scrub_interval.ms() / LEAVES as u64).max(1)
 }
 
 impl Replica {

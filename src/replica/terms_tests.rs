@@ -1,10 +1,13 @@
 //! Tokens, acknowledgements and views, between replicas whose disks and links a test holds in its hand.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use proptest::prelude::*;
 use snowtide_protocol::{Ack, Action, Key};
 
+use super::tuning::{Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning};
 use super::{
     Effect, Event, Job, JournalRead, Message, Operation, Outcome, Receipt, Record, Recovered, Refusal, Replica,
     Settings, Terms, Ticket, Token, View,
@@ -39,37 +42,33 @@ struct Net {
 }
 
 fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Settings {
+    let ms = Duration::from_millis;
     Settings {
         worker,
         peers: others.map(|other| (other, BTreeSet::from([SPACE]))).collect(),
         hasher: Hasher::new([7; 192]),
-        repair_interval_ms: 60_000,
-        repair_session_ms: 60_000,
-        scrub_interval_ms: 60_000,
-        hints_age_ms: 60_000,
-        hints_bytes_max: 1 << 30,
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
-        commit_bytes_max: 1 << 20,
-        commit_interval_ms: 100,
-        gossip_interval_ms: 20,
-        digest_interval_ms: 100,
-        inflight_bytes_max: 1 << 20,
-        fetch_timeout_ms: 200,
-        boot_silent_after_ms: 8_000,
-        proof_timeout_ms: 3_000,
-        claim_wait_ms: 3_000,
-        quarantine_ms: 4_000,
-        rows_max: 1_000,
-        loading_rows_max: 1_000,
-        checkpoint_interval_ms: 500,
-        dirty_rows_max: 1_000,
-        drain_checkpoint_ms: 1_000,
-        once_retention_ms: 60_000,
-        session_idle_ms: 60_000,
-        once_bytes_max: 4_000,
+        tuning: Tuning {
+            commit: Commit { bytes_max: ByteSize(1 << 20), interval: ms(100) },
+            gossip: Gossip {
+                interval: ms(20),
+                digest_interval: ms(100),
+                inflight_bytes_max: ByteSize(1 << 20),
+                fetch_timeout: ms(200),
+            },
+            incarnation: Incarnation { proof_timeout: ms(3_000) },
+            cache: Cache { rows_max: 1_000, loading_rows_max: 1_000 },
+            checkpoint: Checkpoint { interval: ms(500), dirty_rows_max: 1_000 },
+            repair: Repair { interval: ms(60_000), session_max: ms(60_000), scrub_interval: ms(60_000) },
+            hints: Hints { max_age: ms(60_000), max_bytes: ByteSize(1 << 30) },
+            idempotency: Idempotency { retention: ms(60_000), session_idle: ms(60_000), bytes_max: ByteSize(4_000) },
+            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
+        },
+        claim_wait: ms(3_000),
+        quarantine: ms(4_000),
+        boot_silent_after: ms(8_000),
         waiting_max: WAITING_MAX,
-        drain_timeout_ms: 5_000,
     }
 }
 

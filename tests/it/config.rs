@@ -22,12 +22,13 @@ enum Break {
 use Break::{Env, File, NoFile, NoRegions, Region, Set};
 
 /// Each with every part of its message: where, the key, the value, what is allowed.
-const BROKEN: [(Break, &[&str]); 20] = [
+const BROKEN: [(Break, &[&str]); 21] = [
     (NoFile, &["x.toml: cannot be read: No such file"]),
     (File("[commit]\nbytes_max = \"1MiB\n"), &["x.toml:2:18: not valid TOML"]),
     (File("[commit]\nbyte_max = \"1MiB\"\n"), &["x.toml: commit.byte_max is not a key; did you mean bytes_max?"]),
     (File("[cluster]\nid = 7\n"), &["x.toml: cluster.id = 7: allowed: 1 to 64 letters, digits, dots, dashes"]),
-    (File("[api]\nqueue_batches_max = 0\n"), &["api.queue_batches_max = 0: allowed: a whole number from 1 to 1000000"]),
+    (File("[api]\nwaiting_max = 0\n"), &["api.waiting_max = 0: allowed: a whole number from 1 to 1000000"]),
+    (File("[drain]\ncheckpoint = \"1s\"\n"), &["x.toml: drain.checkpoint is not a key; what it set is fixed now"]),
     (File("[gossip]\ninterval = \"fast\"\n"), &["gossip.interval = \"fast\": allowed: a duration from 1ms to 10s"]),
     (File("[ids.bits]\ntime = 42\n"), &["ids.bits.time = 42", "an ID has 64 bits, not 63"]),
     (File("[ids]\nepoch = \"yesterday\"\n"), &["ids.epoch = \"yesterday\": allowed: a time since 1970"]),

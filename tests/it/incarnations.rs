@@ -8,9 +8,7 @@ use snowtide::codec;
 use snowtide::crdt::{Row, Slot, VersionVector};
 use snowtide::identity::{Boot, Peer, ReplicaId};
 use snowtide::merkle::{Leaf, Sum};
-use snowtide::replica::{
-    Effect, Event, Job, Message, Operation, Outcome, Recovered, RecoveredSpace, Replica, Settings,
-};
+use snowtide::replica::{Effect, Event, Job, Message, Operation, Outcome, Recovered, RecoveredSpace, Replica};
 use snowtide_protocol::{Action, Key};
 
 use crate::order::{LONG_MS, NAMESPACE, settings, worker};
@@ -50,7 +48,8 @@ impl<'a> Life<'a> {
         };
         let boot = Boot { counter: number, nonce: number };
         let recovered = Recovered { spaces: vec![space], ..Recovered::of_new_directory(boot, []) };
-        let settings = Settings { checkpoint_interval_ms: LONG_MS / 2, ..settings(peer.worker) };
+        let mut settings = settings(peer.worker);
+        settings.tuning.checkpoint.interval = Duration::from_millis(LONG_MS / 2);
         let replica = Replica::new(settings, recovered, 0);
         let mut life = Self { replica, disk, now: 0, answers: Vec::new(), digest_bytes: 0 };
         // Real ones have 54 random bits; a multiplicative hash spreads as well, and is the same in every run.

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::merkle::{Hasher, SECRET_BYTES};
+use snowtide::replica::tuning::{
+    Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning,
+};
 use snowtide::replica::{Quota, Settings};
 use snowtide::store::Options;
 
@@ -73,44 +78,55 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
     // Whoever asks for many rows at a time needs room for them.
     let least = if wide { 2 * WIDE_KEYS } else { 1 };
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let ms = Duration::from_millis;
+    // In this order, so that a seed goes on meaning the same.
+    let commit = Commit { bytes_max: ByteSize(any(&[300, 2_000, 16_384])), interval: ms(100) };
+    let quotas = quotas(any(&[0, 0, 0, 3, 40]));
     let chosen = Settings {
         worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
         peers: BTreeMap::new(),
         hasher: hasher(),
-        commit_bytes_max: bytes(any(&[300, 2_000, 16_384])),
         unsynced: BTreeSet::new(),
-        quotas: quotas(any(&[0, 0, 0, 3, 40])),
-        commit_interval_ms: 100,
-        gossip_interval_ms: any(&[20, 100]),
-        digest_interval_ms: any(&[1_000, 3_000, 6_000]),
-        inflight_bytes_max: bytes(any(&[1_000, 16_384])),
-        fetch_timeout_ms: any(&[1_000, 2_000]),
+        quotas,
+        tuning: Tuning {
+            commit,
+            gossip: Gossip {
+                interval: ms(any(&[20, 100])),
+                digest_interval: ms(any(&[1_000, 3_000, 6_000])),
+                inflight_bytes_max: ByteSize(any(&[1_000, 16_384])),
+                fetch_timeout: ms(any(&[1_000, 2_000])),
+            },
+            incarnation: Incarnation { proof_timeout: ms(3_000) },
+            cache: Cache { rows_max: bytes(any(&[2, 8, 100])), loading_rows_max: bytes(any(&[30, 1_000])).max(least) },
+            checkpoint: Checkpoint {
+                interval: ms(any(&[500, 3_000, 20_000])),
+                dirty_rows_max: bytes(any(&[30, 1_000])).max(least),
+            },
+            // A pass over the whole tree, whose leaves are far more than the rows.
+            repair: Repair {
+                interval: ms(any(&[2_000, 5_000, 20_000])),
+                session_max: ms(any(&[5_000, 30_000])),
+                scrub_interval: ms(any(&[7_200_000, 86_400_000])),
+            },
+            hints: Hints {
+                max_age: ms(any(&[1_000, 20_000, 3_600_000])),
+                max_bytes: ByteSize(any(&[500, 20_000, 1 << 30])),
+            },
+            // Long enough for what waits, and short enough to be over now and then.
+            idempotency: Idempotency { retention: ms(NEVER), session_idle: ms(40_000), bytes_max: ByteSize(1 << 20) },
+            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
+        },
+        claim_wait: ms(3_000),
+        quarantine: ms(4_000),
         // Longer than four of the longest intervals of digests.
-        boot_silent_after_ms: 28_000,
-        proof_timeout_ms: 3_000,
-        claim_wait_ms: 3_000,
-        quarantine_ms: 4_000,
-        rows_max: bytes(any(&[2, 8, 100])),
-        loading_rows_max: bytes(any(&[30, 1_000])).max(least),
-        checkpoint_interval_ms: any(&[500, 3_000, 20_000]),
-        dirty_rows_max: bytes(any(&[30, 1_000])).max(least),
-        repair_interval_ms: any(&[2_000, 5_000, 20_000]),
-        repair_session_ms: any(&[5_000, 30_000]),
-        // A pass over the whole tree, whose leaves are far more than the rows.
-        scrub_interval_ms: any(&[7_200_000, 86_400_000]),
-        hints_age_ms: any(&[1_000, 20_000, 3_600_000]),
-        hints_bytes_max: any(&[500, 20_000, 1 << 30]),
+        boot_silent_after: ms(28_000),
         waiting_max: 100,
-        drain_checkpoint_ms: 1_000,
-        once_retention_ms: NEVER,
-        // Long enough for what waits, and short enough to be over now and then.
-        session_idle_ms: 40_000,
-        once_bytes_max: 1 << 20,
-        drain_timeout_ms: 5_000,
     };
     match only {
         Some(Way::Gossip) => {
-            Settings { repair_interval_ms: NEVER, hints_age_ms: NEVER, hints_bytes_max: NEVER, ..chosen }
+            let repair = Repair { interval: ms(NEVER), ..chosen.tuning.repair };
+            let hints = Hints { max_age: ms(NEVER), max_bytes: ByteSize(NEVER) };
+            Settings { tuning: Tuning { repair, hints, ..chosen.tuning }, ..chosen }
         }
         _ => chosen,
     }

@@ -6,6 +6,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use snowtide::identity::NamespaceId;
 use snowtide::replica::Operation;
+use snowtide::section::Milliseconds;
 use snowtide_protocol::{Action, Key};
 
 use super::checkers::ledger::Rows;
@@ -68,10 +69,16 @@ impl World {
             self.run_until(self.now + RENEWAL_MS);
         }
         // Starts have to be proven first.
-        self.run_until(self.now + self.settings.proof_timeout_ms + self.settings.claim_wait_ms);
+        self.run_until(self.now + self.settings.tuning.incarnation.proof_timeout.ms() + self.settings.claim_wait.ms());
         // Clients ask on while nodes come back, but not while the rounds are counted.
         self.clients = false;
-        let round_ms = self.settings.digest_interval_ms.max(self.settings.repair_interval_ms.min(LONGEST_ROUND_MS));
+        let round_ms = self
+            .settings
+            .tuning
+            .gossip
+            .digest_interval
+            .ms()
+            .max(self.settings.tuning.repair.interval.ms().min(LONGEST_ROUND_MS));
         let mut differing = String::new();
         for round in 0..ROUNDS_MAX {
             self.run_until(self.now + round_ms);
@@ -137,7 +144,7 @@ impl World {
         self.list_everything(&rows);
         self.expected = None;
         self.still = true;
-        self.run_until(self.now + 2 * self.settings.repair_interval_ms.min(LONGEST_ROUND_MS));
+        self.run_until(self.now + 2 * self.settings.tuning.repair.interval.ms().min(LONGEST_ROUND_MS));
         self.still = false;
         self.findings.first().map_or(Ok(()), |finding| Err(finding.clone()))
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use snowtide::identity::{NamespaceId, ReplicaId};
 use snowtide::replica::{Caller, Event, Operation, Outcome, Receipt, Refusal, RequestId, Terms, Ticket, Turn};
+use snowtide::section::Milliseconds;
 use snowtide_protocol::{Action, Key};
 
 use super::clients::name;
@@ -224,7 +225,9 @@ impl World {
                 (held.turn, held.sent, held.incarnation) = (held.turn + 1, false, None);
             }
             Err(Refusal::AnotherIncarnation) => held.blind = true,
-            Err(Refusal::Outdated) if again.is_some_and(|age| age > self.settings.session_idle_ms / 3) => {
+            Err(Refusal::Outdated)
+                if again.is_some_and(|age| age > self.settings.tuning.idempotency.session_idle.ms() / 3) =>
+            {
                 self.tally.note("repetitions that came too late");
                 held.blind = true;
             }

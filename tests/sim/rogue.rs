@@ -17,6 +17,7 @@ use snowtide::merkle::{Place, Sum};
 use snowtide::replica::{
     Change, Digest, Heartbeat, Message, Payload, Proof, Record, Refused, RepairStep, RepairedRow, Seal, Sighting,
 };
+use snowtide::section::Milliseconds;
 
 use super::checkers::ledger::Ledger;
 use super::clients::{name, only_grows};
@@ -447,7 +448,7 @@ impl World {
     /// No word of it ends the IDs of a node: they go on at the latest when the clocks have come so far.
     pub fn judge_claim(&mut self, node: usize, ceiling: u64) {
         let Some(rogue) = &self.rogue else { return };
-        let lead_ms = super::ids::LIMITS.max_leap_ms + self.settings.quarantine_ms;
+        let lead_ms = super::ids::LIMITS.max_leap_ms + self.settings.quarantine.ms();
         let latest = rogue.latest_ms.max(self.reading(node).wall_ms).saturating_sub(layout().epoch_ms());
         if ceiling > latest + lead_ms {
             self.findings.push(format!(

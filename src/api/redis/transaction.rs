@@ -70,9 +70,11 @@ impl Full {
                 "ERR too_large: what MULTI gathers is one batch of at most {BATCH_OPERATIONS_MAX} operations and {} KiB",
                 BYTES_MAX >> 10
             ),
-            Self::Crowded => "TRYAGAIN overloaded: transactions of all connections hold as many bytes as they may \
-                              (redis.queued_bytes_max); retry after a moment"
-                .to_owned(),
+            Self::Crowded => {
+                "TRYAGAIN overloaded: transactions of all connections hold as many bytes as they may; retry \
+                              after a moment"
+                    .to_owned()
+            }
             Self::NoRoom => format!("TRYAGAIN overloaded: {NoRoom}"),
         }
     }

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::crdt::{LogHash, VersionVector};
 use crate::identity::{ReplicaId, WorkerId};
+use crate::section::Milliseconds;
 
 use super::super::record::{Record, coalesce};
 use super::super::settings::Settings;
@@ -151,8 +152,8 @@ impl Hints {
 
     fn sample(&mut self, vector: &VersionVector, settings: &Settings, now: u64) {
         let due = self.samples.back().is_none_or(|last| {
-            now.saturating_sub(last.at) >= settings.hints_age_ms / STEPS
-                || self.bytes.saturating_sub(last.bytes) >= settings.hints_bytes_max / STEPS
+            now.saturating_sub(last.at) >= settings.tuning.hints.max_age.ms() / STEPS
+                || self.bytes.saturating_sub(last.bytes) >= settings.tuning.hints.max_bytes.as_u64() / STEPS
         });
         if due {
             self.samples.push_back(Sample { at: now, bytes: self.bytes, vector: vector.clone() });
@@ -163,8 +164,8 @@ impl Hints {
     fn expire(&mut self, settings: &Settings, now: u64) -> Option<VersionVector> {
         let mut expired = None;
         while let Some(oldest) = self.samples.front() {
-            let old = now.saturating_sub(oldest.at) >= settings.hints_age_ms;
-            let large = self.bytes.saturating_sub(self.cut_bytes) > settings.hints_bytes_max;
+            let old = now.saturating_sub(oldest.at) >= settings.tuning.hints.max_age.ms();
+            let large = self.bytes.saturating_sub(self.cut_bytes) > settings.tuning.hints.max_bytes.as_u64();
             if !old && !large {
                 break;
             }

@@ -2,6 +2,7 @@
 
 use crate::identity::{NamespaceId, Peer};
 use crate::merkle::{Node, Place, Sum};
+use crate::section::Milliseconds;
 
 use super::super::Replica;
 use super::super::effect::LoadLeaves;
@@ -18,7 +19,7 @@ const SLOT_BYTES: usize = 27;
 impl Replica {
     /// Are the trees equal? If not, how do the first sums stand, and where do we?
     pub(super) fn compare(&mut self, from: Peer, namespace: NamespaceId, session: u64, root: Sum) {
-        let until = self.now.saturating_add(self.settings.repair_session_ms);
+        let until = self.now.saturating_add(self.settings.tuning.repair.session_max.ms());
         let Some(held) = self.namespaces.get_mut(namespace) else { return };
         let (vector, tree) = (held.committed().clone(), held.tree());
         let differ = root != tree.root();

@@ -10,6 +10,7 @@ mod apply;
 mod session;
 
 use crate::identity::{NamespaceId, Peer, WorkerId};
+use crate::section::Milliseconds;
 
 use super::Replica;
 use super::effect::Effect;
@@ -36,7 +37,7 @@ pub(super) struct Comparisons {
 
 impl Comparisons {
     pub(super) fn new(settings: &Settings, now: u64) -> Self {
-        Self { due_at: now.saturating_add(settings.repair_interval_ms), turn: 0, sessions: 0 }
+        Self { due_at: now.saturating_add(settings.tuning.repair.interval.ms()), turn: 0, sessions: 0 }
     }
 
     /// Whether it is time; then the next time is set.
@@ -92,7 +93,7 @@ impl Replica {
 
     /// Begins what is due and moves every session on.
     pub(super) fn advance_repair(&mut self) {
-        let due = self.gossip.comparisons_mut().take_due(self.now, self.settings.repair_interval_ms);
+        let due = self.gossip.comparisons_mut().take_due(self.now, self.settings.tuning.repair.interval.ms());
         for namespace in self.namespaces.ids() {
             self.advance_session(namespace);
             self.begin_session(namespace, due);
@@ -138,7 +139,8 @@ impl Replica {
     /// When the next timer of repair is due.
     pub(super) fn repair_deadline(&self) -> u64 {
         let sessions = self.namespaces.iter().filter_map(Namespace::session);
-        let asks = sessions.filter_map(Session::oldest_ask).map(|at| at + self.settings.fetch_timeout_ms);
+        let asks =
+            sessions.filter_map(Session::oldest_ask).map(|at| at + self.settings.tuning.gossip.fetch_timeout.ms());
         asks.min().unwrap_or(u64::MAX).min(self.gossip.comparisons().due_at)
     }
 }

@@ -3,6 +3,7 @@
 use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, Peer, ReplicaId};
 use crate::merkle::Place;
+use crate::section::Milliseconds;
 
 use super::super::effect::{Effect, LoadLeaves, Notice};
 use super::super::leaf_reads::{self, Listed, Purpose};
@@ -111,9 +112,9 @@ impl Replica {
     /// what it brought stays.
     fn ask_again(&mut self, namespace: NamespaceId) {
         let Some(session) = self.namespaces.get_mut(namespace).and_then(Namespace::session_mut) else { return };
-        let lost = session.asked_before(self.now.saturating_sub(self.settings.fetch_timeout_ms));
+        let lost = session.asked_before(self.now.saturating_sub(self.settings.tuning.gossip.fetch_timeout.ms()));
         let unanswered = lost.contains(&COMPARE);
-        if unanswered || self.now.saturating_sub(session.began_at()) >= self.settings.repair_session_ms {
+        if unanswered || self.now.saturating_sub(session.began_at()) >= self.settings.tuning.repair.session_max.ms() {
             return self.give_up(namespace);
         }
         for number in lost {

@@ -5,7 +5,7 @@
 use super::Table;
 
 /// Pure modules are told the time and given their randomness; they do no I/O.
-pub(crate) const PURE: [&str; 5] = ["identity", "crdt", "merkle", "snowflake", "replica"];
+pub(crate) const PURE: [&str; 6] = ["identity", "crdt", "merkle", "snowflake", "section", "replica"];
 
 /// What no pure module may name.
 pub(crate) const FORBIDDEN: [&str; 18] = [
@@ -73,7 +73,7 @@ const SERVER: Table = &[
     ),
     ("clock", &[]),
     ("codec", &[]),
-    ("config", &["clock", "identity"]),
+    ("config", &["clock", "identity", "replica", "section"]),
     ("control", &["audit"]),
     ("crdt", &["identity"]),
     ("dev", &["config", "identity", "probe", "relay", "tls"]),
@@ -98,6 +98,7 @@ const SERVER: Table = &[
             "peer",
             "quic",
             "replica",
+            "section",
             "sockets",
             "store",
             "telemetry",
@@ -108,7 +109,8 @@ const SERVER: Table = &[
     ("probe", &[]),
     ("quic", &["clock", "config", "sockets", "tls"]),
     ("relay", &["clock"]),
-    ("replica", &["codec", "crdt", "identity", "merkle"]),
+    ("replica", &["codec", "crdt", "identity", "merkle", "section"]),
+    ("section", &[]),
     ("snowflake", &["identity"]),
     ("sockets", &[]),
     ("store", &["codec", "crdt", "identity", "merkle", "replica"]),
@@ -239,7 +241,6 @@ const STRUCTURE: Table = &[
 /// Circles that exist, each with the module that it is in: groups whose modules all lead to each other, and pairs in them that use
 /// each other directly. None may join them, and what is untied goes.
 pub(crate) const CIRCLES_TO_UNTIE: Table = &[
-    ("snowtide::config", &["load", "regions"]),
     ("snowtide_client", &["door", "terms"]),
     ("snowtide_client", &["client", "coalesce", "ids"]),
     ("snowtide_client", &["client", "coalesce"]),

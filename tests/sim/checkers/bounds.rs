@@ -1,6 +1,7 @@
 //! G7: what a replica says of itself stays within its settings.
 
 use snowtide::replica::{Settings, Status};
+use snowtide::section::Bytes;
 
 /// A changed slot in a record, with its key, takes less.
 const CHANGE_BYTES: usize = 64;
@@ -11,12 +12,17 @@ pub fn check(node: usize, status: &Status, settings: &Settings, batch_max: usize
         (is > bound).then(|| format!("G7: node {node} has {is} {what}, the bound is {bound}"))
     };
     // Rows that are dirty, or that something waits for, cannot leave memory.
-    let rows_max = settings.rows_max + settings.dirty_rows_max + settings.loading_rows_max + batch_max;
+    let rows_max = settings.tuning.cache.rows_max
+        + settings.tuning.checkpoint.dirty_rows_max
+        + settings.tuning.cache.loading_rows_max
+        + batch_max;
     // What closes a commit or fills a window is sent whole.
-    let inflight_max = settings.inflight_bytes_max + settings.commit_bytes_max + batch_max * CHANGE_BYTES;
+    let inflight_max = settings.tuning.gossip.inflight_bytes_max.bytes()
+        + settings.tuning.commit.bytes_max.bytes()
+        + batch_max * CHANGE_BYTES;
     let peers =
         status.peers.iter().find_map(|peer| over("bytes in flight to a peer", peer.inflight_bytes, inflight_max));
     over("rows in memory", status.rows_cached, rows_max)
-        .or_else(|| over("changed rows", status.rows_dirty, settings.dirty_rows_max + 2 * batch_max))
+        .or_else(|| over("changed rows", status.rows_dirty, settings.tuning.checkpoint.dirty_rows_max + 2 * batch_max))
         .or(peers)
 }

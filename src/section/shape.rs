@@ -5,62 +5,107 @@ use std::fmt;
 use bytesize::ByteSize;
 use figment::value::Value;
 
-use super::place::NodeNumber;
-use crate::identity::REGIONS_MAX;
+use super::{Field, Kind};
+
+/// 1024 bytes.
+pub const KIB: u64 = 1 << 10;
+/// 1024 KiB.
+pub const MIB: u64 = 1 << 20;
+/// 1024 MiB.
+pub const GIB: u64 = 1 << 30;
+/// 1024 GiB.
+pub const TIB: u64 = 1 << 40;
+/// In milliseconds, as the bounds of durations are.
+pub const SECOND: u64 = 1_000;
+/// In milliseconds.
+pub const MINUTE: u64 = 60 * SECOND;
+/// In milliseconds.
+pub const HOUR: u64 = 60 * MINUTE;
+/// In milliseconds.
+pub const DAY: u64 = 24 * HOUR;
+
+/// A duration within these bounds in milliseconds, both included.
+pub const fn duration(min_ms: u64, max_ms: u64) -> Shape {
+    Shape::Duration { min_ms, max_ms }
+}
+
+/// A size within these bounds in bytes, both included.
+pub const fn size(min: u64, max: u64) -> Shape {
+    Shape::Size { min, max }
+}
+
+/// A whole number within these bounds, both included.
+pub const fn count(min: u64, max: u64) -> Shape {
+    Shape::Count { min, max }
+}
 
 /// What a value may be.
 #[derive(Clone, Copy)]
-pub(super) enum Shape {
+pub enum Shape {
     /// A string.
     Text {
         /// In words, as in "allowed: a path".
         allowed: &'static str,
+        /// Whether the string is allowed.
         accepts: fn(&str) -> bool,
     },
     /// A string that is never shown.
-    Secret { allowed: &'static str, accepts: fn(&str) -> bool },
+    Secret {
+        /// In words.
+        allowed: &'static str,
+        /// Whether the string is allowed.
+        accepts: fn(&str) -> bool,
+    },
     /// One of these strings.
     OneOf(&'static [&'static str]),
     /// A string such as `20ms`, within these bounds, both included.
-    Duration { min_ms: u64, max_ms: u64 },
+    Duration {
+        /// In milliseconds.
+        min_ms: u64,
+        /// In milliseconds.
+        max_ms: u64,
+    },
     /// A string such as `4MiB`, or a number of bytes, within these bounds, both included.
-    Size { min: u64, max: u64 },
+    Size {
+        /// In bytes.
+        min: u64,
+        /// In bytes.
+        max: u64,
+    },
     /// A whole number within these bounds, both included.
-    Count { min: u64, max: u64 },
+    Count {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
     /// Yes or no.
     Switch,
-    /// A node's number, or the word for that of the host's name.
-    NodeNumber,
+    /// A string, or a whole number, which is taken as its digits.
+    TextOrCount {
+        /// In words.
+        allowed: &'static str,
+        /// Whether the string is allowed.
+        accepts: fn(&str) -> bool,
+    },
     /// Latitude and longitude.
     Location,
     /// Known keys.
     Table(&'static [Field]),
-    /// Keys that the operator chooses, all of one shape.
-    Named { names: &'static Shape, each: &'static Shape },
+    /// Keys that the operator chooses, each a table of which any key may be left out.
+    Named {
+        /// What such a key may be.
+        names: &'static Shape,
+        /// What stands at it.
+        each: &'static Shape,
+    },
     /// Any number of one shape.
     List(&'static Shape),
 }
 
-/// A key of a table.
-pub(super) struct Field {
-    pub(super) key: &'static str,
-    pub(super) shape: Shape,
-    pub(super) required: bool,
-}
-
-/// A key that has to be given.
-pub(super) const fn must(key: &'static str, shape: Shape) -> Field {
-    Field { key, shape, required: true }
-}
-
-/// A key that may be left out.
-pub(super) const fn may(key: &'static str, shape: Shape) -> Field {
-    Field { key, shape, required: false }
-}
-
 impl Shape {
     /// Whether a single value is allowed. Tables and lists are taken apart by the inspection.
-    pub(super) fn accepts(&self, value: &Value) -> bool {
+    pub fn accepts(&self, value: &Value) -> bool {
         match self {
             Self::Text { accepts, .. } | Self::Secret { accepts, .. } => value.as_str().is_some_and(accepts),
             Self::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
@@ -69,9 +114,9 @@ impl Shape {
             Self::Size { min, max } => size_bytes(value).is_some_and(|bytes| (*min..=*max).contains(&bytes)),
             Self::Count { min, max } => whole(value).is_some_and(|count| (*min..=*max).contains(&count)),
             Self::Switch => value.to_bool().is_some(),
-            Self::NodeNumber => match value.as_str() {
-                Some(text) => NodeNumber::parse(text).is_some(),
-                None => whole(value).is_some_and(|number| number < REGIONS_MAX.into()),
+            Self::TextOrCount { accepts, .. } => match value.as_str() {
+                Some(text) => accepts(text),
+                None => whole(value).is_some_and(|number| accepts(&number.to_string())),
             },
             Self::Location => is_location(value),
             Self::Table(_) | Self::Named { .. } => value.as_dict().is_some(),
@@ -80,30 +125,49 @@ impl Shape {
     }
 
     /// The shape of `key` in a table; `None` if there is no such key.
-    pub(super) fn child(&self, key: &str) -> Option<&Shape> {
+    pub fn child(&self, key: &str) -> Option<&'static Shape> {
         match self {
-            Self::Table(fields) => fields.iter().find(|field| field.key == key).map(|field| &field.shape),
+            Self::Table(_) => self.keys().find(|field| field.key == key).map(|field| &field.shape),
             Self::Named { each, .. } => Some(each),
             _ => None,
         }
     }
 
+    /// The keys of a table, with those of the groups in it.
+    pub fn keys(&self) -> impl Iterator<Item = &'static Field> {
+        self.fields().into_iter().filter(|field| field.kind != Kind::Fixed)
+    }
+
+    /// Whether `key` of a table is a constant by now.
+    pub fn has_fixed(&self, key: &str) -> bool {
+        self.fields().into_iter().any(|field| field.kind == Kind::Fixed && field.key == key)
+    }
+
+    fn fields(&self) -> Vec<&'static Field> {
+        let Self::Table(fields) = self else { return Vec::new() };
+        let within = |field: &'static Field| match field.kind {
+            Kind::Group => field.shape.fields(),
+            _ => vec![field],
+        };
+        fields.iter().flat_map(within).collect()
+    }
+
     /// The shape at the end of a dotted path.
-    pub(super) fn at(&self, path: &str) -> Option<&Shape> {
+    pub fn at(&'static self, path: &str) -> Option<&'static Shape> {
         path.split('.').try_fold(self, |shape, key| shape.child(key))
     }
 
     /// Whether what stands in the environment or after a flag is the string itself, whatever it looks like.
-    pub(super) fn is_verbatim(&self) -> bool {
-        matches!(self, Self::Text { .. } | Self::Secret { .. } | Self::OneOf(_) | Self::NodeNumber)
+    pub fn is_verbatim(&self) -> bool {
+        matches!(self, Self::Text { .. } | Self::Secret { .. } | Self::OneOf(_) | Self::TextOrCount { .. })
     }
 
     /// Whether a value here, or within, may be a secret.
-    pub(super) fn holds_secret(&self) -> bool {
+    pub fn holds_secret(&self) -> bool {
         match self {
             Self::Secret { .. } => true,
             Self::List(each) | Self::Named { each, .. } => each.holds_secret(),
-            Self::Table(fields) => fields.iter().any(|field| field.shape.holds_secret()),
+            Self::Table(_) => self.keys().any(|field| field.shape.holds_secret()),
             _ => false,
         }
     }
@@ -113,18 +177,19 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text { allowed, .. } | Self::Secret { allowed, .. } => f.write_str(allowed),
+            Self::Text { allowed, .. } | Self::Secret { allowed, .. } | Self::TextOrCount { allowed, .. } => {
+                f.write_str(allowed)
+            }
             Self::OneOf(words) => write!(f, "\"{}\"", words.join("\" or \"")),
             Self::Duration { min_ms, max_ms } => {
-                write!(f, "a duration from {} to {}", duration(*min_ms), duration(*max_ms))
+                write!(f, "a duration from {} to {}", duration_in_words(*min_ms), duration_in_words(*max_ms))
             }
-            Self::Size { min, max } => write!(f, "a size from {} to {}", size(*min), size(*max)),
+            Self::Size { min, max } => write!(f, "a size from {} to {}", size_in_words(*min), size_in_words(*max)),
             Self::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Switch => f.write_str("true or false"),
-            Self::NodeNumber => write!(f, "\"auto\", or a whole number from 0 to {}", REGIONS_MAX - 1),
             Self::Location => f.write_str("[latitude from -90 to 90, longitude from -180 to 180], in degrees"),
-            Self::Table(fields) => {
-                let keys: Vec<_> = fields.iter().map(|field| field.key).collect();
+            Self::Table(_) => {
+                let keys: Vec<_> = self.keys().map(|field| field.key).collect();
                 write!(f, "a table with the keys {}", keys.join(", "))
             }
             Self::Named { names, .. } => write!(f, "a table for each name; a name is {names}"),
@@ -161,13 +226,13 @@ fn is_location(value: &Value) -> bool {
 }
 
 /// In the largest unit that needs no fraction.
-fn duration(ms: u64) -> String {
+fn duration_in_words(ms: u64) -> String {
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     in_units(ms, &units)
 }
 
 /// In the largest unit that needs no fraction.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size_in_words(bytes: u64) -> String {
     let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
     in_units(bytes, &units)
 }
