@@ -23,7 +23,7 @@ build: setup ## Builds the binaries.
 	$(CARGO) build --release --workspace --bins --example careful
 
 demo: build ## Three regions on this machine: IDs, counters, a cut, a kill, a load test. Under two minutes once built.
-	$(BIN)/snowtide dev demo
+	$(BIN)/snowtide-dev demo
 
 # What a property or a simulation draws is the same each time, so that no run hangs on chance: fresh draws are soak's.
 test: export PROPTEST_RNG_SEED ?= 1

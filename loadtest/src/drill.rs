@@ -1,7 +1,7 @@
 //! A drill: regions are killed, paused and cut off on a schedule while the load goes on, and then it is counted what
 //! was acknowledged and what was not.
 //!
-//! The cluster is one that `snowtide dev up` runs ([`cluster`]); faults are sentences ([`fault`]) that are carried out
+//! The cluster is one that `snowtide-dev up` runs ([`cluster`]); faults are sentences ([`fault`]) that are carried out
 //! beside the load ([`script`]); what came of it is a part of the usual report ([`report`]).
 
 pub mod cluster;
@@ -41,9 +41,9 @@ Exit codes: those of a load; 2 also if a fault could not be carried out.";
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Drill {
-    /// The program that runs the cluster; unless given, the one beside this program, or else by PATH.
+    /// The program that runs the cluster; unless given, snowtide-dev beside this program, or else by PATH.
     #[arg(long, value_name = "FILE")]
-    snowtide: Option<PathBuf>,
+    snowtide_dev: Option<PathBuf>,
 
     /// Where the cluster keeps its data and logs; unless given, in a new folder that is removed afterwards.
     #[arg(long, value_name = "FOLDER")]
@@ -108,8 +108,8 @@ impl Drill {
     }
 
     fn program(&self) -> PathBuf {
-        let beside = std::env::current_exe().ok().map(|own| own.with_file_name("snowtide"));
+        let beside = std::env::current_exe().ok().map(|own| own.with_file_name("snowtide-dev"));
         let beside = || beside.filter(|program| program.is_file());
-        self.snowtide.clone().or_else(beside).unwrap_or_else(|| "snowtide".into())
+        self.snowtide_dev.clone().or_else(beside).unwrap_or_else(|| "snowtide-dev".into())
     }
 }

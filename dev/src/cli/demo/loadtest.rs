@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::dev::Cluster;
+use crate::cluster::Cluster;
 
 /// Until all regions agree.
 const AGREE_WITHIN: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! `snowtide dev demo`: what Snowtide promises, shown and checked on three regions of real processes.
+//! `snowtide-dev demo`: what Snowtide promises, shown and checked on three regions of real processes.
 //!
 //! It needs no keyboard and leaves nothing behind, unless it finds something: then it names the finding, says where the
 //! logs are, and exits with 1. The last line is printed only if every check before it was true.
@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use snowtide::cli::{Global, note as tell, print};
+use snowtide::clock::Stopwatch;
 use tokio::time::timeout;
 
+use super::server::Server;
 use super::stop::{self, Stop};
-use super::tell;
-use crate::cli::{Global, print};
-use crate::clock::Stopwatch;
-use crate::dev::{Cluster, Options};
+use crate::cluster::Cluster;
+use crate::options::Options;
 use story::Story;
 
 /// Where the demo's counters live.
@@ -44,12 +45,15 @@ pub(super) struct Command {
     /// The load generator; without it, snowtide-loadtest beside this program.
     #[arg(long, value_name = "FILE")]
     loadtest: Option<PathBuf>,
+
+    #[command(flatten)]
+    server: Server,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  snowtide dev demo
-  snowtide dev demo --duration 30s --rate 100k
+  snowtide-dev demo
+  snowtide-dev demo --duration 30s --rate 100k
 
 Exits with 0 only if every acknowledged increment was counted in every region and no ID was given twice.";
 
@@ -57,11 +61,11 @@ impl Command {
     /// Tells the story.
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut stop = Stop::listen()?;
-        let executable = std::env::current_exe().context("cannot find this program to start nodes with")?;
-        let loadtest = self.loadtest.unwrap_or_else(|| executable.with_file_name("snowtide-loadtest"));
+        let own = std::env::current_exe().context("cannot find the programs beside this one")?;
+        let loadtest = self.loadtest.unwrap_or_else(|| own.with_file_name("snowtide-loadtest"));
         loadtest::present(&loadtest)?;
         let folder = fresh_folder()?;
-        let options = Options { settings: global.set.clone(), ..Options::new(executable, &folder) };
+        let options = Options { settings: global.set.clone(), ..Options::new(self.server.program()?, &folder) };
         let load = loadtest::Plan { program: loadtest, duration: self.duration, rate: self.rate };
         let told = tell_story(options, &load, &mut stop).await;
         conclude(told, &folder)

@@ -4,20 +4,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
+use snowtide::cli::{id, print};
+use snowtide::clock::Stopwatch;
+use snowtide::config::Config;
+use snowtide::ids::layout_of;
+use snowtide::probe::Probe;
 use tokio::time::timeout;
 
 use super::ledger::Totals;
 use super::load::{Books, Load};
 use super::regions::{self, Regions};
 use super::{NAMESPACE, loadtest};
-use crate::cli::dev::console;
-use crate::cli::id::{self, Decoded};
-use crate::cli::print;
-use crate::clock::Stopwatch;
-use crate::config::Config;
-use crate::dev::Cluster;
-use crate::ids::layout_of;
-use crate::probe::Probe;
+use crate::cli::console;
+use crate::cluster::Cluster;
 
 /// The counter that everybody watches.
 const VISITS: &str = "visits";
@@ -72,14 +71,13 @@ impl Story {
         )?;
         let regions = Regions::connect(cluster).await?;
         let layout = layout_of(&Config::builtin().ids)?;
-        let mut decoded = Vec::new();
+        let mut first = Vec::new();
         for (_, client) in regions.iter() {
             let ids = client.ids(2).await?;
             self.books.seen().add(None, &ids)?;
-            decoded
-                .extend(ids.iter().map(|id| Decoded::of(*id, layout, cluster.map())).collect::<Result<Vec<_>, _>>()?);
+            first.extend(ids);
         }
-        print(&id::table(&decoded))?;
+        print(&id::table_of(&first, layout, cluster.map())?)?;
         for (_, client) in regions.iter() {
             let ids = client.ids(IDS_EACH).await?;
             self.books.seen().add(None, &ids)?;

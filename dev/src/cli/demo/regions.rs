@@ -8,7 +8,7 @@ use snowtide_client::{Batch, Connection};
 use tokio::time::timeout;
 
 use super::NAMESPACE;
-use crate::dev::Cluster;
+use crate::cluster::Cluster;
 
 /// Regions agree within this, or the demo says that they do not.
 const AGREE_WITHIN: Duration = Duration::from_secs(30);
