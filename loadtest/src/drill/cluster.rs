@@ -8,8 +8,10 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::orders::Order;
 use crate::target::{Door, Endpoint};
 
 /// Until all nodes are ready; an order to start a node waits for it as well.
@@ -114,8 +116,16 @@ impl Cluster {
         self.site.nodes.iter().map(|node| node.region.as_str()).collect()
     }
 
+    /// Carries orders out until there are no more.
+    pub async fn obey(&mut self, mut orders: mpsc::Receiver<Order>) {
+        while let Some(order) = orders.recv().await {
+            let outcome = self.order(&order.text).await;
+            order.answer(outcome);
+        }
+    }
+
     /// Gives an order and waits until it is carried out.
-    pub async fn order(&mut self, order: &str) -> anyhow::Result<()> {
+    async fn order(&mut self, order: &str) -> anyhow::Result<()> {
         self.input.write_all(format!("{order}\n").as_bytes()).await.context("the cluster is gone")?;
         let line = timeout(READY_WITHIN, self.output.next_line()).await;
         let line = line.with_context(|| format!("`{order}` is not done in time"))??;

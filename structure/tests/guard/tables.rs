@@ -33,7 +33,7 @@ pub(crate) const FORBIDDEN: [&str; 18] = [
 pub(crate) const CRATES: Table = &[
     ("snowtide", &["snowtide_client", "snowtide_protocol"]),
     ("snowtide_client", &["snowtide_protocol"]),
-    ("snowtide_dev", &["snowtide", "snowtide_client"]),
+    ("snowtide_dev", &["snowtide", "snowtide_client", "snowtide_loadtest"]),
     ("snowtide_fuzz", &["snowtide"]),
     ("snowtide_loadtest", &["snowtide_client", "snowtide_protocol"]),
     ("snowtide_protocol", &[]),

@@ -1,10 +1,9 @@
-//! Reading the same counters in every region.
+//! Reading one counter in every region.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use snowtide_client::{Batch, Connection};
+use snowtide_client::Connection;
 use tokio::time::timeout;
 
 use super::NAMESPACE;
@@ -17,8 +16,8 @@ const POLL: Duration = Duration::from_millis(10);
 /// A client at each region's node.
 pub(super) struct Regions(Vec<(String, Connection)>);
 
-/// What one region counts.
-pub(super) type Values = BTreeMap<String, i128>;
+/// What each region counts.
+pub(super) type Values = Vec<(String, i128)>;
 
 impl Regions {
     /// Connects to every node.
@@ -37,40 +36,18 @@ impl Regions {
         client.with_context(|| format!("there is no region {region}"))
     }
 
-    /// Every region with its client.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Connection)> {
-        self.0.iter().map(|(region, client)| (region.as_str(), client))
+    /// The client at each region, with the region's position.
+    pub(super) fn clients(&self) -> impl Iterator<Item = (u16, &Connection)> {
+        (0_u16..).zip(self.0.iter().map(|(_, client)| client))
     }
 
-    /// What every region counts now.
-    pub(super) async fn read(&self, keys: &[String]) -> anyhow::Result<Vec<(String, Values)>> {
-        let mut batch = Batch::new();
-        for key in keys {
-            batch.get(NAMESPACE, key)?;
-        }
-        let mut all = Vec::new();
-        for (region, client) in &self.0 {
-            let values = client.batch(&batch).await.with_context(|| region.clone())?;
-            let read = keys.iter().zip(values).map(|(key, value)| {
-                let value = value.map_err(|code| anyhow::anyhow!("{region}: {key} was refused ({})", code.as_str()));
-                Ok((key.clone(), value?))
-            });
-            all.push((region.clone(), read.collect::<anyhow::Result<_>>()?));
-        }
-        Ok(all)
-    }
-
-    /// Reads until the regions count as `wanted`, and returns the last reading.
-    pub(super) async fn until(
-        &self,
-        keys: &[String],
-        wanted: impl Fn(&[(String, Values)]) -> bool,
-    ) -> anyhow::Result<Vec<(String, Values)>> {
+    /// Reads until every region counts what it is `wanted` to, and returns that.
+    pub(super) async fn until(&self, key: &str, wanted: impl Fn(&str) -> i128) -> anyhow::Result<Values> {
         let mut last = Vec::new();
         let reading = async {
             loop {
-                last = self.read(keys).await?;
-                if wanted(&last) {
+                last = self.read(key).await?;
+                if last.iter().all(|(region, value)| *value == wanted(region)) {
                     return anyhow::Ok(());
                 }
                 tokio::time::sleep(POLL).await;
@@ -78,54 +55,34 @@ impl Regions {
         };
         match timeout(AGREE_WITHIN, reading).await {
             Ok(outcome) => outcome.map(|()| last),
-            Err(_) => anyhow::bail!("NO AGREEMENT within {AGREE_WITHIN:?}: {}", differences(&last)),
+            Err(_) => anyhow::bail!("{}", in_vain(&last, wanted)),
         }
     }
-}
 
-/// Whether all regions count the same.
-pub(super) fn agree(readings: &[(String, Values)]) -> bool {
-    readings.windows(2).all(|pair| matches!(pair, [(_, one), (_, other)] if one == other))
-}
-
-/// The first counters on which regions differ, in words.
-fn differences(readings: &[(String, Values)]) -> String {
-    let keys = readings.first().map(|(_, values)| values.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-    let of = |key: &String| {
-        let counts = readings.iter().map(|(region, values)| {
-            let value = values.get(key).map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            format!("{region} {value}")
-        });
-        counts.collect::<Vec<_>>().join(", ")
-    };
-    let differ = |key: &&String| {
-        !readings.windows(2).all(|pair| matches!(pair, [(_, one), (_, other)] if one.get(*key) == other.get(*key)))
-    };
-    let differing: Vec<_> = keys.iter().filter(differ).take(3).map(|key| format!("{key}: {}", of(key))).collect();
-    if differing.is_empty() {
-        "all regions count alike, but not what they should".to_owned()
-    } else {
-        differing.join("; ")
+    async fn read(&self, key: &str) -> anyhow::Result<Values> {
+        let mut values = Vec::new();
+        for (region, client) in &self.0 {
+            let value = client.get(NAMESPACE, key).await.with_context(|| region.clone())?;
+            values.push((region.clone(), value));
+        }
+        Ok(values)
     }
+}
+
+/// What is wrong in each region that does not count what it should, in words.
+fn in_vain(values: &Values, wanted: impl Fn(&str) -> i128) -> String {
+    let wrong = values.iter().filter(|(region, value)| *value != wanted(region));
+    let wrong: Vec<_> = wrong.map(|(region, value)| format!("{region} {value}, not {}", wanted(region))).collect();
+    format!("NO AGREEMENT within {AGREE_WITHIN:?}: {}", wrong.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reading(region: &str, a: i128, b: i128) -> (String, Values) {
-        (region.to_owned(), [("a".to_owned(), a), ("b".to_owned(), b)].into())
-    }
-
     #[test]
-    fn regions_agree_if_every_counter_is_the_same() {
-        assert!(agree(&[reading("eu", 1, 2), reading("us", 1, 2)]));
-        assert!(!agree(&[reading("eu", 1, 2), reading("us", 1, 2), reading("ap", 1, 3)]));
-    }
-
-    #[test]
-    fn a_difference_is_named() {
-        assert_eq!(differences(&[reading("eu", 1, 2), reading("us", 1, 3)]), "b: eu 2, us 3");
-        assert!(differences(&[reading("eu", 1, 2)]).starts_with("all regions count alike"));
+    fn a_region_that_counts_something_else_is_named_with_what_it_should_count() {
+        let values = vec![("us-east".to_owned(), 23), ("eu-west".to_owned(), 22)];
+        assert_eq!(in_vain(&values, |_| 23), "NO AGREEMENT within 30s: eu-west 22, not 23");
     }
 }

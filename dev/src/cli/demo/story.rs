@@ -9,12 +9,14 @@ use snowtide::clock::Stopwatch;
 use snowtide::config::Config;
 use snowtide::ids::layout_of;
 use snowtide::probe::Probe;
+use snowtide_client::Connection;
+use snowtide_loadtest::drill::Drill;
+use snowtide_loadtest::report::Summary;
 use tokio::time::timeout;
 
-use super::ledger::Totals;
-use super::load::{Books, Load};
-use super::regions::{self, Regions};
-use super::{NAMESPACE, loadtest};
+use super::minted::Minted;
+use super::regions::{Regions, Values};
+use super::{NAMESPACE, drill};
 use crate::cli::console;
 use crate::cluster::Cluster;
 
@@ -22,35 +24,36 @@ use crate::cluster::Cluster;
 const VISITS: &str = "visits";
 /// The region that is cut off.
 const CUT: &str = "eu-west";
-/// The region whose node is killed.
+/// The region whose node the drill kills.
 const KILLED: &str = "us-east";
 const IDS_EACH: u32 = 10_000;
 const STEPS: usize = 7;
+/// What all regions together have added to the counter before the cut, and in all.
+const BEFORE_THE_CUT: i128 = 23;
+const IN_ALL: i128 = 1_323;
 /// A link that is silent for `peer.idle_timeout`, 4 s, is down.
 const DOWN_WITHIN: Duration = Duration::from_secs(20);
+const MINT_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
-/// How many increments are acknowledged before the kill, and again after the node is back.
-const LOAD_INCREMENTS: u64 = 2_000;
-const LOAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// What was done so far.
 #[derive(Default)]
 pub(super) struct Story {
-    books: Books,
+    minted: Minted,
     step: usize,
 }
 
 impl Story {
     /// All steps; returns the lines with the totals.
-    pub(super) async fn tell(&mut self, cluster: &mut Cluster, load: &loadtest::Plan) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn tell(&mut self, cluster: &mut Cluster, drill: &Drill) -> anyhow::Result<Vec<String>> {
         self.start(cluster).await?;
         self.mint(cluster).await?;
         self.count(cluster).await?;
         self.cut(cluster).await?;
         self.heal(cluster).await?;
-        self.kill(cluster).await?;
-        self.load(cluster, load).await?;
-        self.totals(cluster).await
+        let summary = self.kill(cluster, drill).await?;
+        self.look_back(cluster).await?;
+        self.totals(&summary)
     }
 
     async fn start(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
@@ -72,27 +75,28 @@ impl Story {
         let regions = Regions::connect(cluster).await?;
         let layout = layout_of(&Config::builtin().ids)?;
         let mut first = Vec::new();
-        for (_, client) in regions.iter() {
-            let ids = client.ids(2).await?;
-            self.books.seen().add(None, &ids)?;
+        for (node, client) in regions.clients() {
+            let ids = mint(client, 2).await?;
+            self.minted.add(node, &ids)?;
             first.extend(ids);
         }
         print(&id::table_of(&first, layout, cluster.map())?)?;
-        for (_, client) in regions.iter() {
-            let ids = client.ids(IDS_EACH).await?;
-            self.books.seen().add(None, &ids)?;
+        self.mint_more(&regions).await
+    }
+
+    async fn mint_more(&mut self, regions: &Regions) -> anyhow::Result<()> {
+        for (node, client) in regions.clients() {
+            self.minted.add(node, &mint(client, IDS_EACH).await?)?;
         }
-        print(&format!(
-            "{IDS_EACH} more from each: {} IDs, all different, ascending at each node.",
-            self.books.seen().count()
-        ))
+        let all = self.minted.all_different()?;
+        print(&format!("{IDS_EACH} more from each: {all} IDs, all different, ascending at each node."))
     }
 
     async fn count(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
         self.head("Counting everywhere", "An increment is on the disk of its own region before it is acknowledged.")?;
         let regions = Regions::connect(cluster).await?;
-        self.increment(&regions, &[("us-east", 5), ("eu-west", 7), ("ap-south", 11)]).await?;
-        self.equal(&regions, 23).await
+        increment(&regions, &[("us-east", 5), (CUT, 7), ("ap-south", 11)]).await?;
+        equal(&regions, BEFORE_THE_CUT).await
     }
 
     async fn cut(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
@@ -100,13 +104,10 @@ impl Story {
         self.head(&format!("{CUT} is cut off"), why)?;
         cluster.cut(CUT)?;
         let regions = Regions::connect(cluster).await?;
-        self.increment(&regions, &[("us-east", 100), ("ap-south", 200), ("eu-west", 1_000)]).await?;
+        increment(&regions, &[("us-east", 100), ("ap-south", 200), (CUT, 1_000)]).await?;
         isolated(cluster).await?;
-        let wanted = |region: &str| if region == CUT { 1_023 } else { 323 };
-        let keys = [VISITS.to_owned()];
-        let readings =
-            regions.until(&keys, |all| all.iter().all(|(region, values)| values.get(VISITS) == Some(&wanted(region))));
-        show(&readings.await?)
+        let wanted = |region: &str| BEFORE_THE_CUT + if region == CUT { 1_000 } else { 300 };
+        show(&regions.until(VISITS, wanted).await?)
     }
 
     async fn heal(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
@@ -116,108 +117,42 @@ impl Story {
         )?;
         let regions = Regions::connect(cluster).await?;
         cluster.heal(CUT)?;
-        self.equal(&regions, 1_323).await
+        equal(&regions, IN_ALL).await
     }
 
-    async fn kill(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
-        let why = "kill -9 under load: what was acknowledged is on disk, what got no answer counts once or not at all.";
-        self.head(&format!("{KILLED} dies and returns"), why)?;
-        let configs = cluster.regions().map(|region| Ok((region.to_owned(), cluster.client_config(region)?)));
-        let configs = configs.collect::<anyhow::Result<_>>()?;
-        let load = Load::start(configs, &self.books);
-        self.acknowledged_more(LOAD_INCREMENTS).await?;
-        cluster.kill(KILLED).await?;
-        let (before, down) = (self.books.ledger().increments(), Stopwatch::start());
-        cluster.start_node(KILLED).await?;
-        let (meanwhile, down_ms) = (self.books.ledger().increments().saturating_sub(before), down.elapsed_ms());
-        self.acknowledged_more(LOAD_INCREMENTS).await?;
-        load.finish().await?;
-        print(&format!(
-            "{KILLED} was away for {down_ms} ms; the others acknowledged {meanwhile} increments meanwhile."
-        ))?;
-        let watch = Stopwatch::start();
-        let totals = self.audit(cluster).await?;
-        let (late, lapsed) = (totals.late.0, totals.lapsed);
-        print(&format!(
-            "All regions agree after {} ms: {} acknowledged increments are counted; of {} without an answer {late} are.",
-            watch.elapsed_ms(),
-            totals.increments,
-            late.saturating_add(lapsed),
-        ))
+    async fn kill(&mut self, cluster: &mut Cluster, drill: &Drill) -> anyhow::Result<Summary> {
+        let why = "kill -9 in the middle of a load test: what was acknowledged is on disk, what\n\
+                   got no answer counts or does not. Latency runs from when a request was meant\n\
+                   to be sent, so no stall is hidden.";
+        self.head(&format!("{KILLED} dies under load and returns"), why)?;
+        let summary = drill::run(drill, cluster).await?;
+        cluster.check()?;
+        for fault in summary.drill.iter().flat_map(|report| &report.faults) {
+            if let (Some(began), Some(ended), Some(whole)) = (fault.began_s, fault.ended_s, fault.converged_after_s) {
+                print(&format!(
+                    "{KILLED} was away for {:.1} s, and every region had everything {whole:.1} s after it was back.",
+                    ended - began
+                ))?;
+            }
+        }
+        Ok(summary)
     }
 
-    async fn load(&mut self, cluster: &mut Cluster, load: &loadtest::Plan) -> anyhow::Result<()> {
-        let why = "At a fixed rate; latency counts from when a request was meant to be sent, so a stall is not hidden.";
-        self.head("A load test", why)?;
-        loadtest::run(load, cluster).await?;
-        Ok(cluster.check()?)
+    async fn look_back(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        self.head("What was there before", "The kill took nothing with it, and no ID comes again after it.")?;
+        let regions = Regions::connect(cluster).await?;
+        show(&regions.until(VISITS, |_| IN_ALL).await?)?;
+        self.mint_more(&regions).await
     }
 
-    async fn totals(&mut self, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
-        let totals = self.audit(cluster).await?;
-        let (late, sum) = (totals.late, totals.acknowledged.saturating_add(totals.late.1));
+    fn totals(&self, summary: &Summary) -> anyhow::Result<Vec<String>> {
+        let (conservation, ids) = (&summary.conservation, self.minted.all_different()?);
+        let all = ids.saturating_add(conservation.ids);
         Ok(vec![
             String::new(),
-            format!("Besides the load test, which keeps books of its own, {} increments were", totals.increments),
-            format!("acknowledged, and they add up to {}. {} without an answer", totals.acknowledged, late.0),
-            format!("turned out to be counted and add {}. Every region counts {sum} in all.", late.1),
-            format!("{} IDs were minted, all different.", self.books.seen().count()),
+            format!("Every region counts {IN_ALL} visits, as it was told to, and at least all that the load test was"),
+            format!("acknowledged, which adds up to {}. {all} IDs were minted.", conservation.acknowledged_sum),
         ])
-    }
-
-    /// Waits until all regions agree on every counter, and compares each region with the ledger.
-    async fn audit(&self, cluster: &Cluster) -> anyhow::Result<Totals> {
-        let regions = Regions::connect(cluster).await?;
-        let ledger = self.books.ledger().clone();
-        let keys = ledger.keys();
-        let whole = |all: &[(String, regions::Values)]| {
-            regions::agree(all) && all.iter().all(|(region, values)| ledger.judge(region, values).is_ok())
-        };
-        let waited = regions.until(&keys, whole).await;
-        // If the wait was in vain, a broken promise is a better answer than that.
-        let readings = match &waited {
-            Ok(readings) => readings.clone(),
-            Err(_) => regions.read(&keys).await?,
-        };
-        let mut totals = Totals::default();
-        for (region, values) in &readings {
-            totals = ledger.judge(region, values)?;
-        }
-        waited.map(|_| totals)
-    }
-
-    async fn increment(&self, regions: &Regions, amounts: &[(&str, u64)]) -> anyhow::Result<()> {
-        for (region, by) in amounts {
-            let answer = self.books.increment(regions.at(region)?, VISITS, *by).await;
-            let value = answer.with_context(|| format!("{region} does not count"))?;
-            print(&format!("{region}: + {by} acknowledged, and now {value} there"))?;
-        }
-        Ok(())
-    }
-
-    /// Waits until every region counts `value`.
-    async fn equal(&self, regions: &Regions, value: i128) -> anyhow::Result<()> {
-        let watch = Stopwatch::start();
-        let keys = [VISITS.to_owned()];
-        let equal =
-            |all: &[(String, regions::Values)]| all.iter().all(|(_, values)| values.get(VISITS) == Some(&value));
-        let readings = regions.until(&keys, equal).await?;
-        let ms = watch.elapsed_ms();
-        show(&readings)?;
-        print(&format!("All regions agree after {ms} ms."))
-    }
-
-    /// Waits until that many more increments are acknowledged.
-    async fn acknowledged_more(&self, count: u64) -> anyhow::Result<()> {
-        let wanted = self.books.ledger().increments().saturating_add(count);
-        let waiting = async {
-            while self.books.ledger().increments() < wanted {
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        timeout(LOAD_WITHIN, waiting)
-            .await
-            .with_context(|| format!("{count} increments take longer than {LOAD_WITHIN:?}"))
     }
 
     fn head(&mut self, what: &str, why: &str) -> anyhow::Result<()> {
@@ -225,6 +160,38 @@ impl Story {
         let title = format!("── {} of {STEPS} · {what} ", self.step);
         print(&format!("\n{title}{}\n{why}\n", "─".repeat(78_usize.saturating_sub(title.chars().count()))))
     }
+}
+
+/// A node that was just started may have to hear from its peers before it mints.
+async fn mint(client: &Connection, count: u32) -> anyhow::Result<Vec<u64>> {
+    let minting = async {
+        loop {
+            match client.ids(count).await {
+                Err(error) if error.is_retryable() => tokio::time::sleep(POLL).await,
+                outcome => return outcome,
+            }
+        }
+    };
+    let ids = timeout(MINT_WITHIN, minting).await;
+    Ok(ids.with_context(|| format!("a node mints nothing for {MINT_WITHIN:?}"))??)
+}
+
+async fn increment(regions: &Regions, amounts: &[(&str, u64)]) -> anyhow::Result<()> {
+    for (region, by) in amounts {
+        let answer = regions.at(region)?.increment(NAMESPACE, VISITS, *by).await;
+        let value = answer.with_context(|| format!("{region} does not count"))?;
+        print(&format!("{region}: + {by} acknowledged, and now {value} there"))?;
+    }
+    Ok(())
+}
+
+/// Waits until every region counts `value`.
+async fn equal(regions: &Regions, value: i128) -> anyhow::Result<()> {
+    let watch = Stopwatch::start();
+    let values = regions.until(VISITS, |_| value).await?;
+    let ms = watch.elapsed_ms();
+    show(&values)?;
+    print(&format!("All regions agree after {ms} ms."))
 }
 
 /// Waits until the region that was cut off sees no other.
@@ -246,11 +213,9 @@ async fn isolated(cluster: &Cluster) -> anyhow::Result<()> {
     print(&format!("{CUT} sees no other region any more."))
 }
 
-fn show(readings: &[(String, regions::Values)]) -> anyhow::Result<()> {
+fn show(values: &Values) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["region", &format!("{NAMESPACE}/{VISITS}")]);
-    table.add_rows(readings.iter().map(|(region, values)| {
-        [region.clone(), values.get(VISITS).map_or_else(|| "-".to_owned(), ToString::to_string)]
-    }));
+    table.add_rows(values.iter().map(|(region, value)| [region.clone(), value.to_string()]));
     print(&table.trim_fmt())
 }
