@@ -22,8 +22,8 @@ setup: ## Installs clang, curl, faketime and Redis's clients if they are missing
 build: setup ## Builds the binaries.
 	$(CARGO) build --release --workspace --bins --example careful
 
-demo: build ## Three regions on this machine: IDs, counters, a cut, a kill, a load test. Under two minutes once built.
-	$(BIN)/snowtide dev demo
+demo: build ## Three regions on this machine: IDs, counters, a cut, a kill under load. Under two minutes once built.
+	$(BIN)/snowtide-dev demo
 
 # What a property or a simulation draws is the same each time, so that no run hangs on chance: fresh draws are soak's.
 test: export PROPTEST_RNG_SEED ?= 1

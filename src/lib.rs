@@ -11,7 +11,7 @@
 //! - [`audit`] writes down what operators ordered and whom the doors turned away.
 //! - [`sockets`] listen; [`tls`] says who stands at both ends; [`quic`] is what peers and clients share.
 //! - [`control`] is how the operator of a machine reaches a node that runs there.
-//! - [`dev`] runs a whole cluster on one machine, [`relay`] breaks its links, [`probe`] asks nodes how they are.
+//! - [`probe`] asks nodes how they are. Clusters on one machine are a crate beside this one, `snowtide-dev`.
 
 pub mod api;
 pub mod audit;
@@ -21,7 +21,6 @@ pub mod codec;
 pub mod config;
 pub mod control;
 pub mod crdt;
-pub mod dev;
 pub mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -32,7 +31,6 @@ pub mod node;
 pub mod peer;
 pub mod probe;
 pub mod quic;
-pub mod relay;
 pub mod replica;
 pub mod section;
 pub mod snowflake;

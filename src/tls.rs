@@ -5,9 +5,8 @@
 //! default of the process. 0-RTT is never accepted and sessions are never resumed: each connection proves afresh who
 //! stands at both ends.
 //!
-//! [`dev`] makes certificates for development; nothing else here writes.
+//! Nothing here writes: certificates for development are made by `snowtide-dev`.
 
-pub mod dev;
 mod live;
 mod validity;
 
@@ -38,7 +37,7 @@ use crate::config::map::ClusterMap;
 
 /// The authority's certificate in `tls.dir`.
 pub const CA_FILE: &str = "ca.pem";
-const REMEDY: &str = "`snowtide dev certs` makes certificates for development";
+const REMEDY: &str = "`snowtide-dev certs` makes certificates for development";
 
 /// A node cannot use its certificates.
 #[derive(Debug, thiserror::Error)]
@@ -345,15 +344,14 @@ fn unusable(reason: impl fmt::Display) -> TlsError {
 
 #[cfg(test)]
 mod tests {
+    use snowtide_dev::certificates::{self, Folders, Holder};
+
     use super::*;
 
-    const MAP: &str = "name = \"eu-west\"\nid = 1\n[[node]]\nid = 0\nquic = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n\
-                       [[node]]\nid = 1\nquic = \"127.0.0.1:3\"\nhttp = \"127.0.0.1:4\"\n";
-
     fn certificates_of_two_nodes() -> tempfile::TempDir {
-        let map = ClusterMap { regions: vec![toml::from_str(MAP).unwrap()] };
         let dir = tempfile::tempdir().unwrap();
-        dev::certificates(&dev::Folders::within(dir.path()), &map, false).unwrap();
+        let nodes = [0, 1].map(|node| Holder::new("eu-west", node));
+        certificates::certificates(&Folders::within(dir.path()), &nodes, false).unwrap();
         dir
     }
 
@@ -361,7 +359,7 @@ mod tests {
     fn a_missing_file_is_named_with_the_command_that_makes_it() {
         let dir = tempfile::tempdir().unwrap();
         let error = Credentials::load(dir.path(), "eu-west", 0).unwrap_err().to_string();
-        assert!(error.contains("ca.pem") && error.contains("snowtide dev certs"), "{error}");
+        assert!(error.contains("ca.pem") && error.contains("snowtide-dev certs"), "{error}");
     }
 
     #[test]

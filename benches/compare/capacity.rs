@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use snowtide::clock;
-use snowtide::dev::{Cluster, Options};
+use snowtide_dev::{Cluster, Options};
 
 use crate::book::{Book, Goal};
 use crate::drive::{self, REGION};

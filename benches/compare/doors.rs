@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snowtide::dev::{Cluster, Endpoint};
+use snowtide_dev::{Cluster, Endpoint};
 
 use crate::book::{Book, Goal};
 use crate::drive::{self, Pool, REGION};

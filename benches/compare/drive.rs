@@ -7,8 +7,8 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use snowtide::clock;
-use snowtide::dev::{Cluster, Endpoint, Options};
 use snowtide_client::{Batch, Connection, Error};
+use snowtide_dev::{Cluster, Endpoint, Options};
 use tokio::task::JoinSet;
 
 use crate::snowtide;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use snowtide::clock;
-use snowtide::dev::{Cluster, Options};
-use snowtide::relay::Way;
 use snowtide_client::{Connection, Terms};
+use snowtide_dev::relay::Way;
+use snowtide_dev::{Cluster, Options};
 
 use crate::book::{Book, Goal};
 use crate::drive::{self, NAMESPACE};

@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long = "target", value_name = "URL")]
     pub targets: Vec<Endpoint>,
 
-    /// A load by name or from a file: likes, views, inserts or failover (that is a drill), or TOML whose keys are the
+    /// A load by name or from a file: likes, views, inserts, or for a drill failover and demo; or TOML whose keys are the
     /// names of these options. What is given beside it counts more.
     #[arg(long, value_name = "NAME|FILE")]
     pub scenario: Option<String>,

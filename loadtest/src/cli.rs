@@ -35,11 +35,11 @@ pub enum Action {
 impl Cli {
     /// What the process was given; ends it with a sentence and code 2 if that makes no sense.
     pub fn of_this_process() -> Self {
-        Self::parse_all(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+        Self::of(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
     }
 
-    /// Options of the scenario first, then those that were given.
-    fn parse_all(given: Vec<OsString>) -> Result<Self, clap::Error> {
+    /// What `given` says, the program's name first: options of the scenario, and over them those that were given.
+    pub fn of(given: Vec<OsString>) -> Result<Self, clap::Error> {
         let command = Self::command();
         let matches = command.clone().try_get_matches_from(&given)?;
         let invalid = |sentence: String| Self::command().error(ErrorKind::ValueValidation, sentence);
@@ -65,7 +65,7 @@ mod tests {
 
     fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
         let name = ["snowtide-loadtest"];
-        Cli::parse_all(name.iter().chain(arguments).map(OsString::from).collect())
+        Cli::of(name.iter().chain(arguments).map(OsString::from).collect())
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A drill: regions are killed, paused and cut off on a schedule while the load goes on, and then it is counted what
 //! was acknowledged and what was not.
 //!
-//! The cluster is one that `snowtide dev up` runs ([`cluster`]); faults are sentences ([`fault`]) that are carried out
-//! beside the load ([`script`]); what came of it is a part of the usual report ([`report`]).
+//! The cluster is one that `snowtide-dev up` runs ([`cluster`]), or that of a program which carries out the drill's orders
+//! itself ([`orders`]), as the demo does; faults are sentences ([`fault`]) that are carried out beside the load ([`script`]);
+//! what came of it is a part of the usual report ([`report`]).
 
 pub mod cluster;
 pub mod fault;
+pub mod orders;
 pub mod report;
 pub mod script;
 
@@ -17,9 +19,11 @@ use crate::args::Args;
 use crate::report::Summary;
 use crate::run;
 use crate::schedule::Rate;
-use crate::target::Door;
+use crate::target::{Door, Endpoint};
 use cluster::{Cluster, Launch};
 use fault::Fault;
+use orders::Orders;
+use tokio_util::sync::CancellationToken;
 
 const HELP: &str = "\
 Examples:
@@ -41,9 +45,9 @@ Exit codes: those of a load; 2 also if a fault could not be carried out.";
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Drill {
-    /// The program that runs the cluster; unless given, the one beside this program, or else by PATH.
+    /// The program that runs the cluster; unless given, snowtide-dev beside this program, or else by PATH.
     #[arg(long, value_name = "FILE")]
-    snowtide: Option<PathBuf>,
+    snowtide_dev: Option<PathBuf>,
 
     /// Where the cluster keeps its data and logs; unless given, in a new folder that is removed afterwards.
     #[arg(long, value_name = "FOLDER")]
@@ -71,6 +75,17 @@ pub struct Drill {
     pub load: Args,
 }
 
+/// A cluster that is running.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// One node of each region.
+    pub targets: Vec<Endpoint>,
+    /// The authority's certificate.
+    pub ca: PathBuf,
+    /// Whom to tell what is to be done to it.
+    pub orders: Orders,
+}
+
 impl Drill {
     /// A sentence if the options do not fit together.
     pub fn check(&self) -> Result<(), String> {
@@ -92,24 +107,31 @@ impl Drill {
         let folder = self.dir.clone().unwrap_or_else(|| temporary.path().join("drill"));
         let program = self.program();
         let launch = Launch { program: &program, folder: &folder, regions: self.regions, settings: &self.settings };
-        let cluster = Cluster::start(&launch).await?;
+        let mut cluster = Cluster::start(&launch).await?;
         for fault in &self.faults {
             let regions = cluster.regions().join(", ");
             ensure!(cluster.has(&fault.region), "`{fault}`: there is no such region, only {regions}");
         }
-        let load =
-            Args { targets: cluster.endpoints(self.door)?, ca: Some(cluster.site.ca.clone()), ..self.load.clone() };
-        load.check().map_err(anyhow::Error::msg)?;
-        let (summary, cluster) = run::run_with(&load, Some((cluster, self.faults.clone()))).await?;
-        if let Some(cluster) = cluster {
-            cluster.quit().await?;
-        }
+        let (orders, given) = orders::channel();
+        let site = Site { targets: cluster.endpoints(self.door)?, ca: cluster.site.ca.clone(), orders };
+        let (summary, ()) = tokio::join!(self.run_at(site, run::until_ctrl_c), cluster.obey(given));
+        let summary = summary?;
+        cluster.quit().await?;
         Ok(summary)
     }
 
+    /// Runs the load with its faults and the check in a cluster of the caller's, who carries the orders out meanwhile. What
+    /// `begin` gives ends the sending early.
+    pub async fn run_at(&self, site: Site, begin: impl FnOnce() -> CancellationToken) -> anyhow::Result<Summary> {
+        let Site { targets, ca, orders } = site;
+        let load = Args { targets, ca: Some(ca), ..self.load.clone() };
+        load.check().map_err(anyhow::Error::msg)?;
+        run::run_with(&load, Some((orders, self.faults.clone())), begin).await
+    }
+
     fn program(&self) -> PathBuf {
-        let beside = std::env::current_exe().ok().map(|own| own.with_file_name("snowtide"));
+        let beside = std::env::current_exe().ok().map(|own| own.with_file_name("snowtide-dev"));
         let beside = || beside.filter(|program| program.is_file());
-        self.snowtide.clone().or_else(beside).unwrap_or_else(|| "snowtide".into())
+        self.snowtide_dev.clone().or_else(beside).unwrap_or_else(|| "snowtide-dev".into())
     }
 }

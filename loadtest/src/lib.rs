@@ -11,7 +11,7 @@
 //! read). A [`scenario`] is a load with a name.
 //!
 //! It links the client crate only; it shares no code with the server that it tests, whose clusters it drives as a person
-//! would.
+//! would. What runs clusters may link it, as the demo does, to have a drill in one of its own ([`drill::Site`]).
 
 pub mod args;
 pub mod cli;
@@ -116,7 +116,8 @@ fn write(args: &Args, summary: &Summary) -> anyhow::Result<()> {
     .context("cannot write the report")
 }
 
-fn write_text(out: &mut impl Write, quiet: bool, summary: &Summary) -> io::Result<()> {
+/// Writes what people read of a run, the verdict last; if `quiet`, only what was found and the verdict.
+pub fn write_text(out: &mut impl Write, quiet: bool, summary: &Summary) -> io::Result<()> {
     if !quiet {
         let settings = &summary.settings;
         writeln!(out, "seed {}, counters {}/{}*", settings.seed, settings.namespace, settings.key_prefix)?;

@@ -110,7 +110,7 @@ pub async fn send(args: &Args) -> anyhow::Result<()> {
         let mut out = tokio::io::stdout();
         out.write_all(READY.as_bytes()).await?;
         out.flush().await?;
-        let stop = CancellationToken::new();
+        let stop = run::until_ctrl_c();
         ensure!(first_line(stop.clone()).await? == BEGIN, "the first process is gone");
         anyhow::Ok(stop)
     };
@@ -145,7 +145,11 @@ struct Worker {
 }
 
 /// Lets `--processes` other processes send, and gathers what they did.
-pub(crate) async fn send_all(setup: &Setup, ledger: Ledger) -> anyhow::Result<Sent> {
+pub(crate) async fn send_all(
+    setup: &Setup,
+    ledger: Ledger,
+    begin: impl FnOnce() -> CancellationToken,
+) -> anyhow::Result<Sent> {
     let args = &setup.args;
     let mut workers = Vec::new();
     for number in 0..args.processes {
@@ -156,8 +160,7 @@ pub(crate) async fn send_all(setup: &Setup, ledger: Ledger) -> anyhow::Result<Se
     }
     let phases = Phases::starting_now(args);
     let mut sent = Sent::none(Books::new(setup, ledger, phases, false), phases);
-    let stop = CancellationToken::new();
-    let waiting = tokio::spawn(run::stop_on_ctrl_c(stop.clone()));
+    let stop = begin();
     let mut gathering = JoinSet::new();
     for mut worker in workers {
         worker.begin().await?;
@@ -167,7 +170,6 @@ pub(crate) async fn send_all(setup: &Setup, ledger: Ledger) -> anyhow::Result<Se
     while let Some(parcel) = gathering.join_next().await {
         parcel??.unpack(&mut sent, &mut finder);
     }
-    waiting.abort();
     (sent.found, sent.runs) = finder.finish();
     Ok(sent)
 }

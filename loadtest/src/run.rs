@@ -7,12 +7,13 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::Args;
 use crate::conserve::{self, Reader};
-use crate::drill::cluster::Cluster;
 use crate::drill::fault::Fault;
-use crate::drill::script::{Played, Script};
+use crate::drill::orders::Orders;
+use crate::drill::script::{Course, Script};
 use crate::finding::{Finding, Findings};
 use crate::generator::{Lateness, Stopwatch, Strain};
 use crate::ids::{Finder, Found, Full, Run};
@@ -53,7 +54,7 @@ pub(crate) struct Sent {
     pub(crate) full: Option<Full>,
     pub(crate) strain: Strain,
     /// What was done to the cluster meanwhile.
-    pub(crate) played: Option<Played>,
+    pub(crate) played: Option<Vec<Course>>,
     /// The length of the measured part, shorter than asked for if the run was ended early.
     pub(crate) measured_s: f64,
     /// When the measured part began.
@@ -62,26 +63,28 @@ pub(crate) struct Sent {
 
 /// Runs the load and the check. An error means that nothing could be tested.
 pub async fn run(args: &Args) -> anyhow::Result<Summary> {
-    run_with(args, None).await.map(|(summary, _)| summary)
+    run_with(args, None, until_ctrl_c).await
 }
 
-/// The same with faults in a cluster, which is handed back if there is one.
+/// The same with faults in a cluster whose operator is reached by the orders. What `begin` gives, once the load begins, ends
+/// the sending early.
 pub(crate) async fn run_with(
     args: &Args,
-    drill: Option<(Cluster, Vec<Fault>)>,
-) -> anyhow::Result<(Summary, Option<Cluster>)> {
+    drill: Option<(Orders, Vec<Fault>)>,
+    begin: impl FnOnce() -> CancellationToken,
+) -> anyhow::Result<Summary> {
     let mut setup = connect(args).await?;
     let ledger = open_ledger(&mut setup).await?;
-    let script = drill.map(|(cluster, faults)| Script {
-        cluster,
+    let script = drill.map(|(orders, faults)| Script {
+        orders,
         faults,
         targets: args.targets.clone(),
         dial: Arc::clone(&setup.dial),
         patience: args.agree_timeout,
     });
     let sent = match args.processes {
-        1 => send(&setup, ledger, script, async { Ok(CancellationToken::new()) }).await?,
-        _ => part::send_all(&setup, ledger).await?,
+        1 => send(&setup, ledger, script, async { Ok(begin()) }).await?,
+        _ => part::send_all(&setup, ledger, begin).await?,
     };
     let waiting = progress::spinner(args, "waiting until the regions agree");
     let keys = sent.books.ledger.touched();
@@ -93,7 +96,7 @@ pub(crate) async fn run_with(
     judge_ids(&sent);
     let summary = summary::of(&setup, &sent, &agreement);
     files::write(&setup, &sent, &summary)?;
-    Ok((summary, sent.played.map(|played| played.cluster)))
+    Ok(summary)
 }
 
 pub(crate) async fn connect(args: &Args) -> anyhow::Result<Setup> {
@@ -156,11 +159,10 @@ pub(crate) async fn send(
         let stop = stop.clone();
         move || check_ids(finder, incoming, &stop)
     });
-    let playing = script.map(|script| tokio::spawn(script.play(Arc::clone(&books), phases, stop.clone())));
-    let watchers = [
-        tokio::spawn(stop_on_ctrl_c(stop)),
-        tokio::spawn(progress::show(progress::bar(args), Arc::clone(&books), phases)),
-    ];
+    let playing = script.map(|script| script.play(Arc::clone(&books), phases, stop));
+    let playing = playing.map(|playing| AbortOnDropHandle::new(tokio::spawn(playing)));
+    let progress = progress::show(progress::bar(args), Arc::clone(&books), phases);
+    let progress = AbortOnDropHandle::new(tokio::spawn(progress));
 
     let mut lanes = JoinSet::new();
     let Part { number: part, of: parts } = args.part.unwrap_or(Part { number: 0, of: 1 });
@@ -178,11 +180,9 @@ pub(crate) async fn send(
         None => None,
     };
     let ended = Instant::now().min(phases.end);
-    watchers.iter().for_each(tokio::task::JoinHandle::abort);
-    for watcher in watchers {
-        // It was told to end, one way or the other.
-        let _ = watcher.await;
-    }
+    progress.abort();
+    // It was told to end, one way or the other.
+    let _ = progress.await;
     let ((found, runs), full) = checker.await.context("the duplicate finder ended too early")?;
     let books = Arc::into_inner(books).context("a request outlived its lane")?;
     let measured_s = ended.saturating_duration_since(phases.measured).as_secs_f64().max(SHORTEST_S);
@@ -265,8 +265,14 @@ fn check_ids(
     (finder.finish(), full)
 }
 
-/// The first Ctrl-C ends the sending, and what was sent is still checked; the second ends the program.
-pub(crate) async fn stop_on_ctrl_c(stop: CancellationToken) {
+/// What the first Ctrl-C from now on cancels, so that what was sent is still checked; the second ends the program.
+pub(crate) fn until_ctrl_c() -> CancellationToken {
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_ctrl_c(stop.clone()));
+    stop
+}
+
+async fn stop_on_ctrl_c(stop: CancellationToken) {
     for exit in [false, true] {
         if tokio::signal::ctrl_c().await.is_err() {
             return;

@@ -12,11 +12,12 @@ use figment::value::Value;
 use serde::Serialize;
 
 /// Those that the program brings along.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("likes", include_str!("../scenarios/likes.toml")),
     ("views", include_str!("../scenarios/views.toml")),
     ("inserts", include_str!("../scenarios/inserts.toml")),
     ("failover", include_str!("../scenarios/failover.toml")),
+    ("demo", include_str!("../scenarios/demo.toml")),
 ];
 /// A key that is for people only.
 const DESCRIPTION: &str = "description";
@@ -159,7 +160,7 @@ mod tests {
             let load = ["snowtide-loadtest", "--scenario", name, "--target", "http://a:1"];
             let drill = ["snowtide-loadtest", "drill", "--scenario", name];
             let command = Cli::command();
-            let words = if name == "failover" { &drill[..] } else { &load };
+            let words = if ["failover", "demo"].contains(&name) { &drill[..] } else { &load };
             let all = resolve(&command, &command.clone().try_get_matches_from(words).unwrap()).unwrap().unwrap();
             command.try_get_matches_from(all).unwrap_or_else(|error| panic!("{name}: {error}"));
         }

@@ -47,7 +47,7 @@ pub(crate) fn of(setup: &Setup, sent: &Sent, agreement: &Agreement) -> Summary {
         results,
         totals,
         conservation: conservation(setup, sent, agreement),
-        drill: sent.played.as_ref().map(|played| drill(setup, sent, agreement, &played.courses)),
+        drill: sent.played.as_ref().map(|courses| drill(setup, sent, agreement, courses)),
         generator: sent.strain.judge(cores(), p99_ms),
         thresholds: setup.args.thresholds.iter().map(|threshold| judge(setup, sent, threshold)).collect(),
         ok: findings.is_empty(),

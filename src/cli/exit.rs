@@ -9,7 +9,7 @@ use crate::probe::ProbeError;
 use crate::store::{OpenError, OpenRefusal};
 
 /// For `--help`.
-pub(super) const CODES: &str = "\
+pub const CODES: &str = "\
 Exit codes:
    0  done
    1  failed

@@ -7,7 +7,7 @@ pub mod cluster;
 mod completions;
 pub mod config;
 pub mod counter;
-pub mod dev;
+mod dev;
 mod exit;
 pub mod id;
 pub mod logging;
@@ -32,6 +32,7 @@ use self::output::ReadEnough;
 use self::paint::Tone;
 use crate::config::{Config, ConfigError, Loaded, Sources};
 
+pub use self::exit::CODES as EXIT_CODES;
 pub use self::output::{print, print_json};
 pub use self::paint::Color;
 
@@ -48,7 +49,6 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  snowtide dev up
   snowtide serve --region eu-west --node 0
   snowtide id new -n 3 --at eu-west
   snowtide counter incr visits --by 5
@@ -96,6 +96,7 @@ enum Command {
     Cluster(cluster::Command),
     Config(config::Command),
     Store(store::Command),
+    #[command(hide = true)]
     Dev(dev::Command),
     Completions(completions::Command),
     Man(man::Command),
@@ -136,7 +137,7 @@ impl Command {
             Self::Cluster(command) => command.run(global),
             Self::Config(command) => command.run(global),
             Self::Store(command) => command.run(global),
-            Self::Dev(command) => command.run(global),
+            Self::Dev(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }
@@ -145,10 +146,18 @@ impl Command {
 
 /// Parses `arguments`, the program's name first, does what they say, and reports what went wrong.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_program(arguments, |cli: Cli| cli.command.run(&cli.global))
+}
+
+/// The same for a program beside the server, whose command line is `C`: so that it colours, complains and ends as this one.
+pub fn run_program<C: CommandFactory + FromArgMatches>(
+    arguments: impl IntoIterator<Item = OsString>,
+    act: impl FnOnce(C) -> anyhow::Result<()>,
+) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     paint::choose(paint::asked(&arguments));
     let outcome = match parse(&arguments) {
-        Ok(cli) => cli.command.run(&cli.global),
+        Ok(cli) => act(cli),
         Err(asked) => {
             // Help and version come this way too, on standard output and with 0. If nobody can read it, so be it.
             let _ = asked.print();
@@ -161,10 +170,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command().color(paint::asked(arguments).into());
+fn parse<C: CommandFactory + FromArgMatches>(arguments: &[OsString]) -> Result<C, clap::Error> {
+    let mut command = C::command().color(paint::asked(arguments).into());
     let matches = command.try_get_matches_from_mut(arguments)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 fn report(error: &anyhow::Error) -> ExitCode {
@@ -184,7 +193,7 @@ fn complaint(error: &anyhow::Error, coloured: bool) -> String {
 }
 
 /// Says something to people, beside what was asked for.
-pub(crate) fn note(text: &str) {
+pub fn note(text: &str) {
     // If standard error is closed, nobody wants to know.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -55,7 +55,7 @@ impl Reach {
         let (targets, ca) = self.targets(global, namespace)?;
         let pem = std::fs::read(&ca).with_context(|| {
             format!(
-                "cannot read {}: name the cluster's authority with --ca, or make one: snowtide dev certs",
+                "cannot read {}: name the cluster's authority with --ca, or make one: snowtide-dev certs",
                 ca.display()
             )
         })?;
@@ -176,7 +176,7 @@ async fn first(dialed: Vec<(Target, snowtide_client::Config)>) -> anyhow::Result
     }
     complaints.sort_by(|one, other| one.0.cmp(&other.0));
     let advice =
-        if alone { "" } else { "no node of the map can be reached; start all on this machine: snowtide dev up\n  " };
+        if alone { "" } else { "no node of the map can be reached; start all on this machine: snowtide-dev up\n  " };
     // Who refuses says more than who is not there.
     let exit = complaints.iter().map(|(_, exit)| *exit).find(|exit| *exit != Exit::Unavailable);
     let complaints: Vec<_> = complaints.into_iter().map(|(complaint, _)| complaint).collect();
@@ -271,7 +271,7 @@ mod tests {
         let reach = Reach { at: Some("localhost:7410".into()), ca: Some("/nowhere/ca.pem".into()), token: None };
         let error = reach.connect(&Global::default()).await.unwrap_err();
         let expected =
-            "cannot read /nowhere/ca.pem: name the cluster's authority with --ca, or make one: snowtide dev certs";
+            "cannot read /nowhere/ca.pem: name the cluster's authority with --ca, or make one: snowtide-dev certs";
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use snowtide_dev::certificates::{Folders, Holder, certificates};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -20,7 +21,6 @@ use crate::identity::{Boot, Peer, WorkerId};
 use crate::quic::{BindError, Endpoint, Serving};
 use crate::replica::{Event, Message};
 use crate::tls::Credentials;
-use crate::tls::dev::{self, Folders};
 
 pub(crate) const FRAME_BYTES_MAX: usize = 1 << 20;
 /// No higher ceiling is believable.
@@ -54,9 +54,8 @@ pub(crate) fn map(nodes: &[(&str, SocketAddr)]) -> ClusterMap {
 /// An authority and a certificate for node 0 of each region.
 pub(crate) fn authority() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let nowhere = LOOPBACK.parse().unwrap();
-    let map = map(&REGIONS.map(|name| (name, nowhere)));
-    dev::certificates(&Folders::within(dir.path()), &map, false).unwrap();
+    let nodes = REGIONS.map(|name| Holder::new(name, 0));
+    certificates(&Folders::within(dir.path()), &nodes, false).unwrap();
     dir
 }
 

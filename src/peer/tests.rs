@@ -7,6 +7,7 @@ use std::time::Duration;
 use quinn::{Connection, ConnectionError};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use snowtide_dev::relay::{Relay, Way};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -20,7 +21,6 @@ use crate::crdt::VersionVector;
 use crate::engine::Recorded;
 use crate::identity::{NamespaceId, Peer};
 use crate::quic::Close;
-use crate::relay::{Relay, Way};
 use crate::replica::{Digest, Event, Proof, Seal, Sighting};
 
 const DEADLINE: Duration = Duration::from_secs(60);

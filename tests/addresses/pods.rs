@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -97,7 +97,9 @@ impl StatefulSet {
         fs::write(regions.join("prod.toml"), map).unwrap();
         let set = Self { dir, pods, counted: 0 };
         set.publish();
-        let made = set.snowtide(Command::new(env!("CARGO_BIN_EXE_snowtide"))).args(["dev", "certs"]).output().unwrap();
+        // It is built beside the server.
+        let program = Path::new(env!("CARGO_BIN_EXE_snowtide")).with_file_name("snowtide-dev");
+        let made = set.snowtide(Command::new(program)).arg("certs").output().unwrap();
         assert!(made.status.success(), "{made:?}");
         set
     }

@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use snowtide::clock::Stopwatch;
 use snowtide::control::{Answer, Order, tell};
-use snowtide::dev::{Ending, Options};
 use snowtide_client::{Connection, Error};
+use snowtide_dev::{Ending, Options};
 
 use crate::Scale;
 use crate::processes::harness::{DEADLINE, EAST, eventually};

@@ -11,12 +11,12 @@ use rand::seq::IndexedRandom;
 use snowtide::clock::Stopwatch;
 use snowtide::config::{Config, TreeSecret};
 use snowtide::crdt::Row;
-use snowtide::dev::{Cluster, Ending, Options};
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::ids::layout_of;
 use snowtide::merkle::Hasher;
 use snowtide::store::{self, Store};
 use snowtide_client::{Connection, Error};
+use snowtide_dev::{Cluster, Ending, Options};
 use snowtide_protocol::Key;
 use tokio::task::JoinSet;
 

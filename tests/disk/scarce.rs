@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use snowtide::clock::Stopwatch;
-use snowtide::dev::{Cluster, Options};
 use snowtide_client::{Batch, Connection, Error};
+use snowtide_dev::{Cluster, Options};
 use snowtide_protocol::Code;
 use tempfile::TempDir;
 use tokio::task::JoinSet;

@@ -1,7 +1,7 @@
 //! The audit log, and what a node warns of when it starts.
 
-use snowtide::dev::Options;
 use snowtide_client::{Connection, Error};
+use snowtide_dev::Options;
 
 use crate::harness::site::run;
 use crate::harness::{Bed, EAST, NAMESPACE, http};

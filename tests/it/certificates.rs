@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rcgen::{CertificateParams, KeyPair};
-use snowtide::dev::Options;
-use snowtide::tls::dev::{Folders, certificates};
 use snowtide_client::Connection;
+use snowtide_dev::Options;
+use snowtide_dev::certificates::{Folders, Holder, certificates};
 use time::{Duration, OffsetDateTime};
 
-use crate::harness::site::{Ended, run};
-use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, REGIONS, SOUTH, WEST, ensure, eventually, http};
+use crate::harness::site::{Ended, run, run_program};
+use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, REGIONS, SOUTH, WEST, beside, ensure, eventually, http};
 
 async fn reload(bed: &Bed, region: &str) -> Ended {
     let data = bed.cluster.folder().data_dir(region);
@@ -68,7 +68,7 @@ async fn an_authority_is_replaced_without_a_stop() {
     }
     let certs = bed.cluster.folder().certs_dir();
     let next = Folders::beside(&certs.with_file_name("next"));
-    certificates(&next, bed.cluster.map(), false).unwrap();
+    certificates(&next, &Holder::all(bed.cluster.map()), false).unwrap();
     let (old, new) = (fs::read(certs.join("ca.pem")).unwrap(), fs::read(next.nodes.join("ca.pem")).unwrap());
 
     // 1. All believe both.
@@ -111,7 +111,7 @@ async fn certificates_that_cannot_be_used_change_nothing() {
     all_linked(&bed).await;
     let certs = bed.cluster.folder().certs_dir();
     let foreign = tempfile::tempdir().unwrap();
-    certificates(&Folders::within(foreign.path()), bed.cluster.map(), false).unwrap();
+    certificates(&Folders::within(foreign.path()), &Holder::all(bed.cluster.map()), false).unwrap();
     let [authority, certificate, key] = ["ca.pem", "eu-west-0.pem", "eu-west-0.key"].map(|name| certs.join(name));
     let foreign = |name: &str| fs::read(foreign.path().join(name)).unwrap();
     for (file, bytes, words) in [
@@ -146,7 +146,7 @@ async fn a_node_whose_authority_the_others_believe_no_more_is_shut_out_at_once()
     all_linked(&bed).await;
     let certs = bed.cluster.folder().certs_dir();
     let next = Folders::beside(&certs.with_file_name("next"));
-    certificates(&next, bed.cluster.map(), false).unwrap();
+    certificates(&next, &Holder::all(bed.cluster.map()), false).unwrap();
     let old = fs::read(certs.join("ca.pem")).unwrap();
     // Two nodes are given new certificates, of another authority; the third keeps the old ones, as a thief would.
     for file in ["ca.pem", "us-east-0.pem", "us-east-0.key", "ap-south-0.pem", "ap-south-0.key"] {
@@ -271,8 +271,8 @@ async fn certificates_of_nodes_are_renewed_by_the_same_authority() {
     let (folder, certs) = (bed.cluster.folder().path(), bed.cluster.folder().certs_dir());
     let before = fs::read(certs.join("us-east-0.pem")).unwrap();
     let config = bed.cluster.folder().config_file();
-    let line = ["--config", config.to_str().unwrap(), "dev", "certs", "--renew"];
-    let made = run(folder, &line, &[]).await;
+    let line = ["--config", config.to_str().unwrap(), "certs", "--renew"];
+    let made = run_program(&beside("snowtide-dev"), folder, &line, &[]).await;
     assert!(made.code == Some(0) && made.stdout.contains("made ") && made.stdout.contains("not for nodes"), "{made:?}");
     assert_ne!(fs::read(certs.join("us-east-0.pem")).unwrap(), before);
     assert!(!certs.join("ca.key").exists() && folder.join("certs-authority/ca.key").exists());

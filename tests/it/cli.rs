@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use serde_json::Value;
-use snowtide::dev::{Ending, Options};
+use snowtide_dev::{Ending, Options};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::harness::site::{Ended, run};
-use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, WEST, executable, http};
+use crate::harness::site::{Ended, run, run_program};
+use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, WEST, beside, executable, http};
 
 fn one_region(options: Options) -> Options {
     Options { regions: Some(1), ..options }
@@ -51,7 +51,7 @@ async fn the_exit_code_tells_what_happened_and_a_line_what_to_do_next() {
         .await
         .refused(69, &["start it: snowtide serve --region us-east"]);
     for command in ["status", "peers"] {
-        snowtide(&bed, &["cluster", command]).await.refused(69, &["start all on this machine: snowtide dev up"]);
+        snowtide(&bed, &["cluster", command]).await.refused(69, &["start all on this machine: snowtide-dev up"]);
     }
     snowtide(&bed, &["cluster", "top", "--once"]).await.refused(69, &["no node of the map answers"]);
 }
@@ -261,14 +261,28 @@ async fn a_drain_waits_for_another_region_only_as_long_as_it_is_to() {
 }
 
 #[tokio::test]
+async fn who_asks_the_server_for_a_cluster_is_told_which_program_runs_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for (asked, line) in [
+        (&["dev", "up", "--regions", "5"][..], "snowtide-dev up --regions 5"),
+        (&["dev", "--help"], "snowtide-dev --help"),
+    ] {
+        run(dir.path(), asked, &[]).await.refused(2, &["another program", line]);
+    }
+    let help = run_program(&beside("snowtide-dev"), dir.path(), &["--help"], &[]).await;
+    assert!(help.code == Some(0) && help.stdout.contains("\n  snowtide-dev up --regions 5"), "{help:?}");
+}
+
+#[tokio::test]
 async fn a_cluster_ends_with_the_program_that_started_it_whether_it_is_ready_or_not() {
     let dir = tempfile::tempdir().unwrap();
-    let arguments = ["dev", "up", "--json", "--regions", "1", "--dir", "cluster", "--exit-with-stdin"];
+    let program = beside("snowtide-dev");
+    let arguments = ["up", "--json", "--regions", "1", "--dir", "cluster", "--exit-with-stdin"];
     // Its input has ended before it begins.
-    let early = run(dir.path(), &arguments, &[]).await;
+    let early = run_program(&program, dir.path(), &arguments, &[]).await;
     assert!(early.code.is_some() && early.stdout.is_empty() && early.stderr.contains("stopping"), "{early:?}");
 
-    let mut up = Command::new(executable())
+    let mut up = Command::new(&program)
         .args(arguments)
         .current_dir(dir.path())
         .stdin(Stdio::piped())

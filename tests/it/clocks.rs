@@ -2,8 +2,8 @@
 //! clock yields no more of them.
 
 use serde_json::Value;
-use snowtide::dev::Options;
 use snowtide_client::Error;
+use snowtide_dev::Options;
 use snowtide_protocol::Code;
 
 use crate::harness::site::run;

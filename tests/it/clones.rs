@@ -155,7 +155,7 @@ async fn is_fenced(http: SocketAddr, client: &Connection) {
     }
 }
 
-pub(crate) fn swift(options: snowtide::dev::Options) -> snowtide::dev::Options {
+pub(crate) fn swift(options: snowtide_dev::Options) -> snowtide_dev::Options {
     options.set("incarnation.proof_timeout", "500ms").set("ids.claim_wait", "500ms")
 }
 

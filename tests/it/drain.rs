@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::signal::Signal;
-use snowtide::dev::{DevError, Ending};
 use snowtide_client::{Connection, Error};
+use snowtide_dev::{DevError, Ending};
 use snowtide_protocol::Code;
 
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, REGIONS, SOUTH, WEST, ensure, eventually, http};

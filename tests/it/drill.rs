@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::harness::executable;
+use crate::harness::beside;
 
 /// Starting, five seconds of load, agreeing, draining.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -14,15 +14,13 @@ const WITHIN: Duration = Duration::from_secs(120);
 #[tokio::test]
 async fn a_kill_a_pause_and_a_cut_under_load_lose_and_double_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let program = executable().with_file_name("snowtide-loadtest");
-    assert!(program.exists(), "first: cargo build --release --workspace --bins");
     let json = dir.path().join("drill.json");
-    let drill = Command::new(program)
+    let drill = Command::new(beside("snowtide-loadtest"))
         .args(["drill", "--rate", "500", "--duration", "5s", "--warmup", "200ms", "--keys", "50", "--silence", "500ms"])
         .args(["--seed", "1"])
         .args(["--fault", "kill us-east at 500ms for 500ms", "--fault", "pause eu-west at 1500ms for 1s"])
-        .args(["--fault", "cut ap-south at 3s for 1s", "--quiet", "--snowtide"])
-        .arg(executable())
+        .args(["--fault", "cut ap-south at 3s for 1s", "--quiet", "--snowtide-dev"])
+        .arg(beside("snowtide-dev"))
         .args([std::ffi::OsStr::new("--dir"), dir.path().join("cluster").as_os_str()])
         .args([std::ffi::OsStr::new("--json"), json.as_os_str()])
         .kill_on_drop(true)

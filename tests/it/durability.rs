@@ -1,6 +1,6 @@
 //! kill -9 and durability: with `interval` it may lose what was not synced, with `fsync` nothing, ever.
 
-use snowtide::dev::Options;
+use snowtide_dev::Options;
 
 use crate::harness::{Bed, EAST, NAMESPACE};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use snowtide::dev::Options;
+use snowtide_dev::Options;
 use tokio::process::Command;
 use tokio::time::timeout;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use snowtide::dev::Options;
+use snowtide_dev::Options;
 use snowtide_protocol::id::Format;
 
 use crate::harness::site::run;

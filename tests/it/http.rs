@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
-use snowtide::dev::{Ending, Options};
 use snowtide_client::Batch;
+use snowtide_dev::{Ending, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use snowtide::dev::Options;
 use snowtide_client::{Client, Retries};
+use snowtide_dev::Options;
 
 use crate::harness::http::{self, Answer};
 use crate::harness::{Bed, DEADLINE, NAMESPACE, WEST, ensure, eventually};

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use snowtide::dev::Options;
 use snowtide_client::{Ids, Prefetch};
+use snowtide_dev::Options;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 

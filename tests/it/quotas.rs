@@ -1,7 +1,7 @@
 //! What a namespace may hold holds across restarts, whether or not what it holds was written to its rows by then.
 
-use snowtide::dev::{Ending, Options};
 use snowtide_client::{Connection, Error};
+use snowtide_dev::{Ending, Options};
 use snowtide_protocol::Code;
 
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, ensure, eventually, http};

@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::docs;
-use crate::harness::executable;
+use crate::harness::beside;
 
 /// A whole session, with a load test in it.
 const SESSION: Duration = Duration::from_secs(150);
@@ -81,9 +81,8 @@ struct Session(Child);
 
 impl Session {
     fn start(script: &str, dir: &Path) -> Self {
-        let binaries = executable().parent().unwrap().to_owned();
-        assert!(binaries.join("snowtide-loadtest").exists(), "first: cargo build --release --workspace --bins");
-        let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
+        let programs = ["snowtide-dev", "snowtide-loadtest"].map(beside);
+        let path = format!("{}:{}", programs[0].parent().unwrap().display(), std::env::var("PATH").unwrap());
         fs::write(dir.join("session.sh"), script).unwrap();
         let output = fs::File::create(dir.join("output")).unwrap();
         let child = Command::new("bash")

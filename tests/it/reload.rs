@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
-use snowtide::dev::Options;
 use snowtide_client::{Connection, Error};
+use snowtide_dev::Options;
 use snowtide_protocol::Code;
 
 use crate::harness::site::{Ended, run};

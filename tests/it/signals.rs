@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use snowtide::dev::{DevError, Options};
+use snowtide_dev::{DevError, Options};
 
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, WEST, ensure, eventually, executable};
 

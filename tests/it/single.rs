@@ -1,6 +1,6 @@
 //! One region with one node: it needs nobody, and its disk is enough (G1, G3, G5).
 
-use snowtide::dev::Ending;
+use snowtide_dev::Ending;
 
 use crate::harness::{Bed, NAMESPACE};
 
@@ -8,7 +8,7 @@ const HOME: &str = "us-east";
 
 #[tokio::test]
 async fn one_node_serves_from_a_fresh_directory_and_keeps_everything_over_restarts() {
-    let mut bed = Bed::start(|options| snowtide::dev::Options { regions: Some(1), ..options }).await;
+    let mut bed = Bed::start(|options| snowtide_dev::Options { regions: Some(1), ..options }).await;
     let (mut expected, mut last_id) = (0, 0);
     for (round, hard) in [false, true, true, false, true].into_iter().enumerate() {
         let client = bed.client(HOME).await;

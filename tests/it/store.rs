@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use snowtide::dev::{Ending, Options};
+use snowtide_dev::{Ending, Options};
 
 use crate::harness::site::run;
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, WEST, eventually};

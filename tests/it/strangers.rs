@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use snowtide::dev::Options;
+use snowtide_dev::Options;
 use tokio::time::sleep;
 
 use crate::harness::{Bed, DEADLINE, EAST, ensure, eventually};

@@ -68,7 +68,7 @@ async fn a_token_is_honoured_wherever_it_is_brought_or_the_answer_says_what_is_m
 async fn a_client_that_leaves_gives_its_place_among_those_who_wait_back() {
     let mut bed = Bed::start(|options| {
         let options = options.set("api.wait_max", "5m").set("api.waiting_max", "1");
-        snowtide::dev::Options { regions: Some(2), ..options }
+        snowtide_dev::Options { regions: Some(2), ..options }
     })
     .await;
     bed.cluster.cut(WEST).unwrap();
@@ -113,7 +113,7 @@ async fn a_client_that_leaves_gives_its_place_among_those_who_wait_back() {
 
 #[tokio::test]
 async fn tokens_that_cannot_be_understood_are_refused_at_both_doors() {
-    let bed = Bed::start(|options| snowtide::dev::Options { regions: Some(1), ..options }).await;
+    let bed = Bed::start(|options| snowtide_dev::Options { regions: Some(1), ..options }).await;
     let mut foreign = Token::new();
     foreign.raise(1, 2, 3);
     let long = "A".repeat(9_000);

@@ -128,9 +128,21 @@ fn replaced(text: &str, places: &BTreeMap<usize, (usize, String)>) -> Option<Str
 fn sources(root: &Path) -> Result<Vec<PathBuf>, String> {
     let there = |path: &PathBuf| root.join(path).exists();
     let files = ["Cargo.toml", "Cargo.lock", "README.md"].map(PathBuf::from);
-    let dirs =
-        ["src", "tests", "benches", "config", "regions", "client", "docs", "loadtest", "fuzz", "protocol", "structure"]
-            .map(PathBuf::from);
+    let dirs = [
+        "src",
+        "tests",
+        "benches",
+        "config",
+        "regions",
+        "client",
+        "dev",
+        "docs",
+        "loadtest",
+        "fuzz",
+        "protocol",
+        "structure",
+    ]
+    .map(PathBuf::from);
     let mut found: Vec<PathBuf> = files.into_iter().filter(there).collect();
     let mut left: Vec<PathBuf> = dirs.into_iter().filter(there).collect();
     while let Some(dir) = left.pop() {

@@ -1,4 +1,4 @@
-//! The cluster of a drill: `snowtide dev up --json`, told what to do line by line, as a person would.
+//! The cluster of a drill: `snowtide-dev up --json`, told what to do line by line, as a person would.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,8 +8,10 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::orders::Order;
 use crate::target::{Door, Endpoint};
 
 /// Until all nodes are ready; an order to start a node waits for it as well.
@@ -19,7 +21,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How to start it.
 pub struct Launch<'a> {
-    /// The program `snowtide`.
+    /// The program `snowtide-dev`.
     pub program: &'a Path,
     /// Where data and logs are kept.
     pub folder: &'a Path,
@@ -72,7 +74,7 @@ impl Cluster {
         std::fs::create_dir_all(launch.folder).with_context(|| format!("cannot make {}", launch.folder.display()))?;
         let errors = std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new(launch.program)
-            .args(["dev", "up", "--json", "--exit-with-stdin", "--regions", &launch.regions.to_string(), "--dir"])
+            .args(["up", "--json", "--exit-with-stdin", "--regions", &launch.regions.to_string(), "--dir"])
             .arg(launch.folder)
             .args(launch.settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::piped())
@@ -81,7 +83,7 @@ impl Cluster {
             // In a group of its own: Ctrl-C is for the load, and the nodes are still needed for the check.
             .process_group(0)
             .spawn()
-            .with_context(|| format!("cannot start {}: name it with --snowtide", launch.program.display()))?;
+            .with_context(|| format!("cannot start {}: name it with --snowtide-dev", launch.program.display()))?;
         let mut process = Process(child);
         let input = process.0.stdin.take().context("the cluster has no input")?;
         let mut output = BufReader::new(process.0.stdout.take().context("the cluster has no output")?).lines();
@@ -114,8 +116,16 @@ impl Cluster {
         self.site.nodes.iter().map(|node| node.region.as_str()).collect()
     }
 
+    /// Carries orders out until there are no more.
+    pub async fn obey(&mut self, mut orders: mpsc::Receiver<Order>) {
+        while let Some(order) = orders.recv().await {
+            let outcome = self.order(&order.text).await;
+            order.answer(outcome);
+        }
+    }
+
     /// Gives an order and waits until it is carried out.
-    pub async fn order(&mut self, order: &str) -> anyhow::Result<()> {
+    async fn order(&mut self, order: &str) -> anyhow::Result<()> {
         self.input.write_all(format!("{order}\n").as_bytes()).await.context("the cluster is gone")?;
         let line = timeout(READY_WITHIN, self.output.next_line()).await;
         let line = line.with_context(|| format!("`{order}` is not done in time"))??;
@@ -182,6 +192,6 @@ mod tests {
         appears(&file("ended")).await;
         assert!(file("told").exists());
         let said = std::fs::read_to_string(file("said")).unwrap();
-        assert!(said.starts_with("dev up ") && said.contains(" --exit-with-stdin"), "{said}");
+        assert!(said.starts_with("up ") && said.contains(" --exit-with-stdin"), "{said}");
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::Cluster;
 use super::fault::{Fault, Step, steps};
+use super::orders::Orders;
 use crate::conserve::{self, Reader};
 use crate::lane::Books;
 use crate::measure::Phases;
@@ -15,8 +15,8 @@ use crate::target::{Dial, Endpoint, Link};
 
 /// What is to be done.
 pub struct Script {
-    /// To whom.
-    pub cluster: Cluster,
+    /// Who does it.
+    pub orders: Orders,
     /// What and when.
     pub faults: Vec<Fault>,
     /// Where the counters can be read.
@@ -42,17 +42,10 @@ pub struct Course {
     pub error: Option<String>,
 }
 
-/// What is left when the load is over.
-pub struct Played {
-    /// Still running, and whole unless an order failed.
-    pub cluster: Cluster,
-    /// By position in the script.
-    pub courses: Vec<Course>,
-}
-
 impl Script {
-    /// Carries everything out. If the run is stopped early, what was begun is made good at once.
-    pub async fn play(mut self, books: Arc<Books>, phases: Phases, stop: CancellationToken) -> Played {
+    /// Has everything carried out; the courses are by position in the script. If the run is stopped early, what was begun is
+    /// made good at once.
+    pub async fn play(self, books: Arc<Books>, phases: Phases, stop: CancellationToken) -> Vec<Course> {
         let course = |fault: &Fault| Course {
             fault: fault.clone(),
             began: None,
@@ -78,10 +71,10 @@ impl Script {
         for (fault, converged_after) in measuring.join_all().await {
             courses[fault].converged_after = converged_after;
         }
-        Played { cluster: self.cluster, courses }
+        courses
     }
 
-    async fn step(&mut self, step: Step, stopped: bool, courses: &mut [Course], phases: Phases) {
+    async fn step(&self, step: Step, stopped: bool, courses: &mut [Course], phases: Phases) {
         let course = &mut courses[step.fault];
         // What was never begun needs no end.
         if (step.ends && course.began.is_none()) || (!step.ends && stopped) {
@@ -89,7 +82,7 @@ impl Script {
         }
         let harm = course.fault.harm;
         let word = if step.ends { harm.ends() } else { harm.begins() };
-        let carried_out = self.cluster.order(&format!("{word} {}", course.fault.region)).await;
+        let carried_out = self.orders.order(&format!("{word} {}", course.fault.region)).await;
         let at = Some(phases.measured.elapsed());
         match carried_out {
             Ok(()) if step.ends => course.ended = at,

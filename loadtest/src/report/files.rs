@@ -84,7 +84,7 @@ fn charts_over_time(setup: &Setup, sent: &Sent, kinds: &[Kind]) -> [Chart; 3] {
     }
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let (width_s, end_s) = (narrow_s * times as f64, sent.measured_s.max(narrow_s * slices as f64));
-    let courses = sent.played.iter().flat_map(|played| &played.courses);
+    let courses = sent.played.iter().flatten();
     let bands: Vec<Band> = courses.filter_map(band).collect();
     let span = Span { width_s, measured_s: sent.measured_s, end_s, bands: &bands };
     let width = format!("{} ms", (width_s * 1_000.0).round());

@@ -6,17 +6,17 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use snowtide_dev::certificates::{self, Folders, Holder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::serve;
-use super::tests::{config, doors_with, map};
+use super::tests::{config, doors_with};
 use crate::api::{Doors, Stage};
 use crate::config::Config;
 use crate::engine::Fake;
 use crate::replica::{Operation, Outcome};
-use crate::tls::dev::Folders;
 use crate::tls::{Live, Role, Secured};
 
 /// No condition of a test takes longer, unless it never comes true.
@@ -276,7 +276,7 @@ fn certificates(dir: &std::path::Path) -> (Live, tokio_rustls::TlsConnector) {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
 
-    crate::tls::dev::certificates(&Folders::within(dir), &map(), false).unwrap();
+    certificates::certificates(&Folders::within(dir), &[Holder::new("eu-west", 0)], false).unwrap();
     let server = secured(dir);
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap()).unwrap();

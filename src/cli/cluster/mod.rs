@@ -18,10 +18,11 @@ use self::status::Line;
 use super::exit::{self, Ended, Exit};
 use super::{Global, Misuse, reach};
 use crate::config::Config;
+use crate::config::map::ClusterMap;
 use crate::probe::Probe;
 use crate::tls;
 
-pub(super) use self::status::{ask_all, table};
+use self::status::{ask_all, table};
 
 /// Look at the whole cluster, and take nodes out of service.
 #[derive(Debug, Args)]
@@ -94,6 +95,11 @@ impl Access {
     }
 }
 
+/// What every node of the map says of itself, as a table: for programs that show it beside something else.
+pub async fn overview(map: &ClusterMap, probe: &Probe) -> anyhow::Result<String> {
+    Ok(table(&ask_all(map, probe).await?))
+}
+
 /// How a look at these nodes ends, whatever was shown of them: well if any has told something, or could tell nothing for
 /// another reason than the caller.
 fn verdict<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Result<(), Ended> {
@@ -109,7 +115,7 @@ fn verdict<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Result<(), Ended> {
 fn silence(lines: &[&Line]) -> Ended {
     let nodes: Vec<_> = lines.iter().map(|line| format!("{} at {}", line.name(), line.http)).collect();
     let text = format!(
-        "no node of the map answers: {}; start all on this machine: snowtide dev up; or name the map of the cluster that \
+        "no node of the map answers: {}; start all on this machine: snowtide-dev up; or name the map of the cluster that \
          runs, with --config or --regions-dir",
         nodes.join(", ")
     );

@@ -11,7 +11,7 @@ use crate::snowflake::{Layout, Parts};
 
 /// An ID taken apart, in words.
 #[derive(Debug)]
-pub(in crate::cli) struct Decoded {
+pub(super) struct Decoded {
     id: u64,
     parts: Parts,
     /// RFC 3339, milliseconds, UTC.
@@ -22,7 +22,7 @@ pub(in crate::cli) struct Decoded {
 
 impl Decoded {
     /// Takes `id` apart. Whether it was ever minted cannot be told from it.
-    pub(in crate::cli) fn of(id: u64, layout: Layout, map: &ClusterMap) -> Result<Self, Misuse> {
+    pub(super) fn of(id: u64, layout: Layout, map: &ClusterMap) -> Result<Self, Misuse> {
         let misuse = |reason: String| Misuse(format!("{id} is no ID of this cluster: {reason}"));
         let parts = layout.decode(id).map_err(|error| misuse(error.to_string()))?;
         let time = rfc3339(parts.unix_ms).ok_or_else(|| misuse("its time is beyond the year 9999".to_owned()))?;
@@ -76,7 +76,7 @@ impl Decoded {
 }
 
 /// One line an ID.
-pub(in crate::cli) fn table(decoded: &[Decoded]) -> String {
+pub(super) fn table(decoded: &[Decoded]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["ID", "time", "region", "node", "sequence"]);
     table.add_rows(decoded.iter().map(Decoded::cells));

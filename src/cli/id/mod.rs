@@ -13,9 +13,11 @@ use super::reach::{self, Reach};
 use super::{Global, Misuse, print, print_json};
 use crate::clock::rfc3339;
 use crate::config::Loaded;
+use crate::config::map::ClusterMap;
 use crate::ids::{TimeRange, layout_of, scheme_of};
+use crate::snowflake::Layout;
 
-pub(super) use decoded::{Decoded, table};
+use decoded::{Decoded, table};
 
 /// As many as one request may ask for.
 const IDS_PER_REQUEST: u32 = 10_000;
@@ -171,6 +173,12 @@ fn decode(global: &Global, texts: &[String], format: Option<Format>) -> anyhow::
         [only] => print(&only.sheet(scheme)?),
         several => print(&table(several)),
     }
+}
+
+/// IDs taken apart, one line each: for programs that show them beside something else.
+pub fn table_of(ids: &[u64], layout: Layout, map: &ClusterMap) -> Result<String, Misuse> {
+    let decoded: Vec<_> = ids.iter().map(|id| Decoded::of(*id, layout, map)).collect::<Result<_, _>>()?;
+    Ok(table(&decoded))
 }
 
 fn bounds(global: &Global, from: &str, to: &str, format: Format) -> anyhow::Result<()> {

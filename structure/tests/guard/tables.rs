@@ -33,6 +33,7 @@ pub(crate) const FORBIDDEN: [&str; 18] = [
 pub(crate) const CRATES: Table = &[
     ("snowtide", &["snowtide_client", "snowtide_protocol"]),
     ("snowtide_client", &["snowtide_protocol"]),
+    ("snowtide_dev", &["snowtide", "snowtide_client", "snowtide_loadtest"]),
     ("snowtide_fuzz", &["snowtide"]),
     ("snowtide_loadtest", &["snowtide_client", "snowtide_protocol"]),
     ("snowtide_protocol", &[]),
@@ -40,9 +41,10 @@ pub(crate) const CRATES: Table = &[
 ];
 
 /// The map of each crate: which of its top-level modules each of them may use.
-pub(crate) const MAPS: [(&str, Table); 6] = [
+pub(crate) const MAPS: [(&str, Table); 7] = [
     ("snowtide", SERVER),
     ("snowtide-client", CLIENT),
+    ("snowtide-dev", DEV),
     ("snowtide-fuzz", &[]),
     ("snowtide-loadtest", LOADTEST),
     ("snowtide-protocol", PROTOCOL),
@@ -60,7 +62,6 @@ const SERVER: Table = &[
             "clock",
             "config",
             "control",
-            "dev",
             "identity",
             "ids",
             "node",
@@ -76,7 +77,6 @@ const SERVER: Table = &[
     ("config", &["clock", "identity", "replica", "section"]),
     ("control", &["audit"]),
     ("crdt", &["identity"]),
-    ("dev", &["config", "identity", "probe", "relay", "tls"]),
     ("engine", &["clock", "identity", "replica", "store", "telemetry"]),
     ("fuzzing", &["api", "config", "peer", "store"]),
     ("identity", &[]),
@@ -108,7 +108,6 @@ const SERVER: Table = &[
     ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "telemetry", "tls"]),
     ("probe", &[]),
     ("quic", &["clock", "config", "sockets", "tls"]),
-    ("relay", &["clock"]),
     ("replica", &["codec", "crdt", "identity", "merkle", "section"]),
     ("section", &[]),
     ("snowflake", &["identity"]),
@@ -131,6 +130,21 @@ const CLIENT: Table = &[
     ("quic", &["answers", "batch", "door", "error", "terms", "trust"]),
     ("terms", &["door"]),
     ("trust", &["error"]),
+];
+
+/// Those of clusters on one machine.
+const DEV: Table = &[
+    ("certificates", &[]),
+    ("cli", &["certificates", "cluster", "options", "plan", "process"]),
+    ("cluster", &["certificates", "error", "folder", "options", "plan", "process", "relay", "wires"]),
+    ("error", &["certificates"]),
+    ("folder", &["error"]),
+    ("main", &["cli"]),
+    ("options", &["plan"]),
+    ("plan", &["error"]),
+    ("process", &[]),
+    ("relay", &[]),
+    ("wires", &["relay"]),
 ];
 
 /// What travels.

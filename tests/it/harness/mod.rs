@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use snowtide::clock::Stopwatch;
-use snowtide::dev::{Cluster, Options};
 use snowtide_client::{Batch, Connection};
+use snowtide_dev::{Cluster, Options};
 use tempfile::TempDir;
 
 /// Far longer than anything takes, so that only what never happens fails.
@@ -32,6 +32,14 @@ pub(crate) const NAMESPACE: &str = "default";
 /// The binary under test.
 pub(crate) fn executable() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_snowtide"))
+}
+
+/// A program that was built beside it.
+#[track_caller]
+pub(crate) fn beside(name: &str) -> PathBuf {
+    let program = executable().with_file_name(name);
+    assert!(program.exists(), "first: cargo build --release --workspace --bins");
+    program
 }
 
 /// Tries until it succeeds; fails with the last reason once `within` has passed.

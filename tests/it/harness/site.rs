@@ -19,7 +19,12 @@ pub(crate) struct Ended {
 
 /// Runs `snowtide` in `dir` with an environment of its own. It is killed if it does not end by itself.
 pub(crate) async fn run(dir: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Ended {
-    let child = Command::new(executable())
+    run_program(&executable(), dir, arguments, env).await
+}
+
+/// The same with another program.
+pub(crate) async fn run_program(program: &Path, dir: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Ended {
+    let child = Command::new(program)
         .args(arguments)
         .current_dir(dir)
         .env_clear()

@@ -2,9 +2,9 @@
 
 use quinn::RecvStream;
 use snowtide::codec;
-use snowtide::dev::Options;
-use snowtide::tls::dev::{Folders, certificates};
 use snowtide_client::{Batch, ConnectError, Connection, Error, InvalidArgument};
+use snowtide_dev::Options;
+use snowtide_dev::certificates::{Folders, Holder, certificates};
 use snowtide_protocol::wire::{
     ALPN, Ask, BATCH_OPERATIONS_MAX, Greeting, Hello, RequestHead, Response, VERSION, close,
 };
@@ -99,7 +99,7 @@ async fn another_protocol_name_or_authority_gets_no_connection() {
         assert!(call(bed.quic(EAST), NAME, &certs, None, protocol).await.is_err(), "{protocol:?}");
     }
     let (other, address) = (tempfile::tempdir().unwrap(), bed.quic(EAST).to_string());
-    certificates(&Folders::within(other.path()), bed.cluster.map(), false).unwrap();
+    certificates(&Folders::within(other.path()), &Holder::all(bed.cluster.map()), false).unwrap();
     let config = snowtide_client::Config::new(address).ca_pem_file(other.path().join("ca.pem")).unwrap();
     let error = Connection::open(config).await.err().unwrap();
     assert!(matches!(error, ConnectError::Certificate { .. }), "{error}");
@@ -116,7 +116,7 @@ async fn a_peer_without_or_with_a_foreign_certificate_gets_no_link() {
 
     // A foreign identity under the right authority's name: the handshake ends before anything is read.
     let foreign = tempfile::tempdir().unwrap();
-    certificates(&Folders::within(foreign.path()), bed.cluster.map(), false).unwrap();
+    certificates(&Folders::within(foreign.path()), &Holder::all(bed.cluster.map()), false).unwrap();
     std::fs::copy(certs.join("ca.pem"), foreign.path().join("ca.pem")).unwrap();
     match call(bed.quic(EAST), NAME, foreign.path(), Some("eu-west-0"), b"snowtide-peer/1").await {
         // The acceptor judges a client's certificate after the client's own handshake is over.

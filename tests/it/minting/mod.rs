@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use snowtide::dev::{Ending, Options};
 use snowtide_client::{Config, Connection, Error};
+use snowtide_dev::{Ending, Options};
 use snowtide_protocol::Code;
 use snowtide_protocol::wire::IDS_MAX;
 use tokio::task::JoinSet;

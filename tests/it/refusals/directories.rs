@@ -6,7 +6,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use rocksdb::{DB, Options as RocksOptions};
-use snowtide::dev::{DevError, Ending, Options};
+use snowtide_dev::{DevError, Ending, Options};
 use tempfile::TempDir;
 
 use crate::clones;
@@ -213,18 +213,18 @@ async fn certificates_that_are_missing_or_not_ours() {
     let (data, nowhere) = (ground.scratch.path().join("data"), ground.scratch.path().join("nowhere"));
     let setting = format!("tls.dir={}", nowhere.display());
     let missing = ground.serve(&data, &[&setting]).await;
-    missing.refused(1, &["cannot read", "ca.pem", "`snowtide dev certs` makes certificates"]);
+    missing.refused(1, &["cannot read", "ca.pem", "`snowtide-dev certs` makes certificates"]);
 
     let certs = ground.bed.cluster.folder().certs_dir();
     let own = certs.join("us-east-0.pem");
     let text = fs::read(&own).unwrap();
     fs::write(&own, "not a certificate").unwrap();
-    ground.serve(&data, &[]).await.refused(1, &["us-east-0.pem", "`snowtide dev certs`"]);
+    ground.serve(&data, &[]).await.refused(1, &["us-east-0.pem", "`snowtide-dev certs`"]);
     // The authority's own certificate is no node's.
     fs::copy(certs.join("ca.pem"), &own).unwrap();
     ground.serve(&data, &[]).await.refused(1, &["does not prove that this node is node-0.us-east.snowtide"]);
     fs::write(&own, text).unwrap();
     fs::remove_file(certs.join("us-east-0.key")).unwrap();
-    ground.serve(&data, &[]).await.refused(1, &["cannot read", "us-east-0.key", "`snowtide dev certs`"]);
+    ground.serve(&data, &[]).await.refused(1, &["cannot read", "us-east-0.key", "`snowtide-dev certs`"]);
     assert!(!data.exists(), "nothing was made for a node that could not start");
 }

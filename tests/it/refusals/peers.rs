@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use bincode::{Decode, Encode};
 use snowtide::codec;
 use snowtide::config::map::ClusterMap;
-use snowtide::dev::Options;
 use snowtide::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use snowtide::tls;
-use snowtide::tls::dev::Folders;
+use snowtide_dev::Options;
+use snowtide_dev::certificates::{Folders, Holder, certificates};
 
 use crate::harness::{Bed, DEADLINE, EAST, NAMESPACE, SOUTH, WEST, ensure, eventually, quic};
 
@@ -134,7 +134,7 @@ async fn an_address_that_leads_to_another_node() {
 fn replace_certificates(certs: &Path, region: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let foreign = tempfile::tempdir().unwrap();
     let map = ClusterMap::load(&certs.with_file_name("regions")).unwrap();
-    tls::dev::certificates(&Folders::within(foreign.path()), &map, false).unwrap();
+    certificates(&Folders::within(foreign.path()), &Holder::all(&map), false).unwrap();
     let files = [tls::CA_FILE.to_owned(), tls::certificate_file(region, 0), tls::key_file(region, 0)];
     let swap = |name: String| {
         let (own, path) = (fs::read(certs.join(&name)).unwrap(), certs.join(&name));

@@ -1,4 +1,4 @@
-//! What can be typed while `snowtide dev up` runs.
+//! What can be typed while `snowtide-dev up` runs.
 
 use std::io::{self, BufRead};
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 use comfy_table::{Table, presets};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use snowtide::cli::cluster;
+use snowtide::probe::Probe;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::cluster;
-use crate::dev::{Cluster, Endpoint};
-use crate::probe::Probe;
+use crate::cluster::{Cluster, Endpoint};
 
 /// Lines that were typed ahead; then typing waits.
 const LINES_MAX: usize = 16;
@@ -102,8 +102,8 @@ impl Order {
 }
 
 async fn status(cluster: &Cluster) -> anyhow::Result<String> {
-    let lines = cluster::ask_all(cluster.map(), &Probe::anonymous()).await?;
-    Ok(format!("{}\n\n{}", endpoints(&cluster.endpoints()), cluster::table(&lines)))
+    let nodes = cluster::overview(cluster.map(), &Probe::anonymous()).await?;
+    Ok(format!("{}\n\n{nodes}", endpoints(&cluster.endpoints())))
 }
 
 /// What is typed.

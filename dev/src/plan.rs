@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
-use super::DevError;
-use crate::config::map::{ClusterMap, Node, Region};
+use snowtide::config::map::{ClusterMap, Node, Region};
+
+use crate::error::DevError;
 
 /// As many as there are names for.
 pub const REGIONS_MAX: u8 = 8;
@@ -138,7 +139,8 @@ mod tests {
 
     #[test]
     fn three_regions_are_those_of_the_sample_files() {
-        let samples = ClusterMap::load(std::path::Path::new("regions")).unwrap();
+        let samples =
+            ClusterMap::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../regions"))).unwrap();
         let map = map(3, None, |index| ports(index * 10)).unwrap();
         assert_eq!(map, samples);
     }

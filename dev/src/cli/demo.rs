@@ -1,13 +1,11 @@
-//! `snowtide dev demo`: what Snowtide promises, shown and checked on three regions of real processes.
+//! `snowtide-dev demo`: what Snowtide promises, shown and checked on three regions of real processes.
 //!
 //! It needs no keyboard and leaves nothing behind, unless it finds something: then it names the finding, says where the
 //! logs are, and exits with 1. The last line is printed only if every check before it was true.
 
-mod ledger;
-mod load;
-mod loadtest;
+mod drill;
+mod minted;
 mod regions;
-mod seen;
 mod story;
 
 use std::path::{Path, PathBuf};
@@ -15,13 +13,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use snowtide::cli::{Global, note as tell, print};
+use snowtide::clock::Stopwatch;
+use snowtide_loadtest::drill::Drill;
 use tokio::time::timeout;
 
+use super::server::Server;
 use super::stop::{self, Stop};
-use super::tell;
-use crate::cli::{Global, print};
-use crate::clock::Stopwatch;
-use crate::dev::{Cluster, Options};
+use crate::cluster::Cluster;
+use crate::options::Options;
 use story::Story;
 
 /// Where the demo's counters live.
@@ -33,23 +33,22 @@ const DEMO_WITHIN: Duration = Duration::from_secs(300);
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Command {
-    /// How long the load test at the end measures.
-    #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = humantime::parse_duration)]
-    duration: Duration,
+    /// How long the load test measures in which a node is killed; without it, 8s.
+    #[arg(long, value_name = "DURATION")]
+    duration: Option<String>,
 
-    /// How many operations a second the load test asks for, over all regions.
-    #[arg(long, value_name = "RATE", default_value = "30k")]
-    rate: String,
+    /// How many operations a second the load test asks for, over all regions; without it, 30k.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
 
-    /// The load generator; without it, snowtide-loadtest beside this program.
-    #[arg(long, value_name = "FILE")]
-    loadtest: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  snowtide dev demo
-  snowtide dev demo --duration 30s --rate 100k
+  snowtide-dev demo
+  snowtide-dev demo --duration 30s --rate 100k
 
 Exits with 0 only if every acknowledged increment was counted in every region and no ID was given twice.";
 
@@ -57,24 +56,27 @@ impl Command {
     /// Tells the story.
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut stop = Stop::listen()?;
-        let executable = std::env::current_exe().context("cannot find this program to start nodes with")?;
-        let loadtest = self.loadtest.unwrap_or_else(|| executable.with_file_name("snowtide-loadtest"));
-        loadtest::present(&loadtest)?;
+        let drill = drill::scenario(&self.options())?;
         let folder = fresh_folder()?;
-        let options = Options { settings: global.set.clone(), ..Options::new(executable, &folder) };
-        let load = loadtest::Plan { program: loadtest, duration: self.duration, rate: self.rate };
-        let told = tell_story(options, &load, &mut stop).await;
+        let options = Options { settings: global.set.clone(), ..Options::new(self.server.program()?, &folder) };
+        let told = tell_story(options, &drill, &mut stop).await;
         conclude(told, &folder)
+    }
+
+    /// Of the load test.
+    fn options(&self) -> Vec<String> {
+        let given = [("duration", &self.duration), ("rate", &self.rate)];
+        given.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value.as_ref()?))).collect()
     }
 }
 
 /// Runs the cluster for as long as the story takes; whatever happens, no node is left.
-async fn tell_story(options: Options, load: &loadtest::Plan, stop: &mut Stop) -> anyhow::Result<Vec<String>> {
+async fn tell_story(options: Options, drill: &Drill, stop: &mut Stop) -> anyhow::Result<Vec<String>> {
     let watch = Stopwatch::start();
     let mut cluster = Cluster::prepare(options)?;
     let mut story = Story::default();
     let told = tokio::select! {
-        told = timeout(DEMO_WITHIN, story.tell(&mut cluster, load)) => {
+        told = timeout(DEMO_WITHIN, story.tell(&mut cluster, drill)) => {
             told.unwrap_or_else(|_| Err(anyhow::anyhow!("the demo is not done after {DEMO_WITHIN:?}")))
         }
         () = stop.asked() => Err(anyhow::anyhow!("told to stop before the end")),

@@ -16,12 +16,11 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use snowtide::clock;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
-
-use crate::clock;
 
 /// Callers at one time; datagrams of one more are lost.
 const CALLERS_MAX: usize = 64;

@@ -1,31 +1,13 @@
-//! A whole cluster on one machine, of real node processes: for development, for the demo, for the tests of processes.
-//!
-//! Each region has one node, a process of its own with a data directory of its own. Between the nodes stand relays
-//! ([`crate::relay`]) in this process, one for each direction of dialing, so that regions can be cut off from each
-//! other and healed; clients reach the nodes directly. Everything is kept in one folder and found again there, ports
-//! included.
-//!
-//! Promises: no node outlives the [`Cluster`] that started it, however that ends, since a node drains once its standard
-//! input closes; every wait has a bound. Never: listens or dials beyond loopback.
-
-mod cluster;
-mod folder;
-mod plan;
-mod process;
-mod wires;
+//! Why a cluster on one machine does not do what it was told, in words for whoever runs it.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-pub use cluster::{Cluster, Endpoint, Links, Options};
-pub use folder::Folder;
-pub use plan::{Ports, REGIONS_MAX};
-pub use process::Ending;
+use snowtide::config::ConfigError;
 
-use crate::config::ConfigError;
-use crate::tls::dev::DevCertificatesError;
+use crate::certificates::CertificatesError;
 
 /// A cluster could not be set up, or does not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +47,7 @@ pub enum DevError {
     NoPorts,
     /// Certificates could not be made.
     #[error(transparent)]
-    Certificates(#[from] DevCertificatesError),
+    Certificates(#[from] CertificatesError),
     /// A relay could not be started.
     #[error("cannot start a relay on loopback: {0}")]
     Relay(io::Error),

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use snowtide::config::address::Address;
+use snowtide::config::map::{ClusterMap, Node, Region};
+use snowtide::identity::WorkerId;
+use snowtide::probe::Probe;
 use tokio::time::timeout;
 
-use super::DevError;
-use super::folder::{self, Folder, Lock};
-use super::plan::{self, Ports};
-use super::process::{Ending, Launch, Process};
-use super::wires::{Cuts, Wires};
-use crate::config::address::Address;
-use crate::config::map::ClusterMap;
-use crate::identity::WorkerId;
-use crate::probe::Probe;
+use crate::certificates::{Folders, Holder, certificates};
+use crate::error::DevError;
+use crate::folder::{self, Folder, Lock};
+use crate::options::{Links, Options};
+use crate::plan;
+use crate::process::{Ending, Launch, Process};
 use crate::relay::{Passed, Relay};
-use crate::tls;
-use crate::tls::dev::Folders;
+use crate::wires::{Cuts, Wires};
 
 /// In a new folder.
 const REGIONS: u8 = 3;
@@ -27,75 +27,6 @@ const REGIONS: u8 = 3;
 const NODE: u8 = 0;
 /// How often a starting node is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(25);
-
-/// How nodes reach each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Links {
-    /// Through relays in this process, so that regions can be cut off.
-    #[default]
-    Relay,
-    /// Directly.
-    Direct,
-}
-
-/// What a cluster is to be.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The `snowtide` program.
-    pub executable: PathBuf,
-    /// Where everything is kept.
-    pub folder: PathBuf,
-    /// How many regions, 1 to [`super::REGIONS_MAX`]; without it as many as the folder has, or three.
-    pub regions: Option<u8>,
-    /// How nodes reach each other.
-    pub links: Links,
-    /// Which ports, if the folder does not say.
-    pub ports: Ports,
-    /// Given to every node as `--set KEY=VALUE`.
-    pub settings: Vec<(String, String)>,
-    /// The same for the node of one region, after the others.
-    pub settings_of: BTreeMap<String, Vec<(String, String)>>,
-    /// Flags of `serve` for the node of one region.
-    pub flags_of: BTreeMap<String, Vec<String>>,
-    /// Given to every node besides what this process has.
-    pub env: Vec<(String, String)>,
-    /// A configuration file for every node.
-    pub config_file: Option<PathBuf>,
-    /// What the relays draw losses from.
-    pub seed: u64,
-    /// How long a node may take until it is ready.
-    pub ready_within: Duration,
-    /// How long a node may take to drain before it is killed.
-    pub drain_within: Duration,
-}
-
-impl Options {
-    /// Three regions behind relays, at any ports, unless the folder has a cluster already.
-    pub fn new(executable: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
-        Self {
-            executable: executable.into(),
-            folder: folder.into(),
-            regions: None,
-            links: Links::Relay,
-            ports: Ports::Any,
-            settings: Vec::new(),
-            settings_of: BTreeMap::new(),
-            flags_of: BTreeMap::new(),
-            env: Vec::new(),
-            config_file: None,
-            seed: 0,
-            ready_within: Duration::from_secs(30),
-            drain_within: Duration::from_secs(15),
-        }
-    }
-
-    /// Sets a key of every node's configuration.
-    #[must_use]
-    pub fn set(mut self, key: &str, value: &str) -> Self {
-        self.settings.push((key.to_owned(), value.to_owned()));
-        self
-    }
-}
 
 /// Where to find one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +79,7 @@ impl Cluster {
         let map = plan::map(count, kept, |index| options.ports.pick(index, &mut taken))
             .map_err(|unplanned| unplanned.at(folder.path(), count))?;
         folder.write_for_clients(&map)?;
-        tls::dev::certificates(&Folders::beside(&folder.certs_dir()), &map, false)?;
+        certificates(&Folders::beside(&folder.certs_dir()), &Holder::all(&map), false)?;
         let wires = match options.links {
             Links::Relay => Some(Wires::start(&map, options.seed).map_err(DevError::Relay)?),
             Links::Direct => None,
@@ -316,7 +247,7 @@ impl Cluster {
     /// Where to find each node, by region number.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         let cut_off = |region| self.wires.as_ref().is_some_and(|wires| wires.is_cut_off(region));
-        let endpoint = |(_, region, node): (WorkerId, &crate::config::map::Region, &crate::config::map::Node)| {
+        let endpoint = |(_, region, node): (WorkerId, &Region, &Node)| {
             Some(Endpoint {
                 region: region.name.clone(),
                 quic: node.quic.fixed()?,

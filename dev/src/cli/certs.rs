@@ -1,13 +1,13 @@
-//! `snowtide dev certs`: a development authority, and a certificate for each node of the map.
+//! `snowtide-dev certs`: a development authority, and a certificate for each node of the map.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use snowtide::cli::{Global, print, print_json};
 
-use crate::cli::{Global, print, print_json};
-use crate::tls::dev::{self, Folders, Made};
+use crate::certificates::{Folders, Holder, Made, certificates};
 
 /// Make a development authority, and a certificate for each node of the map.
 #[derive(Debug, Args)]
@@ -29,10 +29,10 @@ pub(super) struct Command {
 
 const EXAMPLES: &str = "\
 Examples:
-  snowtide dev certs
-  snowtide dev certs --dir certs --regions-dir regions
+  snowtide-dev certs
+  snowtide-dev certs --dir certs --regions-dir regions
 
-  snowtide dev certs --dir certs --renew
+  snowtide-dev certs --dir certs --renew
 
 What exists is kept: run it again after a node was added to the map. Certificates of nodes end after two years. To renew \
     them, run it with --renew, give each node its two files again, and have it take them up: \
@@ -47,7 +47,7 @@ impl Command {
         if let Some(authority) = self.authority {
             folders.authority = authority;
         }
-        let made = dev::certificates(&folders, &loaded.map, self.renew)?;
+        let made = certificates(&folders, &Holder::all(&loaded.map), self.renew)?;
         if global.json { print_json(&as_json(&made)) } else { print(summary(&made).trim_end()) }
     }
 }

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::map::ClusterMap;
-use crate::identity::WorkerId;
+use snowtide::config::map::ClusterMap;
+use snowtide::identity::WorkerId;
+
 use crate::relay::{Relay, Way};
 
 /// A dialer and the acceptor behind its relay.
@@ -120,7 +121,7 @@ fn rewired(map: &ClusterMap, dialer: WorkerId, address: impl Fn(WorkerId) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dev::plan;
+    use crate::plan;
 
     fn map(regions: u8) -> ClusterMap {
         plan::map(regions, None, |index| Some([7_400 + index, 8_400 + index, 6_400 + index])).unwrap()

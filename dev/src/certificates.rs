@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use snowtide::clock;
+use snowtide::config::map::{ClusterMap, Node, Region};
+use snowtide::identity::WorkerId;
+use snowtide::tls::{CA_FILE, certificate_file, key_file, node_name};
 use time::{Duration, OffsetDateTime};
-
-use super::{CA_FILE, certificate_file, key_file, node_name};
-use crate::clock;
-use crate::config::map::{ClusterMap, Node};
 
 /// The authority's key, and its certificate once more, in a folder of their own.
 pub const CA_KEY_FILE: &str = "ca.key";
@@ -54,6 +54,34 @@ impl Folders {
     }
 }
 
+/// A node that gets a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its region's name.
+    pub region: String,
+    /// Its number in the region.
+    pub node: u8,
+    /// The hosts at which clients reach it. Its certificate names loopback besides.
+    pub hosts: BTreeSet<String>,
+}
+
+impl Holder {
+    /// A node of this machine.
+    pub fn new(region: &str, node: u8) -> Self {
+        Self { region: region.to_owned(), node, hosts: BTreeSet::new() }
+    }
+
+    /// Every node of the map.
+    pub fn all(map: &ClusterMap) -> Vec<Self> {
+        let holder = |(worker, region, node): (WorkerId, &Region, &Node)| {
+            let addresses = [&node.quic, &node.http].into_iter().chain(&node.redis);
+            let hosts = addresses.map(|address| address.host().into_owned()).collect();
+            Self { hosts, ..Self::new(&region.name, worker.node()) }
+        };
+        map.nodes().map(holder).collect()
+    }
+}
+
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Made {
@@ -73,7 +101,7 @@ pub struct Made {
 
 /// Certificates could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum DevCertificatesError {
+pub enum CertificatesError {
     /// A file could not be read or written.
     #[error("cannot use {}: {source}", path.display())]
     File {
@@ -99,22 +127,22 @@ pub enum DevCertificatesError {
     Certificate(#[from] rcgen::Error),
 }
 
-/// Makes an authority unless there is one, and for each node of the map without a certificate a new one; with `renew` for
-/// each node.
-pub fn certificates(folders: &Folders, map: &ClusterMap, renew: bool) -> Result<Made, DevCertificatesError> {
+/// Makes an authority unless there is one, and for each of these nodes without a certificate a new one; with `renew` for each
+/// of them.
+pub fn certificates(folders: &Folders, holders: &[Holder], renew: bool) -> Result<Made, CertificatesError> {
     make_folder(&folders.nodes, 0o755)?;
     make_folder(&folders.authority, 0o700)?;
     let key_was_moved = take_key_out(folders)?;
     let (issuer, authority_is_new) = authority(folders)?;
     let (authority, key) = (folders.nodes.join(CA_FILE), folders.authority.join(CA_KEY_FILE));
     let mut made = Made { authority, authority_is_new, key, key_was_moved, ..Made::default() };
-    for (worker, region, node) in map.nodes() {
-        let certificate = folders.nodes.join(certificate_file(&region.name, worker.node()));
-        let key = folders.nodes.join(key_file(&region.name, worker.node()));
+    for holder in holders {
+        let certificate = folders.nodes.join(certificate_file(&holder.region, holder.node));
+        let key = folders.nodes.join(key_file(&holder.region, holder.node));
         if certificate.exists() && key.exists() && !authority_is_new && !renew {
             made.kept.push(certificate);
         } else {
-            make_node(&issuer, &region.name, node, &certificate, &key)?;
+            make_node(&issuer, holder, &certificate, &key)?;
             made.made.push(certificate);
         }
     }
@@ -122,20 +150,20 @@ pub fn certificates(folders: &Folders, map: &ClusterMap, renew: bool) -> Result<
 }
 
 /// Former releases left the authority's key among what nodes are given.
-fn take_key_out(folders: &Folders) -> Result<bool, DevCertificatesError> {
+fn take_key_out(folders: &Folders) -> Result<bool, CertificatesError> {
     let (former, key) = (folders.nodes.join(CA_KEY_FILE), folders.authority.join(CA_KEY_FILE));
     if !former.exists() || key.exists() {
         return Ok(false);
     }
     let (ours, theirs) = (folders.authority.join(CA_FILE), folders.nodes.join(CA_FILE));
     let private = fs::Permissions::from_mode(0o600);
-    fs::copy(&theirs, ours).map_err(|source| DevCertificatesError::File { path: theirs, source })?;
+    fs::copy(&theirs, ours).map_err(|source| CertificatesError::File { path: theirs, source })?;
     let moved = fs::set_permissions(&former, private).and_then(|()| fs::rename(&former, &key));
-    moved.map_err(|source| DevCertificatesError::File { path: former, source })?;
+    moved.map_err(|source| CertificatesError::File { path: former, source })?;
     Ok(true)
 }
 
-fn authority(folders: &Folders) -> Result<(Issuer<'static, KeyPair>, bool), DevCertificatesError> {
+fn authority(folders: &Folders) -> Result<(Issuer<'static, KeyPair>, bool), CertificatesError> {
     let (certificate, key) = (folders.authority.join(CA_FILE), folders.authority.join(CA_KEY_FILE));
     // What nodes believe may be more than this one.
     let believed = folders.nodes.join(CA_FILE);
@@ -145,9 +173,9 @@ fn authority(folders: &Folders) -> Result<(Issuer<'static, KeyPair>, bool), DevC
             Ok((Issuer::from_ca_cert_pem(&read(&certificate)?, pair)?, false))
         }
         (false, false) if believed.exists() => {
-            Err(DevCertificatesError::AuthorityWithoutKey { certificate: believed, key })
+            Err(CertificatesError::AuthorityWithoutKey { certificate: believed, key })
         }
-        (true, false) => Err(DevCertificatesError::AuthorityWithoutKey { certificate, key }),
+        (true, false) => Err(CertificatesError::AuthorityWithoutKey { certificate, key }),
         (false, _) => Ok((make_authority(&certificate, &key, &believed)?, true)),
     }
 }
@@ -156,7 +184,7 @@ fn make_authority(
     certificate: &Path,
     key: &Path,
     believed: &Path,
-) -> Result<Issuer<'static, KeyPair>, DevCertificatesError> {
+) -> Result<Issuer<'static, KeyPair>, CertificatesError> {
     let pair = KeyPair::generate()?;
     let mut params = valid_for(AUTHORITY_VALID, CertificateParams::default());
     params.distinguished_name.push(DnType::CommonName, "Snowtide development authority");
@@ -171,14 +199,13 @@ fn make_authority(
 
 fn make_node(
     issuer: &Issuer<'static, KeyPair>,
-    region: &str,
-    node: &Node,
+    holder: &Holder,
     certificate: &Path,
     key: &Path,
-) -> Result<(), DevCertificatesError> {
+) -> Result<(), CertificatesError> {
     let pair = KeyPair::generate()?;
-    let mut params = valid_for(NODE_VALID, CertificateParams::new(names(region, node))?);
-    params.distinguished_name.push(DnType::CommonName, node_name(region, node.id));
+    let mut params = valid_for(NODE_VALID, CertificateParams::new(names(holder))?);
+    params.distinguished_name.push(DnType::CommonName, node_name(&holder.region, holder.node));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     // A node answers clients and peers, and dials peers.
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -189,11 +216,11 @@ fn make_node(
 }
 
 /// The node's own name for peers, and for clients whatever they may reach it by.
-fn names(region: &str, node: &Node) -> Vec<String> {
-    let mut names = vec![node_name(region, node.id), "localhost".to_owned()];
-    let hosts = [&node.quic, &node.http].into_iter().chain(&node.redis).map(|address| address.host().into_owned());
+fn names(holder: &Holder) -> Vec<String> {
+    let mut names = vec![node_name(&holder.region, holder.node), "localhost".to_owned()];
     let loopback = ["127.0.0.1".to_owned(), "::1".to_owned()];
-    let hosts: BTreeSet<_> = hosts.chain(loopback).filter(|host| !names.contains(host)).collect();
+    let hosts = holder.hosts.iter().cloned().chain(loopback);
+    let hosts: BTreeSet<_> = hosts.filter(|host| !names.contains(host)).collect();
     names.extend(hosts);
     names
 }
@@ -206,17 +233,17 @@ fn valid_for(duration: Duration, mut params: CertificateParams) -> CertificatePa
     params
 }
 
-fn make_folder(path: &Path, mode: u32) -> Result<(), DevCertificatesError> {
+fn make_folder(path: &Path, mode: u32) -> Result<(), CertificatesError> {
     let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|source| DevCertificatesError::File { path: path.to_owned(), source })
+    made.map_err(|source| CertificatesError::File { path: path.to_owned(), source })
 }
 
-fn read(path: &Path) -> Result<String, DevCertificatesError> {
-    fs::read_to_string(path).map_err(|source| DevCertificatesError::File { path: path.to_owned(), source })
+fn read(path: &Path) -> Result<String, CertificatesError> {
+    fs::read_to_string(path).map_err(|source| CertificatesError::File { path: path.to_owned(), source })
 }
 
 /// Writes beside the target and renames, so that a half-written file is never taken for a whole one.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), DevCertificatesError> {
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertificatesError> {
     let beside = path.with_extension("new");
     let _ = fs::remove_file(&beside); // left by a run that was cut off, perhaps with another mode
     let written = fs::OpenOptions::new()
@@ -226,20 +253,21 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), DevCertificatesError>
         .open(&beside)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| fs::rename(&beside, path));
-    written.map_err(|source| DevCertificatesError::File { path: path.to_owned(), source })
+    written.map_err(|source| CertificatesError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::tls::Credentials;
+    use snowtide::tls::Credentials;
 
-    fn map(nodes: &[u8]) -> ClusterMap {
+    use super::*;
+
+    fn holders(nodes: &[u8]) -> Vec<Holder> {
         let mut text = "name = \"eu-west\"\nid = 1\n".to_owned();
         for node in nodes {
             text += &format!("[[node]]\nid = {node}\nquic = \"10.0.0.{node}:1\"\nhttp = \"node-{node}.example:2\"\n");
         }
-        ClusterMap { regions: vec![toml::from_str(&text).unwrap()] }
+        Holder::all(&ClusterMap { regions: vec![toml::from_str(&text).unwrap()] })
     }
 
     fn folders() -> (tempfile::TempDir, Folders) {
@@ -251,14 +279,14 @@ mod tests {
     #[test]
     fn a_second_run_keeps_everything_and_adds_what_is_missing() {
         let (dir, folders) = folders();
-        let first = certificates(&folders, &map(&[1]), false).unwrap();
+        let first = certificates(&folders, &holders(&[1]), false).unwrap();
         assert!(first.authority_is_new);
         assert_eq!((first.made.len(), first.kept.len()), (1, 0));
         let bytes = |file: &str| fs::read(dir.path().join(file)).unwrap();
         let files = ["certs/ca.pem", "certs-authority/ca.key", "certs/eu-west-1.pem", "certs/eu-west-1.key"];
         let before = files.map(bytes);
 
-        let second = certificates(&folders, &map(&[1, 2]), false).unwrap();
+        let second = certificates(&folders, &holders(&[1, 2]), false).unwrap();
         assert!(!second.authority_is_new);
         assert_eq!((second.made.len(), second.kept.len()), (1, 1));
         assert_eq!(before, files.map(bytes));
@@ -270,7 +298,7 @@ mod tests {
     #[test]
     fn keys_are_readable_by_their_owner_only_and_the_authoritys_is_not_among_what_nodes_are_given() {
         let (dir, folders) = folders();
-        let made = certificates(&folders, &map(&[1]), false).unwrap();
+        let made = certificates(&folders, &holders(&[1]), false).unwrap();
         let mode = |file: &str| fs::metadata(dir.path().join(file)).unwrap().permissions().mode() & 0o777;
         assert_eq!(made.key, dir.path().join("certs-authority/ca.key"));
         for file in ["certs-authority/ca.key", "certs/eu-west-1.key"] {
@@ -284,11 +312,11 @@ mod tests {
     #[test]
     fn a_key_among_what_nodes_are_given_is_taken_out() {
         let (dir, folders) = folders();
-        certificates(&folders, &map(&[1]), false).unwrap();
+        certificates(&folders, &holders(&[1]), false).unwrap();
         let former = dir.path().join("certs/ca.key");
         fs::rename(dir.path().join("certs-authority/ca.key"), &former).unwrap();
         fs::remove_dir_all(dir.path().join("certs-authority")).unwrap();
-        let made = certificates(&folders, &map(&[1, 2]), false).unwrap();
+        let made = certificates(&folders, &holders(&[1, 2]), false).unwrap();
         assert!(made.key_was_moved && !made.authority_is_new && !former.exists());
         assert_eq!((made.made.len(), made.kept.len()), (1, 1));
         Credentials::load(&folders.nodes, "eu-west", 2).unwrap();
@@ -297,14 +325,14 @@ mod tests {
     #[test]
     fn certificates_are_renewed_by_the_same_authority_when_that_is_asked() {
         let (dir, folders) = folders();
-        certificates(&folders, &map(&[1]), false).unwrap();
+        certificates(&folders, &holders(&[1]), false).unwrap();
         let bytes = |file: &str| fs::read(dir.path().join(file)).unwrap();
         let (authority, before) = (bytes("certs/ca.pem"), bytes("certs/eu-west-1.pem"));
         // While the authority is being replaced, nodes believe two.
         let other = Folders::beside(&dir.path().join("next"));
-        certificates(&other, &map(&[1]), false).unwrap();
+        certificates(&other, &holders(&[1]), false).unwrap();
         fs::write(dir.path().join("certs/ca.pem"), [authority, bytes("next/ca.pem")].concat()).unwrap();
-        let made = certificates(&folders, &map(&[1]), true).unwrap();
+        let made = certificates(&folders, &holders(&[1]), true).unwrap();
         assert!(!made.authority_is_new && made.made.len() == 1);
         assert_ne!(bytes("certs/eu-west-1.pem"), before);
         Credentials::load(&folders.nodes, "eu-west", 1).unwrap();
@@ -313,21 +341,21 @@ mod tests {
     #[test]
     fn an_authority_without_its_key_is_not_replaced() {
         let (_dir, folders) = folders();
-        certificates(&folders, &map(&[1]), false).unwrap();
+        certificates(&folders, &holders(&[1]), false).unwrap();
         fs::remove_file(folders.authority.join("ca.key")).unwrap();
-        let error = certificates(&folders, &map(&[2]), false).unwrap_err();
-        assert!(matches!(error, DevCertificatesError::AuthorityWithoutKey { .. }), "{error}");
+        let error = certificates(&folders, &holders(&[2]), false).unwrap_err();
+        assert!(matches!(error, CertificatesError::AuthorityWithoutKey { .. }), "{error}");
         fs::remove_dir_all(&folders.authority).unwrap();
-        let error = certificates(&folders, &map(&[2]), false).unwrap_err();
-        assert!(matches!(error, DevCertificatesError::AuthorityWithoutKey { .. }), "{error}");
+        let error = certificates(&folders, &holders(&[2]), false).unwrap_err();
+        assert!(matches!(error, CertificatesError::AuthorityWithoutKey { .. }), "{error}");
     }
 
     #[test]
     fn a_certificate_without_its_key_is_made_again() {
         let (dir, folders) = folders();
-        certificates(&folders, &map(&[1]), false).unwrap();
+        certificates(&folders, &holders(&[1]), false).unwrap();
         fs::remove_file(dir.path().join("certs/eu-west-1.key")).unwrap();
-        assert_eq!(certificates(&folders, &map(&[1]), false).unwrap().made.len(), 1);
+        assert_eq!(certificates(&folders, &holders(&[1]), false).unwrap().made.len(), 1);
         Credentials::load(&folders.nodes, "eu-west", 1).unwrap();
     }
 }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
+use snowtide::config::map::ClusterMap;
+use snowtide::tls;
 
-use super::DevError;
-use crate::config::map::ClusterMap;
+use crate::error::DevError;
 
 /// The end of a log is read for people, so this is a screen or two.
 const TAIL_BYTES: u64 = 16 << 10;
@@ -57,7 +58,7 @@ impl Folder {
 
     /// The authority's certificate.
     pub fn ca_file(&self) -> PathBuf {
-        self.certs_dir().join(crate::tls::CA_FILE)
+        self.certs_dir().join(tls::CA_FILE)
     }
 
     /// A configuration for clients: `snowtide --config` with this file finds the cluster.
@@ -160,9 +161,10 @@ fn end_of(path: &Path) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use snowtide::config::{Config, Sources};
+
     use super::*;
-    use crate::config::{Config, Sources};
-    use crate::dev::plan;
+    use crate::plan;
 
     fn folder() -> (tempfile::TempDir, Folder) {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `snowtide dev up`: real node processes on loopback, until Ctrl-C.
+//! `snowtide-dev up`: real node processes on loopback, until Ctrl-C.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,14 +6,16 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
+use snowtide::cli::{Global, note as tell, print};
+use snowtide::clock::Stopwatch;
 use tokio::sync::mpsc;
 
 use super::console::{self, Order, Typed};
+use super::server::Server;
 use super::stop::{self, Stop};
-use super::tell;
-use crate::cli::{Global, print};
-use crate::clock::Stopwatch;
-use crate::dev::{Cluster, Links, Options, Ports, REGIONS_MAX};
+use crate::cluster::Cluster;
+use crate::options::{Links, Options};
+use crate::plan::{Ports, REGIONS_MAX};
 
 /// How often it is seen whether a node has died.
 const WATCH: Duration = Duration::from_millis(200);
@@ -37,14 +39,17 @@ pub(super) struct Command {
     /// Drains when standard input ends, so that the cluster does not outlive the program that started it.
     #[arg(long)]
     exit_with_stdin: bool,
+
+    #[command(flatten)]
+    server: Server,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  snowtide dev up
-  snowtide dev up --regions 5 --dir /tmp/five
-  snowtide dev up --links direct --set log.filter=debug
-  echo 'cut eu-west' | snowtide dev up
+  snowtide-dev up
+  snowtide-dev up --regions 5 --dir /tmp/five
+  snowtide-dev up --links direct --set log.filter=debug
+  echo 'cut eu-west' | snowtide-dev up
 
 While it runs, it takes lines on standard input: cut, heal, kill, stop, start, pause, resume, status, quit. \
     With --json it prints one line once it is ready, and one for each of these; \
@@ -74,7 +79,6 @@ impl Command {
     }
 
     fn options(self, global: &Global) -> anyhow::Result<Options> {
-        let executable = std::env::current_exe().context("cannot find this program to start nodes with")?;
         let config_file = global.config.as_deref().map(std::path::absolute).transpose();
         Ok(Options {
             regions: self.regions,
@@ -82,7 +86,7 @@ impl Command {
             ports: Ports::Familiar,
             settings: global.set.clone(),
             config_file: config_file.context("--config")?,
-            ..Options::new(executable, self.dir)
+            ..Options::new(self.server.program()?, self.dir)
         })
     }
 }

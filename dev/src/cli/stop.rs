@@ -1,10 +1,11 @@
 //! Being told to stop, by a terminal or by another process.
 
 use anyhow::Context;
+use snowtide::cli::note as tell;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::tell;
-use crate::dev::{Cluster, Ending};
+use crate::cluster::Cluster;
+use crate::process::Ending;
 
 /// SIGINT and SIGQUIT (Ctrl-C, Ctrl-\\), SIGTERM and SIGHUP (the terminal is gone) all mean the same.
 pub(super) struct Stop {
