@@ -289,7 +289,7 @@ mod tests {
 
     use super::*;
     use crate::replica::durability_tests::settings;
-    use crate::replica::tuning::Idempotency;
+    use crate::replica::tuning;
     use bytesize::ByteSize;
 
     const HOUR_MS: u64 = 3_600_000;
@@ -312,7 +312,7 @@ mod tests {
     impl Table {
         fn new(bytes_max: usize) -> Self {
             let mut settings = settings();
-            settings.tuning.idempotency = Idempotency {
+            settings.tuning.idempotency = tuning::Idempotency {
                 retention: Duration::from_millis(24 * HOUR_MS),
                 session_idle: Duration::from_secs(600),
                 bytes_max: ByteSize(bytes_max as u64),

@@ -69,6 +69,7 @@ pub mod terms;
 mod terms_tests;
 pub mod token;
 mod trail;
+pub mod tuning;
 pub mod view;
 mod waits;
 
