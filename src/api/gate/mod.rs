@@ -4,6 +4,7 @@
 
 mod backend;
 mod namespaces;
+mod not_served;
 mod refused;
 mod stage;
 
@@ -22,7 +23,8 @@ use crate::replica::{Operation, Outcome, Terms};
 use crate::telemetry::{self, Door, Verb};
 
 pub(super) use backend::{Counts, Mints, Node};
-pub use namespaces::{Named, Namespaces, NotServed};
+pub use namespaces::{Named, Namespaces};
+pub use not_served::NotServed;
 pub use refused::Refused;
 pub use stage::Stage;
 

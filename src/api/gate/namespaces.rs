@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use snowtide_protocol::{Access, Action, Key};
 
-use super::Refused;
+use super::{NotServed, Refused};
 use crate::api::bearer::{Forbidden, Grant};
 use crate::config::Config;
 use crate::config::map::ClusterMap;
@@ -18,15 +18,6 @@ pub struct Namespaces {
     served: BTreeMap<String, NamespaceId>,
     /// Those that only other regions hold.
     elsewhere: BTreeMap<String, Arc<[String]>>,
-}
-
-/// Why a namespace is not served here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotServed {
-    /// No node serves it: it is not configured.
-    Unknown,
-    /// These regions do; neither its counters nor their keys leave them.
-    Elsewhere(Arc<[String]>),
 }
 
 /// A namespace as a request names it: whether it is served here, and what the caller may do in it.
