@@ -30,7 +30,7 @@ section! {
     /// `[tls]`
     pub struct Tls {
         /// Where the certificates are: ca.pem, and for each node <region>-<node>.pem and <region>-<node>.key. For a
-        /// development cluster `snowtide dev certs` writes them.
+        /// development cluster `snowtide-dev certs` writes them.
         pub dir: PathBuf = "certs", PATH;
 
         /// From so long before the end of a certificate, the log warns of it, at each start, at each reload and once a
