@@ -134,7 +134,7 @@ fn a_bad_key_fails_its_command_and_no_other() {
     let found = replies(&config(), &["INCR a", "MGET a orders:1 a", &long, "INCR a"]);
     assert_eq!((&found[0][..], &found[3][..]), (":1", ":2"));
     assert!(found[1].starts_with("-ERR wrong_region: ") && found[1].ends_with("ask a node of far"), "{found:?}");
-    assert!(found[2].starts_with("-ERR invalid_request: a key is 1 to 512 bytes"), "{found:?}");
+    assert!(found[2].starts_with("-ERR too_large: a key is 1 to 512 bytes"), "{found:?}");
 }
 
 #[test]
