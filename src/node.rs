@@ -150,9 +150,7 @@ impl Node {
             endpoint: sockets.endpoint.clone(),
             credentials: found.credentials.clone(),
         });
-        let (sender, news) = mpsc::unbounded_channel();
-        let to_peers = links.clone();
-        let outlets = Outlets { send: Box::new(move |to, message| to_peers.send(to, message)), news: sender };
+        let (outlets, news) = outlets(links.clone());
         // It may have to be given up; a client that was told of it is refused then, and asks anew.
         let unproven = recovered.replica;
         let replica = settings::replica(&config, &map, worker, Hasher::new(*secret.bytes()));
@@ -160,7 +158,6 @@ impl Node {
         let (stage, stages) = stage::channel(Stage::Starting);
         let doors = Ground { config, map, worker, region, secret }.doors(handle, ids, stages, unproven);
         let certificates = Certificates::new((region, node), found, sockets.endpoint.clone(), Some(links.clone()));
-        let clock_confirmed = false;
         let node = Self {
             doors,
             stage,
@@ -172,7 +169,7 @@ impl Node {
             certificates,
             engine,
             news,
-            clock_confirmed,
+            clock_confirmed: false,
         };
         Ok(Start::Whole(Box::new(node)))
     }
@@ -358,6 +355,12 @@ async fn end(engine: JoinHandle<()>, store: Arc<Store>, tidies: bool) {
         }
     });
     let _ = timeout(ENGINE_TIMEOUT, ended).await;
+}
+
+/// Where the engine's effects go: messages to the links, everything else to the node.
+fn outlets(links: Links) -> (Outlets, mpsc::UnboundedReceiver<News>) {
+    let (sender, news) = mpsc::unbounded_channel();
+    (Outlets { send: Box::new(move |to, message| links.send(to, message)), news: sender }, news)
 }
 
 /// A door's socket.

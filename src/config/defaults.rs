@@ -107,7 +107,7 @@ impl Table {
             let gap = if index == 0 && !self.path.is_empty() { "" } else { "\n" };
             let allowed = filled(&format!("Allowed: {}.", field.shape), "# ", "# ");
             // Writing to a string cannot fail.
-            let _ = write!(toml, "{gap}{}{allowed}{} = {}\n", comment(field.text), field.key, field.default);
+            let _ = writeln!(toml, "{gap}{}{allowed}{} = {}", comment(field.text), field.key, field.default);
         }
         toml
     }

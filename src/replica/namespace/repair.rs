@@ -205,7 +205,7 @@ impl Session {
     }
 
     /// The rows of a span have come, as far as the place `covered`.
-    pub(in super::super) fn rows_came(&mut self, span: Span, covered: Place, rows: Vec<RepairedRow>) {
+    pub(in super::super) fn rows_came(&mut self, span: &Span, covered: Place, rows: Vec<RepairedRow>) {
         if covered < span.upto {
             self.rest.push_front(span.behind(covered));
         }

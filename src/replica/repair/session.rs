@@ -91,7 +91,7 @@ impl Replica {
         }
         let Some(session) = self.session(from, namespace, id) else { return };
         let Some(Ask::Rows(span)) = session.answered(ask) else { return };
-        session.rows_came(span, covered, rows);
+        session.rows_came(&span, covered, rows);
         let now = self.now;
         if let Some(held) = self.namespaces.get_mut(namespace) {
             held.raise_reach(reach, now);
