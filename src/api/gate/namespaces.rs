@@ -77,7 +77,8 @@ impl Named {
     pub fn operation(&self, key: &str, action: Action) -> Result<Operation, Refused> {
         self.allows(action.access())?;
         let key = Key::of_client(key)?;
-        Ok(Operation { namespace: self.id(action.access())?, key, action })
+        let namespace = self.served.clone()?;
+        Ok(Operation { namespace, key, action })
     }
 }
 
