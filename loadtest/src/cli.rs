@@ -1,13 +1,24 @@
-//! The command line: a load, or one of the commands beside it.
+//! The command line: a load, or one of the commands beside it, and how it ends.
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 
-use crate::args::{Args, EXAMPLES};
-use crate::compare::Compare;
+use crate::compare::{Compare, Outcome};
 use crate::drill::Drill;
-use crate::scenario;
+use crate::plan::{EXAMPLES, Plan};
+use crate::report::drill::DrillReport;
+use crate::report::{self, Summary};
+use crate::{run, scenario};
+
+/// Bad usage, or a target that cannot be reached.
+const EXIT_UNTESTED: u8 = 2;
+
+/// Nothing was found, but a bound on the figures was not kept, or a run is worse than another.
+const EXIT_CROSSED: u8 = 99;
 
 /// Load for Snowtide, and the proof that nothing was lost: an open-loop generator with a conservation check.
 #[derive(Clone, Debug, Parser)]
@@ -20,7 +31,7 @@ pub struct Cli {
 
     /// The load.
     #[command(flatten)]
-    pub load: Args,
+    pub load: Plan,
 }
 
 /// What can be done instead of a plain load.
@@ -46,17 +57,67 @@ impl Cli {
         let all = scenario::resolve(&command, &matches).map_err(invalid)?.unwrap_or(given);
         let mut cli = Self::from_arg_matches(&command.try_get_matches_from(&all)?)?;
         cli.load.given = all.into_iter().skip(1).collect();
-        cli.check().map_err(invalid)?;
+        cli.check().map_err(|error| invalid(error.to_string()))?;
         Ok(cli)
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> anyhow::Result<()> {
         match &self.action {
             None => self.load.check(),
             Some(Action::Compare(_)) => Ok(()),
             Some(Action::Drill(drill)) => drill.check(),
         }
     }
+
+    /// Does what was asked, writes what came out, and says how it ended.
+    pub async fn execute(&self) -> anyhow::Result<ExitCode> {
+        match &self.action {
+            None if self.load.part.is_some() => run::send_part(&self.load).await.map(|()| ExitCode::SUCCESS),
+            None => finish(&self.load, &report::of(&run::run(&self.load).await?)?),
+            Some(Action::Compare(command)) => compare(command),
+            Some(Action::Drill(drill)) => finish(&drill.load, &drill.run().await?),
+        }
+    }
+}
+
+/// The exit code of a run that could not take place.
+pub fn untested() -> ExitCode {
+    ExitCode::from(EXIT_UNTESTED)
+}
+
+fn compare(command: &Compare) -> anyhow::Result<ExitCode> {
+    let comparison = command.run()?;
+    writeln!(io::stdout().lock(), "{}", comparison.text)?;
+    Ok(match comparison.outcome {
+        Outcome::Good => ExitCode::SUCCESS,
+        Outcome::Worse => ExitCode::from(EXIT_CROSSED),
+        Outcome::Wrong => ExitCode::FAILURE,
+    })
+}
+
+fn finish(plan: &Plan, summary: &Summary) -> anyhow::Result<ExitCode> {
+    write(plan, summary)?;
+    if let Some(error) = summary.drill.as_ref().and_then(DrillReport::error) {
+        anyhow::bail!("the drill could not be carried out: {error}");
+    }
+    Ok(match (summary.ok, summary.kept()) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(EXIT_CROSSED),
+        (true, true) => ExitCode::SUCCESS,
+    })
+}
+
+fn write(plan: &Plan, summary: &Summary) -> anyhow::Result<()> {
+    let json = plan.output.json.as_deref();
+    let json_to_stdout = json.is_some_and(|path| path.as_os_str() == "-");
+    if let Some(path) = json {
+        let mut text = serde_json::to_vec_pretty(summary)?;
+        text.push(b'\n');
+        let written = if json_to_stdout { io::stdout().write_all(&text) } else { std::fs::write(path, text) };
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut out: Box<dyn io::Write> = if json_to_stdout { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+    report::text::write(&mut out, plan.output.quiet, summary).context("cannot write the report")
 }
 
 #[cfg(test)]
@@ -91,12 +152,12 @@ mod tests {
     fn flags_count_more_than_a_scenario() {
         let target = ["--target", "http://127.0.0.1:1"];
         let cli = parse(&[&["--scenario", "views"], &target[..]].concat()).unwrap();
-        let of_scenario = cli.load.rate;
-        assert!(cli.load.celebrity > 0.0 && !cli.load.thresholds.is_empty());
+        let of_scenario = cli.load.pace.rate;
+        assert!(cli.load.operations.celebrity > 0.0 && !cli.load.checks.thresholds.is_empty());
         let flags = ["--scenario", "views", "--rate", "7", "--threshold", "p50<1s", "--threshold", "max<9s"];
         let cli = parse(&[&flags[..], &target[..]].concat()).unwrap();
-        assert!(cli.load.rate != of_scenario && cli.load.celebrity > 0.0);
-        assert_eq!(cli.load.thresholds.len(), 2, "lists are replaced, not joined");
+        assert!(cli.load.pace.rate != of_scenario && cli.load.operations.celebrity > 0.0);
+        assert_eq!(cli.load.checks.thresholds.len(), 2, "lists are replaced, not joined");
         assert_eq!(cli.load.scenario.as_deref(), Some("views"));
     }
 

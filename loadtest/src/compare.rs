@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::report::{Latency, Summary, digits};
+use crate::figures::float;
+use crate::report::row::{Latency, Row, digits};
+use crate::report::{Summary, text};
 
 /// A share of errors may grow by this much: the smallest difference that is called one.
 const ERRORS_SLACK: f64 = 0.001;
+const COLUMNS: [&str; 9] =
+    ["target", "operation", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "done/s", "errors %", "verdict"];
 /// What a run is asked for that makes two runs different questions.
 const ASKED: [&str; 13] = [
     "rate_per_s",
@@ -55,26 +58,12 @@ pub struct Compare {
 
 /// As much of a summary as is compared. Other versions of the program may have written it.
 #[derive(Deserialize)]
-struct Run {
+struct SummaryFile {
     format: u32,
     settings: BTreeMap<String, Value>,
     results: Vec<Row>,
     totals: Vec<Row>,
     ok: bool,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    target: String,
-    region: Option<String>,
-    node: Option<u32>,
-    operation: String,
-    acknowledged: u64,
-    refused: u64,
-    unknown: u64,
-    unsent: u64,
-    latency_ms: Latency,
-    achieved_per_s: f64,
 }
 
 /// What is said of a row.
@@ -111,62 +100,53 @@ impl Compare {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Run> {
+fn read(path: &Path) -> anyhow::Result<SummaryFile> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let parsed = serde_json::from_slice(&bytes);
-    let run: Run = parsed.with_context(|| format!("{} was not written by --json", path.display()))?;
+    let run: SummaryFile = parsed.with_context(|| format!("{} was not written by --json", path.display()))?;
     ensure!(run.format == Summary::FORMAT, "{} has format {}, this program reads 1", path.display(), run.format);
     Ok(run)
 }
 
-fn compare(first: &Run, second: &Run, tolerance: f64) -> anyhow::Result<Comparison> {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
-        "target",
-        "operation",
-        "p50 ms",
-        "p99 ms",
-        "p99.9 ms",
-        "max ms",
-        "done/s",
-        "errors %",
-        "verdict",
-    ]);
-    let (mut worst, mut alone) = (Verdict::Same, Vec::new());
-    let mut matched = 0_usize;
-    for row in second.results.iter().chain(&second.totals) {
-        let Some(before) = first.results.iter().chain(&first.totals).find(|other| other.place() == row.place()) else {
-            alone.push(format!("{} is in the second run only", row.name()));
-            continue;
-        };
-        let verdict = judge(before, row, tolerance);
-        worst = worst.max(verdict);
-        matched += 1;
-        table.add_row(cells(before, row, verdict));
+impl SummaryFile {
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.results.iter().chain(&self.totals)
     }
-    for row in first.results.iter().chain(&first.totals) {
-        if !second.results.iter().chain(&second.totals).any(|other| other.place() == row.place()) {
-            alone.push(format!("{} is in the first run only", row.name()));
-        }
+
+    /// The row of the same operation at the same target, though ports may differ.
+    fn like(&self, row: &Row) -> Option<&Row> {
+        self.rows().find(|other| other.operation == row.operation && other.origin.name() == row.origin.name())
     }
-    ensure!(matched > 0, "the runs have no operation at any target in common");
-    table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    let mut lines = vec![table.to_string()];
-    lines.append(&mut alone);
+}
+
+fn compare(first: &SummaryFile, second: &SummaryFile, tolerance: f64) -> anyhow::Result<Comparison> {
+    let matched = second.rows().filter_map(|row| Some((first.like(row)?, row)));
+    let judged: Vec<_> = matched.map(|(before, after)| (before, after, judge(before, after, tolerance))).collect();
+    let worst = judged.iter().map(|(.., verdict)| *verdict).max();
+    let worst = worst.context("the runs have no operation at any target in common")?;
+    let rows = judged.into_iter().map(|(before, after, verdict)| cells(before, after, verdict));
+    let mut lines = vec![text::table(&COLUMNS, 2, rows).to_string()];
+    lines.extend(alone("second", second, first).chain(alone("first", first, second)));
     lines.extend(different(first, second));
+    lines.push(sentence(worst, tolerance));
     let wrong = wrong(first, second);
     let outcome = match (&wrong, worst) {
         (Some(_), _) => Outcome::Wrong,
         (None, Verdict::Worse) => Outcome::Worse,
         (None, Verdict::Same | Verdict::Better) => Outcome::Good,
     };
-    lines.push(sentence(worst, tolerance));
     lines.extend(wrong);
     Ok(Comparison { text: lines.join("\n"), outcome })
 }
 
+/// Says which rows are in one run only.
+fn alone(which: &str, run: &SummaryFile, other: &SummaryFile) -> impl Iterator<Item = String> {
+    let alone = run.rows().filter(|row| other.like(row).is_none());
+    alone.map(move |row| format!("{} at {} is in the {which} run only", row.operation, row.origin.name()))
+}
+
 /// Says which runs had findings, if any had.
-fn wrong(first: &Run, second: &Run) -> Option<String> {
+fn wrong(first: &SummaryFile, second: &SummaryFile) -> Option<String> {
     let which = match (first.ok, second.ok) {
         (true, true) => return None,
         (false, true) => "the first run",
@@ -186,8 +166,8 @@ fn sentence(worst: Verdict, tolerance: f64) -> String {
 }
 
 /// Where the two were not asked for the same.
-fn different(first: &Run, second: &Run) -> Vec<String> {
-    let asked = |run: &Run, key: &str| run.settings.get(key).cloned().unwrap_or(Value::Null);
+fn different(first: &SummaryFile, second: &SummaryFile) -> Vec<String> {
+    let asked = |run: &SummaryFile, key: &str| run.settings.get(key).cloned().unwrap_or(Value::Null);
     let differs = |key: &&str| asked(first, key) != asked(second, key);
     let line = |key: &str| format!("Not asked for the same: {key} {} and {}", asked(first, key), asked(second, key));
     ASKED.iter().copied().filter(differs).map(line).collect()
@@ -197,7 +177,7 @@ fn judge(before: &Row, after: &Row, tolerance: f64) -> Verdict {
     let most = 1.0 + tolerance;
     let latency = |metric: fn(&Latency) -> f64| ratio(metric(&before.latency_ms), metric(&after.latency_ms));
     let costs = [latency(|latency| latency.p50), latency(|latency| latency.p99), rate_loss(before, after)];
-    let errors = after.errors_share() - before.errors_share();
+    let errors = errors_share(after) - errors_share(before);
     if costs.iter().flatten().any(|cost| *cost > most) || errors > ERRORS_SLACK {
         Verdict::Worse
     } else if costs.iter().flatten().any(|cost| *cost < 1.0 / most) || errors < -ERRORS_SLACK {
@@ -220,17 +200,16 @@ fn ratio(before: f64, after: f64) -> Option<f64> {
 }
 
 fn cells(before: &Row, after: &Row, verdict: Verdict) -> Vec<String> {
-    let (target, operation) = after.place();
     let latency = |metric: fn(&Latency) -> f64| pair(metric(&before.latency_ms), metric(&after.latency_ms), digits);
     vec![
-        target,
-        operation,
+        after.origin.name(),
+        after.operation.to_string(),
         latency(|latency| latency.p50),
         latency(|latency| latency.p99),
         latency(|latency| latency.p99_9),
         latency(|latency| latency.max),
         pair(before.achieved_per_s, after.achieved_per_s, |rate| format!("{rate:.0}")),
-        format!("{:.2} → {:.2}", before.errors_share() * 100.0, after.errors_share() * 100.0),
+        format!("{:.2} → {:.2}", errors_share(before) * 100.0, errors_share(after) * 100.0),
         match verdict {
             Verdict::Same => "same",
             Verdict::Better => "better",
@@ -245,27 +224,9 @@ fn pair(before: f64, after: f64, shown: impl Fn(f64) -> String) -> String {
     format!("{} → {}{times}", shown(before), shown(after))
 }
 
-impl Row {
-    /// The same in two runs, though ports may differ: `("eu-west/0 quic", "read")`.
-    fn place(&self) -> (String, String) {
-        let door = self.target.split("://").next().unwrap_or_default();
-        let target = match (&self.region, self.node) {
-            (Some(region), Some(node)) => format!("{region}/{node} {door}"),
-            _ => self.target.clone(),
-        };
-        (target, self.operation.clone())
-    }
-
-    fn name(&self) -> String {
-        let (target, operation) = self.place();
-        format!("{operation} at {target}")
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    fn errors_share(&self) -> f64 {
-        let errors = self.refused.saturating_add(self.unknown).saturating_add(self.unsent);
-        errors as f64 / self.acknowledged.saturating_add(errors).max(1) as f64
-    }
+fn errors_share(row: &Row) -> f64 {
+    let errors = row.counts.errors();
+    float(errors) / float(row.counts.acknowledged.saturating_add(errors).max(1))
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -280,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    fn run(p99: f64, rate: f64, refused: u64) -> Run {
+    fn run(p99: f64, rate: f64, refused: u64) -> SummaryFile {
         let latency = json!({"count": 1, "mean": 1.0, "p50": 1.0, "p90": 1.0, "p99": p99, "p99_9": p99, "p99_99": p99,
             "max": 50.0});
         let row = json!({"target": "quic://a:1", "region": "eu-west", "node": 0, "operation": "read",
@@ -290,7 +251,7 @@ mod tests {
         serde_json::from_value(run).unwrap()
     }
 
-    fn compared(second: &Run) -> Comparison {
+    fn compared(second: &SummaryFile) -> Comparison {
         compare(&run(10.0, 1_000.0, 0), second, 0.1).unwrap()
     }
 
@@ -324,7 +285,7 @@ mod tests {
     #[test]
     fn figures_do_not_make_up_for_findings() {
         for (first, second, word) in [(false, true, "the first"), (true, false, "the second"), (false, false, "each")] {
-            let with = |p99, ok| Run { ok, ..run(p99, 1_000.0, 0) };
+            let with = |p99, ok| SummaryFile { ok, ..run(p99, 1_000.0, 0) };
             let wrong = compare(&with(10.0, first), &with(5.0, second), 0.1).unwrap();
             assert_eq!(wrong.outcome, Outcome::Wrong, "{}", wrong.text);
             assert!(wrong.text.lines().last().unwrap().starts_with(&format!("WRONG: {word} run")), "{}", wrong.text);

@@ -4,6 +4,7 @@
 //! something missing may still be on their way, so those are waited for as well. A value above everything attempted
 //! can never become right and is not waited for. Whatever is not settled at the deadline is a finding.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,25 @@ pub async fn agree(
     expected: impl Fn(u32) -> Expected,
     deadline: Instant,
 ) -> Agreement {
+    read_until(readers, keys, |key, seen| is_settled(expected(key), seen), PAUSE_MAX, deadline).await
+}
+
+/// Reads counters at all readers until each counts at least what is in `least`; false if the deadline comes first. Its pauses
+/// stay short, since the time that it takes is a figure.
+pub async fn reach(readers: &mut Vec<Reader>, least: &BTreeMap<u32, i128>, deadline: Instant) -> bool {
+    let is_reached =
+        |key, seen: &[Option<i128>]| seen.iter().all(|value| value.is_some_and(|value| value >= least[&key]));
+    read_until(readers, least.keys().copied().collect(), is_reached, PAUSE_MIN, deadline).await.settled
+}
+
+/// Reads each of `keys` until what the targets answered last is enough.
+async fn read_until(
+    readers: &mut Vec<Reader>,
+    keys: Vec<u32>,
+    is_enough: impl Fn(u32, &[Option<i128>]) -> bool,
+    pause_max: Duration,
+    deadline: Instant,
+) -> Agreement {
     let start = Instant::now();
     let mut values = vec![vec![None; keys.len()]; readers.len()];
     let mut open: Vec<usize> = (0..keys.len()).collect();
@@ -88,34 +108,14 @@ pub async fn agree(
             let answered = open.iter().zip(answer.into_iter().flatten());
             answered.for_each(|(position, value)| known[*position] = Some(value));
         }
-        open.retain(|position| !is_settled(expected(keys[*position]), column(&values, *position)));
+        open.retain(|position| !is_enough(keys[*position], &column(&values, *position)));
         if open.is_empty() || Instant::now() + pause >= deadline {
             break;
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        pause = (pause * 2).min(pause_max);
     }
     Agreement { settled: open.is_empty(), keys, values, waited: start.elapsed() }
-}
-
-/// Reads `keys` at all readers until each counts at least what is in `least`; false if the deadline comes first.
-pub async fn reach(readers: &mut Vec<Reader>, keys: &[u32], least: &[i128], deadline: Instant) -> bool {
-    let mut open: Vec<usize> = (0..keys.len()).collect();
-    while !open.is_empty() {
-        let asked: Arc<[u32]> = open.iter().map(|position| keys[*position]).collect();
-        let answers = read_all(readers, &asked, deadline).await;
-        let Some(answers) = answers.into_iter().collect::<Option<Vec<_>>>() else { return false };
-        let reached = |number: usize, position: usize| answers.iter().all(|values| values[number] >= least[position]);
-        let rest = open.iter().enumerate().filter(|(number, position)| !reached(*number, **position));
-        open = rest.map(|(_, position)| *position).collect();
-        if !open.is_empty() {
-            tokio::time::sleep(PAUSE_MIN).await;
-        }
-        if Instant::now() >= deadline {
-            return open.is_empty();
-        }
-    }
-    true
 }
 
 /// One answer per reader, `None` where the deadline came first.
@@ -151,13 +151,9 @@ pub fn judge(
             findings.push(Finding::Unreadable { target, last_error });
         }
     }
-    let targets: Vec<&str> = readers.iter().map(|reader| reader.name.as_str()).collect();
     for (position, key) in agreement.keys.iter().enumerate() {
-        let seen: Vec<(&str, i128)> = targets
-            .iter()
-            .zip(column(&agreement.values, position))
-            .filter_map(|(target, value)| Some((*target, value?)))
-            .collect();
+        let values = readers.iter().zip(column(&agreement.values, position));
+        let seen: Vec<(&str, i128)> = values.filter_map(|(reader, value)| Some((&*reader.name, value?))).collect();
         judge_one(&names.full(*key), expected(*key), &seen, findings);
     }
 }
@@ -165,15 +161,8 @@ pub fn judge(
 fn judge_one(counter: &str, expected: Expected, seen: &[(&str, i128)], findings: &Findings) {
     let mut sound = true;
     for (target, value) in seen {
-        let verdict = expected.judge(*value);
-        let miscount = || Miscount {
-            counter: counter.to_owned(),
-            target: (*target).to_owned(),
-            least: expected.least.to_string(),
-            most: expected.most.to_string(),
-            seen: value.to_string(),
-        };
-        match verdict {
+        let miscount = || Miscount::new(counter.to_owned(), (*target).to_owned(), expected, *value);
+        match expected.judge(*value) {
             Verdict::Kept => continue,
             Verdict::Loss => findings.push(Finding::Loss(miscount())),
             Verdict::Excess => findings.push(Finding::Excess(miscount())),
@@ -186,16 +175,14 @@ fn judge_one(counter: &str, expected: Expected, seen: &[(&str, i128)], findings:
     }
 }
 
-fn column(values: &[Vec<Option<i128>>], position: usize) -> impl Iterator<Item = Option<i128>> + Clone {
-    values.iter().map(move |target| target[position])
+fn column(values: &[Vec<Option<i128>>], position: usize) -> Vec<Option<i128>> {
+    values.iter().map(|target| target[position]).collect()
 }
 
-fn is_settled(expected: Expected, seen: impl Iterator<Item = Option<i128>> + Clone) -> bool {
-    let mut values = seen.clone();
-    let first = values.next().flatten();
-    let agreed = values.all(|value| value.is_some() && value == first);
-    let complete = seen.clone().all(|value| value.is_some_and(|value| value >= expected.least));
-    let hopeless = seen.flatten().any(|value| value > expected.most);
+fn is_settled(expected: Expected, seen: &[Option<i128>]) -> bool {
+    let agreed = seen.windows(2).all(|pair| pair[0] == pair[1]);
+    let complete = seen.iter().all(|value| value.is_some_and(|value| value >= expected.least));
+    let hopeless = seen.iter().flatten().any(|value| *value > expected.most);
     complete && (agreed || hopeless)
 }
 
@@ -206,14 +193,14 @@ mod tests {
     const EXPECTED: Expected = Expected { least: 10, most: 12 };
 
     fn settled(seen: &[Option<i128>]) -> bool {
-        is_settled(EXPECTED, seen.iter().copied())
+        is_settled(EXPECTED, seen)
     }
 
     fn kinds(seen: &[i128]) -> Vec<&'static str> {
         let findings = Findings::default();
         let seen: Vec<_> = ["a", "b", "c"].into_iter().zip(seen.iter().copied()).collect();
         judge_one("default/k", EXPECTED, &seen, &findings);
-        findings.parts().0.iter().map(Finding::kind).collect()
+        findings.so_far().named.iter().map(Finding::kind).collect()
     }
 
     #[test]

@@ -2,28 +2,23 @@
 //! was acknowledged and what was not.
 //!
 //! The cluster is one that `snowtide-dev up` runs ([`cluster`]), or that of a program which carries out the drill's orders
-//! itself ([`orders`]), as the demo does; faults are sentences ([`fault`]) that are carried out beside the load ([`script`]);
-//! what came of it is a part of the usual report ([`report`]).
+//! itself, as the demo does. What came of it is a part of the usual report.
 
 pub mod cluster;
-pub mod fault;
-pub mod orders;
-pub mod report;
-pub mod script;
 
 use std::path::PathBuf;
 
 use anyhow::ensure;
+use cluster::{Cluster, Launch};
+use tokio_util::sync::CancellationToken;
 
-use crate::args::Args;
-use crate::report::Summary;
+use crate::faults::fault::Fault;
+use crate::faults::orders::{self, Orders};
+use crate::plan::Plan;
+use crate::report::{self, Summary};
 use crate::run;
 use crate::schedule::Rate;
 use crate::target::{Door, Endpoint};
-use cluster::{Cluster, Launch};
-use fault::Fault;
-use orders::Orders;
-use tokio_util::sync::CancellationToken;
 
 const HELP: &str = "\
 Examples:
@@ -72,12 +67,12 @@ pub struct Drill {
 
     /// The load.
     #[command(flatten)]
-    pub load: Args,
+    pub load: Plan,
 }
 
 /// A cluster that is running.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct RunningCluster {
     /// One node of each region.
     pub targets: Vec<Endpoint>,
     /// The authority's certificate.
@@ -88,17 +83,16 @@ pub struct Site {
 
 impl Drill {
     /// A sentence if the options do not fit together.
-    pub fn check(&self) -> Result<(), String> {
-        let late = self.faults.iter().find(|fault| fault.until() >= self.load.duration);
-        match () {
-            () if !self.load.targets.is_empty() => Err("a drill has a cluster of its own: no --target".into()),
-            () if self.faults.is_empty() => Err("a drill needs --fault, or --scenario failover".into()),
-            () if self.load.rate == Rate::Max => {
-                Err("a drill needs a --rate: with max a dead region is asked nothing".into())
-            }
-            () if self.load.processes > 1 => Err("a drill is sent by one process".into()),
-            () => late.map_or(Ok(()), |fault| Err(format!("`{fault}` does not end within --duration"))),
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Plan { network, pace, .. } = &self.load;
+        ensure!(network.targets.is_empty(), "a drill has a cluster of its own: no --target");
+        ensure!(!self.faults.is_empty(), "a drill needs --fault, or --scenario failover");
+        ensure!(pace.rate != Rate::Max, "a drill needs a --rate: with max a dead region is asked nothing");
+        ensure!(network.processes == 1, "a drill is sent by one process");
+        for fault in &self.faults {
+            ensure!(fault.until() < pace.duration, "`{fault}` does not end within --duration");
         }
+        Ok(())
     }
 
     /// Starts the cluster, runs the load with its faults and the check, and ends the cluster.
@@ -108,13 +102,14 @@ impl Drill {
         let program = self.program();
         let launch = Launch { program: &program, folder: &folder, regions: self.regions, settings: &self.settings };
         let mut cluster = Cluster::start(&launch).await?;
+        let regions = cluster.regions();
         for fault in &self.faults {
-            let regions = cluster.regions().join(", ");
-            ensure!(cluster.has(&fault.region), "`{fault}`: there is no such region, only {regions}");
+            let known = regions.contains(&fault.region.as_str());
+            ensure!(known, "`{fault}`: there is no such region, only {}", regions.join(", "));
         }
         let (orders, given) = orders::channel();
-        let site = Site { targets: cluster.endpoints(self.door)?, ca: cluster.site.ca.clone(), orders };
-        let (summary, ()) = tokio::join!(self.run_at(site, run::until_ctrl_c), cluster.obey(given));
+        let running = RunningCluster { targets: cluster.endpoints(self.door)?, ca: cluster.ready.ca.clone(), orders };
+        let (summary, ()) = tokio::join!(self.run_at(running, run::until_ctrl_c), cluster.carry_out(given));
         let summary = summary?;
         cluster.quit().await?;
         Ok(summary)
@@ -122,11 +117,17 @@ impl Drill {
 
     /// Runs the load with its faults and the check in a cluster of the caller's, who carries the orders out meanwhile. What
     /// `begin` gives ends the sending early.
-    pub async fn run_at(&self, site: Site, begin: impl FnOnce() -> CancellationToken) -> anyhow::Result<Summary> {
-        let Site { targets, ca, orders } = site;
-        let load = Args { targets, ca: Some(ca), ..self.load.clone() };
-        load.check().map_err(anyhow::Error::msg)?;
-        run::run_with(&load, Some((orders, self.faults.clone())), begin).await
+    pub async fn run_at(
+        &self,
+        cluster: RunningCluster,
+        begin: impl FnOnce() -> CancellationToken,
+    ) -> anyhow::Result<Summary> {
+        let RunningCluster { targets, ca, orders } = cluster;
+        let mut load = self.load.clone();
+        load.network.targets = targets;
+        load.network.ca = Some(ca);
+        load.check()?;
+        report::of(&run::run_with(&load, Some((orders, self.faults.clone())), begin).await?)
     }
 
     fn program(&self) -> PathBuf {

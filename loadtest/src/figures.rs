@@ -82,6 +82,16 @@ pub fn micros(latency: Duration) -> u64 {
     u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
+/// A count among figures for people, where the last digits do not matter.
+pub fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// Microseconds, as histograms count them, in milliseconds.
+pub fn ms(micros: u64) -> f64 {
+    float(micros) / 1_000.0
+}
+
 impl Default for Figures {
     fn default() -> Self {
         Self {

@@ -7,8 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::Expected;
+
 /// Findings of one kind that are named; all are counted.
-const NAMED_MAX: u64 = 20;
+const NAMED_MAX: usize = 20;
 
 /// Something that must not be. 64-bit and larger numbers are strings in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,14 @@ pub struct Miscount {
     pub seen: String,
 }
 
+impl Miscount {
+    /// `counter` at `target` is `seen` and should have been as `expected`.
+    pub fn new(counter: String, target: String, expected: Expected, seen: i128) -> Self {
+        let [least, most, seen] = [expected.least, expected.most, seen].map(|value| value.to_string());
+        Self { counter, target, least, most, seen }
+    }
+}
+
 impl Finding {
     /// The word in JSON and in counts.
     pub const fn kind(&self) -> &'static str {
@@ -125,45 +135,45 @@ impl fmt::Display for Miscount {
     }
 }
 
-/// All findings of a run: the first of each kind, and how many there were.
+/// All findings of a run, shared by those who find.
 #[derive(Default)]
 pub struct Findings {
-    inner: Mutex<Log>,
+    log: Mutex<Log>,
 }
 
-#[derive(Default)]
-struct Log {
-    named: Vec<Finding>,
-    counts: BTreeMap<&'static str, u64>,
+/// The first findings of each kind, and how many there were.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Log {
+    /// The first of each kind.
+    pub named: Vec<Finding>,
+    /// How many of each kind there were.
+    pub counts: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Findings {
     /// Takes one down.
     pub fn push(&self, finding: Finding) {
-        let mut log = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = log.counts.entry(finding.kind()).or_default();
-        *count = count.saturating_add(1);
-        if *count <= NAMED_MAX {
-            log.named.push(finding);
-        }
+        let counts = BTreeMap::from([(finding.kind().into(), 1)]);
+        self.absorb(Log { named: vec![finding], counts });
     }
 
     /// Takes down what another process has found.
-    pub fn absorb(&self, named: &[Finding], counts: &BTreeMap<String, u64>) {
-        for (kind, count) in counts {
-            let mut of_kind = named.iter().filter(|finding| finding.kind() == kind).peekable();
-            let Some(kind) = of_kind.peek().map(|finding| finding.kind()) else { continue };
-            let more = count.saturating_sub(of_kind.map(|finding| self.push(finding.clone())).count() as u64);
-            let mut log = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn absorb(&self, theirs: Log) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        for finding in theirs.named {
+            if log.named.iter().filter(|named| named.kind() == finding.kind()).count() < NAMED_MAX {
+                log.named.push(finding);
+            }
+        }
+        for (kind, count) in theirs.counts {
             let known = log.counts.entry(kind).or_default();
-            *known = known.saturating_add(more);
+            *known = known.saturating_add(count);
         }
     }
 
-    /// The first of each kind, and how many of each kind there were.
-    pub fn parts(&self) -> (Vec<Finding>, BTreeMap<&'static str, u64>) {
-        let log = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        (log.named.clone(), log.counts.clone())
+    /// Up to now.
+    pub fn so_far(&self) -> Log {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -178,7 +188,7 @@ mod tests {
             findings.push(Finding::TooManyIdRuns { runs_max });
         }
         findings.push(Finding::Unreadable { target: "a".into(), last_error: "b".into() });
-        let (named, counts) = findings.parts();
+        let Log { named, counts } = findings.so_far();
         assert_eq!(named.len(), 21);
         assert_eq!((counts["too_many_id_runs"], counts["unreadable"]), (100, 1));
     }
@@ -189,11 +199,9 @@ mod tests {
         for runs_max in 0..100 {
             theirs.push(Finding::TooManyIdRuns { runs_max });
         }
-        let (named, counts) = theirs.parts();
-        let counts = counts.into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect();
         let ours = Findings::default();
-        ours.absorb(&named, &counts);
-        let (named, counts) = ours.parts();
+        ours.absorb(serde_json::from_value(serde_json::to_value(theirs.so_far()).unwrap()).unwrap());
+        let Log { named, counts } = ours.so_far();
         assert_eq!((named.len(), counts["too_many_id_runs"]), (20, 100));
     }
 

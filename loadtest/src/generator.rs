@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{empty_histogram, micros};
+use crate::figures::{empty_histogram, micros, ms};
 use crate::packed;
 
 /// This part of all cores is as good as all of them.
@@ -24,7 +24,7 @@ pub struct Lateness {
 
 /// What the generator took of the machine; of several processes together.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Strain {
+pub struct Usage {
     /// In microseconds.
     #[serde(with = "packed")]
     pub late: Histogram<u64>,
@@ -81,9 +81,15 @@ impl Stopwatch {
     }
 
     /// What this process took since the start.
-    pub fn stop(&self, lateness: &Lateness) -> Strain {
+    pub fn stop(&self, lateness: &Lateness) -> Usage {
         let cpu_s = cpu().saturating_sub(self.cpu).as_secs_f64();
-        Strain { late: lateness.copy(), cpu_s, elapsed_s: self.start.elapsed().as_secs_f64() }
+        Usage { late: lateness.copy(), cpu_s, elapsed_s: self.start.elapsed().as_secs_f64() }
+    }
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { late: empty_histogram(), cpu_s: 0.0, elapsed_s: 0.0 }
     }
 }
 
@@ -92,12 +98,7 @@ fn cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-impl Strain {
-    /// Nothing yet.
-    pub fn none() -> Self {
-        Self { late: empty_histogram(), cpu_s: 0.0, elapsed_s: 0.0 }
-    }
-
+impl Usage {
     /// Adds another process, which ran at the same time.
     pub fn add(&mut self, other: &Self) {
         // All histograms have the same bounds.
@@ -111,7 +112,6 @@ impl Strain {
         let cores_used = if self.elapsed_s > 0.0 { self.cpu_s / self.elapsed_s } else { 0.0 };
         let late_p99_ms = ms(self.late.value_at_quantile(0.99));
         let mut warnings = Vec::new();
-        #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let cores_max = CPU_SHARE_MAX * cores as f64;
         if cores_used > cores_max {
             warnings.push(format!("it used {cores_used:.1} of {cores} cores"));
@@ -138,40 +138,35 @@ impl Generator {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn ms(micros: u64) -> f64 {
-    micros as f64 / 1_000.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn strain(late_ms: u64, cpu_s: f64) -> Strain {
+    fn usage(late_ms: u64, cpu_s: f64) -> Usage {
         let lateness = Lateness::default();
         let due = Instant::now();
         lateness.woke(due, due + Duration::from_millis(late_ms));
-        Strain { late: lateness.copy(), cpu_s, elapsed_s: 10.0 }
+        Usage { late: lateness.copy(), cpu_s, elapsed_s: 10.0 }
     }
 
     #[test]
     fn a_generator_in_time_with_cores_to_spare_is_no_bottleneck() {
-        assert!(strain(0, 10.0).judge(2, 5.0).warning().is_none());
-        assert!(strain(20, 10.0).judge(2, 1_000.0).warning().is_none(), "the target is far slower");
+        assert!(usage(0, 10.0).judge(2, 5.0).warning().is_none());
+        assert!(usage(20, 10.0).judge(2, 1_000.0).warning().is_none(), "the target is far slower");
     }
 
     #[test]
     fn a_late_generator_and_one_without_cores_to_spare_are_warned_of() {
-        let warning = strain(20, 10.0).judge(2, 50.0).warning().unwrap();
+        let warning = usage(20, 10.0).judge(2, 50.0).warning().unwrap();
         assert!(warning.contains("ms late") && !warning.contains("cores:"), "{warning}");
-        let warning = strain(0, 19.0).judge(2, 5.0).warning().unwrap();
+        let warning = usage(0, 19.0).judge(2, 5.0).warning().unwrap();
         assert!(warning.contains("it used 1.9 of 2 cores"), "{warning}");
     }
 
     #[test]
     fn processes_add_up() {
-        let mut both = strain(0, 9.5);
-        both.add(&strain(20, 9.5));
+        let mut both = usage(0, 9.5);
+        both.add(&usage(20, 9.5));
         assert_eq!((both.late.len(), both.judge(2, 5.0).warnings.len()), (2, 2));
     }
 

@@ -42,7 +42,7 @@ pub struct Duplicate {
 }
 
 /// There are more separate runs than the caller allows to remember.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("more than {runs_max} separate runs of IDs")]
 pub struct Full {
     /// The bound.

@@ -1,6 +1,7 @@
 //! What is asked: which kind of request, which counters, by how much. Pure: everything follows from a seed.
 
 use std::fmt::Write as _;
+use std::str::FromStr;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -38,6 +39,11 @@ impl Kind {
             Self::Read => "read",
             Self::Live => "live",
         }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// The position in [`Kind::ALL`].
@@ -95,6 +101,20 @@ impl Mix {
             point -= weight;
         }
         Kind::Increment
+    }
+}
+
+impl FromStr for Mix {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const HELP: &str = "write increments:ids:reads or increments:ids:reads:livez as whole numbers, not all zero, \
+            such as 8:1:1";
+        let mut weights = text.split(':').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| HELP)?;
+        if weights.len() == KINDS - 1 {
+            weights.push(0);
+        }
+        Self::new(weights.try_into().map_err(|_| HELP)?).ok_or(HELP)
     }
 }
 
@@ -177,77 +197,63 @@ impl Request {
     }
 }
 
-/// An endless line of requests that follows from its seed.
+/// What all lanes send.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// The shares of the kinds.
+    pub mix: Mix,
+    /// The kinds take turns for so long each, instead of being mixed.
+    pub turn: Option<Duration>,
+    /// Operations in each request.
+    pub batch: u32,
+    /// How often each counter comes up.
+    pub popularity: Popularity,
+    /// This share of all operations on counters, 0 to 1, is on the first one; the others are as popular as they were.
+    pub celebrity: f64,
+}
+
+/// One lane's endless line of requests; it follows from its seed.
 pub struct Requests {
     rng: SmallRng,
-    mix: Mix,
-    popularity: Popularity,
-    batch: u32,
-    /// The kinds take turns for so long.
-    turn: Option<Duration>,
-    /// So many of all operations are on the first counter, 0 to 1.
-    celebrity: f64,
+    workload: Workload,
 }
 
 impl Requests {
-    /// The requests of lane number `lane`, of `batch` operations each.
-    pub fn new(seed: u64, lane: u64, mix: Mix, popularity: Popularity, batch: u32) -> Self {
+    /// The requests of lane number `lane`.
+    pub fn new(seed: u64, lane: u64, workload: Workload) -> Self {
         // Neighbouring seeds are spread by the generator's own seeding (SplitMix64).
         let rng = SmallRng::seed_from_u64(seed ^ lane.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        Self { rng, mix, popularity, batch, turn: None, celebrity: 0.0 }
-    }
-
-    /// This share of all operations, 0 to 1, is on the first counter; the others are as popular as they were.
-    #[must_use]
-    pub fn with_celebrity(self, share: f64) -> Self {
-        Self { celebrity: share.clamp(0.0, 1.0), ..self }
-    }
-
-    /// The kinds take turns for so long each, instead of being mixed.
-    #[must_use]
-    pub fn in_turns(self, turn: Option<Duration>) -> Self {
-        Self { turn: turn.filter(|turn| !turn.is_zero()), ..self }
+        Self { rng, workload }
     }
 
     /// The request that is due so long after the start.
     pub fn next_at(&mut self, since: Duration) -> Request {
+        let batch = self.workload.batch;
         match self.kind_at(since) {
-            Kind::Id => Request::Ids(self.batch),
+            Kind::Id => Request::Ids(batch),
             Kind::Live => Request::Live,
-            kind => Request::Batch(kind, (0..self.batch).map(|_| self.operation(kind)).collect()),
+            kind => Request::Batch(kind, (0..batch).map(|_| self.operation(kind)).collect()),
         }
     }
 
-    /// The kind of the request that is due so long after the start.
-    fn kind_at(&mut self, since: Duration) -> Kind {
-        match self.turn {
-            None => self.mix.pick(&mut self.rng),
-            Some(turn) => self.mix.turn(since.as_nanos() / turn.as_nanos().max(1)),
+    /// The kind of the request that is due so long after the start; the request itself is skipped.
+    pub fn kind_at(&mut self, since: Duration) -> Kind {
+        match self.workload.turn {
+            None => self.workload.mix.pick(&mut self.rng),
+            Some(turn) => self.workload.mix.turn(since.as_nanos() / turn.as_nanos().max(1)),
         }
-    }
-
-    /// The kind of a request that was due so long after the start and will not be sent.
-    pub fn skip_at(&mut self, since: Duration) -> Kind {
-        self.kind_at(since)
     }
 
     fn operation(&mut self, kind: Kind) -> Operation {
+        let Workload { popularity, celebrity, .. } = &self.workload;
         // Without a celebrity nothing is drawn for it, so that seeds mean what they meant.
-        let celebrity = self.celebrity > 0.0 && self.rng.random_bool(self.celebrity);
-        let key = if celebrity { 0 } else { self.popularity.pick(&mut self.rng) };
+        let is_celebrity = *celebrity > 0.0 && self.rng.random_bool(*celebrity);
+        let key = if is_celebrity { 0 } else { popularity.pick(&mut self.rng) };
         let action = match kind {
             Kind::Read => Action::Read,
             Kind::Increment | Kind::Id | Kind::Live => Action::Increment(self.rng.random_range(1..=INCREMENT_MAX)),
         };
         Operation { key, action }
-    }
-}
-
-impl Iterator for Requests {
-    type Item = Request;
-
-    fn next(&mut self) -> Option<Request> {
-        Some(self.next_at(Duration::ZERO))
     }
 }
 
@@ -283,13 +289,26 @@ impl Names {
 mod tests {
     use super::*;
 
+    impl Iterator for Requests {
+        type Item = Request;
+
+        fn next(&mut self) -> Option<Request> {
+            Some(self.next_at(Duration::ZERO))
+        }
+    }
+
+    fn workload(weights: [u32; KINDS], popularity: Popularity) -> Workload {
+        Workload { mix: Mix::new(weights).unwrap(), turn: None, batch: 10, popularity, celebrity: 0.0 }
+    }
+
     fn requests(seed: u64, weights: [u32; KINDS], popularity: Popularity) -> Requests {
-        Requests::new(seed, 0, Mix::new(weights).unwrap(), popularity, 10)
+        Requests::new(seed, 0, workload(weights, popularity))
     }
 
     #[test]
     fn a_celebrity_has_its_share() {
-        let line = requests(1, [1, 0, 0, 0], Popularity::uniform(1_000)).with_celebrity(0.5);
+        let workload = Workload { celebrity: 0.5, ..workload([1, 0, 0, 0], Popularity::uniform(1_000)) };
+        let line = Requests::new(1, 0, workload);
         let first = keys(line, 1_000).iter().filter(|key| **key == 0).count();
         assert!((4_700..5_300).contains(&first), "{first} of 10 000");
     }
@@ -311,10 +330,7 @@ mod tests {
 
     #[test]
     fn lanes_differ() {
-        let line = |lane| {
-            let mix = Mix::new([1, 0, 0, 0]).unwrap();
-            Requests::new(7, lane, mix, Popularity::uniform(1_000), 10).next()
-        };
+        let line = |lane| Requests::new(7, lane, workload([1, 0, 0, 0], Popularity::uniform(1_000))).next();
         assert_ne!(line(0), line(1));
     }
 
@@ -339,10 +355,20 @@ mod tests {
 
     #[test]
     fn kinds_can_take_turns() {
-        let turn = Duration::from_millis(100);
-        let mut line = requests(1, [0, 1, 0, 7], Popularity::uniform(10)).in_turns(Some(turn));
+        let turn = Some(Duration::from_millis(100));
+        let workload = Workload { turn, ..workload([0, 1, 0, 7], Popularity::uniform(10)) };
+        let mut line = Requests::new(1, 0, workload);
         let kinds = [0, 99, 100, 199, 200].map(|ms| line.next_at(Duration::from_millis(ms)).kind());
         assert_eq!(kinds, [Kind::Id, Kind::Id, Kind::Live, Kind::Live, Kind::Id]);
+    }
+
+    #[test]
+    fn mixes_have_three_parts_or_four() {
+        assert_eq!("8:1:1".parse(), Ok(Mix::new([8, 1, 1, 0]).unwrap()));
+        assert_eq!("0:1:0:1".parse(), Ok(Mix::new([0, 1, 0, 1]).unwrap()));
+        for text in ["", "8", "8:1", "1:1:1:1:1", "0:0:0", "0:0:0:0", "-1:1:1", "a:b:c"] {
+            assert!(text.parse::<Mix>().is_err(), "{text}");
+        }
     }
 
     #[test]

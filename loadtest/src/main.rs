@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use snowtide_loadtest::cli::Cli;
+use snowtide_loadtest::cli::{self, Cli};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -14,14 +14,14 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
         .init();
-    let cli = Cli::of_this_process();
+    let command = Cli::of_this_process();
     let run = || -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(snowtide_loadtest::execute(&cli))
+        runtime.block_on(command.execute())
     };
     run().unwrap_or_else(|error| {
         // With nowhere to write to, the exit code has to say it.
         let _ = writeln!(std::io::stderr(), "error: {error:#}");
-        snowtide_loadtest::untested()
+        cli::untested()
     })
 }

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::args::Args;
+use serde::{Deserialize, Serialize};
+
 use crate::figures::{Figures, Tally};
 use crate::keys::{KINDS, Kind};
+use crate::plan::Plan;
 use crate::schedule::Rate;
 use crate::timeline::{self, Counts, Timeline};
 
@@ -38,10 +40,10 @@ impl Phases {
         Self { start, measured, end, sent: end + grace }
     }
 
-    /// The times that `args` ask for, from about now on.
-    pub fn starting_now(args: &Args) -> Self {
-        let grace = if args.rate == Rate::Max { Duration::ZERO } else { args.timeout };
-        Self::new(Instant::now() + LEAD, args.warmup, args.duration, grace)
+    /// The times that `plan` asks for, from about now on.
+    pub fn starting_now(plan: &Plan) -> Self {
+        let grace = if plan.pace.rate == Rate::Max { Duration::ZERO } else { plan.network.timeout };
+        Self::new(Instant::now() + LEAD, plan.pace.warmup, plan.pace.duration, grace)
     }
 
     /// The length of the measured part.
@@ -62,14 +64,14 @@ pub struct Times {
 }
 
 /// What is known of one kind at one target.
-#[derive(Default)]
-struct Cell {
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Cell {
     figures: Figures,
     timeline: Timeline,
 }
 
 /// The figures of all targets and kinds, filled in by all lanes.
-pub struct Board {
+pub struct Recorder {
     phases: Phases,
     slice_width: Duration,
     targets: Vec<[Mutex<Cell>; KINDS]>,
@@ -77,7 +79,7 @@ pub struct Board {
     failed: AtomicU64,
 }
 
-impl Board {
+impl Recorder {
     /// All zero.
     pub fn new(targets: usize, phases: Phases) -> Self {
         let targets = (0..targets).map(|_| Default::default()).collect();
@@ -118,24 +120,45 @@ impl Board {
         (self.acknowledged.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
-    /// A copy of one target's figures of one kind.
-    pub fn copy(&self, target: u16, kind: Kind) -> Figures {
-        self.cell(target, kind).figures.clone()
+    /// The figures of the targets and kinds that are `wanted`, summed up.
+    pub fn figures(&self, wanted: impl Fn(u16, Kind) -> bool) -> Figures {
+        let mut sum = Figures::default();
+        self.each(wanted, |cell| sum.add(&cell.figures));
+        sum
     }
 
-    /// A copy of one target's timeline of one kind, closed.
-    pub fn timeline(&self, target: u16, kind: Kind) -> Timeline {
-        let mut cell = self.cell(target, kind);
-        cell.timeline.close();
-        cell.timeline.clone()
+    /// The timelines of the targets and kinds that are `wanted`, summed up and closed.
+    pub fn timeline(&self, wanted: impl Fn(u16, Kind) -> bool) -> Timeline {
+        let mut sum = Timeline::default();
+        self.each(wanted, |cell| {
+            cell.timeline.close();
+            sum.add(&cell.timeline);
+        });
+        sum
+    }
+
+    /// A copy of everything, by target, then by kind as in [`Kind::ALL`].
+    pub fn copy(&self) -> Vec<[Cell; KINDS]> {
+        let copy = |target: u16| {
+            Kind::ALL.map(|kind| {
+                let mut cell = self.cell(target, kind);
+                cell.timeline.close();
+                cell.clone()
+            })
+        };
+        self.positions().map(copy).collect()
     }
 
     /// Adds what another process has measured.
-    pub fn absorb(&self, target: u16, kind: Kind, figures: &Figures, timeline: &Timeline) {
-        let mut cell = self.cell(target, kind);
-        cell.figures.add(figures);
-        cell.timeline.close();
-        cell.timeline.add(timeline);
+    pub fn absorb(&self, theirs: &[[Cell; KINDS]]) {
+        for (target, kinds) in self.positions().zip(theirs) {
+            for (kind, Cell { figures, timeline }) in Kind::ALL.into_iter().zip(kinds) {
+                let mut cell = self.cell(target, kind);
+                cell.figures.add(figures);
+                cell.timeline.close();
+                cell.timeline.add(timeline);
+            }
+        }
     }
 
     /// How wide the slices of the timelines are.
@@ -145,6 +168,17 @@ impl Board {
 
     fn slice_at(&self, at: Instant) -> usize {
         timeline::slice_at(at.saturating_duration_since(self.phases.measured), self.slice_width)
+    }
+
+    fn positions(&self) -> impl Iterator<Item = u16> + use<> {
+        (0..).take(self.targets.len())
+    }
+
+    fn each(&self, wanted: impl Fn(u16, Kind) -> bool, mut visit: impl FnMut(&mut Cell)) {
+        for target in self.positions() {
+            let kinds = Kind::ALL.into_iter().filter(|kind| wanted(target, *kind));
+            kinds.for_each(|kind| visit(&mut self.cell(target, kind)));
+        }
     }
 
     fn cell(&self, target: u16, kind: Kind) -> MutexGuard<'_, Cell> {
@@ -161,9 +195,9 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn board() -> (Board, Instant) {
+    fn recorder() -> (Recorder, Instant) {
         let start = Instant::now();
-        (Board::new(1, Phases::new(start, seconds(1), seconds(10), seconds(5))), start)
+        (Recorder::new(1, Phases::new(start, seconds(1), seconds(10), seconds(5))), start)
     }
 
     fn times(start: Instant, [intended, sent, done]: [u64; 3]) -> Times {
@@ -176,9 +210,9 @@ mod tests {
 
     #[test]
     fn latency_runs_from_the_intended_time() {
-        let (board, start) = board();
-        board.finished(0, Kind::Read, times(start, [2, 4, 5]), &done(10));
-        let figures = board.copy(0, Kind::Read);
+        let (recorder, start) = recorder();
+        recorder.finished(0, Kind::Read, times(start, [2, 4, 5]), &done(10));
+        let figures = recorder.figures(|_, kind| kind == Kind::Read);
         assert_eq!((figures.latency.len(), figures.acknowledged), (10, 10));
         assert!(figures.latency.equivalent(figures.latency.max(), 3_000_000));
         assert!(figures.uncorrected.equivalent(figures.uncorrected.max(), 1_000_000), "this from the sending");
@@ -186,33 +220,33 @@ mod tests {
 
     #[test]
     fn warm_up_is_left_out_by_the_intended_time() {
-        let (board, start) = board();
-        board.finished(0, Kind::Read, times(start, [0, 0, 5]), &done(1));
-        let figures = board.copy(0, Kind::Read);
+        let (recorder, start) = recorder();
+        recorder.finished(0, Kind::Read, times(start, [0, 0, 5]), &done(1));
+        let figures = recorder.figures(|_, kind| kind == Kind::Read);
         assert_eq!((figures.latency.len(), figures.acknowledged), (0, 0));
         assert_eq!(figures.acknowledged_in_time, 1, "it is throughput of the measured part all the same");
-        assert_eq!(board.progress(), (1, 0));
+        assert_eq!(recorder.progress(), (1, 0));
     }
 
     #[test]
     fn late_answers_are_no_throughput() {
-        let (board, start) = board();
-        board.finished(0, Kind::Read, times(start, [10, 10, 12]), &done(1));
-        let figures = board.copy(0, Kind::Read);
+        let (recorder, start) = recorder();
+        recorder.finished(0, Kind::Read, times(start, [10, 10, 12]), &done(1));
+        let figures = recorder.figures(|_, kind| kind == Kind::Read);
         assert_eq!((figures.acknowledged, figures.acknowledged_in_time), (1, 0));
     }
 
     #[test]
     fn the_slow_are_never_left_out() {
-        let (board, start) = board();
+        let (recorder, start) = recorder();
         let mut tally = done(0);
         tally.fail(&Failure::TIMED_OUT, 3);
         tally.fail(&Failure::refused("throttled"), 4);
         tally.fail(&Failure::TIMED_OUT, 2);
         tally.fail(&Failure::undone("busy"), 1);
-        board.finished(0, Kind::Increment, times(start, [2, 2, 9]), &tally);
-        board.unsent(0, Kind::Increment, start + seconds(3), start + seconds(16), 7);
-        let figures = board.copy(0, Kind::Increment);
+        recorder.finished(0, Kind::Increment, times(start, [2, 2, 9]), &tally);
+        recorder.unsent(0, Kind::Increment, start + seconds(3), start + seconds(16), 7);
+        let figures = recorder.figures(|_, kind| kind == Kind::Increment);
         assert_eq!((figures.unknown["timed_out"], figures.refused["throttled"], figures.unsent), (5, 4, 7));
         assert_eq!(figures.latency.len(), 13);
         assert!(figures.latency.equivalent(figures.latency.max(), 13_000_000));
@@ -221,11 +255,11 @@ mod tests {
 
     #[test]
     fn what_happened_when_is_kept_by_the_time_of_its_end() {
-        let (board, start) = board();
-        board.finished(0, Kind::Read, times(start, [0, 0, 1]), &done(3));
-        board.finished(0, Kind::Read, times(start, [0, 0, 0]), &done(3));
-        board.unsent(0, Kind::Read, start + seconds(2), start + seconds(16), 7);
-        let timeline = board.timeline(0, Kind::Read);
+        let (recorder, start) = recorder();
+        recorder.finished(0, Kind::Read, times(start, [0, 0, 1]), &done(3));
+        recorder.finished(0, Kind::Read, times(start, [0, 0, 0]), &done(3));
+        recorder.unsent(0, Kind::Read, start + seconds(2), start + seconds(16), 7);
+        let timeline = recorder.timeline(|_, kind| kind == Kind::Read);
         let at = |slice: usize| (timeline.counts()[slice].acknowledged, timeline.counts()[slice].errors);
         assert_eq!((timeline.counts().len(), at(0), at(10)), (11, (3, 0), (0, 7)));
     }

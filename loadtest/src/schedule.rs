@@ -4,11 +4,13 @@
 //! open loop. A target that stalls finds the requests of the meantime waiting, and their latencies, counted from here,
 //! show the stall ("coordinated omission" is the name of the mistake that this avoids).
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use rand_distr::{Distribution as _, Exp1};
+use serde::Serialize;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// Rates are kept in thousandths of an operation per second, so that all times are exact integers.
@@ -25,7 +27,6 @@ pub enum Rate {
 
 impl Rate {
     /// Operations per second, where one was asked for.
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     pub fn per_second(self) -> Option<f64> {
         match self {
             Self::Max => None,
@@ -34,24 +35,41 @@ impl Rate {
     }
 }
 
+impl FromStr for Rate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        let rate = per_second(text).ok_or("write a number of operations a second such as 500, 200k or 1.5M, or max")?;
+        let milli = (rate * MILLI as f64).round();
+        if !(1.0..=1e15).contains(&milli) {
+            return Err("a rate is 0.001 to 10^12 operations a second");
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
+        Ok(Self::Milli(milli as u64))
+    }
+}
+
+/// The operations a second that a text such as `500`, `200k` or `1.5M` means, whether that makes sense or not.
+pub fn per_second(text: &str) -> Option<f64> {
+    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => text.strip_suffix('M').map_or((text, 1.0), |digits| (digits, 1e6)),
+    };
+    Some(digits.trim().parse::<f64>().ok()? * factor)
+}
+
 /// How requests are spread over time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arrivals {
     /// One after the other, always as far apart.
     #[default]
     Constant,
     /// Independent of each other, as those of many people are: gaps vary, and requests come in clumps.
     Poisson,
-}
-
-impl Arrivals {
-    /// The word in options and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Constant => "constant",
-            Self::Poisson => "poisson",
-        }
-    }
 }
 
 /// The intended times of one lane's requests, as offsets from the start of the run, ascending and without end.
@@ -112,7 +130,6 @@ impl Schedule {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "gaps are random")]
     fn mean_gap_nanos(&self) -> f64 {
         let operations = f64::from(self.batch) * self.lanes as f64;
         operations * (NANOS_PER_SECOND * u128::from(MILLI)) as f64 / self.rate_milli as f64
@@ -218,6 +235,17 @@ mod tests {
                 }
             }
             prop_assert_eq!(slow, stall_ms);
+        }
+    }
+
+    #[test]
+    fn rates_have_suffixes() {
+        for (text, milli) in [("200k", 200_000_000), ("1.5M", 1_500_000_000), ("0.5", 500)] {
+            assert_eq!(text.parse(), Ok(Rate::Milli(milli)), "{text}");
+        }
+        assert_eq!("max".parse(), Ok(Rate::Max));
+        for text in ["", "k", "0", "-1", "NaN", "inf", "1e30", "10x", "MAX"] {
+            assert!(text.parse::<Rate>().is_err(), "{text}");
         }
     }
 }

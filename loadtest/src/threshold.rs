@@ -7,10 +7,12 @@ use serde::Serialize;
 
 use crate::figures::Figures;
 use crate::keys::Kind;
+use crate::schedule;
 
 const SHAPE: &str = "write [OPERATION][@REGION].METRIC<VALUE, such as increment.p99<5ms, increment@eu-west.max<1s, \
     errors<0.1% or id.rate>10k";
 const OPERATIONS: &str = "increment, id, read, live or all";
+const METRICS: &str = "p50, p99, p99.9 and so on, max, mean, rate or errors";
 
 /// A bound on one figure.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,32 +51,6 @@ enum Comparison {
     AtLeast,
 }
 
-/// Why a text is no threshold.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// There is no `<` or `>` in it.
-    #[error("there is no < or > in it: {SHAPE}")]
-    NoComparison,
-    /// No such operation.
-    #[error("`{0}` is no operation: {OPERATIONS}")]
-    Operation(String),
-    /// No such metric.
-    #[error("`{0}` is no metric: p50, p99, p99.9 and so on, max, mean, rate or errors")]
-    Metric(String),
-    /// No such percentile.
-    #[error("`{0}` is no percentile: p0 to p100")]
-    Percentile(String),
-    /// A latency is compared with something else.
-    #[error("`{0}` is no time: a number and us, ms or s, such as 1.5ms")]
-    Time(String),
-    /// A rate is compared with something else.
-    #[error("`{0}` is no rate: operations a second, such as 500, 200k or 1.5M")]
-    Rate(String),
-    /// Errors are compared with something else.
-    #[error("`{0}` is neither a number of operations nor a percentage such as 0.1%")]
-    Errors(String),
-}
-
 /// What became of a threshold.
 #[derive(Clone, Debug, Serialize)]
 pub struct Judged {
@@ -89,10 +65,10 @@ pub struct Judged {
 }
 
 impl FromStr for Threshold {
-    type Err = Malformed;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let at = text.find(['<', '>']).ok_or(Malformed::NoComparison)?;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let at = text.find(['<', '>']).ok_or_else(|| format!("there is no < or > in it: {SHAPE}"))?;
         let (left, right) = text.split_at(at);
         let (comparison, value) = comparison(right);
         let (scope, metric) = scope_and_metric(left.trim());
@@ -122,51 +98,54 @@ fn is_percentile(word: &str) -> bool {
     word.strip_prefix('p').is_some_and(|digits| digits.parse::<f64>().is_ok())
 }
 
-fn parse_scope(scope: &str) -> Result<(Option<Kind>, Option<String>), Malformed> {
-    let (operation, region) = match scope.split_once('@') {
-        Some((operation, region)) => (operation, Some(region.to_owned()).filter(|region| !region.is_empty())),
-        None => (scope, None),
+fn parse_scope(scope: &str) -> Result<(Option<Kind>, Option<String>), String> {
+    let (operation, region) = scope.split_once('@').unwrap_or((scope, ""));
+    let kind = match operation {
+        "" | "all" => None,
+        word => Some(Kind::named(word).ok_or_else(|| format!("`{word}` is no operation: {OPERATIONS}"))?),
     };
-    if matches!(operation, "" | "all") {
-        return Ok((None, region));
-    }
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == operation);
-    kind.map(|kind| (Some(kind), region)).ok_or_else(|| Malformed::Operation(operation.to_owned()))
+    Ok((kind, Some(region.to_owned()).filter(|region| !region.is_empty())))
 }
 
-fn metric_and_bound(metric: &str, value: &str) -> Result<(Metric, f64), Malformed> {
-    let time = |metric| Ok((metric, millis(value).ok_or_else(|| Malformed::Time(value.to_owned()))?));
+fn metric_and_bound(metric: &str, value: &str) -> Result<(Metric, f64), String> {
+    let bound = |metric, bound: Option<f64>, meant: &str| match bound {
+        Some(bound) => Ok((metric, bound)),
+        None => Err(format!("`{value}` is {meant}")),
+    };
+    let time = |metric| bound(metric, millis(value), "no time: a number and us, ms or s, such as 1.5ms");
     match metric {
         "max" => time(Metric::Max),
         "mean" => time(Metric::Mean),
-        "rate" => Ok((Metric::Rate, scaled(value).ok_or_else(|| Malformed::Rate(value.to_owned()))?)),
+        "rate" => {
+            let rate = schedule::per_second(value).filter(is_amount);
+            bound(Metric::Rate, rate, "no rate: operations a second, such as 500, 200k or 1.5M")
+        }
         "errors" => {
             let (metric, number) = match value.strip_suffix('%') {
                 Some(number) => (Metric::ErrorsPercent, number),
                 None => (Metric::Errors, value),
             };
-            Ok((metric, number_of(number).ok_or_else(|| Malformed::Errors(value.to_owned()))?))
+            bound(metric, number_of(number), "neither a number of operations nor a percentage such as 0.1%")
         }
         metric => {
-            let digits = metric.strip_prefix('p').ok_or_else(|| Malformed::Metric(metric.to_owned()))?;
+            let digits = metric.strip_prefix('p').ok_or_else(|| format!("`{metric}` is no metric: {METRICS}"))?;
             let percent = number_of(digits).filter(|percent| *percent <= 100.0);
-            time(Metric::Quantile(percent.ok_or_else(|| Malformed::Percentile(metric.to_owned()))? / 100.0))
+            time(Metric::Quantile(percent.ok_or_else(|| format!("`{metric}` is no percentile: p0 to p100"))? / 100.0))
         }
     }
 }
 
 fn number_of(text: &str) -> Option<f64> {
-    text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
+    text.trim().parse().ok().filter(is_amount)
+}
+
+fn is_amount(number: &f64) -> bool {
+    number.is_finite() && *number >= 0.0
 }
 
 /// `us` before `s`, `ms` before `s`: the longer word first.
 fn millis(text: &str) -> Option<f64> {
     let units = [("us", 1e-3), ("µs", 1e-3), ("ms", 1.0), ("s", 1e3)];
-    units.into_iter().find_map(|(unit, factor)| Some(number_of(text.strip_suffix(unit)?)? * factor))
-}
-
-fn scaled(text: &str) -> Option<f64> {
-    let units = [("k", 1e3), ("K", 1e3), ("M", 1e6), ("", 1.0)];
     units.into_iter().find_map(|(unit, factor)| Some(number_of(text.strip_suffix(unit)?)? * factor))
 }
 
@@ -192,7 +171,6 @@ impl Comparison {
 
 impl Metric {
     /// `None` where nothing was measured: a bound on that is not kept.
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     fn of(self, figures: &Figures, seconds: f64) -> Option<f64> {
         let latency = &figures.latency;
         let time = |micros: f64| (!latency.is_empty()).then_some(micros / 1_000.0);
@@ -284,7 +262,7 @@ mod tests {
             ("rate>fast", "`fast` is no rate"),
             ("errors<few", "neither"),
         ] {
-            let error = text.parse::<Threshold>().unwrap_err().to_string();
+            let error = text.parse::<Threshold>().unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }
     }

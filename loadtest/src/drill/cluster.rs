@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::orders::Order;
+use crate::faults::orders::Order;
 use crate::target::{Door, Endpoint};
 
 /// Until all nodes are ready; an order to start a node waits for it as well.
@@ -38,7 +38,7 @@ pub struct Cluster {
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     /// Where to find it.
-    pub site: Site,
+    pub ready: Ready,
 }
 
 /// The process that runs the nodes, ready or not. It is told to stop when this is dropped.
@@ -46,7 +46,7 @@ struct Process(Child);
 
 /// What the cluster says once it is ready.
 #[derive(Deserialize)]
-pub struct Site {
+pub struct Ready {
     nodes: Vec<Node>,
     /// The authority's certificate.
     pub ca: PathBuf,
@@ -92,8 +92,8 @@ impl Cluster {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             bail!("the cluster did not start: {}", said.lines().last().unwrap_or("it says nothing"));
         };
-        let site = serde_json::from_str(&line).context("the cluster does not say where it is")?;
-        Ok(Self { process, input, output, site })
+        let ready = serde_json::from_str(&line).context("the cluster does not say where it is")?;
+        Ok(Self { process, input, output, ready })
     }
 
     /// Where to send to.
@@ -102,22 +102,17 @@ impl Cluster {
             Door::Quic => format!("quic://{}", node.quic),
             Door::Http => format!("http://{}", node.http),
         };
-        let all = self.site.nodes.iter().map(|node| address(node).parse());
+        let all = self.ready.nodes.iter().map(|node| address(node).parse());
         all.collect::<Result<_, _>>().context("the cluster names no addresses")
-    }
-
-    /// Whether there is such a region.
-    pub fn has(&self, region: &str) -> bool {
-        self.site.nodes.iter().any(|node| node.region == region)
     }
 
     /// The regions' names.
     pub fn regions(&self) -> Vec<&str> {
-        self.site.nodes.iter().map(|node| node.region.as_str()).collect()
+        self.ready.nodes.iter().map(|node| node.region.as_str()).collect()
     }
 
     /// Carries orders out until there are no more.
-    pub async fn obey(&mut self, mut orders: mpsc::Receiver<Order>) {
+    pub async fn carry_out(&mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             let outcome = self.order(&order.text).await;
             order.answer(outcome);

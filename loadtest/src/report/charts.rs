@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::plot::{Axis, Band, Line, Plot};
+use crate::figures::{float, ms};
 use crate::timeline::{Counts, Timeline};
 
 /// Lines for each halving of the distance to 100 %.
@@ -22,7 +23,7 @@ const PERCENTILES: [(f64, &str); 8] = [
 ];
 
 /// Latencies with a name.
-pub struct Latencies {
+pub(super) struct Latencies {
     /// In the legend.
     pub name: String,
     /// As for [`Line`].
@@ -32,7 +33,7 @@ pub struct Latencies {
 }
 
 /// A timeline with a name.
-pub struct Course {
+pub(super) struct Series {
     /// In the legend.
     pub name: String,
     /// The number of its colour.
@@ -42,7 +43,7 @@ pub struct Course {
 }
 
 /// What all charts over time share.
-pub struct Span<'a> {
+pub(super) struct Span<'a> {
     /// How wide a slice is, in seconds.
     pub width_s: f64,
     /// The length of the measured part, in seconds.
@@ -54,7 +55,7 @@ pub struct Span<'a> {
 }
 
 /// Latency by percentile, nines evenly spaced.
-pub fn percentiles(title: &str, all: &[Latencies]) -> Plot {
+pub(super) fn percentiles(title: &str, all: &[Latencies]) -> Plot {
     let filled = || all.iter().filter(|each| !each.histogram.is_empty());
     let most = filled().map(|each| ms(each.histogram.max())).fold(0.1, f64::max);
     let least = filled().map(|each| ms(each.histogram.min())).fold(most, f64::min);
@@ -88,47 +89,47 @@ fn curve(latencies: &Latencies) -> Line {
 }
 
 /// Operations a second, by slice. The last slice is left out unless it lies in the measured part as a whole.
-pub fn throughput(title: &str, courses: &[Course], span: &Span<'_>) -> Plot {
+pub(super) fn throughput(title: &str, all: &[Series], span: &Span<'_>) -> Plot {
     let whole = |slice: usize| float(slice as u64 + 1) * span.width_s <= span.measured_s + 1e-6;
-    over_time(title, courses, span, word_count, |slice, counts| {
+    over_time(title, all, span, word_count, |slice, counts| {
         whole(slice).then_some(float(counts.acknowledged) / span.width_s)
     })
 }
 
 /// Operations a second that were not acknowledged, by slice.
-pub fn errors(title: &str, courses: &[Course], span: &Span<'_>) -> Plot {
-    over_time(title, courses, span, word_count, |_, counts| Some(float(counts.errors) / span.width_s))
+pub(super) fn errors(title: &str, all: &[Series], span: &Span<'_>) -> Plot {
+    over_time(title, all, span, word_count, |_, counts| Some(float(counts.errors) / span.width_s))
 }
 
 fn over_time(
     title: &str,
-    courses: &[Course],
+    all: &[Series],
     span: &Span<'_>,
     word: impl Fn(f64) -> String,
     figure: impl Fn(usize, &Counts) -> Option<f64>,
 ) -> Plot {
-    let line = |course: &Course| {
-        let counts = course.timeline.counts();
+    let line = |series: &Series| {
+        let counts = series.timeline.counts();
         // A slice in which nothing came to its end is a zero, and so is everything behind the last.
-        let slices = course.timeline.counts().len().max(slices_in(span));
+        let slices = series.timeline.counts().len().max(slices_in(span));
         let at = |slice: usize| counts.get(slice).copied().unwrap_or_default();
         let points = (0..slices).filter_map(|slice| Some((middle(slice, span), figure(slice, &at(slice))?)));
-        Line { name: course.name.clone(), colour: Some(course.colour), points: points.collect(), marks: Vec::new() }
+        Line { name: series.name.clone(), colour: Some(series.colour), points: points.collect(), marks: Vec::new() }
     };
-    plot_over_time(title, courses.iter().map(line).collect(), span, |most| Axis::linear(most, word))
+    plot_over_time(title, all.iter().map(line).collect(), span, |most| Axis::linear(most, word))
 }
 
 /// The 99th percentile of what came to its end in each slice.
-pub fn p99(title: &str, courses: &[Course], span: &Span<'_>) -> Plot {
-    let line = |course: &Course| {
+pub(super) fn p99(title: &str, all: &[Series], span: &Span<'_>) -> Plot {
+    let line = |series: &Series| {
         let point = |slice: usize| {
-            let histogram = course.timeline.histogram(slice)?;
+            let histogram = series.timeline.histogram(slice)?;
             Some((middle(slice, span), ms(histogram.value_at_quantile(0.99))))
         };
-        let points = course.timeline.filled().filter_map(point).collect();
-        Line { name: course.name.clone(), colour: Some(course.colour), points, marks: Vec::new() }
+        let points = series.timeline.filled().filter_map(point).collect();
+        Line { name: series.name.clone(), colour: Some(series.colour), points, marks: Vec::new() }
     };
-    let lines: Vec<Line> = courses.iter().map(line).collect();
+    let lines: Vec<Line> = all.iter().map(line).collect();
     let least = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).fold(f64::MAX, f64::min);
     plot_over_time(title, lines, span, |most| Axis::logarithmic(least.min(most), most, word_ms))
 }
@@ -172,21 +173,12 @@ fn word_ms(ms: f64) -> String {
 }
 
 /// Such as `1.5k`.
-pub fn word_count(count: f64) -> String {
+pub(super) fn word_count(count: f64) -> String {
     match count {
         count if count >= 1e6 => format!("{}M", short(count / 1e6)),
         count if count >= 1e3 => format!("{}k", short(count / 1e3)),
         count => short(count),
     }
-}
-
-fn ms(micros: u64) -> f64 {
-    float(micros) / 1_000.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
@@ -196,14 +188,14 @@ mod tests {
     use super::*;
     use crate::figures::empty_histogram;
 
-    fn course() -> Course {
+    fn series() -> Series {
         let mut timeline = Timeline::default();
         for slice in [0, 1, 4] {
             let counts = Counts { acknowledged: 100, errors: slice as u64 };
             timeline.take(slice, counts, 100, Duration::from_millis(5));
         }
         timeline.close();
-        Course { name: "a".into(), colour: 0, timeline }
+        Series { name: "a".into(), colour: 0, timeline }
     }
 
     #[test]
@@ -223,12 +215,12 @@ mod tests {
     #[test]
     fn throughput_is_by_the_second_and_an_outage_is_a_zero() {
         let span = Span { width_s: 0.1, measured_s: 0.45, end_s: 0.5, bands: &[] };
-        let points = &throughput("t", &[course()], &span).lines[0].points;
+        let points = &throughput("t", &[series()], &span).lines[0].points;
         let rates: Vec<f64> = points.iter().map(|(_, rate)| rate.round()).collect();
         assert_eq!(rates, [1_000.0, 1_000.0, 0.0, 0.0], "the last slice is not whole");
-        let errors = errors("t", &[course()], &span);
+        let errors = errors("t", &[series()], &span);
         assert!((errors.lines[0].points[4].1 - 40.0).abs() < 0.01);
-        assert_eq!(p99("t", &[course()], &span).lines[0].points.len(), 3);
+        assert_eq!(p99("t", &[series()], &span).lines[0].points.len(), 3);
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use hdrhistogram::Histogram;
 
+use crate::figures::ms;
+
 /// Lines for each halving of the distance to 100 %, as the Java tools do by default.
 const TICKS_PER_HALF: u32 = 5;
 const MICROS_PER_MS: f64 = 1_000.0;
 
 /// Writes `DIR/name.hgrm`, making the directory.
-pub fn write_file(directory: &Path, name: &str, histogram: &Histogram<u64>) -> std::io::Result<()> {
+pub(super) fn write_file(directory: &Path, name: &str, histogram: &Histogram<u64>) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let file: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
     let mut out = BufWriter::new(File::create(directory.join(format!("{file}.hgrm")))?);
@@ -20,12 +22,12 @@ pub fn write_file(directory: &Path, name: &str, histogram: &Histogram<u64>) -> s
 }
 
 /// Writes a histogram of microseconds as percentiles in milliseconds.
-pub fn write(out: &mut impl Write, histogram: &Histogram<u64>) -> std::io::Result<()> {
+pub(super) fn write(out: &mut impl Write, histogram: &Histogram<u64>) -> std::io::Result<()> {
     writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
     let mut total = 0_u64;
     for step in histogram.iter_quantiles(TICKS_PER_HALF) {
         total = total.saturating_add(step.count_since_last_iteration());
-        let (value, quantile) = (in_ms(step.value_iterated_to()), step.quantile_iterated_to());
+        let (value, quantile) = (ms(step.value_iterated_to()), step.quantile_iterated_to());
         if quantile < 1.0 {
             writeln!(out, "{value:12.3} {quantile:.12} {total:10} {:14.2}", 1.0 / (1.0 - quantile))?;
         } else {
@@ -34,18 +36,13 @@ pub fn write(out: &mut impl Write, histogram: &Histogram<u64>) -> std::io::Resul
     }
     let (mean, deviation) = (histogram.mean() / MICROS_PER_MS, histogram.stdev() / MICROS_PER_MS);
     writeln!(out, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]")?;
-    writeln!(out, "#[Max     = {:12.3}, Total count    = {:12}]", in_ms(histogram.max()), histogram.len())?;
+    writeln!(out, "#[Max     = {:12.3}, Total count    = {:12}]", ms(histogram.max()), histogram.len())?;
     writeln!(out, "#[Buckets = {:12}, SubBuckets     = {:12}]", histogram.buckets(), 1_u64 << 11)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "three digits are meant")]
-fn in_ms(micros: u64) -> f64 {
-    micros as f64 / MICROS_PER_MS
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::figures;
+    use super::super::row::tests::figures;
     use super::*;
 
     fn text(histogram: &Histogram<u64>) -> String {

@@ -10,28 +10,20 @@ use anyhow::Context as _;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use crate::timeline::Timeline;
+use super::charts::Series;
 
 /// Maxima are written in milliseconds; histograms count microseconds.
 const MICROS_PER_MS: f64 = 1_000.0;
 
-/// One tagged line of histograms.
-pub struct Track {
-    /// Such as `increment/eu-west/0 quic`.
-    pub name: String,
-    /// Closed.
-    pub timeline: Timeline,
-}
-
-/// Writes all tracks, ascending by time. The measured part began at `start`.
-pub fn write_file(path: &Path, tracks: &[Track], start: SystemTime, width: Duration) -> anyhow::Result<()> {
+/// Writes all of them, ascending by time. The measured part began at `start`.
+pub(super) fn write_file(path: &Path, all: &[Series], start: SystemTime, width: Duration) -> anyhow::Result<()> {
     let failed = || format!("cannot write {}", path.display());
     let mut out = BufWriter::new(File::create(path).with_context(failed)?);
-    write(&mut out, tracks, start, width).with_context(failed)?;
+    write(&mut out, all, start, width).with_context(failed)?;
     out.flush().with_context(failed)
 }
 
-fn write(out: &mut impl Write, tracks: &[Track], start: SystemTime, width: Duration) -> anyhow::Result<()> {
+fn write(out: &mut impl Write, all: &[Series], start: SystemTime, width: Duration) -> anyhow::Result<()> {
     let mut serializer = V2DeflateSerializer::new();
     let mut log = IntervalLogWriterBuilder::new()
         .add_comment("Histograms count microseconds from the intended time of sending")
@@ -40,13 +32,13 @@ fn write(out: &mut impl Write, tracks: &[Track], start: SystemTime, width: Durat
         .with_max_value_divisor(MICROS_PER_MS)
         .begin_log_with(out, &mut serializer)?;
     let mut lines = Vec::new();
-    for (position, track) in tracks.iter().enumerate() {
-        lines.extend(track.timeline.filled().map(|slice| (slice, position)));
+    for (position, series) in all.iter().enumerate() {
+        lines.extend(series.timeline.filled().map(|slice| (slice, position)));
     }
     lines.sort_unstable();
     for (slice, position) in lines {
-        let Some(histogram) = tracks[position].timeline.histogram(slice) else { continue };
-        let name = tame(&tracks[position].name);
+        let Some(histogram) = all[position].timeline.histogram(slice) else { continue };
+        let name = tame(&all[position].name);
         let at = width.saturating_mul(u32::try_from(slice).unwrap_or(u32::MAX));
         // Its errors are not errors of Rust's standard library.
         let written = log.write_histogram(&histogram, at, width, Tag::new(&name));
@@ -67,7 +59,7 @@ mod tests {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
     use super::*;
-    use crate::timeline::Counts;
+    use crate::timeline::{Counts, Timeline};
 
     #[test]
     fn what_is_written_is_read_back_by_the_librarys_own_reader() {
@@ -77,9 +69,9 @@ mod tests {
             timeline.take(slice, done, 10, Duration::from_millis(5));
         }
         timeline.close();
-        let tracks = [Track { name: "read/eu-west/0 quic".into(), timeline }];
+        let all = [Series { name: "read/eu-west/0 quic".into(), colour: 0, timeline }];
         let mut text = Vec::new();
-        write(&mut text, &tracks, SystemTime::now(), Duration::from_millis(100)).unwrap();
+        write(&mut text, &all, SystemTime::now(), Duration::from_millis(100)).unwrap();
         let mut seen = Vec::new();
         for entry in IntervalLogIterator::new(&text) {
             let Ok(LogEntry::Interval(line)) = entry else { continue };

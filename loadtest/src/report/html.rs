@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
+use super::Summary;
+use super::drill::{DrillReport, FAULTS, REGIONS, fault_cells};
 use super::plot::{Plot, class, escape};
-use super::{Latency, Row, Summary, digits};
-use crate::drill::report::{DrillReport, FAULTS, FaultRow, REGIONS, RegionRow};
+use super::row::{Latency, Row, RowCounts, digits};
 
 const STYLE: &str = include_str!("page.css");
 
 /// One chart with what stands above it.
-pub struct Chart {
+pub(super) struct Chart {
     /// The heading.
     pub title: String,
     /// How to read it.
@@ -19,7 +20,7 @@ pub struct Chart {
 }
 
 /// The whole page.
-pub fn page(summary: &Summary, started: &str, charts: &[Chart]) -> String {
+pub(super) fn page(summary: &Summary, started: &str, charts: &[Chart]) -> String {
     let mut out = String::with_capacity(256 << 10);
     let _infallible = write!(
         out,
@@ -33,14 +34,15 @@ pub fn page(summary: &Summary, started: &str, charts: &[Chart]) -> String {
         drill(&mut out, report);
     }
     charts.iter().for_each(|each| chart(&mut out, each));
-    tables(&mut out, summary);
+    operations(&mut out, summary);
+    latencies(&mut out, summary);
     settings(&mut out, summary);
     out.push_str("</main></body></html>\n");
     out
 }
 
 fn head(out: &mut String, summary: &Summary, started: &str) {
-    let settings = &summary.settings;
+    let settings = &summary.settings.pace;
     let rate =
         settings.rate_per_s.map_or_else(|| "as fast as possible".to_owned(), |rate| format!("{rate} operations/s"));
     let _infallible = writeln!(
@@ -74,7 +76,6 @@ fn tiles(out: &mut String, summary: &Summary) {
     let asked = all
         .asked_per_s
         .map_or_else(|| "operations/s".to_owned(), |asked| format!("of {} operations/s", grouped(whole(asked))));
-    let failed = all.refused + all.unknown + all.unsent;
     let latency = &all.latency_ms;
     out.push_str("<div class=\"tiles\">");
     for (figure, word) in [
@@ -82,8 +83,8 @@ fn tiles(out: &mut String, summary: &Summary) {
         (time(latency.p50), "median latency".into()),
         (time(latency.p99), "99th percentile".into()),
         (time(latency.max), "slowest".into()),
-        (grouped(all.acknowledged), "acknowledged".into()),
-        (grouped(failed), "refused, unknown or unsent".into()),
+        (grouped(all.counts.acknowledged), "acknowledged".into()),
+        (grouped(all.counts.errors()), "refused, unknown or unsent".into()),
     ] {
         let _infallible = write!(out, "<div class=\"tile\"><b>{figure}</b><span>{}</span></div>", escape(&word));
     }
@@ -111,83 +112,73 @@ fn chart(out: &mut String, chart: &Chart) {
 }
 
 fn drill(out: &mut String, report: &DrillReport) {
+    let escaped = |cells: &[String]| cells.iter().map(|text| escape(text)).collect();
     out.push_str("<section class=\"card\"><h2>The drill</h2>");
-    small_table(out, &FAULTS, report.faults.iter().map(FaultRow::cells));
-    small_table(out, &REGIONS, report.regions.iter().map(RegionRow::cells));
+    table(out, &FAULTS, 1, report.faults.iter().map(|fault| (false, escaped(&fault_cells(fault)))));
+    table(out, &REGIONS, 1, report.regions.iter().map(|region| (false, escaped(&region.cells()))));
     out.push_str("</section>\n");
 }
 
-fn small_table<const N: usize>(out: &mut String, words: &[&str; N], rows: impl Iterator<Item = [String; N]>) {
-    out.push_str("<div class=\"scroll\"><table class=\"narrow\"><tr>");
-    header(out, words, 1);
-    for row in rows {
-        out.push_str("<tr>");
-        for (position, text) in row.iter().enumerate() {
-            let class = if position == 0 { " class=\"left\"" } else { "" };
-            let _infallible = write!(out, "<td{class}>{}</td>", escape(text));
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str("</table></div>");
+fn operations(out: &mut String, summary: &Summary) {
+    out.push_str("<section class=\"card\"><h2>Operations</h2>");
+    let header = ["target", "operation", "done", "refused", "unknown", "unsent", "done/s", "asked/s"];
+    let cells = |row: &Row| {
+        let RowCounts { acknowledged, refused, unknown, unsent } = row.counts;
+        let mut cells = names(row);
+        cells.extend([acknowledged, refused, unknown, unsent].map(|count| count.to_string()));
+        cells.push(format!("{:.0}", row.achieved_per_s));
+        cells.push(row.asked_per_s.map_or_else(|| "max".to_owned(), |asked| format!("{asked:.0}")));
+        (is_total(row), cells)
+    };
+    table(out, &header, 2, summary.rows().map(cells));
+    out.push_str("</section>\n");
 }
 
-fn tables(out: &mut String, summary: &Summary) {
-    out.push_str("<section class=\"card\"><h2>Operations</h2><div class=\"scroll\"><table><tr>");
-    header(out, &["target", "operation", "done", "refused", "unknown", "unsent", "done/s", "asked/s"], 2);
-    for row in rows(summary) {
-        opening(out, row);
-        for count in [row.acknowledged, row.refused, row.unknown, row.unsent] {
-            cell(out, &count.to_string());
-        }
-        cell(out, &format!("{:.0}", row.achieved_per_s));
-        cell(out, &row.asked_per_s.map_or_else(|| "max".to_owned(), |asked| format!("{asked:.0}")));
-        out.push_str("</tr>");
-    }
-    out.push_str("</table></div></section>\n<section class=\"card\"><h2>Latency in milliseconds</h2>\
-        <p class=\"soft\">From the intended time of sending; behind it, in grey, from the actual sending (uncorrected).</p>\
-        <div class=\"scroll\"><table><tr>");
-    header(out, &["target", "operation", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"], 2);
-    for row in rows(summary) {
-        opening(out, row);
-        for (corrected, uncorrected) in figures(&row.latency_ms).into_iter().zip(figures(&row.uncorrected_ms)) {
-            let _infallible = write!(out, "<td>{} <i>{}</i></td>", digits(corrected), digits(uncorrected));
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str("</table></div></section>\n");
-}
-
-fn rows(summary: &Summary) -> impl Iterator<Item = &Row> {
-    summary.results.iter().chain(&summary.totals)
-}
-
-fn header(out: &mut String, words: &[&str], left: usize) {
-    for (position, word) in words.iter().enumerate() {
-        let class = if position < left { " class=\"left\"" } else { "" };
-        let _infallible = write!(out, "<th{class}>{word}</th>");
-    }
-    out.push_str("</tr>");
-}
-
-fn opening(out: &mut String, row: &Row) {
-    let class = if row.region.is_none() { " class=\"total\"" } else { "" };
-    let _infallible = write!(
-        out,
-        "<tr{class}><td class=\"left\">{}</td><td class=\"left\">{}</td>",
-        escape(&row.place()),
-        escape(row.operation)
+fn latencies(out: &mut String, summary: &Summary) {
+    out.push_str(
+        "<section class=\"card\"><h2>Latency in milliseconds</h2><p class=\"soft\">From the intended time of sending; \
+         behind it, in grey, from the actual sending (uncorrected).</p>",
     );
+    let header = ["target", "operation", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    let cells = |row: &Row| {
+        let pairs = percentiles(&row.latency_ms).into_iter().zip(percentiles(&row.uncorrected_ms));
+        let mut cells = names(row);
+        cells.extend(pairs.map(|(corrected, uncorrected)| format!("{corrected} <i>{uncorrected}</i>")));
+        (is_total(row), cells)
+    };
+    table(out, &header, 2, summary.rows().map(cells));
+    out.push_str("</section>\n");
 }
 
-fn cell(out: &mut String, text: &str) {
-    let _infallible = write!(out, "<td>{}</td>", escape(text));
+/// Cells are written as they are. Those of totals stand out; all but the first `left` columns are numbers.
+fn table(out: &mut String, header: &[&str], left: usize, rows: impl Iterator<Item = (bool, Vec<String>)>) {
+    let class = |position: usize| if position < left { " class=\"left\"" } else { "" };
+    out.push_str("<div class=\"scroll\"><table><tr>");
+    for (position, word) in header.iter().enumerate() {
+        let _infallible = write!(out, "<th{}>{word}</th>", class(position));
+    }
+    for (is_total, cells) in rows {
+        out.push_str(if is_total { "</tr><tr class=\"total\">" } else { "</tr><tr>" });
+        for (position, cell) in cells.iter().enumerate() {
+            let _infallible = write!(out, "<td{}>{cell}</td>", class(position));
+        }
+    }
+    out.push_str("</tr></table></div>");
 }
 
-fn figures(latency: &Latency) -> [f64; 7] {
-    [latency.mean, latency.p50, latency.p90, latency.p99, latency.p99_9, latency.p99_99, latency.max]
+fn names(row: &Row) -> Vec<String> {
+    vec![escape(&row.origin.name()), escape(&row.operation)]
 }
 
-/// A latency with its unit.
+fn is_total(row: &Row) -> bool {
+    row.origin.region.is_none()
+}
+
+fn percentiles(latency: &Latency) -> [String; 7] {
+    let Latency { mean, p50, p90, p99, p99_9, p99_99, max, .. } = *latency;
+    [mean, p50, p90, p99, p99_9, p99_99, max].map(digits)
+}
+
 /// Thousands apart.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -206,6 +197,7 @@ fn whole(rate: f64) -> u64 {
     rate.round() as u64
 }
 
+/// A latency with its unit.
 fn time(ms: f64) -> String {
     if ms >= 1_000.0 { format!("{:.2} s", ms / 1_000.0) } else { format!("{} ms", digits(ms)) }
 }

@@ -10,11 +10,11 @@ const RIGHT: f64 = 18.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 30.0;
 /// Colours that the page has; with more lines they begin again.
-pub const COLOURS: usize = 8;
+pub(super) const COLOURS: usize = 8;
 
 /// From a value to a place, and what is written beside it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Axis {
+pub(super) struct Axis {
     /// Lowest and highest value; above zero where it is logarithmic.
     pub range: (f64, f64),
     /// By powers of ten.
@@ -25,7 +25,7 @@ pub struct Axis {
 
 /// One line.
 #[derive(Clone, Debug, Default)]
-pub struct Line {
+pub(super) struct Line {
     /// In the legend.
     pub name: String,
     /// The number of its colour; `None` is grey and dashed.
@@ -38,7 +38,7 @@ pub struct Line {
 
 /// A time that is shaded, such as a fault.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Band {
+pub(super) struct Band {
     /// From and to, on the horizontal axis.
     pub span: (f64, f64),
     /// What it was.
@@ -46,7 +46,7 @@ pub struct Band {
 }
 
 /// A whole chart.
-pub struct Plot {
+pub(super) struct Plot {
     /// What screen readers say.
     pub title: String,
     /// Horizontal.
@@ -61,7 +61,7 @@ pub struct Plot {
 
 impl Axis {
     /// From zero to about `most`, at even steps.
-    pub fn linear(most: f64, word: impl Fn(f64) -> String) -> Self {
+    pub(super) fn linear(most: f64, word: impl Fn(f64) -> String) -> Self {
         let most = if most > 0.0 { most } else { 1.0 };
         let step = nice_step(most / 5.0);
         let count = (most / step).ceil().max(1.0);
@@ -71,7 +71,7 @@ impl Axis {
     }
 
     /// Whole powers of ten, or steps of 1, 2 and 5 where there are few, that hold `least` and `most`.
-    pub fn logarithmic(least: f64, most: f64, word: impl Fn(f64) -> String) -> Self {
+    pub(super) fn logarithmic(least: f64, most: f64, word: impl Fn(f64) -> String) -> Self {
         let least = if least > 0.0 { least } else { 1.0 };
         let most = most.max(least * 1.01);
         let all: Vec<f64> =
@@ -109,7 +109,7 @@ fn nice_step(least: f64) -> f64 {
 
 impl Plot {
     /// The chart as an `svg` element.
-    pub fn svg(&self) -> String {
+    pub(super) fn svg(&self) -> String {
         let mut out =
             format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{}">"#, escape(&self.title));
         self.grid(&mut out);
@@ -194,12 +194,12 @@ impl Plot {
 }
 
 /// The class of a line's colour.
-pub fn class(colour: Option<usize>) -> String {
+pub(super) fn class(colour: Option<usize>) -> String {
     colour.map_or_else(|| "grey".to_owned(), |colour| format!("c{}", colour % COLOURS))
 }
 
 /// Text that may stand in an element or in a quoted attribute.
-pub fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use anyhow::{Context, bail};
 use snowtide::cli::{Misuse, print};
 use snowtide_loadtest::cli::{Action, Cli};
-use snowtide_loadtest::drill::{Drill, Site, orders};
-use snowtide_loadtest::report::Summary;
+use snowtide_loadtest::drill::{Drill, RunningCluster};
+use snowtide_loadtest::faults::orders;
+use snowtide_loadtest::report::{Summary, text};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +35,12 @@ pub(super) async fn run(drill: &Drill, cluster: &mut Cluster) -> anyhow::Result<
     let targets = nodes.iter().map(|node| format!("quic://{}", node.quic).parse());
     let targets = targets.collect::<Result<_, _>>().context("a node has no address")?;
     let (orders, given) = orders::channel();
-    let site = Site { targets, ca: cluster.folder().ca_file(), orders };
+    let running = RunningCluster { targets, ca: cluster.folder().ca_file(), orders };
     // The demo itself sees to it that it is told to stop.
-    let (summary, ()) = tokio::join!(drill.run_at(site, CancellationToken::new), obey(cluster, given));
+    let (summary, ()) = tokio::join!(drill.run_at(running, CancellationToken::new), obey(cluster, given));
     let summary = summary.context("the drill could not be carried out")?;
     let mut report = Vec::new();
-    snowtide_loadtest::write_text(&mut report, false, &summary)?;
+    text::write(&mut report, false, &summary)?;
     print(String::from_utf8_lossy(&report).trim_end())?;
     match summary.drill.as_ref().and_then(|report| report.error()) {
         Some(error) => bail!("the drill could not be carried out: {error}"),
@@ -67,7 +68,7 @@ mod tests {
     fn the_scenario_fits_together_and_options_count_more() {
         assert!(scenario(&[]).is_ok());
         let drill = scenario(&["--rate=100k".to_owned(), "--duration=30s".to_owned()]).unwrap();
-        assert_eq!(drill.load.duration.as_secs(), 30);
+        assert_eq!(drill.load.pace.duration.as_secs(), 30);
         let refused = scenario(&["--duration=1s".to_owned()]).unwrap_err().to_string();
         assert_eq!(refused, "`kill us-east` does not end within --duration");
     }

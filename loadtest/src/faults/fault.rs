@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Harm {
+pub enum FaultKind {
     /// The node ends at once, as by kill -9; then it is started again.
     Kill,
     /// The node stands still, as by SIGSTOP; then it goes on.
@@ -19,7 +19,7 @@ pub enum Harm {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// What is done.
-    pub harm: Harm,
+    pub kind: FaultKind,
     /// To whom.
     pub region: String,
     /// How long after the beginning of the measured part.
@@ -38,45 +38,38 @@ impl FromStr for Fault {
 
     fn from_str(text: &str) -> Result<Self, NotAFault> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let [harm, region, "at", at, "for", lasts] = words[..] else { return Err(NotAFault) };
-        let harm = match harm {
-            "kill" => Harm::Kill,
-            "pause" => Harm::Pause,
-            "cut" => Harm::Cut,
+        let [kind, region, "at", at, "for", lasts] = words[..] else { return Err(NotAFault) };
+        let kind = match kind {
+            "kill" => FaultKind::Kill,
+            "pause" => FaultKind::Pause,
+            "cut" => FaultKind::Cut,
             _ => return Err(NotAFault),
         };
         let time = |text| humantime::parse_duration(text).map_err(|_| NotAFault);
-        Ok(Self { harm, region: region.to_owned(), at: time(at)?, lasts: time(lasts)? })
+        Ok(Self { kind, region: region.to_owned(), at: time(at)?, lasts: time(lasts)? })
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.harm.begins(), self.region)
-    }
-}
-
-impl Harm {
-    /// The cluster's word for doing it.
-    pub const fn begins(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Pause => "pause",
-            Self::Cut => "cut",
-        }
-    }
-
-    /// The cluster's word for making it good.
-    pub const fn ends(self) -> &'static str {
-        match self {
-            Self::Kill => "start",
-            Self::Pause => "resume",
-            Self::Cut => "heal",
-        }
+        f.write_str(&self.order(false))
     }
 }
 
 impl Fault {
+    /// The order to the cluster that does it, or that makes it good.
+    pub fn order(&self, ends: bool) -> String {
+        let word = match (self.kind, ends) {
+            (FaultKind::Kill, false) => "kill",
+            (FaultKind::Kill, true) => "start",
+            (FaultKind::Pause, false) => "pause",
+            (FaultKind::Pause, true) => "resume",
+            (FaultKind::Cut, false) => "cut",
+            (FaultKind::Cut, true) => "heal",
+        };
+        format!("{word} {}", self.region)
+    }
+
     /// When it is made good, after the beginning of the measured part.
     pub fn until(&self) -> Duration {
         self.at.saturating_add(self.lasts)
@@ -111,7 +104,7 @@ mod tests {
     #[test]
     fn a_fault_is_a_sentence() {
         let fault: Fault = "kill eu-west at 3s for 1500ms".parse().unwrap();
-        assert_eq!((fault.harm, fault.region.as_str()), (Harm::Kill, "eu-west"));
+        assert_eq!((fault.kind, fault.region.as_str()), (FaultKind::Kill, "eu-west"));
         assert_eq!((fault.at, fault.until()), (Duration::from_secs(3), Duration::from_millis(4_500)));
         for text in ["", "kill eu-west", "burn eu-west at 1s for 1s", "kill eu-west at 1 for 1s", "kill at 1s for 1s"] {
             assert_eq!(text.parse::<Fault>(), Err(NotAFault), "{text}");

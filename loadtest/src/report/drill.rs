@@ -1,15 +1,15 @@
 //! What came of a drill. The sums follow from the ledger and the last values; availability from the timelines. Pure.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use super::script::Course;
+use super::row::RowCounts;
 use crate::conserve::Agreement;
+use crate::faults::script::FaultRecord;
 use crate::ledger::Expected;
-use crate::timeline::Counts;
+use crate::run::{Origin, Outcome};
+use crate::timeline::{self, Counts};
 
 /// Fewer requests than this in a slice, and an empty slice says little.
 const REQUESTS_PER_SLICE_MIN: f64 = 5.0;
@@ -18,7 +18,7 @@ const REQUESTS_PER_SLICE_MIN: f64 = 5.0;
 #[derive(Clone, Debug, Serialize)]
 pub struct DrillReport {
     /// In the order in which they were given.
-    pub faults: Vec<FaultRow>,
+    pub faults: Vec<FaultRecord>,
     /// By position of the targets.
     pub regions: Vec<RegionRow>,
     /// The sum of what was acknowledged.
@@ -33,21 +33,6 @@ pub struct DrillReport {
     pub duplicate_ids: u64,
     /// From the end of the load until all regions agreed; none if they did not in time.
     pub agreed_after_s: Option<f64>,
-}
-
-/// One fault; times are after the beginning of the measured part.
-#[derive(Clone, Debug, Serialize)]
-pub struct FaultRow {
-    /// Such as `kill eu-west`.
-    pub fault: String,
-    /// When it was done.
-    pub began_s: Option<f64>,
-    /// When it was made good: a killed node was ready again.
-    pub ended_s: Option<f64>,
-    /// From then on until every region counted all that had been acknowledged anywhere by then.
-    pub converged_after_s: Option<f64>,
-    /// Why it could not be carried out.
-    pub error: Option<String>,
 }
 
 /// One region as its clients saw it.
@@ -107,21 +92,24 @@ pub fn is_dense(requests_per_s: f64, width: Duration) -> bool {
     requests_per_s * width.as_secs_f64() >= REQUESTS_PER_SLICE_MIN
 }
 
-impl FaultRow {
-    /// What a course comes to.
-    pub fn of(course: &Course) -> Self {
-        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+impl DrillReport {
+    /// What came of these faults in this run.
+    pub fn of(outcome: &Outcome, faults: &[FaultRecord]) -> Self {
+        let Outcome { sent, agreement, .. } = outcome;
+        let (acknowledged, attempted) = sent.record.ledger.totals();
+        let balance = Balance::of(agreement, |key| sent.record.ledger.expected(key));
         Self {
-            fault: course.fault.to_string(),
-            began_s: seconds(course.began),
-            ended_s: seconds(course.ended),
-            converged_after_s: seconds(course.converged_after),
-            error: course.error.clone(),
+            faults: faults.to_vec(),
+            regions: outcome.targets().map(|(target, origin)| RegionRow::of(outcome, target, origin)).collect(),
+            acknowledged: acknowledged.to_string(),
+            in_doubt: attempted.saturating_sub(acknowledged).to_string(),
+            lost: balance.lost.to_string(),
+            doubled: balance.doubled.to_string(),
+            duplicate_ids: sent.ids.found.duplicates,
+            agreed_after_s: agreement.settled.then_some(agreement.waited.as_secs_f64()),
         }
     }
-}
 
-impl DrillReport {
     /// Why it was no drill, if it was none.
     pub fn error(&self) -> Option<&str> {
         self.faults.iter().find_map(|fault| fault.error.as_deref())
@@ -144,13 +132,6 @@ impl DrillReport {
              {duplicate_ids} duplicate IDs; {agreed}"
         )
     }
-
-    /// For people.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let faults = self.faults.iter().map(FaultRow::cells);
-        writeln!(out, "{}", table(&FAULTS, faults))?;
-        writeln!(out, "{}", table(&REGIONS, self.regions.iter().map(RegionRow::cells)))
-    }
 }
 
 /// Headings, for people.
@@ -158,27 +139,38 @@ pub const FAULTS: [&str; 5] = ["fault", "from s", "to s", "whole again after s",
 /// Headings, for people.
 pub const REGIONS: [&str; 6] = ["region", "unavailable s", "longest s", "refused", "in doubt", "unsent"];
 
-fn table<const N: usize>(header: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
-    table.add_rows(rows);
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
-}
-
 fn seconds(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "?".to_owned(), |seconds| format!("{seconds:.2}"))
 }
 
-impl FaultRow {
-    /// As in [`FAULTS`].
-    pub fn cells(&self) -> [String; 5] {
-        let error = self.error.clone().unwrap_or_else(|| "-".to_owned());
-        [self.fault.clone(), seconds(self.began_s), seconds(self.ended_s), seconds(self.converged_after_s), error]
-    }
+/// As in [`FAULTS`].
+pub fn fault_cells(fault: &FaultRecord) -> [String; 5] {
+    let error = fault.error.clone().unwrap_or_else(|| "-".to_owned());
+    let [began, ended, whole] = [fault.began_s, fault.ended_s, fault.converged_after_s].map(seconds);
+    [fault.fault.clone(), began, ended, whole, error]
 }
 
 impl RegionRow {
+    fn of(outcome: &Outcome, target: u16, origin: &Origin) -> Self {
+        let pace = &outcome.setup.plan.pace;
+        let width = outcome.sent.record.recorder.slice_width();
+        // The last slice may lie in the measured part only in part, and then it says nothing.
+        let end = timeline::slice_at(Duration::from_secs_f64(outcome.sent.measured_s), width);
+        let batches = outcome.setup.origins.len() as f64 * f64::from(outcome.setup.workload.batch);
+        let is_dense = is_dense(pace.rate.per_second().unwrap_or(0.0) / batches, width);
+        let timeline = outcome.timeline(|each, _| each == target);
+        let silent = is_dense.then(|| unavailable(timeline.counts(), end, width));
+        let counts = RowCounts::of(&outcome.figures(|each, _| each == target));
+        Self {
+            target: origin.name(),
+            unavailable_s: silent.map(|(all, _)| all),
+            longest_s: silent.map(|(_, longest)| longest),
+            refused: counts.refused,
+            unknown: counts.unknown,
+            unsent: counts.unsent,
+        }
+    }
+
     /// As in [`REGIONS`].
     pub fn cells(&self) -> [String; 6] {
         let [refused, unknown, unsent] = [self.refused, self.unknown, self.unsent].map(|count| count.to_string());

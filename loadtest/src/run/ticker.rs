@@ -3,8 +3,7 @@
 //! A thread of its own sleeps until the next time that was ordered; Linux wakes it about 50 µs late. It is bounded by
 //! its callers: each lane waits for one time.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 
@@ -15,75 +14,50 @@ const NOW_MICROS: u128 = 20;
 
 /// Orders wake-ups; the thread ends with the last clone.
 #[derive(Clone)]
-pub struct Ticker {
-    orders: Sender<Order>,
-}
-
-struct Order {
-    at: Reverse<Instant>,
-    wake: oneshot::Sender<()>,
+pub(super) struct Ticker {
+    orders: Sender<(Instant, oneshot::Sender<()>)>,
 }
 
 impl Ticker {
     /// Starts the thread.
-    pub fn start() -> std::io::Result<Self> {
+    pub(super) fn start() -> std::io::Result<Self> {
         let (orders, incoming) = channel();
         std::thread::Builder::new().name("ticker".into()).spawn(move || tick(&incoming))?;
         Ok(Self { orders })
     }
 
     /// Returns at `at`, at once if that has passed.
-    pub async fn until(&self, at: Instant) {
+    pub(super) async fn until(&self, at: Instant) {
         if at.saturating_duration_since(Instant::now()).as_micros() < NOW_MICROS {
             return;
         }
         let (wake, woken) = oneshot::channel();
-        if self.orders.send(Order { at: Reverse(at), wake }).is_err() || woken.await.is_err() {
+        if self.orders.send((at, wake)).is_err() || woken.await.is_err() {
             // The thread is gone, which cannot be; the runtime's timer does nearly as well.
             tokio::time::sleep_until(at.into()).await;
         }
     }
 }
 
-fn tick(incoming: &Receiver<Order>) {
-    let mut orders: BinaryHeap<Order> = BinaryHeap::new();
+fn tick(incoming: &Receiver<(Instant, oneshot::Sender<()>)>) {
+    let mut waiting: BTreeMap<Instant, Vec<oneshot::Sender<()>>> = BTreeMap::new();
     loop {
-        let next = match orders.peek() {
+        let next = match waiting.first_key_value() {
             None => incoming.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(order) => incoming.recv_timeout(order.at.0.saturating_duration_since(Instant::now())),
+            Some((at, _)) => incoming.recv_timeout(at.saturating_duration_since(Instant::now())),
         };
         match next {
-            Ok(order) => orders.push(order),
+            Ok((at, wake)) => waiting.entry(at).or_default().push(wake),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let now = Instant::now();
-        while orders.peek().is_some_and(|order| order.at.0 <= now) {
-            if let Some(order) = orders.pop() {
+        while let Some(due) = waiting.first_entry().filter(|first| *first.key() <= now) {
+            for wake in due.remove() {
                 // Whoever ordered it may have given up waiting.
-                let _ = order.wake.send(());
+                let _ = wake.send(());
             }
         }
-    }
-}
-
-impl PartialEq for Order {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Order {}
-
-impl PartialOrd for Order {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Order {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
     }
 }
 
