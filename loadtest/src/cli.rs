@@ -54,7 +54,7 @@ impl Cli {
         let command = Self::command();
         let matches = command.clone().try_get_matches_from(&given)?;
         let invalid = |sentence: String| Self::command().error(ErrorKind::ValueValidation, sentence);
-        let all = scenario::resolve(&command, &matches).map_err(invalid)?.unwrap_or(given);
+        let all = scenario::resolve(&command, &matches, given.clone()).map_err(invalid)?.unwrap_or(given);
         let mut cli = Self::from_arg_matches(&command.try_get_matches_from(&all)?)?;
         cli.load.given = all.into_iter().skip(1).collect();
         cli.check().map_err(|error| invalid(error.to_string()))?;

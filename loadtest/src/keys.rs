@@ -66,7 +66,7 @@ impl Mix {
 
     /// The part of all operations that are of this kind, 0 to 1.
     pub fn share(self, kind: Kind) -> f64 {
-        f64::from(self.weights[kind.position()]) / self.total_f64()
+        f64::from(self.weights[kind.position()]) / self.total() as f64
     }
 
     /// The weights in the order of [`Kind::ALL`].
@@ -86,13 +86,12 @@ impl Mix {
         self.kinds().nth(position).unwrap_or(Kind::Increment)
     }
 
-    fn total_f64(self) -> f64 {
-        self.weights.iter().map(|weight| f64::from(*weight)).sum()
+    fn total(self) -> u64 {
+        self.weights.iter().map(|weight| u64::from(*weight)).sum()
     }
 
     fn pick(self, rng: &mut SmallRng) -> Kind {
-        let total: u64 = self.weights.iter().map(|weight| u64::from(*weight)).sum();
-        let mut point = rng.random_range(0..total);
+        let mut point = rng.random_range(0..self.total());
         for kind in Kind::ALL {
             let weight = u64::from(self.weights[kind.position()]);
             if point < weight {

@@ -1,15 +1,12 @@
 //! Scenarios: loads with a name, in TOML. Keys are the names of the options, so that there is one list of them; what is
-//! given on the command line is laid over the file, as everywhere in this project by figment.
+//! given on the command line counts more.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use figment::Figment;
-use figment::providers::{Format as _, Serialized, Toml};
-use figment::value::Value;
-use serde::Serialize;
+use toml::{Table, Value};
 
 /// Those that the program brings along.
 const BUILT_IN: [(&str, &str); 5] = [
@@ -23,98 +20,64 @@ const BUILT_IN: [(&str, &str); 5] = [
 const DESCRIPTION: &str = "description";
 const SCENARIO: &str = "scenario";
 
-/// What was given of one option.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Given {
-    Flag(bool),
-    One(String),
-    Many(Vec<String>),
-}
-
-/// The whole command line with the options of its scenario written out; `None` if it names no scenario. An error is a
-/// sentence.
-pub fn resolve(command: &Command, matches: &ArgMatches) -> Result<Option<Vec<OsString>>, String> {
-    let (words, command, matches) = match matches.subcommand() {
-        None => (vec![command.get_name()], command, matches),
-        Some((name, of_it)) => match command.find_subcommand(name) {
-            Some(subcommand) => (vec![command.get_name(), name], subcommand, of_it),
-            None => return Ok(None),
-        },
-    };
-    let Ok(Some(name)) = matches.try_get_one::<String>(SCENARIO) else { return Ok(None) };
-    let layers = Figment::from(text_of(name)?).merge(Serialized::defaults(given(command, matches)));
-    let options: BTreeMap<String, Value> =
-        layers.extract().map_err(|error| format!("scenario {name} is no TOML of options: {error}"))?;
-    let mut all: Vec<OsString> = words.into_iter().map(OsString::from).collect();
-    for (key, value) in options.into_iter().filter(|(key, _)| key != DESCRIPTION) {
-        let option = command.get_arguments().find(|option| option.get_long() == Some(&key));
+/// The command line `given` with the options of its scenario in front of those that were given, and without what was given
+/// of the same; `None` if it names no scenario. An error is a sentence.
+pub fn resolve(
+    command: &Command,
+    matches: &ArgMatches,
+    mut given: Vec<OsString>,
+) -> Result<Option<Vec<OsString>>, String> {
+    // A subcommand stands in front of all options.
+    let subcommand =
+        matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches, 2)));
+    let (command, matches, names) = subcommand.unwrap_or((command, matches, 1));
+    let Ok(Some(scenario)) = matches.try_get_one::<String>(SCENARIO) else { return Ok(None) };
+    let options: Table =
+        text_of(scenario)?.parse().map_err(|error| format!("scenario {scenario} is no TOML of options: {error}"))?;
+    let mut written = Vec::new();
+    for (key, value) in options.iter().filter(|(key, _)| *key != DESCRIPTION) {
+        let option = command.get_arguments().find(|option| option.get_long() == Some(key));
         let option = option.ok_or_else(|| match key.as_str() {
-            "fault" => format!("scenario {name} is a drill: snowtide-loadtest drill --scenario {name}"),
-            _ => format!("scenario {name}: there is no option --{key} here"),
+            "fault" => format!("scenario {scenario} is a drill: snowtide-loadtest drill --scenario {scenario}"),
+            _ => format!("scenario {scenario}: there is no option --{key} here"),
         })?;
-        write_out(option, &key, value, &mut all).map_err(|wrong| format!("scenario {name}: {key} {wrong}"))?;
+        let texts = texts(option, value).map_err(|wrong| format!("scenario {scenario}: {key} {wrong}"))?;
+        if matches.value_source(option.get_id().as_str()) != Some(ValueSource::CommandLine) {
+            written.extend(texts.into_iter().map(OsString::from));
+        }
     }
-    Ok(Some(all))
+    given.splice(names..names, written);
+    Ok(Some(given))
 }
 
-fn text_of(name: &str) -> Result<figment::providers::Data<Toml>, String> {
+fn text_of(name: &str) -> Result<Cow<'static, str>, String> {
     if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
-        return Ok(Toml::string(text));
+        return Ok(Cow::Borrowed(text));
     }
-    let text = std::fs::read_to_string(name).map_err(|error| {
+    std::fs::read_to_string(name).map(Cow::Owned).map_err(|error| {
         let names = BUILT_IN.map(|(name, _)| name).join(", ");
         format!("scenario {name} is neither one of {names} nor a file that can be read: {error}")
-    })?;
-    Ok(Toml::string(&text))
+    })
 }
 
-/// The options of the command line, without defaults.
-fn given(command: &Command, matches: &ArgMatches) -> BTreeMap<String, Given> {
-    let was_given = |option: &&Arg| matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let entry = |option: &Arg| {
-        let id = option.get_id().as_str();
-        let raw = matches.get_raw(id).into_iter().flatten();
-        let mut texts: Vec<String> = raw.map(|text| text.to_string_lossy().into_owned()).collect();
-        let value = match option.get_action() {
-            ArgAction::SetTrue => Given::Flag(true),
-            ArgAction::Append => Given::Many(texts),
-            _ => Given::One(texts.pop()?),
-        };
-        Some((option.get_long()?.to_owned(), value))
-    };
-    command.get_arguments().filter(was_given).filter_map(entry).collect()
-}
-
-fn write_out(option: &Arg, key: &str, value: Value, out: &mut Vec<OsString>) -> Result<(), String> {
+/// The option as on a command line, as often as the value says.
+fn texts(option: &Arg, value: &Value) -> Result<Vec<String>, &'static str> {
+    let long = option.get_long().unwrap_or_default();
+    let with = |value: &Value| Ok(format!("--{long}={}", text(value)?));
     match (value, option.get_action()) {
-        (Value::Bool(_, set), ArgAction::SetTrue) => {
-            if set {
-                out.push(format!("--{key}").into());
-            }
-            Ok(())
-        }
-        (Value::Array(_, values), ArgAction::Append) => values.into_iter().try_for_each(|value| {
-            out.push(format!("--{key}={}", text(&value)?).into());
-            Ok(())
-        }),
-        (value, ArgAction::Append | ArgAction::Set) => {
-            out.push(format!("--{key}={}", text(&value)?).into());
-            Ok(())
-        }
-        _ => Err("is a flag: write true or false".into()),
+        (Value::Boolean(set), ArgAction::SetTrue) => Ok(set.then(|| format!("--{long}")).into_iter().collect()),
+        (Value::Array(values), ArgAction::Append) => values.iter().map(with).collect(),
+        (value, ArgAction::Append | ArgAction::Set) => Ok(vec![with(value)?]),
+        _ => Err("is a flag: write true or false"),
     }
 }
 
-fn text(value: &Value) -> Result<String, String> {
+fn text(value: &Value) -> Result<String, &'static str> {
     match value {
-        Value::String(_, text) => Ok(text.clone()),
-        Value::Num(_, number) => {
-            let whole = number.to_i128().map(|whole| whole.to_string());
-            let whole = whole.or_else(|| number.to_u128().map(|whole| whole.to_string()));
-            whole.or_else(|| number.to_f64().map(|number| number.to_string())).ok_or_else(|| "is no number".into())
-        }
-        _ => Err("must be text, a number, or a list of these where the option may be repeated".into()),
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(number.to_string()),
+        _ => Err("must be text, a number, or a list of these where the option may be repeated"),
     }
 }
 
@@ -132,8 +95,8 @@ mod tests {
         let path = path.display().to_string();
         let all = [&["snowtide-loadtest", "--scenario", &path], arguments].concat();
         let command = Cli::command();
-        let matches = command.clone().try_get_matches_from(all).unwrap();
-        let all = resolve(&command, &matches)?.unwrap();
+        let matches = command.clone().try_get_matches_from(&all).unwrap();
+        let all = resolve(&command, &matches, all.iter().map(OsString::from).collect())?.unwrap();
         Ok(all.into_iter().map(|word| word.into_string().unwrap()).filter(|word| !word.contains("own.toml")).collect())
     }
 
@@ -144,12 +107,14 @@ mod tests {
         let all = resolved(toml, &["--batch", "20"]).unwrap();
         let expected = [
             "snowtide-loadtest",
-            "--batch=20",
             "--quiet",
             "--rate=5k",
             "--threshold=p50<1s",
             "--threshold=max<2s",
             "--zipf-exponent=1.5",
+            "--scenario",
+            "--batch",
+            "20",
         ];
         assert_eq!(all, expected);
     }
@@ -161,7 +126,8 @@ mod tests {
             let drill = ["snowtide-loadtest", "drill", "--scenario", name];
             let command = Cli::command();
             let words = if ["failover", "demo"].contains(&name) { &drill[..] } else { &load };
-            let all = resolve(&command, &command.clone().try_get_matches_from(words).unwrap()).unwrap().unwrap();
+            let matches = command.clone().try_get_matches_from(words).unwrap();
+            let all = resolve(&command, &matches, words.iter().map(OsString::from).collect()).unwrap().unwrap();
             command.try_get_matches_from(all).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
@@ -183,6 +149,6 @@ mod tests {
     fn without_a_scenario_nothing_changes() {
         let command = Cli::command();
         let matches = command.clone().try_get_matches_from(["snowtide-loadtest", "--rate", "5"]).unwrap();
-        assert_eq!(resolve(&command, &matches), Ok(None));
+        assert_eq!(resolve(&command, &matches, Vec::new()), Ok(None));
     }
 }

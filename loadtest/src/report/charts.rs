@@ -1,10 +1,12 @@
 //! Which charts a report has, and what is in them.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 
 use super::plot::{Axis, Band, Line, Plot};
 use crate::figures::{float, ms};
-use crate::timeline::{Counts, Timeline};
+use crate::timeline::{self, Counts, Timeline};
 
 /// Lines for each halving of the distance to 100 %.
 const TICKS_PER_HALF: u32 = 8;
@@ -108,10 +110,11 @@ fn over_time(
     word: impl Fn(f64) -> String,
     figure: impl Fn(usize, &Counts) -> Option<f64>,
 ) -> Plot {
+    let slices = timeline::slice_at(Duration::from_secs_f64(span.measured_s), Duration::from_secs_f64(span.width_s));
     let line = |series: &Series| {
         let counts = series.timeline.counts();
         // A slice in which nothing came to its end is a zero, and so is everything behind the last.
-        let slices = series.timeline.counts().len().max(slices_in(span));
+        let slices = counts.len().max(slices);
         let at = |slice: usize| counts.get(slice).copied().unwrap_or_default();
         let points = (0..slices).filter_map(|slice| Some((middle(slice, span), figure(slice, &at(slice))?)));
         Line { name: series.name.clone(), colour: Some(series.colour), points: points.collect(), marks: Vec::new() }
@@ -143,12 +146,6 @@ fn plot_over_time(title: &str, lines: Vec<Line>, span: &Span<'_>, y: impl FnOnce
     Plot { title: title.into(), x, y: y(most), lines, bands: span.bands.to_vec() }
 }
 
-fn slices_in(span: &Span<'_>) -> usize {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most as many as there are slices")]
-    let slices = (span.measured_s / span.width_s).floor().clamp(0.0, 1_024.0) as usize;
-    slices
-}
-
 fn middle(slice: usize, span: &Span<'_>) -> f64 {
     (float(slice as u64) + 0.5) * span.width_s
 }
@@ -173,7 +170,7 @@ fn word_ms(ms: f64) -> String {
 }
 
 /// Such as `1.5k`.
-pub(super) fn word_count(count: f64) -> String {
+fn word_count(count: f64) -> String {
     match count {
         count if count >= 1e6 => format!("{}M", short(count / 1e6)),
         count if count >= 1e3 => format!("{}k", short(count / 1e3)),
@@ -183,8 +180,6 @@ pub(super) fn word_count(count: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::figures::empty_histogram;
 
