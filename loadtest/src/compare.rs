@@ -128,7 +128,7 @@ fn compare(first: &SummaryFile, second: &SummaryFile, tolerance: f64) -> anyhow:
     let mut lines = vec![text::table(&COLUMNS, 2, rows).to_string()];
     lines.extend(alone("second", second, first).chain(alone("first", first, second)));
     lines.extend(different(first, second));
-    lines.push(sentence(worst, tolerance));
+    lines.push(worst.sentence(tolerance));
     let wrong = wrong(first, second);
     let outcome = match (&wrong, worst) {
         (Some(_), _) => Outcome::Wrong,
@@ -156,12 +156,23 @@ fn wrong(first: &SummaryFile, second: &SummaryFile) -> Option<String> {
     Some(format!("WRONG: {which} had findings: its counters or IDs were wrong, whatever its figures"))
 }
 
-fn sentence(worst: Verdict, tolerance: f64) -> String {
-    let beyond = format!("by more than {} %", tolerance * 100.0);
-    match worst {
-        Verdict::Worse => format!("WORSE: the second run is worse somewhere {beyond}"),
-        Verdict::Better => format!("better: the second run is better somewhere, and nowhere worse, {beyond}"),
-        Verdict::Same => format!("same: nothing differs {beyond}"),
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Better => "better",
+            Self::Worse => "WORSE",
+        }
+    }
+
+    /// What it says of all rows together.
+    fn sentence(self, tolerance: f64) -> String {
+        let what = match self {
+            Self::Same => "nothing differs",
+            Self::Better => "the second run is better somewhere, and nowhere worse,",
+            Self::Worse => "the second run is worse somewhere",
+        };
+        format!("{}: {what} by more than {} %", self.word(), tolerance * 100.0)
     }
 }
 
@@ -176,7 +187,9 @@ fn different(first: &SummaryFile, second: &SummaryFile) -> Vec<String> {
 fn judge(before: &Row, after: &Row, tolerance: f64) -> Verdict {
     let most = 1.0 + tolerance;
     let latency = |metric: fn(&Latency) -> f64| ratio(metric(&before.latency_ms), metric(&after.latency_ms));
-    let costs = [latency(|latency| latency.p50), latency(|latency| latency.p99), rate_loss(before, after)];
+    // Nothing done after something was is infinitely slower; nothing both times is neither (NaN).
+    let slowdown = Some(before.achieved_per_s / after.achieved_per_s);
+    let costs = [latency(|latency| latency.p50), latency(|latency| latency.p99), slowdown];
     let errors = errors_share(after) - errors_share(before);
     if costs.iter().flatten().any(|cost| *cost > most) || errors > ERRORS_SLACK {
         Verdict::Worse
@@ -184,13 +197,6 @@ fn judge(before: &Row, after: &Row, tolerance: f64) -> Verdict {
         Verdict::Better
     } else {
         Verdict::Same
-    }
-}
-
-fn rate_loss(before: &Row, after: &Row) -> Option<f64> {
-    match (before.achieved_per_s, after.achieved_per_s) {
-        (before, after) if before > 0.0 && after <= 0.0 => Some(f64::INFINITY),
-        (before, after) => ratio(after, before),
     }
 }
 
@@ -210,12 +216,7 @@ fn cells(before: &Row, after: &Row, verdict: Verdict) -> Vec<String> {
         latency(|latency| latency.max),
         pair(before.achieved_per_s, after.achieved_per_s, |rate| format!("{rate:.0}")),
         format!("{:.2} → {:.2}", errors_share(before) * 100.0, errors_share(after) * 100.0),
-        match verdict {
-            Verdict::Same => "same",
-            Verdict::Better => "better",
-            Verdict::Worse => "WORSE",
-        }
-        .to_owned(),
+        verdict.word().to_owned(),
     ]
 }
 

@@ -54,16 +54,16 @@ pub struct RegionRow {
 
 /// What the counters hold too little and too much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Balance {
+struct Balance {
     /// Acknowledged, not counted.
-    pub lost: i128,
+    lost: i128,
     /// Counted, neither acknowledged nor in doubt.
-    pub doubled: i128,
+    doubled: i128,
 }
 
 impl Balance {
     /// Of the region that is worst off in each respect.
-    pub fn of(agreement: &Agreement, expected: impl Fn(u32) -> Expected) -> Self {
+    fn of(agreement: &Agreement, expected: impl Fn(u32) -> Expected) -> Self {
         agreement.values.iter().fold(Self::default(), |worst, values| {
             let of_region = agreement.keys.iter().zip(values).fold(Self::default(), |sum, (key, value)| {
                 let Some(value) = value else { return sum };
@@ -76,7 +76,7 @@ impl Balance {
 }
 
 /// Seconds in which nothing was acknowledged, in all and at a stretch, in so many slices of this width.
-pub fn unavailable(counts: &[Counts], slices: usize, width: Duration) -> (f64, f64) {
+fn unavailable(counts: &[Counts], slices: usize, width: Duration) -> (f64, f64) {
     let (mut all, mut longest, mut stretch) = (0_u32, 0_u32, 0_u32);
     for slice in 0..slices {
         let silent = counts.get(slice).is_none_or(|counts| counts.acknowledged == 0);
@@ -88,7 +88,7 @@ pub fn unavailable(counts: &[Counts], slices: usize, width: Duration) -> (f64, f
 }
 
 /// Whether there are enough requests to each region for a slice without any answer to mean something.
-pub fn is_dense(requests_per_s: f64, width: Duration) -> bool {
+fn is_dense(requests_per_s: f64, width: Duration) -> bool {
     requests_per_s * width.as_secs_f64() >= REQUESTS_PER_SLICE_MIN
 }
 
@@ -159,16 +159,10 @@ impl RegionRow {
         let batches = outcome.setup.origins.len() as f64 * f64::from(outcome.setup.workload.batch);
         let is_dense = is_dense(pace.rate.per_second().unwrap_or(0.0) / batches, width);
         let timeline = outcome.timeline(|each, _| each == target);
-        let silent = is_dense.then(|| unavailable(timeline.counts(), end, width));
-        let counts = RowCounts::of(&outcome.figures(|each, _| each == target));
-        Self {
-            target: origin.name(),
-            unavailable_s: silent.map(|(all, _)| all),
-            longest_s: silent.map(|(_, longest)| longest),
-            refused: counts.refused,
-            unknown: counts.unknown,
-            unsent: counts.unsent,
-        }
+        let (unavailable_s, longest_s) = is_dense.then(|| unavailable(timeline.counts(), end, width)).unzip();
+        let figures = outcome.figures(|each, _| each == target);
+        let RowCounts { refused, unknown, unsent, .. } = RowCounts::of(&figures);
+        Self { target: origin.name(), unavailable_s, longest_s, refused, unknown, unsent }
     }
 
     /// As in [`REGIONS`].

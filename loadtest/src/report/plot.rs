@@ -1,7 +1,5 @@
 //! Line charts as SVG, drawn by hand: no scripts, colours by CSS variables so that they follow the page. Pure.
 
-use std::fmt::Write as _;
-
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 68.0;
@@ -10,7 +8,7 @@ const RIGHT: f64 = 18.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 30.0;
 /// Colours that the page has; with more lines they begin again.
-pub(super) const COLOURS: usize = 8;
+const COLOURS: usize = 8;
 
 /// From a value to a place, and what is written beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,78 +108,55 @@ fn nice_step(least: f64) -> f64 {
 impl Plot {
     /// The chart as an `svg` element.
     pub(super) fn svg(&self) -> String {
-        let mut out =
-            format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{}">"#, escape(&self.title));
-        self.grid(&mut out);
-        self.bands.iter().for_each(|band| self.band(&mut out, band));
-        self.lines.iter().for_each(|line| self.line(&mut out, line));
-        self.lines.iter().for_each(|line| self.marks(&mut out, line));
-        out.push_str("</svg>");
-        out
+        let title = escape(&self.title);
+        let rows = self.y.ticks.iter().map(|(value, word)| self.row(*value, word));
+        let columns = self.x.ticks.iter().map(|(value, word)| self.column(*value, word));
+        let bands = self.bands.iter().map(|band| self.band(band));
+        let lines = self.lines.iter().map(|line| self.line(line));
+        let marks = self.lines.iter().map(|line| self.marks(line));
+        let drawn: String = rows.chain(columns).chain(bands).chain(lines).chain(marks).collect();
+        format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{drawn}</svg>"#)
     }
 
-    fn grid(&self, out: &mut String) {
-        let bottom = HEIGHT - BOTTOM;
-        for (value, word) in &self.y.ticks {
-            let y = self.y_of(*value);
-            let end = WIDTH - RIGHT;
-            let _infallible = write!(
-                out,
-                r#"<path class="grid" d="M{LEFT} {y:.1}H{end}"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
-                LEFT - 8.0,
-                y + 4.0,
-                escape(word)
-            );
-        }
-        for (value, word) in &self.x.ticks {
-            let x = self.x_of(*value);
-            let _infallible = write!(
-                out,
-                r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/><text x="{x:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
-                bottom + 19.0,
-                escape(word)
-            );
-        }
+    fn row(&self, value: f64, word: &str) -> String {
+        let (y, end, word) = (self.y_of(value), WIDTH - RIGHT, escape(word));
+        let (left, below) = (LEFT - 8.0, y + 4.0);
+        format!(
+            r#"<path class="grid" d="M{LEFT} {y:.1}H{end}"/><text x="{left:.1}" y="{below:.1}" text-anchor="end">{word}</text>"#
+        )
     }
 
-    fn band(&self, out: &mut String, band: &Band) {
-        let (from, to) = (self.x_of(band.span.0), self.x_of(band.span.1));
-        let label = escape(&band.label);
-        let _infallible = write!(
-            out,
-            r#"<rect class="band" x="{from:.1}" y="{TOP}" width="{:.1}" height="{}"><title>{label}</title></rect><text class="fault" x="{:.1}" y="{}">{label}</text>"#,
-            (to - from).max(1.0),
-            HEIGHT - BOTTOM - TOP,
-            from,
-            TOP - 8.0,
-        );
+    fn column(&self, value: f64, word: &str) -> String {
+        let (x, bottom, word) = (self.x_of(value), HEIGHT - BOTTOM, escape(word));
+        let below = bottom + 19.0;
+        format!(
+            r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/><text x="{x:.1}" y="{below:.1}" text-anchor="middle">{word}</text>"#
+        )
     }
 
-    fn line(&self, out: &mut String, line: &Line) {
-        let mut path = String::new();
-        for (number, (x, y)) in line.points.iter().enumerate() {
-            let command = if number == 0 { 'M' } else { 'L' };
-            let _infallible = write!(path, "{command}{:.1} {:.1}", self.x_of(*x), self.y_of(*y));
-        }
-        let _infallible = write!(
-            out,
-            r#"<path class="line {}" d="{path}"><title>{}</title></path>"#,
-            class(line.colour),
-            escape(&line.name)
-        );
+    fn band(&self, band: &Band) -> String {
+        let (from, label) = (self.x_of(band.span.0), escape(&band.label));
+        let (width, height, above) = ((self.x_of(band.span.1) - from).max(1.0), HEIGHT - BOTTOM - TOP, TOP - 8.0);
+        format!(
+            r#"<rect class="band" x="{from:.1}" y="{TOP}" width="{width:.1}" height="{height}"><title>{label}</title></rect><text class="fault" x="{from:.1}" y="{above}">{label}</text>"#
+        )
     }
 
-    fn marks(&self, out: &mut String, line: &Line) {
-        for (x, y, says) in &line.marks {
-            let _infallible = write!(
-                out,
-                r#"<circle class="{}" cx="{:.1}" cy="{:.1}" r="3.5"><title>{}</title></circle>"#,
-                class(line.colour),
-                self.x_of(*x),
-                self.y_of(*y),
-                escape(says)
-            );
-        }
+    fn line(&self, line: &Line) -> String {
+        let points: Vec<_> =
+            line.points.iter().map(|(x, y)| format!("{:.1} {:.1}", self.x_of(*x), self.y_of(*y))).collect();
+        let path = if points.is_empty() { String::new() } else { format!("M{}", points.join("L")) };
+        let (class, name) = (class(line.colour), escape(&line.name));
+        format!(r#"<path class="line {class}" d="{path}"><title>{name}</title></path>"#)
+    }
+
+    fn marks(&self, line: &Line) -> String {
+        let class = class(line.colour);
+        let mark = |(x, y, says): &(f64, f64, String)| {
+            let (x, y, says) = (self.x_of(*x), self.y_of(*y), escape(says));
+            format!(r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3.5"><title>{says}</title></circle>"#)
+        };
+        line.marks.iter().map(mark).collect()
     }
 
     fn x_of(&self, value: f64) -> f64 {
