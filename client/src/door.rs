@@ -54,7 +54,6 @@ pub(crate) trait Door: Send + Sync {
 
 /// A node in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct Site {
     /// The region's name.
     pub region: String,

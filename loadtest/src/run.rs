@@ -114,7 +114,7 @@ pub(crate) async fn connect(args: &Args) -> anyhow::Result<Setup> {
         let link = Link::open(endpoint, &setup.dial, args.connect_timeout).await?;
         let site = link.site().clone();
         setup.readers.push(Reader::new(format!("{site} {}", endpoint.door), link));
-        setup.origins.push(Origin { target: endpoint.to_string(), region: site.region, node: site.node });
+        setup.origins.push(Origin { target: endpoint.to_string(), region: site.region, node: site.node.into() });
     }
     Ok(setup)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::uri::InvalidUri;
+use http::uri::InvalidUriParts;
 use http::{HeaderValue, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
@@ -60,6 +60,7 @@ pub enum HttpFailure {
 pub(super) struct Node {
     /// `http://host:port` or `https://host:port`
     pub(super) base: String,
+    uri: Uri,
     authorization: Option<HeaderValue>,
 }
 
@@ -76,8 +77,8 @@ impl Node {
     pub(super) fn new(scheme: &str, address: &str, bearer: Option<&str>) -> Result<Self, ConnectError> {
         let base = format!("{scheme}://{}", address.trim_end_matches('/'));
         let wrong = || ConnectError::Config(format!("{base:?} is not {scheme}://host:port"));
-        let parsed: Uri = base.parse().map_err(|_| wrong())?;
-        if parsed.port_u16().is_none() || parsed.path() != "/" || parsed.query().is_some() {
+        let uri: Uri = base.parse().map_err(|_| wrong())?;
+        if uri.port_u16().is_none() || uri.path() != "/" || uri.query().is_some() {
             return Err(wrong());
         }
         let header = |token: &str| {
@@ -85,7 +86,7 @@ impl Node {
             header.iter_mut().for_each(|header| header.set_sensitive(true));
             header.map_err(|_| ConnectError::Config("the bearer token is no header value".into()))
         };
-        Ok(Self { authorization: bearer.map(header).transpose()?, base })
+        Ok(Self { authorization: bearer.map(header).transpose()?, base, uri })
     }
 }
 
@@ -121,9 +122,11 @@ impl HttpTransport {
     }
 
     /// The request with its node's address, and who asks.
-    fn addressed(&self, request: http::Request<Bytes>) -> Result<http::Request<Full<Bytes>>, InvalidUri> {
+    fn addressed(&self, request: http::Request<Bytes>) -> Result<http::Request<Full<Bytes>>, InvalidUriParts> {
         let (mut head, body) = request.into_parts();
-        head.uri = format!("{}{}", self.node.base, head.uri).parse()?;
+        let mut uri = self.node.uri.clone().into_parts();
+        uri.path_and_query = head.uri.path_and_query().cloned();
+        head.uri = Uri::from_parts(uri)?;
         head.headers.extend(self.node.authorization.clone().map(|value| (AUTHORIZATION, value)));
         head.headers.extend((!body.is_empty()).then_some((CONTENT_TYPE, JSON)));
         Ok(http::Request::from_parts(head, Full::new(body)))
