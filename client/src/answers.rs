@@ -11,7 +11,12 @@ pub(crate) fn miscounted(count: usize) -> Error {
     Error::Protocol(format!("{count} operations were asked for, something else was answered"))
 }
 
-/// The only operation of a batch on terms.
+/// For an answer of another form than that of IDs.
+pub(crate) fn no_ids(count: u32) -> Error {
+    Error::Protocol(format!("{count} ids were asked for, something else was answered"))
+}
+
+/// The only operation of a batch.
 pub(crate) fn only(answered: Answered, namespace: &str, key: &str) -> Result<Counted, Error> {
     let Answered { results, token, acknowledged_by, pending, mut views } = answered;
     match results.first() {
@@ -22,7 +27,7 @@ pub(crate) fn only(answered: Answered, namespace: &str, key: &str) -> Result<Cou
 }
 
 /// The refusal of the only operation of a batch.
-pub(crate) fn refused(code: Code, namespace: &str, key: &str) -> Error {
+fn refused(code: Code, namespace: &str, key: &str) -> Error {
     let detail = match code {
         Code::UnknownNamespace => format!("this node does not serve the namespace {namespace:?}"),
         Code::WrongRegion => format!("the region of this node does not hold the namespace {namespace:?}"),

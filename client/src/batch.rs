@@ -25,8 +25,10 @@ pub struct Batch {
     namespaces: Vec<Box<str>>,
     operations: Vec<u8>,
     count: usize,
-    writes: bool,
-    reads: bool,
+    /// Some operation changes a counter.
+    pub(crate) writes: bool,
+    /// Some operation changes none.
+    pub(crate) reads: bool,
 }
 
 impl Batch {
@@ -35,24 +37,11 @@ impl Batch {
         Self::default()
     }
 
-    /// Adds `by` to a counter.
-    pub fn increment(&mut self, namespace: &str, key: &str, by: u64) -> Result<&mut Self, InvalidArgument> {
-        self.add(namespace, key, increment_by(by)?)
-    }
-
-    /// Subtracts `by` from a counter.
-    pub fn decrement(&mut self, namespace: &str, key: &str, by: u64) -> Result<&mut Self, InvalidArgument> {
-        self.add(namespace, key, decrement_by(by)?)
-    }
-
-    /// Adds `by` to a counter; a negative number is a decrement.
-    pub fn add(&mut self, namespace: &str, key: &str, by: i64) -> Result<&mut Self, InvalidArgument> {
-        self.push(namespace, key, Action::Increment(by))
-    }
-
-    /// Reads a counter.
-    pub fn get(&mut self, namespace: &str, key: &str) -> Result<&mut Self, InvalidArgument> {
-        self.push(namespace, key, Action::Get)
+    /// A batch of one.
+    pub(crate) fn of(namespace: &str, key: &str, action: Action) -> Result<Self, InvalidArgument> {
+        let mut batch = Self::new();
+        batch.push(namespace, key, action)?;
+        Ok(batch)
     }
 
     /// Operations so far.
@@ -69,19 +58,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.namespaces.clear();
         self.operations.clear();
-        self.count = 0;
-        self.writes = false;
-        self.reads = false;
-    }
-
-    /// Whether any operation changes a counter.
-    pub(crate) fn writes(&self) -> bool {
-        self.writes
-    }
-
-    /// Whether any operation reads a counter.
-    pub(crate) fn reads(&self) -> bool {
-        self.reads
+        (self.count, self.writes, self.reads) = (0, false, false);
     }
 
     /// The operations as they were added: namespace, key and action.
@@ -102,28 +79,24 @@ impl Batch {
         names.saturating_add(self.operations.len()).saturating_add(REQUEST_HEAD_BYTES_MAX)
     }
 
-    /// Appends the whole request.
-    pub(crate) fn append_request(&self, id: u64, bytes: &mut Vec<u8>) {
-        let ask = Ask::Batch { namespaces: narrow(self.namespaces.len()), operations: narrow(self.count) };
+    /// Appends the whole request, on terms if there are any.
+    pub(crate) fn append_request(&self, id: u64, terms: Option<&WireTerms<'_>>, bytes: &mut Vec<u8>) {
+        let (namespaces, operations) = (narrow(self.namespaces.len()), narrow(self.count));
+        let ask = match terms {
+            None => Ask::Batch { namespaces, operations },
+            Some(_) => Ask::OnTerms { namespaces, operations },
+        };
         codec::encode_into(&RequestHead { id, ask }, bytes);
-        self.append_content(bytes);
-    }
-
-    /// Appends the whole request on terms.
-    pub(crate) fn append_on_terms(&self, id: u64, terms: &WireTerms<'_>, bytes: &mut Vec<u8>) {
-        let ask = Ask::OnTerms { namespaces: narrow(self.namespaces.len()), operations: narrow(self.count) };
-        codec::encode_into(&RequestHead { id, ask }, bytes);
-        codec::encode_into(terms, bytes);
-        self.append_content(bytes);
-    }
-
-    fn append_content(&self, bytes: &mut Vec<u8>) {
+        if let Some(terms) = terms {
+            codec::encode_into(terms, bytes);
+        }
         for name in &self.namespaces {
             codec::encode_into::<str>(name, bytes);
         }
         bytes.extend_from_slice(&self.operations);
     }
 
+    /// Adds any operation.
     pub(crate) fn push(&mut self, namespace: &str, key: &str, action: Action) -> Result<&mut Self, InvalidArgument> {
         check_key(key)?;
         if self.count >= BATCH_OPERATIONS_MAX {
@@ -174,14 +147,6 @@ pub(crate) fn check_ids(count: u32) -> Result<(), InvalidArgument> {
     if (1..=IDS_MAX).contains(&count) { Ok(()) } else { Err(InvalidArgument::IdCount(count)) }
 }
 
-pub(crate) fn increment_by(by: u64) -> Result<i64, InvalidArgument> {
-    i64::try_from(by).map_err(|_| InvalidArgument::Amount(by))
-}
-
-pub(crate) fn decrement_by(by: u64) -> Result<i64, InvalidArgument> {
-    increment_by(by).map(i64::wrapping_neg)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -189,12 +154,13 @@ mod tests {
 
     use super::*;
 
-    /// An operation before it is encoded: namespace, key, and the change or a read.
-    type Plain = (String, String, Option<i64>);
+    /// An operation before it is encoded: namespace, key, and what is done.
+    type Plain = (String, String, Action);
 
     fn operation() -> impl Strategy<Value = Plain> {
         let key = "\\PC{1,40}".prop_filter("a dot segment is no key", |key| !matches!(key.as_str(), "." | ".."));
-        ("[a-c]{1,2}", key, any::<Option<i64>>())
+        let action = any::<Option<i64>>().prop_map(|by| by.map_or(Action::Get, Action::Increment));
+        ("[a-c]{1,2}", key, action)
     }
 
     /// Reads a request as a server does, but into owned values.
@@ -205,11 +171,7 @@ mod tests {
         let names = (0..namespaces).map(|_| cursor.read::<&str>()).collect::<Result<Vec<_>, _>>()?;
         let read = |_| {
             let WireOperation { namespace, key, action } = cursor.read()?;
-            let by = match action {
-                Action::Increment(by) => Some(by),
-                Action::Get => None,
-            };
-            Ok((names[usize::try_from(namespace).unwrap()].to_owned(), key.to_owned(), by))
+            Ok((names[usize::try_from(namespace).unwrap()].to_owned(), key.to_owned(), action))
         };
         let operations = (0..operations).map(read).collect::<Result<_, DecodeError>>()?;
         cursor.finish()?;
@@ -220,14 +182,11 @@ mod tests {
         #[test]
         fn a_batch_arrives_as_it_was_built(id: u64, operations in prop::collection::vec(operation(), 0..60)) {
             let mut batch = Batch::new();
-            for (namespace, key, by) in &operations {
-                match by {
-                    Some(by) => batch.add(namespace, key, *by).unwrap(),
-                    None => batch.get(namespace, key).unwrap(),
-                };
+            for (namespace, key, action) in &operations {
+                batch.push(namespace, key, *action).unwrap();
             }
             let mut bytes = Vec::new();
-            batch.append_request(id, &mut bytes);
+            batch.append_request(id, None, &mut bytes);
             prop_assert!(bytes.len() <= batch.weight());
             prop_assert_eq!(read_batch(&bytes).unwrap(), (id, operations));
             bytes.push(0);

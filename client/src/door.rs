@@ -1,4 +1,4 @@
-//! The seam between the client and its transports: a door of one node, and what is asked through it.
+//! The seam between the client and its transports: a door of one node, and what is sent through it.
 //!
 //! A door sends a request once. Whether it is sent again, and where, is decided above it.
 
@@ -8,9 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use snowtide_protocol::Action;
 use snowtide_protocol::id::IdScheme;
 use snowtide_protocol::wire::{IdRun, Turn};
-use snowtide_protocol::{Action, Code};
 
 use crate::batch::Batch;
 use crate::error::{ConnectError, Error};
@@ -30,33 +30,23 @@ pub(crate) trait Dial: Send + Sync {
 
 /// A connection to one node.
 pub(crate) trait Door: Send + Sync {
-    /// Sends a request once and waits for its answer.
-    fn ask<'a>(&'a self, asked: Asked<'a>) -> Boxed<'a, Result<Told, Error>>;
+    /// Sends a request once and waits for its reply, no longer than `timeout`. A `stamp` makes a write count once; what writes
+    /// nothing has none.
+    fn send<'a>(
+        &'a self,
+        request: Request<'a>,
+        stamp: Option<Stamp>,
+        timeout: Duration,
+    ) -> Boxed<'a, Result<Reply, Error>>;
 
     /// Not known to be lost.
     fn is_open(&self) -> bool;
 
-    /// How long a question and its answer take on the way.
-    fn round_trip(&self) -> Duration;
-
     /// Who answers.
-    fn site(&self) -> &Site;
+    fn identity(&self) -> &Identity;
 
-    /// The incarnation of the node's data, when the connection was made.
-    fn incarnation(&self) -> Option<u64> {
-        None
-    }
-
-    /// It is another one by now: the connection is used for nothing new.
-    fn outdate(&self) {}
-
-    /// How the cluster's IDs are written, where the transport tells.
-    fn id_scheme(&self) -> Option<IdScheme>;
-
-    /// The node counts a stamped write once, however often it is sent there.
-    fn counts_once(&self) -> bool {
-        false
-    }
+    /// The node's data has another incarnation by now: the connection is used for nothing new.
+    fn outdate(&self);
 
     /// Sends what is queued, waits for its answers for a while, and closes.
     fn close(&self) -> Boxed<'_, ()>;
@@ -64,7 +54,6 @@ pub(crate) trait Door: Send + Sync {
 
 /// A node in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct Site {
     /// The region's name.
     pub region: String,
@@ -72,35 +61,36 @@ pub struct Site {
     pub node: u8,
 }
 
-/// A request on its way to a door.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
-    pub(crate) work: Work<'a>,
-    /// How long an answer is awaited.
-    pub(crate) within: Duration,
-    /// What makes a write count once; none for what writes nothing.
-    pub(crate) stamp: Option<Stamp>,
+/// What was learned of a node when the connection was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) site: Site,
+    /// The incarnation of its data.
+    pub(crate) incarnation: Option<u64>,
+    /// How the cluster's IDs are written, where the transport tells.
+    pub(crate) id_scheme: Option<IdScheme>,
+    /// How long a request and its reply take on the way.
+    pub(crate) round_trip: Duration,
+    /// It counts a stamped write once, however often it is sent there.
+    pub(crate) counts_once: bool,
 }
 
-/// What is asked.
+/// What a node can be sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Work<'a> {
+pub(crate) enum Request<'a> {
     /// One operation.
-    One { namespace: &'a str, key: &'a str, action: Action },
-    /// Several, which are not empty.
-    Batch(&'a Batch),
-    /// The same, on terms.
-    OnTerms(&'a Batch, &'a Terms),
+    Operation { namespace: &'a str, key: &'a str, action: Action },
+    /// Several, which are not none, on terms if there are any.
+    Batch(&'a Batch, Option<&'a Terms>),
     /// So many IDs.
     Ids(u32),
 }
 
-/// What is answered, in the form that was asked.
+/// What comes back, in the form of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    One(i128),
-    Batch(Vec<Result<i128, Code>>),
-    OnTerms(Answered),
+pub(crate) enum Reply {
+    Value(i128),
+    Batch(Answered),
     Ids(Vec<IdRun>),
 }
 
@@ -128,20 +118,24 @@ pub(crate) enum Kind {
     Mint,
 }
 
-impl Work<'_> {
+impl Request<'_> {
     pub(crate) fn kind(&self) -> Kind {
         let writes = match self {
-            Self::One { action, .. } => action.is_write(),
-            Self::Batch(batch) | Self::OnTerms(batch, _) => batch.writes(),
+            Self::Operation { action, .. } => action.is_write(),
+            Self::Batch(batch, _) => batch.writes,
             Self::Ids(_) => return Kind::Mint,
         };
         if writes { Kind::Write } else { Kind::Read }
     }
 
+    pub(crate) fn writes(&self) -> bool {
+        self.kind() == Kind::Write
+    }
+
     /// How much longer than others it may take.
     pub(crate) fn patience(&self) -> Duration {
         match self {
-            Self::OnTerms(_, terms) => terms.patience(),
+            Self::Batch(_, Some(terms)) => terms.patience(),
             _ => Duration::ZERO,
         }
     }

@@ -11,6 +11,7 @@ mod error;
 #[cfg(feature = "http")]
 mod http;
 mod ids;
+mod operations;
 #[cfg(feature = "quic")]
 mod quic;
 mod terms;
@@ -22,6 +23,8 @@ pub use client::{Builder, Client, Retries};
 pub use coalesce::{Coalescer, Coalescing, NotCounted, Ticket};
 pub use door::Site;
 pub use error::{ConnectError, Error, InvalidArgument};
+#[cfg(feature = "http")]
+pub use http::{HttpFailure, HttpLimits, HttpTransport};
 pub use ids::{Ids, Prefetch, Source};
 #[cfg(feature = "quic")]
 pub use quic::{Config, Connection};

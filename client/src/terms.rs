@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use snowtide_protocol::wire::{OnTerms, WireTerms};
+use snowtide_protocol::wire::OnTerms;
 use snowtide_protocol::{Ack, BadToken, Code, Token, View};
-
-use crate::door::Stamp;
 
 /// What a request asks beyond its operations. Requests without terms are a little faster.
 ///
@@ -27,11 +25,11 @@ use crate::door::Stamp;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    after: Token,
-    wait: Option<Duration>,
-    ack: Ack,
-    token: bool,
-    view: bool,
+    pub(crate) after: Token,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) ack: Ack,
+    pub(crate) wants_token: bool,
+    pub(crate) wants_views: bool,
 }
 
 /// One operation and what its terms asked for.
@@ -96,65 +94,20 @@ impl Terms {
     /// Tell a token.
     #[must_use]
     pub fn with_token(mut self) -> Self {
-        self.token = true;
+        self.wants_token = true;
         self
     }
 
     /// Tell each counter by regions.
     #[must_use]
     pub fn with_regions(mut self) -> Self {
-        self.view = true;
+        self.wants_views = true;
         self
-    }
-
-    /// A time to wait was given.
-    pub(crate) fn waits(&self) -> bool {
-        self.wait.is_some()
-    }
-
-    pub(crate) fn wants_token(&self) -> bool {
-        self.token
-    }
-
-    #[cfg(feature = "http")]
-    pub(crate) fn wants_views(&self) -> bool {
-        self.view
-    }
-
-    #[cfg(feature = "http")]
-    pub(crate) fn acknowledged_by(&self) -> Ack {
-        self.ack
-    }
-
-    #[cfg(feature = "http")]
-    pub(crate) fn token(&self) -> &Token {
-        &self.after
     }
 
     /// What waiting may add to the time that an answer takes.
     pub(crate) fn patience(&self) -> Duration {
         self.wait.unwrap_or_default()
-    }
-
-    /// As it is sent; `token` is the encoded token.
-    pub(crate) fn to_wire<'a>(&self, token: &'a [u8], stamp: Option<Stamp>) -> WireTerms<'a> {
-        let wait_ms = self.wait.map(|wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
-        let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        WireTerms {
-            after: token,
-            wait_ms,
-            ack: self.ack,
-            wants_token: self.token,
-            wants_views: self.view,
-            turn: stamp.map(|stamp| stamp.turn),
-            incarnation: stamp.and_then(|stamp| stamp.incarnation),
-            again_ms: stamp.filter(|stamp| stamp.again).map(|stamp| ms(stamp.age)),
-        }
-    }
-
-    /// The token in bytes; none if it names nothing.
-    pub(crate) fn token_bytes(&self) -> Vec<u8> {
-        if self.after.is_empty() { Vec::new() } else { self.after.to_bytes() }
     }
 }
 

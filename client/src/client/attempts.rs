@@ -1,40 +1,32 @@
 //! The attempts of one request: tried at one node after another until it is answered, or what is known of it is final.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use snowtide_protocol::Code;
 use tokio::time::{Instant, timeout_at};
 
-use super::budget::Budget;
+use super::Inner;
 use super::node::{self, Node, Rest};
-use super::nodes::{Nodes, Pick, Picked, Set};
+use super::nodes::{Pick, Picked};
 use super::reasons::{because, resting};
-use super::retries::Retries;
 use super::sessions::Lease;
-use crate::door::{Asked, Door, Kind, Site, Stamp, Told, Work};
+use crate::door::{Identity, Reply, Request, Site, Stamp};
 use crate::error::Error;
 
 /// As good as no time limit.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// What a request is tried with.
-pub(super) struct Means<'a> {
-    pub(super) nodes: &'a Nodes,
-    pub(super) budget: &'a Budget,
-    pub(super) retries: Retries,
-    /// For one try.
-    pub(super) timeout: Duration,
-}
-
-/// How far it is.
-struct Attempts<'a> {
-    means: Means<'a>,
-    work: Work<'a>,
-    kind: Kind,
+/// How far a request is.
+pub(super) struct Attempts<'a> {
+    client: &'a Inner,
+    request: Request<'a>,
     deadline: Instant,
     tries: u32,
-    allowed: Set,
-    tried: Set,
+    /// Places of nodes that are not asked at all.
+    excluded: BTreeSet<usize>,
+    /// Places of those that were, since the last pause.
+    tried: BTreeSet<usize>,
     /// The witness is asked what became of a write, and no other node is.
     back: Option<Back>,
     /// After a refusal that is about this request alone, it waits until then.
@@ -72,63 +64,63 @@ enum Next {
     AskBack { free: bool },
 }
 
-impl Means<'_> {
-    /// Carries a request out.
-    pub(super) async fn perform(self, work: Work<'_>) -> Result<Told, Error> {
+impl<'a> Attempts<'a> {
+    pub(super) fn new(client: &'a Inner, request: Request<'a>) -> Self {
         // No clock counts further than that.
-        let limit = self.retries.limit().saturating_add(work.patience()).min(FOREVER);
-        let attempts = Attempts {
-            kind: work.kind(),
+        let limit = client.retries.within.saturating_add(request.patience()).min(FOREVER);
+        Self {
+            client,
+            request,
             deadline: Instant::now() + limit,
             tries: 0,
-            allowed: Set::ALL,
-            tried: Set::NONE,
+            excluded: BTreeSet::new(),
+            tried: BTreeSet::new(),
             back: None,
             not_before: None,
             doubt: None,
             witness: None,
             last: None,
-            means: self,
-            work,
-        };
-        attempts.run().await
+        }
     }
-}
 
-impl Attempts<'_> {
-    async fn run(mut self) -> Result<Told, Error> {
+    /// Carries the request out.
+    pub(super) async fn run(mut self) -> Result<Reply, Error> {
         loop {
-            let allowed = self.back.map_or(self.allowed, |back| self.allowed.and(Set::only(back.place)));
-            let pick = self.means.nodes.pick(self.kind, allowed, self.tried);
-            match timeout_at(self.until(), pick).await {
+            let pick = self.client.nodes.pick(self.request.kind(), |place| self.may_ask(place), &self.tried);
+            let picked = timeout_at(self.until(), pick).await;
+            match picked {
                 Ok(Ok(Pick::Node(picked))) => match self.attempt(&picked).await {
-                    Ok(told) => {
-                        self.means.budget.earn();
-                        return Ok(told);
+                    Ok(reply) => {
+                        self.client.budget.earn();
+                        return Ok(reply);
                     }
                     Err(error) => self.failed(&picked, error)?,
                 },
                 Ok(Ok(Pick::Nobody { at, reasons })) => self.pause(at, reasons).await?,
-                Ok(Err(error)) => return Err(self.told(error)),
+                Ok(Err(error)) => return Err(self.final_error(error)),
                 Err(_) if self.leaves_witness() => {}
                 Err(_) => {
-                    let reason = format!("no connection within {:?}", self.means.retries.limit());
+                    let reason = format!("no connection within {:?}", self.client.retries.within);
                     let error = self.last.take().unwrap_or(Error::Unreachable { reason, retryable: true });
-                    return Err(self.told(error));
+                    return Err(self.final_error(error));
                 }
             }
         }
     }
 
-    async fn attempt(&mut self, Picked { node, door, .. }: &Picked) -> Result<Told, Error> {
+    fn may_ask(&self, place: usize) -> bool {
+        self.back.is_none_or(|back| back.place == place) && !self.excluded.contains(&place)
+    }
+
+    async fn attempt(&mut self, Picked { node, door, .. }: &Picked) -> Result<Reply, Error> {
         self.tries = self.tries.saturating_add(1);
-        let mut lease = self.lease(node, &**door)?;
-        let within = self.means.timeout.saturating_add(self.work.patience());
-        let within = within.min(self.until().saturating_duration_since(Instant::now()));
-        let asked = Asked { work: self.work, within, stamp: lease.as_ref().map(|lease| lease.stamp) };
-        tracing::trace!(node = node.address(), tries = self.tries, stamp = ?asked.stamp, "a node is asked");
-        let outcome = match door.ask(asked).await {
-            Err(error) if is_for_another_incarnation(&error, asked.stamp) => {
+        let mut lease = self.lease(node, door.identity())?;
+        let stamp = lease.as_ref().map(|lease| lease.stamp);
+        let timeout = self.client.request_timeout.saturating_add(self.request.patience());
+        let timeout = timeout.min(self.until().saturating_duration_since(Instant::now()));
+        tracing::trace!(node = node.address(), tries = self.tries, ?stamp, "a node is asked");
+        let outcome = match door.send(self.request, stamp, timeout).await {
+            Err(error) if is_for_another_incarnation(&error, stamp) => {
                 door.outdate();
                 Err(Error::Disconnected { reason: "the node has another incarnation of its data by now".into() })
             }
@@ -138,30 +130,30 @@ impl Attempts<'_> {
             lease.hear(&outcome);
         }
         if let (Err(error), Some(mut lease)) = (&outcome, lease)
-            && (lease.stamp.again || (error.is_ambiguous() && door.counts_once()))
+            && (lease.stamp.again || (error.is_ambiguous() && door.identity().counts_once))
             && !self.has_forgotten(error)
         {
             lease.stamp.again = true;
-            self.witness = Some(Witness { site: door.site().clone(), lease });
+            self.witness = Some(Witness { site: door.identity().site.clone(), lease });
         }
         outcome
     }
 
     /// The name under which a write is sent to a node: to the witness, the one that it knows.
-    fn lease(&mut self, node: &Node, door: &dyn Door) -> Result<Option<Lease>, Error> {
-        if self.kind != Kind::Write {
+    fn lease(&mut self, node: &Node, identity: &Identity) -> Result<Option<Lease>, Error> {
+        if !self.request.writes() {
             return Ok(None);
         }
         match self.witness.take() {
-            Some(witness) if witness.site == *door.site() => Ok(Some(witness.lease.again())),
-            Some(witness) if !self.means.retries.doubles() => {
+            Some(witness) if witness.site == identity.site => Ok(Some(witness.lease.again())),
+            Some(witness) if !self.client.retries.at_least_once => {
                 self.witness = Some(witness);
                 Err(Error::Disconnected { reason: "another node answers at this address now".into() })
             }
             // It may be of use yet, should no other node answer.
             witness => {
                 self.witness = witness;
-                Ok(Some(node.sessions.lease(door.incarnation())))
+                Ok(Some(node.sessions.lease(identity.incarnation)))
             }
         }
     }
@@ -169,29 +161,31 @@ impl Attempts<'_> {
     /// Goes on after a failed try, or ends with what is known.
     fn failed(&mut self, picked: &Picked, error: Error) -> Result<(), Error> {
         let Picked { place, node, .. } = picked;
-        node.refused(self.kind, &error);
+        node.refused(self.request.kind(), &error);
         let next = self.next(picked, &error);
         self.wait_for_itself(&next, &error);
-        if self.kind == Kind::Write && error.is_ambiguous() {
+        if self.request.writes() && error.is_ambiguous() {
             let reason = because(node.address(), &error);
             self.doubt.get_or_insert(reason);
         }
         let permitted = match next {
             Next::Stop => false,
             Next::Again { free } | Next::AskBack { free } => {
-                self.tries < self.means.retries.tries() && (free || self.means.budget.spend())
+                self.tries < self.client.retries.attempts && (free || self.client.budget.spend())
             }
             // Bounded by the number of nodes.
             Next::Elsewhere => true,
         };
         if !permitted {
-            return Err(self.told(error));
+            return Err(self.final_error(error));
         }
         tracing::debug!(node = node.address(), tries = self.tries, %error, "a request is tried again");
-        self.tried.add(*place);
+        self.tried.insert(*place);
         match next {
             Next::AskBack { .. } => self.ask_back(*place),
-            Next::Elsewhere => self.allowed.remove(*place),
+            Next::Elsewhere => {
+                self.excluded.insert(*place);
+            }
             Next::Again { .. } => {
                 self.leaves_witness();
             }
@@ -211,7 +205,7 @@ impl Attempts<'_> {
             _ if (error.is_ambiguous() || error.is_retryable()) && self.may_ask_back(picked, error) => {
                 Next::AskBack { free: free || is_in_flight(error) }
             }
-            _ if error.is_ambiguous() && self.kind == Kind::Write && !self.means.retries.doubles() => Next::Stop,
+            _ if error.is_ambiguous() && self.request.writes() && !self.client.retries.at_least_once => Next::Stop,
             Error::Refused { code: Code::WrongRegion, .. } => Next::Elsewhere,
             _ if error.is_retryable() || error.is_ambiguous() || self.has_forgotten(error) => Next::Again { free },
             _ => Next::Stop,
@@ -237,22 +231,22 @@ impl Attempts<'_> {
     /// it is being carried out, and keeps a try for another node.
     fn may_ask_back(&self, Picked { door, .. }: &Picked, error: &Error) -> bool {
         let Some(witness) = &self.witness else { return false };
-        let retries = self.means.retries;
-        if !retries.doubles() {
+        let retries = self.client.retries;
+        if !retries.at_least_once {
             return true;
         }
         let may = match self.back {
-            None => self.tries.saturating_add(1) < retries.tries(),
+            None => self.tries.saturating_add(1) < retries.attempts,
             Some(back) => is_in_flight(error) && Instant::now() < back.until,
         };
-        may && witness.site == *door.site()
+        may && witness.site == door.identity().site
     }
 
     fn ask_back(&mut self, place: usize) {
         let now = Instant::now();
         let left = self.deadline.saturating_duration_since(now);
         // The other half is for another node, if one may be asked.
-        let until = if self.means.retries.doubles() { now + left / 2 } else { self.deadline };
+        let until = if self.client.retries.at_least_once { now + left / 2 } else { self.deadline };
         self.back = Some(Back { place, until: self.back.map_or(until, |back| back.until) });
     }
 
@@ -263,13 +257,13 @@ impl Attempts<'_> {
 
     /// The witness does not tell: whether other nodes are asked now.
     fn leaves_witness(&mut self) -> bool {
-        self.means.retries.doubles() && self.back.take().is_some()
+        self.client.retries.at_least_once && self.back.take().is_some()
     }
 
     /// The witness cannot tell any more, its disk being another, and other nodes may be asked.
     fn has_forgotten(&self, error: &Error) -> bool {
         let is_outdated = matches!(error, Error::Refused { code: Code::IdempotencyMismatch, .. });
-        is_outdated && self.doubt.is_some() && self.means.retries.doubles()
+        is_outdated && self.doubt.is_some() && self.client.retries.at_least_once
     }
 
     /// Waits until a node may be asked, and a random time more, so that not all who wait come at once. To wait is no try:
@@ -278,24 +272,24 @@ impl Attempts<'_> {
         if (at.is_none() || !reasons.is_empty()) && self.leaves_witness() {
             return Ok(());
         }
-        let policy = self.means.retries;
+        let policy = self.client.retries;
         let now = Instant::now();
         let earliest = self.not_before.map_or(now, |time| time.max(now));
         let wake = at.map(|at| at.max(earliest) + policy.pause(self.tries).min(FOREVER));
-        match wake.filter(|wake| *wake < self.until() && self.tries < policy.tries() && policy.tries() > 1) {
+        match wake.filter(|wake| *wake < self.until() && self.tries < policy.attempts && policy.attempts > 1) {
             Some(wake) => tokio::time::sleep_until(wake).await,
             None if self.leaves_witness() => return Ok(()),
             None => {
                 let error = self.last.take().unwrap_or_else(|| resting(reasons));
-                return Err(self.told(error));
+                return Err(self.final_error(error));
             }
         }
-        self.tried = Set::NONE;
+        self.tried.clear();
         Ok(())
     }
 
     /// The error for the caller: once a write is in doubt, nothing that comes later clears that up.
-    fn told(&mut self, error: Error) -> Error {
+    fn final_error(&mut self, error: Error) -> Error {
         let Some(doubt) = self.doubt.take() else { return error };
         let turn = self.witness.as_ref().map(|witness| witness.lease.stamp.turn);
         let reason = if error.is_ambiguous() { doubt } else { format!("{doubt}; then: {error}") };

@@ -195,7 +195,7 @@ impl Builder {
     pub(super) fn on(&self, dials: Vec<Box<dyn Dial>>) -> Client {
         Client(Arc::new(Inner {
             nodes: Arc::new(Nodes::new(dials, self.order)),
-            budget: Arc::new(Budget::new(self.retries.reserve())),
+            budget: Arc::new(Budget::new(self.retries.budget)),
             retries: self.retries,
             request_timeout: self.request_timeout,
             carried: self.carry.map(|wait| Arc::new(Carried::new(wait))),

@@ -29,13 +29,13 @@ impl Carried {
 
     /// The terms with what is carried. Whoever only writes is not made to wait for it: what was written before does not
     /// depend on it, and is carried on.
-    pub(super) fn load(&self, terms: &Terms, reads: bool) -> Terms {
-        let terms = terms.clone().with_token();
+    pub(super) fn load(&self, terms: Option<&Terms>, reads: bool) -> Terms {
+        let terms = terms.cloned().unwrap_or_default().with_token();
         if !reads {
             return terms;
         }
         let terms = terms.after(&self.token());
-        if terms.waits() { terms } else { terms.wait(self.wait) }
+        if terms.wait.is_some() { terms } else { terms.wait(self.wait) }
     }
 
     /// Takes in what an answer has shown.

@@ -4,6 +4,9 @@ use super::builder::{Address, Builder};
 use crate::door::Dial;
 use crate::error::ConnectError;
 
+/// Each is a feature of this crate, too.
+const SCHEMES: [&str; 3] = ["quic", "https", "http"];
+
 impl Builder {
     /// One for each node.
     pub(super) fn dials(&self) -> Result<Vec<Box<dyn Dial>>, ConnectError> {
@@ -13,9 +16,15 @@ impl Builder {
     fn dial(&self, node: &Address) -> Result<Box<dyn Dial>, ConnectError> {
         let text = &node.text;
         match text.split_once("://").unwrap_or(("quic", text)) {
+            #[cfg(feature = "quic")]
             ("quic", address) => self.quic(address, node),
+            #[cfg(feature = "http")]
             ("http", address) => self.http(address),
+            #[cfg(feature = "https")]
             ("https", address) => self.https(address, node),
+            (feature, _) if SCHEMES.contains(&feature) => Err(ConnectError::Config(format!(
+                "{text:?} needs the feature `{feature}` of snowtide-client, which is off"
+            ))),
             (scheme, _) => Err(ConnectError::Config(format!(
                 "{text:?}: {scheme}:// is not known; give quic://host:port, https://host:port or http://host:port"
             ))),
@@ -24,26 +33,19 @@ impl Builder {
 
     #[cfg(feature = "quic")]
     fn quic(&self, address: &str, node: &Address) -> Result<Box<dyn Dial>, ConnectError> {
-        use super::builder::Pem;
         use crate::quic::{Config, QuicDial};
 
-        let config = Config::new(address)
-            .connect_timeout(self.connect_timeout)
-            .idle_timeout(self.idle_timeout)
-            .streams(self.streams);
-        let config = self.trusted.iter().try_fold(config, |config, pem| match pem {
-            Pem::File(path) => config.ca_pem_file(path),
-            Pem::Bytes(bytes) => config.ca_pem(bytes),
-        })?;
-        let config = self.bearer.iter().fold(config, |config, token| config.token(token));
-        let config = node.certified.iter().fold(config, |config, name| config.server_name(name));
+        let config = Config {
+            roots: self.roots()?,
+            token: self.bearer.clone(),
+            server_name: node.certified.clone(),
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            streams: self.streams,
+            ..Config::new(address)
+        };
         config.check()?;
         Ok(Box::new(QuicDial::new(node.text.clone(), config)))
-    }
-
-    #[cfg(not(feature = "quic"))]
-    fn quic(&self, _: &str, node: &Address) -> Result<Box<dyn Dial>, ConnectError> {
-        Err(without("quic", &node.text))
     }
 
     #[cfg(feature = "http")]
@@ -52,15 +54,17 @@ impl Builder {
         Ok(Box::new(dial))
     }
 
-    #[cfg(not(feature = "http"))]
-    fn http(&self, address: &str) -> Result<Box<dyn Dial>, ConnectError> {
-        Err(without("http", address))
-    }
-
     #[cfg(feature = "https")]
     fn https(&self, address: &str, node: &Address) -> Result<Box<dyn Dial>, ConnectError> {
+        let (bearer, certified) = (self.bearer.as_deref(), node.certified.as_deref());
+        let dial = crate::http::HttpDial::secure(address, bearer, self.connect_timeout, self.roots()?, certified)?;
+        Ok(Box::new(dial))
+    }
+
+    /// The certificate authorities that this client trusts.
+    #[cfg(any(feature = "quic", feature = "https"))]
+    fn roots(&self) -> Result<rustls::RootCertStore, ConnectError> {
         use super::builder::Pem;
-        use crate::http::{HttpDial, tls::Trusted};
         use crate::trust;
 
         let mut roots = rustls::RootCertStore::empty();
@@ -70,17 +74,6 @@ impl Builder {
                 Pem::Bytes(bytes) => trust::trust(&mut roots, bytes, "the CA bytes")?,
             }
         }
-        let trusted = Trusted::new(roots, node.certified.as_deref())?;
-        Ok(Box::new(HttpDial::secure(address, self.bearer.as_deref(), self.connect_timeout, &trusted)?))
+        Ok(roots)
     }
-
-    #[cfg(not(feature = "https"))]
-    fn https(&self, _: &str, node: &Address) -> Result<Box<dyn Dial>, ConnectError> {
-        Err(without("https", &node.text))
-    }
-}
-
-#[cfg(not(all(feature = "quic", feature = "https")))]
-fn without(feature: &str, address: &str) -> ConnectError {
-    ConnectError::Config(format!("{address:?} needs the feature `{feature}` of snowtide-client, which is off"))
 }

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use snowtide_protocol::id::IdScheme;
 use snowtide_protocol::wire::IdRun;
 use snowtide_protocol::{Code, Token};
 use tokio::time::Instant;
 
 use super::builder::Builder;
 use super::{Client, Retries};
-use crate::door::{Asked, Boxed, Dial, Door, Kind, Site, Stamp, Told, Work};
+use crate::door::{Boxed, Dial, Door, Identity, Kind, Reply, Request, Site, Stamp};
 use crate::error::{ConnectError, Error};
 use crate::terms::{Answered, Terms};
 
@@ -36,7 +35,7 @@ pub(crate) struct Heard {
     pub(crate) at: Instant,
     pub(crate) kind: Kind,
     pub(crate) stamp: Option<Stamp>,
-    pub(crate) within: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) terms: Option<Terms>,
     pub(crate) operations: usize,
 }
@@ -59,7 +58,7 @@ pub(crate) struct Fake {
 struct FakeDoor {
     fake: Arc<Fake>,
     open: AtomicBool,
-    site: Site,
+    identity: Identity,
 }
 
 impl Fake {
@@ -124,49 +123,59 @@ impl Dial for FakeDial {
                 return Err(ConnectError::Unreachable { address: self.0.name.into(), reason: "gone".into() });
             }
             let region = if self.0.replaced.load(Ordering::SeqCst) { "another" } else { self.0.name };
-            let site = Site { region: region.into(), node: 0 };
-            Ok(Arc::new(FakeDoor { fake: Arc::clone(&self.0), open: AtomicBool::new(true), site }) as Arc<dyn Door>)
+            let identity = Identity {
+                site: Site { region: region.into(), node: 0 },
+                incarnation: None,
+                id_scheme: None,
+                round_trip: self.0.round_trip,
+                counts_once: self.0.counts_once,
+            };
+            let fake = Arc::clone(&self.0);
+            Ok(Arc::new(FakeDoor { fake, open: AtomicBool::new(true), identity }) as Arc<dyn Door>)
         })
     }
 }
 
 impl FakeDoor {
-    fn told(&self, value: i128, work: &Work<'_>) -> Told {
-        match work {
-            Work::One { .. } => Told::One(value),
-            Work::Batch(batch) => Told::Batch(vec![Ok(value); batch.len()]),
-            Work::OnTerms(batch, _) => Told::OnTerms(Answered {
+    fn reply(&self, value: i128, request: &Request<'_>) -> Reply {
+        match request {
+            Request::Operation { .. } => Reply::Value(value),
+            Request::Batch(batch, terms) => Reply::Batch(Answered {
                 results: vec![Ok(value); batch.len()],
-                token: self.fake.token.lock().unwrap().clone(),
+                token: terms.and_then(|_| self.fake.token.lock().unwrap().clone()),
                 ..Answered::default()
             }),
-            Work::Ids(count) => Told::Ids(vec![IdRun { first: 1, count: *count }]),
+            Request::Ids(count) => Reply::Ids(vec![IdRun { first: 1, count: *count }]),
         }
     }
 }
 
 impl Door for FakeDoor {
-    fn ask<'a>(&'a self, Asked { work, within, stamp }: Asked<'a>) -> Boxed<'a, Result<Told, Error>> {
+    fn send<'a>(
+        &'a self,
+        request: Request<'a>,
+        stamp: Option<Stamp>,
+        timeout: Duration,
+    ) -> Boxed<'a, Result<Reply, Error>> {
         Box::pin(async move {
-            let (terms, operations) = match work {
-                Work::OnTerms(batch, terms) => (Some(terms.clone()), batch.len()),
-                Work::Batch(batch) => (None, batch.len()),
-                Work::One { .. } | Work::Ids(_) => (None, 1),
+            let (terms, operations) = match request {
+                Request::Batch(batch, terms) => (terms.cloned(), batch.len()),
+                Request::Operation { .. } | Request::Ids(_) => (None, 1),
             };
-            let heard = Heard { at: Instant::now(), kind: work.kind(), stamp, within, terms, operations };
+            let heard = Heard { at: Instant::now(), kind: request.kind(), stamp, timeout, terms, operations };
             self.fake.heard.lock().unwrap().push(heard);
             let does = self.fake.script.lock().unwrap().pop_front().unwrap_or(Does::Answers(1));
             match does {
-                Does::Answers(value) => Ok(self.told(value, &work)),
+                Does::Answers(value) => Ok(self.reply(value, &request)),
                 Does::Fails(error) => Err(error),
                 Does::Breaks(error) => {
                     self.open.store(false, Ordering::SeqCst);
                     Err(error)
                 }
                 Does::Hangs => {
-                    let may_have_written = work.kind() == Kind::Write;
-                    let forever = tokio::time::timeout(within, pending::<()>());
-                    forever.await.map_err(|_| Error::Timeout { after: within, may_have_written })?;
+                    let forever = tokio::time::timeout(timeout, pending::<()>());
+                    let may_have_written = request.writes();
+                    forever.await.map_err(|_| Error::Timeout { after: timeout, may_have_written })?;
                     unreachable!("nothing is pending for ever within a time limit")
                 }
             }
@@ -177,24 +186,12 @@ impl Door for FakeDoor {
         self.open.load(Ordering::SeqCst)
     }
 
-    fn round_trip(&self) -> Duration {
-        self.fake.round_trip
-    }
-
-    fn site(&self) -> &Site {
-        &self.site
-    }
-
-    fn id_scheme(&self) -> Option<IdScheme> {
-        None
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn outdate(&self) {
         self.open.store(false, Ordering::SeqCst);
-    }
-
-    fn counts_once(&self) -> bool {
-        self.fake.counts_once
     }
 
     fn close(&self) -> Boxed<'_, ()> {

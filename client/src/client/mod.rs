@@ -26,15 +26,15 @@ use snowtide_protocol::wire::IdRun;
 use snowtide_protocol::{Action, Code, Token};
 use tracing::Instrument;
 
-use crate::answers::{miscounted, only};
+use crate::answers::{miscounted, no_ids, only};
 use crate::batch::{self, Batch};
 use crate::coalesce::{Coalescer, Coalescing};
-use crate::door::{Site, Told, Work};
+use crate::door::{Reply, Request, Site};
 use crate::error::{ConnectError, Error, InvalidArgument};
-use crate::terms::{Answered, Counted, Terms};
-use crate::{Ids, Prefetch};
+use crate::ids::{Ids, Prefetch, Source};
+use crate::terms::{Answered, Terms};
 
-use attempts::Means;
+use attempts::Attempts;
 use budget::Budget;
 use carried::Carried;
 use nodes::Nodes;
@@ -104,83 +104,23 @@ impl Client {
 
     /// A node that this client is connected to, if there is one: the first, in the order in which they were given.
     pub fn site(&self) -> Option<Site> {
-        self.0.nodes.present().map(|door| door.site().clone())
+        self.0.nodes.present().map(|door| door.identity().site.clone())
     }
 
     /// How the cluster's IDs are written as UUIDs and ULIDs, and read; `None` until a connection over QUIC has told.
     pub fn id_scheme(&self) -> Option<IdScheme> {
-        self.0.nodes.present().and_then(|door| door.id_scheme())
-    }
-
-    /// Adds `by` to a counter; its value afterwards, durable at the node that answers.
-    pub async fn increment(&self, namespace: &str, key: &str, by: u64) -> Result<i128, Error> {
-        self.add(namespace, key, batch::increment_by(by)?).await
-    }
-
-    /// Subtracts `by` from a counter; its value afterwards, durable at the node that answers.
-    pub async fn decrement(&self, namespace: &str, key: &str, by: u64) -> Result<i128, Error> {
-        self.add(namespace, key, batch::decrement_by(by)?).await
-    }
-
-    /// Adds `by` to a counter, where a negative number is a decrement; its value afterwards, durable at the node that
-    /// answers.
-    pub async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<i128, Error> {
-        match &self.0.coalescer {
-            Some(coalescer) => coalescer.add(namespace, key, by).await?.await,
-            None => self.one(namespace, key, Action::Increment(by)).await,
-        }
-    }
-
-    /// A counter's value as the node that answers knows it; an unknown counter is 0.
-    pub async fn get(&self, namespace: &str, key: &str) -> Result<i128, Error> {
-        self.one(namespace, key, Action::Get).await
+        self.0.nodes.present().and_then(|door| door.identity().id_scheme)
     }
 
     /// Applies a batch in order: one result per operation, the value after it or why it was refused. An error means
     /// that the batch as a whole was refused or its fate is unknown, as the error says.
     pub async fn batch(&self, batch: &Batch) -> Result<Vec<Result<i128, Code>>, Error> {
-        if self.0.carried.is_some() {
-            return Ok(self.batch_on(batch, &Terms::new()).await?.results);
-        }
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        match self.perform(Work::Batch(batch)).await? {
-            Told::Batch(results) => Ok(results),
-            _ => Err(miscounted(batch.len())),
-        }
-    }
-
-    /// As [`Client::add`], on terms.
-    pub async fn add_on(&self, namespace: &str, key: &str, by: i64, terms: &Terms) -> Result<Counted, Error> {
-        let mut batch = Batch::new();
-        batch.add(namespace, key, by)?;
-        only(self.batch_on(&batch, terms).await?, namespace, key)
-    }
-
-    /// As [`Client::get`], on terms.
-    pub async fn get_on(&self, namespace: &str, key: &str, terms: &Terms) -> Result<Counted, Error> {
-        let mut batch = Batch::new();
-        batch.get(namespace, key)?;
-        only(self.batch_on(&batch, terms).await?, namespace, key)
+        Ok(self.batched(batch, None).await?.results)
     }
 
     /// As [`Client::batch`], on terms. The request's time limit is longer by the time that the terms may wait.
     pub async fn batch_on(&self, batch: &Batch, terms: &Terms) -> Result<Answered, Error> {
-        if batch.is_empty() {
-            return Ok(Answered::default());
-        }
-        let loaded = self.0.carried.as_ref().map(|carried| carried.load(terms, batch.reads()));
-        match self.perform(Work::OnTerms(batch, loaded.as_ref().unwrap_or(terms))).await? {
-            Told::OnTerms(mut answered) => {
-                if let Some(carried) = &self.0.carried {
-                    carried.unload(&answered);
-                    answered.token = answered.token.filter(|_| terms.wants_token());
-                }
-                Ok(answered)
-            }
-            _ => Err(miscounted(batch.len())),
-        }
+        self.batched(batch, Some(terms)).await
     }
 
     /// `count` IDs, ascending: 1 to 10 000.
@@ -191,9 +131,9 @@ impl Client {
     /// `count` IDs as ascending runs of consecutive numbers: 1 to 10 000.
     pub async fn id_runs(&self, count: u32) -> Result<Vec<IdRun>, Error> {
         batch::check_ids(count)?;
-        match self.perform(Work::Ids(count)).await? {
-            Told::Ids(runs) => Ok(runs),
-            _ => Err(Error::Protocol(format!("{count} ids were asked for, something else was answered"))),
+        match self.perform(Request::Ids(count)).await? {
+            Reply::Ids(runs) => Ok(runs),
+            _ => Err(no_ids(count)),
         }
     }
 
@@ -204,8 +144,18 @@ impl Client {
 
     /// Merges increments of the same counters. Must be called within a tokio runtime.
     pub fn coalescer(&self, coalescing: Coalescing) -> Result<Coalescer, InvalidArgument> {
+        let (coalescer, mut loads) = Coalescer::start(coalescing)?;
         let direct = Self(Arc::new(Inner { coalescer: None, ..Inner::clone(&self.0) }));
-        Coalescer::start(direct, coalescing)
+        tokio::spawn(async move {
+            while let Some(load) = loads.next().await {
+                let answer = direct.batch(&load.batch).await;
+                if let Err(error) = &answer {
+                    tracing::warn!(counters = load.batch.len(), %error, "a batch of increments was not acknowledged");
+                }
+                loads.settle(&load, answer);
+            }
+        });
+        Ok(coalescer)
     }
 
     /// Closes the connections for all clones: what is coalesced and queued is sent, and answers are awaited for a few
@@ -218,40 +168,61 @@ impl Client {
         self.0.nodes.close().await;
     }
 
-    /// Waits for a connection.
-    pub(crate) async fn ready(&self) -> Result<(), Error> {
-        let unreachable =
-            |error: ConnectError| Error::Unreachable { reason: error.to_string(), retryable: error.is_retryable() };
-        self.0.nodes.first().await.map_err(unreachable)
-    }
-
     pub(crate) fn coalesced(&self, coalescing: Coalescing) -> Result<Self, InvalidArgument> {
         let coalescer = Some(self.coalescer(coalescing)?);
         Ok(Self(Arc::new(Inner { coalescer, ..Inner::clone(&self.0) })))
     }
 
-    async fn one(&self, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
+    /// Any operation.
+    pub(crate) async fn operate(&self, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
+        if let (Some(coalescer), Action::Increment(by)) = (&self.0.coalescer, action) {
+            return coalescer.add(namespace, key, by).await?.await;
+        }
+        if self.0.carried.is_some() {
+            let batch = Batch::of(namespace, key, action)?;
+            return only(self.batched(&batch, None).await?, namespace, key).map(|counted| counted.value);
+        }
         batch::check_namespace(namespace)?;
         batch::check_key(key)?;
-        if self.0.carried.is_some() {
-            let counted = match action {
-                Action::Increment(by) => self.add_on(namespace, key, by, &Terms::new()).await?,
-                Action::Get => self.get_on(namespace, key, &Terms::new()).await?,
-            };
-            return Ok(counted.value);
-        }
-        match self.perform(Work::One { namespace, key, action }).await? {
-            Told::One(value) => Ok(value),
+        match self.perform(Request::Operation { namespace, key, action }).await? {
+            Reply::Value(value) => Ok(value),
             _ => Err(miscounted(1)),
         }
     }
 
-    async fn perform(&self, work: Work<'_>) -> Result<Told, Error> {
-        let Inner { nodes, budget, retries, request_timeout, .. } = &*self.0;
-        let means = Means { nodes, budget, retries: *retries, timeout: *request_timeout };
+    /// A batch with the token that is carried, if this client carries any.
+    async fn batched(&self, batch: &Batch, terms: Option<&Terms>) -> Result<Answered, Error> {
+        if batch.is_empty() {
+            return Ok(Answered::default());
+        }
+        let loaded = self.0.carried.as_ref().map(|carried| carried.load(terms, batch.reads));
+        let Reply::Batch(mut answered) = self.perform(Request::Batch(batch, loaded.as_ref().or(terms))).await? else {
+            return Err(miscounted(batch.len()));
+        };
+        if let Some(carried) = &self.0.carried {
+            carried.unload(&answered);
+            answered.token = answered.token.filter(|_| terms.is_some_and(|terms| terms.wants_token));
+        }
+        Ok(answered)
+    }
+
+    async fn perform(&self, request: Request<'_>) -> Result<Reply, Error> {
         // Neither namespaces nor keys: they must not leave their regions with logs.
-        let span = tracing::debug_span!("snowtide", kind = work.kind().word());
-        means.perform(work).instrument(span).await
+        let span = tracing::debug_span!("snowtide", kind = request.kind().word());
+        Attempts::new(&self.0, request).run().instrument(span).await
+    }
+}
+
+/// Whichever node answers. The IDs increase as long as it is the same.
+impl Source for Client {
+    async fn prepare(&mut self) -> Result<(), Error> {
+        let unreachable =
+            |error: ConnectError| Error::Unreachable { reason: error.to_string(), retryable: error.is_retryable() };
+        self.0.nodes.first().await.map_err(unreachable)
+    }
+
+    async fn fetch(&mut self, count: u32) -> Result<Vec<IdRun>, Error> {
+        self.id_runs(count).await
     }
 }
 

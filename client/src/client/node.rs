@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::retries::ceiling;
 use super::sessions::Sessions;
-use crate::door::{Dial, Door, Kind};
+use crate::door::{Dial, Door, Identity, Kind};
 use crate::error::{ConnectError, Error};
 
 /// A node that could not be connected to is left alone for about this long, doubled with each further failure.
@@ -32,7 +32,6 @@ pub(super) struct Node {
 #[derive(Default)]
 struct State {
     door: Option<Arc<dyn Door>>,
-    round_trip: Duration,
     /// Since when a connection is being made, if one is.
     dialing: Option<Instant>,
     /// Dials that failed since the last that did not.
@@ -57,7 +56,7 @@ struct Away {
 /// Whether a request may be sent to a node now.
 pub(super) enum Standing {
     /// It may.
-    Up(Arc<dyn Door>, Duration),
+    Up(Arc<dyn Door>),
     /// A connection is being made, since then.
     Dialing(Instant),
     /// A connection may be made.
@@ -83,7 +82,7 @@ impl Node {
             return Standing::Resting(rest.clone());
         }
         match &state.door {
-            Some(door) if door.is_open() => return Standing::Up(Arc::clone(door), state.round_trip),
+            Some(door) if door.is_open() => return Standing::Up(Arc::clone(door)),
             Some(_) => {
                 tracing::info!(node = self.address(), "the connection to a node is lost");
                 state.door = None;
@@ -135,10 +134,9 @@ impl Node {
         let mut state = self.state();
         match dialed {
             Ok(door) => {
-                let (round_trip, site) = (door.round_trip(), door.site());
+                let Identity { site, round_trip, .. } = door.identity();
                 tracing::info!(node = self.address(), %site, ?round_trip, "connected to a node");
-                (state.door, state.round_trip) = (Some(door), round_trip);
-                (state.failures, state.away) = (0, None);
+                (state.door, state.failures, state.away) = (Some(door), 0, None);
             }
             Err(error) => {
                 state.failures = state.failures.saturating_add(1);

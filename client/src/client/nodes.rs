@@ -1,5 +1,6 @@
 //! All nodes of a client, and which of them is asked.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use super::node::{Node, Rest, Standing};
 use crate::door::{Dial, Door, Kind};
 use crate::error::{ConnectError, Error};
 
-/// As many nodes as a [`Set`] has places, which is as many as a cluster has regions, twice.
+/// As many as a cluster has regions, twice.
 pub(super) const NODES_MAX: usize = 64;
 /// In the order given, a node that is silent for so long has the next one connected to as well (RFC 8305 has it so).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -36,15 +37,11 @@ pub(super) struct Nodes {
     closed: AtomicBool,
 }
 
-/// Some of the nodes, by their places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Set(u64);
-
 /// Whom to ask.
 pub(super) enum Pick {
     /// This one.
     Node(Picked),
-    /// Every node of the set was tried or rests. When the first of them may be asked, unless the set is empty, and why
+    /// Every node that is allowed was tried or rests. When the first of them may be asked, unless none is allowed, and why
     /// those that rest do.
     Nobody { at: Option<Instant>, reasons: Vec<Rest> },
 }
@@ -64,31 +61,6 @@ pub(super) struct Picked {
     pub(super) door: Arc<dyn Door>,
 }
 
-impl Set {
-    pub(super) const ALL: Self = Self(u64::MAX);
-    pub(super) const NONE: Self = Self(0);
-
-    pub(super) fn only(place: usize) -> Self {
-        u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).map_or(Self::NONE, Self)
-    }
-
-    pub(super) fn add(&mut self, place: usize) {
-        self.0 |= Self::only(place).0;
-    }
-
-    pub(super) fn remove(&mut self, place: usize) {
-        self.0 &= !Self::only(place).0;
-    }
-
-    pub(super) fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    fn has(self, place: usize) -> bool {
-        self.0 & Self::only(place).0 != 0
-    }
-}
-
 impl Nodes {
     pub(super) fn new(dials: Vec<Box<dyn Dial>>, order: Order) -> Self {
         let changed = Arc::new(Notify::new());
@@ -99,7 +71,12 @@ impl Nodes {
 
     /// The best node that is allowed and not yet tried, as soon as one is connected. Each is dialed once at most, so this is
     /// bounded by the time limits of the dials.
-    pub(super) async fn pick(&self, kind: Kind, allowed: Set, tried: Set) -> Result<Pick, Error> {
+    pub(super) async fn pick(
+        &self,
+        kind: Kind,
+        is_allowed: impl Fn(usize) -> bool,
+        tried: &BTreeSet<usize>,
+    ) -> Result<Pick, Error> {
         let since = Instant::now();
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -108,7 +85,7 @@ impl Nodes {
             if self.closed.load(Ordering::Acquire) {
                 return Err(Error::Disconnected { reason: "this client is closed".into() });
             }
-            match self.look(kind, allowed, tried, since) {
+            match self.look(kind, &is_allowed, tried, since) {
                 Look::Done(pick) => return Ok(pick),
                 Look::Wait(None) => changed.await,
                 // Whichever comes first: both are reasons to look again.
@@ -118,22 +95,23 @@ impl Nodes {
     }
 
     /// Whom to ask now.
-    fn look(&self, kind: Kind, allowed: Set, tried: Set, since: Instant) -> Look {
+    fn look(&self, kind: Kind, is_allowed: impl Fn(usize) -> bool, tried: &BTreeSet<usize>, since: Instant) -> Look {
         let now = Instant::now();
-        let mut best: Option<(Duration, Picked)> = None;
+        let mut best: Option<Picked> = None;
         let (mut at, mut reasons) = (None::<Instant>, Vec::new());
         // The last connection that is being made, and when the next one may be.
         let (mut dialed, mut next) = (None::<Instant>, None::<Instant>);
-        for (place, node) in self.nodes.iter().enumerate().filter(|(place, _)| allowed.has(*place)) {
+        for (place, node) in self.nodes.iter().enumerate().filter(|(place, _)| is_allowed(*place)) {
             let standing = node.standing(kind, now, since);
             let usable_at = if let Standing::Resting(rest) = &standing { rest.until } else { now };
             at = Some(at.map_or(usable_at, |earlier| earlier.min(usable_at)));
             match standing {
                 Standing::Resting(rest) => reasons.push(rest),
-                _ if tried.has(place) => {}
-                Standing::Up(door, round_trip) => {
-                    if best.as_ref().is_none_or(|(nearest, _)| round_trip < *nearest) {
-                        best = Some((round_trip, Picked { place, node: Arc::clone(node), door }));
+                _ if tried.contains(&place) => {}
+                Standing::Up(door) => {
+                    let is_nearer = |than: &Picked| door.identity().round_trip < than.door.identity().round_trip;
+                    if best.as_ref().is_none_or(is_nearer) {
+                        best = Some(Picked { place, node: Arc::clone(node), door });
                     }
                 }
                 Standing::Dialing(begun) => dialed = dialed.max(Some(begun)),
@@ -151,7 +129,7 @@ impl Nodes {
             }
         }
         match best {
-            Some((_, picked)) => Look::Done(Pick::Node(picked)),
+            Some(picked) => Look::Done(Pick::Node(picked)),
             None if dialed.is_some() => Look::Wait(next),
             None => Look::Done(Pick::Nobody { at, reasons }),
         }
@@ -159,7 +137,7 @@ impl Nodes {
 
     /// Waits until a node is connected; what all of them failed with if none can be.
     pub(super) async fn first(&self) -> Result<(), ConnectError> {
-        match self.pick(Kind::Read, Set::ALL, Set::NONE).await {
+        match self.pick(Kind::Read, |_| true, &BTreeSet::new()).await {
             Ok(Pick::Node(_)) => Ok(()),
             Ok(Pick::Nobody { reasons, .. }) => {
                 let retryable = reasons.iter().any(|rest| rest.error.is_retryable());

@@ -17,12 +17,12 @@ const ATTEMPTS_MAX: u32 = 100;
 /// free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
-    attempts: u32,
+    pub(super) attempts: u32,
     first_pause: Duration,
     longest_pause: Duration,
-    within: Duration,
-    budget: u32,
-    at_least_once: bool,
+    pub(super) within: Duration,
+    pub(super) budget: u32,
+    pub(super) at_least_once: bool,
 }
 
 impl Default for Retries {
@@ -91,22 +91,6 @@ impl Retries {
         } else {
             Err(InvalidArgument::Setting { setting: "attempts", allowed: "are 1 to 100" })
         }
-    }
-
-    pub(super) fn tries(self) -> u32 {
-        self.attempts
-    }
-
-    pub(super) fn limit(self) -> Duration {
-        self.within
-    }
-
-    pub(super) fn reserve(self) -> u32 {
-        self.budget
-    }
-
-    pub(super) fn doubles(self) -> bool {
-        self.at_least_once
     }
 
     /// What to wait after so many tries: full jitter. The average of the pauses is half of what it is without, but no two

@@ -199,8 +199,8 @@ async fn all_tries_together_have_a_time_limit() {
     let error = client.get("n", "k").await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     assert_eq!(began.elapsed(), Duration::from_secs(5));
-    assert_eq!(one.heard()[0].within, Duration::from_secs(3));
-    assert_eq!(two.heard()[0].within, Duration::from_secs(2) - MS * 2, "what is left");
+    assert_eq!(one.heard()[0].timeout, Duration::from_secs(3));
+    assert_eq!(two.heard()[0].timeout, Duration::from_secs(2) - MS * 2, "what is left");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use crate::batch::Batch;
 #[derive(Default)]
 pub(super) struct Heap {
     /// By namespace and key: a place in `sums`.
-    places: HashMap<Box<str>, HashMap<Box<str>, usize>>,
+    places: HashMap<Arc<str>, HashMap<Arc<str>, usize>>,
     sums: Vec<Sum>,
     /// What the names take.
     bytes: usize,
@@ -21,18 +21,18 @@ pub(super) struct Heap {
 }
 
 /// What is added to one counter.
-#[derive(Clone, Copy)]
 struct Sum {
+    namespace: Arc<str>,
+    key: Arc<str>,
     by: i64,
     /// Of so many increments.
     increments: u64,
 }
 
 /// A heap on its way.
-pub(super) struct Load {
-    pub(super) batch: Batch,
-    /// For each operation of the batch, its place among the outcomes.
-    pub(super) places: Vec<usize>,
+pub(crate) struct Load {
+    /// Its operations stand in the order of their places.
+    pub(crate) batch: Batch,
     /// By place: how many increments were merged.
     pub(super) increments: Vec<u64>,
     pub(super) cohort: Arc<Cohort>,
@@ -62,31 +62,28 @@ impl Heap {
             sum.increments = sum.increments.saturating_add(1);
             return Some(*place);
         }
-        let is_known = self.places.contains_key(namespace);
-        if self.is_full(limits) || (!is_known && self.places.len() >= BATCH_NAMESPACES_MAX) {
+        let known = self.places.get_key_value(namespace).map(|(name, _)| Arc::clone(name));
+        if self.is_full(limits) || (known.is_none() && self.places.len() >= BATCH_NAMESPACES_MAX) {
             return None;
         }
         let place = self.sums.len();
-        self.places.entry(namespace.into()).or_default().insert(key.into(), place);
-        self.sums.push(Sum { by, increments: 1 });
-        let name = if is_known { 0 } else { namespace.len() };
-        self.bytes = self.bytes.saturating_add(key.len()).saturating_add(name);
+        let name_bytes = if known.is_some() { 0 } else { namespace.len() };
+        self.bytes = self.bytes.saturating_add(key.len()).saturating_add(name_bytes);
+        let (namespace, key) = (known.unwrap_or_else(|| namespace.into()), Arc::<str>::from(key));
+        self.places.entry(Arc::clone(&namespace)).or_default().insert(Arc::clone(&key), place);
+        self.sums.push(Sum { namespace, key, by, increments: 1 });
         Some(place)
     }
 
-    /// As a batch. Every name was checked before it came here, and so were the limits.
+    /// As a batch.
     pub(super) fn load(self) -> Load {
-        let Self { places, sums, cohort, .. } = self;
-        let (mut batch, mut order) = (Batch::new(), Vec::with_capacity(sums.len()));
-        for (namespace, keys) in &places {
-            for (key, place) in keys {
-                let by = sums.get(*place).map_or(0, |sum| sum.by);
-                if batch.add(namespace, key, by).is_ok() {
-                    order.push(*place);
-                }
-            }
+        let mut batch = Batch::new();
+        for Sum { namespace, key, by, .. } in &self.sums {
+            // Every name was checked before it came here, and so were the limits.
+            let _ = batch.add(namespace, key, *by);
         }
-        Load { batch, places: order, increments: sums.iter().map(|sum| sum.increments).collect(), cohort }
+        let increments = self.sums.iter().map(|sum| sum.increments).collect();
+        Load { batch, increments, cohort: self.cohort }
     }
 }
 
@@ -105,7 +102,7 @@ mod tests {
         assert_eq!(add(&mut heap, "b", "x", 1), Some(1));
         assert_eq!(add(&mut heap, "a", "x", -7), Some(0));
         let load = heap.load();
-        assert_eq!((load.batch.len(), load.places.len()), (2, 2));
+        assert_eq!(load.batch.len(), 2);
         assert_eq!(load.increments, [2, 1]);
     }
 

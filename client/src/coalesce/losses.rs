@@ -1,4 +1,4 @@
-//! What was not counted, and who was told so.
+//! What was not counted, and what of it was reported.
 
 use super::NotCounted;
 use crate::error::Error;
@@ -8,11 +8,11 @@ use crate::error::Error;
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     lost: Sums,
-    told: Sums,
-    /// Why, of the first that was not told yet.
+    reported: Sums,
+    /// Why, of the first that was not reported yet.
     first: Option<Error>,
-    /// Why, of the first that was told last.
-    told_first: Option<Error>,
+    /// Why, of the first that was reported last.
+    reported_first: Option<Error>,
 }
 
 /// Increments.
@@ -22,10 +22,10 @@ struct Sums {
     unknown: u64,
 }
 
-/// What had been told when a flush began.
+/// What had been reported when a flush began.
 #[derive(Debug)]
 pub(super) struct Since {
-    told: Sums,
+    reported: Sums,
     first: Option<Error>,
 }
 
@@ -39,18 +39,18 @@ impl Losses {
 
     /// A flush begins.
     pub(super) fn since(&self) -> Since {
-        Since { told: self.told, first: self.first.clone() }
+        Since { reported: self.reported, first: self.first.clone() }
     }
 
     /// A flush is over: what it has to tell.
-    pub(super) fn tell(&mut self, since: &Since) -> Result<(), NotCounted> {
-        if self.told != self.lost {
-            self.told = self.lost;
-            self.told_first = self.first.take();
+    pub(super) fn report(&mut self, since: &Since) -> Result<(), NotCounted> {
+        if self.reported != self.lost {
+            self.reported = self.lost;
+            self.reported_first = self.first.take();
         }
-        let refused = self.lost.refused.saturating_sub(since.told.refused);
-        let unknown = self.lost.unknown.saturating_sub(since.told.unknown);
-        match since.first.as_ref().or(self.told_first.as_ref()) {
+        let refused = self.lost.refused.saturating_sub(since.reported.refused);
+        let unknown = self.lost.unknown.saturating_sub(since.reported.unknown);
+        match since.first.as_ref().or(self.reported_first.as_ref()) {
             Some(first) if (refused, unknown) != (0, 0) => Err(NotCounted { refused, unknown, first: first.clone() }),
             _ => Ok(()),
         }
@@ -76,13 +76,16 @@ mod tests {
         losses.add(&refused, 3);
         let late = losses.since();
         let told = Err(NotCounted { refused: 3, unknown: 0, first: refused.clone() });
-        assert_eq!([losses.tell(&one), losses.tell(&two), losses.tell(&late)], [told.clone(), told.clone(), told]);
+        assert_eq!(
+            [losses.report(&one), losses.report(&two), losses.report(&late)],
+            [told.clone(), told.clone(), told]
+        );
         let after = losses.since();
         losses.add(&unknown, 2);
         losses.add(&other, 1);
-        assert_eq!(losses.tell(&after), Err(NotCounted { refused: 1, unknown: 2, first: unknown }));
-        assert_eq!(losses.tell(&losses.since()), Ok(()));
+        assert_eq!(losses.report(&after), Err(NotCounted { refused: 1, unknown: 2, first: unknown }));
+        assert_eq!(losses.report(&losses.since()), Ok(()));
         // Who still waits hears of everything.
-        assert_eq!(losses.tell(&late), Err(NotCounted { refused: 4, unknown: 2, first: refused }));
+        assert_eq!(losses.report(&late), Err(NotCounted { refused: 4, unknown: 2, first: refused }));
     }
 }

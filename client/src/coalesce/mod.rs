@@ -2,7 +2,6 @@
 
 mod heap;
 mod losses;
-mod sender;
 mod settings;
 mod shared;
 #[cfg(test)]
@@ -12,13 +11,12 @@ mod ticket;
 use std::fmt;
 use std::sync::Arc;
 
-use snowtide_protocol::Code;
-
-use crate::Client;
 use crate::batch;
 use crate::error::{Error, InvalidArgument};
 
+use heap::Load;
 use shared::Shared;
+use ticket::Outcomes;
 
 pub use settings::Coalescing;
 pub use ticket::Ticket;
@@ -49,10 +47,7 @@ pub use ticket::Ticket;
 /// [`add`]: Coalescer::add
 /// [`flush`]: Coalescer::flush
 #[derive(Clone)]
-pub struct Coalescer {
-    shared: Arc<Shared>,
-    _end: Arc<End>,
-}
+pub struct Coalescer(Arc<Adding>);
 
 /// Increments that were taken and are not known to be counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,14 +62,17 @@ pub struct NotCounted {
     pub first: Error,
 }
 
-/// Tells the sender that nobody adds any more.
-struct End(Arc<Shared>);
+/// The end at which increments come in.
+struct Adding(Arc<Shared>);
+
+/// The end at which batches go out, one at a time. Whoever holds it sends them and says what became of each.
+pub(crate) struct Loads(Arc<Shared>);
 
 impl Coalescer {
-    pub(crate) fn start(client: Client, coalescing: Coalescing) -> Result<Self, InvalidArgument> {
+    /// A coalescer, and what it gathers.
+    pub(crate) fn start(coalescing: Coalescing) -> Result<(Self, Loads), InvalidArgument> {
         let shared = Arc::new(Shared::new(coalescing.check()?));
-        tokio::spawn(sender::send(Arc::clone(&shared), client));
-        Ok(Self { _end: Arc::new(End(Arc::clone(&shared))), shared })
+        Ok((Self(Arc::new(Adding(Arc::clone(&shared)))), Loads(shared)))
     }
 
     /// Takes `by` for a counter, where a negative number is a decrement; waits only for room. The ticket tells what became
@@ -82,20 +80,39 @@ impl Coalescer {
     pub async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<Ticket, Error> {
         batch::check_namespace(namespace)?;
         batch::check_key(key)?;
-        self.shared.add(namespace, key, by).await
+        self.0.0.add(namespace, key, by).await
     }
 
     /// Sends what is gathered now, and waits until everything taken before is answered. An error tells how many of all
     /// increments were not counted, also of those whose tickets somebody held, since the last flush that was over when this
     /// one began: of flushes that wait at the same time, each tells all.
     pub async fn flush(&self) -> Result<(), NotCounted> {
-        self.shared.flush().await
+        self.0.0.flush().await
     }
 }
 
-impl Drop for End {
+impl Drop for Adding {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+impl Loads {
+    /// The next batch, once it has waited long enough; `None` when nobody adds any more and nothing is left.
+    pub(crate) async fn next(&mut self) -> Option<Load> {
+        self.0.next().await
+    }
+
+    /// What became of the last one.
+    pub(crate) fn settle(&mut self, load: &Load, outcomes: Outcomes) {
+        self.0.settle(load, outcomes);
+    }
+}
+
+impl Drop for Loads {
+    /// Whoever waits must hear of the end, however it comes: with the runtime, too.
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
@@ -103,9 +120,4 @@ impl fmt::Debug for Coalescer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Coalescer").finish_non_exhaustive()
     }
-}
-
-/// The refusal of one operation of a batch of many.
-fn refusal(code: Code) -> Error {
-    Error::Refused { code, detail: "the counter's increments were refused".into(), retry_after: None }
 }

@@ -3,15 +3,14 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use snowtide_protocol::Code;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::NotCounted;
 use super::heap::{Heap, Load};
 use super::losses::Losses;
 use super::settings::Coalescing;
-use super::ticket::{Cohort, Outcomes, Ticket};
-use super::{NotCounted, refusal};
+use super::ticket::{Cohort, Outcomes, Ticket, outcome};
 use crate::error::Error;
 
 pub(super) struct Shared {
@@ -97,7 +96,7 @@ impl Shared {
             {
                 let mut state = self.state();
                 if state.settled >= upto || state.ended {
-                    return state.losses.tell(&since);
+                    return state.losses.report(&since);
                 }
             }
             moved.await;
@@ -136,15 +135,14 @@ impl Shared {
     }
 
     /// Tells everybody what became of a heap.
-    pub(super) fn settle(&self, load: &Load, answer: Result<Vec<Result<i128, Code>>, Error>) {
-        let outcomes = answer.map(|results| in_place(results, load));
+    pub(super) fn settle(&self, load: &Load, outcomes: Outcomes) {
         {
             let mut state = self.state();
             state.flying = None;
             state.settled = state.settled.saturating_add(1);
             for (place, increments) in load.increments.iter().enumerate() {
-                if let Some(error) = failure(&outcomes, place) {
-                    state.losses.add(error, *increments);
+                if let Err(error) = outcome(&outcomes, place) {
+                    state.losses.add(&error, *increments);
                 }
             }
         }
@@ -183,23 +181,4 @@ impl Shared {
 
 fn nobody_sends() -> Error {
     Error::Disconnected { reason: "the task that sends increments has ended".into() }
-}
-
-/// The results by place.
-fn in_place(results: Vec<Result<i128, Code>>, load: &Load) -> Vec<Result<i128, Error>> {
-    let missing = || Err(Error::Protocol("the batch was answered without this increment".into()));
-    let mut outcomes = vec![missing(); load.increments.len()];
-    for (place, result) in load.places.iter().zip(results) {
-        if let Some(outcome) = outcomes.get_mut(*place) {
-            *outcome = result.map_err(refusal);
-        }
-    }
-    outcomes
-}
-
-fn failure(outcomes: &Outcomes, place: usize) -> Option<&Error> {
-    match outcomes {
-        Err(error) => Some(error),
-        Ok(outcomes) => outcomes.get(place)?.as_ref().err(),
-    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use snowtide_protocol::Code;
 use tokio::time::Instant;
 
 use super::*;

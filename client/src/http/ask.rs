@@ -2,38 +2,26 @@
 
 use std::time::Duration;
 
-use http::Method;
+use bytes::Bytes;
+use http::HeaderName;
+use http::header::ACCEPT;
+use http::request::Builder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use snowtide_protocol::{Ack, Action};
 
+use super::TOKEN;
 use crate::batch::Batch;
-use crate::door::{Site, Stamp, Work};
+use crate::door::{Request, Site, Stamp};
 use crate::error::Error;
 use crate::terms::Terms;
 
 /// IDs come as bytes: eight for each, big-endian.
 const BYTES: &str = "application/octet-stream";
+const SESSION: HeaderName = HeaderName::from_static("snowtide-session");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// RFC 3986, unreserved.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
-/// A request before it is given a host.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) method: Method,
-    /// Path and query.
-    pub(super) target: String,
-    /// `Snowtide-Token`
-    pub(super) token: Option<String>,
-    /// `Snowtide-Session`
-    pub(super) session: Option<String>,
-    /// `Prefer: wait`, in seconds.
-    pub(super) wait: Option<u64>,
-    /// `Accept`
-    pub(super) accept: Option<&'static str>,
-    /// JSON, or nothing.
-    pub(super) body: Vec<u8>,
-}
 
 #[derive(Serialize)]
 struct Operations<'a> {
@@ -47,38 +35,39 @@ enum Operation<'a> {
     Get { namespace: &'a str, key: &'a str },
 }
 
-impl Request {
-    pub(super) fn empty(method: Method) -> Self {
-        Self { method, target: String::new(), token: None, session: None, wait: None, accept: None, body: Vec::new() }
-    }
-
-    fn post(target: String, body: Vec<u8>) -> Self {
-        Self { target, body, ..Self::empty(Method::POST) }
-    }
-
-    pub(super) fn of(work: &Work<'_>) -> Result<Self, Error> {
-        match *work {
-            Work::One { namespace, key, action: Action::Get } => {
-                Ok(Self { target: path(namespace, key), ..Self::empty(Method::GET) })
-            }
-            Work::One { namespace, key, action: Action::Increment(by) } => {
-                let target = format!("{}/increment", path(namespace, key));
-                Ok(Self::post(target, format!(r#"{{"by":"{by}"}}"#).into_bytes()))
-            }
-            Work::Batch(batch) => Ok(Self::post("/v1/batch".into(), operations(batch)?)),
-            Work::OnTerms(batch, terms) => {
-                let mut request = Self::post(format!("/v1/batch{}", query(terms)), operations(batch)?);
-                // A token that names nothing is enough to be told one in turn, whatever the namespace's durability.
-                request.token = (terms.wants_token() || !terms.token().is_empty()).then(|| terms.token().to_string());
-                request.wait = terms.waits().then(|| seconds(terms.patience()));
-                Ok(request)
-            }
-            Work::Ids(count) => {
-                let body = format!(r#"{{"count":{count}}}"#).into_bytes();
-                Ok(Self { accept: Some(BYTES), ..Self::post("/v1/ids".into(), body) })
-            }
+/// A request, but for its node's address; `session` is what makes it count once.
+pub(super) fn request(request: &Request<'_>, session: Option<String>) -> Result<http::Request<Bytes>, Error> {
+    let (mut built, body) = match *request {
+        Request::Operation { namespace, key, action: Action::Get } => {
+            (http::Request::get(path(namespace, key)), Vec::new())
         }
+        Request::Operation { namespace, key, action: Action::Increment(by) } => {
+            let target = format!("{}/increment", path(namespace, key));
+            (http::Request::post(target), format!(r#"{{"by":"{by}"}}"#).into_bytes())
+        }
+        Request::Batch(batch, None) => (http::Request::post("/v1/batch"), operations(batch)?),
+        Request::Batch(batch, Some(terms)) => (on_terms(terms), operations(batch)?),
+        Request::Ids(count) => {
+            let body = format!(r#"{{"count":{count}}}"#).into_bytes();
+            (http::Request::post("/v1/ids").header(ACCEPT, BYTES), body)
+        }
+    };
+    if let Some(session) = session {
+        built = built.header(SESSION, session);
     }
+    built.body(body.into()).map_err(|error| Error::Disconnected { reason: error.to_string() })
+}
+
+fn on_terms(terms: &Terms) -> Builder {
+    let mut built = http::Request::post(format!("/v1/batch{}", query(terms)));
+    // A token that names nothing is enough to be told one in turn, whatever the namespace's durability.
+    if terms.wants_token || !terms.after.is_empty() {
+        built = built.header(TOKEN, terms.after.to_string());
+    }
+    if let Some(wait) = terms.wait {
+        built = built.header(PREFER, format!("wait={}", seconds(wait)));
+    }
+    built
 }
 
 /// A stamp as a header: a random UUID for the session, the turn, the node and the incarnation of its data that alone may take
@@ -96,8 +85,8 @@ fn path(namespace: &str, key: &str) -> String {
 }
 
 fn query(terms: &Terms) -> String {
-    let ack = Some(terms.acknowledged_by()).filter(|ack| *ack != Ack::Local).map(|ack| format!("ack={ack}"));
-    let view = terms.wants_views().then(|| "view=regions".to_owned());
+    let ack = Some(terms.ack).filter(|ack| *ack != Ack::Local).map(|ack| format!("ack={ack}"));
+    let view = terms.wants_views.then(|| "view=regions".to_owned());
     let parameters: Vec<String> = ack.into_iter().chain(view).collect();
     if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) }
 }
@@ -123,13 +112,14 @@ mod tests {
 
     use super::*;
 
-    fn text(request: &Request) -> String {
-        format!("{} {} {}", request.method, request.target, String::from_utf8(request.body.clone()).unwrap())
+    fn text(request: &Request<'_>) -> String {
+        let built = super::request(request, None).unwrap();
+        format!("{} {} {}", built.method(), built.uri(), std::str::from_utf8(built.body()).unwrap())
     }
 
     #[test]
     fn one_operation_uses_the_path_of_its_counter() {
-        let of = |key, action| text(&Request::of(&Work::One { namespace: "default", key, action }).unwrap());
+        let of = |key, action| text(&Request::Operation { namespace: "default", key, action });
         assert_eq!(of("likes/42", Action::Get), "GET /v1/counters/default/likes%2F42 ");
         let expected = r#"POST /v1/counters/default/%E2%82%AC%25%20%3F/increment {"by":"-5"}"#;
         assert_eq!(of("€% ?", Action::Increment(-5)), expected);
@@ -140,7 +130,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.add("n", "a\"b", i64::MIN).unwrap().get("m", "a").unwrap();
         let expected = r#"POST /v1/batch {"operations":[{"increment":{"namespace":"n","key":"a\"b","by":-9223372036854775808}},{"get":{"namespace":"m","key":"a"}}]}"#;
-        assert_eq!(text(&Request::of(&Work::Batch(&batch)).unwrap()), expected);
+        assert_eq!(text(&Request::Batch(&batch, None)), expected);
     }
 
     #[test]
@@ -158,15 +148,17 @@ mod tests {
     fn terms_become_query_and_headers() {
         let mut batch = Batch::new();
         batch.get("n", "a").unwrap();
-        let of = |terms: &Terms| Request::of(&Work::OnTerms(&batch, terms)).unwrap();
-        let plain = of(&Terms::new());
-        assert_eq!((plain.target.as_str(), plain.token, plain.wait), ("/v1/batch", None, None));
+        let of = |terms: &Terms| {
+            let built = request(&Request::Batch(&batch, Some(terms)), None).unwrap();
+            let header = |name: HeaderName| built.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            (built.uri().to_string(), header(TOKEN), header(PREFER))
+        };
+        assert_eq!(of(&Terms::new()), ("/v1/batch".into(), None, None));
         let all = Terms::new().ack(Ack::Regions(2)).with_regions().with_token().wait(Duration::from_millis(1_001));
-        let all = of(&all);
-        assert_eq!(all.target, "/v1/batch?ack=regions:2&view=regions");
-        assert_eq!((all.token.as_deref(), all.wait), (Some("AQA"), Some(2)));
+        let expected = ("/v1/batch?ack=regions:2&view=regions".into(), Some("AQA".into()), Some("wait=2".into()));
+        assert_eq!(of(&all), expected);
         let mut token = Token::new();
         token.raise(1, 2, 3);
-        assert_eq!(of(&Terms::new().after(&token)).token, Some(token.to_string()));
+        assert_eq!(of(&Terms::new().after(&token)).1, Some(token.to_string()));
     }
 }

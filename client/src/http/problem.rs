@@ -1,13 +1,14 @@
-//! What answers that are no success say about the state of the counters.
+//! What responses that are no success say about the state of the counters.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
 use http::header::RETRY_AFTER;
 use serde::Deserialize;
 use snowtide_protocol::Code;
 
-use super::Answer;
 use crate::error::Error;
 
 /// A problem document (RFC 9457), as far as it is looked at.
@@ -21,13 +22,13 @@ struct ProblemBody<'a> {
     retryable: bool,
 }
 
-/// The error that an answer stands for.
+/// The error that a response stands for.
 ///
-/// Only a node knows what it has not done. An answer without a code that is known here comes from something in between
+/// Only a node knows what it has not done. A response without a code that is known here comes from something in between
 /// or from a later release: unless it says for itself that nothing was done, it may have been.
-pub(super) fn error(answer: &Answer) -> Error {
-    let body: ProblemBody<'_> = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let status = answer.status.as_u16();
+pub(super) fn error(response: &Response<Bytes>) -> Error {
+    let body: ProblemBody<'_> = serde_json::from_slice(response.body()).unwrap_or_default();
+    let status = response.status().as_u16();
     let code = match body.code.as_deref() {
         Some(word) if known(word).is_none() && body.retryable => Code::Overloaded,
         word => code(status, word),
@@ -35,15 +36,15 @@ pub(super) fn error(answer: &Answer) -> Error {
     let detail = match (body.detail, body.code) {
         (Some(detail), Some(word)) if known(&word).is_none() => format!("{word}: {detail}"),
         (Some(detail), _) => detail.into_owned(),
-        (None, _) => format!("HTTP status {}", answer.status),
+        (None, _) => format!("HTTP status {}", response.status()),
     };
-    let retry_after = answer.headers.get(RETRY_AFTER).and_then(|header| header.to_str().ok()?.parse().ok());
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|header| header.to_str().ok()?.parse().ok());
     Error::Refused { code, detail, retry_after: retry_after.map(Duration::from_secs) }
 }
 
 /// Whether it is a node that refuses.
-pub(super) fn is_known(answer: &Answer) -> bool {
-    let body: ProblemBody<'_> = serde_json::from_slice(&answer.body).unwrap_or_default();
+pub(super) fn is_known(response: &Response<Bytes>) -> bool {
+    let body: ProblemBody<'_> = serde_json::from_slice(response.body()).unwrap_or_default();
     body.code.is_some()
 }
 
@@ -73,13 +74,10 @@ fn known(word: &str) -> Option<Code> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, StatusCode};
-
     use super::*;
 
     fn answered(status: u16, body: &str) -> Error {
-        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("3"))]);
-        error(&Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.to_owned().into() })
+        error(&Response::builder().status(status).header(RETRY_AFTER, "3").body(body.to_owned().into()).unwrap())
     }
 
     #[test]

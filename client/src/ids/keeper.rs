@@ -42,11 +42,11 @@ async fn fetch(shelf: &Shelf, source: &mut impl Source, prefetch: Prefetch) -> R
     source.prepare().await?;
     // Before the node is asked, so that a slow answer makes a block older, never younger.
     let life = prefetch.life(shelf.now());
-    let block = Block::new(source.fetch(prefetch.count()).await?, life)?;
+    let block = Block::new(source.fetch(prefetch.block).await?, life)?;
     if block.is_fresh(shelf.now()) {
         Ok(block)
     } else {
-        Err(Error::Timeout { after: prefetch.age(), may_have_written: false })
+        Err(Error::Timeout { after: prefetch.max_age, may_have_written: false })
     }
 }
 

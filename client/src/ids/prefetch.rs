@@ -15,9 +15,9 @@ const MAX_AGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::
 /// What is fetched and not used in time is lost, which costs nothing but numbers: a node has four million a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefetch {
-    block: u32,
+    pub(super) block: u32,
     low_water: u32,
-    max_age: Duration,
+    pub(super) max_age: Duration,
 }
 
 impl Default for Prefetch {
@@ -61,17 +61,9 @@ impl Prefetch {
         }
     }
 
-    pub(super) fn count(self) -> u32 {
-        self.block
-    }
-
-    pub(super) fn age(self) -> Duration {
-        self.max_age
-    }
-
-    /// The life of a block that was asked for at `asked`.
-    pub(super) fn life(self, asked: Instant) -> Life {
-        let (refresh_at, expires_at) = (asked + self.max_age / 2, asked + self.max_age);
+    /// The life of a block that was requested at `since`.
+    pub(super) fn life(self, since: Instant) -> Life {
+        let (refresh_at, expires_at) = (since + self.max_age / 2, since + self.max_age);
         Life { low_water: self.low_water.into(), refresh_at, expires_at }
     }
 }

@@ -4,9 +4,9 @@ use std::future::Future;
 
 use snowtide_protocol::wire::IdRun;
 
-use crate::{Client, Error};
+use crate::error::Error;
 #[cfg(feature = "quic")]
-use crate::{Config, Connection};
+use crate::quic::{Config, Connection};
 
 /// Gives blocks of IDs; a node, unless a test has something else.
 pub trait Source: Send + 'static {
@@ -40,17 +40,6 @@ impl NodeSource {
                 .map_err(|error| Error::Disconnected { reason: error.to_string() })?,
         };
         Ok(self.connection.insert(connection))
-    }
-}
-
-/// Whichever node answers. The IDs increase as long as it is the same.
-impl Source for Client {
-    async fn prepare(&mut self) -> Result<(), Error> {
-        self.ready().await
-    }
-
-    async fn fetch(&mut self, count: u32) -> Result<Vec<IdRun>, Error> {
-        self.id_runs(count).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{connect, tls};
+use super::tls;
 use crate::error::ConnectError;
 use crate::trust;
 
@@ -106,7 +106,7 @@ impl Config {
 
     /// What can be said to be wrong before anything is tried.
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
-        self.addresses.iter().try_for_each(|address| connect::host(address).map(drop))?;
+        self.addresses.iter().try_for_each(|address| host(address).map(drop))?;
         tls::client_config(self.roots.clone(), self.idle_timeout).map(drop)
     }
 }
@@ -119,5 +119,30 @@ impl std::fmt::Debug for Config {
             .field("server_name", &self.server_name)
             .field("streams", &self.streams)
             .finish_non_exhaustive()
+    }
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+pub(super) fn host(address: &str) -> Result<&str, ConnectError> {
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host))
+        }
+        _ => Err(ConnectError::Config(format!("{address:?} is not host:port, for example 127.0.0.1:7410"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_its_server_name() {
+        assert_eq!(host("127.0.0.1:7410").unwrap(), "127.0.0.1");
+        assert_eq!(host("[::1]:7410").unwrap(), "::1");
+        assert_eq!(host("node.example:1").unwrap(), "node.example");
+        for wrong in ["", "node", ":7410", "node:port", "node:70000"] {
+            assert!(matches!(host(wrong), Err(ConnectError::Config(_))), "{wrong:?}");
+        }
     }
 }

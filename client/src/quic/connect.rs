@@ -8,7 +8,7 @@ use snowtide_protocol::codec;
 use snowtide_protocol::frame::{self, FrameBuffer};
 use snowtide_protocol::wire::{FRAME_BYTES_MAX, Greeting, HELLO_BYTES_MAX, Hello, VERSION, Welcome};
 
-use super::config::Config;
+use super::config::{Config, host};
 use super::lane::{lost, reason_of};
 use super::tls;
 use crate::error::ConnectError;
@@ -60,16 +60,6 @@ pub(crate) async fn connect(config: &Config) -> Result<Connected, ConnectError> 
 
 fn silence(after: Duration) -> String {
     format!("no answer within {after:?}")
-}
-
-/// The host of `host:port`, without the brackets of an IPv6 address.
-pub(super) fn host(address: &str) -> Result<&str, ConnectError> {
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host))
-        }
-        _ => Err(ConnectError::Config(format!("{address:?} is not host:port, for example 127.0.0.1:7410"))),
-    }
 }
 
 /// One address, once.
@@ -162,20 +152,5 @@ impl Attempt<'_> {
 
     fn wrong_protocol(&self, reason: String) -> ConnectError {
         ConnectError::WrongProtocol { address: self.address.to_owned(), reason }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_of_an_address_is_its_server_name() {
-        assert_eq!(host("127.0.0.1:7410").unwrap(), "127.0.0.1");
-        assert_eq!(host("[::1]:7410").unwrap(), "::1");
-        assert_eq!(host("node.example:1").unwrap(), "node.example");
-        for wrong in ["", "node", ":7410", "node:port", "node:70000"] {
-            assert!(matches!(host(wrong), Err(ConnectError::Config(_))), "{wrong:?}");
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quinn::{Endpoint, VarInt};
 use snowtide_protocol::id::IdScheme;
-use snowtide_protocol::wire::{Answer, Ask, IdRun, RequestHead, Welcome, WireOperation, close};
+use snowtide_protocol::wire::{Answer, Ask, IdRun, RequestHead, Welcome, WireTerms, close};
 use snowtide_protocol::{Action, Code, codec};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -16,11 +16,14 @@ use super::config::Config;
 use super::connect::{self, Connected};
 use super::lane::{Lane, Outgoing};
 use crate::CLOSE_WAIT;
-use crate::answers::{counted, miscounted, only, refused};
+use crate::answers::{counted, miscounted, no_ids, only};
 use crate::batch::{self, Batch, REQUEST_HEAD_BYTES_MAX};
-use crate::door::Stamp;
+use crate::door::{Reply, Request, Stamp};
 use crate::error::{ConnectError, Error, InvalidArgument};
-use crate::terms::{Answered, Counted, Terms};
+use crate::terms::{Answered, Terms};
+
+/// An upper bound of terms without their token.
+const TERMS_BYTES_MAX: usize = 96;
 
 /// A connection to one node over QUIC; cheap to clone, and any number of requests may be in flight on it.
 ///
@@ -87,55 +90,16 @@ impl Connection {
         self.0.connection.close_reason().is_some()
     }
 
-    /// Adds `by` to a counter; its value afterwards, durable at this node.
-    pub async fn increment(&self, namespace: &str, key: &str, by: u64) -> Result<i128, Error> {
-        self.add(namespace, key, batch::increment_by(by)?).await
-    }
-
-    /// Subtracts `by` from a counter; its value afterwards, durable at this node.
-    pub async fn decrement(&self, namespace: &str, key: &str, by: u64) -> Result<i128, Error> {
-        self.add(namespace, key, batch::decrement_by(by)?).await
-    }
-
-    /// Adds `by` to a counter, where a negative number is a decrement; its value afterwards, durable at this node.
-    pub async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<i128, Error> {
-        self.one(self.0.request_timeout, namespace, key, Action::Increment(by)).await
-    }
-
-    /// A counter's value as this node knows it; an unknown counter is 0.
-    pub async fn get(&self, namespace: &str, key: &str) -> Result<i128, Error> {
-        self.one(self.0.request_timeout, namespace, key, Action::Get).await
-    }
-
     /// Applies a batch in order: one result per operation, the value after it or why it was refused. An error means
     /// that the batch as a whole was refused or its fate is unknown, as the error says.
     pub async fn batch(&self, batch: &Batch) -> Result<Vec<Result<i128, Code>>, Error> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.batch_within(self.0.request_timeout, batch).await
-    }
-
-    /// As [`Connection::add`], on terms.
-    pub async fn add_on(&self, namespace: &str, key: &str, by: i64, terms: &Terms) -> Result<Counted, Error> {
-        let mut batch = Batch::new();
-        batch.add(namespace, key, by)?;
-        only(self.batch_on(&batch, terms).await?, namespace, key)
-    }
-
-    /// As [`Connection::get`], on terms.
-    pub async fn get_on(&self, namespace: &str, key: &str, terms: &Terms) -> Result<Counted, Error> {
-        let mut batch = Batch::new();
-        batch.get(namespace, key)?;
-        only(self.batch_on(&batch, terms).await?, namespace, key)
+        Ok(self.batched(batch, None, None, self.0.request_timeout).await?.results)
     }
 
     /// As [`Connection::batch`], on terms. The request's time limit is longer by the time that the terms may wait.
     pub async fn batch_on(&self, batch: &Batch, terms: &Terms) -> Result<Answered, Error> {
-        if batch.is_empty() {
-            return Ok(Answered::default());
-        }
-        self.batch_on_within(self.0.request_timeout.saturating_add(terms.patience()), batch, terms, None).await
+        let timeout = self.0.request_timeout.saturating_add(terms.patience());
+        self.batched(batch, Some(terms), None, timeout).await
     }
 
     /// `count` IDs, ascending: 1 to 10 000.
@@ -145,7 +109,7 @@ impl Connection {
 
     /// `count` IDs as ascending runs of consecutive numbers: 1 to 10 000.
     pub async fn id_runs(&self, count: u32) -> Result<Vec<IdRun>, Error> {
-        self.id_runs_within(self.0.request_timeout, count).await
+        self.minted(count, self.0.request_timeout).await
     }
 
     /// Closes the connection for all clones: no more requests, what is queued is sent, answers are awaited for a few
@@ -162,57 +126,74 @@ impl Connection {
         let _ = tokio::time::timeout(CLOSE_WAIT, self.0.endpoint.wait_idle()).await;
     }
 
-    /// One operation.
-    pub(super) async fn one(&self, after: Duration, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
-        batch::check_namespace(namespace)?;
-        batch::check_key(key)?;
-        let weight = REQUEST_HEAD_BYTES_MAX.saturating_mul(2).saturating_add(namespace.len()).saturating_add(key.len());
-        let body = |id, bytes: &mut Vec<u8>| {
-            codec::encode_into(&RequestHead { id, ask: Ask::Batch { namespaces: 1, operations: 1 } }, bytes);
-            codec::encode_into(namespace, bytes);
-            codec::encode_into(&WireOperation { namespace: 0, key, action }, bytes);
-        };
-        let answer = self.call(after, weight, action.is_write(), body).await?;
-        match results(answer, 1)?.into_iter().next() {
-            Some(Ok(value)) => Ok(value),
-            Some(Err(code)) => Err(refused(code, namespace, key)),
-            None => Err(miscounted(1)),
-        }
+    /// Any operation.
+    pub(crate) async fn operate(&self, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
+        self.operated(namespace, key, action, None, self.0.request_timeout).await
     }
 
-    /// A batch that is not empty.
-    pub(super) async fn batch_within(&self, after: Duration, batch: &Batch) -> Result<Vec<Result<i128, Code>>, Error> {
-        let body = |id, bytes: &mut Vec<u8>| batch.append_request(id, bytes);
-        let answer = self.call(after, batch.weight(), batch.writes(), body).await?;
-        results(answer, batch.len())
-    }
-
-    /// The same on terms.
-    pub(super) async fn batch_on_within(
+    /// Any request, which a stamp makes count once.
+    pub(super) async fn perform(
         &self,
-        after: Duration,
-        batch: &Batch,
-        terms: &Terms,
+        request: Request<'_>,
         stamp: Option<Stamp>,
-    ) -> Result<Answered, Error> {
-        let token = terms.token_bytes();
-        let weight = batch.weight().saturating_add(TERMS_BYTES_MAX).saturating_add(token.len());
-        let body = |id, bytes: &mut Vec<u8>| batch.append_on_terms(id, &terms.to_wire(&token, stamp), bytes);
-        match self.call(after, weight, batch.writes(), body).await? {
-            Answer::OnTerms(answer) if answer.results.len() == batch.len() => {
-                Answered::of(answer).map_err(|error| Error::Protocol(error.to_string()))
+        timeout: Duration,
+    ) -> Result<Reply, Error> {
+        match request {
+            Request::Operation { namespace, key, action } => {
+                self.operated(namespace, key, action, stamp, timeout).await.map(Reply::Value)
             }
-            _ => Err(miscounted(batch.len())),
+            Request::Batch(batch, terms) => self.batched(batch, terms, stamp, timeout).await.map(Reply::Batch),
+            Request::Ids(count) => self.minted(count, timeout).await.map(Reply::Ids),
         }
     }
 
-    /// So many IDs.
-    pub(super) async fn id_runs_within(&self, after: Duration, count: u32) -> Result<Vec<IdRun>, Error> {
+    async fn operated(
+        &self,
+        namespace: &str,
+        key: &str,
+        action: Action,
+        stamp: Option<Stamp>,
+        timeout: Duration,
+    ) -> Result<i128, Error> {
+        let batch = Batch::of(namespace, key, action)?;
+        only(self.batched(&batch, None, stamp, timeout).await?, namespace, key).map(|counted| counted.value)
+    }
+
+    async fn batched(
+        &self,
+        batch: &Batch,
+        terms: Option<&Terms>,
+        stamp: Option<Stamp>,
+        timeout: Duration,
+    ) -> Result<Answered, Error> {
+        if batch.is_empty() {
+            return Ok(Answered::default());
+        }
+        // A stamp travels with the terms.
+        let on_terms = terms.is_some() || stamp.is_some();
+        let none = Terms::new();
+        let terms = terms.unwrap_or(&none);
+        let token = if terms.after.is_empty() { Vec::new() } else { terms.after.to_bytes() };
+        let terms_bytes_max = if on_terms { TERMS_BYTES_MAX.saturating_add(token.len()) } else { 0 };
+        let weight = batch.weight().saturating_add(terms_bytes_max);
+        let terms = on_terms.then(|| wire_terms(terms, &token, stamp));
+        let body = |id, bytes: &mut Vec<u8>| batch.append_request(id, terms.as_ref(), bytes);
+        let answered = match self.call(timeout, weight, batch.writes, body).await? {
+            Answer::Batch(results) if !on_terms => Answered { results, ..Answered::default() },
+            Answer::OnTerms(answer) if on_terms => {
+                Answered::of(answer).map_err(|error| Error::Protocol(error.to_string()))?
+            }
+            _ => return Err(miscounted(batch.len())),
+        };
+        if answered.results.len() == batch.len() { Ok(answered) } else { Err(miscounted(batch.len())) }
+    }
+
+    async fn minted(&self, count: u32, timeout: Duration) -> Result<Vec<IdRun>, Error> {
         batch::check_ids(count)?;
         let body = |id, bytes: &mut Vec<u8>| codec::encode_into(&RequestHead { id, ask: Ask::Ids(count) }, bytes);
-        match self.call(after, REQUEST_HEAD_BYTES_MAX, false, body).await? {
+        match self.call(timeout, REQUEST_HEAD_BYTES_MAX, false, body).await? {
             Answer::Ids(runs) => counted(runs, count),
-            _ => Err(Error::Protocol(format!("{count} ids were asked for, something else was answered"))),
+            _ => Err(no_ids(count)),
         }
     }
 
@@ -274,12 +255,17 @@ impl fmt::Debug for Connection {
     }
 }
 
-fn results(answer: Answer, count: usize) -> Result<Vec<Result<i128, Code>>, Error> {
-    match answer {
-        Answer::Batch(results) if results.len() == count => Ok(results),
-        _ => Err(miscounted(count)),
+/// Terms as they are sent; `token` is theirs in bytes.
+fn wire_terms<'a>(terms: &Terms, token: &'a [u8], stamp: Option<Stamp>) -> WireTerms<'a> {
+    let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    WireTerms {
+        after: token,
+        wait_ms: terms.wait.map(|wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
+        ack: terms.ack,
+        wants_token: terms.wants_token,
+        wants_views: terms.wants_views,
+        turn: stamp.map(|stamp| stamp.turn),
+        incarnation: stamp.and_then(|stamp| stamp.incarnation),
+        again_ms: stamp.filter(|stamp| stamp.again).map(|stamp| ms(stamp.age)),
     }
 }
-
-/// An upper bound of terms without their token.
-const TERMS_BYTES_MAX: usize = 96;

@@ -103,11 +103,8 @@ impl Lane {
         }
         let (reply, verdict) = oneshot::channel();
         let mut state = self.state();
-        if let Some(reason) = &state.ended {
-            return Err(Error::Disconnected { reason: reason.clone() });
-        }
-        if state.finishing {
-            return Err(Error::Disconnected { reason: "this client is closed".into() });
+        if state.ended.is_some() || state.finishing {
+            return Err(state.disconnected());
         }
         let id = state.next_id;
         state.next_id = id.wrapping_add(1);
@@ -131,8 +128,7 @@ impl Lane {
 
     /// The error for a request that comes after the end.
     pub(crate) fn disconnected(&self) -> Error {
-        let reason = self.state().ended.clone().unwrap_or_else(|| "this client is closed".into());
-        Error::Disconnected { reason }
+        self.state().disconnected()
     }
 
     /// Whatever is in the outbox; `None` once there is nothing more to write.
@@ -199,6 +195,12 @@ impl Lane {
     fn state(&self) -> MutexGuard<'_, State> {
         // No code that holds the lock panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn disconnected(&self) -> Error {
+        Error::Disconnected { reason: self.ended.clone().unwrap_or_else(|| "this client is closed".into()) }
     }
 }
 

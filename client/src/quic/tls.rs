@@ -1,4 +1,4 @@
-//! TLS 1.3 and the transport for a client: `ring` only, no 0-RTT, no client certificate.
+//! TLS and the transport for a client; no 0-RTT.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use rustls::RootCertStore;
 use snowtide_protocol::wire;
 
 use crate::error::ConnectError;
+use crate::trust;
 
 /// Bytes of answers that may be on their way on one stream: the bandwidth-delay product of 1 Gbit/s over 64 ms.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
@@ -17,19 +18,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 
 /// What quinn needs to connect.
 pub(crate) fn client_config(roots: RootCertStore, idle: Duration) -> Result<quinn::ClientConfig, ConnectError> {
-    if roots.is_empty() {
-        return Err(ConnectError::Config("no certificate authority is trusted; give the cluster's ca.pem".into()));
-    }
-    let config = |error: &dyn std::fmt::Display| ConnectError::Config(error.to_string());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| config(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut tls = trust::tls(roots)?;
     tls.alpn_protocols = vec![wire::ALPN.to_vec()];
     tls.enable_early_data = false;
-    let tls = QuicClientConfig::try_from(tls).map_err(|error| config(&error))?;
+    let tls = QuicClientConfig::try_from(tls).map_err(|error| ConnectError::Config(error.to_string()))?;
     let mut client = quinn::ClientConfig::new(Arc::new(tls));
     client.transport_config(Arc::new(transport(idle)?));
     Ok(client)

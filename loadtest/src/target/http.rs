@@ -1,4 +1,4 @@
-//! The HTTP door: one connection, one request at a time, HTTP/1.1 kept alive, through hyper alone.
+//! The HTTP door: one connection, one request at a time, HTTP/1.1 kept alive, through the client crate's transport.
 //!
 //! A batch of one uses the plain endpoints of a counter, any other `POST /v1/batch`. Nothing is ever sent twice.
 
@@ -8,21 +8,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::StatusCode;
+use http::request::Builder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use snowtide_client::{HttpFailure, HttpLimits, HttpTransport, Site};
 
-use super::{Dial, Failure, Fate, Outcome, Site};
+use super::{Dial, Failure, Fate, Outcome};
 use crate::ids::Run;
 use crate::keys::{Action, Operation};
 
 /// A longer answer is not read to its end.
 const BODY_BYTES_MAX: usize = 16 << 20;
+/// An idle connection is closed after this, as it is by any client of hyper.
+const IDLE_MAX: Duration = Duration::from_secs(90);
 /// Words of servers that are kept as they are; longer ones are not words.
 const CODE_BYTES_MAX: usize = 64;
 /// RFC 3986, unreserved.
@@ -30,13 +29,11 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 /// One connection.
 pub struct Http {
-    client: Client<HttpConnector, Full<Bytes>>,
-    base: String,
+    transport: HttpTransport,
     /// Path of the counters up to the number in their names.
     counters: String,
     /// The beginning of an operation in JSON, up to the number in the counter's name.
     opening: String,
-    authorization: Option<HeaderValue>,
     timeout: Duration,
 }
 
@@ -54,7 +51,7 @@ struct ClusterBody {
 #[derive(Deserialize)]
 struct NodeBody {
     region: String,
-    node: u32,
+    node: u8,
 }
 
 #[derive(Deserialize)]
@@ -76,27 +73,26 @@ struct Item<'a> {
 impl Http {
     /// Connects, and asks the node who it is.
     pub async fn open(address: &str, dial: &Dial) -> anyhow::Result<(Self, Site)> {
-        let bearer = |token: &String| HeaderValue::try_from(format!("Bearer {token}"));
-        let authorization = dial.token.as_ref().map(bearer).transpose().context("the token is no header value")?;
         let names = &dial.names;
         let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
         let quoted = |text: &str| serde_json::to_string(text).map(|quoted| quoted.trim_end_matches('"').to_owned());
-        let mut builder = Client::builder(TokioExecutor::new());
-        let http = Self {
-            client: builder.pool_max_idle_per_host(1).retry_canceled_requests(false).build(connector()),
-            base: format!("http://{address}"),
+        let limits = HttpLimits {
+            connect_timeout: None,
+            idle_connections_max: 1,
+            idle_max: IDLE_MAX,
+            body_bytes_max: BODY_BYTES_MAX,
+            resends: false,
+        };
+        let this = Self {
+            transport: HttpTransport::new(address, dial.token.as_deref(), limits)?,
             counters: format!("/v1/counters/{}/{}", escaped(&names.namespace), escaped(&names.prefix)),
             opening: format!(r#"{{"namespace":{}","key":{}"#, quoted(&names.namespace)?, quoted(&names.prefix)?),
-            authorization,
             timeout: dial.timeout,
         };
         let refused = |failure: Failure| anyhow::anyhow!("asked who it is, the answer was `{}`", failure.code);
-        let (status, body) = http.exchange(Method::GET, "/v1/cluster", String::new()).await.map_err(refused)?;
-        if status != StatusCode::OK {
-            return Err(refused(failure_of(status, &body)));
-        }
+        let body = this.exchange(http::Request::get("/v1/cluster"), String::new()).await.map_err(refused)?;
         let node = serde_json::from_slice::<ClusterBody>(&body).context("this is no Snowtide node")?.node;
-        Ok((http, Site { region: node.region, node: node.node }))
+        Ok((this, Site { region: node.region, node: node.node }))
     }
 
     /// One outcome per operation, unless the server miscounts.
@@ -104,10 +100,7 @@ impl Http {
         if let [operation] = operations {
             return Ok(vec![Ok(self.single(*operation).await?)]);
         }
-        let (status, body) = self.exchange(Method::POST, "/v1/batch", self.batch_json(operations)).await?;
-        if status != StatusCode::OK {
-            return Err(failure_of(status, &body));
-        }
+        let body = self.exchange(http::Request::post("/v1/batch"), self.batch_json(operations)).await?;
         let answer: BatchBody<'_> = serde_json::from_slice(&body).map_err(|_| Failure::BAD_ANSWER)?;
         Ok(answer.results.iter().map(Item::outcome).collect())
     }
@@ -116,10 +109,7 @@ impl Http {
     pub async fn ids(&self, count: u32) -> Result<Vec<Run>, Failure> {
         // One is what is meant where nothing is said.
         let asked = if count == 1 { String::new() } else { format!(r#"{{"count":{count}}}"#) };
-        let (status, body) = self.exchange(Method::POST, "/v1/ids", asked).await?;
-        if status != StatusCode::OK {
-            return Err(failure_of(status, &body));
-        }
+        let body = self.exchange(http::Request::post("/v1/ids"), asked).await?;
         let answer: IdsBody<'_> = serde_json::from_slice(&body).map_err(|_| Failure::BAD_ANSWER)?;
         let expected = usize::try_from(count).is_ok_and(|count| answer.ids.len() == count);
         runs_of(&answer.ids).filter(|_| expected).ok_or(Failure::BAD_ANSWER)
@@ -127,22 +117,17 @@ impl Http {
 
     /// Whether the node lives.
     pub async fn live(&self) -> Result<(), Failure> {
-        let (status, body) = self.exchange(Method::GET, "/livez", String::new()).await?;
-        if status == StatusCode::OK { Ok(()) } else { Err(failure_of(status, &body)) }
+        self.exchange(http::Request::get("/livez"), String::new()).await.map(drop)
     }
 
     async fn single(&self, operation: Operation) -> Result<i128, Failure> {
         let Operation { key, action } = operation;
-        let (method, path, body) = match action {
-            Action::Increment(by) => {
-                (Method::POST, format!("{}{key}/increment", self.counters), format!(r#"{{"by":"{by}"}}"#))
-            }
-            Action::Read => (Method::GET, format!("{}{key}", self.counters), String::new()),
+        let path = format!("{}{key}", self.counters);
+        let (request, body) = match action {
+            Action::Increment(by) => (http::Request::post(format!("{path}/increment")), format!(r#"{{"by":"{by}"}}"#)),
+            Action::Read => (http::Request::get(path), String::new()),
         };
-        let (status, body) = self.exchange(method, &path, body).await?;
-        if status != StatusCode::OK {
-            return Err(failure_of(status, &body));
-        }
+        let body = self.exchange(request, body).await?;
         serde_json::from_slice::<Item<'_>>(&body).ok().and_then(|item| item.number()).ok_or(Failure::BAD_ANSWER)
     }
 
@@ -162,25 +147,19 @@ impl Http {
         json
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), Failure> {
-        let exchange = self.exchange_in_time(method, path, body);
-        tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(Failure::TIMED_OUT))
-    }
-
-    async fn exchange_in_time(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), Failure> {
-        let uri = Uri::try_from(format!("{}{path}", self.base)).map_err(|_| Failure::undone("bad_address"))?;
-        let mut request = http::Request::builder().method(method).uri(uri);
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    /// The body of a response that is a success. Before the connection stood, nothing can have been sent; after that, anything may
+    /// have happened.
+    async fn exchange(&self, request: Builder, body: String) -> Result<Bytes, Failure> {
+        let request = request.body(body.into()).map_err(|_| Failure::undone("bad_address"))?;
+        let sent = tokio::time::timeout(self.timeout, self.transport.send(request)).await;
+        let response = sent.map_err(|_| Failure::TIMED_OUT)?.map_err(|failure| match failure {
+            HttpFailure::Unsent(_) | HttpFailure::Distrusted(_) => Failure::undone("unreachable").lost(),
+            HttpFailure::Unknown(_) => Failure::unknown("disconnected").lost(),
+        })?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => Err(failure_of(status, response.body())),
         }
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        let request = request.body(Full::from(body)).map_err(|_| Failure::undone("bad_address"))?;
-        let answer = self.client.request(request).await.map_err(|error| broken(error.is_connect()))?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| broken(false))?;
-        Ok((head.status, body.to_bytes()))
     }
 }
 
@@ -197,17 +176,6 @@ impl Item<'_> {
             (Some(status), _) => Err(failure(status, self.code.as_deref())),
         }
     }
-}
-
-fn connector() -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector
-}
-
-/// Before the connection stood, nothing can have been sent; after that, anything may have happened.
-fn broken(connecting: bool) -> Failure {
-    if connecting { Failure::undone("unreachable").lost() } else { Failure::unknown("disconnected").lost() }
 }
 
 fn failure_of(status: StatusCode, body: &[u8]) -> Failure {

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::ValueEnum;
+use snowtide_client::Site;
+
 use crate::ids::Run;
 use crate::keys::{Names, Operation, Request};
 
@@ -17,7 +20,7 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// Which front door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Door {
     /// `snowtide-client/1`.
     Quic,
@@ -44,11 +47,7 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, NotAnEndpoint> {
         let (scheme, rest) = text.split_once("://").ok_or(NotAnEndpoint)?;
-        let door = match scheme {
-            "quic" => Door::Quic,
-            "http" => Door::Http,
-            _ => return Err(NotAnEndpoint),
-        };
+        let door = <Door as ValueEnum>::from_str(scheme, false).map_err(|_| NotAnEndpoint)?;
         let address = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = address.rsplit_once(':').ok_or(NotAnEndpoint)?;
         let valid = !host.is_empty() && !address.contains(['/', '?', '#', '@']) && port.parse::<u16>().is_ok();
@@ -68,21 +67,6 @@ impl fmt::Display for Door {
             Self::Quic => "quic",
             Self::Http => "http",
         })
-    }
-}
-
-/// The node behind an endpoint, in its own words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// The region's name.
-    pub region: String,
-    /// The node's number in it.
-    pub node: u32,
-}
-
-impl fmt::Display for Site {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.region, self.node)
     }
 }
 

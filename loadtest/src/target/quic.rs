@@ -1,9 +1,9 @@
 //! The QUIC door, through the client crate: many requests in flight on one connection.
 
-use snowtide_client::{Batch, Config, Connection, Error};
+use snowtide_client::{Batch, Config, Connection, Error, Site};
 use snowtide_protocol::Code;
 
-use super::{Dial, Failure, Fate, Outcome, Site};
+use super::{Dial, Failure, Fate, Outcome};
 use crate::ids::Run;
 use crate::keys::{Action, Names, Operation};
 
@@ -25,7 +25,7 @@ impl Quic {
         }
         let client = Connection::open(config).await?;
         let welcome = client.welcome();
-        let site = Site { region: welcome.region.clone(), node: u32::from(welcome.node) };
+        let site = Site { region: welcome.region.clone(), node: welcome.node };
         Ok((Self { client, names: dial.names.clone() }, site))
     }
 

@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use serde::Deserialize;
 use snowtide_protocol::wire::IdRun;
 use snowtide_protocol::{Share, Token, View};
 
-use super::{Answer, TOKEN, problem};
+use super::{TOKEN, problem};
 use crate::answers::{counted, miscounted};
-use crate::door::{Site, Told, Work};
+use crate::door::{Reply, Request, Site};
 use crate::error::Error;
 use crate::terms::Answered;
 
@@ -75,29 +76,28 @@ pub(super) fn site(body: &[u8]) -> Result<(Site, Option<u64>), String> {
 }
 
 /// What was asked for, or why not.
-pub(super) fn read(work: &Work<'_>, answer: &Answer) -> Result<Told, Error> {
-    if !matches!(answer.status, StatusCode::OK | StatusCode::ACCEPTED) {
-        return Err(problem::error(answer));
+pub(super) fn read(request: &Request<'_>, response: &Response<Bytes>) -> Result<Reply, Error> {
+    if !matches!(response.status(), StatusCode::OK | StatusCode::ACCEPTED) {
+        return Err(problem::error(response));
     }
-    match work {
-        Work::One { .. } => {
-            let body: CounterBody<'_> = json(&answer.body)?;
-            number(&body.value).map(Told::One)
+    match request {
+        Request::Operation { .. } => {
+            let body: CounterBody<'_> = json(response.body())?;
+            number(&body.value).map(Reply::Value)
         }
-        Work::Batch(batch) => Ok(Told::Batch(several(answer, batch.len())?.results)),
-        Work::OnTerms(batch, terms) => {
-            let mut answered = several(answer, batch.len())?;
-            if terms.wants_token() {
-                answered.token = token(answer)?;
+        Request::Batch(batch, terms) => {
+            let mut answered = several(response.body(), batch.len())?;
+            if terms.is_some_and(|terms| terms.wants_token) {
+                answered.token = token(response)?;
             }
-            Ok(Told::OnTerms(answered))
+            Ok(Reply::Batch(answered))
         }
-        Work::Ids(count) => counted(runs(&answer.body)?, *count).map(Told::Ids),
+        Request::Ids(count) => counted(runs(response.body())?, *count).map(Reply::Ids),
     }
 }
 
-fn several(answer: &Answer, count: usize) -> Result<Answered, Error> {
-    let body: BatchBody<'_> = json(&answer.body)?;
+fn several(body: &[u8], count: usize) -> Result<Answered, Error> {
+    let body: BatchBody<'_> = json(body)?;
     if body.results.len() != count {
         return Err(miscounted(count));
     }
@@ -124,8 +124,8 @@ fn view(ViewBody { regions, settled, behind }: ViewBody) -> Result<View, Error> 
     Ok(View { regions, settled: settled.as_deref().map(number).transpose()?, behind })
 }
 
-fn token(answer: &Answer) -> Result<Option<Token>, Error> {
-    let Some(header) = answer.headers.get(TOKEN) else { return Ok(None) };
+fn token(response: &Response<Bytes>) -> Result<Option<Token>, Error> {
+    let Some(header) = response.headers().get(TOKEN) else { return Ok(None) };
     let text = header.to_str().map_err(|_| odd("a token that is no text"))?;
     text.parse().map(Some).map_err(|error| odd(&format!("{error}")))
 }
@@ -162,15 +162,13 @@ fn odd(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
     use snowtide_protocol::Code;
 
     use super::*;
     use crate::{Batch, Terms};
 
-    fn answer(status: u16, body: &str) -> Answer {
-        let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers: HeaderMap::new(), body: body.to_owned().into() }
+    fn answer(status: u16, body: &str) -> Response<Bytes> {
+        Response::builder().status(status).body(body.to_owned().into()).unwrap()
     }
 
     fn batch(operations: usize) -> Batch {
@@ -185,11 +183,12 @@ mod tests {
     fn results_are_told_one_by_one() {
         let body = r#"{"results":[{"status":200,"value":"-170141183460469231731687303715884105728"},
             {"status":422,"code":"counter_overflow","detail":"no"},{"status":418,"code":"teapot"}]}"#;
-        let expected = vec![Ok(i128::MIN), Err(Code::CounterOverflow), Err(Code::InvalidRequest)];
-        assert_eq!(read(&Work::Batch(&batch(3)), &answer(200, body)), Ok(Told::Batch(expected)));
+        let results = vec![Ok(i128::MIN), Err(Code::CounterOverflow), Err(Code::InvalidRequest)];
+        let expected = Answered { results, ..Answered::default() };
+        assert_eq!(read(&Request::Batch(&batch(3), None), &answer(200, body)), Ok(Reply::Batch(expected)));
         for (operations, body) in [(2, r#"{"results":[]}"#), (1, r#"{"results":[{"status":200}]}"#), (0, "{}"), (0, "")]
         {
-            let refused = read(&Work::Batch(&batch(operations)), &answer(200, body)).unwrap_err();
+            let refused = read(&Request::Batch(&batch(operations), None), &answer(200, body)).unwrap_err();
             assert!(matches!(refused, Error::Protocol(_)), "{body}: {refused}");
         }
     }
@@ -199,9 +198,9 @@ mod tests {
         let body = r#"{"results":[{"status":200,"value":"5","view":{"regions":[{"region":"eu","value":"5",
             "as_of_ms":null}],"settled":"4","behind":["us"]}}],"ack":"pending","acknowledged_by":["eu"]}"#;
         let mut answer = answer(202, body);
-        answer.headers.insert(TOKEN, http::HeaderValue::from_static("AQA"));
+        answer.headers_mut().insert(TOKEN, http::HeaderValue::from_static("AQA"));
         let (batch, terms) = (batch(1), Terms::new().with_token().with_regions());
-        let Ok(Told::OnTerms(told)) = read(&Work::OnTerms(&batch, &terms), &answer) else {
+        let Ok(Reply::Batch(told)) = read(&Request::Batch(&batch, Some(&terms)), &answer) else {
             panic!("an answer on terms")
         };
         assert_eq!((told.results, told.token), (vec![Ok(5)], Some(Token::new())));
