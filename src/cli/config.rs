@@ -57,7 +57,7 @@ impl Command {
             }
             Action::Show { origins } => {
                 let loaded = global.load()?;
-                if global.json { print_json(&as_json(&loaded)) } else { print(as_toml(&loaded, origins).trim_end()) }
+                global.print(|| as_json(&loaded), || as_toml(&loaded, origins).trim_end().to_owned())
             }
         }
     }

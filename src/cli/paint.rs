@@ -47,6 +47,15 @@ pub(super) fn on_stderr() -> bool {
     wanted(io::stderr().is_terminal())
 }
 
+/// A table whose cells may be in tones.
+pub(super) fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
+    let mut table = super::table(header);
+    if on_stdout() {
+        table.enforce_styling();
+    }
+    table
+}
+
 fn wanted(terminal: bool) -> bool {
     let chosen = CHOSEN.get().copied().unwrap_or_default();
     decide(chosen, terminal, std::env::var_os("NO_COLOR").as_deref(), std::env::var_os("TERM").as_deref())

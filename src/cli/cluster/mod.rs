@@ -1,9 +1,8 @@
 //! `snowtide cluster`: what the nodes of the map say of themselves and of their peers.
 
 mod drain;
-mod mend;
+mod orders;
 mod peers;
-mod reload;
 mod status;
 mod top;
 
@@ -14,15 +13,15 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use snowtide_protocol::Code;
 
-use self::status::Line;
+use self::status::{Line, ask_all, table};
+use super::data_dir::DataDir;
 use super::exit::{self, Ended, Exit};
 use super::{Global, Misuse, reach};
 use crate::config::Config;
 use crate::config::map::ClusterMap;
+use crate::control::Order;
 use crate::probe::Probe;
 use crate::tls;
-
-use self::status::{ask_all, table};
 
 /// Look at the whole cluster, and take nodes out of service.
 #[derive(Debug, Args)]
@@ -49,10 +48,18 @@ enum Action {
     Top(top::Command),
     Peers(peers::Command),
     Drain(drain::Drain),
-    Resume(drain::Resume),
-    Reload(reload::Reload),
-    ClearFence(mend::ClearFence),
-    ForgetCeilings(mend::ForgetCeilings),
+    /// Have a drained node serve again.
+    #[command(after_help = orders::RESUME)]
+    Resume(DataDir),
+    /// Have the node of this machine read tokens, certificates and the log filter again.
+    #[command(after_help = orders::RELOAD)]
+    Reload(DataDir),
+    /// Have the node of this machine, which has fenced itself, serve again from its next start on.
+    #[command(after_help = orders::CLEAR_FENCE)]
+    ClearFence(DataDir),
+    /// Have the node of this machine forget what its peers told of ID ceilings.
+    #[command(after_help = orders::FORGET_CEILINGS)]
+    ForgetCeilings(DataDir),
 }
 
 /// What it takes to be answered.
@@ -70,16 +77,18 @@ struct Access {
 impl Command {
     /// Does what was asked.
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
-        match self.action {
-            Action::Status(command) => reach::block_on(command.run(global)),
-            Action::Top(command) => reach::block_on(command.run(global)),
-            Action::Peers(command) => reach::block_on(command.run(global)),
-            Action::Drain(command) => reach::block_on(command.run(global)),
-            Action::Resume(command) => reach::block_on(command.run(global)),
-            Action::Reload(command) => reach::block_on(command.run(global)),
-            Action::ClearFence(command) => reach::block_on(command.run(global)),
-            Action::ForgetCeilings(command) => reach::block_on(command.run(global)),
-        }
+        reach::block_on(async {
+            match self.action {
+                Action::Status(command) => command.run(global).await,
+                Action::Top(command) => command.run(global).await,
+                Action::Peers(command) => command.run(global).await,
+                Action::Drain(command) => command.run(global).await,
+                Action::Resume(dir) => orders::give(global, dir, Order::Resume).await,
+                Action::Reload(dir) => orders::give(global, dir, Order::Reload).await,
+                Action::ClearFence(dir) => orders::give(global, dir, Order::ClearFence).await,
+                Action::ForgetCeilings(dir) => orders::give(global, dir, Order::ForgetCeilings).await,
+            }
+        })
     }
 }
 

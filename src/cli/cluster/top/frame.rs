@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Sight;
 use super::reading::Rates;
-use crate::cli::cluster::status::complaint;
+use crate::cli::cluster::status::{Line, complaint};
 use crate::cli::paint::Tone;
+use crate::cli::reach::how_to_start;
 use crate::probe::PeerView;
 
 /// How far apart columns stand.
@@ -105,39 +106,26 @@ impl Frame<'_> {
 
     /// What is not as it should be, in words.
     fn notes(&self) -> Vec<Vec<Cell>> {
-        let mut notes = Vec::new();
-        for sight in self.sights {
-            let name = sight.line.name();
-            match &sight.line.view {
-                Err(error) => {
-                    let start = format!(
-                        "; start it: snowtide serve --region {} --node {}",
-                        sight.line.region,
-                        sight.line.worker.node()
-                    );
-                    notes.push((
-                        format!("{name}: {}{}", complaint(error), if sight.line.ready.is_none() { &start } else { "" }),
-                        Tone::Bad,
-                    ));
-                }
-                Ok(view) => {
-                    notes.extend(
-                        view.node.reason.iter().map(|why| (format!("{name}: {}: {why}", view.node.stage), Tone::Bad)),
-                    );
-                    for peer in view.peers.iter().filter(|peer| peer.state != "up") {
-                        let behind = peer
-                            .lag_commits
-                            .iter()
-                            .map(|commits| format!(", {commits} commits behind"))
-                            .collect::<String>();
-                        notes
-                            .push((format!("{name}: no link to {}/{}{behind}", peer.region, peer.node), Tone::Warning));
-                    }
-                }
-            }
-        }
-        notes.into_iter().map(|note| vec![note]).collect()
+        self.sights.iter().flat_map(|sight| notes_on(&sight.line)).map(|note| vec![note]).collect()
     }
+}
+
+fn notes_on(line: &Line) -> Vec<Cell> {
+    let name = line.name();
+    let view = match &line.view {
+        Ok(view) => view,
+        Err(error) => {
+            let remedy = line.ready.is_none().then(|| format!("; {}", how_to_start(&line.region, line.worker.node())));
+            return vec![(format!("{name}: {}{}", complaint(error), remedy.unwrap_or_default()), Tone::Bad)];
+        }
+    };
+    let reason = view.node.reason.iter().map(|why| (format!("{name}: {}: {why}", view.node.stage), Tone::Bad));
+    let unlinked = view.peers.iter().filter(|peer| peer.state != "up").map(|peer| {
+        let behind = peer.lag_commits.as_ref().map(|commits| format!(", {commits} commits behind"));
+        let link = format!("{name}: no link to {}/{}", peer.region, peer.node);
+        (format!("{link}{}", behind.unwrap_or_default()), Tone::Warning)
+    });
+    reason.chain(unlinked).collect()
 }
 
 /// A line of the table, with what stands between its cells.
@@ -259,7 +247,6 @@ fn time(seconds: f64) -> String {
 mod tests {
     use super::super::reading::Reading;
     use super::*;
-    use crate::cli::cluster::status::Line;
     use crate::config::address::Address;
     use crate::identity::WorkerId;
     use crate::probe::{ClusterView, NodeView, ProbeError};
