@@ -7,6 +7,7 @@ mod drill;
 mod minted;
 mod regions;
 mod story;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
