@@ -167,13 +167,13 @@ pub fn run_program<C: CommandFactory + FromArgMatches>(
     act: impl FnOnce(C) -> anyhow::Result<()>,
 ) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    paint::choose(paint::asked(&arguments));
+    paint::choose(paint::flag(&arguments));
     let outcome = match parse(&arguments) {
         Ok(cli) => act(cli),
-        Err(asked) => {
+        Err(answer) => {
             // Help and version come this way too, on standard output and with 0. If nobody can read it, so be it.
-            let _ = asked.print();
-            return ExitCode::from(if asked.use_stderr() { Exit::Misuse as u8 } else { 0 });
+            let _ = answer.print();
+            return ExitCode::from(if answer.use_stderr() { Exit::Misuse as u8 } else { 0 });
         }
     };
     match outcome {
@@ -183,7 +183,7 @@ pub fn run_program<C: CommandFactory + FromArgMatches>(
 }
 
 fn parse<C: CommandFactory + FromArgMatches>(arguments: &[OsString]) -> Result<C, clap::Error> {
-    let mut command = C::command().color(paint::asked(arguments).into());
+    let mut command = C::command().color(paint::flag(arguments).into());
     let matches = command.try_get_matches_from_mut(arguments)?;
     C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }

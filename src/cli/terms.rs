@@ -28,7 +28,7 @@ pub struct Tokens {
 
 /// How a counter is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Look {
+pub enum Detail {
     /// With each region's share, how fresh it is, and the value that every region is known to have.
     Regions,
 }

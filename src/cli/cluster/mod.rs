@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use snowtide_protocol::Code;
 
-use self::status::{Line, ask_all, table};
+use self::status::{NodeReport, ask_all, table};
 use super::data_dir::DataDir;
 use super::exit::{self, Ended, Exit};
 use super::{Global, Misuse, reach};
@@ -111,7 +111,7 @@ pub async fn overview(map: &ClusterMap, probe: &Probe) -> anyhow::Result<String>
 
 /// How a look at these nodes ends, whatever was shown of them: well if any has told something, or could tell nothing for
 /// another reason than the caller.
-fn verdict<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Result<(), Ended> {
+fn verdict<'a>(lines: impl IntoIterator<Item = &'a NodeReport>) -> Result<(), Ended> {
     let lines: Vec<_> = lines.into_iter().collect();
     let denials: Option<Vec<_>> = lines.iter().filter(|line| line.answers()).map(|line| line.denial()).collect();
     match denials.as_deref() {
@@ -121,7 +121,7 @@ fn verdict<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Result<(), Ended> {
     }
 }
 
-fn silence(lines: &[&Line]) -> Ended {
+fn silence(lines: &[&NodeReport]) -> Ended {
     let nodes: Vec<_> = lines.iter().map(|line| format!("{} at {}", line.name(), line.http)).collect();
     let text = format!(
         "no node of the map answers: {}; start all on this machine: snowtide-dev up; or name the map of the cluster that \
@@ -145,23 +145,23 @@ mod tests {
     use crate::identity::WorkerId;
     use crate::probe::ProbeError;
 
-    fn line(ready: Option<bool>, view: ProbeError) -> Line {
+    fn line(ready: Option<bool>, view: ProbeError) -> NodeReport {
         let (worker, http) = (WorkerId::new(1, 0).unwrap(), Address::parse("127.0.0.1:8410").unwrap());
-        Line { worker, region: "eu-west".into(), http, ready, view: Err(view) }
+        NodeReport { worker, region: "eu-west".into(), http, ready, view: Err(view) }
     }
 
-    fn refusing(status: StatusCode) -> Line {
+    fn refusing(status: StatusCode) -> NodeReport {
         let address = "127.0.0.1:8410".to_owned();
         line(Some(true), ProbeError::Refused { address, status, detail: String::new() })
     }
 
-    fn silent() -> Line {
+    fn silent() -> NodeReport {
         line(None, ProbeError::Silent { address: "127.0.0.1:8410".to_owned() })
     }
 
     #[test]
     fn who_is_refused_by_all_that_answer_is_told_from_who_is_not_answered() {
-        let exit = |lines: &[Line]| verdict(lines).err().map(|ended| ended.exit);
+        let exit = |lines: &[NodeReport]| verdict(lines).err().map(|ended| ended.exit);
         assert_eq!(exit(&[silent(), silent()]), Some(Exit::Unavailable));
         assert_eq!(exit(&[silent(), refusing(StatusCode::UNAUTHORIZED)]), Some(Exit::Denied));
         assert_eq!(exit(&[refusing(StatusCode::FORBIDDEN), refusing(StatusCode::UNAUTHORIZED)]), Some(Exit::Denied));

@@ -5,7 +5,7 @@ use comfy_table::CellAlignment;
 use serde_json::{Value, json};
 
 use super::Access;
-use super::status::{Line, ask_all, complaint};
+use super::status::{NodeReport, ask_all, complaint};
 use crate::cli::paint::{self, Tone};
 use crate::cli::{Global, Misuse};
 use crate::probe::PeerView;
@@ -50,11 +50,11 @@ impl Command {
     }
 }
 
-fn as_json(line: &Line) -> Vec<Value> {
+fn as_json(line: &NodeReport) -> Vec<Value> {
     let link = |peer: &PeerView| {
         let mut link = json!({ "from": line.name(), "to": format!("{}/{}", peer.region, peer.node) });
-        if let (Some(link), Ok(Value::Object(told))) = (link.as_object_mut(), serde_json::to_value(peer)) {
-            link.extend(told);
+        if let (Some(link), Ok(Value::Object(fields))) = (link.as_object_mut(), serde_json::to_value(peer)) {
+            link.extend(fields);
         }
         link
     };
@@ -64,7 +64,7 @@ fn as_json(line: &Line) -> Vec<Value> {
     }
 }
 
-fn table(lines: &[Line]) -> String {
+fn table(lines: &[NodeReport]) -> String {
     let mut table = paint::table(["node", "peer", "state", "behind", "for", "compared", "clock"]);
     for line in lines {
         let name = Tone::Plain.cell(line.name());

@@ -40,28 +40,31 @@ impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let loaded = global.load()?;
         let lines = ask_all(&loaded.map, &self.access.probe(&loaded.config)?).await?;
-        global.print(|| json!({ "nodes": lines.iter().map(Line::as_json).collect::<Vec<_>>() }), || as_text(&lines))?;
+        global.print(
+            || json!({ "nodes": lines.iter().map(NodeReport::as_json).collect::<Vec<_>>() }),
+            || as_text(&lines),
+        )?;
         Ok(super::verdict(&lines)?)
     }
 }
 
-fn as_text(lines: &[Line]) -> String {
-    let ids = lines.iter().find_map(Line::ids);
+fn as_text(lines: &[NodeReport]) -> String {
+    let ids = lines.iter().find_map(NodeReport::ids);
     let ids = ids.map(|ids| format!("IDs: {}, until {}", dated(&ids.layout), ids.last));
     [table(lines)].into_iter().chain(ids).chain(forks(lines)).collect::<Vec<_>>().join("\n")
 }
 
 /// A line for each log that some node knows to have forked.
-fn forks(lines: &[Line]) -> Vec<String> {
+fn forks(lines: &[NodeReport]) -> Vec<String> {
     let known: BTreeSet<&ForkView> =
         lines.iter().filter_map(|line| line.view.as_ref().ok()).flat_map(|view| &view.forks).collect();
-    let told = |fork: &&ForkView| {
+    let in_words = |fork: &&ForkView| {
         format!(
             "forked: {}/{} counted as {} in two processes in namespace {}; acknowledged increments of it may be missing",
             fork.region, fork.node, fork.replica, fork.namespace
         )
     };
-    known.iter().map(told).collect()
+    known.iter().map(in_words).collect()
 }
 
 /// A layout that tells its epoch as a date. What other releases may say instead is left as it is.
@@ -73,7 +76,7 @@ fn dated(layout: &str) -> String {
 
 /// What is known of one node.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct NodeReport {
     pub(super) worker: WorkerId,
     pub(super) region: String,
     pub(super) http: Address,
@@ -101,11 +104,11 @@ pub(super) async fn ask_each<T: Send + 'static, F: Future<Output = T> + Send + '
 }
 
 /// What every node of the map says of itself.
-pub(super) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<Vec<Line>> {
-    ask_each(map, |worker, region, node| Line::ask(probe.clone(), worker, region, node)).await
+pub(super) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<Vec<NodeReport>> {
+    ask_each(map, |worker, region, node| NodeReport::ask(probe.clone(), worker, region, node)).await
 }
 
-impl Line {
+impl NodeReport {
     /// What this node says of itself.
     pub(super) fn ask(
         probe: Probe,
@@ -224,7 +227,7 @@ fn peer(peer: &PeerView) -> String {
 }
 
 /// One line a node, its peers below each other.
-pub(super) fn table(lines: &[Line]) -> String {
+pub(super) fn table(lines: &[NodeReport]) -> String {
     let mut table = paint::table(["node", "state", "ready", "replica", "commits", "peers"]);
     table.add_rows(lines.iter().map(|line| {
         let tone = line.tone();
@@ -241,13 +244,13 @@ mod tests {
     use super::*;
     use crate::probe::NodeView;
 
-    fn line(view: Result<ClusterView, ProbeError>) -> Line {
+    fn line(view: Result<ClusterView, ProbeError>) -> NodeReport {
         let ready = view.is_ok().then_some(true);
         let worker = WorkerId::new(1, 0).unwrap();
-        Line { worker, region: "eu-west".into(), http: Address::parse("127.0.0.1:8410").unwrap(), ready, view }
+        NodeReport { worker, region: "eu-west".into(), http: Address::parse("127.0.0.1:8410").unwrap(), ready, view }
     }
 
-    fn answering() -> Line {
+    fn answering() -> NodeReport {
         let peer = |region: &str, state: &str, commits: Option<&str>, seconds| PeerView {
             region: region.into(),
             node: 0,
@@ -278,7 +281,7 @@ mod tests {
         line(Ok(ClusterView { node, ids, peers, forks: vec![ForkView { namespace, region, node: 0, replica }] }))
     }
 
-    fn unreachable() -> Line {
+    fn unreachable() -> NodeReport {
         let address = "127.0.0.1:8410".to_owned();
         line(Err(ProbeError::Unreachable { address, reason: "Connection refused (os error 111)".into() }))
     }
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn json_has_the_same_fields_whether_a_node_answers_or_not() {
-        let fields = |line: &Line| line.as_json().as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let fields = |line: &NodeReport| line.as_json().as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(fields(&answering()), fields(&unreachable()));
         let json = answering().as_json();
         assert_eq!((&json["commits"], &json["peers"][1]["lag_commits"]), (&"12".into(), &"7".into()));

@@ -11,7 +11,7 @@ use snowtide_protocol::wire::Welcome;
 
 use self::asking::Asking;
 use super::output::while_read;
-use super::terms::{self, Look};
+use super::terms::{self, Detail};
 use super::{Global, reach};
 
 /// Add to counters, read or watch them.
@@ -73,7 +73,7 @@ struct Read {
 
     /// What else to tell of each counter.
     #[arg(long, value_name = "WHAT")]
-    view: Option<Look>,
+    view: Option<Detail>,
 
     #[command(flatten)]
     asking: Asking,
@@ -135,7 +135,7 @@ impl Read {
         for key in &keys {
             put(&mut batch, namespace, key)?;
         }
-        let terms = view.into_iter().fold(asking.terms(), |terms, Look::Regions| terms.with_regions());
+        let terms = view.into_iter().fold(asking.terms(), |terms, Detail::Regions| terms.with_regions());
         let (node, answered) = asking.ask(global, async |client| client.batch_on(&batch, &terms).await).await?;
         let json = || as_json(&node, namespace, &keys, &answered);
         asking.tell(global, json, &as_lines(&keys, &answered), answered.token.as_ref())?;
@@ -222,7 +222,7 @@ mod tests {
             assert!(parse(&["incr", "home", bad[0], bad[1]]).is_err(), "{bad:?}");
         }
         let Action::Get(Read { view, .. }) = parse(&["get", "home", "--view", "regions"]).unwrap() else { panic!() };
-        assert_eq!(view, Some(Look::Regions));
+        assert_eq!(view, Some(Detail::Regions));
     }
 
     #[test]

@@ -91,8 +91,7 @@ impl Command {
             for (key, result) in self.keys.iter().zip(results) {
                 let value = result.map_err(|code| self.place.refusal(global, key, code))?;
                 if let Some(change) = shown.change(key, value) {
-                    let line = Line { namespace, key, value, change, node: client.welcome() };
-                    print_more(&if global.json { line.as_json() } else { line.as_text() })?;
+                    self.print(global, client.welcome(), key, value, change)?;
                 }
                 if self.lines.is_some_and(|most| shown.lines >= most) {
                     client.close().await;
@@ -100,6 +99,23 @@ impl Command {
                 }
             }
         }
+    }
+
+    fn print(&self, global: &Global, node: &Welcome, key: &str, value: i128, change: i128) -> anyhow::Result<()> {
+        let at = clock::in_words(clock::wall_ms());
+        if !global.json {
+            return print_more(&format!("{at}\t{key}\t{value}\t{change:+}"));
+        }
+        let line = json!({
+            "at": at,
+            "namespace": self.place.namespace,
+            "key": key,
+            "value": value.to_string(),
+            "change": change.to_string(),
+            "region": node.region,
+            "node": node.node,
+        });
+        print_more(&line.to_string())
     }
 
     /// A connection, however long it takes, unless there is a reason that stays.
@@ -160,34 +176,6 @@ impl Shown {
         let shows = before.is_none() || change != 0;
         self.lines = self.lines.saturating_add(u64::from(shows));
         shows.then_some(change)
-    }
-}
-
-/// What is told of one change.
-struct Line<'a> {
-    namespace: &'a str,
-    key: &'a str,
-    value: i128,
-    change: i128,
-    node: &'a Welcome,
-}
-
-impl Line<'_> {
-    fn as_text(&self) -> String {
-        format!("{}\t{}\t{}\t{:+}", clock::in_words(clock::wall_ms()), self.key, self.value, self.change)
-    }
-
-    fn as_json(&self) -> String {
-        let line = json!({
-            "at": clock::in_words(clock::wall_ms()),
-            "namespace": self.namespace,
-            "key": self.key,
-            "value": self.value.to_string(),
-            "change": self.change.to_string(),
-            "region": self.node.region,
-            "node": self.node.node,
-        });
-        line.to_string()
     }
 }
 

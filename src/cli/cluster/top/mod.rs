@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::Access;
-use super::status::{Line, ask_each};
+use super::status::{NodeReport, ask_each};
 use crate::cli::{Global, Misuse, paint, terms};
 use crate::clock::Stopwatch;
 use crate::config::map::ClusterMap;
@@ -24,7 +24,7 @@ use crate::probe::Probe;
 
 use self::frame::{Frame, Size};
 use self::reading::{Rates, Reading};
-use self::screen::{Happening, Screen};
+use self::screen::{Input, Screen};
 
 /// In milliseconds. More often would cost the nodes more than it shows.
 const EVERY_MS_MIN: u64 = 100;
@@ -79,10 +79,10 @@ impl Command {
         }
         tokio::time::sleep(self.every).await;
         let lines = watch.look().await?;
-        let nodes = || json!({ "nodes": lines.iter().map(Sight::as_json).collect::<Vec<_>>() });
-        let frame = Frame { sights: &lines, every: self.every, coloured: paint::on_stdout(), keys: false };
-        global.print(nodes, || frame.lines(Size::of_paper()).join("\n").trim_end().to_owned())?;
-        Ok(super::verdict(lines.iter().map(|sight| &sight.line))?)
+        let nodes = || json!({ "nodes": lines.iter().map(NodeSample::as_json).collect::<Vec<_>>() });
+        let frame = Frame { samples: &lines, every: self.every, coloured: paint::on_stdout(), keys: false };
+        global.print(nodes, || frame.lines(Size::of_pipe()).join("\n").trim_end().to_owned())?;
+        Ok(super::verdict(lines.iter().map(|sample| &sample.line))?)
     }
 }
 
@@ -94,23 +94,23 @@ struct Watch {
 }
 
 /// One node as it is seen now.
-struct Sight {
-    line: Line,
+struct NodeSample {
+    line: NodeReport,
     reading: Option<Reading>,
     /// Since it was looked at last; not if it was not, or has been started since.
     rates: Option<Rates>,
 }
 
 impl Watch {
-    async fn look(&mut self) -> anyhow::Result<Vec<Sight>> {
+    async fn look(&mut self) -> anyhow::Result<Vec<NodeSample>> {
         let answers = ask_each(&self.map, |worker, region, node| {
             let (line, probe, http) =
-                (Line::ask(self.probe.clone(), worker, region, node), self.probe.clone(), node.http.clone());
+                (NodeReport::ask(self.probe.clone(), worker, region, node), self.probe.clone(), node.http.clone());
             async move {
                 tokio::join!(line, async { Some((Reading::of(&probe.metrics(http).await.ok()?), Stopwatch::start())) })
             }
         });
-        let sights = answers.await?.into_iter().map(|(line, now)| {
+        let samples = answers.await?.into_iter().map(|(line, now)| {
             let before = self.last.remove(&line.worker);
             let rates = now.as_ref().zip(before).and_then(|((now, watch), (before, since))| {
                 let elapsed = since.elapsed_us().saturating_sub(watch.elapsed_us());
@@ -118,38 +118,38 @@ impl Watch {
             });
             let reading = now.as_ref().map(|(reading, _)| reading.clone());
             self.last.extend(now.map(|now| (line.worker, now)));
-            Sight { line, reading, rates }
+            NodeSample { line, reading, rates }
         });
-        Ok(sights.collect())
+        Ok(samples.collect())
     }
 
     /// Draws until somebody has seen enough. The terminal is as it was afterwards, however this ends.
-    async fn live(mut self, mut sights: Vec<Sight>, every: Duration) -> anyhow::Result<()> {
+    async fn live(mut self, mut samples: Vec<NodeSample>, every: Duration) -> anyhow::Result<()> {
         let catch = |kind| signal(kind).context("signals cannot be caught; take one frame: --once");
         let (mut terminate, mut hangup) = (catch(SignalKind::terminate())?, catch(SignalKind::hangup())?);
         let coloured = paint::on_stdout();
         let mut screen = Screen::enter()?;
-        let mut happenings = screen::happenings();
+        let mut inputs = screen::inputs();
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         loop {
-            let frame = Frame { sights: &sights, every, coloured, keys: true };
+            let frame = Frame { samples: &samples, every, coloured, keys: true };
             screen.draw(&frame.lines(screen.size()))?;
             tokio::select! {
-                happening = happenings.recv() => match happening {
-                    Some(Happening::Quit) | None => return Ok(()),
-                    Some(Happening::Resized) => {}
+                input = inputs.recv() => match input {
+                    Some(Input::Quit) | None => return Ok(()),
+                    Some(Input::Resized) => {}
                 },
                 _ = terminate.recv() => return Ok(()),
                 _ = hangup.recv() => return Ok(()),
-                sights_now = async { ticks.tick().await; self.look().await } => sights = sights_now?,
+                samples_now = async { ticks.tick().await; self.look().await } => samples = samples_now?,
             }
         }
     }
 }
 
-impl Sight {
+impl NodeSample {
     fn as_json(&self) -> serde_json::Value {
         let rates = self.rates.as_ref();
         let reading = self.reading.as_ref();
