@@ -9,18 +9,21 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use serde::Serialize;
 use snowtide::clock;
 use snowtide::config::map::{ClusterMap, Node, Region};
 use snowtide::identity::WorkerId;
 use snowtide::tls::{CA_FILE, certificate_file, key_file, node_name};
 use time::{Duration, OffsetDateTime};
+
+use crate::error::DevError;
+use crate::files;
 
 /// The authority's key, and its certificate once more, in a folder of their own.
 pub const CA_KEY_FILE: &str = "ca.key";
@@ -83,15 +86,17 @@ impl Holder {
 }
 
 /// What a run did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Made {
     /// The authority's certificate, new or not.
     pub authority: PathBuf,
     /// The authority itself is new.
     pub authority_is_new: bool,
     /// The authority's key, which nodes are not given.
+    #[serde(rename = "authority_key")]
     pub key: PathBuf,
     /// The key lay among what nodes are given, and was moved.
+    #[serde(rename = "authority_key_was_moved")]
     pub key_was_moved: bool,
     /// Node certificates that were made.
     pub made: Vec<PathBuf>,
@@ -99,39 +104,11 @@ pub struct Made {
     pub kept: Vec<PathBuf>,
 }
 
-/// Certificates could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificatesError {
-    /// A file could not be read or written.
-    #[error("cannot use {}: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is an authority, but not its key, so nothing can be signed.
-    #[error(
-        "{} exists, and {} does not: restore the key, or delete all certificates to begin anew",
-        certificate.display(),
-        key.display()
-    )]
-    AuthorityWithoutKey {
-        /// The authority's certificate.
-        certificate: PathBuf,
-        /// Where its key should be.
-        key: PathBuf,
-    },
-    /// What exists is not what it should be, or a name cannot be put into a certificate.
-    #[error("cannot make a certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
-}
-
 /// Makes an authority unless there is one, and for each of these nodes without a certificate a new one; with `renew` for each
 /// of them.
-pub fn certificates(folders: &Folders, holders: &[Holder], renew: bool) -> Result<Made, CertificatesError> {
-    make_folder(&folders.nodes, 0o755)?;
-    make_folder(&folders.authority, 0o700)?;
+pub fn certificates(folders: &Folders, holders: &[Holder], renew: bool) -> Result<Made, DevError> {
+    files::make_dir(&folders.nodes, 0o755)?;
+    files::make_dir(&folders.authority, 0o700)?;
     let key_was_moved = take_key_out(folders)?;
     let (issuer, authority_is_new) = authority(folders)?;
     let (authority, key) = (folders.nodes.join(CA_FILE), folders.authority.join(CA_KEY_FILE));
@@ -150,50 +127,44 @@ pub fn certificates(folders: &Folders, holders: &[Holder], renew: bool) -> Resul
 }
 
 /// Former releases left the authority's key among what nodes are given.
-fn take_key_out(folders: &Folders) -> Result<bool, CertificatesError> {
+fn take_key_out(folders: &Folders) -> Result<bool, DevError> {
     let (former, key) = (folders.nodes.join(CA_KEY_FILE), folders.authority.join(CA_KEY_FILE));
     if !former.exists() || key.exists() {
         return Ok(false);
     }
     let (ours, theirs) = (folders.authority.join(CA_FILE), folders.nodes.join(CA_FILE));
     let private = fs::Permissions::from_mode(0o600);
-    fs::copy(&theirs, ours).map_err(|source| CertificatesError::File { path: theirs, source })?;
+    fs::copy(&theirs, ours).map_err(DevError::file(&theirs))?;
     let moved = fs::set_permissions(&former, private).and_then(|()| fs::rename(&former, &key));
-    moved.map_err(|source| CertificatesError::File { path: former, source })?;
+    moved.map_err(DevError::file(&former))?;
     Ok(true)
 }
 
-fn authority(folders: &Folders) -> Result<(Issuer<'static, KeyPair>, bool), CertificatesError> {
+fn authority(folders: &Folders) -> Result<(Issuer<'static, KeyPair>, bool), DevError> {
     let (certificate, key) = (folders.authority.join(CA_FILE), folders.authority.join(CA_KEY_FILE));
     // What nodes believe may be more than this one.
     let believed = folders.nodes.join(CA_FILE);
     match (certificate.exists() && believed.exists(), key.exists()) {
         (true, true) => {
-            let pair = KeyPair::from_pem(&read(&key)?)?;
-            Ok((Issuer::from_ca_cert_pem(&read(&certificate)?, pair)?, false))
+            let pair = KeyPair::from_pem(&files::read(&key)?)?;
+            Ok((Issuer::from_ca_cert_pem(&files::read(&certificate)?, pair)?, false))
         }
-        (false, false) if believed.exists() => {
-            Err(CertificatesError::AuthorityWithoutKey { certificate: believed, key })
-        }
-        (true, false) => Err(CertificatesError::AuthorityWithoutKey { certificate, key }),
+        (false, false) if believed.exists() => Err(DevError::AuthorityWithoutKey { certificate: believed, key }),
+        (true, false) => Err(DevError::AuthorityWithoutKey { certificate, key }),
         (false, _) => Ok((make_authority(&certificate, &key, &believed)?, true)),
     }
 }
 
-fn make_authority(
-    certificate: &Path,
-    key: &Path,
-    believed: &Path,
-) -> Result<Issuer<'static, KeyPair>, CertificatesError> {
+fn make_authority(certificate: &Path, key: &Path, believed: &Path) -> Result<Issuer<'static, KeyPair>, DevError> {
     let pair = KeyPair::generate()?;
     let mut params = valid_for(AUTHORITY_VALID, CertificateParams::default());
     params.distinguished_name.push(DnType::CommonName, "Snowtide development authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let signed = params.self_signed(&pair)?;
-    write(key, &pair.serialize_pem(), 0o600)?;
-    write(certificate, &signed.pem(), 0o644)?;
-    write(believed, &signed.pem(), 0o644)?;
+    files::write(key, &pair.serialize_pem(), 0o600)?;
+    files::write(certificate, &signed.pem(), 0o644)?;
+    files::write(believed, &signed.pem(), 0o644)?;
     Ok(Issuer::new(params, pair))
 }
 
@@ -202,7 +173,7 @@ fn make_node(
     holder: &Holder,
     certificate: &Path,
     key: &Path,
-) -> Result<(), CertificatesError> {
+) -> Result<(), DevError> {
     let pair = KeyPair::generate()?;
     let mut params = valid_for(NODE_VALID, CertificateParams::new(names(holder))?);
     params.distinguished_name.push(DnType::CommonName, node_name(&holder.region, holder.node));
@@ -211,8 +182,8 @@ fn make_node(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let signed = params.signed_by(&pair, issuer)?;
-    write(key, &pair.serialize_pem(), 0o600)?;
-    write(certificate, &signed.pem(), 0o644)
+    files::write(key, &pair.serialize_pem(), 0o600)?;
+    files::write(certificate, &signed.pem(), 0o644)
 }
 
 /// The node's own name for peers, and for clients whatever they may reach it by.
@@ -231,29 +202,6 @@ fn valid_for(duration: Duration, mut params: CertificateParams) -> CertificatePa
     params.not_before = now.saturating_sub(CLOCK_SLACK);
     params.not_after = now.saturating_add(duration);
     params
-}
-
-fn make_folder(path: &Path, mode: u32) -> Result<(), CertificatesError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|source| CertificatesError::File { path: path.to_owned(), source })
-}
-
-fn read(path: &Path) -> Result<String, CertificatesError> {
-    fs::read_to_string(path).map_err(|source| CertificatesError::File { path: path.to_owned(), source })
-}
-
-/// Writes beside the target and renames, so that a half-written file is never taken for a whole one.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertificatesError> {
-    let beside = path.with_extension("new");
-    let _ = fs::remove_file(&beside); // left by a run that was cut off, perhaps with another mode
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .and_then(|()| fs::rename(&beside, path));
-    written.map_err(|source| CertificatesError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -344,10 +292,10 @@ mod tests {
         certificates(&folders, &holders(&[1]), false).unwrap();
         fs::remove_file(folders.authority.join("ca.key")).unwrap();
         let error = certificates(&folders, &holders(&[2]), false).unwrap_err();
-        assert!(matches!(error, CertificatesError::AuthorityWithoutKey { .. }), "{error}");
+        assert!(matches!(error, DevError::AuthorityWithoutKey { .. }), "{error}");
         fs::remove_dir_all(&folders.authority).unwrap();
         let error = certificates(&folders, &holders(&[2]), false).unwrap_err();
-        assert!(matches!(error, CertificatesError::AuthorityWithoutKey { .. }), "{error}");
+        assert!(matches!(error, DevError::AuthorityWithoutKey { .. }), "{error}");
     }
 
     #[test]

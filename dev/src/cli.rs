@@ -14,11 +14,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use snowtide::cli::{EXIT_CODES, Global};
+use snowtide::cli::{EXIT_CODES, Global, completions, man};
+
+const PROGRAM: &str = "snowtide-dev";
 
 /// A whole cluster on this machine, of real node processes.
 #[derive(Debug, Parser)]
-#[command(name = "snowtide-dev", version, propagate_version = true, after_help = after_help())]
+#[command(name = PROGRAM, version, propagate_version = true, after_help = after_help())]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 struct Cli {
     #[command(flatten)]
@@ -43,6 +45,10 @@ enum Command {
     Up(up::Command),
     Demo(demo::Command),
     Certs(certs::Command),
+    #[command(after_help = completions::examples(PROGRAM))]
+    Completions(completions::Command),
+    #[command(after_help = man::examples(PROGRAM, "up"))]
+    Man(man::Command),
 }
 
 impl Command {
@@ -51,6 +57,8 @@ impl Command {
             Self::Up(command) => block_on(command.run(global)),
             Self::Demo(command) => block_on(command.run(global)),
             Self::Certs(command) => command.run(global),
+            Self::Completions(command) => command.run::<Cli>(),
+            Self::Man(command) => command.run::<Cli>(),
         }
     }
 }
@@ -77,6 +85,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Of the three command lines that there are.
     #[test]
     fn every_example_of_every_help_can_be_copied_from_a_narrow_terminal() {
         fn look(command: &clap::Command) {
@@ -87,5 +96,16 @@ mod tests {
             command.get_subcommands().for_each(look);
         }
         look(&Cli::command());
+        look(&snowtide::cli::Cli::command());
+        look(&snowtide_loadtest::cli::Cli::command());
+    }
+
+    #[test]
+    fn completions_and_manual_pages_are_in_the_words_of_this_program() {
+        let mut command = Cli::command();
+        command.build();
+        let help = |name: &str| command.find_subcommand(name).unwrap().get_after_help().unwrap().to_string();
+        assert!(help("completions").contains("  source <(snowtide-dev completions bash)\n"));
+        assert!(help("man").contains("  man snowtide-dev-up"));
     }
 }

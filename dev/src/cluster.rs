@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde::Serialize;
 use snowtide::config::address::Address;
 use snowtide::config::map::{ClusterMap, Node, Region};
 use snowtide::identity::WorkerId;
@@ -14,7 +15,8 @@ use tokio::time::timeout;
 
 use crate::certificates::{Folders, Holder, certificates};
 use crate::error::DevError;
-use crate::folder::{self, Folder, Lock};
+use crate::files::{self, ANYBODY};
+use crate::folder::{Folder, Lock};
 use crate::options::{Links, Options};
 use crate::plan;
 use crate::process::{Ending, Launch, Process};
@@ -22,17 +24,19 @@ use crate::relay::{Passed, Relay};
 use crate::wires::{Cuts, Wires};
 
 /// In a new folder.
-const REGIONS: u8 = 3;
+const REGIONS: usize = 3;
 /// Every cluster on one machine has one node a region.
 const NODE: u8 = 0;
 /// How often a starting node is asked whether it is ready.
-const POLL: Duration = Duration::from_millis(25);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Where to find one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
-    /// Its region; it is the region's node 0.
+    /// Its region.
     pub region: String,
+    /// Its number in the region.
+    pub node: u8,
     /// For QUIC clients.
     pub quic: SocketAddr,
     /// For HTTP clients.
@@ -72,12 +76,13 @@ impl Cluster {
         let folder = Folder::open(&options.folder)?;
         let lock = folder.lock()?;
         let kept = folder.kept_map()?;
-        let addresses = kept.iter().flat_map(ClusterMap::nodes).map(|(_, _, node)| node);
-        let addresses = addresses.flat_map(|node| [&node.quic, &node.http].into_iter().chain(&node.redis));
-        let mut taken: BTreeSet<_> = addresses.map(Address::port).collect();
-        let count = options.regions.unwrap_or_else(|| kept.as_ref().map_or(REGIONS, plan::count));
-        let map = plan::map(count, kept, |index| options.ports.pick(index, &mut taken))
-            .map_err(|unplanned| unplanned.at(folder.path(), count))?;
+        let mut taken: BTreeSet<_> = plan::addresses(&kept).map(Address::port).collect();
+        let (asked, kept_count) = (options.regions.map(usize::from), kept.regions.len());
+        let count = asked.unwrap_or(if kept_count == 0 { REGIONS } else { kept_count });
+        if kept_count > count {
+            return Err(DevError::Shrunk { folder: folder.path().to_owned(), kept: kept_count, asked: count });
+        }
+        let map = plan::map(count, kept, |index| options.ports.pick(index, &mut taken)).ok_or(DevError::NoPorts)?;
         folder.write_for_clients(&map)?;
         certificates(&Folders::beside(&folder.certs_dir()), &Holder::all(&map), false)?;
         let wires = match options.links {
@@ -93,43 +98,17 @@ impl Cluster {
     }
 
     /// Starts every node that does not run, and waits until all are ready, telling of each when it is.
-    pub async fn start_all(&mut self, mut ready: impl FnMut(&str)) -> Result<(), DevError> {
+    pub async fn start_all(&mut self, ready: impl FnMut(&str)) -> Result<(), DevError> {
         let missing: Vec<_> =
             self.regions().filter(|region| !self.processes.contains_key(*region)).map(str::to_owned).collect();
-        for region in &missing {
-            self.spawn_node(region)?;
-        }
-        let mut waiting = missing;
-        let within = self.options.ready_within;
-        let all = async {
-            while !waiting.is_empty() {
-                let mut still = Vec::new();
-                for region in std::mem::take(&mut waiting) {
-                    if self.is_ready(&region).await? { ready(&region) } else { still.push(region) }
-                }
-                waiting = still;
-                tokio::time::sleep(POLL).await;
-            }
-            Ok(())
-        };
-        let outcome = timeout(within, all).await;
-        outcome.unwrap_or_else(|_| match waiting.first() {
-            Some(region) => Err(self.not_ready(region)),
-            None => Ok(()),
-        })
+        missing.iter().try_for_each(|region| self.spawn_node(region))?;
+        self.until_ready(missing, ready).await
     }
 
     /// Starts a node that was killed or terminated, and waits until it is ready.
     pub async fn start_node(&mut self, region: &str) -> Result<(), DevError> {
         self.spawn_node(region)?;
-        let within = self.options.ready_within;
-        let ready = async {
-            while !self.is_ready(region).await? {
-                tokio::time::sleep(POLL).await;
-            }
-            Ok(())
-        };
-        timeout(within, ready).await.unwrap_or_else(|_| Err(self.not_ready(region)))
+        self.until_ready(vec![region.to_owned()], |_| {}).await
     }
 
     /// Starts a node and does not wait for it.
@@ -139,7 +118,7 @@ impl Cluster {
             return Err(DevError::Running(region.to_owned()));
         }
         let launch = self.launch(region);
-        folder::make(&launch.dir)?;
+        files::make_dir(&launch.dir, ANYBODY)?;
         let executable = launch.executable.clone();
         let process = launch.start().map_err(|source| DevError::Spawn { executable, source })?;
         self.processes.insert(region.to_owned(), process);
@@ -226,13 +205,7 @@ impl Cluster {
     /// What became of the datagrams between all nodes; nothing if the links are direct.
     pub fn passed(&self) -> Passed {
         let relays = self.wires.iter().flat_map(Wires::relays);
-        relays.map(|(_, _, relay)| relay.passed()).fold(Passed::default(), |sum, passed| Passed {
-            forwarded: sum.forwarded.saturating_add(passed.forwarded),
-            bytes: sum.bytes.saturating_add(passed.bytes),
-            cut: sum.cut.saturating_add(passed.cut),
-            lost: sum.lost.saturating_add(passed.lost),
-            overflowed: sum.overflowed.saturating_add(passed.overflowed),
-        })
+        relays.map(|(_, _, relay)| relay.passed()).fold(Passed::default(), Passed::and)
     }
 
     /// An error if a node has ended though nobody told it to; that node then counts as stopped.
@@ -250,6 +223,7 @@ impl Cluster {
         let endpoint = |(_, region, node): (WorkerId, &Region, &Node)| {
             Some(Endpoint {
                 region: region.name.clone(),
+                node: node.id,
                 quic: node.quic.fixed()?,
                 http: node.http.fixed()?,
                 redis: node.redis.as_ref().and_then(Address::fixed),
@@ -265,9 +239,9 @@ impl Cluster {
     pub fn client_config(&self, region: &str) -> Result<snowtide_client::Config, DevError> {
         let address = self.address(region)?.0;
         let path = self.folder.ca_file();
-        let pem = std::fs::read(&path).map_err(|source| DevError::File { path: path.clone(), source })?;
+        let pem = std::fs::read(&path).map_err(DevError::file(&path))?;
         let config = snowtide_client::Config::new(address.to_string()).ca_pem(&pem);
-        config.map_err(|error| DevError::File { path, source: std::io::Error::other(error) })
+        config.map_err(std::io::Error::other).map_err(DevError::file(&path))
     }
 
     /// The map with the addresses that clients use.
@@ -285,11 +259,34 @@ impl Cluster {
         self.map.regions.iter().map(|region| region.name.as_str())
     }
 
-    async fn is_ready(&mut self, region: &str) -> Result<bool, DevError> {
-        self.check()?;
-        let http = self.address(region)?.1;
-        // A node that does not answer yet is not ready yet.
-        Ok(self.probe.is_ready(http).await.unwrap_or(false))
+    /// Asks the nodes of these regions in turn, until each is ready.
+    async fn until_ready(&mut self, mut waiting: Vec<String>, mut ready: impl FnMut(&str)) -> Result<(), DevError> {
+        let within = self.options.ready_within;
+        let all = async {
+            while let Some(region) = waiting.first() {
+                self.check()?;
+                // A node that does not answer yet is not ready yet.
+                if self.probe.is_ready(self.address(region)?.1).await.unwrap_or(false) {
+                    ready(region);
+                    waiting.remove(0);
+                } else {
+                    waiting.rotate_left(1);
+                    tokio::time::sleep(POLL).await;
+                }
+            }
+            Ok(())
+        };
+        let outcome = timeout(within, all).await;
+        match (outcome, waiting.first()) {
+            (Ok(outcome), _) => outcome,
+            (Err(_), None) => Ok(()),
+            (Err(_), Some(region)) => Err(DevError::NotReady {
+                after: within,
+                log: self.folder.log_file(region),
+                tail: self.folder.log_tail(region),
+                region: region.clone(),
+            }),
+        }
     }
 
     fn launch(&self, region: &str) -> Launch {
@@ -341,15 +338,6 @@ impl Cluster {
         let known: Vec<_> = self.regions().collect();
         DevError::UnknownRegion { name: region.to_owned(), known: known.join(", ") }
     }
-
-    fn not_ready(&self, region: &str) -> DevError {
-        DevError::NotReady {
-            region: region.to_owned(),
-            after: self.options.ready_within,
-            log: self.folder.log_file(region),
-            tail: self.folder.log_tail(region),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -369,6 +357,15 @@ mod tests {
         let second = Cluster::prepare(options("snowtide", dir.path())).unwrap();
         assert_eq!(second.map, before);
         assert_eq!(std::fs::read(second.folder.ca_file()).unwrap(), ca);
+    }
+
+    #[tokio::test]
+    async fn regions_are_never_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Cluster::prepare(options("snowtide", dir.path())).unwrap());
+        let fewer = Options { regions: Some(2), ..options("snowtide", dir.path()) };
+        let refused = Cluster::prepare(fewer).unwrap_err();
+        assert!(matches!(refused, DevError::Shrunk { kept: 3, asked: 2, .. }), "{refused}");
     }
 
     #[tokio::test]

@@ -1,13 +1,11 @@
 //! Why a cluster on one machine does not do what it was told, in words for whoever runs it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use snowtide::config::ConfigError;
-
-use crate::certificates::CertificatesError;
 
 /// A cluster could not be set up, or does not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +43,21 @@ pub enum DevError {
     /// No two vacant ports were found on loopback.
     #[error("no vacant ports on 127.0.0.1")]
     NoPorts,
-    /// Certificates could not be made.
-    #[error(transparent)]
-    Certificates(#[from] CertificatesError),
+    /// There is an authority, but not its key, so nothing can be signed.
+    #[error(
+        "{} exists, and {} does not: restore the key, or delete all certificates to begin anew",
+        certificate.display(),
+        key.display()
+    )]
+    AuthorityWithoutKey {
+        /// The authority's certificate.
+        certificate: PathBuf,
+        /// Where its key should be.
+        key: PathBuf,
+    },
+    /// A certificate that exists is not what it should be, or a name cannot be put into a certificate.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
     /// A relay could not be started.
     #[error("cannot start a relay on loopback: {0}")]
     Relay(io::Error),
@@ -108,4 +118,12 @@ pub enum DevError {
         /// Why.
         reason: String,
     },
+}
+
+impl DevError {
+    /// This file or directory cannot be used.
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::File { path, source }
+    }
 }

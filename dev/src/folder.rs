@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
-use snowtide::config::map::ClusterMap;
+use serde_json::json;
+use snowtide::config::map::{ClusterMap, Region};
 use snowtide::tls;
 
 use crate::error::DevError;
+use crate::files::{ANYBODY, make_dir, write};
+use crate::plan;
 
 /// The end of a log is read for people, so this is a screen or two.
 const TAIL_BYTES: u64 = 16 << 10;
 const TAIL_LINES: usize = 15;
+/// Of files that hold no secret.
+const PLAIN: u32 = 0o666;
 
 /// A cluster's folder. Every path in it is absolute, since nodes run in directories of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,23 +27,11 @@ pub struct Folder(PathBuf);
 /// Held for as long as a cluster runs in a folder.
 pub(super) type Lock = Flock<File>;
 
-/// What clients need, as a configuration file.
-#[derive(Serialize)]
-struct ClientConfig<'a> {
-    regions_dir: &'a Path,
-    tls: ClientTls<'a>,
-}
-
-#[derive(Serialize)]
-struct ClientTls<'a> {
-    dir: &'a Path,
-}
-
 impl Folder {
     /// Makes the folder if there is none.
     pub fn open(path: &Path) -> Result<Self, DevError> {
-        make(path)?;
-        fs::canonicalize(path).map(Self).map_err(|source| DevError::File { path: path.to_owned(), source })
+        make_dir(path, ANYBODY)?;
+        fs::canonicalize(path).map(Self).map_err(DevError::file(path))
     }
 
     /// The folder itself.
@@ -89,28 +82,24 @@ impl Folder {
     /// Refuses a second cluster in this folder, until the lock is dropped or the process ends.
     pub(super) fn lock(&self) -> Result<Lock, DevError> {
         let path = self.0.join("lock");
-        let file = File::create(&path).map_err(|source| DevError::File { path, source })?;
+        let file = File::create(&path).map_err(DevError::file(&path))?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| DevError::Taken(self.0.clone()))
     }
 
-    /// The map of an earlier run; `None` if there was none.
-    pub(super) fn kept_map(&self) -> Result<Option<ClusterMap>, DevError> {
+    /// The map of an earlier run; without regions if there was none.
+    pub(super) fn kept_map(&self) -> Result<ClusterMap, DevError> {
         let dir = self.regions_dir();
-        if !dir.exists() {
-            return Ok(None);
-        }
-        let map = ClusterMap::load(&dir)?;
-        let addresses = map.nodes().flat_map(|(_, _, node)| [&node.quic, &node.http].into_iter().chain(&node.redis));
-        let named = addresses.filter(|address| address.fixed().is_none()).map(ToString::to_string).next();
-        named.map_or(Ok(Some(map)), |named| Err(DevError::Named(named)))
+        let map = if dir.exists() { ClusterMap::load(&dir)? } else { ClusterMap::default() };
+        let named = plan::addresses(&map).find(|address| address.fixed().is_none()).map(ToString::to_string);
+        named.map_or(Ok(map), |named| Err(DevError::Named(named)))
     }
 
     /// Writes what clients read.
     pub(super) fn write_for_clients(&self, map: &ClusterMap) -> Result<(), DevError> {
         write_map(&self.regions_dir(), map)?;
-        let (regions_dir, certs_dir) = (self.regions_dir(), self.certs_dir());
-        let config = ClientConfig { regions_dir: &regions_dir, tls: ClientTls { dir: &certs_dir } };
-        write(&self.config_file(), &toml_of(&config))
+        let [regions, certs] = [self.regions_dir(), self.certs_dir()].map(|dir| dir.display().to_string());
+        let config = json!({ "regions_dir": regions, "tls": { "dir": certs } });
+        write(&self.config_file(), &toml_of(&config), PLAIN)
     }
 
     /// Writes one node's copy of the map.
@@ -127,22 +116,11 @@ impl Folder {
     }
 }
 
-/// Makes a directory and those above it.
-pub(super) fn make(path: &Path) -> Result<(), DevError> {
-    fs::create_dir_all(path).map_err(|source| DevError::File { path: path.to_owned(), source })
-}
-
 /// Writes one file a region. The directory is made; other files in it are left alone.
 fn write_map(dir: &Path, map: &ClusterMap) -> Result<(), DevError> {
-    make(dir)?;
-    map.regions.iter().try_for_each(|region| write(&dir.join(format!("{}.toml", region.name)), &toml_of(region)))
-}
-
-/// Writes beside the target and renames, so that a half-written file is never taken for a whole one.
-fn write(path: &Path, text: &str) -> Result<(), DevError> {
-    let beside = path.with_extension("new");
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|source| DevError::File { path: path.to_owned(), source })
+    make_dir(dir, ANYBODY)?;
+    let file = |region: &Region| dir.join(format!("{}.toml", region.name));
+    map.regions.iter().try_for_each(|region| write(&file(region), &toml_of(region), PLAIN))
 }
 
 /// Of values that always have a form in TOML: tables of text and numbers.
@@ -164,7 +142,6 @@ mod tests {
     use snowtide::config::{Config, Sources};
 
     use super::*;
-    use crate::plan;
 
     fn folder() -> (tempfile::TempDir, Folder) {
         let dir = tempfile::tempdir().unwrap();
@@ -175,20 +152,20 @@ mod tests {
     #[test]
     fn what_is_written_for_clients_is_a_configuration_that_loads() {
         let (_dir, folder) = folder();
-        let map = plan::map(3, None, |_| Some([7_000, 8_000, 6_000])).unwrap();
+        let map = plan::map(3, ClusterMap::default(), |_| Some([7_000, 8_000, 6_000])).unwrap();
         folder.write_for_clients(&map).unwrap();
         let sources = Sources { file: Some(folder.config_file()), ..Sources::default() };
         let loaded = Config::load(&sources);
         assert!(loaded.is_err(), "three nodes at one address are refused");
         let mut port = 7_000;
-        let map = plan::map(3, None, |_| {
+        let map = plan::map(3, ClusterMap::default(), |_| {
             port += 1;
             Some([port, port, port + 1_000])
         });
         folder.write_for_clients(&map.unwrap()).unwrap();
         let loaded = Config::load(&sources).unwrap();
         assert_eq!(loaded.config.tls.dir, folder.certs_dir());
-        assert_eq!(folder.kept_map().unwrap(), Some(loaded.map));
+        assert_eq!(folder.kept_map().unwrap(), loaded.map);
     }
 
     #[test]
@@ -204,7 +181,7 @@ mod tests {
     fn the_tail_of_a_log_is_its_last_lines() {
         let (_dir, folder) = folder();
         assert_eq!(folder.log_tail("eu-west"), "");
-        make(&folder.node_dir("eu-west")).unwrap();
+        make_dir(&folder.node_dir("eu-west"), ANYBODY).unwrap();
         let lines: String = (0..10_000).map(|line| format!("line {line}\n")).collect();
         fs::write(folder.log_file("eu-west"), lines).unwrap();
         let tail = folder.log_tail("eu-west");

@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod cli;
 mod cluster;
 mod error;
+mod files;
 mod folder;
 mod options;
 mod plan;

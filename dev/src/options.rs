@@ -17,7 +17,7 @@ pub enum Links {
 }
 
 /// What a cluster is to be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The `snowtide` program.
     pub executable: PathBuf,
@@ -53,17 +53,10 @@ impl Options {
         Self {
             executable: executable.into(),
             folder: folder.into(),
-            regions: None,
-            links: Links::Relay,
             ports: Ports::Any,
-            settings: Vec::new(),
-            settings_of: BTreeMap::new(),
-            flags_of: BTreeMap::new(),
-            env: Vec::new(),
-            config_file: None,
-            seed: 0,
             ready_within: Duration::from_secs(30),
             drain_within: Duration::from_secs(15),
+            ..Self::default()
         }
     }
 

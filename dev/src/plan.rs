@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
+use snowtide::config::address::Address;
 use snowtide::config::map::{ClusterMap, Node, Region};
-
-use crate::error::DevError;
 
 /// As many as there are names for.
 pub const REGIONS_MAX: u8 = 8;
@@ -75,48 +74,24 @@ fn is_vacant(port: u16) -> bool {
 }
 
 /// The map of `count` regions. Those that were kept stay as they are, others are added at ports that `pick` gives for
-/// their index. An error is the number of kept regions, if they are more, or that there are no ports.
+/// their index; `None` if it gives none.
 pub(super) fn map(
-    count: u8,
-    kept: Option<ClusterMap>,
+    count: usize,
+    mut map: ClusterMap,
     mut pick: impl FnMut(u16) -> Option<NodePorts>,
-) -> Result<ClusterMap, Unplanned> {
-    let mut map = kept.unwrap_or_default();
-    if map.regions.len() > usize::from(count) {
-        return Err(Unplanned::Shrunk(map.regions.len()));
-    }
-    for (id, (name, location)) in (0..count).zip(REGIONS) {
+) -> Option<ClusterMap> {
+    for (id, (name, location)) in (0..).zip(REGIONS).take(count) {
         if map.region_by_id(id).is_none() {
-            let ports = pick(id.into()).ok_or(Unplanned::NoPorts)?;
-            map.regions.push(region(name, id, location, ports));
+            map.regions.push(region(name, id, location, pick(id.into())?));
         }
     }
     map.regions.sort_by_key(|region| region.id);
-    Ok(map)
+    Some(map)
 }
 
-/// How many regions a map has.
-pub(super) fn count(map: &ClusterMap) -> u8 {
-    u8::try_from(map.regions.len()).unwrap_or(u8::MAX)
-}
-
-/// There is no such map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unplanned {
-    /// There are more regions than were asked for.
-    Shrunk(usize),
-    /// No vacant ports.
-    NoPorts,
-}
-
-impl Unplanned {
-    /// As an error of the cluster in `folder` that was to have `asked` regions.
-    pub(super) fn at(self, folder: &std::path::Path, asked: u8) -> DevError {
-        match self {
-            Self::Shrunk(kept) => DevError::Shrunk { folder: folder.to_owned(), kept, asked: asked.into() },
-            Self::NoPorts => DevError::NoPorts,
-        }
-    }
+/// Every address of a map.
+pub(super) fn addresses(map: &ClusterMap) -> impl Iterator<Item = &Address> {
+    map.nodes().flat_map(|(_, _, node)| [&node.quic, &node.http].into_iter().chain(&node.redis))
 }
 
 fn region(name: &str, id: u8, location: [f64; 2], ports: NodePorts) -> Region {
@@ -141,23 +116,17 @@ mod tests {
     fn three_regions_are_those_of_the_sample_files() {
         let samples =
             ClusterMap::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../regions"))).unwrap();
-        let map = map(3, None, |index| ports(index * 10)).unwrap();
+        let map = map(3, ClusterMap::default(), |index| ports(index * 10)).unwrap();
         assert_eq!(map, samples);
     }
 
     #[test]
     fn kept_regions_keep_their_ports_and_others_are_added() {
-        let kept = map(3, None, ports).unwrap();
-        let more = map(5, Some(kept.clone()), |_| Some([1, 2, 3])).unwrap();
+        let kept = map(3, ClusterMap::default(), ports).unwrap();
+        let more = map(5, kept.clone(), |_| Some([1, 2, 3])).unwrap();
         assert_eq!(more.regions[..3], kept.regions[..]);
         assert_eq!(more.regions[3].nodes[0].quic.port(), 1);
-        assert_eq!(map(3, Some(kept.clone()), |_| None).unwrap(), kept);
-    }
-
-    #[test]
-    fn regions_are_never_taken_away() {
-        let kept = map(3, None, ports).unwrap();
-        assert_eq!(map(2, Some(kept), ports), Err(Unplanned::Shrunk(3)));
+        assert_eq!(map(3, kept.clone(), |_| None).unwrap(), kept);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One node process.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub enum Ending {
 impl Launch {
     /// Starts the process. Must be called within a Tokio runtime.
     pub(super) fn start(&self) -> io::Result<Process> {
-        let log = log(&self.log)?;
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut child = Command::new(&self.executable)
             .args(&self.arguments)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -100,12 +100,10 @@ impl Process {
     }
 }
 
-fn log(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn shell(script: &str, dir: &Path) -> Process {

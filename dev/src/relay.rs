@@ -10,8 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -54,6 +53,19 @@ pub struct Passed {
     pub overflowed: u64,
 }
 
+impl Passed {
+    /// Of two relays together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            forwarded: self.forwarded + other.forwarded,
+            bytes: self.bytes + other.bytes,
+            cut: self.cut + other.cut,
+            lost: self.lost + other.lost,
+            overflowed: self.overflowed + other.overflowed,
+        }
+    }
+}
+
 /// A running relay; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Relay {
@@ -64,22 +76,19 @@ pub struct Relay {
 
 #[derive(Debug)]
 struct Path {
-    there: Faults,
-    back: Faults,
-    forwarded: AtomicU64,
-    bytes: AtomicU64,
-    cut: AtomicU64,
-    lost: AtomicU64,
-    overflowed: AtomicU64,
+    there: Mutex<Faults>,
+    back: Mutex<Faults>,
+    passed: Mutex<Passed>,
 }
 
+/// What is done to the datagrams of one direction.
 #[derive(Debug)]
 struct Faults {
-    cut: AtomicBool,
-    delay_us: AtomicU64,
-    /// The probability's bits.
-    loss: AtomicU64,
-    random: Mutex<SmallRng>,
+    cut: bool,
+    delay: Duration,
+    /// The probability that a datagram is lost.
+    loss: f64,
+    random: SmallRng,
 }
 
 impl Relay {
@@ -89,15 +98,8 @@ impl Relay {
         socket.set_nonblocking(true)?;
         let socket = Arc::new(UdpSocket::from_std(socket)?);
         let address = socket.local_addr()?;
-        let path = Arc::new(Path {
-            there: Faults::new(seed),
-            back: Faults::new(!seed),
-            forwarded: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            cut: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            overflowed: AtomicU64::new(0),
-        });
+        let path =
+            Arc::new(Path { there: Faults::seeded(seed), back: Faults::seeded(!seed), passed: Mutex::default() });
         let task = tokio::spawn(listen(socket, upstream, path.clone())).abort_handle();
         Ok(Self { address, path, task })
     }
@@ -109,40 +111,30 @@ impl Relay {
 
     /// Loses everything, or nothing any more. What is on its way when a cut begins still arrives.
     pub fn cut(&self, way: Way, cut: bool) {
-        self.each(way, |faults| faults.cut.store(cut, Ordering::Relaxed));
+        self.each(way, |faults| faults.cut = cut);
     }
 
     /// Holds every datagram back for `delay`. Datagrams never overtake each other.
     pub fn delay(&self, way: Way, delay: Duration) {
-        let delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        self.each(way, |faults| faults.delay_us.store(delay_us, Ordering::Relaxed));
+        self.each(way, |faults| faults.delay = delay);
     }
 
     /// Loses each datagram with this probability, 0 to 1.
     pub fn loss(&self, way: Way, probability: f64) {
-        let bits = probability.clamp(0.0, 1.0).to_bits();
-        self.each(way, |faults| faults.loss.store(bits, Ordering::Relaxed));
+        self.each(way, |faults| faults.loss = probability.clamp(0.0, 1.0));
     }
 
     /// What became of the datagrams so far.
     pub fn passed(&self) -> Passed {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let path = &self.path;
-        Passed {
-            forwarded: read(&path.forwarded),
-            bytes: read(&path.bytes),
-            cut: read(&path.cut),
-            lost: read(&path.lost),
-            overflowed: read(&path.overflowed),
-        }
+        *lock(&self.path.passed)
     }
 
-    fn each(&self, way: Way, set: impl Fn(&Faults)) {
+    fn each(&self, way: Way, set: impl Fn(&mut Faults)) {
         if way != Way::Back {
-            set(&self.path.there);
+            set(&mut lock(&self.path.there));
         }
         if way != Way::There {
-            set(&self.path.back);
+            set(&mut lock(&self.path.back));
         }
     }
 }
@@ -153,25 +145,23 @@ impl Drop for Relay {
     }
 }
 
+/// Nothing panics while it holds one of these.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Faults {
-    fn new(seed: u64) -> Self {
-        Self {
-            cut: AtomicBool::new(false),
-            delay_us: AtomicU64::new(0),
-            loss: AtomicU64::new(0),
-            random: Mutex::new(SmallRng::seed_from_u64(seed)),
-        }
+    fn seeded(seed: u64) -> Mutex<Self> {
+        Mutex::new(Self { cut: false, delay: Duration::ZERO, loss: 0.0, random: SmallRng::seed_from_u64(seed) })
     }
 
-    fn loses(&self) -> bool {
-        let probability = f64::from_bits(self.loss.load(Ordering::Relaxed));
-        probability > 0.0 && self.random.lock().unwrap_or_else(PoisonError::into_inner).random_bool(probability)
+    fn loses(&mut self) -> bool {
+        self.loss > 0.0 && self.random.random_bool(self.loss)
     }
 
     fn due(&self) -> Instant {
-        let delay = Duration::from_micros(self.delay_us.load(Ordering::Relaxed));
         let now = Instant::from_std(clock::monotonic());
-        now.checked_add(delay).unwrap_or(now)
+        now.checked_add(self.delay).unwrap_or(now)
     }
 }
 
@@ -180,18 +170,23 @@ type Held = (Instant, Vec<u8>);
 
 impl Path {
     /// Sends a datagram on its way, or loses it.
-    fn pass(&self, faults: &Faults, datagram: &[u8], queue: &mpsc::Sender<Held>) {
-        let count = if faults.cut.load(Ordering::Relaxed) {
-            &self.cut
-        } else if faults.loses() {
-            &self.lost
-        } else if queue.try_send((faults.due(), datagram.to_vec())).is_err() {
-            &self.overflowed
-        } else {
-            self.bytes.fetch_add(datagram.len() as u64, Ordering::Relaxed);
-            &self.forwarded
+    fn pass(&self, faults: &Mutex<Faults>, datagram: &[u8], queue: &mpsc::Sender<Held>) {
+        let (cut, lost, due) = {
+            let mut faults = lock(faults);
+            (faults.cut, faults.loses(), faults.due())
         };
-        count.fetch_add(1, Ordering::Relaxed);
+        let queued = !cut && !lost && queue.try_send((due, datagram.to_vec())).is_ok();
+        let mut passed = lock(&self.passed);
+        if queued {
+            passed.bytes += datagram.len() as u64;
+        }
+        let count = match (cut, lost, queued) {
+            (true, ..) => &mut passed.cut,
+            (_, true, _) => &mut passed.lost,
+            (.., true) => &mut passed.forwarded,
+            (.., false) => &mut passed.overflowed,
+        };
+        *count += 1;
     }
 }
 
@@ -211,7 +206,7 @@ async fn listen(socket: Arc<UdpSocket>, upstream: SocketAddr, path: Arc<Path>) {
         }
         match (callers.get(&caller), datagram.get(..length)) {
             (Some(queue), Some(datagram)) => path.pass(&path.there, datagram, queue),
-            _ => _ = path.overflowed.fetch_add(1, Ordering::Relaxed),
+            _ => lock(&path.passed).overflowed += 1,
         }
     }
 }

@@ -32,12 +32,9 @@ pub(super) struct Cuts {
 impl Wires {
     /// A relay before every node of the map, for each other node. Must be called within a Tokio runtime.
     pub(super) fn start(map: &ClusterMap, seed: u64) -> io::Result<Self> {
-        let relays = pairs(map)
-            .into_iter()
-            .zip(0_u64..)
-            .map(|((pair, upstream), index)| Ok((pair, Relay::start(upstream, seed.wrapping_add(index))?)))
-            .collect::<io::Result<_>>()?;
-        Ok(Self { relays, cuts: Cuts::default() })
+        let pairs = pairs(map).into_iter().zip(0_u64..);
+        let relays = pairs.map(|((pair, upstream), nth)| Ok((pair, Relay::start(upstream, seed.wrapping_add(nth))?)));
+        Ok(Self { relays: relays.collect::<io::Result<_>>()?, cuts: Cuts::default() })
     }
 
     /// The map in the eyes of `dialer`: every other node stands behind its relay.
@@ -95,13 +92,12 @@ impl Cuts {
 
 /// Every ordered pair of nodes, with the acceptor's true address.
 fn pairs(map: &ClusterMap) -> Vec<(Pair, SocketAddr)> {
-    let nodes: Vec<_> = map.nodes().filter_map(|(worker, _, node)| Some((worker, node.quic.fixed()?))).collect();
-    let acceptors = |dialer: WorkerId| nodes.iter().filter(move |(acceptor, _)| *acceptor != dialer);
-    let pairs_of = |(dialer, _): &(WorkerId, SocketAddr)| {
-        let dialer = *dialer;
-        acceptors(dialer).map(move |(acceptor, address)| ((dialer, *acceptor), *address)).collect::<Vec<_>>()
-    };
-    nodes.iter().flat_map(pairs_of).collect()
+    let acceptors = map.nodes().filter_map(|(worker, _, node)| Some((worker, node.quic.fixed()?)));
+    let pairs = acceptors.flat_map(|(acceptor, address)| {
+        let dialers = map.nodes().map(|(dialer, ..)| dialer).filter(move |dialer| *dialer != acceptor);
+        dialers.map(move |dialer| ((dialer, acceptor), address))
+    });
+    pairs.collect()
 }
 
 /// The map with other QUIC addresses for all nodes but `dialer`, which listens at its own.
@@ -124,7 +120,8 @@ mod tests {
     use crate::plan;
 
     fn map(regions: u8) -> ClusterMap {
-        plan::map(regions, None, |index| Some([7_400 + index, 8_400 + index, 6_400 + index])).unwrap()
+        plan::map(regions.into(), ClusterMap::default(), |index| Some([7_400 + index, 8_400 + index, 6_400 + index]))
+            .unwrap()
     }
 
     fn worker(region: u8) -> WorkerId {

@@ -137,18 +137,6 @@ mod tests {
     }
 
     #[test]
-    fn every_example_of_every_help_can_be_copied_from_a_narrow_terminal() {
-        fn look(command: &clap::Command) {
-            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            for line in text.lines().filter(|line| line.starts_with("  ")) {
-                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
-            }
-            command.get_subcommands().for_each(look);
-        }
-        look(&Cli::command());
-    }
-
-    #[test]
     fn flags_count_more_than_a_scenario() {
         let target = ["--target", "http://127.0.0.1:1"];
         let cli = parse(&[&["--scenario", "views"], &target[..]].concat()).unwrap();

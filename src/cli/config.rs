@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Global, note, print, print_json};
 use crate::clock;
 use crate::config::map::Region;
-use crate::config::{self, Config, ConfigError, Loaded, warnings};
+use crate::config::{self, ConfigError, Loaded};
 use crate::tls::{self, Expiry, Role, Secured};
 
 /// Check the configuration, or show it.
@@ -57,7 +57,7 @@ impl Command {
             }
             Action::Show { origins } => {
                 let loaded = global.load()?;
-                if global.json { print_json(&as_json(&loaded)) } else { print(as_toml(&loaded, origins).trim_end()) }
+                global.print(|| as_json(&loaded), || as_toml(&loaded, origins).trim_end().to_owned())
             }
         }
     }
@@ -65,63 +65,49 @@ impl Command {
 
 fn check(global: &Global) -> anyhow::Result<()> {
     let outcome = global.load();
+    let found = outcome.as_ref().ok().map(Found::of);
     if global.json {
-        print_json(&full_verdict(&outcome))?;
+        print_json(&verdict(&outcome, found.as_ref()))?;
         outcome?;
         return Ok(());
     }
-    let loaded = outcome?;
-    let certificates = InPlace::look(&loaded);
-    let told = [summary(&loaded)].into_iter().chain(certificates.first_end()).collect::<Vec<_>>();
-    print(&told.join("\n"))?;
-    for warning in certificates.warnings(&loaded.config, clock::wall_ms()).into_iter().chain(doubts(&loaded)) {
+    let lines = [summary(&outcome?)].into_iter().chain(found.iter().filter_map(Found::first_end));
+    print(&lines.collect::<Vec<_>>().join("\n"))?;
+    for warning in found.iter().flat_map(|found| &found.warnings) {
         note(&format!("warning: {warning}"));
     }
     Ok(())
 }
 
-/// What is allowed, and still worth a word.
-fn doubts(loaded: &Loaded) -> Vec<String> {
-    warnings(&loaded.config, loaded.map.nodes().map(|(.., node)| node))
+/// What is found on this machine where this configuration says, and what is worth a word about it and about what is allowed.
+struct Found {
+    /// Every node's certificates, since a file may be for all of them.
+    certificates: Vec<Expiry>,
+    warnings: Vec<String>,
 }
 
-/// The certificates that are where this configuration says: every node's, since a file may be for all of them.
-struct InPlace {
-    found: Vec<Expiry>,
-    problems: Vec<String>,
-}
-
-impl InPlace {
-    fn look(loaded: &Loaded) -> Self {
+impl Found {
+    fn of(loaded: &Loaded) -> Self {
         let config = &loaded.config;
-        let (mut found, mut problems) = tls::in_directory(&config.tls.dir, &loaded.map);
+        let (mut certificates, mut warnings) = tls::in_directory(&config.tls.dir, &loaded.map);
         for (role, files) in [(Role::Http, &config.http.tls), (Role::Redis, &config.redis.tls)] {
             match Secured::load(role, &files.certificate, &files.key, &[]) {
-                Ok(secured) => found.extend(secured.iter().flat_map(Secured::expiries).cloned()),
-                Err(error) => problems.push(error.to_string()),
+                Ok(secured) => certificates.extend(secured.iter().flat_map(Secured::expiries).cloned()),
+                Err(error) => warnings.push(error.to_string()),
             }
         }
-        Self { found, problems }
+        let within_ms = u64::try_from(config.tls.expiry_warning.as_millis()).unwrap_or(u64::MAX);
+        warnings.extend(certificates.iter().filter_map(|expiry| ending(expiry, within_ms, clock::wall_ms())));
+        warnings.extend(config::warnings(config, loaded.map.nodes().map(|(.., node)| node)));
+        Self { certificates, warnings }
     }
 
     fn first_end(&self) -> Option<String> {
-        let first = self.found.iter().min_by_key(|expiry| expiry.until_ms)?;
-        Some(format!("certificates: {}, the first ends with {first}", self.found.len()))
+        let first = self.certificates.iter().min_by_key(|expiry| expiry.until_ms)?;
+        Some(format!("certificates: {}, the first ends with {first}", self.certificates.len()))
     }
 
-    fn warnings(&self, config: &Config, now_ms: u64) -> Vec<String> {
-        let within = u64::try_from(config.tls.expiry_warning.as_millis()).unwrap_or(u64::MAX);
-        let near = self.found.iter().filter(|expiry| expiry.left_ms(now_ms) <= within || !expiry.is_valid(now_ms));
-        let near = near.map(|expiry| {
-            let days = expiry.left_ms(now_ms) / (24 * 60 * 60 * 1_000);
-            let state =
-                if expiry.is_valid(now_ms) { format!("ends in {days} days") } else { "is not valid now".to_owned() };
-            format!("a certificate {state}: {expiry}")
-        });
-        self.problems.iter().cloned().chain(near).collect()
-    }
-
-    fn as_json(&self) -> serde_json::Value {
+    fn certificates_as_json(&self) -> Value {
         let one = |expiry: &Expiry| {
             json!({
                 "role": expiry.role.as_str(),
@@ -130,7 +116,17 @@ impl InPlace {
                 "until": clock::in_words(expiry.until_ms),
             })
         };
-        self.found.iter().map(one).collect()
+        self.certificates.iter().map(one).collect()
+    }
+}
+
+/// That a certificate ends soon, or is not valid now.
+fn ending(expiry: &Expiry, within_ms: u64, now_ms: u64) -> Option<String> {
+    let days = expiry.left_ms(now_ms) / (24 * 60 * 60 * 1_000);
+    match (expiry.is_valid(now_ms), expiry.left_ms(now_ms) <= within_ms) {
+        (false, _) => Some(format!("a certificate is not valid now: {expiry}")),
+        (true, true) => Some(format!("a certificate ends in {days} days: {expiry}")),
+        (true, false) => None,
     }
 }
 
@@ -145,19 +141,7 @@ fn summary(loaded: &Loaded) -> String {
     )
 }
 
-/// With what is found on this machine.
-fn full_verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
-    let mut verdict = verdict(outcome);
-    if let (Ok(loaded), Some(members)) = (outcome, verdict.as_object_mut()) {
-        let certificates = InPlace::look(loaded);
-        let warnings = certificates.warnings(&loaded.config, clock::wall_ms()).into_iter().chain(doubts(loaded));
-        members.insert("warnings".to_owned(), warnings.collect());
-        members.insert("certificates".to_owned(), certificates.as_json());
-    }
-    verdict
-}
-
-fn verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
+fn verdict(outcome: &Result<Loaded, ConfigError>, found: Option<&Found>) -> Value {
     match outcome {
         Ok(loaded) => json!({
             "ok": true,
@@ -166,6 +150,8 @@ fn verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
             "nodes": loaded.map.nodes().count(),
             "namespaces": loaded.config.namespace.keys().collect::<Vec<_>>(),
             "ids_last": clock::in_words(loaded.config.ids_end_ms()),
+            "warnings": found.map(|found| &found.warnings),
+            "certificates": found.map(Found::certificates_as_json),
         }),
         Err(refused) => {
             let problems: Vec<_> = refused.problems().iter().map(ToString::to_string).collect();
@@ -174,7 +160,7 @@ fn verdict(outcome: &Result<Loaded, ConfigError>) -> serde_json::Value {
     }
 }
 
-fn as_json(loaded: &Loaded) -> serde_json::Value {
+fn as_json(loaded: &Loaded) -> Value {
     let files = loaded.region_files.iter().map(|file| file.display().to_string());
     let regions = loaded.map.regions.iter().zip(files);
     let regions: Vec<_> = regions.map(|(region, file)| json!({ "file": file, "region": region })).collect();
@@ -213,7 +199,7 @@ fn on_the_map(region: &Region) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sources;
+    use crate::config::{Config, Sources};
 
     fn loaded(set: &[(&str, &str)]) -> Loaded {
         let mut sources = Sources::default();
@@ -282,7 +268,7 @@ mod tests {
     fn a_refusal_in_json_lists_its_problems() {
         let mut sources = Sources::default();
         sources.flag("--set", "log.format", "xml");
-        let verdict = verdict(&Config::load(&sources));
+        let verdict = verdict(&Config::load(&sources), None);
         let problem = "flag --set: log.format = \"xml\": allowed: \"text\" or \"json\"";
         assert_eq!(verdict, json!({ "ok": false, "problems": [problem] }));
     }

@@ -10,16 +10,16 @@ use super::Misuse;
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 pub(super) struct Command {
-    /// What it was asked for.
+    /// What was asked of it.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    asked: Vec<OsString>,
+    words: Vec<OsString>,
 }
 
 impl Command {
     /// Refuses with the command that does it.
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let asked = self.asked.iter().map(|word| word.to_string_lossy());
-        let line: Vec<_> = std::iter::once("snowtide-dev".into()).chain(asked).collect();
+        let words = self.words.iter().map(|word| word.to_string_lossy());
+        let line: Vec<_> = std::iter::once("snowtide-dev".into()).chain(words).collect();
         let moved = "clusters on this machine are run by another program, which is built beside this one";
         Err(Misuse(format!("{moved}: {}", line.join(" "))).into())
     }

@@ -1,14 +1,14 @@
 //! Logging: to standard error, as `[log]` says, from the moment a node starts; lines of the audit log to a file as well.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{registry, reload};
@@ -31,7 +31,7 @@ pub fn init(log: &Log) -> anyhow::Result<Relog> {
     let file = if log.audit_file.as_os_str().is_empty() { None } else { Some(AuditFile::open(&log.audit_file)?) };
     let audited = file.clone().map(|file| {
         let only = Targets::new().with_target(audit::TARGET, LevelFilter::INFO);
-        fmt::layer().with_writer(file).json().flatten_event(true).with_ansi(false).with_filter(only)
+        fmt::layer().with_writer(move || file.current()).json().flatten_event(true).with_ansi(false).with_filter(only)
     });
     let outcome = registry().with(lines.with_filter(filter)).with(audited).try_init();
     outcome.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
@@ -48,20 +48,24 @@ pub fn init(log: &Log) -> anyhow::Result<Relog> {
 #[derive(Clone, Debug)]
 struct AuditFile {
     path: PathBuf,
-    file: Arc<Mutex<File>>,
+    file: Arc<Mutex<Arc<File>>>,
 }
 
 impl AuditFile {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let file = append(path).with_context(|| format!("log.audit_file: {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file: Arc::new(Mutex::new(file)) })
+        Ok(Self { path: path.to_owned(), file: Arc::new(Mutex::new(Arc::new(file))) })
     }
 
     /// Somebody may have moved the file away.
     fn reopen(&self) -> anyhow::Result<()> {
         let file = append(&self.path).with_context(|| format!("log.audit_file: {}", self.path.display()))?;
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(file);
         Ok(())
+    }
+
+    fn current(&self) -> Arc<File> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -69,37 +73,22 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-impl<'a> MakeWriter<'a> for AuditFile {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Write for AuditFile {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
     fn a_file_that_was_moved_away_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let mut file = AuditFile::open(&path).unwrap();
-        file.write_all(b"one\n").unwrap();
+        let file = AuditFile::open(&path).unwrap();
+        let write = |line: &str| file.current().write_all(line.as_bytes()).unwrap();
+        write("one\n");
         std::fs::rename(&path, dir.path().join("old")).unwrap();
         file.reopen().unwrap();
-        file.write_all(b"two\n").unwrap();
+        write("two\n");
         let text = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!((text("old"), text("audit.log")), ("one\n".to_owned(), "two\n".to_owned()));
         let nowhere = AuditFile::open(Path::new("/nowhere/audit.log")).unwrap_err();

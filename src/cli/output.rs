@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use comfy_table::{Table, presets};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
@@ -38,6 +39,13 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
+/// A table without rows yet; the same look everywhere.
+pub fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table
+}
+
 /// Does `work` as long as its lines are read, though it may have nothing to write for long.
 pub(super) async fn while_read(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::select! {
@@ -55,9 +63,9 @@ async fn unread() {
 
 /// A pipe whose other end is closed has an error pending. Nothing else that one writes to has.
 fn is_unread(output: &impl AsFd) -> bool {
-    let mut asked = [PollFd::new(output.as_fd(), PollFlags::empty())];
-    let told = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|told| told > 0);
-    told && asked.iter().filter_map(PollFd::revents).any(|events| events.contains(PollFlags::POLLERR))
+    let mut pipes = [PollFd::new(output.as_fd(), PollFlags::empty())];
+    let pending = poll(&mut pipes, PollTimeout::ZERO).is_ok_and(|count| count > 0);
+    pending && pipes.iter().filter_map(PollFd::revents).any(|events| events.contains(PollFlags::POLLERR))
 }
 
 #[cfg(test)]

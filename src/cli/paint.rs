@@ -47,6 +47,15 @@ pub(super) fn on_stderr() -> bool {
     wanted(io::stderr().is_terminal())
 }
 
+/// A table whose cells may be in tones.
+pub(super) fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
+    let mut table = super::table(header);
+    if on_stdout() {
+        table.enforce_styling();
+    }
+    table
+}
+
 fn wanted(terminal: bool) -> bool {
     let chosen = CHOSEN.get().copied().unwrap_or_default();
     decide(chosen, terminal, std::env::var_os("NO_COLOR").as_deref(), std::env::var_os("TERM").as_deref())
@@ -62,7 +71,7 @@ fn decide(color: Color, terminal: bool, no_color: Option<&OsStr>, term: Option<&
 }
 
 /// What the flag `--color` says, before anything is parsed: help and complaints about flags are coloured, too.
-pub(super) fn asked(arguments: &[OsString]) -> Color {
+pub(super) fn flag(arguments: &[OsString]) -> Color {
     let mut arguments = arguments.iter().skip(1).map(|argument| argument.to_string_lossy());
     while let Some(argument) = arguments.next() {
         let value = match argument.strip_prefix("--color") {
@@ -135,14 +144,14 @@ mod tests {
 
     #[test]
     fn the_flag_is_found_before_anything_is_parsed() {
-        let asked = |line: &[&str]| asked(&line.iter().map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(asked(&["snowtide", "id", "--color", "never", "new"]), Color::Never);
-        assert_eq!(asked(&["snowtide", "--color=always"]), Color::Always);
+        let flag = |line: &[&str]| flag(&line.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(flag(&["snowtide", "id", "--color", "never", "new"]), Color::Never);
+        assert_eq!(flag(&["snowtide", "--color=always"]), Color::Always);
         for line in [&["snowtide"][..], &["--color=always"], &["snowtide", "--color", "red"], &["snowtide", "--color"]]
         {
-            assert_eq!(asked(line), Color::Auto, "{line:?}");
+            assert_eq!(flag(line), Color::Auto, "{line:?}");
         }
-        assert_eq!(asked(&["snowtide", "--", "--color=always"]), Color::Auto);
+        assert_eq!(flag(&["snowtide", "--", "--color=always"]), Color::Auto);
     }
 
     #[test]

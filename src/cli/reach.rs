@@ -96,7 +96,7 @@ impl Target {
         Self {
             address: node.quic.to_string(),
             certified: Some(tls::node_name(&region.name, node.id)),
-            remedy: format!("start it: snowtide serve --region {} --node {}", region.name, node.id),
+            remedy: how_to_start(&region.name, node.id),
         }
     }
 
@@ -109,6 +109,11 @@ impl Target {
             other => other.to_string(),
         }
     }
+}
+
+/// What to do about a node that is down.
+pub(super) fn how_to_start(region: &str, node: u8) -> String {
+    format!("start it: snowtide serve --region {region} --node {node}")
 }
 
 /// The map, without the regions that do not hold the namespace. One that is not configured may be known to the nodes.
@@ -134,10 +139,9 @@ pub fn elsewhere(global: &Global, namespace: &str) -> String {
 
 /// The nodes that are meant: one, those of a region, or all.
 fn on_the_map(map: &ClusterMap, at: Option<&str>) -> Result<Vec<Target>, Misuse> {
-    let (name, number) = match at.map(|at| at.split_once('/').map_or((at, None), |(name, number)| (name, Some(number))))
-    {
-        Some((name, number)) => (Some(name), number),
-        None => (None, None),
+    let (name, number) = match at.and_then(|at| at.split_once('/')) {
+        Some((name, number)) => (Some(name), Some(number)),
+        None => (at, None),
     };
     if let Some(name) = name.filter(|name| map.region(name).is_none()) {
         let known: Vec<_> = map.regions.iter().map(|region| region.name.as_str()).collect();

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Global, Misuse, logging, signals};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::node::reload::Reloads;
 use crate::node::{Ended, Farewell, Node, Start};
 use crate::telemetry;
@@ -75,49 +75,56 @@ impl Command {
         if let Some(node) = &self.node {
             sources.flag("--node", "node", node);
         }
-        let mut loaded = Config::load(&sources)?;
+        let loaded = Config::load(&sources)?;
         let number = self.number(&loaded.config)?;
         let relog = logging::init(&loaded.config.log)?;
         telemetry::install();
         let configured = loaded.config.clone();
-        let mut reloads = Reloads { sources, configured, asked: signals.reload, relog };
-        let outcome = runtime.block_on(async {
-            if self.exit_with_stdin {
-                stop_with_stdin(signals.shutdown.clone());
-            }
-            let mut node = loop {
-                match Node::open(loaded.clone(), &self.region, number).await? {
-                    Start::Whole(node) => break node,
-                    Start::Reading(reader) => match reader.run(signals.shutdown.clone(), reloads.clone()).await? {
-                        Ended::Room(config) => {
-                            reloads.configured = (*config).clone();
-                            loaded.config = *config;
-                        }
-                        Ended::Asked => {
-                            info!("stopped; nothing was written");
-                            return Ok(());
-                        }
-                    },
-                }
-            };
-            if self.confirm_clock {
-                node.confirm_clock();
-            }
-            match node.run(signals.shutdown, reloads).await? {
-                Farewell::HeldBy(region) => info!(region, "stopped; the region named holds everything from here"),
-                Farewell::HereOnly => {
-                    warn!("stopped; no other region confirmed in time: what is new is on this disk only");
-                }
-            }
-            anyhow::Ok(())
-        });
+        let reloads = Reloads { sources, configured, asked: signals.reload, relog };
+        if self.exit_with_stdin {
+            stop_with_stdin(signals.shutdown.clone());
+        }
+        let outcome = runtime.block_on(self.serve(loaded, number, reloads, signals.shutdown));
         // Whatever still holds the store lets go of it now: a process that exits while RocksDB is open may abort.
         runtime.shutdown_timeout(CLOSING_TIMEOUT);
         outcome
     }
-}
 
-impl Command {
+    /// Runs the node, for as long as its disk is full as one that only reads.
+    async fn serve(
+        &self,
+        mut loaded: Loaded,
+        number: u8,
+        mut reloads: Reloads,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut node = loop {
+            match Node::open(loaded.clone(), &self.region, number).await? {
+                Start::Whole(node) => break node,
+                Start::Reading(reader) => match reader.run(shutdown.clone(), reloads.clone()).await? {
+                    Ended::Room(config) => {
+                        reloads.configured = (*config).clone();
+                        loaded.config = *config;
+                    }
+                    Ended::Asked => {
+                        info!("stopped; nothing was written");
+                        return Ok(());
+                    }
+                },
+            }
+        };
+        if self.confirm_clock {
+            node.confirm_clock();
+        }
+        match node.run(shutdown, reloads).await? {
+            Farewell::HeldBy(region) => info!(region, "stopped; the region named holds everything from here"),
+            Farewell::HereOnly => {
+                warn!("stopped; no other region confirmed in time: what is new is on this disk only");
+            }
+        }
+        Ok(())
+    }
+
     fn number(&self, config: &Config) -> anyhow::Result<u8> {
         let host = || {
             let system = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();

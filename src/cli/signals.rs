@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::clock::Stopwatch;
 
 /// Signals that were caught and not looked at yet; those of one number are one anyway.
-const HEARD_MAX: usize = 16;
+const PENDING_MAX: usize = 16;
 /// A request to stop that comes so soon after another is no second one.
 const SAME_REQUEST_MS: u64 = 1_000;
 
@@ -48,18 +48,18 @@ enum Meaning {
 /// Catches signals from now on. Must be called within a Tokio runtime.
 pub(super) fn catch() -> Signals {
     let signals = Signals::default();
-    let (told, heard) = mpsc::channel(HEARD_MAX);
+    let (sender, pending) = mpsc::channel(PENDING_MAX);
     for (number, name, meaning) in caught() {
-        let told = told.clone();
+        let sender = sender.clone();
         let Ok(mut signal) = signal(SignalKind::from_raw(number)) else {
             warn!(signal = name, "cannot be caught on this system");
             continue;
         };
         tokio::spawn(async move {
-            while signal.recv().await.is_some() && told.send((name.clone(), meaning)).await.is_ok() {}
+            while signal.recv().await.is_some() && sender.send((name.clone(), meaning)).await.is_ok() {}
         });
     }
-    tokio::spawn(obey(heard, signals.clone()));
+    tokio::spawn(obey(pending, signals.clone()));
     signals
 }
 
@@ -99,10 +99,10 @@ fn realtime() -> impl Iterator<Item = (i32, String, Meaning)> {
     std::iter::empty()
 }
 
-async fn obey(mut heard: mpsc::Receiver<(String, Meaning)>, signals: Signals) {
+async fn obey(mut pending: mpsc::Receiver<(String, Meaning)>, signals: Signals) {
     let mut stopping: Option<Stopwatch> = None;
     let mut ignored = BTreeSet::new();
-    while let Some((signal, meaning)) = heard.recv().await {
+    while let Some((signal, meaning)) = pending.recv().await {
         match (meaning, &stopping) {
             (Meaning::Reload, _) => signals.reload.notify_one(),
             (Meaning::Nothing, _) => {
@@ -169,20 +169,20 @@ mod tests {
     #[tokio::test]
     async fn the_first_stop_drains_and_what_follows_at_once_is_the_same_one() {
         let signals = Signals::default();
-        let (told, heard) = mpsc::channel(HEARD_MAX);
-        let obeying = tokio::spawn(obey(heard, signals.clone()));
+        let (sender, pending) = mpsc::channel(PENDING_MAX);
+        let obeying = tokio::spawn(obey(pending, signals.clone()));
         for (name, meaning) in [("SIGUSR1", Meaning::Nothing), ("SIGHUP", Meaning::Reload), ("SIGHUP", Meaning::Reload)]
         {
-            told.send((name.to_owned(), meaning)).await.unwrap();
+            sender.send((name.to_owned(), meaning)).await.unwrap();
         }
         signals.reload.notified().await;
         assert!(!signals.shutdown.is_cancelled());
         for _ in 0..3 {
-            told.send(("SIGTERM".to_owned(), Meaning::Stop)).await.unwrap();
+            sender.send(("SIGTERM".to_owned(), Meaning::Stop)).await.unwrap();
         }
-        told.send(("SIGXCPU".to_owned(), Meaning::Drain)).await.unwrap();
+        sender.send(("SIGXCPU".to_owned(), Meaning::Drain)).await.unwrap();
         signals.shutdown.cancelled().await;
-        drop(told);
+        drop(sender);
         obeying.await.unwrap();
     }
 }

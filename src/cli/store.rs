@@ -1,17 +1,17 @@
 //! `snowtide store`: look at a data directory, back it up, restore it, make it small, remove a namespace. The node must not
 //! run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::data_dir::{DataDir, named_or_configured};
 use super::exit::{Ended, Exit};
-use super::{Global, Misuse, note, print, print_json};
+use super::{Global, Misuse, note, table};
 use crate::store::{self, Holding, Report};
 
 /// Check, back up, restore and compact data directories, and remove namespaces from them.
@@ -46,9 +46,8 @@ enum Action {
     /// Copy a data directory. On one file system the tables are links: copy the backup to another disk.
     #[command(after_help = EXAMPLES)]
     Backup {
-        /// The data directory; without it, data_dir of the configuration.
-        #[arg(long, value_name = "DIR")]
-        data_dir: Option<PathBuf>,
+        #[command(flatten)]
+        data_dir: DataDir,
         /// Where the copy goes; must not exist.
         to: PathBuf,
     },
@@ -66,9 +65,8 @@ enum Action {
     Purge {
         /// The namespace's name, which the configuration need not know any more.
         namespace: String,
-        /// The data directory; without it, data_dir of the configuration.
-        #[arg(long, value_name = "DIR")]
-        data_dir: Option<PathBuf>,
+        #[command(flatten)]
+        data_dir: DataDir,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
@@ -86,34 +84,33 @@ impl Command {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
         match self.action {
             Action::Check { dir } => {
-                let report = look(&directory(dir, global)?)?;
-                if global.json {
-                    print_json(&as_json(&report))?;
-                } else {
-                    print(&as_text(&report))?;
-                }
+                let report = look(&named_or_configured(dir, global)?)?;
+                global.print(|| as_json(&report), || as_text(&report))?;
                 sound(&report)
             }
-            Action::Backup { data_dir, to } => backup(&directory(data_dir, global)?, &to, global),
+            Action::Backup { data_dir, to } => backup(&data_dir.path(global)?, &to, global),
             Action::Restore { from, to } => restore(&from, &to, global),
-            Action::Compact { dir } => compact(&directory(dir, global)?, global),
-            Action::Purge { namespace, data_dir, yes } => purge(&directory(data_dir, global)?, &namespace, yes, global),
+            Action::Compact { dir } => compact(&named_or_configured(dir, global)?, global),
+            Action::Purge { namespace, data_dir, yes } => purge(&data_dir.path(global)?, &namespace, yes, global),
         }
     }
 }
 
-fn directory(named: Option<PathBuf>, global: &Global) -> anyhow::Result<PathBuf> {
-    named.map_or_else(|| Ok(global.load()?.config.data_dir), Ok)
+/// Shows that something is being done, and what, for as long as `work` does it.
+fn waiting<T>(first: &'static str, work: impl FnOnce(&ProgressBar) -> T) -> T {
+    let bar = ProgressBar::new_spinner().with_message(first);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let outcome = work(&bar);
+    bar.finish_and_clear();
+    outcome
 }
 
-fn look(dir: &std::path::Path) -> anyhow::Result<Report> {
-    let bar = ProgressBar::new_spinner().with_message("opening");
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let report = store::check(dir, &mut |family, entries| {
-        bar.set_message(format!("{family}: {} entries", HumanCount(entries)));
-    });
-    bar.finish_and_clear();
-    Ok(report?)
+fn look(dir: &Path) -> anyhow::Result<Report> {
+    Ok(waiting("opening", |bar| {
+        store::check(dir, &mut |family, entries| {
+            bar.set_message(format!("{family}: {} entries", HumanCount(entries)));
+        })
+    })?)
 }
 
 /// Success only if nothing is damaged.
@@ -130,19 +127,17 @@ fn sound(report: &Report) -> anyhow::Result<()> {
 const REMEDY: &str = "keep a copy, check the disk, then restore a backup (snowtide store restore), or start the node with \
     an empty directory: it fetches everything that other regions hold";
 
-fn compact(dir: &std::path::Path, global: &Global) -> anyhow::Result<()> {
-    let bar = ProgressBar::new_spinner().with_message("opening");
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let outcome = store::compact(dir, &mut |family| bar.set_message(format!("compacting {family}")));
-    bar.finish_and_clear();
+fn compact(dir: &Path, global: &Global) -> anyhow::Result<()> {
+    let outcome =
+        waiting("opening", |bar| store::compact(dir, &mut |family| bar.set_message(format!("compacting {family}"))));
     let done = outcome.context("not compacted")?;
-    if global.json {
-        return print_json(&json!({ "bytes_before": done.before, "bytes_after": done.after }));
-    }
-    print(&format!("{} is {} now, it was {}", dir.display(), HumanBytes(done.after), HumanBytes(done.before)))
+    global.print(
+        || json!({ "bytes_before": done.before, "bytes_after": done.after }),
+        || format!("{} is {} now, it was {}", dir.display(), HumanBytes(done.after), HumanBytes(done.before)),
+    )
 }
 
-fn purge(dir: &std::path::Path, namespace: &str, yes: bool, global: &Global) -> anyhow::Result<()> {
+fn purge(dir: &Path, namespace: &str, yes: bool, global: &Global) -> anyhow::Result<()> {
     let prepared = store::Purge::prepare(dir, namespace).context("nothing was purged")?;
     let Holding { rows, records, replica } = prepared.holding();
     let all = format!("{rows} rows and {records} journal records of {namespace} in {}", dir.display());
@@ -156,34 +151,25 @@ fn purge(dir: &std::path::Path, namespace: &str, yes: bool, global: &Global) -> 
             return Err(Misuse("nothing was purged: that is not the namespace's name".to_owned()).into());
         }
     }
-    let bar = ProgressBar::new_spinner().with_message("removing");
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let outcome = prepared.run(&mut |family| bar.set_message(format!("rewriting {family}")));
-    bar.finish_and_clear();
+    let outcome = waiting("removing", |bar| prepared.run(&mut |family| bar.set_message(format!("rewriting {family}"))));
     outcome.context("the purge has failed")?;
     let retired = replica.map(|replica| replica.to_string());
-    if global.json {
-        return print_json(&json!({
-            "namespace": namespace,
-            "rows": rows.to_string(),
-            "records": records.to_string(),
-            "retired": retired,
-        }));
-    }
-    let retired = retired.map_or_else(String::new, |replica| format!("; the incarnation {replica} is retired"));
-    print(&format!("purged {all}{retired}; the next start mints a new incarnation"))
+    let (rows, records) = (rows.to_string(), records.to_string());
+    global.print(
+        || json!({ "namespace": namespace, "rows": rows, "records": records, "retired": retired }),
+        || {
+            let retired = retired.as_ref().map(|replica| format!("; the incarnation {replica} is retired"));
+            format!("purged {all}{}; the next start mints a new incarnation", retired.unwrap_or_default())
+        },
+    )
 }
 
-fn backup(from: &std::path::Path, to: &std::path::Path, global: &Global) -> anyhow::Result<()> {
-    let bar = ProgressBar::new_spinner().with_message("copying");
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let outcome = store::backup(from, to);
-    bar.finish_and_clear();
-    outcome.context("no backup was made")?;
+fn backup(from: &Path, to: &Path, global: &Global) -> anyhow::Result<()> {
+    waiting("copying", |_| store::backup(from, to)).context("no backup was made")?;
     finish("backed up to", to, global)
 }
 
-fn restore(from: &std::path::Path, to: &std::path::Path, global: &Global) -> anyhow::Result<()> {
+fn restore(from: &Path, to: &Path, global: &Global) -> anyhow::Result<()> {
     sound(&look(from)?).context("the backup is not restored")?;
     let style = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {eta} left")?;
     let bar = ProgressBar::new(0).with_style(style);
@@ -197,50 +183,38 @@ fn restore(from: &std::path::Path, to: &std::path::Path, global: &Global) -> any
 }
 
 /// A copy is good once it has been looked at.
-fn finish(what: &str, copy: &std::path::Path, global: &Global) -> anyhow::Result<()> {
+fn finish(what: &str, copy: &Path, global: &Global) -> anyhow::Result<()> {
     let report = look(copy)?;
     sound(&report).with_context(|| format!("the copy at {} is not good", copy.display()))?;
-    if global.json {
-        return print_json(&as_json(&report));
-    }
-    print(&as_text(&report))?;
-    print(&format!("{what} {}; a start there mints a new incarnation", copy.display()))
+    let where_to = format!("{what} {}; a start there mints a new incarnation", copy.display());
+    global.print(|| as_json(&report), || format!("{}\n{where_to}", as_text(&report)))
 }
 
 fn as_text(report: &Report) -> String {
-    let table = |header: &[&str], rows: Vec<Vec<String>>| {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-        table.set_header(header.iter().copied());
-        table.add_rows(rows);
-        table.trim_fmt()
-    };
-    let families = report
-        .families
-        .iter()
-        .map(|found| vec![found.family.to_owned(), found.entries.to_string(), found.bytes.to_string()]);
-    let logs = report.logs.iter().map(|log| {
-        let (namespace, origin) = (format!("{:?}", log.namespace), log.origin.to_string());
-        vec![
-            namespace,
-            origin,
-            log.records.to_string(),
-            log.gaps.to_string(),
-            log.after.saturating_add(1).to_string(),
-            log.upto.to_string(),
-        ]
-    });
+    let mut families = table(["family", "entries", "bytes"]);
+    families.add_rows(
+        report
+            .families
+            .iter()
+            .map(|found| [found.family.to_owned(), found.entries.to_string(), found.bytes.to_string()]),
+    );
+    let mut logs = table(["namespace", "log of", "records", "gaps", "from commit", "to commit"]);
+    logs.add_rows(report.logs.iter().map(|log| {
+        let from = log.after.saturating_add(1);
+        let numbers = [log.records.to_string(), log.gaps.to_string(), from.to_string(), log.upto.to_string()];
+        [format!("{:?}", log.namespace), log.origin.to_string()].into_iter().chain(numbers)
+    }));
     let mut lines = Vec::new();
     if !report.owner.is_empty() {
         let replica = report.replica.map_or("none yet: the next start mints one".to_owned(), |id| id.to_string());
         lines.push(format!("{}\nreplica {replica}, {} starts", report.owner, report.boots));
     }
-    lines.push(table(&["family", "entries", "bytes"], families.collect()));
+    lines.push(families.trim_fmt());
     if !report.namespaces.is_empty() {
         lines.push(format!("namespaces: {}", report.namespaces.join(", ")));
     }
     if !report.logs.is_empty() {
-        lines.push(table(&["namespace", "log of", "records", "gaps", "from commit", "to commit"], logs.collect()));
+        lines.push(logs.trim_fmt());
     }
     lines.extend(report.remarks.iter().cloned());
     lines.extend(report.damages.iter().map(|damage| format!("damaged: {damage}")));

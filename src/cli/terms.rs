@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use snowtide_client::Terms;
-use snowtide_protocol::{Ack, Share, Token, View};
+use snowtide_protocol::{Share, Token, View};
 
 use super::print;
 
@@ -26,17 +26,9 @@ pub struct Tokens {
     show_token: bool,
 }
 
-/// Who has to hold a write durably before it is answered.
-#[derive(Debug, Args)]
-pub struct Acknowledgement {
-    /// local, all, or regions:k for k regions, the answering node's included; without it, local.
-    #[arg(long, value_name = "WHO")]
-    pub ack: Option<Ack>,
-}
-
 /// How a counter is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Look {
+pub enum Detail {
     /// With each region's share, how fresh it is, and the value that every region is known to have.
     Regions,
 }
@@ -58,6 +50,12 @@ impl Tokens {
     }
 }
 
+/// How often to do something, not more often than every so many milliseconds.
+pub(super) fn interval<const MS_MIN: u64>(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if every < Duration::from_millis(MS_MIN) { Err(format!("at least {MS_MIN}ms")) } else { Ok(every) }
+}
+
 /// Field names as over HTTP.
 pub fn view_as_json(View { regions, settled, behind }: &View) -> Value {
     let share = |Share { region, value, as_of_ms }: &Share| json!({ "region": region, "value": value.to_string(), "as_of_ms": as_of_ms });
@@ -66,12 +64,24 @@ pub fn view_as_json(View { regions, settled, behind }: &View) -> Value {
 }
 
 /// A line for each region, then what is settled.
-pub fn print_view(View { regions, settled, behind }: &View) -> anyhow::Result<()> {
-    for Share { region, value, as_of_ms } in regions {
+pub fn view_as_text(View { regions, settled, behind }: &View) -> Vec<String> {
+    let share = |Share { region, value, as_of_ms }: &Share| {
         let age = as_of_ms.map_or("never heard completely".to_owned(), |ms| format!("as of {ms} ms ago"));
-        print(&format!("  {region}\t{value}\t{age}"))?;
-    }
+        format!("  {region}\t{value}\t{age}")
+    };
     let behind = if behind.is_empty() { String::new() } else { format!("\tbehind: {}", behind.join(", ")) };
     let settled = settled.map_or("not known yet, ask again".to_owned(), |settled| settled.to_string());
-    print(&format!("  settled\t{settled}{behind}"))
+    regions.iter().map(share).chain([format!("  settled\t{settled}{behind}")]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_bounded() {
+        assert_eq!(interval::<100>("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(interval::<100>("10ms"), Err("at least 100ms".to_owned()));
+        assert!(interval::<10>("10ms").is_ok() && interval::<10>("often").is_err());
+    }
 }

@@ -7,6 +7,7 @@ mod drill;
 mod minted;
 mod regions;
 mod story;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,8 +60,8 @@ impl Command {
         let drill = drill::scenario(&self.options())?;
         let folder = fresh_folder()?;
         let options = Options { settings: global.set.clone(), ..Options::new(self.server.program()?, &folder) };
-        let told = tell_story(options, &drill, &mut stop).await;
-        conclude(told, &folder)
+        let outcome = tell_story(options, &drill, &mut stop).await;
+        conclude(outcome, &folder)
     }
 
     /// Of the load test.
@@ -75,14 +76,14 @@ async fn tell_story(options: Options, drill: &Drill, stop: &mut Stop) -> anyhow:
     let watch = Stopwatch::start();
     let mut cluster = Cluster::prepare(options)?;
     let mut story = Story::default();
-    let told = tokio::select! {
-        told = timeout(DEMO_WITHIN, story.tell(&mut cluster, drill)) => {
-            told.unwrap_or_else(|_| Err(anyhow::anyhow!("the demo is not done after {DEMO_WITHIN:?}")))
+    let outcome = tokio::select! {
+        outcome = timeout(DEMO_WITHIN, story.tell(&mut cluster, drill)) => {
+            outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("the demo is not done after {DEMO_WITHIN:?}")))
         }
         () = stop.asked() => Err(anyhow::anyhow!("told to stop before the end")),
     };
     let undrained = stop::wind_down(&mut cluster, stop).await;
-    let mut lines = told?;
+    let mut lines = outcome?;
     if let Some((region, ending)) = undrained.first() {
         anyhow::bail!(stop::sentence(region, *ending));
     }
@@ -91,8 +92,8 @@ async fn tell_story(options: Options, drill: &Drill, stop: &mut Stop) -> anyhow:
 }
 
 /// The end: the totals and the last line, or where to look.
-fn conclude(told: anyhow::Result<Vec<String>>, folder: &Path) -> anyhow::Result<()> {
-    match told {
+fn conclude(outcome: anyhow::Result<Vec<String>>, folder: &Path) -> anyhow::Result<()> {
+    match outcome {
         Ok(lines) => {
             if let Err(error) = std::fs::remove_dir_all(folder) {
                 tell(&format!("{} could not be removed: {error}", folder.display()));

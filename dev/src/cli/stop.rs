@@ -2,39 +2,29 @@
 
 use anyhow::Context;
 use snowtide::cli::note as tell;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::cluster::Cluster;
 use crate::process::Ending;
 
 /// SIGINT and SIGQUIT (Ctrl-C, Ctrl-\\), SIGTERM and SIGHUP (the terminal is gone) all mean the same.
-pub(super) struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    quit: Signal,
-}
+pub(super) struct Stop(mpsc::Receiver<()>);
 
 impl Stop {
     /// From now on, signals no longer end this process by themselves. Must be called within a Tokio runtime.
     pub(super) fn listen() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("signals cannot be caught");
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
-            quit: catch(SignalKind::quit())?,
-        })
+        let (asking, asked) = mpsc::channel(1);
+        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()] {
+            let (mut signal, asking) = (signal(kind).context("signals cannot be caught")?, asking.clone());
+            tokio::spawn(async move { while signal.recv().await.is_some() && asking.send(()).await.is_ok() {} });
+        }
+        Ok(Self(asked))
     }
 
     /// Returns when the next signal comes.
     pub(super) async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-            _ = self.quit.recv() => {}
-        }
+        self.0.recv().await;
     }
 }
 

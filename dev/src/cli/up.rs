@@ -10,7 +10,7 @@ use snowtide::cli::{Global, note as tell, print};
 use snowtide::clock::Stopwatch;
 use tokio::sync::mpsc;
 
-use super::console::{self, Order, Typed};
+use super::console::{self, Typed};
 use super::server::Server;
 use super::stop::{self, Stop};
 use crate::cluster::Cluster;
@@ -105,11 +105,8 @@ async fn keep_up(cluster: &mut Cluster, lines: mpsc::Receiver<String>, json: boo
             line = next(&mut lines) => match line.as_deref().map(str::trim) {
                 None => lines = None,
                 Some("") => {}
-                Some(line) => match line.parse() {
-                    Ok(Order::Quit) => return Ok(()),
-                    Ok(order) => answer(order.carry_out(cluster).await, json)?,
-                    Err(complaint) => answer(Err(anyhow::anyhow!(complaint)), json)?,
-                },
+                Some("quit" | "exit") => return Ok(()),
+                Some(line) => answer(console::carry_out(line, cluster).await, json)?,
             },
             _ = beat.tick() => cluster.check()?,
         }
@@ -142,8 +139,8 @@ fn welcome(cluster: &Cluster, json: bool) -> anyhow::Result<()> {
     let config = cluster.folder().config_file();
     if json {
         let ca = cluster.folder().ca_file();
-        let nodes = console::as_json(&endpoints);
-        let ready = json!({ "nodes": nodes, "config": config.display().to_string(), "ca": ca.display().to_string() });
+        let (config, ca) = (config.display().to_string(), ca.display().to_string());
+        let ready = json!({ "nodes": serde_json::to_value(&endpoints)?, "config": config, "ca": ca });
         // One line, so that a program reads it while the cluster goes on.
         return print(&ready.to_string());
     }

@@ -1,9 +1,8 @@
 //! `snowtide cluster`: what the nodes of the map say of themselves and of their peers.
 
 mod drain;
-mod mend;
+mod orders;
 mod peers;
-mod reload;
 mod status;
 mod top;
 
@@ -14,15 +13,15 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use snowtide_protocol::Code;
 
-use self::status::Line;
+use self::status::{NodeReport, ask_all, table};
+use super::data_dir::DataDir;
 use super::exit::{self, Ended, Exit};
 use super::{Global, Misuse, reach};
 use crate::config::Config;
 use crate::config::map::ClusterMap;
+use crate::control::Order;
 use crate::probe::Probe;
 use crate::tls;
-
-use self::status::{ask_all, table};
 
 /// Look at the whole cluster, and take nodes out of service.
 #[derive(Debug, Args)]
@@ -49,10 +48,18 @@ enum Action {
     Top(top::Command),
     Peers(peers::Command),
     Drain(drain::Drain),
-    Resume(drain::Resume),
-    Reload(reload::Reload),
-    ClearFence(mend::ClearFence),
-    ForgetCeilings(mend::ForgetCeilings),
+    /// Have a drained node serve again.
+    #[command(after_help = orders::RESUME)]
+    Resume(DataDir),
+    /// Have the node of this machine read tokens, certificates and the log filter again.
+    #[command(after_help = orders::RELOAD)]
+    Reload(DataDir),
+    /// Have the node of this machine, which has fenced itself, serve again from its next start on.
+    #[command(after_help = orders::CLEAR_FENCE)]
+    ClearFence(DataDir),
+    /// Have the node of this machine forget what its peers told of ID ceilings.
+    #[command(after_help = orders::FORGET_CEILINGS)]
+    ForgetCeilings(DataDir),
 }
 
 /// What it takes to be answered.
@@ -70,16 +77,18 @@ struct Access {
 impl Command {
     /// Does what was asked.
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
-        match self.action {
-            Action::Status(command) => reach::block_on(command.run(global)),
-            Action::Top(command) => reach::block_on(command.run(global)),
-            Action::Peers(command) => reach::block_on(command.run(global)),
-            Action::Drain(command) => reach::block_on(command.run(global)),
-            Action::Resume(command) => reach::block_on(command.run(global)),
-            Action::Reload(command) => reach::block_on(command.run(global)),
-            Action::ClearFence(command) => reach::block_on(command.run(global)),
-            Action::ForgetCeilings(command) => reach::block_on(command.run(global)),
-        }
+        reach::block_on(async {
+            match self.action {
+                Action::Status(command) => command.run(global).await,
+                Action::Top(command) => command.run(global).await,
+                Action::Peers(command) => command.run(global).await,
+                Action::Drain(command) => command.run(global).await,
+                Action::Resume(dir) => orders::give(global, dir, Order::Resume).await,
+                Action::Reload(dir) => orders::give(global, dir, Order::Reload).await,
+                Action::ClearFence(dir) => orders::give(global, dir, Order::ClearFence).await,
+                Action::ForgetCeilings(dir) => orders::give(global, dir, Order::ForgetCeilings).await,
+            }
+        })
     }
 }
 
@@ -102,7 +111,7 @@ pub async fn overview(map: &ClusterMap, probe: &Probe) -> anyhow::Result<String>
 
 /// How a look at these nodes ends, whatever was shown of them: well if any has told something, or could tell nothing for
 /// another reason than the caller.
-fn verdict<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Result<(), Ended> {
+fn verdict<'a>(lines: impl IntoIterator<Item = &'a NodeReport>) -> Result<(), Ended> {
     let lines: Vec<_> = lines.into_iter().collect();
     let denials: Option<Vec<_>> = lines.iter().filter(|line| line.answers()).map(|line| line.denial()).collect();
     match denials.as_deref() {
@@ -112,7 +121,7 @@ fn verdict<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Result<(), Ended> {
     }
 }
 
-fn silence(lines: &[&Line]) -> Ended {
+fn silence(lines: &[&NodeReport]) -> Ended {
     let nodes: Vec<_> = lines.iter().map(|line| format!("{} at {}", line.name(), line.http)).collect();
     let text = format!(
         "no node of the map answers: {}; start all on this machine: snowtide-dev up; or name the map of the cluster that \
@@ -136,23 +145,23 @@ mod tests {
     use crate::identity::WorkerId;
     use crate::probe::ProbeError;
 
-    fn line(ready: Option<bool>, view: ProbeError) -> Line {
+    fn line(ready: Option<bool>, view: ProbeError) -> NodeReport {
         let (worker, http) = (WorkerId::new(1, 0).unwrap(), Address::parse("127.0.0.1:8410").unwrap());
-        Line { worker, region: "eu-west".into(), http, ready, view: Err(view) }
+        NodeReport { worker, region: "eu-west".into(), http, ready, view: Err(view) }
     }
 
-    fn refusing(status: StatusCode) -> Line {
+    fn refusing(status: StatusCode) -> NodeReport {
         let address = "127.0.0.1:8410".to_owned();
         line(Some(true), ProbeError::Refused { address, status, detail: String::new() })
     }
 
-    fn silent() -> Line {
+    fn silent() -> NodeReport {
         line(None, ProbeError::Silent { address: "127.0.0.1:8410".to_owned() })
     }
 
     #[test]
     fn who_is_refused_by_all_that_answer_is_told_from_who_is_not_answered() {
-        let exit = |lines: &[Line]| verdict(lines).err().map(|ended| ended.exit);
+        let exit = |lines: &[NodeReport]| verdict(lines).err().map(|ended| ended.exit);
         assert_eq!(exit(&[silent(), silent()]), Some(Exit::Unavailable));
         assert_eq!(exit(&[silent(), refusing(StatusCode::UNAUTHORIZED)]), Some(Exit::Denied));
         assert_eq!(exit(&[refusing(StatusCode::FORBIDDEN), refusing(StatusCode::UNAUTHORIZED)]), Some(Exit::Denied));

@@ -1,13 +1,13 @@
 //! `snowtide cluster peers`: a line for each node and each of its peers.
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 use serde_json::{Value, json};
 
 use super::Access;
-use super::status::{Line, ask_all, complaint};
+use super::status::{NodeReport, ask_all, complaint};
 use crate::cli::paint::{self, Tone};
-use crate::cli::{Global, Misuse, print, print_json};
+use crate::cli::{Global, Misuse};
 use crate::probe::PeerView;
 
 /// Ask every node how it sees each of the others.
@@ -44,20 +44,17 @@ impl Command {
                 return Err(Misuse(format!("--at {at}: not on the map; there are {}", known.join(", "))).into());
             }
         }
-        if global.json {
-            print_json(&json!({ "links": lines.iter().flat_map(as_json).collect::<Vec<_>>() }))?;
-        } else {
-            print(&table(&lines))?;
-        }
+        let links = || json!({ "links": lines.iter().flat_map(as_json).collect::<Vec<_>>() });
+        global.print(links, || table(&lines))?;
         Ok(super::verdict(&lines)?)
     }
 }
 
-fn as_json(line: &Line) -> Vec<Value> {
+fn as_json(line: &NodeReport) -> Vec<Value> {
     let link = |peer: &PeerView| {
         let mut link = json!({ "from": line.name(), "to": format!("{}/{}", peer.region, peer.node) });
-        if let (Some(link), Ok(Value::Object(told))) = (link.as_object_mut(), serde_json::to_value(peer)) {
-            link.extend(told);
+        if let (Some(link), Ok(Value::Object(fields))) = (link.as_object_mut(), serde_json::to_value(peer)) {
+            link.extend(fields);
         }
         link
     };
@@ -67,29 +64,18 @@ fn as_json(line: &Line) -> Vec<Value> {
     }
 }
 
-fn table(lines: &[Line]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["node", "peer", "state", "behind", "for", "compared", "clock"]);
-    if paint::on_stdout() {
-        table.enforce_styling();
-    }
+fn table(lines: &[NodeReport]) -> String {
+    let mut table = paint::table(["node", "peer", "state", "behind", "for", "compared", "clock"]);
     for line in lines {
+        let name = Tone::Plain.cell(line.name());
         match &line.view {
             Ok(view) => table.add_rows(view.peers.iter().map(|peer| {
-                let [peer_name, state, behind, since, compared, clock] = cells(peer);
-                let tone = if peer.state == "up" { Tone::Good } else { Tone::Bad };
-                vec![
-                    Tone::Plain.cell(line.name()),
-                    Tone::Plain.cell(peer_name),
-                    tone.cell(state),
-                    Tone::Plain.cell(behind),
-                    Tone::Plain.cell(since),
-                    Tone::Plain.cell(compared),
-                    Tone::Plain.cell(clock),
-                ]
+                let state = if peer.state == "up" { Tone::Good } else { Tone::Bad };
+                let tones = [Tone::Plain, state].into_iter().chain(std::iter::repeat(Tone::Plain));
+                let cells = tones.zip(cells(peer)).map(|(tone, text)| tone.cell(text));
+                std::iter::once(name.clone()).chain(cells).collect::<Vec<_>>()
             })),
-            Err(error) => table.add_rows([vec![Tone::Plain.cell(line.name()), Tone::Bad.cell(complaint(error))]]),
+            Err(error) => table.add_rows([vec![name, Tone::Bad.cell(complaint(error))]]),
         };
     }
     for column in [3, 4, 5, 6] {

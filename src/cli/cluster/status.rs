@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use clap::Args;
-use comfy_table::{Table, presets};
 use http::StatusCode;
 use serde_json::{Value, json};
 use snowtide_protocol::Code;
 use tokio::task::JoinSet;
 
 use super::Access;
+use crate::cli::Global;
 use crate::cli::paint::{self, Tone};
-use crate::cli::{Global, print, print_json};
 use crate::clock;
 use crate::config::address::Address;
-use crate::config::map::ClusterMap;
+use crate::config::map::{ClusterMap, Node, Region};
 use crate::identity::WorkerId;
 use crate::probe::{ClusterView, ForkView, IdsView, PeerView, Probe, ProbeError};
 
@@ -40,35 +39,32 @@ A peer's lag is how many commits of the line's node it has not acknowledged, and
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let loaded = global.load()?;
-        status(global, &loaded.map, &self.access.probe(&loaded.config)?).await
+        let lines = ask_all(&loaded.map, &self.access.probe(&loaded.config)?).await?;
+        global.print(
+            || json!({ "nodes": lines.iter().map(NodeReport::as_json).collect::<Vec<_>>() }),
+            || as_text(&lines),
+        )?;
+        Ok(super::verdict(&lines)?)
     }
 }
 
-async fn status(global: &Global, map: &ClusterMap, probe: &Probe) -> anyhow::Result<()> {
-    let lines = ask_all(map, probe).await?;
-    if global.json {
-        print_json(&json!({ "nodes": lines.iter().map(Line::as_json).collect::<Vec<_>>() }))?;
-    } else {
-        print(&table(&lines))?;
-        if let Some(ids) = lines.iter().find_map(Line::ids) {
-            print(&format!("IDs: {}, until {}", dated(&ids.layout), ids.last))?;
-        }
-        forks(&lines).iter().try_for_each(|fork| print(fork))?;
-    }
-    Ok(super::verdict(&lines)?)
+fn as_text(lines: &[NodeReport]) -> String {
+    let ids = lines.iter().find_map(NodeReport::ids);
+    let ids = ids.map(|ids| format!("IDs: {}, until {}", dated(&ids.layout), ids.last));
+    [table(lines)].into_iter().chain(ids).chain(forks(lines)).collect::<Vec<_>>().join("\n")
 }
 
 /// A line for each log that some node knows to have forked.
-fn forks(lines: &[Line]) -> Vec<String> {
+fn forks(lines: &[NodeReport]) -> Vec<String> {
     let known: BTreeSet<&ForkView> =
         lines.iter().filter_map(|line| line.view.as_ref().ok()).flat_map(|view| &view.forks).collect();
-    let told = |fork: &&ForkView| {
+    let in_words = |fork: &&ForkView| {
         format!(
             "forked: {}/{} counted as {} in two processes in namespace {}; acknowledged increments of it may be missing",
             fork.region, fork.node, fork.replica, fork.namespace
         )
     };
-    known.iter().map(told).collect()
+    known.iter().map(in_words).collect()
 }
 
 /// A layout that tells its epoch as a date. What other releases may say instead is left as it is.
@@ -80,7 +76,7 @@ fn dated(layout: &str) -> String {
 
 /// What is known of one node.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(super) struct NodeReport {
     pub(super) worker: WorkerId,
     pub(super) region: String,
     pub(super) http: Address,
@@ -89,27 +85,44 @@ pub(crate) struct Line {
     pub(super) view: Result<ClusterView, ProbeError>,
 }
 
-/// Asks every node of the map at once; the answers in the map's order.
-pub(crate) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<Vec<Line>> {
-    let mut asking: JoinSet<Line> = map
-        .nodes()
-        .map(|(worker, region, node)| {
-            let (probe, region, http) = (probe.clone(), region.name.clone(), node.http.clone());
-            async move {
-                let (ready, view) = tokio::join!(probe.is_ready(&http), probe.cluster(&http));
-                Line { worker, region, http, ready: ready.ok(), view }
-            }
-        })
-        .collect();
-    let mut lines = Vec::new();
-    while let Some(line) = asking.join_next().await {
-        lines.push(line.context("a question ended by itself")?);
+/// Asks every node of the map at once; the answers in the order of the nodes' numbers.
+pub(super) async fn ask_each<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    map: &ClusterMap,
+    ask: impl Fn(WorkerId, &Region, &Node) -> F,
+) -> anyhow::Result<Vec<T>> {
+    let numbered = |(worker, region, node): (WorkerId, &Region, &Node)| {
+        let answer = ask(worker, region, node);
+        async move { (worker, answer.await) }
+    };
+    let mut asking: JoinSet<_> = map.nodes().map(numbered).collect();
+    let mut answers = Vec::new();
+    while let Some(answer) = asking.join_next().await {
+        answers.push(answer.context("a question ended by itself")?);
     }
-    lines.sort_by_key(|line| line.worker);
-    Ok(lines)
+    answers.sort_by_key(|(worker, _)| *worker);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
-impl Line {
+/// What every node of the map says of itself.
+pub(super) async fn ask_all(map: &ClusterMap, probe: &Probe) -> anyhow::Result<Vec<NodeReport>> {
+    ask_each(map, |worker, region, node| NodeReport::ask(probe.clone(), worker, region, node)).await
+}
+
+impl NodeReport {
+    /// What this node says of itself.
+    pub(super) fn ask(
+        probe: Probe,
+        worker: WorkerId,
+        region: &Region,
+        node: &Node,
+    ) -> impl Future<Output = Self> + use<> {
+        let (region, http) = (region.name.clone(), node.http.clone());
+        async move {
+            let (ready, view) = tokio::join!(probe.is_ready(&http), probe.cluster(&http));
+            Self { worker, region, http, ready: ready.ok(), view }
+        }
+    }
+
     fn ids(&self) -> Option<&IdsView> {
         self.view.as_ref().ok()?.ids.as_ref()
     }
@@ -214,13 +227,8 @@ fn peer(peer: &PeerView) -> String {
 }
 
 /// One line a node, its peers below each other.
-pub(crate) fn table(lines: &[Line]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["node", "state", "ready", "replica", "commits", "peers"]);
-    if paint::on_stdout() {
-        table.enforce_styling();
-    }
+pub(super) fn table(lines: &[NodeReport]) -> String {
+    let mut table = paint::table(["node", "state", "ready", "replica", "commits", "peers"]);
     table.add_rows(lines.iter().map(|line| {
         let tone = line.tone();
         line.cells().into_iter().enumerate().map(move |(column, text)| {
@@ -236,13 +244,13 @@ mod tests {
     use super::*;
     use crate::probe::NodeView;
 
-    fn line(view: Result<ClusterView, ProbeError>) -> Line {
+    fn line(view: Result<ClusterView, ProbeError>) -> NodeReport {
         let ready = view.is_ok().then_some(true);
         let worker = WorkerId::new(1, 0).unwrap();
-        Line { worker, region: "eu-west".into(), http: Address::parse("127.0.0.1:8410").unwrap(), ready, view }
+        NodeReport { worker, region: "eu-west".into(), http: Address::parse("127.0.0.1:8410").unwrap(), ready, view }
     }
 
-    fn answering() -> Line {
+    fn answering() -> NodeReport {
         let peer = |region: &str, state: &str, commits: Option<&str>, seconds| PeerView {
             region: region.into(),
             node: 0,
@@ -273,7 +281,7 @@ mod tests {
         line(Ok(ClusterView { node, ids, peers, forks: vec![ForkView { namespace, region, node: 0, replica }] }))
     }
 
-    fn unreachable() -> Line {
+    fn unreachable() -> NodeReport {
         let address = "127.0.0.1:8410".to_owned();
         line(Err(ProbeError::Unreachable { address, reason: "Connection refused (os error 111)".into() }))
     }
@@ -314,7 +322,7 @@ mod tests {
 
     #[test]
     fn json_has_the_same_fields_whether_a_node_answers_or_not() {
-        let fields = |line: &Line| line.as_json().as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let fields = |line: &NodeReport| line.as_json().as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(fields(&answering()), fields(&unreachable()));
         let json = answering().as_json();
         assert_eq!((&json["commits"], &json["peers"][1]["lag_commits"]), (&"12".into(), &"7".into()));

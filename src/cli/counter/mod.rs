@@ -1,19 +1,18 @@
 //! `snowtide counter`: add to counters, read and watch them, at one node.
 
+mod asking;
 mod watch;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use snowtide_client::{Answered, Batch, Error};
+use snowtide_client::{Answered, Batch, InvalidArgument};
+use snowtide_protocol::Ack;
 use snowtide_protocol::wire::Welcome;
-use snowtide_protocol::{Ack, Code};
 
-use super::exit::{self, Ended, Exit};
+use self::asking::Asking;
 use super::output::while_read;
-use super::reach::{self, Reach};
-use super::terms::{self, Acknowledgement, Look, Tokens};
-use super::{Global, print, print_json};
+use super::terms::{self, Detail};
+use super::{Global, reach};
 
 /// Add to counters, read or watch them.
 #[derive(Debug, Args)]
@@ -42,149 +41,110 @@ A value is what the node that answers knows; the others agree as soon as they ha
 enum Action {
     /// Add to a counter; prints its value afterwards, which is on disk then.
     #[command(after_help = EXAMPLES)]
-    Incr {
-        /// The counter, any text of 1 to 512 bytes but "." and "..".
-        key: String,
-
-        /// How much; a negative number is a decrement.
-        #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
-        by: i64,
-
-        #[command(flatten)]
-        ack: Acknowledgement,
-
-        #[command(flatten)]
-        tokens: Tokens,
-
-        #[command(flatten)]
-        namespace: Namespace,
-
-        #[command(flatten)]
-        reach: Reach,
-    },
+    Incr(Increment),
     /// Read counters: the value of one, or a line `KEY<tab>VALUE` for each of several.
     #[command(after_help = EXAMPLES)]
-    Get {
-        /// Counters; one that does not exist is 0.
-        #[arg(required = true, value_name = "KEY")]
-        keys: Vec<String>,
-
-        /// What else to tell of each counter.
-        #[arg(long, value_name = "WHAT")]
-        view: Option<Look>,
-
-        #[command(flatten)]
-        tokens: Tokens,
-
-        #[command(flatten)]
-        namespace: Namespace,
-
-        #[command(flatten)]
-        reach: Reach,
-    },
+    Get(Read),
     Watch(watch::Command),
 }
 
 #[derive(Debug, Args)]
-struct Namespace {
-    /// The namespace that the counters live in.
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    namespace: String,
+struct Increment {
+    /// The counter, any text of 1 to 512 bytes but "." and "..".
+    key: String,
+
+    /// How much; a negative number is a decrement.
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    by: i64,
+
+    /// local, all, or regions:k for k regions, the answering node's included; without it, local.
+    #[arg(long, value_name = "WHO")]
+    ack: Option<Ack>,
+
+    #[command(flatten)]
+    asking: Asking,
 }
+
+#[derive(Debug, Args)]
+struct Read {
+    /// Counters; one that does not exist is 0.
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<String>,
+
+    /// What else to tell of each counter.
+    #[arg(long, value_name = "WHAT")]
+    view: Option<Detail>,
+
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// How one operation more comes into a batch.
+type Put = for<'a> fn(&'a mut Batch, &str, &str) -> Result<&'a mut Batch, InvalidArgument>;
 
 impl Command {
     /// Does what was asked.
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
-        match self.action {
-            Action::Incr { key, by, ack, tokens, namespace, reach } => {
-                reach::block_on(increment(global, &reach, &namespace.namespace, &key, by, ack.ack, &tokens))
+        reach::block_on(async {
+            match self.action {
+                Action::Incr(increment) => increment.run(global).await,
+                Action::Get(read) => read.run(global, Batch::get).await,
+                Action::Watch(command) => while_read(command.run(global)).await,
             }
-            Action::Get { keys, view, tokens, namespace, reach } => {
-                reach::block_on(get(global, &reach, &namespace.namespace, &keys, view, &tokens))
-            }
-            Action::Watch(command) => reach::block_on(while_read(command.run(global))),
-        }
+        })
     }
 }
 
-async fn increment(
-    global: &Global,
-    reach: &Reach,
-    namespace: &str,
-    key: &str,
-    by: i64,
-    ack: Option<Ack>,
-    tokens: &Tokens,
-) -> anyhow::Result<()> {
-    let client = reach.connect_for(global, Some(namespace)).await?;
-    let terms = tokens.terms().ack(ack.unwrap_or_default());
-    let counted = client.add_on(namespace, key, by, &terms).await;
-    let counted =
-        counted.map_err(|error| advised(error, global, namespace)).with_context(|| asked(client.welcome()))?;
-    if global.json {
-        let welcome = client.welcome();
-        let mut answer = json!({
-            "namespace": namespace,
-            "key": key,
-            "value": counted.value.to_string(),
-            "by": by.to_string(),
-            "region": welcome.region,
-            "node": welcome.node,
-            "token": counted.token.map(|token| token.to_string()),
-        });
-        if ack.is_some() {
-            answer["ack"] = json!(if counted.pending { "pending" } else { "done" });
-            answer["acknowledged_by"] = json!(counted.acknowledged_by);
-        }
-        print_json(&answer)?;
-    } else {
-        print(&counted.value.to_string())?;
+impl Increment {
+    async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let Self { key, by, ack, asking } = self;
+        let namespace = &asking.place.namespace;
+        let terms = asking.terms().ack(ack.unwrap_or_default());
+        let (node, counted) =
+            asking.ask(global, async |client| client.add_on(namespace, &key, by, &terms).await).await?;
+        let mut lines = vec![counted.value.to_string()];
         if ack.is_some() {
             let pending = if counted.pending { "; the others follow, do not repeat it" } else { "" };
-            print(&format!("durable in {}{pending}", counted.acknowledged_by.join(", ")))?;
+            lines.push(format!("durable in {}{pending}", counted.acknowledged_by.join(", ")));
         }
-        tokens.show(counted.token.as_ref())?;
-    }
-    client.close().await;
-    Ok(())
-}
-
-async fn get(
-    global: &Global,
-    reach: &Reach,
-    namespace: &str,
-    keys: &[String],
-    view: Option<Look>,
-    tokens: &Tokens,
-) -> anyhow::Result<()> {
-    let mut batch = Batch::new();
-    for key in keys {
-        batch.get(namespace, key)?;
-    }
-    let client = reach.connect_for(global, Some(namespace)).await?;
-    let terms = view.into_iter().fold(tokens.terms(), |terms, Look::Regions| terms.with_regions());
-    let answered = client.batch_on(&batch, &terms).await.with_context(|| asked(client.welcome()))?;
-    if global.json {
-        print_json(&as_json(client.welcome(), namespace, keys, &answered))?;
-    } else {
-        print_values(keys, &answered)?;
-        tokens.show(answered.token.as_ref())?;
-    }
-    client.close().await;
-    let refused = keys.iter().zip(&answered.results).find_map(|(key, value)| value.err().map(|code| (key, code)));
-    match refused {
-        Some((key, code)) => Err(refusal(global, namespace, key, code).into()),
-        None => Ok(()),
+        let json = || {
+            let mut answer = json!({
+                "namespace": namespace,
+                "key": key,
+                "value": counted.value.to_string(),
+                "by": by.to_string(),
+                "region": node.region,
+                "node": node.node,
+                "token": counted.token.as_ref().map(ToString::to_string),
+            });
+            if ack.is_some() {
+                answer["ack"] = json!(if counted.pending { "pending" } else { "done" });
+                answer["acknowledged_by"] = json!(counted.acknowledged_by);
+            }
+            answer
+        };
+        asking.tell(global, json, &lines, counted.token.as_ref())
     }
 }
 
-/// One operation was refused, and what to do about it.
-fn refusal(global: &Global, namespace: &str, key: &str, code: Code) -> Ended {
-    let advice = match code {
-        Code::WrongRegion => reach::elsewhere(global, namespace),
-        code => exit::advice_on_code(code).to_owned(),
-    };
-    Ended::new(Exit::of_code(code), format!("{namespace}/{key}: refused ({code}): {advice}"))
+impl Read {
+    async fn run(self, global: &Global, put: Put) -> anyhow::Result<()> {
+        let Self { keys, view, asking } = self;
+        let namespace = &asking.place.namespace;
+        let mut batch = Batch::new();
+        for key in &keys {
+            put(&mut batch, namespace, key)?;
+        }
+        let terms = view.into_iter().fold(asking.terms(), |terms, Detail::Regions| terms.with_regions());
+        let (node, answered) = asking.ask(global, async |client| client.batch_on(&batch, &terms).await).await?;
+        let json = || as_json(&node, namespace, &keys, &answered);
+        asking.tell(global, json, &as_lines(&keys, &answered), answered.token.as_ref())?;
+        let mut results = keys.iter().zip(&answered.results);
+        match results.find_map(|(key, value)| Some((key, value.err()?))) {
+            Some((key, code)) => Err(asking.place.refusal(global, key, code).into()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Field names as over HTTP; a counter that was refused has an error code instead of a value.
@@ -204,30 +164,14 @@ fn as_json(welcome: &Welcome, namespace: &str, keys: &[String], answered: &Answe
     json!({ "counters": counters, "region": welcome.region, "node": welcome.node, "token": token })
 }
 
-fn print_values(keys: &[String], answered: &Answered) -> anyhow::Result<()> {
+fn as_lines(keys: &[String], answered: &Answered) -> Vec<String> {
+    let mut lines = Vec::new();
     for (at, (key, value)) in keys.iter().zip(&answered.results).enumerate() {
-        match value {
-            Ok(value) if keys.len() == 1 => print(&value.to_string())?,
-            Ok(value) => print(&format!("{key}\t{value}"))?,
-            Err(_) => continue,
-        }
-        answered.views.get(at).map_or(Ok(()), terms::print_view)?;
+        let Ok(value) = value else { continue };
+        lines.push(if keys.len() == 1 { value.to_string() } else { format!("{key}\t{value}") });
+        lines.extend(answered.views.get(at).map(terms::view_as_text).unwrap_or_default());
     }
-    Ok(())
-}
-
-/// Says where the namespace is, if the node says that it is not there.
-fn advised(error: Error, global: &Global, namespace: &str) -> anyhow::Error {
-    match error {
-        Error::Refused { code: Code::WrongRegion, .. } => {
-            anyhow::Error::new(error).context(reach::elsewhere(global, namespace))
-        }
-        error => error.into(),
-    }
-}
-
-fn asked(welcome: &Welcome) -> String {
-    format!("node {}/{}", welcome.region, welcome.node)
+    lines
 }
 
 #[cfg(test)]
@@ -249,12 +193,14 @@ mod tests {
 
     #[test]
     fn an_increment_is_by_one_in_the_default_namespace_unless_said_otherwise() {
-        let Action::Incr { key, by, namespace, reach, .. } = parse(&["incr", "home"]).unwrap() else { panic!() };
-        assert_eq!((key.as_str(), by, namespace.namespace.as_str(), reach.at), ("home", 1, "default", None));
+        let Action::Incr(Increment { key, by, asking, .. }) = parse(&["incr", "home"]).unwrap() else { panic!() };
+        let place = asking.place;
+        assert_eq!((key.as_str(), by, place.namespace.as_str(), place.reach.at), ("home", 1, "default", None));
         let line = ["incr", "stock", "--by", "-3", "--namespace", "shop", "--at", "eu-west/1"];
-        let Action::Incr { key, by, namespace, reach, .. } = parse(&line).unwrap() else { panic!() };
+        let Action::Incr(Increment { key, by, asking, .. }) = parse(&line).unwrap() else { panic!() };
+        let place = asking.place;
         let expected = ("stock", -3, "shop", Some("eu-west/1"));
-        assert_eq!((key.as_str(), by, namespace.namespace.as_str(), reach.at.as_deref()), expected);
+        assert_eq!((key.as_str(), by, place.namespace.as_str(), place.reach.at.as_deref()), expected);
     }
 
     #[test]
@@ -270,19 +216,19 @@ mod tests {
     #[test]
     fn acknowledgements_tokens_and_waits_are_checked_before_anything_is_sent() {
         let line = ["incr", "home", "--ack", "regions:2", "--wait", "1500ms", "--after", "AQA", "--after", "AQA"];
-        let Action::Incr { ack, .. } = parse(&line).unwrap() else { panic!() };
-        assert_eq!(ack.ack, Some(Ack::Regions(2)));
+        let Action::Incr(Increment { ack, .. }) = parse(&line).unwrap() else { panic!() };
+        assert_eq!(ack, Some(Ack::Regions(2)));
         for bad in [["--ack", "two"], ["--wait", "soon"], ["--after", "!"], ["--view", "regions"]] {
             assert!(parse(&["incr", "home", bad[0], bad[1]]).is_err(), "{bad:?}");
         }
-        let Action::Get { view, .. } = parse(&["get", "home", "--view", "regions"]).unwrap() else { panic!() };
-        assert_eq!(view, Some(Look::Regions));
+        let Action::Get(Read { view, .. }) = parse(&["get", "home", "--view", "regions"]).unwrap() else { panic!() };
+        assert_eq!(view, Some(Detail::Regions));
     }
 
     #[test]
     fn at_least_one_key_is_read() {
         assert!(parse(&["get"]).is_err());
-        let Action::Get { keys, .. } = parse(&["get", "a", "b"]).unwrap() else { panic!() };
+        let Action::Get(Read { keys, .. }) = parse(&["get", "a", "b"]).unwrap() else { panic!() };
         assert_eq!(keys, ["a", "b"]);
     }
 

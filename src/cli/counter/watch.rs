@@ -9,15 +9,14 @@ use snowtide_client::{Batch, Connection, Error};
 use snowtide_protocol::Code;
 use snowtide_protocol::wire::Welcome;
 
-use super::{Namespace, advised, asked, refusal};
+use super::asking::{Place, name};
 use crate::cli::exit::Exit;
 use crate::cli::output::print_more;
-use crate::cli::reach::Reach;
-use crate::cli::{Global, note};
+use crate::cli::{Global, note, terms};
 use crate::clock;
 
-/// More often is no use: a commit takes milliseconds.
-const EVERY_MIN: Duration = Duration::from_millis(10);
+/// In milliseconds. More often is no use: a commit takes as long.
+const EVERY_MS_MIN: u64 = 10;
 /// How often at most a node is looked for: a handshake costs it more than a read.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -30,7 +29,7 @@ pub(super) struct Command {
     keys: Vec<String>,
 
     /// How often to look; changes in between come as one.
-    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = interval)]
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = terms::interval::<EVERY_MS_MIN>)]
     every: Duration,
 
     /// Ends after so many lines; without it, at Ctrl-C.
@@ -38,10 +37,7 @@ pub(super) struct Command {
     lines: Option<u64>,
 
     #[command(flatten)]
-    namespace: Namespace,
-
-    #[command(flatten)]
-    reach: Reach,
+    place: Place,
 }
 
 const EXAMPLES: &str = "\
@@ -53,11 +49,6 @@ Examples:
 A line is TIME<tab>KEY<tab>VALUE<tab>CHANGE; with --json, an object. A node that is lost, starts or drains is looked for again until \
     Ctrl-C. Another node than before may know of less, so that a value may go back then.";
 
-fn interval(text: &str) -> Result<Duration, String> {
-    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if every < EVERY_MIN { Err("at least 10ms".to_owned()) } else { Ok(every) }
-}
-
 /// What was shown of each counter.
 #[derive(Default)]
 struct Shown {
@@ -68,26 +59,26 @@ struct Shown {
 impl Command {
     /// Watches until it is told to stop, or has printed enough.
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
-        let namespace = &self.namespace.namespace;
+        let namespace = &self.place.namespace;
         let mut batch = Batch::new();
         for key in &self.keys {
             batch.get(namespace, key)?;
         }
-        let mut client = self.reach.connect_for(global, Some(namespace)).await?;
+        let mut client = self.place.connect(global).await?;
         let mut shown = Shown::default();
         let mut ticks = tokio::time::interval(self.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut told = false;
+        let mut noted = false;
         loop {
             ticks.tick().await;
             let results = match client.batch(&batch).await {
                 Ok(results) => results,
                 Err(error) => {
                     let Some(remedy) = Remedy::of(&error) else {
-                        return Err(advised(error, global, namespace).context(asked(client.welcome())));
+                        return Err(self.place.failure(global, client.welcome(), error));
                     };
-                    if !std::mem::replace(&mut told, true) {
-                        note(&format!("{}: {error}; {}", asked(client.welcome()), remedy.in_words()));
+                    if !std::mem::replace(&mut noted, true) {
+                        note(&format!("{}: {error}; {}", name(client.welcome()), remedy.in_words()));
                     }
                     match remedy {
                         Remedy::Reconnect => client = self.again(global).await?,
@@ -96,12 +87,11 @@ impl Command {
                     continue;
                 }
             };
-            told = false;
+            noted = false;
             for (key, result) in self.keys.iter().zip(results) {
-                let value = result.map_err(|code| refusal(global, namespace, key, code))?;
+                let value = result.map_err(|code| self.place.refusal(global, key, code))?;
                 if let Some(change) = shown.change(key, value) {
-                    let line = Line { namespace, key, value, change, node: client.welcome() };
-                    print_more(&if global.json { line.as_json() } else { line.as_text() })?;
+                    self.print(global, client.welcome(), key, value, change)?;
                 }
                 if self.lines.is_some_and(|most| shown.lines >= most) {
                     client.close().await;
@@ -111,11 +101,28 @@ impl Command {
         }
     }
 
+    fn print(&self, global: &Global, node: &Welcome, key: &str, value: i128, change: i128) -> anyhow::Result<()> {
+        let at = clock::in_words(clock::wall_ms());
+        if !global.json {
+            return print_more(&format!("{at}\t{key}\t{value}\t{change:+}"));
+        }
+        let line = json!({
+            "at": at,
+            "namespace": self.place.namespace,
+            "key": key,
+            "value": value.to_string(),
+            "change": change.to_string(),
+            "region": node.region,
+            "node": node.node,
+        });
+        print_more(&line.to_string())
+    }
+
     /// A connection, however long it takes, unless there is a reason that stays.
     async fn again(&self, global: &Global) -> anyhow::Result<Connection> {
         loop {
             tokio::time::sleep(self.every.max(AGAIN)).await;
-            match self.reach.connect_for(global, Some(&self.namespace.namespace)).await {
+            match self.place.connect(global).await {
                 Err(error) if passes(Exit::of(&error)) => {}
                 outcome => return outcome,
             }
@@ -172,34 +179,6 @@ impl Shown {
     }
 }
 
-/// What is told of one change.
-struct Line<'a> {
-    namespace: &'a str,
-    key: &'a str,
-    value: i128,
-    change: i128,
-    node: &'a Welcome,
-}
-
-impl Line<'_> {
-    fn as_text(&self) -> String {
-        format!("{}\t{}\t{}\t{:+}", clock::in_words(clock::wall_ms()), self.key, self.value, self.change)
-    }
-
-    fn as_json(&self) -> String {
-        let line = json!({
-            "at": clock::in_words(clock::wall_ms()),
-            "namespace": self.namespace,
-            "key": self.key,
-            "value": self.value.to_string(),
-            "change": self.change.to_string(),
-            "region": self.node.region,
-            "node": self.node.node,
-        });
-        line.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,11 +211,5 @@ mod tests {
         let late = Error::Timeout { after: Duration::ZERO, may_have_written: false };
         assert_eq!(Remedy::of(&late), Some(Remedy::Reconnect));
         assert_eq!(Remedy::of(&Error::Protocol("x".into())), None);
-    }
-
-    #[test]
-    fn the_interval_is_bounded() {
-        assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
-        assert!(interval("1ms").is_err() && interval("often").is_err());
     }
 }

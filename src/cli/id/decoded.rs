@@ -1,10 +1,9 @@
 //! An ID taken apart, in words.
 
-use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
 use snowtide_protocol::id::{BadId, Format, IdScheme};
 
-use crate::cli::Misuse;
+use crate::cli::{self, Misuse};
 use crate::clock::rfc3339;
 use crate::config::map::ClusterMap;
 use crate::snowflake::{Layout, Parts};
@@ -77,8 +76,7 @@ impl Decoded {
 
 /// One line an ID.
 pub(super) fn table(decoded: &[Decoded]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["ID", "time", "region", "node", "sequence"]);
+    let mut table = cli::table(["ID", "time", "region", "node", "sequence"]);
     table.add_rows(decoded.iter().map(Decoded::cells));
     table.trim_fmt()
 }

@@ -166,8 +166,8 @@ fn decode(global: &Global, texts: &[String], format: Option<Format>) -> anyhow::
     };
     let decoded: Vec<_> = texts.iter().map(read).collect::<Result<_, Misuse>>()?;
     if global.json {
-        let decoded: Result<Vec<_>, _> = decoded.iter().map(|decoded| decoded.as_json(scheme)).collect();
-        return print_json(&json!({ "ids": decoded? }));
+        let decoded: Vec<_> = decoded.iter().map(|decoded| decoded.as_json(scheme)).collect::<Result<_, _>>()?;
+        return print_json(&json!({ "ids": decoded }));
     }
     match &decoded[..] {
         [only] => print(&only.sheet(scheme)?),
@@ -186,16 +186,11 @@ fn bounds(global: &Global, from: &str, to: &str, format: Format) -> anyhow::Resu
     let scheme = scheme_of(&config.cluster.id, layout_of(&config.ids)?);
     let range = TimeRange::read(scheme, from, to).map_err(|error| Misuse(error.to_string()))?;
     let (first, last) = scheme.write_range(range.ids, format)?;
-    if !global.json {
-        return print(&format!("{first}\n{last}"));
-    }
-    print_json(&json!({
-        "first": first.as_str(),
-        "last": last.as_str(),
-        "format": format.as_str(),
-        "from": rfc3339(range.from_ms),
-        "to": rfc3339(range.to_ms),
-    }))
+    let (from, to) = (rfc3339(range.from_ms), rfc3339(range.to_ms));
+    global.print(
+        || json!({ "first": first.as_str(), "last": last.as_str(), "format": format.as_str(), "from": from, "to": to }),
+        || format!("{first}\n{last}"),
+    )
 }
 
 fn read(scheme: IdScheme, text: &str, format: Option<Format>) -> Result<u64, Misuse> {

@@ -135,14 +135,15 @@ const CLIENT: Table = &[
 
 /// Those of clusters on one machine.
 const DEV: Table = &[
-    ("certificates", &[]),
+    ("certificates", &["error", "files"]),
     ("cli", &["certificates", "cluster", "options", "plan", "process"]),
-    ("cluster", &["certificates", "error", "folder", "options", "plan", "process", "relay", "wires"]),
-    ("error", &["certificates"]),
-    ("folder", &["error"]),
+    ("cluster", &["certificates", "error", "files", "folder", "options", "plan", "process", "relay", "wires"]),
+    ("error", &[]),
+    ("files", &["error"]),
+    ("folder", &["error", "files", "plan"]),
     ("main", &["cli"]),
     ("options", &["plan"]),
-    ("plan", &["error"]),
+    ("plan", &[]),
     ("process", &[]),
     ("relay", &[]),
     ("wires", &["relay"]),

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use comfy_table::{Table, presets};
-use snowtide::cli::{id, print};
+use snowtide::cli::{id, print, table};
 use snowtide::clock::Stopwatch;
 use snowtide::config::Config;
 use snowtide::ids::layout_of;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 
 use super::minted::Minted;
 use super::regions::{Regions, Values};
+use super::witness::Witness;
 use super::{NAMESPACE, drill};
 use crate::cli::console;
 use crate::cluster::Cluster;
@@ -125,8 +125,10 @@ impl Story {
                    got no answer counts or does not. Latency runs from when a request was meant\n\
                    to be sent, so no stall is hidden.";
         self.head(&format!("{KILLED} dies under load and returns"), why)?;
+        let witness = Witness::start(cluster, KILLED).await?;
         let summary = drill::run(drill, cluster).await?;
         cluster.check()?;
+        print(&witness.testify(cluster).await?)?;
         for fault in summary.drill.iter().flat_map(|report| &report.faults) {
             if let (Some(began), Some(ended), Some(whole)) = (fault.began_s, fault.ended_s, fault.converged_after_s) {
                 print(&format!(
@@ -214,8 +216,7 @@ async fn isolated(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 fn show(values: &Values) -> anyhow::Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["region", &format!("{NAMESPACE}/{VISITS}")]);
+    let mut table = table(["region", &format!("{NAMESPACE}/{VISITS}")]);
     table.add_rows(values.iter().map(|(region, value)| [region.clone(), value.to_string()]));
     print(&table.trim_fmt())
 }

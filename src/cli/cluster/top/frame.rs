@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::Sight;
+use super::NodeSample;
 use super::reading::Rates;
-use crate::cli::cluster::status::complaint;
+use crate::cli::cluster::status::{NodeReport, complaint};
 use crate::cli::paint::Tone;
+use crate::cli::reach::how_to_start;
 use crate::probe::PeerView;
 
 /// How far apart columns stand.
@@ -32,7 +33,7 @@ pub(super) struct Size {
 
 /// Everything that is shown.
 pub(super) struct Frame<'a> {
-    pub(super) sights: &'a [Sight],
+    pub(super) samples: &'a [NodeSample],
     pub(super) every: Duration,
     pub(super) coloured: bool,
     /// Somebody can press keys.
@@ -44,7 +45,7 @@ type Cell = (String, Tone);
 
 impl Size {
     /// As much as it takes, in lines that fit everywhere.
-    pub(super) fn of_paper() -> Self {
+    pub(super) fn of_pipe() -> Self {
         Self { columns: 100, rows: usize::MAX }
     }
 }
@@ -70,7 +71,7 @@ impl Frame<'_> {
 
     fn title(&self) -> Vec<Cell> {
         let (all, ready) =
-            (self.sights.len(), self.sights.iter().filter(|sight| sight.line.ready == Some(true)).count());
+            (self.samples.len(), self.samples.iter().filter(|sample| sample.line.ready == Some(true)).count());
         let tone = if all == ready { Tone::Good } else { Tone::Bad };
         let keys = if self.keys { "   q quits" } else { "" };
         let every = humantime::format_duration(self.every);
@@ -85,8 +86,8 @@ impl Frame<'_> {
     fn table(&self) -> Vec<Vec<Cell>> {
         let head = HEAD.map(|(name, _)| (name.to_owned(), Tone::Dim));
         let mut rows = vec![head];
-        rows.extend((self.sights.len() > 1).then(|| self.sum()));
-        rows.extend(self.sights.iter().map(row));
+        rows.extend((self.samples.len() > 1).then(|| self.sum()));
+        rows.extend(self.samples.iter().map(row));
         let widths: Vec<usize> = (0..HEAD.len())
             .map(|column| rows.iter().map(|row| length(&row[column].0)).max().unwrap_or_default())
             .collect();
@@ -94,7 +95,7 @@ impl Frame<'_> {
     }
 
     fn sum(&self) -> [Cell; 9] {
-        let rates = || self.sights.iter().filter_map(|sight| sight.rates.as_ref());
+        let rates = || self.samples.iter().filter_map(|sample| sample.rates.as_ref());
         let (increments, ids) = (rates().map(|rates| rates.increments).sum(), rates().map(|rates| rates.ids).sum());
         let mut row: [Cell; 9] = std::array::from_fn(|_| (String::new(), Tone::Plain));
         row[0] = ("all".to_owned(), Tone::Strong);
@@ -105,39 +106,26 @@ impl Frame<'_> {
 
     /// What is not as it should be, in words.
     fn notes(&self) -> Vec<Vec<Cell>> {
-        let mut notes = Vec::new();
-        for sight in self.sights {
-            let name = sight.line.name();
-            match &sight.line.view {
-                Err(error) => {
-                    let start = format!(
-                        "; start it: snowtide serve --region {} --node {}",
-                        sight.line.region,
-                        sight.line.worker.node()
-                    );
-                    notes.push((
-                        format!("{name}: {}{}", complaint(error), if sight.line.ready.is_none() { &start } else { "" }),
-                        Tone::Bad,
-                    ));
-                }
-                Ok(view) => {
-                    notes.extend(
-                        view.node.reason.iter().map(|why| (format!("{name}: {}: {why}", view.node.stage), Tone::Bad)),
-                    );
-                    for peer in view.peers.iter().filter(|peer| peer.state != "up") {
-                        let behind = peer
-                            .lag_commits
-                            .iter()
-                            .map(|commits| format!(", {commits} commits behind"))
-                            .collect::<String>();
-                        notes
-                            .push((format!("{name}: no link to {}/{}{behind}", peer.region, peer.node), Tone::Warning));
-                    }
-                }
-            }
-        }
-        notes.into_iter().map(|note| vec![note]).collect()
+        self.samples.iter().flat_map(|sample| notes_on(&sample.line)).map(|note| vec![note]).collect()
     }
+}
+
+fn notes_on(line: &NodeReport) -> Vec<Cell> {
+    let name = line.name();
+    let view = match &line.view {
+        Ok(view) => view,
+        Err(error) => {
+            let remedy = line.ready.is_none().then(|| format!("; {}", how_to_start(&line.region, line.worker.node())));
+            return vec![(format!("{name}: {}{}", complaint(error), remedy.unwrap_or_default()), Tone::Bad)];
+        }
+    };
+    let reason = view.node.reason.iter().map(|why| (format!("{name}: {}: {why}", view.node.stage), Tone::Bad));
+    let unlinked = view.peers.iter().filter(|peer| peer.state != "up").map(|peer| {
+        let behind = peer.lag_commits.as_ref().map(|commits| format!(", {commits} commits behind"));
+        let link = format!("{name}: no link to {}/{}", peer.region, peer.node);
+        (format!("{link}{}", behind.unwrap_or_default()), Tone::Warning)
+    });
+    reason.chain(unlinked).collect()
 }
 
 /// A line of the table, with what stands between its cells.
@@ -154,9 +142,9 @@ fn aligned(row: &[Cell; 9], widths: &[usize]) -> Vec<Cell> {
     line
 }
 
-fn row(sight: &Sight) -> [Cell; 9] {
+fn row(sample: &NodeSample) -> [Cell; 9] {
     let dash = || ("-".to_owned(), Tone::Dim);
-    let (state, tone) = match (&sight.line.view, sight.line.ready) {
+    let (state, tone) = match (&sample.line.view, sample.line.ready) {
         (Ok(_), Some(true)) => ("ready", Tone::Good),
         (Ok(view), _) if view.node.stage == "ready" => ("not ready", Tone::Warning),
         (Ok(view), _) if view.node.stage == "fenced" => ("fenced", Tone::Bad),
@@ -164,13 +152,14 @@ fn row(sight: &Sight) -> [Cell; 9] {
         (Err(_), Some(_)) => ("no access", Tone::Warning),
         (Err(_), None) => ("down", Tone::Bad),
     };
-    let rate = |of: fn(&Rates) -> f64| sight.rates.as_ref().map_or_else(dash, |rates| (number(of(rates)), Tone::Plain));
-    let sync = sight.rates.as_ref().and_then(|rates| rates.sync_seconds);
-    let peers = sight.line.view.as_ref().map_or(&[][..], |view| &view.peers);
-    let reading = sight.reading.as_ref();
+    let rate =
+        |of: fn(&Rates) -> f64| sample.rates.as_ref().map_or_else(dash, |rates| (number(of(rates)), Tone::Plain));
+    let sync = sample.rates.as_ref().and_then(|rates| rates.sync_seconds);
+    let peers = sample.line.view.as_ref().map_or(&[][..], |view| &view.peers);
+    let reading = sample.reading.as_ref();
     let size = |size: Option<f64>| size.map_or_else(dash, |size| (bytes(size), Tone::Plain));
     [
-        (sight.line.name(), Tone::Strong),
+        (sample.line.name(), Tone::Strong),
         (state.to_owned(), tone),
         rate(|rates| rates.increments),
         rate(|rates| rates.ids),
@@ -259,12 +248,11 @@ fn time(seconds: f64) -> String {
 mod tests {
     use super::super::reading::Reading;
     use super::*;
-    use crate::cli::cluster::status::Line;
     use crate::config::address::Address;
     use crate::identity::WorkerId;
     use crate::probe::{ClusterView, NodeView, ProbeError};
 
-    fn sight(region: &str, number: u8, view: Option<(&str, Vec<PeerView>)>) -> Sight {
+    fn sample(region: &str, number: u8, view: Option<(&str, Vec<PeerView>)>) -> NodeSample {
         let address = Address::parse("127.0.0.1:8400").unwrap();
         let ready = view.as_ref().map(|(stage, _)| *stage == "ready");
         let view = view.map(|(stage, peers)| {
@@ -283,7 +271,7 @@ mod tests {
         let rates = view.is_some().then_some(Rates { increments: 12_345.0, ids: 0.0, sync_seconds: Some(0.0008) });
         let view = view.ok_or(ProbeError::Unreachable { address: address.to_string(), reason: "refused".into() });
         let worker = WorkerId::new(number, 0).unwrap();
-        Sight { line: Line { worker, region: region.into(), http: address, ready, view }, reading, rates }
+        NodeSample { line: NodeReport { worker, region: region.into(), http: address, ready, view }, reading, rates }
     }
 
     fn peer(region: &str, up: bool, commits: u64) -> PeerView {
@@ -300,17 +288,17 @@ mod tests {
         }
     }
 
-    fn frame(sights: &[Sight], columns: usize, rows: usize) -> Vec<String> {
-        let frame = Frame { sights, every: Duration::from_secs(1), coloured: false, keys: true };
+    fn frame(samples: &[NodeSample], columns: usize, rows: usize) -> Vec<String> {
+        let frame = Frame { samples, every: Duration::from_secs(1), coloured: false, keys: true };
         frame.lines(Size { columns, rows })
     }
 
     #[test]
     fn a_frame_shows_every_node_and_says_what_is_wrong() {
-        let sights = [
-            sight("us-east", 0, Some(("ready", vec![peer("eu-west", true, 0), peer("ap-south", false, 12)]))),
-            sight("eu-west", 1, Some(("fenced", vec![]))),
-            sight("ap-south", 2, None),
+        let samples = [
+            sample("us-east", 0, Some(("ready", vec![peer("eu-west", true, 0), peer("ap-south", false, 12)]))),
+            sample("eu-west", 1, Some(("fenced", vec![]))),
+            sample("ap-south", 2, None),
         ];
         let expected = [
             "snowtide  1 of 3 nodes ready   every 1s   q quits",
@@ -325,19 +313,19 @@ mod tests {
             "eu-west/0: fenced: a clone lives",
             "ap-south/0: unreachable at 127.0.0.1:8400; start it: snowtide serve --region ap",
         ];
-        assert_eq!(frame(&sights, 79, 24), expected);
+        assert_eq!(frame(&samples, 79, 24), expected);
     }
 
     #[test]
     fn nothing_is_wider_or_taller_than_the_terminal() {
-        let sights: Vec<_> =
-            (0..30).map(|number| sight("region", number, (number % 3 > 0).then(|| ("ready", vec![])))).collect();
+        let samples: Vec<_> =
+            (0..30).map(|number| sample("region", number, (number % 3 > 0).then(|| ("ready", vec![])))).collect();
         for (columns, rows) in [(80, 24), (20, 5), (1, 1), (0, 0), (200, 100)] {
-            let lines = frame(&sights, columns, rows);
+            let lines = frame(&samples, columns, rows);
             assert!(lines.len() <= rows, "{rows}: {lines:#?}");
             assert!(lines.iter().all(|line| length(line) <= columns), "{columns}: {lines:#?}");
         }
-        assert!(frame(&sights, 80, 24).iter().any(|line| line == "and 11 more"), "{:#?}", frame(&sights, 80, 24));
+        assert!(frame(&samples, 80, 24).iter().any(|line| line == "and 11 more"), "{:#?}", frame(&samples, 80, 24));
     }
 
     #[test]

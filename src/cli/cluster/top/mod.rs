@@ -15,8 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::Access;
-use super::status::{Line, ask_all};
-use crate::cli::{Global, Misuse, paint, print, print_json};
+use super::status::{NodeReport, ask_each};
+use crate::cli::{Global, Misuse, paint, terms};
 use crate::clock::Stopwatch;
 use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
@@ -24,17 +24,17 @@ use crate::probe::Probe;
 
 use self::frame::{Frame, Size};
 use self::reading::{Rates, Reading};
-use self::screen::{Happening, Screen};
+use self::screen::{Input, Screen};
 
-/// More often would cost the nodes more than it shows.
-const EVERY_MIN: Duration = Duration::from_millis(100);
+/// In milliseconds. More often would cost the nodes more than it shows.
+const EVERY_MS_MIN: u64 = 100;
 
 /// Show all nodes: state, rates, lag, disk; once a second, until q.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Command {
     /// How often to look.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = terms::interval::<EVERY_MS_MIN>)]
     every: Duration,
 
     /// Looks twice, that far apart, prints one frame and ends.
@@ -63,18 +63,12 @@ Columns:
 
 q, Esc and Ctrl-C end it.";
 
-fn interval(text: &str) -> Result<Duration, String> {
-    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if every < EVERY_MIN { Err("at least 100ms".to_owned()) } else { Ok(every) }
-}
-
 impl Command {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let live = !self.once;
         if live && (global.json || !io::stdout().is_terminal()) {
-            return Err(
-                Misuse("this is for a terminal; into a pipe or as JSON, take one frame: --once".to_owned()).into()
-            );
+            let text = "this is for a terminal; into a pipe or as JSON, take one frame: --once";
+            return Err(Misuse(text.to_owned()).into());
         }
         let loaded = global.load()?;
         let probe = self.access.probe(&loaded.config)?;
@@ -85,13 +79,10 @@ impl Command {
         }
         tokio::time::sleep(self.every).await;
         let lines = watch.look().await?;
-        if global.json {
-            print_json(&json!({ "nodes": lines.iter().map(Sight::as_json).collect::<Vec<_>>() }))?;
-        } else {
-            let frame = Frame { sights: &lines, every: self.every, coloured: paint::on_stdout(), keys: false };
-            print(frame.lines(Size::of_paper()).join("\n").trim_end())?;
-        }
-        Ok(super::verdict(lines.iter().map(|sight| &sight.line))?)
+        let nodes = || json!({ "nodes": lines.iter().map(NodeSample::as_json).collect::<Vec<_>>() });
+        let frame = Frame { samples: &lines, every: self.every, coloured: paint::on_stdout(), keys: false };
+        global.print(nodes, || frame.lines(Size::of_pipe()).join("\n").trim_end().to_owned())?;
+        Ok(super::verdict(lines.iter().map(|sample| &sample.line))?)
     }
 }
 
@@ -103,19 +94,23 @@ struct Watch {
 }
 
 /// One node as it is seen now.
-struct Sight {
-    line: Line,
+struct NodeSample {
+    line: NodeReport,
     reading: Option<Reading>,
     /// Since it was looked at last; not if it was not, or has been started since.
     rates: Option<Rates>,
 }
 
 impl Watch {
-    async fn look(&mut self) -> anyhow::Result<Vec<Sight>> {
-        let (lines, metrics) = tokio::join!(ask_all(&self.map, &self.probe), metrics(&self.map, &self.probe));
-        let mut metrics = metrics?;
-        let sights = lines?.into_iter().map(|line| {
-            let now = metrics.remove(&line.worker);
+    async fn look(&mut self) -> anyhow::Result<Vec<NodeSample>> {
+        let answers = ask_each(&self.map, |worker, region, node| {
+            let (line, probe, http) =
+                (NodeReport::ask(self.probe.clone(), worker, region, node), self.probe.clone(), node.http.clone());
+            async move {
+                tokio::join!(line, async { Some((Reading::of(&probe.metrics(http).await.ok()?), Stopwatch::start())) })
+            }
+        });
+        let samples = answers.await?.into_iter().map(|(line, now)| {
             let before = self.last.remove(&line.worker);
             let rates = now.as_ref().zip(before).and_then(|((now, watch), (before, since))| {
                 let elapsed = since.elapsed_us().saturating_sub(watch.elapsed_us());
@@ -123,54 +118,38 @@ impl Watch {
             });
             let reading = now.as_ref().map(|(reading, _)| reading.clone());
             self.last.extend(now.map(|now| (line.worker, now)));
-            Sight { line, reading, rates }
+            NodeSample { line, reading, rates }
         });
-        Ok(sights.collect())
+        Ok(samples.collect())
     }
 
     /// Draws until somebody has seen enough. The terminal is as it was afterwards, however this ends.
-    async fn live(mut self, mut sights: Vec<Sight>, every: Duration) -> anyhow::Result<()> {
+    async fn live(mut self, mut samples: Vec<NodeSample>, every: Duration) -> anyhow::Result<()> {
         let catch = |kind| signal(kind).context("signals cannot be caught; take one frame: --once");
         let (mut terminate, mut hangup) = (catch(SignalKind::terminate())?, catch(SignalKind::hangup())?);
         let coloured = paint::on_stdout();
         let mut screen = Screen::enter()?;
-        let mut happenings = screen::happenings();
+        let mut inputs = screen::inputs();
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         loop {
-            let frame = Frame { sights: &sights, every, coloured, keys: true };
+            let frame = Frame { samples: &samples, every, coloured, keys: true };
             screen.draw(&frame.lines(screen.size()))?;
             tokio::select! {
-                happening = happenings.recv() => match happening {
-                    Some(Happening::Quit) | None => return Ok(()),
-                    Some(Happening::Resized) => {}
+                input = inputs.recv() => match input {
+                    Some(Input::Quit) | None => return Ok(()),
+                    Some(Input::Resized) => {}
                 },
                 _ = terminate.recv() => return Ok(()),
                 _ = hangup.recv() => return Ok(()),
-                sights_now = async { ticks.tick().await; self.look().await } => sights = sights_now?,
+                samples_now = async { ticks.tick().await; self.look().await } => samples = samples_now?,
             }
         }
     }
 }
 
-/// What each node that answers measures, and when it said so.
-async fn metrics(map: &ClusterMap, probe: &Probe) -> anyhow::Result<BTreeMap<WorkerId, (Reading, Stopwatch)>> {
-    let mut asking = tokio::task::JoinSet::new();
-    for (worker, _, node) in map.nodes() {
-        let (probe, http) = (probe.clone(), node.http.clone());
-        asking.spawn(async move { (worker, probe.metrics(http).await.ok(), Stopwatch::start()) });
-    }
-    let mut readings = BTreeMap::new();
-    while let Some(told) = asking.join_next().await {
-        if let (worker, Some(text), watch) = told.context("a question ended by itself")? {
-            readings.insert(worker, (Reading::of(&text), watch));
-        }
-    }
-    Ok(readings)
-}
-
-impl Sight {
+impl NodeSample {
     fn as_json(&self) -> serde_json::Value {
         let rates = self.rates.as_ref();
         let reading = self.reading.as_ref();
@@ -187,16 +166,5 @@ impl Sight {
             "peers": self.line.view.as_ref().map(|view| view.peers.clone()).unwrap_or_default(),
             "error": self.line.view.as_ref().err().map(ToString::to_string),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interval_is_bounded() {
-        assert_eq!(interval("2s"), Ok(Duration::from_secs(2)));
-        assert!(interval("10ms").is_err() && interval("now").is_err());
     }
 }

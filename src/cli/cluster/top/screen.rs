@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use super::frame::Size;
 
 /// Keys that nobody has looked at yet.
-const HAPPENINGS_MAX: usize = 16;
+const INPUTS_MAX: usize = 16;
 
 /// A screen of our own. The terminal is as it was once this is dropped.
 pub(super) struct Screen(());
 
 /// What somebody did at the terminal.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Happening {
+pub(super) enum Input {
     Quit,
     Resized,
 }
@@ -32,7 +32,7 @@ impl Screen {
 
     pub(super) fn size(&self) -> Size {
         terminal::size()
-            .map_or_else(|_| Size::of_paper(), |(columns, rows)| Size { columns: columns.into(), rows: rows.into() })
+            .map_or_else(|_| Size::of_pipe(), |(columns, rows)| Size { columns: columns.into(), rows: rows.into() })
     }
 
     /// Over what was there, line by line, so that nothing flickers.
@@ -57,13 +57,13 @@ impl Drop for Screen {
 }
 
 /// What is done at the terminal, as it is done; no more once it cannot be read.
-pub(super) fn happenings() -> mpsc::Receiver<Happening> {
-    let (sender, receiver) = mpsc::channel(HAPPENINGS_MAX);
+pub(super) fn inputs() -> mpsc::Receiver<Input> {
+    let (sender, receiver) = mpsc::channel(INPUTS_MAX);
     // A read of the terminal cannot be given up, so it has a thread that ends with the process.
     std::thread::spawn(move || {
         while let Ok(event) = event::read() {
-            if let Some(happening) = meaning(&event)
-                && sender.blocking_send(happening).is_err()
+            if let Some(input) = meaning(&event)
+                && sender.blocking_send(input).is_err()
             {
                 return;
             }
@@ -72,12 +72,12 @@ pub(super) fn happenings() -> mpsc::Receiver<Happening> {
     receiver
 }
 
-fn meaning(event: &Event) -> Option<Happening> {
+fn meaning(event: &Event) -> Option<Input> {
     match event {
-        Event::Resize(..) => Some(Happening::Resized),
+        Event::Resize(..) => Some(Input::Resized),
         Event::Key(key) if key.kind != KeyEventKind::Release => match key.code {
-            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(Happening::Quit),
-            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Happening::Quit),
+            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(Input::Quit),
+            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Input::Quit),
             _ => None,
         },
         _ => None,
@@ -94,10 +94,10 @@ mod tests {
     fn q_escape_and_control_c_quit() {
         let key = |code, modifiers| meaning(&Event::Key(KeyEvent::new(code, modifiers)));
         for code in [KeyCode::Char('q'), KeyCode::Esc] {
-            assert_eq!(key(code, KeyModifiers::NONE), Some(Happening::Quit));
+            assert_eq!(key(code, KeyModifiers::NONE), Some(Input::Quit));
         }
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Happening::Quit));
+        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Input::Quit));
         assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
-        assert_eq!(meaning(&Event::Resize(80, 24)), Some(Happening::Resized));
+        assert_eq!(meaning(&Event::Resize(80, 24)), Some(Input::Resized));
     }
 }
