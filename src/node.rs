@@ -47,7 +47,7 @@ use crate::quic::Endpoint;
 use crate::replica::{Disk, Event, Headroom, Recovered};
 use crate::section::Bytes;
 use crate::sockets;
-use crate::store::{self, Shortage, Store};
+use crate::store::{self, Memory, Shortage, Store};
 
 use certificates::{Certificates, Found};
 use descriptors::Descriptors;
@@ -394,9 +394,11 @@ fn store_options(
         worker,
         namespaces: config.served_namespaces(map, worker.region()).into_values().collect(),
         boot_nonce: getrandom::u64().context("the system gives no randomness")?,
-        cache_bytes_max: STORE_CACHE_BYTES,
-        memtable_bytes_max: store::MEMTABLE_BYTES_MAX,
-        open_files_max: descriptors.store_files,
+        memory: Memory {
+            cache: STORE_CACHE_BYTES,
+            memtables: store::MEMTABLE_BYTES_MAX,
+            open_files: descriptors.store_files,
+        },
     })
 }
 
