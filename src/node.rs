@@ -39,10 +39,10 @@ use crate::clock::offset::Offset;
 use crate::config::map::ClusterMap;
 use crate::config::{Config, Loaded, TreeSecret, warnings};
 use crate::engine::{self, EngineHandle, News, Outlets};
-use crate::identity::{ReplicaId, WorkerId};
+use crate::identity::{Peer, ReplicaId, WorkerId};
 use crate::ids::{CeilingStore, IdSource, PeerClock, layout_of};
 use crate::merkle::Hasher;
-use crate::peer::{ClockReading, Clockwork, Links, LinksConfig};
+use crate::peer::{ClockReading, Clockwork, Links, LinksConfig, LocalNode};
 use crate::quic::Endpoint;
 use crate::replica::{Disk, Event, Headroom, Recovered};
 use crate::section::Bytes;
@@ -135,16 +135,17 @@ impl Node {
         let ceilings = Ceilings { store: store.clone(), disk: disk.subscribe() };
         let ids = id_source(&config, worker, &recovered, ceilings, &handle)?;
         let links = Links::start(LinksConfig {
-            cluster: config.cluster.id.clone(),
-            namespaces: config.namespace.clone(),
+            local: LocalNode {
+                cluster: config.cluster.id.clone(),
+                layout: ids.layout().to_string(),
+                secret: secret.fingerprint(),
+                namespaces: config.namespace.clone(),
+                identity: Peer { worker, boot: recovered.boot },
+                replica: recovered.replica,
+            },
             limits: config.peer.clone(),
             frame_bytes_max: config.frame.bytes_max.bytes(),
             map: map.clone(),
-            worker,
-            boot: recovered.boot,
-            replica: recovered.replica,
-            layout: ids.layout().to_string(),
-            secret: secret.fingerprint(),
             engine: handle.clone(),
             clock: Arc::new(Clock(ids.clone())),
             endpoint: sockets.endpoint.clone(),
