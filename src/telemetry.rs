@@ -224,7 +224,7 @@ pub fn message_ignored(peer: &str) {
 }
 
 /// Sets every gauge that a replica's state shows, and folds the samples of histograms. To be called every second.
-pub fn observe(status: &Status, map: &ClusterMap) {
+pub fn observe(status: &Status, map: &ClusterMap, namespaces: &BTreeMap<String, Namespace>) {
     let meters = meters();
     meters.prometheus.run_upkeep();
     meters.serving.set(f64::from(status.serving));
@@ -237,10 +237,11 @@ pub fn observe(status: &Status, map: &ClusterMap) {
     gauge!(metric::IDEMPOTENCY_BYTES_MAX).set(status.names.bytes_max as f64);
     gauge!(metric::IDEMPOTENCY_NAMES).set(status.names.names as f64);
     observe_peers(status, map);
+    observe_namespaces(status, namespaces);
 }
 
-/// What each namespace holds, and may hold. To be called every second.
-pub fn observe_namespaces(status: &Status, namespaces: &BTreeMap<String, Namespace>) {
+/// What each namespace holds, and may hold.
+fn observe_namespaces(status: &Status, namespaces: &BTreeMap<String, Namespace>) {
     for (name, namespace) in namespaces {
         let id = NamespaceId::of(name);
         let Some(held) = status.namespaces.iter().find(|held| held.namespace == id) else { continue };
@@ -459,7 +460,7 @@ mod tests {
             compared_ms: None,
         };
         let status = Status { replica: Some(ReplicaId::new(worker(1), 9)), peers: vec![linked], ..Status::default() };
-        observe(&status, &map());
+        observe(&status, &map(), &BTreeMap::new());
         let text = render();
         for line in [
             r#"snowtide_peer_up{peer="two/0"} 1"#,
