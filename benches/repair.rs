@@ -20,7 +20,7 @@ use snowtide::replica::tuning::{
     Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning,
 };
 use snowtide::replica::{CheckpointChunk, Effect, Event, Job, Message, Notice, Operation, Position, Replica, Settings};
-use snowtide::store::{Options, Store};
+use snowtide::store::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX, Options, Store};
 use snowtide_protocol::{Action, Key};
 
 const NAMESPACE: NamespaceId = NamespaceId(7);
@@ -79,9 +79,7 @@ impl Node {
             worker: own,
             namespaces: vec![NAMESPACE],
             boot_nonce: 1,
-            cache_bytes_max: 64 << 20,
-            memtable_bytes_max: 192 << 20,
-            open_files_max: snowtide::store::OPEN_FILES_MAX,
+            memory: Memory { cache: 64 << 20, memtables: MEMTABLE_BYTES_MAX, open_files: OPEN_FILES_MAX },
         };
         let (store, _) = Store::open(&options).unwrap();
         fill(&store, rows, lagging);

@@ -1,5 +1,8 @@
 //! Where a node listens, and its front doors while they are open.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -7,11 +10,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Doors};
+use crate::config::{Config, map};
 use crate::peer::Links;
 use crate::quic::{Endpoint, Serving};
+use crate::sockets;
+use crate::tls::Credentials;
 
-use super::GOODBYE_TIMEOUT;
 use super::certificates::LiveDoors;
+use super::settings;
+
+/// How long a node that has drained waits for clients to take their last answers.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where it listens.
 pub(super) struct Sockets {
@@ -30,6 +39,15 @@ pub(super) struct Open {
 }
 
 impl Sockets {
+    /// Listens at each door of the node that stands at `place` of the map.
+    pub(super) fn bind(config: &Config, place: &map::Node, credentials: &Credentials) -> anyhow::Result<Self> {
+        let listening = settings::listening(config, place)?;
+        let endpoint = Endpoint::bind(&config.quic, &config.peer, credentials, &listening.quic)?;
+        let listener = listen(&listening.http, "http")?;
+        let redis = listening.redis.as_ref().map(|addresses| listen(addresses, "redis")).transpose()?;
+        Ok(Self { endpoint, listener, redis })
+    }
+
     /// Serves clients, and peers if there are links.
     pub(super) fn open(self, doors: &Doors, links: Option<Links>, tls: LiveDoors) -> Open {
         let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
@@ -67,4 +85,16 @@ impl Open {
         self.endpoint.close("the node shuts down").await;
         self.quic.abort();
     }
+}
+
+/// A door's socket.
+fn listen(addresses: &[SocketAddr], door: &str) -> anyhow::Result<TcpListener> {
+    let bound = sockets::tcp(addresses).and_then(|listener| {
+        let address = addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        TcpListener::from_std(listener).map_err(|source| sockets::NotBound { address, source })
+    });
+    bound.map_err(|sockets::NotBound { address, source }| {
+        let whose = format!("which is {door}.listen, or follows from `{door}` in the region's file");
+        anyhow::Error::from(source).context(format!("cannot listen on {address}/tcp, {whose}"))
+    })
 }

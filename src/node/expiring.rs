@@ -3,6 +3,7 @@
 use tracing::{error, warn};
 
 use crate::clock;
+use crate::section::Milliseconds;
 use crate::telemetry;
 use crate::tls::{Expiry, Role};
 
@@ -23,8 +24,7 @@ pub(super) struct Expiring {
 
 impl Expiring {
     pub(super) fn new(expiries: Expiries, warning: std::time::Duration) -> Self {
-        let warning_ms = u64::try_from(warning.as_millis()).unwrap_or(u64::MAX);
-        Self { expiries, warning_ms, known: Vec::new(), told_at: None }
+        Self { expiries, warning_ms: warning.ms(), known: Vec::new(), told_at: None }
     }
 
     /// Warns if it is time to.

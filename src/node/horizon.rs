@@ -4,6 +4,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::Config;
+use crate::section::Milliseconds;
 use crate::telemetry;
 
 /// The warning is repeated this often.
@@ -22,7 +23,7 @@ impl Horizon {
         let end_ms = config.ids_end_ms();
         telemetry::ids_end(end_ms);
         info!(last = clock::in_words(end_ms), "the last moment that an ID of this layout can carry");
-        let warning_ms = u64::try_from(config.ids.exhaustion_warning.as_millis()).unwrap_or(u64::MAX);
+        let warning_ms = config.ids.exhaustion_warning.ms();
         Self { end_ms, warning_ms, told_at: None }
     }
 

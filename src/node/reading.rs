@@ -69,8 +69,7 @@ impl Reader {
         );
         let addresses = Addresses::of(&self.sockets)?;
         let mut open = self.sockets.open(&self.doors, None, self.certificates.doors());
-        let (map, bearers) = (self.doors.map.clone(), self.doors.bearers.clone());
-        let mut reloader = Reloader::new(reloads, map, bearers, self.certificates);
+        let mut reloader = Reloader::new(reloads, &self.doors, self.certificates);
         let (reload, asked) = mpsc::channel(1);
         let waiting = Waiting { options: Arc::new(self.options), doors: self.doors.clone(), tried: self.tried };
         let ended = tokio::select! {
@@ -151,8 +150,7 @@ impl Waiting {
                 }
             }
             if let Some(status) = self.doors.engine.status().await {
-                telemetry::observe(&status, &self.doors.map);
-                telemetry::observe_namespaces(&status, &self.doors.config.namespace);
+                telemetry::observe(&status, &self.doors.map, &self.doors.config.namespace);
             }
             sleep(PERIOD).await;
         }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::api::Doors;
 use crate::api::bearer::Bearers;
 use crate::audit;
 use crate::clock;
@@ -71,7 +72,8 @@ impl fmt::Debug for Reloads {
 }
 
 impl Reloader {
-    pub(super) fn new(reloads: Reloads, map: Arc<ClusterMap>, bearers: Bearers, certificates: Certificates) -> Self {
+    pub(super) fn new(reloads: Reloads, doors: &Doors, certificates: Certificates) -> Self {
+        let (map, bearers) = (doors.map.clone(), doors.bearers.clone());
         Self { config: reloads.configured.clone(), reloads, map, bearers, certificates }
     }
 

@@ -10,16 +10,15 @@ use tracing::{error, info, warn};
 use crate::api::{Doors, Stage};
 use crate::control::Order;
 use crate::engine::News;
-use crate::identity::WorkerId;
 use crate::peer::Links;
-use crate::replica::{Event, Fill, Notice};
+use crate::replica::Event;
 use crate::store::Store;
 use crate::telemetry;
 
 use super::Farewell;
+use super::notices::Notices;
 use super::orders::Ordered;
 use super::peer_ceilings::PeerCeilings;
-use super::reported::Reported;
 
 /// Hears what the engine has to say and acts on it, one thing at a time.
 pub(super) struct Supervisor {
@@ -33,15 +32,32 @@ pub(super) struct Supervisor {
     pub(super) orders: mpsc::Receiver<Ordered>,
     /// An operator vouches for the clock.
     pub(super) clock_confirmed: bool,
+    pub(super) readiness: Readiness,
+    pub(super) notices: Notices,
+}
+
+/// What has to come together for a node to serve.
+#[derive(Default)]
+pub(super) struct Readiness {
     /// The start is proven or a new incarnation minted (I3).
-    pub(super) serving: bool,
+    serving: bool,
     /// Peers have said how far our IDs had come, or have been waited for (I10).
-    pub(super) claimed: bool,
+    claimed: bool,
     /// An operator has it refuse new work, until he says otherwise.
-    pub(super) held: bool,
+    held: bool,
     /// It was told to end.
-    pub(super) leaving: bool,
-    pub(super) reported: Reported,
+    leaving: bool,
+}
+
+impl Readiness {
+    /// The node is ready once it serves counters and IDs alike, unless it is to refuse them.
+    fn stage(&self) -> Stage {
+        match (self.held || self.leaving, self.serving && self.claimed) {
+            (true, _) => Stage::Draining,
+            (false, true) => Stage::Ready,
+            (false, false) => Stage::Starting,
+        }
+    }
 }
 
 impl Supervisor {
@@ -64,7 +80,7 @@ impl Supervisor {
                     let reason = fenced.borrow_and_update().clone();
                     reason.into_iter().for_each(|reason| self.doors.engine.notify(Event::Fence(reason)));
                 }
-                () = shutdown.cancelled(), if !self.leaving => self.leave(),
+                () = shutdown.cancelled(), if !self.readiness.leaving => self.leave(),
                 Some(Ordered { order, reply }) = self.orders.recv() => {
                     let _ = reply.send(self.obey(order));
                 }
@@ -74,7 +90,7 @@ impl Supervisor {
 
     fn leave(&mut self) {
         info!("draining: new work is refused, what is in hand is committed and handed to another region");
-        self.leaving = true;
+        self.readiness.leaving = true;
         self.turn_doors();
         self.doors.ids.drain();
         self.doors.engine.notify(Event::Drain);
@@ -84,15 +100,15 @@ impl Supervisor {
         if let Stage::Fenced(reason) = &*self.stage.borrow() {
             return Err(format!("it has fenced itself: {reason}; see snowtide cluster clear-fence --help"));
         }
-        if self.leaving {
+        if self.readiness.leaving {
             return Err("it is shutting down".to_owned());
         }
         let held = match order {
             Order::Drain => true,
             Order::Resume => false,
-            Order::Look | Order::ForgetCeilings | Order::ClearFence | Order::Reload => self.held,
+            Order::Look | Order::ForgetCeilings | Order::ClearFence | Order::Reload => self.readiness.held,
         };
-        if std::mem::replace(&mut self.held, held) != held {
+        if std::mem::replace(&mut self.readiness.held, held) != held {
             info!("{}", if held { "drained by an operator: new work is refused" } else { "resumed by an operator" });
             // What the doors let in before they turn, the engine refuses.
             self.doors.engine.notify(Event::Hold(held));
@@ -107,7 +123,7 @@ impl Supervisor {
                 info!(%replica, "serving");
                 self.links.set_replica(replica);
                 self.doors.incarnation.send_replace(Some(replica));
-                self.serving = true;
+                self.readiness.serving = true;
                 self.turn_doors();
             }
             News::ClaimIds { ceiling, quarantined } => self.claim(ceiling, quarantined),
@@ -117,7 +133,7 @@ impl Supervisor {
                     self.doors.ids.witness(peer, ceiling);
                 }
             }
-            News::Notice(notice) => self.log(&notice),
+            News::Notice(notice) => self.notices.log(&notice),
             News::Fenced(reason) => self.fence(&reason),
             News::Failed(reason) => bail!("the store has failed: {reason}"),
             News::Drained(region) => return Ok(Some(self.farewell(region))),
@@ -136,17 +152,12 @@ impl Supervisor {
             warn!("the clock is believed on the operator's word");
             self.doors.ids.confirm_clock();
         }
-        self.claimed = true;
+        self.readiness.claimed = true;
         self.turn_doors();
     }
 
-    /// The node is ready once it serves counters and IDs alike, unless it is to refuse them.
     fn turn_doors(&self) {
-        let meant = match (self.held || self.leaving, self.serving && self.claimed) {
-            (true, _) => Stage::Draining,
-            (false, true) => Stage::Ready,
-            (false, false) => Stage::Starting,
-        };
+        let meant = self.readiness.stage();
         self.stage.send_if_modified(|stage| {
             let turns = *stage != meant && !matches!(stage, Stage::Fenced(_));
             if turns {
@@ -172,58 +183,6 @@ impl Supervisor {
         match region.and_then(|id| self.doors.map.region_by_id(id)) {
             Some(region) => Farewell::HeldBy(region.name.clone()),
             None => Farewell::HereOnly,
-        }
-    }
-
-    fn log(&mut self, notice: &Notice) {
-        let name = |worker: &WorkerId| self.doors.map.name(*worker);
-        match notice {
-            Notice::Fork { namespace, origin, seq, peer } => {
-                telemetry::forked();
-                let namespace = self.doors.namespaces.name(*namespace).unwrap_or_default();
-                error!(
-                    namespace, %origin, node = name(&origin.worker()), seq, peer = name(peer),
-                "a fork: two processes have counted under one replica id; where both changed a counter, the greater total \
-                 hides the other, so acknowledged increments may be missing. That replica id is finished; repair brings all \
-                 nodes to one state"
-                );
-            }
-            Notice::Unproven { replica, reason } => {
-                warn!(%replica, reason, "this data's history is not proven; a new incarnation takes over");
-            }
-            Notice::Scrub { namespace, leaf } => error!(
-                ?namespace,
-                leaf = leaf.0,
-                "rows on disk are not what was written there; repair fetches what other regions hold of them"
-            ),
-            Notice::Repaired { namespace, peer, rows, whole } => {
-                info!(?namespace, peer = name(peer), rows, whole, "a repair session has ended");
-            }
-            Notice::Duplicate { worker, stays, loses } => {
-                if self.reported.is_news(*worker, &format!("{} {}", stays.counter, loses.counter)) {
-                    error!(
-                        node = name(worker),
-                        stays = stays.counter,
-                        loses = loses.counter,
-                        "duplicate worker: two live processes claim this node; the later boot fences itself, stop one of them"
-                    );
-                }
-            }
-            Notice::NamesFillUp(Fill { bytes, bytes_max, names }) => warn!(
-                bytes,
-                bytes_max,
-                names,
-                "idempotency keys and sessions take most of idempotency.bytes_max: new ones will be refused when it is full"
-            ),
-            Notice::BadMessage { peer, reason } => {
-                telemetry::message_ignored(&name(peer));
-                if self.reported.is_news(*peer, reason) {
-                    warn!(
-                        peer = name(peer),
-                        reason, "a peer's message was ignored; the like are counted and told no more"
-                    );
-                }
-            }
         }
     }
 }

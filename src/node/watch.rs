@@ -11,6 +11,7 @@ use crate::audit;
 use crate::clock::{self, Stopwatch};
 use crate::identity::WorkerId;
 use crate::replica::Disk;
+use crate::section::Milliseconds;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -21,54 +22,69 @@ use super::peer_ceilings::PeerCeilings;
 
 const PERIOD_MS: u64 = 1_000;
 
-/// Runs until aborted, or until the store's health is gone, which it reports once (I9).
-pub(super) async fn keep(
-    doors: Doors,
-    store: Arc<Store>,
-    peer_ceilings: Arc<PeerCeilings>,
-    disk: watch::Receiver<Disk>,
-    mut expiring: Expiring,
-    alarm: mpsc::UnboundedSender<String>,
-) {
-    let mut ticks = interval(Duration::from_millis(PERIOD_MS));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let quarantine_ms = u64::try_from(doors.config.ids.quarantine.as_millis()).unwrap_or(u64::MAX);
-    let (mut written, mut writing) = (Stopwatch::start(), tokio::spawn(async {}));
-    let (mut horizon, uptime) = (Horizon::new(&doors.config), Stopwatch::start());
-    loop {
-        ticks.tick().await;
-        horizon.look(clock::wall_ms(), uptime.elapsed_ms());
-        expiring.look(clock::wall_ms(), uptime.elapsed_ms());
-        audit::sweep();
-        // At least three times in a quarantine, unless the disk is full. It is not waited for: RocksDB may hold a write back
-        // for ever after an error, which only a look at the store's health tells.
-        let writes = !disk.borrow().is_out() && (written.elapsed_ms() + PERIOD_MS) * 3 > quarantine_ms;
-        if writes
-            && writing.is_finished()
-            && let Some(ceilings) = peer_ceilings.take()
-        {
-            written = Stopwatch::start();
-            writing = tokio::task::spawn_blocking(write_down(store.clone(), ceilings));
-        }
-        let looked = tokio::task::spawn_blocking({
-            let store = store.clone();
-            move || {
-                telemetry::descriptors_counted(descriptors::open().ok(), descriptors::limit());
-                (store.health(), store.journal_bytes())
+/// What is looked at, and who hears of it.
+pub(super) struct Watch {
+    pub(super) doors: Doors,
+    pub(super) store: Arc<Store>,
+    pub(super) peer_ceilings: Arc<PeerCeilings>,
+    pub(super) disk: watch::Receiver<Disk>,
+    pub(super) expiring: Expiring,
+    /// Hears of a store whose health is gone.
+    pub(super) alarm: mpsc::UnboundedSender<String>,
+}
+
+impl Watch {
+    /// Runs until aborted, or until the store's health is gone, which it reports once (I9).
+    pub(super) async fn keep(mut self) {
+        let mut ticks = interval(Duration::from_millis(PERIOD_MS));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut written, mut writing) = (Stopwatch::start(), tokio::spawn(async {}));
+        let (mut horizon, uptime) = (Horizon::new(&self.doors.config), Stopwatch::start());
+        loop {
+            ticks.tick().await;
+            horizon.look(clock::wall_ms(), uptime.elapsed_ms());
+            self.expiring.look(clock::wall_ms(), uptime.elapsed_ms());
+            audit::sweep();
+            // It is not waited for: RocksDB may hold a write back for ever after an error, which only a look at the
+            // store's health tells.
+            if self.is_due(&written)
+                && writing.is_finished()
+                && let Some(ceilings) = self.peer_ceilings.take()
+            {
+                written = Stopwatch::start();
+                writing = tokio::task::spawn_blocking(write_down(self.store.clone(), ceilings));
             }
+            if self.measure().await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Whether what peers' IDs have come to is to be written down again: at least three times in a quarantine, unless the
+    /// disk is full.
+    fn is_due(&self, written: &Stopwatch) -> bool {
+        !self.disk.borrow().is_out() && (written.elapsed_ms() + PERIOD_MS) * 3 > self.doors.config.ids.quarantine.ms()
+    }
+
+    /// `None` if the store's health is gone.
+    async fn measure(&self) -> Option<()> {
+        let store = self.store.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            telemetry::descriptors_counted(descriptors::open().ok(), descriptors::limit());
+            (store.health(), store.journal_bytes())
         });
-        let Ok((health, journal)) = looked.await else { return };
+        let (health, journal) = looked.await.ok()?;
         if let Err(error) = health {
-            let _ = alarm.send(error.to_string());
-            return;
+            let _ = self.alarm.send(error.to_string());
+            return None;
         }
-        telemetry::client_bytes_held(doors.budget.used());
+        telemetry::client_bytes_held(self.doors.budget.used());
         telemetry::journal_measured(journal);
-        tell_clocks(&doors);
-        if let Some(status) = doors.engine.status().await {
-            telemetry::observe(&status, &doors.map);
-            telemetry::observe_namespaces(&status, &doors.config.namespace);
+        tell_clocks(&self.doors);
+        if let Some(status) = self.doors.engine.status().await {
+            telemetry::observe(&status, &self.doors.map, &self.doors.config.namespace);
         }
+        Some(())
     }
 }
 

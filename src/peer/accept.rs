@@ -26,12 +26,12 @@ use crate::quic::Close;
 use crate::replica::{Event, Message, Sieve};
 
 use super::caller::Caller;
-use super::claims;
 use super::compressed;
 use super::frame::{self, FrameError};
 use super::hello::{self, HELLO_BYTES_MAX, Hello, HelloReply, Refusal};
 use super::link::Link;
 use super::pulse::Rival;
+use super::seal::UNBOUND;
 use super::{Shared, brief, certificate, pulse, seal};
 
 /// Messages of one link that the engine has not handled yet. One more waits in the peer's send queue (I6).
@@ -40,11 +40,11 @@ const UNHANDLED_MESSAGES_MAX: usize = 64;
 /// Serves one incoming connection until it ends.
 pub(super) async fn serve(shared: &Shared, connection: &Connection) {
     let Some(certificate) = certificate(connection) else {
-        shared.trouble(None, "it showed no certificate");
+        shared.reports.refused(None, "it showed no certificate");
         return Close::Refused.close(connection, "a peer must show its certificate");
     };
     let Ok(_place) = shared.places.clone().try_acquire_owned() else {
-        shared.trouble(None, "too many links from peers are open");
+        shared.reports.refused(None, "too many links from peers are open");
         return Close::Busy.close(connection, "too many connections from peers");
     };
     tokio::select! {
@@ -63,13 +63,13 @@ async fn link(shared: &Shared, connection: &Connection, certificate: &Certificat
     };
     let welcomed = welcome(shared, connection, &hello, certificate).await;
     let answer = match &welcomed {
-        Ok(_) => HelloReply::Welcome(shared.hello(hello.worker)),
+        Ok(_) => HelloReply::Welcome(shared.greeting.to(hello.worker)),
         Err(refusal) => HelloReply::Refused(refusal.clone()),
     };
     let answered = timeout(shared.limits.idle_timeout, say(&mut reply, &answer)).await;
     match welcomed {
         Err(refusal) => {
-            shared.trouble(Some(hello.worker), &refusal.to_string());
+            shared.reports.refused(Some(hello.worker), &refusal.to_string());
             // Closing at once could overtake the answer; a dialer that does not hang up itself is cut off.
             let _ = timeout(shared.limits.probe_timeout, connection.closed()).await;
             Close::Refused.close(connection, &refusal.to_string());
@@ -89,7 +89,7 @@ async fn listen(connection: &Connection) -> Result<(Hello, SendStream), FrameErr
 }
 
 fn unheard(shared: &Shared, connection: &Connection, reason: &str) {
-    shared.trouble(None, &format!("no greeting that could be understood: {reason}"));
+    shared.reports.refused(None, &format!("no greeting that could be understood: {reason}"));
     Close::Malformed.close(connection, &brief(reason));
 }
 
@@ -107,7 +107,7 @@ async fn welcome<'a>(
     theirs: &Hello,
     certificate: &CertificateDer<'_>,
 ) -> Result<(&'a Link, DropGuard), Refusal> {
-    let agreement = hello::examine(&shared.hello(theirs.worker), theirs, &shared.map, certificate)?;
+    let agreement = hello::examine(&shared.greeting.to(theirs.worker), theirs, &shared.map, certificate)?;
     let link = shared.peers.get(&theirs.worker).ok_or(Refusal::UnknownWorker(theirs.worker))?;
     let mut caller = link.caller.try_lock().map_err(|_taken| Refusal::Busy(theirs.worker))?;
     if let Some(holder) = caller.take()
@@ -119,7 +119,7 @@ async fn welcome<'a>(
     let ended = CancellationToken::new();
     *caller = Some(Caller { boot: theirs.boot, connection: connection.clone(), ended: ended.clone() });
     debug!(peer = shared.map.name(theirs.worker), boot = theirs.boot.counter, "welcomed a peer's link");
-    shared.tell_differences(theirs.worker, &agreement);
+    shared.reports.agreed(theirs.worker, &agreement);
     // The reader of any earlier boot has ended, so nothing of it can follow this (I3).
     shared.engine.notify(Event::PeerBoot(Peer { worker: theirs.worker, boot: theirs.boot }));
     link.called.send_replace(Some(theirs.boot));
@@ -156,19 +156,27 @@ async fn carry(shared: &Shared, link: &Link, connection: &Connection, peer: Peer
     };
     match end {
         Ok(broken) => {
-            shared.trouble(Some(peer.worker), &broken);
+            shared.reports.refused(Some(peer.worker), &broken);
             Close::Malformed.close(connection, &brief(&broken));
         }
         Err(lost) => {
             if let Some(ConnectionError::ApplicationClosed(close)) = connection.close_reason()
                 && close.error_code == Close::Refused.code()
             {
-                shared.trouble(Some(peer.worker), &format!("it refuses this node: {lost}"));
+                shared.reports.refused(Some(peer.worker), &format!("it refuses this node: {lost}"));
             }
             debug!(peer = shared.map.name(peer.worker), reason = lost, "a peer's link ended");
             Close::Done.close(connection, "the link ended");
         }
     }
+}
+
+/// Takes out of a message of `peer` what is not to be believed: the link brings the clocks and the keys to the sieve.
+fn sift(sieve: &mut Sieve, shared: &Shared, peer: Peer, message: &mut Message) {
+    let verify = |sighting: &_| shared.sealer.verify(sighting, UNBOUND);
+    let own = shared.greeting.own().worker;
+    let refused = sieve.sift(message, own, || shared.clock.ceiling_max(), verify);
+    refused.iter().for_each(|claim| shared.reports.claim_refused(peer.worker, claim));
 }
 
 /// Whether the stream broke off. If it did not, what came cannot be decompressed.
@@ -188,12 +196,12 @@ async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer)
         let place = room.clone().acquire_owned().await.map_err(|error| lost(&error))?;
         match frame::read::<Message>(&mut stream, shared.frame_bytes_max, &mut buffer).await {
             Ok(Some(mut message)) => {
-                claims::sift(&mut sieve, shared, peer, &mut message);
+                sift(&mut sieve, shared, peer, &mut message);
                 if std::mem::take(&mut first) {
-                    shared.no_trouble(peer.worker);
+                    shared.reports.linked(peer.worker);
                     info!(peer = shared.map.name(peer.worker), boot = peer.boot.counter, "its link to this node is up");
                 }
-                link.received.fetch_add(1, Ordering::Relaxed);
+                link.counts.received.fetch_add(1, Ordering::Relaxed);
                 shared.engine.deliver(peer, message, place);
             }
             Ok(None) => return Err("the peer ended it".into()),

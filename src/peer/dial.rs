@@ -23,7 +23,7 @@ use crate::replica::{Event, Message, Sighting};
 use super::end::{End, no_connection, unreachable};
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState, STOPPING};
-use super::{Shared, brief, certificate, pulse, reach, seal};
+use super::{Shared, brief, certificate, pulse, seal};
 use super::{compressed, frame};
 
 /// Messages gathered into one write.
@@ -102,7 +102,7 @@ fn report(shared: &Shared, link: &Link, end: End) {
 }
 
 async fn attempt(shared: &Shared, link: &Link, called: &mut watch::Receiver<Option<Boot>>) -> End {
-    let connection = match reach::reach(shared, link).await {
+    let connection = match shared.dialer.reach(link).await {
         Ok(connection) => connection,
         Err(end) => return end,
     };
@@ -126,7 +126,7 @@ async fn attempt(shared: &Shared, link: &Link, called: &mut watch::Receiver<Opti
 
 /// Says hello and judges the answer.
 async fn greet(shared: &Shared, link: &Link, connection: &Connection) -> Result<(Peer, Agreement), End> {
-    let ours = shared.hello(link.worker);
+    let ours = shared.greeting.to(link.worker);
     let theirs = match exchange(connection, &ours).await? {
         HelloReply::Welcome(theirs) => theirs,
         HelloReply::Refused(refusal) if is_proven(shared, connection, &refusal) => {
@@ -143,9 +143,9 @@ async fn greet(shared: &Shared, link: &Link, connection: &Connection) -> Result<
 /// Whether another live process of our worker id has said, for this very connection, that it has heard of us.
 fn is_proven(shared: &Shared, connection: &Connection, refusal: &Refusal) -> bool {
     let Refusal::Duplicate { live, seal, .. } = refusal else { return false };
-    let by = Peer { worker: shared.worker, boot: *live };
-    let sighting = Sighting { by, of: shared.boot, seal: seal.clone() };
-    seal::binding(connection).is_some_and(|binding| shared.verify(&sighting, binding).is_ok())
+    let own = shared.greeting.own();
+    let sighting = Sighting { by: Peer { boot: *live, ..own }, of: own.boot, seal: seal.clone() };
+    seal::binding(connection).is_some_and(|binding| shared.sealer.verify(&sighting, binding).is_ok())
 }
 
 async fn exchange(connection: &Connection, ours: &hello::Hello) -> Result<HelloReply, End> {
@@ -186,7 +186,7 @@ async fn carry(
         Ok(stream) => stream,
         Err(error) => return unreachable(error),
     };
-    shared.tell_differences(peer.worker, &agreement);
+    shared.reports.agreed(peer.worker, &agreement);
     let messages = link.open(shared.limits.queue_messages_max);
     shared.engine.notify(Event::PeerUp { peer, namespaces: agreement.namespaces });
     let _announced = Announced { shared, peer };
@@ -195,7 +195,7 @@ async fn carry(
             End::Lost(connection.close_reason().map_or(error, |reason| brief(&reason.to_string())))
         }
         error = pulse::answer(shared, connection) => End::Lost(brief(&error.to_string())),
-        why = shared.endpoint.distrust(connection, Some(&link.certified)) => End::Distrust(brief(&why)),
+        why = shared.dialer.endpoint.distrust(connection, Some(&link.certified)) => End::Distrust(brief(&why)),
         () = other_boot(called, peer.boot) => End::Restarted,
     }
 }
@@ -217,7 +217,7 @@ async fn write(
             match frame::append(&message, frame_bytes_max, &mut bytes) {
                 Ok(()) => gathered += 1,
                 Err(too_long) => {
-                    link.dropped.fetch_add(1, Ordering::Relaxed);
+                    link.counts.dropped.fetch_add(1, Ordering::Relaxed);
                     error!(peer = %link.worker, %too_long, "dropped a message: see frame.bytes_max");
                 }
             }
@@ -231,7 +231,7 @@ async fn write(
         if let Err(error) = written.await {
             return error.to_string();
         }
-        link.sent.fetch_add(gathered, Ordering::Relaxed);
+        link.counts.sent.fetch_add(gathered, Ordering::Relaxed);
     }
     "the queue is closed".into()
 }

@@ -10,7 +10,7 @@ use snowtide_dev::certificates::{Folders, Holder, certificates};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{ClockReading, Clockwork, LinkState, Links, LinksConfig, Tally};
+use super::{ClockReading, Clockwork, LinkState, Links, LinksConfig, LocalNode, Tally};
 use crate::clock;
 use crate::clock::offset::Offset;
 use crate::config::address::Listen;
@@ -148,23 +148,24 @@ impl Station {
         let (engine, arrivals) = EngineHandle::recording();
         let clocks = Arc::new(Clocks::default());
         let mut config = LinksConfig {
-            cluster: "test".into(),
-            namespaces: BTreeMap::from([("everywhere".to_owned(), Namespace::default())]),
+            local: LocalNode {
+                cluster: "test".into(),
+                layout: "41/5/5/12".into(),
+                secret: "0123456789abcdef".into(),
+                namespaces: BTreeMap::from([("everywhere".to_owned(), Namespace::default())]),
+                identity: Peer { worker: worker(self.region), boot: boot(counter) },
+                replica: None,
+            },
             limits: limits(),
             frame_bytes_max: FRAME_BYTES_MAX,
             map: Arc::new(map),
-            worker: worker(self.region),
-            boot: boot(counter),
-            replica: None,
-            layout: "41/5/5/12".into(),
-            secret: "0123456789abcdef".into(),
             engine,
             clock: clocks.clone(),
             endpoint: self.endpoint.clone(),
             credentials: self.credentials.clone(),
         };
         change(&mut config);
-        let identity = Peer { worker: config.worker, boot: config.boot };
+        let identity = config.local.identity;
         let context = self.runtime.enter();
         let links = Links::start(config);
         let (endpoint, served) = (self.endpoint.clone(), links.clone());

@@ -47,6 +47,15 @@ pub struct Tally {
     pub links: u64,
 }
 
+/// What a [`Tally`] is counted with.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) sent: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    links: AtomicU64,
+}
+
 /// One peer.
 pub(super) struct Link {
     pub(super) worker: WorkerId,
@@ -65,10 +74,7 @@ pub(super) struct Link {
     at: Mutex<Vec<IpAddr>>,
     state: Mutex<LinkState>,
     queue: Mutex<Option<mpsc::Sender<Message>>>,
-    pub(super) sent: AtomicU64,
-    pub(super) received: AtomicU64,
-    pub(super) dropped: AtomicU64,
-    links: AtomicU64,
+    pub(super) counts: Counts,
 }
 
 /// The same for IPv4 whether or not the socket speaks IPv6.
@@ -89,10 +95,7 @@ impl Link {
             at: Mutex::new(node.quic.fixed().iter().map(canonical).collect()),
             state: Mutex::new(LinkState::Connecting),
             queue: Mutex::new(None),
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            links: AtomicU64::new(0),
+            counts: Counts::default(),
         }
     }
 
@@ -109,7 +112,7 @@ impl Link {
     pub(super) fn send(&self, message: Message) {
         let queued = lock(&self.queue).as_ref().is_some_and(|queue| queue.try_send(message).is_ok());
         if !queued {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -118,7 +121,7 @@ impl Link {
     pub(super) fn open(&self, messages_max: usize) -> mpsc::Receiver<Message> {
         let (queue, messages) = mpsc::channel(messages_max.max(1));
         *lock(&self.queue) = Some(queue);
-        self.links.fetch_add(1, Ordering::Relaxed);
+        self.counts.links.fetch_add(1, Ordering::Relaxed);
         self.stand(LinkState::Up);
         messages
     }
@@ -134,12 +137,10 @@ impl Link {
     }
 
     pub(super) fn tally(&self) -> Tally {
-        Tally {
-            sent: self.sent.load(Ordering::Relaxed),
-            received: self.received.load(Ordering::Relaxed),
-            dropped: self.dropped.load(Ordering::Relaxed),
-            links: self.links.load(Ordering::Relaxed),
-        }
+        let Counts { sent, received, dropped, links } = &self.counts;
+        let [sent, received, dropped, links] =
+            [sent, received, dropped, links].map(|counted| counted.load(Ordering::Relaxed));
+        Tally { sent, received, dropped, links }
     }
 
     /// Logs what is new, and only that: a peer that stays away for hours is one line.

@@ -14,7 +14,6 @@
 
 mod accept;
 mod caller;
-mod claims;
 mod compressed;
 mod dial;
 mod end;
@@ -24,13 +23,15 @@ mod frame;
 pub(crate) mod fuzzed;
 mod hello;
 mod link;
+mod local;
 mod pulse;
 mod reach;
+mod reports;
 mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,21 +39,24 @@ use quinn::Connection;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 pub use link::{LinkState, Tally};
+pub use local::LocalNode;
 pub use pulse::{ClockReading, Clockwork};
 
-use crate::config::map::ClusterMap;
-use crate::config::{Namespace, PeerLinks};
+use crate::config::PeerLinks;
+use crate::config::map::{ClusterMap, Region};
 use crate::engine::EngineHandle;
-use crate::identity::{Boot, Peer, ReplicaId, WorkerId};
+use crate::identity::{ReplicaId, WorkerId};
 use crate::quic::{Endpoint, Peers};
 use crate::replica::Message;
 use crate::tls::Credentials;
 
-use hello::{Agreement, Hello, Space, VERSIONS};
 use link::Link;
+use local::Greeting;
+use reach::Dialer;
+use reports::Reports;
 use seal::{Sealer, UNBOUND};
 
 /// Connections that each node of the map may have open to us, on average: its link, its successor's, and a few calls.
@@ -64,26 +68,14 @@ const LOGGED_CHARS_MAX: usize = 400;
 /// Everything that links need to begin.
 #[derive(Clone)]
 pub struct LinksConfig {
-    /// The cluster's id.
-    pub cluster: String,
-    /// All configured namespaces by name.
-    pub namespaces: BTreeMap<String, Namespace>,
+    /// This node.
+    pub local: LocalNode,
     /// The bounds of `[peer]`.
     pub limits: PeerLinks,
     /// The longest frame, `frame.bytes_max`.
     pub frame_bytes_max: usize,
     /// The cluster's map.
     pub map: Arc<ClusterMap>,
-    /// This node.
-    pub worker: WorkerId,
-    /// This start of it.
-    pub boot: Boot,
-    /// Its incarnation, if it has one yet; see [`Links::set_replica`].
-    pub replica: Option<ReplicaId>,
-    /// The layout of IDs as a text. Nodes with different ones refuse each other.
-    pub layout: String,
-    /// The fingerprint of the cluster's secret. Nodes with different ones refuse each other.
-    pub secret: String,
     /// Where messages and news of links go.
     pub engine: EngineHandle,
     /// This node's clock, and who wants to hear of the others'.
@@ -99,29 +91,19 @@ pub struct LinksConfig {
 pub struct Links(Arc<Shared>);
 
 struct Shared {
-    cluster: String,
-    layout: String,
-    secret: String,
-    region: String,
-    worker: WorkerId,
-    boot: Boot,
-    replica: Mutex<Option<ReplicaId>>,
-    spaces: Vec<Space>,
+    greeting: Greeting,
     limits: PeerLinks,
     frame_bytes_max: usize,
     map: Arc<ClusterMap>,
     engine: EngineHandle,
     clock: Arc<dyn Clockwork>,
-    endpoint: Endpoint,
+    dialer: Dialer,
+    /// Every other node of the map.
     peers: BTreeMap<WorkerId, Link>,
+    /// For connections of peers.
     places: Arc<Semaphore>,
-    troubles: Mutex<BTreeMap<Option<WorkerId>, String>>,
-    differences: Mutex<BTreeMap<WorkerId, Vec<String>>>,
-    /// Behind a lock, because certificates may be replaced while links live.
-    sealer: Mutex<Sealer>,
-    /// Of whom a claim was refused that we have told of: by peer, and about whom.
-    refused_claims: Mutex<BTreeSet<(WorkerId, WorkerId)>>,
-    lookups: Semaphore,
+    sealer: Sealer,
+    reports: Reports,
     stop: CancellationToken,
 }
 
@@ -150,9 +132,9 @@ impl Links {
     /// counted.
     pub fn send(&self, to: WorkerId, mut message: Message) {
         if let Message::Digest(digest) = &mut message {
-            let own = Peer { worker: self.0.worker, boot: self.0.boot };
+            let own = self.0.greeting.own();
             for sighting in digest.sightings.iter_mut().filter(|sighting| sighting.by == own) {
-                sighting.seal = self.0.seal(sighting.of, UNBOUND);
+                sighting.seal = self.0.sealer.seal(sighting.of, UNBOUND);
             }
         }
         match self.0.peers.get(&to) {
@@ -173,13 +155,13 @@ impl Links {
 
     /// From now on we greet as this incarnation.
     pub fn set_replica(&self, replica: ReplicaId) {
-        *lock(&self.0.replica) = Some(replica);
+        self.0.greeting.set_replica(replica);
     }
 
     /// From now on we sign with these credentials, and believe nothing that was checked with others. Connections are the
     /// endpoint's: see [`Endpoint::renew`].
     pub fn renew(&self, credentials: Credentials) {
-        *lock(&self.0.sealer) = Sealer::new(credentials);
+        self.0.sealer.renew(credentials);
     }
 
     /// Closes all links, in both directions, and dials no more.
@@ -194,93 +176,30 @@ impl Links {
 
 impl Shared {
     fn new(start: LinksConfig) -> Self {
-        let LinksConfig { map, worker, .. } = start;
-        let region = map.region_by_id(worker.region()).map(|region| region.name.clone()).unwrap_or_default();
-        let spaces = hello::spaces(&start.namespaces);
-        let own = &region;
-        let peers: BTreeMap<WorkerId, Link> = map
-            .nodes()
-            .filter(|(peer, ..)| *peer != worker)
-            .map(|(peer, region, node)| {
-                (peer, Link::new(peer, region, node, hello::shares(&spaces, own, &region.name)))
-            })
-            .collect();
+        let LinksConfig { map, limits, .. } = start;
+        let cluster = start.local.cluster.clone();
+        let greeting = Greeting::new(start.local, &map);
+        let own = greeting.own();
+        let link = |peer, region: &Region, node| {
+            let dials = hello::shares(greeting.spaces(), greeting.region(), &region.name);
+            (peer, Link::new(peer, region, node, dials))
+        };
+        let others = map.nodes().filter(|(peer, ..)| *peer != own.worker);
+        let peers: BTreeMap<WorkerId, Link> = others.map(|(peer, region, node)| link(peer, region, node)).collect();
         Self {
-            cluster: start.cluster,
-            layout: start.layout,
-            secret: start.secret,
-            region,
-            worker,
-            boot: start.boot,
-            replica: Mutex::new(start.replica),
-            spaces,
             places: Arc::new(Semaphore::new(peers.len().saturating_add(1).saturating_mul(CONNECTIONS_PER_PEER))),
-            limits: start.limits,
             frame_bytes_max: start.frame_bytes_max,
-            map,
             engine: start.engine,
             clock: start.clock,
-            endpoint: start.endpoint,
+            dialer: Dialer::new(start.endpoint, limits.idle_timeout),
             peers,
-            troubles: Mutex::default(),
-            differences: Mutex::default(),
-            sealer: Mutex::new(Sealer::new(start.credentials)),
-            refused_claims: Mutex::default(),
-            lookups: Semaphore::new(reach::LOOKUPS_MAX),
+            sealer: Sealer::new(cluster, own, map.clone(), start.credentials),
+            reports: Reports::new(own.worker, map.clone()),
             stop: CancellationToken::new(),
+            greeting,
+            limits,
+            map,
         }
-    }
-
-    /// How we greet `to`.
-    fn hello(&self, to: WorkerId) -> Hello {
-        Hello {
-            cluster: self.cluster.clone(),
-            versions: VERSIONS,
-            layout: self.layout.clone(),
-            secret: self.secret.clone(),
-            region: self.region.clone(),
-            worker: self.worker,
-            replica: *lock(&self.replica),
-            boot: self.boot,
-            namespaces: self.spaces.clone(),
-            to,
-        }
-    }
-
-    /// Logs what is wrong with a caller, unless it is what was wrong the last time. Callers that claim to be no node of
-    /// the map are remembered as one.
-    fn trouble(&self, claimed: Option<WorkerId>, what: &str) {
-        let claimed = claimed.filter(|worker| self.peers.contains_key(worker));
-        let peer = claimed.map_or_else(|| "unknown".to_owned(), |worker| self.map.name(worker));
-        let what = brief(what);
-        let mut troubles = lock(&self.troubles);
-        if troubles.get(&claimed) == Some(&what) {
-            debug!(peer, reason = what, "refused again");
-        } else {
-            warn!(peer, reason = what, "refused a peer's link");
-            troubles.insert(claimed, what);
-        }
-    }
-
-    /// Logs what keeps namespaces from being exchanged, unless nothing has changed since the last time.
-    fn tell_differences(&self, worker: WorkerId, agreement: &Agreement) {
-        let mut told = lock(&self.differences);
-        if told.get(&worker).is_some_and(|told| *told == agreement.differing) {
-            return;
-        }
-        for difference in &agreement.differing {
-            warn!(
-                peer = self.map.name(worker),
-                difference = brief(difference),
-                "a namespace is not exchanged with this peer: the definitions differ"
-            );
-        }
-        told.insert(worker, agreement.differing.clone());
-    }
-
-    /// The caller is fine now.
-    fn no_trouble(&self, worker: WorkerId) {
-        lock(&self.troubles).remove(&Some(worker));
     }
 }
 

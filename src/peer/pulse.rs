@@ -140,8 +140,8 @@ async fn say(shared: &Shared, mut answer: SendStream, mut question: RecvStream) 
     let asked = question.read_to_end(QUESTION_BYTES_MAX).await.ok()?;
     let asked: Question = codec::decode(&asked).ok()?;
     let bound = asked.rival.filter(|rival| rival.binding != UNBOUND);
-    let seal = bound.map_or_else(Seal::default, |rival| shared.seal(rival.boot, rival.binding));
-    let pulse = Pulse { boot: shared.boot, clock: shared.clock.read(), seal };
+    let seal = bound.map_or_else(Seal::default, |rival| shared.sealer.seal(rival.boot, rival.binding));
+    let pulse = Pulse { boot: shared.greeting.own().boot, clock: shared.clock.read(), seal };
     answer.write_all(&codec::encode(&pulse)).await.ok()?;
     answer.finish().ok()?;
     if bound.is_some() {

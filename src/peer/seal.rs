@@ -5,16 +5,18 @@
 //! travels in digests, or what only the two ends of one connection know, for a refusal: so no refusal can be repeated.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use bincode::Encode;
 use quinn::Connection;
 
 use crate::codec;
+use crate::config::map::ClusterMap;
 use crate::identity::{Boot, Peer};
 use crate::replica::{Seal, Sighting};
 use crate::tls::{self, Credentials, Signed};
 
-use super::{Shared, lock};
+use super::lock;
 
 /// What a signature is for. No other message that a node signs begins like this.
 const PURPOSE: &[u8] = b"snowtide: a boot names another boot of its worker id\0";
@@ -36,23 +38,6 @@ struct Said<'a> {
     binding: Binding,
 }
 
-/// Seals made and checked lately: digests repeat them every second.
-#[derive(Default)]
-pub(super) struct Remembered(BTreeMap<(Peer, Boot), Seal>);
-
-impl Remembered {
-    fn get(&self, by: Peer, of: Boot) -> Option<&Seal> {
-        self.0.get(&(by, of))
-    }
-
-    fn put(&mut self, by: Peer, of: Boot, seal: Seal) {
-        if self.0.len() >= REMEMBERED_MAX {
-            self.0.clear();
-        }
-        self.0.insert((by, of), seal);
-    }
-}
-
 /// What this connection's two ends share; `None` if it is gone.
 pub(super) fn binding(connection: &Connection) -> Option<Binding> {
     let mut binding = UNBOUND;
@@ -60,42 +45,63 @@ pub(super) fn binding(connection: &Connection) -> Option<Binding> {
     Some(binding)
 }
 
-/// What seals are made and checked with, and those that were lately.
+/// Makes this node's seals, and checks those of others.
 pub(super) struct Sealer {
-    credentials: Credentials,
-    remembered: Remembered,
+    cluster: String,
+    own: Peer,
+    map: Arc<ClusterMap>,
+    state: Mutex<State>,
 }
 
-impl Sealer {
-    pub(super) fn new(credentials: Credentials) -> Self {
-        Self { credentials, remembered: Remembered::default() }
+/// Behind a lock, because certificates may be replaced while links live.
+struct State {
+    credentials: Credentials,
+    /// Seals of digests that were made and checked lately, with these credentials: digests repeat them every second.
+    remembered: BTreeMap<(Peer, Boot), Seal>,
+}
+
+impl State {
+    fn new(credentials: Credentials) -> Self {
+        Self { credentials, remembered: BTreeMap::new() }
     }
 
     /// Remembers a seal, unless the credentials that it was made or checked with have been replaced meanwhile.
     fn remember(&mut self, credentials: &Credentials, by: Peer, of: Boot, seal: Seal) {
         if self.credentials.is(credentials) {
-            self.remembered.put(by, of, seal);
+            if self.remembered.len() >= REMEMBERED_MAX {
+                self.remembered.clear();
+            }
+            self.remembered.insert((by, of), seal);
         }
     }
 }
 
-impl Shared {
+impl Sealer {
+    pub(super) fn new(cluster: String, own: Peer, map: Arc<ClusterMap>, credentials: Credentials) -> Self {
+        Self { cluster, own, map, state: Mutex::new(State::new(credentials)) }
+    }
+
+    /// From now on it signs with these credentials, and believes nothing that was checked with others.
+    pub(super) fn renew(&self, credentials: Credentials) {
+        *lock(&self.state) = State::new(credentials);
+    }
+
     /// Our word that we have heard of this boot. Empty if it is ourselves, of whom we say nothing.
     pub(super) fn seal(&self, of: Boot, binding: Binding) -> Seal {
-        let by = Peer { worker: self.worker, boot: self.boot };
-        if of == self.boot {
+        let by = self.own;
+        if of == by.boot {
             return Seal::default();
         }
-        let mut sealer = lock(&self.sealer);
+        let mut state = lock(&self.state);
         if binding == UNBOUND
-            && let Some(seal) = sealer.remembered.get(by, of)
+            && let Some(seal) = state.remembered.get(&(by, of))
         {
             return seal.clone();
         }
-        let credentials = sealer.credentials.clone();
+        let credentials = state.credentials.clone();
         let seal = sealed(&credentials, &self.cluster, by, of, binding);
         if binding == UNBOUND {
-            sealer.remember(&credentials, by, of, seal.clone());
+            state.remember(&credentials, by, of, seal.clone());
         }
         seal
     }
@@ -104,11 +110,11 @@ impl Shared {
     pub(super) fn verify(&self, sighting: &Sighting, binding: Binding) -> Result<(), String> {
         let Sighting { by, of, seal } = sighting;
         let credentials = {
-            let sealer = lock(&self.sealer);
-            if binding == UNBOUND && sealer.remembered.get(*by, *of) == Some(seal) {
+            let state = lock(&self.state);
+            if binding == UNBOUND && state.remembered.get(&(*by, *of)) == Some(seal) {
                 return Ok(());
             }
-            sealer.credentials.clone()
+            state.credentials.clone()
         };
         if seal.0.len() > SEAL_BYTES_MAX || by.boot == *of {
             return Err("it is none that a node makes".to_owned());
@@ -118,7 +124,7 @@ impl Shared {
         let name = tls::node_name(&region.name, by.worker.node());
         credentials.verify(&name, &message(&self.cluster, *by, *of, binding), &signed)?;
         if binding == UNBOUND {
-            lock(&self.sealer).remember(&credentials, *by, *of, seal.clone());
+            lock(&self.state).remember(&credentials, *by, *of, seal.clone());
         }
         Ok(())
     }

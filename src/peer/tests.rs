@@ -68,7 +68,7 @@ fn a_namespace_with_other_regions_is_refused_but_not_the_link() {
         let regions = regions.iter().map(|&name| name.to_owned()).collect();
         let namespace = Namespace { regions, ..Namespace::default() };
         move |config: &mut LinksConfig| {
-            config.namespaces.insert("differs".into(), namespace);
+            config.local.namespaces.insert("differs".into(), namespace);
         }
     };
     let north = north.join_as(map.clone(), 1, with(&[NORTH, SOUTH, WEST]));
@@ -80,21 +80,21 @@ fn a_namespace_with_other_regions_is_refused_but_not_the_link() {
 #[test]
 fn nodes_that_share_no_namespace_do_not_dial_each_other() {
     let alone = Namespace { regions: vec![SOUTH.into()], ..Namespace::default() };
-    let (north, south) = pair(|config| config.namespaces = [("everywhere".to_owned(), alone)].into());
+    let (north, south) = pair(|config| config.local.namespaces = [("everywhere".to_owned(), alone)].into());
     assert_eq!(south.links.states(), []);
     assert_eq!(north.wait_up(south.identity), [], "the link stands, but nothing is exchanged");
 }
 
 #[test]
 fn another_cluster_is_refused_on_both_sides() {
-    let (north, south) = pair(|config| config.cluster = "other".into());
+    let (north, south) = pair(|config| config.local.cluster = "other".into());
     north.wait_refused(SOUTH, "another cluster");
     south.wait_refused(NORTH, "another cluster");
 }
 
 #[test]
 fn another_id_layout_is_refused_on_both_sides() {
-    let (north, south) = pair(|config| config.layout = "41/4/6/12".into());
+    let (north, south) = pair(|config| config.local.layout = "41/4/6/12".into());
     north.wait_refused(SOUTH, "another ID layout");
     south.wait_refused(NORTH, "another ID layout");
 }
@@ -144,14 +144,14 @@ fn a_peer_with_ipv6_is_called_by_one_that_listens_on_ipv4() {
 
 #[test]
 fn another_cluster_secret_is_refused_on_both_sides() {
-    let (north, south) = pair(|config| config.secret = "fedcba9876543210".into());
+    let (north, south) = pair(|config| config.local.secret = "fedcba9876543210".into());
     north.wait_refused(SOUTH, "another cluster.secret");
     south.wait_refused(NORTH, "another cluster.secret");
 }
 
 #[test]
 fn a_node_with_the_data_of_another_is_refused_on_both_sides() {
-    let (north, south) = pair(|config| config.replica = Some(ReplicaId::new(worker(WEST), 7)));
+    let (north, south) = pair(|config| config.local.replica = Some(ReplicaId::new(worker(WEST), 7)));
     north.wait_refused(SOUTH, "has data of node");
     south.wait_refused(NORTH, "has data of node");
 }
@@ -648,5 +648,5 @@ fn a_new_incarnation_is_told_at_the_next_greeting() {
     let replica = ReplicaId::new(worker(NORTH), 3);
     north.links.set_replica(replica);
     let shared: &Arc<Shared> = &north.links.0;
-    assert_eq!(shared.hello(worker(SOUTH)).replica, Some(replica));
+    assert_eq!(shared.greeting.to(worker(SOUTH)).replica, Some(replica));
 }

@@ -12,39 +12,38 @@ use std::path::Path;
 use super::database::Database;
 use super::error::{OpenError, OpenRefusal};
 use super::medium::{Batch, Medium};
-use super::tuning::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX};
+use super::tuning::Memory;
 use super::{directory, meta};
 
-const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX, open_files: OPEN_FILES_MAX };
 /// Bytes copied at a time.
 const PIECE_BYTES: u64 = 8 << 20;
 
 /// Makes a copy of `from` at `to`, which must not exist. Tables are linked where both are on one file system, since they
 /// never change.
 pub fn backup(from: &Path, to: &Path) -> Result<(), OpenError> {
-    directory::expect(from).map_err(at(from))?;
-    directory::expect_nothing(to).map_err(at(to))?;
-    let database = Database::open(from, false, MEMORY).map_err(at(from))?;
+    directory::expect(from).map_err(OpenError::at(from))?;
+    directory::expect_nothing(to).map_err(OpenError::at(to))?;
+    let database = Database::open(from, false, Memory::OFFLINE).map_err(OpenError::at(from))?;
     let checkpoint = database.checkpoint(to).map_err(|error| OpenRefusal::Database { reason: error.to_string() });
-    checkpoint.map_err(at(to))?;
-    orphan(to).map_err(at(to))
+    checkpoint.map_err(OpenError::at(to))?;
+    orphan(to).map_err(OpenError::at(to))
 }
 
 /// Copies the backup `from` to `to`, which must not exist; tells `watch` how many bytes are done, of how many. The
 /// backup is only read, and may lie on a medium that cannot be written.
 pub fn restore(from: &Path, to: &Path, watch: &mut dyn FnMut(u64, u64)) -> Result<(), OpenError> {
-    directory::expect(from).map_err(at(from))?;
-    directory::expect_nothing(to).map_err(at(to))?;
-    let _lock = directory::lock(from).map_err(at(from))?;
-    copy(from, to, watch).map_err(OpenRefusal::directory("copy the files")).map_err(at(to))?;
-    orphan(to).map_err(at(to))
+    directory::expect(from).map_err(OpenError::at(from))?;
+    directory::expect_nothing(to).map_err(OpenError::at(to))?;
+    let _lock = directory::lock(from).map_err(OpenError::at(from))?;
+    copy(from, to, watch).map_err(OpenRefusal::directory("copy the files")).map_err(OpenError::at(to))?;
+    orphan(to).map_err(OpenError::at(to))
 }
 
 /// A copy becomes a directory of ours: without a replica id, synced, marked, and with the directory above knowing it.
 fn orphan(copy: &Path) -> Result<(), OpenRefusal> {
-    let database = Database::open(copy, false, MEMORY)?;
+    let database = Database::open(copy, false, Memory::OFFLINE)?;
     let mut batch = Batch::default();
-    meta::forget_replica(&mut batch);
+    meta::REPLICA.remove(&mut batch);
     database.write_synced(batch)?;
     drop(database);
     directory::mark(copy)
@@ -74,8 +73,4 @@ fn copy(from: &Path, to: &Path, watch: &mut dyn FnMut(u64, u64)) -> io::Result<(
         target.sync_all()?;
     }
     File::open(to)?.sync_all()
-}
-
-fn at(path: &Path) -> impl FnOnce(OpenRefusal) -> OpenError {
-    move |refusal| OpenError { path: path.to_path_buf(), refusal }
 }

@@ -15,16 +15,14 @@ use crate::merkle::{Hasher, SECRET_BYTES, Sum};
 use super::database::Database;
 use super::error::{Malformed, OpenError, OpenRefusal, StoreError};
 use super::format::{
-    FORMAT, JournalKey, decode_leaf_key, decode_row_key, unseal, unseal_record, unseal_repaired, unseal_row,
+    JournalKey, decode_leaf_key, decode_row_key, open_envelope, unseal, unseal_record, unseal_repaired, unseal_row,
 };
-use super::medium::{Family, Medium};
+use super::medium::{Family, Medium, each};
 use super::recovery::{self, Recovery};
-use super::tuning::{Memory, OPEN_FILES_MAX};
+use super::tuning::Memory;
 use super::wal::{self, Repair};
 use super::{directory, journal, meta, namespaces};
 
-/// Enough for a walk; nothing is written.
-const MEMORY: Memory = Memory { cache: 32 << 20, memtables: 192 << 20, open_files: OPEN_FILES_MAX };
 /// Keys that are looked up at a time.
 const KEYS_PER_READ: usize = 1024;
 /// More damages than these are counted, not kept (I6).
@@ -87,18 +85,8 @@ pub struct Log {
 
 /// Looks at everything; tells `watch` now and then which family it is in and how many of its entries it has seen.
 pub fn check(path: &Path, watch: &mut dyn FnMut(&'static str, u64)) -> Result<Report, OpenError> {
-    let refused = |refusal| OpenError { path: path.to_path_buf(), refusal };
-    directory::expect(path).map_err(refused)?;
     let mut check = Check { report: Report::default(), watch };
-    check.logs(path).map_err(refused)?;
-    match Database::open_read_only(path, MEMORY) {
-        Ok(database) => {
-            check.manifest(path);
-            check.contents(&database);
-        }
-        Err(OpenRefusal::Damaged { reason }) => check.damage(reason),
-        Err(refusal) => return Err(refused(refusal)),
-    }
+    check.all(path).map_err(OpenError::at(path))?;
     Ok(check.report)
 }
 
@@ -108,6 +96,23 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    fn all(&mut self, path: &Path) -> Result<(), OpenRefusal> {
+        directory::expect(path)?;
+        self.logs(path)?;
+        match Database::open_read_only(path, Memory::OFFLINE) {
+            Ok(database) => {
+                self.manifest(path);
+                self.contents(&database);
+                Ok(())
+            }
+            Err(OpenRefusal::Damaged { reason }) => {
+                self.damage(reason);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     fn damage(&mut self, what: impl Into<String>) {
         if self.report.damages.len() < DAMAGES_MAX {
             self.report.damages.push(what.into());
@@ -153,23 +158,21 @@ impl Check<'_> {
     /// Every entry of a family, and each is found by its key: which also reads the filters.
     fn family(&mut self, database: &Database, family: Family) -> Result<(), StoreError> {
         let (mut entries, mut bytes, mut keys) = (0u64, 0u64, Vec::new());
-        let mut cursor = database.cursor(family)?;
-        cursor.seek(&[]);
-        while let Some((key, value)) = cursor.item()? {
+        each(database, family, &[], |key, value| {
             entries = entries.saturating_add(1);
             bytes = bytes.saturating_add(key.len() as u64).saturating_add(value.len() as u64);
             if let Err(error) = self.entry(family, key, value) {
                 self.damage(error.to_string());
             }
             keys.push(key.to_vec());
-            cursor.advance();
             if keys.len() >= KEYS_PER_READ {
                 self.find(database, family, &std::mem::take(&mut keys))?;
             }
             if entries.is_multiple_of(ENTRIES_PER_WORD) {
                 (self.watch)(family.name(), entries);
             }
-        }
+            Ok(())
+        })?;
         self.find(database, family, &keys)?;
         self.report.families.push(Contents { family: family.name(), entries, bytes });
         Ok(())
@@ -199,14 +202,9 @@ impl Check<'_> {
                 unseal_repaired(key, value).map(|_| ()).map_err(|reason| malformed("repaired rows", key, reason))
             }
             // Each record of its own kind, and read by its name at every start, as in `start`.
-            Family::Meta | Family::Dedupe => match value.first() {
-                Some(&FORMAT) => Ok(()),
-                Some(&found) if found > FORMAT => {
-                    Err(malformed(family.name(), key, Malformed::Newer { found, known: FORMAT }))
-                }
-                Some(&found) => Err(malformed(family.name(), key, Malformed::Older { found, known: FORMAT })),
-                None => Err(malformed(family.name(), key, Malformed::Empty)),
-            },
+            Family::Meta | Family::Dedupe => {
+                open_envelope(value).map(|_| ()).map_err(|reason| malformed(family.name(), key, reason))
+            }
         }
     }
 
@@ -234,14 +232,11 @@ impl Check<'_> {
 
     /// What a start would do, without its writes.
     fn start(&mut self, database: &Database) -> Result<(), OpenRefusal> {
-        if meta::check_format(database)?.is_none() {
-            return Err(meta::missing("the format version").into());
-        }
         let identity = meta::identity(database)?;
         self.report.owner = identity.to_string();
         self.report.replica = meta::replica(database, identity.worker)?;
-        self.report.boots = meta::boot(database)?;
-        self.report.ceiling = meta::ceiling(database)?;
+        self.report.boots = meta::BOOT.read(database)?;
+        self.report.ceiling = meta::CEILING.read(database)?;
         self.report.namespaces = namespaces::names(database)?;
         let mut reached = BTreeMap::new();
         // Where a row stands follows from the cluster's secret, which is not here. So rows are not found by their keys,

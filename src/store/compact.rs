@@ -6,11 +6,8 @@ use std::path::Path;
 
 use super::database::Database;
 use super::directory;
-use super::error::{OpenError, OpenRefusal, StoreError};
-use super::medium::{Family, Medium};
-use super::tuning::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX};
-
-const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX, open_files: OPEN_FILES_MAX };
+use super::error::{OpenError, OpenRefusal};
+use super::tuning::Memory;
 
 /// What it was good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +22,15 @@ pub struct Compacted {
 /// while it works. Stopped in the middle, it has changed nothing that a node would see. Tells `watch` which family it is
 /// in.
 pub fn compact(path: &Path, watch: &mut dyn FnMut(&'static str)) -> Result<Compacted, OpenError> {
-    let refused = |refusal| OpenError { path: path.to_path_buf(), refusal };
-    directory::expect(path).map_err(refused)?;
-    let before = bytes(path).map_err(refused)?;
-    let database = Database::open(path, false, MEMORY).map_err(refused)?;
-    rewrite(&database, watch).map_err(|error| refused(error.into()))?;
-    // Tables that were replaced go when the database is closed.
-    drop(database);
-    Ok(Compacted { before, after: bytes(path).map_err(refused)? })
+    rewrite(path, watch).map_err(OpenError::at(path))
 }
 
-fn rewrite(database: &Database, watch: &mut dyn FnMut(&'static str)) -> Result<(), StoreError> {
-    database.tidy()?;
-    for family in Family::ALL {
-        watch(family.name());
-        database.compact(family)?;
-    }
-    Ok(())
+fn rewrite(path: &Path, watch: &mut dyn FnMut(&'static str)) -> Result<Compacted, OpenRefusal> {
+    directory::expect(path)?;
+    let before = bytes(path)?;
+    // Tables that were replaced go when the database is closed.
+    Database::open(path, false, Memory::OFFLINE)?.rewrite(watch)?;
+    Ok(Compacted { before, after: bytes(path)? })
 }
 
 /// What the data takes: tables and write-ahead logs. RocksDB's notes about itself come and go.

@@ -105,8 +105,17 @@ impl Database {
         Checkpoint::new(&self.db)?.create_checkpoint(to)
     }
 
-    /// Rewrites all tables of a family without what was overwritten or deleted.
-    pub(super) fn compact(&self, family: Family) -> Result<(), StoreError> {
+    /// Rewrites everything without what was overwritten or deleted; tells `watch` which family it is in.
+    pub(super) fn rewrite(&self, watch: &mut dyn FnMut(&'static str)) -> Result<(), StoreError> {
+        self.tidy()?;
+        for family in Family::ALL {
+            watch(family.name());
+            self.compact(family)?;
+        }
+        Ok(())
+    }
+
+    fn compact(&self, family: Family) -> Result<(), StoreError> {
         self.alive()?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
@@ -341,9 +350,6 @@ fn with_file(reason: String, warnings: &Warnings) -> String {
 mod tests {
     use super::*;
 
-    const MEMORY: Memory =
-        Memory { cache: 1 << 20, memtables: tuning::MEMTABLE_BYTES_MAX, open_files: tuning::OPEN_FILES_MAX };
-
     fn put(database: &Database) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         // Tables with both ends of this range overlap, so that a compaction has to read them.
@@ -374,7 +380,7 @@ mod tests {
     #[test]
     fn a_background_error_poisons_even_if_no_write_has_failed() {
         let dir = tempfile::tempdir().unwrap();
-        let database = Database::open(dir.path(), true, MEMORY).unwrap();
+        let database = Database::open(dir.path(), true, Memory::OFFLINE).unwrap();
         database.health().unwrap();
         let flush = || {
             put(&database).unwrap();
@@ -395,7 +401,7 @@ mod tests {
     #[test]
     fn a_batch_deletes_keys_and_ranges_in_its_order() {
         let dir = tempfile::tempdir().unwrap();
-        let database = Database::open(dir.path(), true, MEMORY).unwrap();
+        let database = Database::open(dir.path(), true, Memory::OFFLINE).unwrap();
         let keys = || {
             let mut cursor = database.cursor(Family::Journal).unwrap();
             cursor.seek(b"");
@@ -421,7 +427,7 @@ mod tests {
     #[test]
     fn automatic_resume_is_off() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Database::open(dir.path(), true, MEMORY).unwrap());
+        drop(Database::open(dir.path(), true, Memory::OFFLINE).unwrap());
         let written = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
         let newest = written.filter(|path| path.to_string_lossy().contains("OPTIONS-")).max().unwrap();
         let text = std::fs::read_to_string(newest).unwrap();

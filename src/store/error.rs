@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -232,6 +232,11 @@ impl fmt::Display for Aspect {
 }
 
 impl OpenError {
+    /// For whatever went wrong with the directory at `path`.
+    pub(super) fn at<R: Into<OpenRefusal>>(path: &Path) -> impl FnOnce(R) -> Self {
+        move |refusal| Self { path: path.to_path_buf(), refusal: refusal.into() }
+    }
+
     /// The disk takes no writes: it is full, a quota is, or it may only be read.
     pub fn is_shortage(&self) -> bool {
         let said = self.refusal.to_string();

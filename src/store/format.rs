@@ -175,7 +175,8 @@ pub(super) fn unseal<T: Decode<()>>(bytes: &[u8]) -> Result<T, Malformed> {
     Ok(codec::decode(open_envelope(bytes)?)?)
 }
 
-fn open_envelope(bytes: &[u8]) -> Result<&[u8], Malformed> {
+/// The content of a value, if it is in our format.
+pub(super) fn open_envelope(bytes: &[u8]) -> Result<&[u8], Malformed> {
     match bytes.split_first() {
         None => Err(Malformed::Empty),
         Some((0, _)) => Err(Malformed::NoSuchFormat(0)),

@@ -3,7 +3,7 @@
 //! RocksDB is the one that ships; the simulator has another, which forgets at a crash what was not synced. Everything
 //! above this line, journal, checkpoints and recovery, is the same code over both.
 
-use super::error::StoreError;
+use super::error::{Malformed, StoreError};
 use super::headroom::Look;
 
 /// The families of keys.
@@ -126,4 +126,36 @@ pub trait Cursor {
 
     /// The entry here; `None` at the end.
     fn item(&self) -> Result<Option<Item<'_>>, StoreError>;
+}
+
+/// Visits every entry of a family whose key begins with `prefix`, in the order of the keys.
+pub(super) fn each(
+    medium: &dyn Medium,
+    family: Family,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut cursor = medium.cursor(family)?;
+    cursor.seek(prefix);
+    while let Some((key, value)) = cursor.item()?.filter(|(key, _)| key.starts_with(prefix)) {
+        visit(key, value)?;
+        cursor.advance();
+    }
+    Ok(())
+}
+
+/// What those entries hold; `what` each is, for messages.
+pub(super) fn decoded<T>(
+    medium: &dyn Medium,
+    family: Family,
+    prefix: &[u8],
+    what: &str,
+    decode: impl Fn(&[u8], &[u8]) -> Result<T, Malformed>,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    each(medium, family, prefix, |key, value| {
+        found.push(decode(key, value).map_err(|reason| StoreError::malformed(what, reason))?);
+        Ok(())
+    })?;
+    Ok(found)
 }

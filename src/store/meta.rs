@@ -2,7 +2,9 @@
 //!
 //! Every write here is synced, except that positions ride on the checkpoint's own batch.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use bincode::{Decode, Encode};
 
@@ -16,18 +18,79 @@ use super::format::{FORMAT, seal, unseal};
 use super::medium::{Batch, Family, Medium};
 
 const FORMAT_KEY: &[u8] = b"format";
-const IDENTITY_KEY: &[u8] = b"identity";
-const BOOT_KEY: &[u8] = b"boot";
-const REPLICA_KEY: &[u8] = b"replica";
-const CEILING_KEY: &[u8] = b"ceiling";
-const PEER_CEILINGS_KEY: &[u8] = b"ceilings";
-const QUARANTINE_KEY: &[u8] = b"quarantine";
-const FENCE_KEY: &[u8] = b"fence";
-const REPAIRED_KEY: &[u8] = b"repaired";
-const POSITION_PREFIX: &[u8] = b"position/";
-const REACH_PREFIX: &[u8] = b"reach/";
-const NAME_PREFIX: &[u8] = b"name/";
-const CENSUS_PREFIX: &[u8] = b"census/";
+
+const IDENTITY: Entry<Identity> = Entry::new("identity");
+/// How often this directory was started; 0 before the first time.
+pub(super) const BOOT: Entry<u64> = Entry::new("boot");
+/// The current incarnation, if one was minted; see [`replica`]. Without it, the next start mints one, as the first one does.
+pub(super) const REPLICA: Entry<ReplicaId> = Entry::new("replica");
+/// The upper bound on ID timestamps; 0 before the first ID.
+pub(super) const CEILING: Entry<u64> = Entry::new("ceiling");
+/// The highest ceiling that was seen of each other worker id, this cluster's former ones included.
+pub(super) const PEER_CEILINGS: Entry<Vec<(WorkerId, u64)>> = Entry::new("ceilings");
+/// The end of the last quarantine of our IDs, which was the ceiling then, and where they had come before it.
+pub(super) const QUARANTINE: Entry<(u64, u64)> = Entry::new("quarantine");
+/// Why the node fenced itself, if no operator has cleared that since.
+pub(super) const FENCE: Entry<String> = Entry::new("fence");
+/// The number of the last record of the local kind that the family of rows covers.
+pub(super) const REPAIRED: Entry<u64> = Entry::new("repaired");
+
+/// The vector that the family of rows covers; empty before the first checkpoint.
+pub(super) const POSITION: OfNamespace<VersionVector> = OfNamespace::new("position/");
+/// The seqs beyond that vector which cover what repair brought to the family of rows.
+pub(super) const REACH: OfNamespace<Vec<(ReplicaId, u64)>> = OfNamespace::new("reach/");
+/// What the configuration last called a namespace.
+pub(super) const NAME: OfNamespace<String> = OfNamespace::new("name/");
+/// The counters in the family of rows, written with them; none if that was never written.
+pub(super) const CENSUS: OfNamespace<Census> = OfNamespace::new("census/");
+
+/// A record: what it stands under, and of what type it is.
+pub(super) struct Entry<T>(Cow<'static, [u8]>, PhantomData<T>);
+
+impl<T: Encode + Decode<()>> Entry<T> {
+    const fn new(key: &'static str) -> Self {
+        Self(Cow::Borrowed(key.as_bytes()), PhantomData)
+    }
+
+    /// `None` if it was never written, or was removed.
+    pub(super) fn find(&self, medium: &dyn Medium) -> Result<Option<T>, StoreError> {
+        let decode = |bytes: Vec<u8>| {
+            let what = || format!("the record {:?}", self.0.escape_ascii().to_string());
+            unseal(&bytes).map_err(|reason| StoreError::malformed(what(), reason))
+        };
+        medium.get(Family::Meta, &self.0)?.map(decode).transpose()
+    }
+
+    /// As it is before it is written, where it was not.
+    pub(super) fn read(&self, medium: &dyn Medium) -> Result<T, StoreError>
+    where
+        T: Default,
+    {
+        Ok(self.find(medium)?.unwrap_or_default())
+    }
+
+    pub(super) fn write(&self, batch: &mut Batch, value: &T) {
+        batch.put(Family::Meta, self.0.as_ref(), seal(value));
+    }
+
+    pub(super) fn remove(&self, batch: &mut Batch) {
+        batch.delete(Family::Meta, self.0.as_ref());
+    }
+}
+
+/// A record that each namespace has: what its key begins with.
+pub(super) struct OfNamespace<T>(&'static str, PhantomData<T>);
+
+impl<T> OfNamespace<T> {
+    const fn new(prefix: &'static str) -> Self {
+        Self(prefix, PhantomData)
+    }
+
+    /// That of one.
+    pub(super) fn of(&self, namespace: NamespaceId) -> Entry<T> {
+        Entry([self.0.as_bytes(), namespace.0.to_be_bytes().as_slice()].concat().into(), PhantomData)
+    }
+}
 
 /// What ties the directory to one configuration. The field order is the format.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
@@ -68,13 +131,13 @@ impl Identity {
     }
 }
 
-/// The format of the directory, `None` if nothing was ever written. Looked at before anything else: whatever a newer
-/// program wrote, one byte under this key says so.
-pub(super) fn check_format(medium: &dyn Medium) -> Result<Option<u8>, OpenRefusal> {
-    let Some(value) = medium.get(Family::Meta, FORMAT_KEY)? else { return Ok(None) };
+/// Whether the directory has a format, and none that is not ours; it has none if nothing was ever written. Looked at before
+/// anything else: whatever a newer program wrote, one byte under this key says so.
+pub(super) fn check_format(medium: &dyn Medium) -> Result<bool, OpenRefusal> {
+    let Some(value) = medium.get(Family::Meta, FORMAT_KEY)? else { return Ok(false) };
     match *value {
         [found] if found > FORMAT => Err(OpenRefusal::NewerFormat { found, known: FORMAT }),
-        [FORMAT] => Ok(Some(FORMAT)),
+        [FORMAT] => Ok(true),
         [found] if found > 0 => Err(OpenRefusal::OlderFormat { found, known: FORMAT }),
         _ => {
             Err(StoreError::malformed("the format version", Malformed::impossible("it is not one byte above 0")).into())
@@ -87,30 +150,23 @@ pub(super) fn check_identity(medium: &dyn Medium, options: &Options) -> Result<(
     identity(medium)?.check(&Identity::of(options))
 }
 
-/// Whose directory this is.
-pub(super) fn identity(medium: &dyn Medium) -> Result<Identity, StoreError> {
-    read(medium, IDENTITY_KEY)?.ok_or_else(|| missing("the record of its owner"))
+/// Whose directory this is, once something was written.
+pub(super) fn identity(medium: &dyn Medium) -> Result<Identity, OpenRefusal> {
+    if !check_format(medium)? {
+        return Err(missing("the format version"));
+    }
+    IDENTITY.find(medium)?.ok_or_else(|| missing("the record of its owner"))
 }
 
 /// Writes what [`check_format`] and [`check_identity`] look for.
 pub(super) fn put_identity(batch: &mut Batch, options: &Options) {
     batch.put(Family::Meta, FORMAT_KEY, vec![FORMAT]);
-    batch.put(Family::Meta, IDENTITY_KEY, seal(&Identity::of(options)));
-}
-
-/// How often this directory was started; 0 before the first time.
-pub(super) fn boot(medium: &dyn Medium) -> Result<u64, StoreError> {
-    Ok(read(medium, BOOT_KEY)?.unwrap_or_default())
-}
-
-pub(super) fn put_boot(batch: &mut Batch, counter: u64) {
-    batch.put(Family::Meta, BOOT_KEY, seal(&counter));
+    IDENTITY.write(batch, &Identity::of(options));
 }
 
 /// The current incarnation, if one was minted: always one of `worker`.
 pub(super) fn replica(medium: &dyn Medium, worker: WorkerId) -> Result<Option<ReplicaId>, StoreError> {
-    let replica: Option<ReplicaId> = read(medium, REPLICA_KEY)?;
-    match replica {
+    match REPLICA.find(medium)? {
         Some(replica) if replica.worker() != worker => {
             let reason = format!("{replica} is an incarnation of worker {}, not of {worker}", replica.worker());
             Err(StoreError::malformed("the replica id", Malformed::impossible(reason)))
@@ -119,121 +175,14 @@ pub(super) fn replica(medium: &dyn Medium, worker: WorkerId) -> Result<Option<Re
     }
 }
 
-pub(super) fn put_replica(batch: &mut Batch, replica: ReplicaId) {
-    batch.put(Family::Meta, REPLICA_KEY, seal(&replica));
-}
-
-/// The next start mints an incarnation, as the first one does.
-pub(super) fn forget_replica(batch: &mut Batch) {
-    batch.delete(Family::Meta, REPLICA_KEY);
-}
-
-/// The upper bound on ID timestamps; 0 before the first ID.
-pub(super) fn ceiling(medium: &dyn Medium) -> Result<u64, StoreError> {
-    Ok(read(medium, CEILING_KEY)?.unwrap_or_default())
-}
-
-pub(super) fn put_ceiling(batch: &mut Batch, ceiling: u64) {
-    batch.put(Family::Meta, CEILING_KEY, seal(&ceiling));
-}
-
-/// The end of the last quarantine of our IDs, which was the ceiling then, and where they had come before it.
-pub(super) fn quarantine(medium: &dyn Medium) -> Result<Option<(u64, u64)>, StoreError> {
-    read(medium, QUARANTINE_KEY)
-}
-
-pub(super) fn put_quarantine(batch: &mut Batch, upto: u64, before: u64) {
-    batch.put(Family::Meta, QUARANTINE_KEY, seal(&(upto, before)));
-    put_ceiling(batch, upto);
-}
-
-/// Why the node fenced itself, if no operator has cleared that since.
-pub(super) fn fence(medium: &dyn Medium) -> Result<Option<String>, StoreError> {
-    read(medium, FENCE_KEY)
-}
-
-pub(super) fn put_fence(batch: &mut Batch, reason: &str) {
-    batch.put(Family::Meta, FENCE_KEY, seal(&reason.to_owned()));
-}
-
-pub(super) fn clear_fence(batch: &mut Batch) {
-    batch.delete(Family::Meta, FENCE_KEY);
-}
-
-/// The highest ceiling that was seen of each other worker id, this cluster's former ones included.
-pub(super) fn peer_ceilings(medium: &dyn Medium) -> Result<Vec<(WorkerId, u64)>, StoreError> {
-    Ok(read(medium, PEER_CEILINGS_KEY)?.unwrap_or_default())
-}
-
-pub(super) fn put_peer_ceilings(batch: &mut Batch, ceilings: &[(WorkerId, u64)]) {
-    batch.put(Family::Meta, PEER_CEILINGS_KEY, seal(&ceilings.to_vec()));
-}
-
-/// The number of the last record of the local kind that the family of rows covers.
-pub(super) fn repaired(medium: &dyn Medium) -> Result<Option<u64>, StoreError> {
-    read(medium, REPAIRED_KEY)
-}
-
-pub(super) fn put_repaired(batch: &mut Batch, number: u64) {
-    batch.put(Family::Meta, REPAIRED_KEY, seal(&number));
-}
-
-/// The vector that the family of rows covers; empty before the first checkpoint.
-pub(super) fn position(medium: &dyn Medium, namespace: NamespaceId) -> Result<VersionVector, StoreError> {
-    Ok(read(medium, &of_namespace(POSITION_PREFIX, namespace))?.unwrap_or_default())
-}
-
-pub(super) fn put_position(batch: &mut Batch, namespace: NamespaceId, vector: &VersionVector) {
-    batch.put(Family::Meta, of_namespace(POSITION_PREFIX, namespace), seal(vector));
-}
-
-/// The seqs beyond that vector which cover what repair brought to the family of rows.
-pub(super) fn reach(medium: &dyn Medium, namespace: NamespaceId) -> Result<Vec<(ReplicaId, u64)>, StoreError> {
-    Ok(read(medium, &of_namespace(REACH_PREFIX, namespace))?.unwrap_or_default())
-}
-
-pub(super) fn put_reach(batch: &mut Batch, namespace: NamespaceId, reach: &[(ReplicaId, u64)]) {
-    batch.put(Family::Meta, of_namespace(REACH_PREFIX, namespace), seal(reach));
-}
-
-/// The counters in the family of rows; `None` if that was never written.
-pub(super) fn census(medium: &dyn Medium, namespace: NamespaceId) -> Result<Option<Census>, StoreError> {
-    read(medium, &of_namespace(CENSUS_PREFIX, namespace))
-}
-
-/// Rides on the batch of the rows that it counts.
-pub(super) fn put_census(batch: &mut Batch, namespace: NamespaceId, census: Census) {
-    batch.put(Family::Meta, of_namespace(CENSUS_PREFIX, namespace), seal(&census));
-}
-
-/// What the configuration last called a namespace.
-pub(super) fn name(medium: &dyn Medium, namespace: NamespaceId) -> Result<Option<String>, StoreError> {
-    read(medium, &of_namespace(NAME_PREFIX, namespace))
-}
-
-pub(super) fn put_name(batch: &mut Batch, namespace: NamespaceId, name: &str) {
-    batch.put(Family::Meta, of_namespace(NAME_PREFIX, namespace), seal(&name.to_owned()));
-}
-
 /// Nothing is known of it any more.
 pub(super) fn forget_namespace(batch: &mut Batch, namespace: NamespaceId) {
-    for prefix in [POSITION_PREFIX, REACH_PREFIX, CENSUS_PREFIX, NAME_PREFIX] {
-        batch.delete(Family::Meta, of_namespace(prefix, namespace));
-    }
+    POSITION.of(namespace).remove(batch);
+    REACH.of(namespace).remove(batch);
+    CENSUS.of(namespace).remove(batch);
+    NAME.of(namespace).remove(batch);
 }
 
-fn of_namespace(prefix: &[u8], namespace: NamespaceId) -> Vec<u8> {
-    [prefix, namespace.0.to_be_bytes().as_slice()].concat()
-}
-
-fn read<T: Decode<()>>(medium: &dyn Medium, key: &[u8]) -> Result<Option<T>, StoreError> {
-    let decode = |bytes: &[u8]| {
-        unseal(bytes)
-            .map_err(|reason| StoreError::malformed(format!("the record {:?}", key.escape_ascii().to_string()), reason))
-    };
-    medium.get(Family::Meta, key)?.map(|value| decode(&value)).transpose()
-}
-
-pub(super) fn missing(what: &str) -> StoreError {
-    StoreError::malformed(what, Malformed::impossible("it is missing"))
+fn missing(what: &str) -> OpenRefusal {
+    StoreError::malformed(what, Malformed::impossible("it is missing")).into()
 }

@@ -61,7 +61,7 @@ pub use self::journal::JournalSlice;
 pub use self::medium::{Batch, Cursor, Family, Item, Medium, Write};
 pub use self::open::Shortage;
 pub use self::purge::{Holding, Purge};
-pub use self::tuning::{MEMTABLE_BYTES_MAX, OPEN_FILES_MAX};
+pub use self::tuning::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX};
 
 /// What to open, and for whom.
 #[derive(Clone, Debug)]
@@ -83,12 +83,8 @@ pub struct Options {
     pub namespaces: Vec<NamespaceId>,
     /// This boot's nonce, afresh from the system's randomness.
     pub boot_nonce: u64,
-    /// RocksDB's cache of blocks, indexes and filters.
-    pub cache_bytes_max: usize,
-    /// What RocksDB gathers in memory before it writes a table; see [`MEMTABLE_BYTES_MAX`].
-    pub memtable_bytes_max: usize,
-    /// Table files that RocksDB has open at once; see [`OPEN_FILES_MAX`]. It opens and closes them as it goes.
-    pub open_files_max: i32,
+    /// What RocksDB may take.
+    pub memory: Memory,
 }
 
 /// An open data directory.
@@ -126,9 +122,9 @@ impl Store {
     /// Recovers what is on the medium, and counts the boot. Only a `new` one may be without an identity; it gets ours.
     /// This is [`Self::open`] without the directory, for a medium of one's own.
     pub fn recover(medium: Box<dyn Medium>, new: bool, options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
-        let known = meta::check_format(&*medium)?.is_some();
+        let known = meta::check_format(&*medium)?;
         if known || !new {
-            check_identity(&*medium, options)?;
+            meta::check_identity(&*medium, options)?;
         }
         let recovered = read_state(&*medium, options)?;
         warn_of_unconfigured(&*medium, &recovered.unconfigured)?;
@@ -136,7 +132,7 @@ impl Store {
         if !known {
             meta::put_identity(&mut batch, options);
         }
-        meta::put_boot(&mut batch, recovered.boot.counter);
+        meta::BOOT.write(&mut batch, &recovered.boot.counter);
         medium.write_synced(batch)?;
         Ok((Self { medium, hasher: options.hasher.clone(), journalled: Journalled::default() }, recovered))
     }
@@ -204,19 +200,19 @@ impl Store {
             rows::put_leaf(&mut batch, *namespace, *leaf, *sum);
         }
         for (namespace, census) in &chunk.census {
-            meta::put_census(&mut batch, *namespace, *census);
+            meta::CENSUS.of(*namespace).write(&mut batch, census);
         }
         if let Some(position) = &chunk.position {
             for (namespace, vector) in &position.vectors {
-                meta::put_position(&mut batch, *namespace, vector);
+                meta::POSITION.of(*namespace).write(&mut batch, vector);
                 // Of these namespaces alone: another may be on the disk, and not configured, with all that it has here.
                 let key = |number| repaired_key(*namespace, number);
                 batch.delete_range(Family::Repair, key(0), key(position.repaired.saturating_add(1)));
             }
             for (namespace, reach) in &position.reach {
-                meta::put_reach(&mut batch, *namespace, reach);
+                meta::REACH.of(*namespace).write(&mut batch, reach);
             }
-            meta::put_repaired(&mut batch, position.repaired);
+            meta::REPAIRED.write(&mut batch, &position.repaired);
         }
         self.medium.write_synced(batch)?;
         if chunk.position.is_some() {
@@ -249,50 +245,47 @@ impl Store {
 
     /// Persists an incarnation. Nothing may be committed under it before this returns.
     pub fn put_replica(&self, replica: ReplicaId) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        meta::put_replica(&mut batch, replica);
-        self.medium.write_synced(batch)
+        self.write(|batch| meta::REPLICA.write(batch, &replica))
     }
 
     /// Persists the bound on ID timestamps. No ID may carry a later one before this returns (I10).
     pub fn put_ceiling(&self, ceiling: u64) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        meta::put_ceiling(&mut batch, ceiling);
-        self.medium.write_synced(batch)
+        self.write(|batch| meta::CEILING.write(batch, &ceiling))
     }
 
     /// Persists how far other nodes' IDs have come, as seen from here: they may lose their disks.
     pub fn put_peer_ceilings(&self, ceilings: &[(WorkerId, u64)]) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        meta::put_peer_ceilings(&mut batch, ceilings);
-        self.medium.write_synced(batch)
+        self.write(|batch| meta::PEER_CEILINGS.write(batch, &ceilings.to_vec()))
     }
 
     /// [`Self::put_ceiling`], where the ceiling is the end of a quarantine, and our IDs had come to `before`.
     pub fn put_quarantine(&self, ceiling: u64, before: u64) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        meta::put_quarantine(&mut batch, ceiling, before);
-        self.medium.write_synced(batch)
+        self.write(|batch| {
+            meta::QUARANTINE.write(batch, &(ceiling, before));
+            meta::CEILING.write(batch, &ceiling);
+        })
     }
 
     /// The node has fenced itself, and is to be fenced at each start until [`Self::clear_fence`].
     pub fn put_fence(&self, reason: &str) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        meta::put_fence(&mut batch, reason);
-        self.medium.write_synced(batch)
+        self.write(|batch| meta::FENCE.write(batch, &reason.to_owned()))
     }
 
     /// Writes down what the configuration calls its namespaces, for whoever looks at the directory later.
     pub fn put_names<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        names.into_iter().for_each(|name| meta::put_name(&mut batch, NamespaceId::of(name), name));
-        self.medium.write_synced(batch)
+        self.write(|batch| {
+            names.into_iter().for_each(|name| meta::NAME.of(NamespaceId::of(name)).write(batch, &name.to_owned()));
+        })
     }
 
     /// The next start is not fenced.
     pub fn clear_fence(&self) -> Result<(), StoreError> {
+        self.write(|batch| meta::FENCE.remove(batch))
+    }
+
+    fn write(&self, fill: impl FnOnce(&mut Batch)) -> Result<(), StoreError> {
         let mut batch = Batch::default();
-        meta::clear_fence(&mut batch);
+        fill(&mut batch);
         self.medium.write_synced(batch)
     }
 
@@ -323,26 +316,20 @@ impl Store {
     }
 }
 
-/// Refuses what another program, cluster or worker has written.
-fn check_identity(medium: &dyn Medium, options: &Options) -> Result<(), OpenRefusal> {
-    meta::check_format(medium)?.ok_or_else(|| meta::missing("the format version"))?;
-    meta::check_identity(medium, options)
-}
-
 /// Reads everything; changes nothing.
 fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenRefusal> {
     let replica = meta::replica(medium, options.worker)?;
     let repaired = recovery::repaired(medium)?;
-    let numbered = repaired.iter().map(|record| record.number).max().max(meta::repaired(medium)?);
+    let numbered = repaired.iter().map(|record| record.number).max().max(meta::REPAIRED.find(medium)?);
     let recovery = recovery::Recovery { medium, hasher: &options.hasher, own: replica, repaired };
     let spaces = options.namespaces.iter().map(|namespace| recovery.space(*namespace));
     Ok(Recovered {
         replica,
         boot: Boot { counter: next_boot(medium)?, nonce: options.boot_nonce },
-        ceiling: meta::ceiling(medium)?,
+        ceiling: meta::CEILING.read(medium)?,
         before_quarantine: lasting_quarantine(medium)?,
-        fence: meta::fence(medium)?,
-        peer_ceilings: meta::peer_ceilings(medium)?,
+        fence: meta::FENCE.find(medium)?,
+        peer_ceilings: meta::PEER_CEILINGS.read(medium)?,
         spaces: spaces.collect::<Result<_, _>>()?,
         unconfigured: namespaces::unconfigured(medium, &options.namespaces)?,
         repaired: numbered.unwrap_or_default(),
@@ -352,12 +339,12 @@ fn read_state(medium: &dyn Medium, options: &Options) -> Result<Recovered, OpenR
 
 /// Where our IDs had come before the last quarantine, unless they have gone on above it.
 fn lasting_quarantine(medium: &dyn Medium) -> Result<Option<u64>, StoreError> {
-    let (last, ceiling) = (meta::quarantine(medium)?, meta::ceiling(medium)?);
+    let (last, ceiling) = (meta::QUARANTINE.find(medium)?, meta::CEILING.read(medium)?);
     Ok(last.filter(|(upto, _)| *upto == ceiling).map(|(_, before)| before))
 }
 
 fn next_boot(medium: &dyn Medium) -> Result<u64, StoreError> {
-    let last = meta::boot(medium)?;
+    let last = meta::BOOT.read(medium)?;
     last.checked_add(1).ok_or_else(|| StoreError::malformed("the boot counter", Reason::impossible("it is at its end")))
 }
 

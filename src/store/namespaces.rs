@@ -11,7 +11,7 @@ use crate::identity::NamespaceId;
 use super::error::StoreError;
 use super::format::{NAMESPACE_BYTES, successor};
 use super::journal::distinct;
-use super::medium::{Batch, Family, Medium};
+use super::medium::{Batch, Family, Medium, each};
 use super::meta;
 
 /// The families whose keys begin with a namespace.
@@ -39,19 +39,16 @@ pub(super) fn names(medium: &dyn Medium) -> Result<Vec<String>, StoreError> {
 
 /// The name of one.
 pub(super) fn name(medium: &dyn Medium, namespace: NamespaceId) -> Result<String, StoreError> {
-    Ok(meta::name(medium, namespace)?.unwrap_or_else(|| format!("{namespace:?}")))
+    Ok(meta::NAME.of(namespace).find(medium)?.unwrap_or_else(|| format!("{namespace:?}")))
 }
 
 /// How many keys a namespace has in a family.
 pub(super) fn count(medium: &dyn Medium, family: Family, namespace: NamespaceId) -> Result<u64, StoreError> {
-    let prefix = namespace.0.to_be_bytes();
-    let mut cursor = medium.cursor(family)?;
     let mut keys = 0u64;
-    cursor.seek(&prefix);
-    while cursor.item()?.is_some_and(|(key, _)| key.starts_with(&prefix)) {
+    each(medium, family, &namespace.0.to_be_bytes(), |_, _| {
         keys = keys.saturating_add(1);
-        cursor.advance();
-    }
+        Ok(())
+    })?;
     Ok(keys)
 }
 

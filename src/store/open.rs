@@ -7,8 +7,8 @@ use super::database::Database;
 use super::directory::{self, Claim};
 use super::error::{OpenError, OpenRefusal};
 use super::headroom::SMALL_THINGS_BYTES;
-use super::tuning::{Memory, Sizes};
-use super::{Journalled, Options, Store, check_identity, read_state, space};
+use super::tuning::Sizes;
+use super::{Journalled, Options, Store, meta, read_state, space};
 use crate::replica::{Disk, Headroom, Recovered};
 
 /// Why a directory cannot be opened for writing now.
@@ -24,13 +24,13 @@ pub struct Shortage {
 impl Store {
     /// Opens or creates the directory, recovers it, and counts the boot. Nothing else may have it open.
     pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
-        Self::open_directory(options).map_err(|refusal| OpenError { path: options.path.clone(), refusal })
+        Self::open_directory(options).map_err(OpenError::at(&options.path))
     }
 
     /// Recovers a node's directory without writing to it: there is no room for more. What comes back answers reads; it
     /// counts no boot, and nothing may be written to it.
     pub fn open_reading(options: &Options) -> Result<(Self, Recovered), OpenError> {
-        Self::read_directory(options).map_err(|refusal| OpenError { path: options.path.clone(), refusal })
+        Self::read_directory(options).map_err(OpenError::at(&options.path))
     }
 
     /// Whether the directory of a node has too little room to be opened for writing: a replay of the logs ends in a flush,
@@ -38,8 +38,8 @@ impl Store {
     pub fn shortage(options: &Options) -> Option<Shortage> {
         directory::expect(&options.path).ok()?;
         let found = space::of(&options.path);
-        let sizes = Sizes::new(memory(options), found.total);
-        let flush = space::of_logs(&options.path).min(sizes.memtables as u64);
+        let sizes = Sizes::new(options.memory, found.total);
+        let flush = space::of_logs(&options.path).min(sizes.memory.memtables as u64);
         let disk = Disk {
             headroom: Headroom::None,
             free_bytes: found.free,
@@ -66,12 +66,12 @@ impl Store {
             }
             other => other,
         };
-        refused.map_err(|refusal| OpenError { path: path.to_owned(), refusal })
+        refused.map_err(OpenError::at(path))
     }
 
     fn open_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
         let claim = directory::claim(&options.path)?;
-        let database = Database::open(&options.path, claim == Claim::New, memory(options))?;
+        let database = Database::open(&options.path, claim == Claim::New, options.memory)?;
         let opened = Self::recover(Box::new(database), claim == Claim::New, options)?;
         if claim == Claim::New {
             directory::establish(&options.path)?;
@@ -81,15 +81,11 @@ impl Store {
 
     fn read_directory(options: &Options) -> Result<(Self, Recovered), OpenRefusal> {
         directory::expect(&options.path)?;
-        let database = Database::open_read_only(&options.path, memory(options))?;
-        check_identity(&database, options)?;
+        let database = Database::open_read_only(&options.path, options.memory)?;
+        meta::check_identity(&database, options)?;
         let recovered = read_state(&database, options)?;
         database.remove_unnamed_tables();
         let hasher = options.hasher.clone();
         Ok((Self { medium: Box::new(database), hasher, journalled: Journalled::default() }, recovered))
     }
-}
-
-fn memory(options: &Options) -> Memory {
-    Memory { cache: options.cache_bytes_max, memtables: options.memtable_bytes_max, open_files: options.open_files_max }
 }

@@ -12,10 +12,8 @@ use crate::identity::{NamespaceId, ReplicaId};
 use super::database::Database;
 use super::error::{OpenError, OpenRefusal, StoreError};
 use super::medium::{Batch, Family, Medium};
-use super::tuning::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX};
+use super::tuning::Memory;
 use super::{directory, meta, namespaces};
-
-const MEMORY: Memory = Memory { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX, open_files: OPEN_FILES_MAX };
 
 /// What a data directory holds of a namespace, and loses with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +36,22 @@ pub struct Purge {
 impl Purge {
     /// Opens the directory, and looks what it holds of the namespace of this name. Nothing is changed yet.
     pub fn prepare(path: &Path, name: &str) -> Result<Self, OpenError> {
-        let refused = |refusal| OpenError { path: path.to_path_buf(), refusal };
-        directory::expect(path).map_err(refused)?;
-        let database = Database::open(path, false, MEMORY).map_err(refused)?;
-        let namespace = NamespaceId::of(name);
-        match look(&database, namespace) {
-            Ok(Some(holding)) => Ok(Self { database, namespace, holding }),
-            Ok(None) => {
-                let held = namespaces::names(&database).map_err(|error| refused(error.into()))?;
-                Err(refused(OpenRefusal::NoSuchNamespace { name: name.to_owned(), held }))
-            }
-            Err(refusal) => Err(refused(refusal)),
+        Self::open(path, name).map_err(OpenError::at(path))
+    }
+
+    fn open(path: &Path, name: &str) -> Result<Self, OpenRefusal> {
+        directory::expect(path)?;
+        let (database, namespace) = (Database::open(path, false, Memory::OFFLINE)?, NamespaceId::of(name));
+        let worker = meta::identity(&database)?.worker;
+        if !namespaces::held(&database)?.contains(&namespace) {
+            return Err(OpenRefusal::NoSuchNamespace { name: name.to_owned(), held: namespaces::names(&database)? });
         }
+        let holding = Holding {
+            rows: namespaces::count(&database, Family::Rows, namespace)?,
+            records: namespaces::count(&database, Family::Journal, namespace)?,
+            replica: meta::replica(&database, worker)?,
+        };
+        Ok(Self { database, namespace, holding })
     }
 
     /// What goes.
@@ -61,29 +63,9 @@ impl Purge {
     pub fn run(self, watch: &mut dyn FnMut(&'static str)) -> Result<Holding, StoreError> {
         let mut batch = Batch::default();
         namespaces::remove(&mut batch, self.namespace);
-        meta::forget_replica(&mut batch);
+        meta::REPLICA.remove(&mut batch);
         self.database.write_synced(batch)?;
-        self.database.tidy()?;
-        for family in Family::ALL {
-            watch(family.name());
-            self.database.compact(family)?;
-        }
+        self.database.rewrite(watch)?;
         Ok(self.holding)
     }
-}
-
-/// `None` if there is nothing of the namespace.
-fn look(database: &Database, namespace: NamespaceId) -> Result<Option<Holding>, OpenRefusal> {
-    if meta::check_format(database)?.is_none() {
-        return Err(meta::missing("the format version").into());
-    }
-    if !namespaces::held(database)?.contains(&namespace) {
-        return Ok(None);
-    }
-    let worker = meta::identity(database)?.worker;
-    Ok(Some(Holding {
-        rows: namespaces::count(database, Family::Rows, namespace)?,
-        records: namespaces::count(database, Family::Journal, namespace)?,
-        replica: meta::replica(database, worker)?,
-    }))
 }

@@ -15,7 +15,7 @@ use crate::replica::{Answered, Census, DirtyRow, Record, RecoveredSpace, Repaire
 use super::error::{Malformed, OpenRefusal, StoreError};
 use super::format::{JournalKey, unseal, unseal_repaired};
 use super::journal::{self, Log};
-use super::medium::{Family, Medium};
+use super::medium::{Family, Medium, decoded};
 use super::{meta, rows};
 
 /// Rows are read from disk this many at a time.
@@ -38,7 +38,7 @@ impl Recovery<'_> {
     /// Recovers one namespace.
     pub(super) fn space(&self, namespace: NamespaceId) -> Result<RecoveredSpace, OpenRefusal> {
         let medium = self.medium;
-        let position = meta::position(medium, namespace)?;
+        let position = meta::POSITION.of(namespace).read(medium)?;
         let mut changed = Changed::new();
         let adopted = self.fold_repaired(namespace, &mut changed)?;
         let mut vector = position.clone();
@@ -77,7 +77,7 @@ impl Recovery<'_> {
 
     /// The counters on disk: as they were counted, or, where nobody has, counted now.
     fn census(&self, namespace: NamespaceId) -> Result<Census, StoreError> {
-        match meta::census(self.medium, namespace)? {
+        match meta::CENSUS.of(namespace).find(self.medium)? {
             Some(census) => Ok(census),
             None => rows::count(self.medium, namespace),
         }
@@ -85,7 +85,7 @@ impl Recovery<'_> {
 
     /// The seqs that cover what repair brought, before the checkpoint and since.
     fn reach(&self, namespace: NamespaceId) -> Result<Vec<(ReplicaId, u64)>, StoreError> {
-        let mut reach: BTreeMap<ReplicaId, u64> = meta::reach(self.medium, namespace)?.into_iter().collect();
+        let mut reach: BTreeMap<ReplicaId, u64> = meta::REACH.of(namespace).read(self.medium)?.into_iter().collect();
         for (origin, seq) in
             self.repaired.iter().filter(|held| held.namespace == namespace).flat_map(|held| &held.reach)
         {
@@ -118,27 +118,12 @@ impl Recovery<'_> {
 
 /// All records of the local kind, those of each namespace oldest first.
 pub(super) fn repaired(medium: &dyn Medium) -> Result<Vec<Repaired>, StoreError> {
-    let mut cursor = medium.cursor(Family::Repair)?;
-    let mut records = Vec::new();
-    cursor.seek(&[]);
-    while let Some((key, value)) = cursor.item()? {
-        let record = unseal_repaired(key, value);
-        records.push(record.map_err(|reason| StoreError::malformed("a record of repaired rows", reason))?);
-        cursor.advance();
-    }
-    Ok(records)
+    decoded(medium, Family::Repair, &[], "a record of repaired rows", unseal_repaired)
 }
 
 /// All requests that may be repeated.
 pub(super) fn answered(medium: &dyn Medium) -> Result<Vec<Answered>, StoreError> {
-    let mut cursor = medium.cursor(Family::Dedupe)?;
-    let mut found = Vec::new();
-    cursor.seek(&[]);
-    while let Some((_, value)) = cursor.item()? {
-        found.push(unseal(value).map_err(|reason| StoreError::malformed("a request that may be repeated", reason))?);
-        cursor.advance();
-    }
-    Ok(found)
+    decoded(medium, Family::Dedupe, &[], "a request that may be repeated", |_, value| unseal(value))
 }
 
 /// One origin's log in one namespace.

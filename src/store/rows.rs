@@ -11,7 +11,7 @@ use super::error::StoreError;
 use super::format::{
     decode_leaf_key, decode_row_key, leaf_key, place_key, row_key, seal, seal_row, unseal, unseal_row,
 };
-use super::medium::{Batch, Family, Medium};
+use super::medium::{Batch, Family, Medium, decoded};
 
 /// Each key's row as of the last checkpoint, in the order of `keys`; empty if there is none.
 pub(super) fn load(
@@ -47,19 +47,10 @@ pub(super) fn put_leaf(batch: &mut Batch, namespace: NamespaceId, leaf: Leaf, su
 
 /// All leaves of a namespace that ever held something.
 pub(super) fn leaves(medium: &dyn Medium, namespace: NamespaceId) -> Result<Vec<(Leaf, Sum)>, StoreError> {
-    let malformed = |reason| StoreError::malformed(format!("a leaf of namespace {namespace:?}"), reason);
-    let mut cursor = medium.cursor(Family::Merkle)?;
-    let mut found = Vec::new();
-    cursor.seek(&leaf_key(namespace, Leaf(0)));
-    while let Some((key, value)) = cursor.item()? {
-        let (held, leaf) = decode_leaf_key(key).map_err(malformed)?;
-        if held != namespace {
-            break;
-        }
-        found.push((leaf, unseal(value).map_err(malformed)?));
-        cursor.advance();
-    }
-    Ok(found)
+    let what = format!("a leaf of namespace {namespace:?}");
+    decoded(medium, Family::Merkle, &namespace.0.to_be_bytes(), &what, |key, value| {
+        Ok((decode_leaf_key(key)?.1, unseal(value)?))
+    })
 }
 
 /// The rows of some leaves, and the place up to which they are all there.

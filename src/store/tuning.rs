@@ -38,19 +38,26 @@ const COMPACTION_PER_DISK: u64 = 8;
 
 /// What RocksDB may take in memory, in bytes, and of open files.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory {
-    pub(super) cache: usize,
-    pub(super) memtables: usize,
-    /// Of tables; a few other files come on top.
-    pub(super) open_files: i32,
+pub struct Memory {
+    /// Its cache of blocks, indexes and filters.
+    pub cache: usize,
+    /// What it gathers before it writes a table; see [`MEMTABLE_BYTES_MAX`].
+    pub memtables: usize,
+    /// Table files that it has open at once; see [`OPEN_FILES_MAX`]. It opens and closes them as it goes, and a few other
+    /// files come on top.
+    pub open_files: i32,
+}
+
+impl Memory {
+    /// For what is done to a directory while no node uses it.
+    pub(super) const OFFLINE: Self =
+        Self { cache: 32 << 20, memtables: MEMTABLE_BYTES_MAX, open_files: OPEN_FILES_MAX };
 }
 
 /// What it may take in memory and, at once, of the disk, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
-    cache: usize,
-    pub(super) memtables: usize,
-    open_files: i32,
+    pub(super) memory: Memory,
     disk: u64,
 }
 
@@ -58,7 +65,7 @@ impl Sizes {
     /// No more than so much memory, and less on a disk that is small.
     pub(super) fn new(memory: Memory, disk: u64) -> Self {
         let share = usize::try_from((disk / MEMTABLES_PER_DISK).max(MEMTABLE_BYTES_MIN)).unwrap_or(usize::MAX);
-        Self { cache: memory.cache, memtables: memory.memtables.min(share), open_files: memory.open_files, disk }
+        Self { memory: Memory { memtables: memory.memtables.min(share), ..memory }, disk }
     }
 
     fn part(&self, parts: u64, bytes_max: u64) -> u64 {
@@ -77,11 +84,11 @@ impl Sizes {
 
     /// Of the families that hold little. One that is too small flushes all the time.
     fn small_memtable(&self) -> usize {
-        (self.memtables / 192).max(SMALL_MEMTABLE_BYTES_MIN)
+        (self.memory.memtables / 192).max(SMALL_MEMTABLE_BYTES_MIN)
     }
 
     fn largest_memtable(&self) -> usize {
-        self.memtables / 3
+        self.memory.memtables / 3
     }
 }
 
@@ -98,8 +105,8 @@ pub(super) fn database_options(create: bool, sizes: Sizes, warnings: &Warnings) 
     // or not, in silence; absolute consistency would refuse to start after many a kill.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_max_total_wal_size(sizes.part(LOGS_PER_DISK, WAL_BYTES_MAX));
-    options.set_db_write_buffer_size(sizes.memtables);
-    options.set_max_open_files(sizes.open_files);
+    options.set_db_write_buffer_size(sizes.memory.memtables);
+    options.set_max_open_files(sizes.memory.open_files);
     options.set_max_background_jobs(2);
     // Flushes hand their bytes to the disk as they go, so that the sync of a commit does not queue behind all of them.
     options.set_bytes_per_sync(1 << 20);
@@ -112,7 +119,7 @@ pub(super) fn database_options(create: bool, sizes: Sizes, warnings: &Warnings) 
 /// from its file again for every lookup.
 pub(super) fn block_cache(sizes: Sizes) -> Cache {
     let mut options = LruCacheOptions::default();
-    options.set_capacity(sizes.cache);
+    options.set_capacity(sizes.memory.cache);
     options.set_num_shard_bits(CACHE_PARTS_BITS);
     Cache::new_lru_cache_opts(&options)
 }

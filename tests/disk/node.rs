@@ -14,7 +14,7 @@ use snowtide::crdt::Row;
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::ids::layout_of;
 use snowtide::merkle::Hasher;
-use snowtide::store::{self, Store};
+use snowtide::store::{self, Memory, Store};
 use snowtide_client::{Connection, Error};
 use snowtide_dev::{Cluster, Ending, Options};
 use snowtide_protocol::Key;
@@ -238,9 +238,7 @@ fn judge(ledger: &Ledger, data: &Path) -> Verdict {
         worker: WorkerId::new(0, 0).unwrap(),
         namespaces: vec![space],
         boot_nonce: 1,
-        cache_bytes_max: 8 << 20,
-        memtable_bytes_max: store::MEMTABLE_BYTES_MAX,
-        open_files_max: store::OPEN_FILES_MAX,
+        memory: Memory { cache: 8 << 20, memtables: store::MEMTABLE_BYTES_MAX, open_files: store::OPEN_FILES_MAX },
     };
     let (store, recovered) = match Store::open(&options) {
         Ok(opened) => opened,

@@ -15,7 +15,7 @@ use snowtide::crdt::{Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, ReplicaId, WorkerId};
 use snowtide::merkle::{Hasher, SECRET_BYTES};
 use snowtide::replica::{Change, CheckpointChunk, Commit, DirtyRow, Payload, Position, Record, Recovered};
-use snowtide::store::{Options, Store, StoreError};
+use snowtide::store::{Memory, OPEN_FILES_MAX, Options, Store, StoreError};
 use snowtide_protocol::Key;
 
 use crate::record::Notes;
@@ -81,9 +81,7 @@ pub(crate) fn options(directory: &Path) -> Options {
         worker: worker(),
         namespaces: vec![SPACE],
         boot_nonce: 99,
-        cache_bytes_max: 8 << 20,
-        memtable_bytes_max: MEMTABLE_BYTES,
-        open_files_max: snowtide::store::OPEN_FILES_MAX,
+        memory: Memory { cache: 8 << 20, memtables: MEMTABLE_BYTES, open_files: OPEN_FILES_MAX },
     }
 }
 

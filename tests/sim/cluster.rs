@@ -14,7 +14,7 @@ use snowtide::replica::tuning::{
     Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning,
 };
 use snowtide::replica::{Quota, Settings};
-use snowtide::store::Options;
+use snowtide::store::{Memory, Options};
 
 use super::clock::Clock;
 use super::disk::Disk;
@@ -154,8 +154,6 @@ pub fn store_options(node: &Node, namespaces: Vec<NamespaceId>, boot_nonce: u64)
         worker: node.worker,
         namespaces,
         boot_nonce,
-        cache_bytes_max: 0,
-        memtable_bytes_max: 0,
-        open_files_max: 0,
+        memory: Memory { cache: 0, memtables: 0, open_files: 0 },
     }
 }

@@ -19,7 +19,7 @@ use crate::replica::{
     Change, CheckpointChunk, Commit, DirtyRow, Payload, Position, Record, Recovered, RecoveredSpace, Repaired,
 };
 
-use super::{Options, Store};
+use super::{Memory, Options, Store};
 
 const SPACE: NamespaceId = NamespaceId(7);
 const OTHER_SPACE: NamespaceId = NamespaceId(8);
@@ -46,9 +46,7 @@ fn options(path: &Path) -> Options {
         worker: worker(),
         namespaces: vec![SPACE, OTHER_SPACE],
         boot_nonce: 99,
-        cache_bytes_max: 8 << 20,
-        memtable_bytes_max: super::MEMTABLE_BYTES_MAX,
-        open_files_max: super::OPEN_FILES_MAX,
+        memory: Memory::OFFLINE,
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::store::database::Database;
 use crate::store::format::FORMAT;
 use crate::store::medium::{Batch, Family, Medium};
-use crate::store::tuning::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX};
+use crate::store::tuning::Memory;
 
 fn refusal(options: &Options) -> String {
     Store::open(options).err().unwrap().to_string()
@@ -24,12 +24,7 @@ fn established() -> tempfile::TempDir {
 
 /// Overwrites one record behind the store's back.
 fn tamper(dir: &Path, family: Family, key: &[u8], value: &[u8]) {
-    let database = Database::open(
-        dir,
-        false,
-        Memory { cache: 1 << 20, memtables: MEMTABLE_BYTES_MAX, open_files: OPEN_FILES_MAX },
-    )
-    .unwrap();
+    let database = Database::open(dir, false, Memory::OFFLINE).unwrap();
     let mut batch = Batch::default();
     batch.put(family, key, value.to_vec());
     database.write_synced(batch).unwrap();

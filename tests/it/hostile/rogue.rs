@@ -9,7 +9,7 @@ use snowtide::config::{Config, Sources, TreeSecret};
 use snowtide::engine;
 use snowtide::identity::{Boot, Peer, WorkerId};
 use snowtide::ids::layout_of;
-use snowtide::peer::{ClockReading, Clockwork, LinkState, Links, LinksConfig};
+use snowtide::peer::{ClockReading, Clockwork, LinkState, Links, LinksConfig, LocalNode};
 use snowtide::quic::Endpoint;
 use snowtide::replica::Message;
 use snowtide::tls::Credentials;
@@ -52,16 +52,17 @@ impl Rogue {
         let (engine, inlets) = engine::queues(1, 1);
         let identity = Peer { worker: worker(WEST), boot: Boot { counter: 1, nonce: 66 } };
         let links = Links::start(LinksConfig {
-            cluster: config.cluster.id.clone(),
-            namespaces: config.namespace.clone(),
+            local: LocalNode {
+                cluster: config.cluster.id.clone(),
+                layout: layout_of(&config.ids).unwrap().to_string(),
+                secret: TreeSecret::of(&config.cluster).fingerprint(),
+                namespaces: config.namespace.clone(),
+                identity,
+                replica: None,
+            },
             limits: config.peer.clone(),
             frame_bytes_max: usize::try_from(config.frame.bytes_max.as_u64()).unwrap(),
             map,
-            worker: identity.worker,
-            boot: identity.boot,
-            replica: None,
-            layout: layout_of(&config.ids).unwrap().to_string(),
-            secret: TreeSecret::of(&config.cluster).fingerprint(),
             engine,
             clock: Arc::new(Gullible),
             endpoint: endpoint.clone(),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::telemetry::{COMMIT_SYNC_SECONDS, DISK_FREE_BYTES, IDS, INCREMENTS, JOURNAL_BYTES, PROCESS_START_SECONDS};
+use crate::telemetry::metric::{
+    COMMIT_SYNC_SECONDS, DISK_FREE_BYTES, IDS, INCREMENTS, JOURNAL_BYTES, PROCESS_START_SECONDS,
+};
 
 /// What a node has counted since its start, and what it measures now. What it does not tell is missing.
 #[derive(Clone, Debug, Default, PartialEq)]
