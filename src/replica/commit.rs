@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crdt::Mark;
+use crate::crdt::{Kind, Mark, Slot};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::section::{Bytes, Milliseconds};
 
@@ -21,8 +21,8 @@ use super::record::Record;
 use super::rows::RowId;
 use super::terms::Owed;
 
-/// Bytes that a changed slot takes in a record beside its key, at most.
-const CHANGE_BYTES: usize = 24;
+/// Bytes that a changed slot takes in a record beside its key, about.
+const CHANGE_BYTES: usize = Slot::BYTES_MAX + 6;
 
 /// An answer that waits for a commit.
 #[derive(Debug)]
@@ -104,11 +104,11 @@ impl Gathered {
 
     /// A row, whose slots are covered by the seqs that `reach` tells.
     pub(super) fn add_repaired(&mut self, namespace: NamespaceId, row: RepairedRow, reach: &Reach) {
-        self.bytes += row.key.len() + row.slots.len() * CHANGE_BYTES;
+        self.bytes += row.key.len() + row.row.slots().len() * CHANGE_BYTES;
         let brought = self.repaired.entry(namespace).or_default();
         brought
             .reach
-            .extend(row.slots.iter().map(|(origin, _)| (*origin, reach.of(*origin))).filter(|(_, seq)| *seq > 0));
+            .extend(row.row.slots().iter().map(|(origin, _)| (*origin, reach.of(*origin))).filter(|(_, seq)| *seq > 0));
         brought.rows.push(row);
     }
 
