@@ -156,7 +156,7 @@ fn key(number: usize) -> Key {
 }
 
 fn row(number: usize, lagging: bool) -> Row {
-    let slot = |added: u64| Slot { added: added - u64::from(lagging), subtracted: 0 };
+    let slot = |added: u64| Slot::of(added - u64::from(lagging), 0);
     ORIGINS.iter().map(|origin| (*origin, slot(number as u64 + 1_000))).collect()
 }
 

@@ -1,39 +1,46 @@
 //! A row: all slots of one counter.
 
+use bincode::de::{BorrowDecoder, Decoder};
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{BorrowDecode, Decode, Encode};
 use smallvec::SmallVec;
 
 use crate::identity::ReplicaId;
 
-use super::Slot;
+use super::{Kind, Slot};
 
-/// All slots of one counter, sorted by replica id; a slot of two zeros is never kept, so that equal states are equal
-/// byte for byte.
+/// All slots of one counter.
+pub type Row = Slots<Slot>;
+
+/// What each replica holds of one kind, sorted by replica id; nothing is kept where that is the bottom, so that equal
+/// states are equal byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Row {
+pub struct Slots<K> {
     /// One without an allocation of its own: most counters are counted at one node.
-    slots: SmallVec<[(ReplicaId, Slot); 1]>,
+    slots: SmallVec<[(ReplicaId, K); 1]>,
 }
 
-impl Row {
+impl<K: Kind> Slots<K> {
     /// The slots, sorted by replica id.
-    pub fn slots(&self) -> &[(ReplicaId, Slot)] {
+    pub fn slots(&self) -> &[(ReplicaId, K)] {
         &self.slots
     }
 
-    /// What `replica` has added; zero if it never has.
-    pub fn slot(&self, replica: ReplicaId) -> Slot {
-        self.find(replica).ok().and_then(|at| self.slots.get(at)).map_or(Slot::default(), |(_, slot)| *slot)
+    /// What `replica` holds; the bottom if it has never changed anything.
+    pub fn slot(&self, replica: ReplicaId) -> K {
+        self.find(replica).ok().and_then(|at| self.slots.get(at)).map_or(K::default(), |(_, slot)| *slot)
     }
 
     /// Joins one slot in; true if the row changed.
-    pub fn join_slot(&mut self, replica: ReplicaId, slot: Slot) -> bool {
+    pub fn join_slot(&mut self, replica: ReplicaId, slot: K) -> bool {
         match self.find(replica) {
             Ok(at) => self.slots.get_mut(at).is_some_and(|(_, held)| {
                 let changed = !held.covers(slot);
                 *held = held.join(slot);
                 changed
             }),
-            Err(_) if slot == Slot::default() => false,
+            Err(_) if slot.is_bottom() => false,
             Err(at) => {
                 self.slots.insert(at, (replica, slot));
                 true
@@ -46,11 +53,6 @@ impl Row {
         other.slots.iter().fold(false, |changed, (replica, slot)| self.join_slot(*replica, *slot) | changed)
     }
 
-    /// Σ added − Σ subtracted.
-    pub fn value(&self) -> i128 {
-        self.slots.iter().map(|(_, slot)| slot.value()).sum()
-    }
-
     /// No replica has ever changed this counter.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
@@ -61,12 +63,40 @@ impl Row {
     }
 }
 
-impl FromIterator<(ReplicaId, Slot)> for Row {
-    fn from_iter<I: IntoIterator<Item = (ReplicaId, Slot)>>(slots: I) -> Self {
-        let mut row = Self::default();
+impl Row {
+    /// Σ added − Σ subtracted.
+    pub fn value(&self) -> i128 {
+        self.slots.iter().map(|(_, slot)| slot.value()).sum()
+    }
+}
+
+impl<K: Kind> FromIterator<(ReplicaId, K)> for Slots<K> {
+    fn from_iter<I: IntoIterator<Item = (ReplicaId, K)>>(slots: I) -> Self {
+        let mut row = Self { slots: SmallVec::new() };
         for (replica, slot) in slots {
             row.join_slot(replica, slot);
         }
         row
+    }
+}
+
+impl<K: Kind> Encode for Slots<K> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.slots.as_slice().encode(encoder)
+    }
+}
+
+impl<C, K: Kind + Decode<C>> Decode<C> for Slots<K> {
+    /// Whatever a peer or a disk says comes in order first: so no order of slots takes long to join (I6).
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let mut slots = Vec::<(ReplicaId, K)>::decode(decoder)?;
+        slots.sort_unstable_by_key(|(replica, _)| *replica);
+        Ok(slots.into_iter().collect())
+    }
+}
+
+impl<'de, C, K: Kind + Decode<C>> BorrowDecode<'de, C> for Slots<K> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::decode(decoder)
     }
 }

@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_128_with_secret};
 
-use crate::crdt::{Row, Slot};
+use crate::crdt::{Kind, Slots};
 use crate::identity::ReplicaId;
 
 use super::{Place, Sum};
 
 /// Length of the cluster's secret.
 pub const SECRET_BYTES: usize = 192;
-/// A replica id and two totals.
-const SLOT_BYTES: usize = 24;
-/// Slots of keys up to this length are hashed from the stack.
-const SHORT_KEY_BYTES: usize = 104;
+/// A key, a replica id and a state of so many bytes together are hashed from the stack.
+const SHORT_BYTES: usize = 128;
 
 /// Hashes under the cluster's secret, so that no client can choose counters whose sums cancel out. The encoding that
 /// is hashed never changes: another would make every row differ between an old and a new program.
@@ -35,31 +33,26 @@ impl Hasher {
         Place(xxh3_64_with_secret(key.as_bytes(), self.secret.as_slice()))
     }
 
-    /// What one slot adds to its leaf. A slot of two zeros is none, and adds nothing.
-    pub fn slot(&self, key: &str, replica: ReplicaId, slot: Slot) -> Sum {
-        if slot == Slot::default() {
+    /// What one slot adds to its leaf. The bottom is none, and adds nothing.
+    pub fn slot<K: Kind>(&self, key: &str, replica: ReplicaId, slot: K) -> Sum {
+        if slot.is_bottom() {
             return Sum::default();
         }
-        let mut tail = [0; SLOT_BYTES];
-        let (id, totals) = tail.split_at_mut(8);
-        let (added, subtracted) = totals.split_at_mut(8);
-        id.copy_from_slice(&replica.0.to_le_bytes());
-        added.copy_from_slice(&slot.added.to_le_bytes());
-        subtracted.copy_from_slice(&slot.subtracted.to_le_bytes());
-        if key.len() > SHORT_KEY_BYTES {
-            return self.sum(&[key.as_bytes(), &tail].concat());
-        }
-        let mut bytes = [0; SHORT_KEY_BYTES + SLOT_BYTES];
-        let (before, rest) = bytes.split_at_mut(key.len());
-        before.copy_from_slice(key.as_bytes());
-        if let Some(after) = rest.get_mut(..SLOT_BYTES) {
-            after.copy_from_slice(&tail);
-        }
-        self.sum(bytes.get(..key.len() + SLOT_BYTES).unwrap_or_default())
+        let (id, hashed) = (replica.0.to_le_bytes(), slot.hashed());
+        let parts = [key.as_bytes(), &id, hashed.as_ref()];
+        let mut bytes = [0; SHORT_BYTES];
+        let length = parts.iter().map(|part| part.len()).sum();
+        let Some(whole) = bytes.get_mut(..length) else { return self.sum(&parts.concat()) };
+        parts.iter().fold(&mut *whole, |rest, part| {
+            let (here, after) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            after
+        });
+        self.sum(whole)
     }
 
     /// What a whole row adds to its leaf.
-    pub fn row(&self, key: &str, row: &Row) -> Sum {
+    pub fn row<K: Kind>(&self, key: &str, row: &Slots<K>) -> Sum {
         let slots = row.slots().iter().map(|(replica, slot)| self.slot(key, *replica, *slot));
         slots.fold(Sum::default(), Sum::plus)
     }
@@ -79,6 +72,7 @@ impl fmt::Debug for Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crdt::Slot;
 
     fn keyed(first: u8) -> Hasher {
         let mut secret = std::array::from_fn(|at| u8::try_from(at).unwrap().wrapping_mul(151));
@@ -89,7 +83,7 @@ mod tests {
     #[test]
     fn the_encoding_never_changes() {
         // Figures of the first program: any other would make nodes of two versions differ in every row.
-        let slot = Slot { added: 7, subtracted: 3 };
+        let slot = Slot::of(7, 3);
         let (hasher, replica) = (keyed(1), ReplicaId(0x0123_4567_89ab_cdef));
         assert_eq!(hasher.place("visits").0, 2_671_121_980_782_839_075);
         assert_eq!(hasher.slot("visits", replica, slot).0, 70_994_587_002_886_189_837_895_530_042_318_327_161);
@@ -98,12 +92,12 @@ mod tests {
 
     #[test]
     fn everything_in_a_slot_counts() {
-        let (hasher, slot) = (keyed(1), Slot { added: 7, subtracted: 3 });
+        let (hasher, slot) = (keyed(1), Slot::of(7, 3));
         let sums = [
             hasher.slot("a", ReplicaId(1), slot),
             hasher.slot("b", ReplicaId(1), slot),
             hasher.slot("a", ReplicaId(2), slot),
-            hasher.slot("a", ReplicaId(1), Slot { added: 3, subtracted: 7 }),
+            hasher.slot("a", ReplicaId(1), Slot::of(3, 7)),
             keyed(2).slot("a", ReplicaId(1), slot),
         ];
         for (at, sum) in sums.iter().enumerate() {
@@ -116,9 +110,9 @@ mod tests {
     fn a_long_key_is_hashed_like_a_short_one() {
         // Around the length at which the buffer moves from the stack to the heap.
         let hasher = keyed(1);
-        for length in SHORT_KEY_BYTES - 1..SHORT_KEY_BYTES + 2 {
+        for length in SHORT_BYTES - 25..SHORT_BYTES - 22 {
             let key = "k".repeat(length);
-            let slot = Slot { added: 1, subtracted: 2 };
+            let slot = Slot::of(1, 2);
             let bytes = [key.as_bytes(), &9u64.to_le_bytes(), &1u64.to_le_bytes(), &2u64.to_le_bytes()].concat();
             assert_eq!(hasher.slot(&key, ReplicaId(9), slot), hasher.sum(&bytes));
         }

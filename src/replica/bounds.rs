@@ -126,7 +126,7 @@ pub(super) fn admits_rows(
     rows: &[RepairedRow],
     dots: &[(ReplicaId, u64)],
 ) -> Result<(), Excess> {
-    let slots = rows.iter().flat_map(|row| &row.slots).map(|(origin, _)| *origin);
+    let slots = rows.iter().flat_map(|row| row.row.slots()).map(|(origin, _)| *origin);
     let origins: std::collections::BTreeSet<ReplicaId> = slots.chain(dots.iter().map(|(origin, _)| *origin)).collect();
     let new: Vec<ReplicaId> =
         origins.into_iter().filter(|origin| held.mark(*origin).seq == 0 && reach.of(*origin) == 0).collect();
@@ -138,7 +138,7 @@ pub(super) fn admits_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crdt::{LogHash, Mark};
+    use crate::crdt::{LogHash, Mark, Row, Slot};
     use crate::identity::NamespaceId;
     use crate::replica::{Digest, Heartbeat, Seal, Sighting};
 
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(admits(&held, &reach, worker(0), another), Ok(()), "it has come from the node itself");
         assert_eq!(admits(&held, &reach, worker(1), ReplicaId::new(worker(2), 1)), Ok(()), "of another node");
         assert_eq!(admits(&held, &reach, worker(1), ReplicaId::new(worker(0), 3)), Ok(()), "it is known");
-        let row = RepairedRow { key: "k".into(), slots: vec![(another, crate::crdt::Slot::default())] };
+        let row = RepairedRow { key: "k".into(), row: Row::from_iter([(another, Slot::of(1, 0))]) };
         assert_eq!(admits_rows(&held, &reach, worker(1), &[row], &[]), Err(Excess::Origin));
     }
 

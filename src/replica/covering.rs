@@ -23,7 +23,8 @@ impl Replica {
     /// How far the logs go that these rows are made of, as of now.
     pub(super) fn covering_dots(&self, namespace: NamespaceId, rows: &[RepairedRow]) -> Vec<(ReplicaId, u64)> {
         let Some(held) = self.namespaces.get(namespace) else { return Vec::new() };
-        let origins: BTreeSet<ReplicaId> = rows.iter().flat_map(|row| &row.slots).map(|(origin, _)| *origin).collect();
+        let origins: BTreeSet<ReplicaId> =
+            rows.iter().flat_map(|row| row.row.slots()).map(|(origin, _)| *origin).collect();
         origins.into_iter().map(|origin| (origin, self.covering_seq(held, origin))).collect()
     }
 

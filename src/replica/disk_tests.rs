@@ -46,7 +46,7 @@ fn writes(effects: &[Effect]) -> usize {
 /// A delta of the peer that makes these counters.
 fn delta(keys: &[&str]) -> Event {
     let keys: Vec<Key> = keys.iter().map(|key| Key::new(*key).unwrap()).collect();
-    let slot = Slot { added: 1, subtracted: 0 };
+    let slot = Slot::of(1, 0);
     let changes: Vec<Change<'_>> = keys.iter().map(|key| Change { key, slot }).collect();
     let payload = Payload::encode(&changes);
     let origin = ReplicaId::new(peer().worker, 77);
@@ -94,7 +94,7 @@ fn a_replica_that_only_reads_answers_from_what_was_recovered_and_asks_for_nothin
         dirty: vec![super::DirtyRow {
             key: Key::new("k").unwrap(),
             stored: Row::default(),
-            row: [(ReplicaId(5), Slot { added: 7, subtracted: 2 })].into_iter().collect(),
+            row: [(ReplicaId(5), Slot::of(7, 2))].into_iter().collect(),
         }],
         ..RecoveredSpace::empty(SAFE)
     };

@@ -8,7 +8,6 @@ use super::effect::Effect;
 use super::message::Message;
 use super::namespace::Namespace;
 use super::peers::Neighbour;
-use super::record::Record;
 
 /// A shutdown in progress.
 #[derive(Debug)]
@@ -78,9 +77,7 @@ impl Replica {
 
     /// All that clients have asked for here is committed. What others have counted may be on its way to the disk.
     pub(super) fn owes_nothing(&self) -> bool {
-        let own = |record: &Record| record.origin.worker() == self.settings.worker;
-        let syncing = self.commits.inflight.iter().flat_map(|commit| &commit.records).any(own);
-        !syncing && self.commits.gathering.own.is_empty() && self.loads.batches() + self.waits.lined_up() == 0
+        !self.commits.holds_own(self.settings.worker) && self.loads.batches() + self.waits.lined_up() == 0
     }
 
     /// A region other than ours of which a node holds all that this worker has ever committed. What the disk has of

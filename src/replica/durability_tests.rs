@@ -319,7 +319,7 @@ fn proof(effects: &[Effect]) -> Option<&Proof> {
 #[test]
 fn a_proof_waits_for_the_sync_of_what_its_asker_had_sent() {
     let mut bench = Bench::new();
-    let change = Change { key: "k", slot: Slot { added: 3, subtracted: 0 } };
+    let change = Change { key: "k", slot: Slot::of(3, 0) };
     let (payload, hash) = (Payload::encode(&[change]), LogHash(77));
     let record = Record { namespace: SAFE, origin: incarnation(), after: 0, upto: 1, hash, payload };
     let came = bench.happen(Event::Received { from: peer(), message: Message::Delta(record) });

@@ -74,7 +74,7 @@ impl Replica {
     /// Writes it into our vector, and so tells everyone; how far the log goes here, if that is news.
     fn mark_forked(&mut self, namespace: NamespaceId, origin: ReplicaId) -> Option<u64> {
         let mark = self.namespaces.get_mut(namespace)?.mark_forked(origin)?;
-        self.commits.gathering.adopt(namespace, vec![(origin, mark)]);
+        self.commits.adopt(namespace, vec![(origin, mark)]);
         Some(mark.seq)
     }
 

@@ -18,7 +18,7 @@ fn at(seq: u64, hash: u128) -> Mark {
 }
 
 fn delta(after: u64, upto: u64, hash: u128) -> Event {
-    let payload = Payload::encode(&[Change { key: "k", slot: Slot { added: upto, subtracted: 0 } }]);
+    let payload = Payload::encode(&[Change { key: "k", slot: Slot::of(upto, 0) }]);
     let record = Record { namespace: SAFE, origin: third(), after, upto, hash: LogHash(hash), payload };
     Event::Received { from: peer(), message: Message::Delta(record) }
 }

@@ -9,7 +9,7 @@ use super::{Change, Digest, Message, Payload, Record, RepairStep};
 pub(crate) fn samples() -> Vec<Message> {
     let (namespace, origin) = (NamespaceId(7), ReplicaId(9));
     let vector: VersionVector = [(origin, Mark { seq: 5, hash: LogHash(6) })].into_iter().collect();
-    let payload = Payload::encode(&[Change { key: "visits", slot: Slot { added: 3, subtracted: 1 } }]);
+    let payload = Payload::encode(&[Change { key: "visits", slot: Slot::of(3, 1) }]);
     let record = Record { namespace, origin, after: 4, upto: 5, hash: LogHash(6), payload };
     let digest = Digest { replica: Some(origin), vectors: vec![(namespace, vector.clone())], ..Digest::default() };
     vec![

@@ -1,10 +1,12 @@
 //! Who we are: the process, the incarnation under which it counts, and how far it may speak for it.
 
 use crate::identity::{Boot, ReplicaId};
+use crate::section::Milliseconds;
+use crate::snowflake::Claim;
 
 use super::event::Recovered;
 use super::fork::OwnForks;
-use super::proof::{Claim, Standing};
+use super::proof::Standing;
 use super::settings::Settings;
 
 /// This process and its incarnation.
@@ -31,7 +33,13 @@ impl Incarnation {
             minted: None,
             mint_waits: false,
             forks: OwnForks::default(),
-            claim: Claim::new(settings, recovered.ceiling, &recovered.peer_ceilings, now),
+            claim: Claim::new(
+                (settings.worker, recovered.ceiling),
+                &recovered.peer_ceilings,
+                settings.quarantine.ms(),
+                settings.peers.keys().copied().collect(),
+                now + settings.claim_wait.ms(),
+            ),
         }
     }
 

@@ -37,7 +37,7 @@ impl Bench {
     /// These counters are on disk, each at its number.
     fn new(stored: &BTreeSet<u16>) -> Self {
         let origin = ReplicaId::new(WorkerId::new(2, 0).unwrap(), 9);
-        let row = |number: u16| Row::from_iter([(origin, Slot { added: number.into(), subtracted: 1 })]);
+        let row = |number: u16| Row::from_iter([(origin, Slot::of(number.into(), 1))]);
         let disk: BTreeMap<_, _> =
             stored.iter().map(|number| ((hasher().place(&key(*number)), key(*number)), row(*number))).collect();
         let mut leaves: BTreeMap<u16, Sum> = BTreeMap::new();

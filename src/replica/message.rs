@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::crdt::{Slot, VersionVector};
+use crate::crdt::{Mark, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Leaf, Place, Sum};
 
@@ -125,7 +125,7 @@ pub struct Proof {
     pub boot: Boot,
     /// The peer's mark of it in each namespace that is exchanged between both. One that the asker expects here and that is
     /// not exchanged, because the two define it differently, is missing, and proves nothing.
-    pub marks: Vec<(NamespaceId, crate::crdt::Mark)>,
+    pub marks: Vec<(NamespaceId, Mark)>,
     /// How far slots of it go that repair brought, where that is beyond the mark.
     pub reach: Vec<(NamespaceId, u64)>,
     /// The highest ID ceiling seen for the asker's worker id.
@@ -200,6 +200,6 @@ pub enum RepairStep {
 pub struct RepairedRow {
     /// The counter's key.
     pub key: String,
-    /// Absolute totals, sorted by replica.
-    pub slots: Vec<(ReplicaId, Slot)>,
+    /// Absolute slots.
+    pub row: Row,
 }

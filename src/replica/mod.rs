@@ -227,7 +227,7 @@ impl Replica {
 
     /// Whether a commit closes as soon as the events so far are settled.
     pub fn would_commit(&self) -> bool {
-        self.commits.inflight.is_none() && !self.commits.gathering.is_empty()
+        self.commits.may_close()
     }
 
     /// When to handle `Event::Tick` if nothing else happens before.
@@ -235,8 +235,8 @@ impl Replica {
         if self.incarnation.is_reading() {
             return self.waits.deadline().unwrap_or(u64::MAX);
         }
-        let lingering = self.commits.linger_until.filter(|_| self.commits.inflight.is_none());
-        let timers = [self.drain_deadline(), lingering, self.waits.deadline(), self.incarnation.deadline()];
+        let timers =
+            [self.drain_deadline(), self.commits.linger_deadline(), self.waits.deadline(), self.incarnation.deadline()];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
         let first = first.min(self.gossip.due_at()).min(self.checkpointing.due_at);
         first.min(self.repair_deadline()).min(self.namespaces.scrub().due_at)

@@ -119,7 +119,7 @@ fn requests(effects: &[Effect]) -> Vec<WorkerId> {
 
 /// Commit `upto` of a node, in which the counter stands at `upto`.
 fn record(origin: ReplicaId, upto: u64) -> Record {
-    let payload = Payload::encode(&[Change { key: "k", slot: Slot { added: upto, subtracted: 0 } }]);
+    let payload = Payload::encode(&[Change { key: "k", slot: Slot::of(upto, 0) }]);
     Record { namespace: SPACE, origin, after: upto - 1, upto, hash: LogHash(u128::from(upto)), payload }
 }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::crdt::{LogHash, Mark};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::section::Milliseconds;
+use crate::snowflake::Floor;
 
 use super::Replica;
 use super::effect::{Effect, Job, Notice};
@@ -76,89 +77,6 @@ fn sharing(settings: &Settings, asker: WorkerId) -> Vec<WorkerId> {
     settings.peers.iter().filter(|(_, shared)| !shared.is_disjoint(held)).map(|(worker, _)| *worker).collect()
 }
 
-/// What is known of ID ceilings, and whether IDs may begin (I10): a node that lost its disk, or took over a worker id,
-/// learns from its peers how far that one's IDs had come.
-///
-/// What peers tell may lag: they hear of a ceiling after it is durable, and may have been restarted since, in which case
-/// they know what they had written down. So where they know of more than this disk, IDs begin `quarantine_ms` above.
-#[derive(Debug)]
-pub(super) struct Claim {
-    highest: BTreeMap<WorkerId, u64>,
-    own: WorkerId,
-    /// The highest ceiling of ours that this disk knows of, or that was claimed above.
-    remembered: u64,
-    quarantine_ms: u64,
-    awaiting: BTreeSet<WorkerId>,
-    deadline: u64,
-    claimed: bool,
-}
-
-impl Claim {
-    pub(super) fn new(settings: &Settings, ceiling: u64, of_peers: &[(WorkerId, u64)], now: u64) -> Self {
-        let own = (settings.worker, ceiling);
-        Self {
-            highest: of_peers.iter().copied().chain([own]).collect(),
-            own: settings.worker,
-            remembered: ceiling,
-            quarantine_ms: settings.quarantine.ms(),
-            awaiting: settings.peers.keys().copied().collect(),
-            deadline: now + settings.claim_wait.ms(),
-            claimed: false,
-        }
-    }
-
-    /// True if this is news.
-    pub(super) fn raise(&mut self, worker: WorkerId, ceiling: u64) -> bool {
-        let highest = self.highest.entry(worker).or_default();
-        let news = ceiling > *highest;
-        *highest = ceiling.max(*highest);
-        news
-    }
-
-    /// This ceiling of ours is durable here; true if it is news.
-    pub(super) fn remember(&mut self, ceiling: u64) -> bool {
-        self.remembered = self.remembered.max(ceiling);
-        self.raise(self.own, ceiling)
-    }
-
-    /// What others told is forgotten, on an operator's word; this ceiling of ours stands.
-    pub(super) fn forget(&mut self, own: u64) {
-        self.highest = BTreeMap::from([(self.own, own)]);
-        self.remembered = own;
-    }
-
-    pub(super) fn ceiling(&self, worker: WorkerId) -> u64 {
-        self.highest.get(&worker).copied().unwrap_or(0)
-    }
-
-    pub(super) fn ceilings(&self) -> Vec<(WorkerId, u64)> {
-        self.highest.iter().map(|(worker, ceiling)| (*worker, *ceiling)).collect()
-    }
-
-    pub(super) fn deadline(&self) -> Option<u64> {
-        (!self.claimed).then_some(self.deadline)
-    }
-
-    fn answered(&mut self, worker: WorkerId, ceiling: u64) {
-        self.awaiting.remove(&worker);
-        self.raise(self.own, ceiling);
-    }
-
-    /// Where IDs may begin: once, and again for what is told too late.
-    fn take(&mut self, now: u64) -> Option<Effect> {
-        let told = self.ceiling(self.own);
-        let quarantined = told > self.remembered;
-        let ready = self.awaiting.is_empty() || now >= self.deadline;
-        if self.claimed && !quarantined || !self.claimed && !ready {
-            return None;
-        }
-        self.claimed = true;
-        let ceiling = if quarantined { told.saturating_add(self.quarantine_ms) } else { told };
-        self.remembered = self.remembered.max(ceiling);
-        Some(Effect::ClaimIds { ceiling, quarantined })
-    }
-}
-
 impl Replica {
     /// The first effects of a start.
     pub(super) fn begin(&mut self) {
@@ -175,7 +93,7 @@ impl Replica {
         let Some(replica) = self.incarnation.id() else { return };
         let proving =
             matches!(self.incarnation.standing(), Standing::Proving(proving) if proving.awaiting.contains(&to));
-        if proving || self.incarnation.claim().awaiting.contains(&to) {
+        if proving || self.incarnation.claim().awaits(to) {
             let message = Message::ProofRequest { replica, boot: self.incarnation.boot() };
             self.effects.push_back(Effect::Send { to, message });
         }
@@ -336,102 +254,8 @@ impl Replica {
                 self.unproven(format!("no answer in time from {}", silent.join(", ")));
             }
         }
-        let claimed = self.incarnation.claim_mut().take(self.now);
-        self.effects.extend(claimed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const QUARANTINE_MS: u64 = 10_000;
-
-    fn worker(region: u8) -> WorkerId {
-        WorkerId::new(region, 0).unwrap()
-    }
-
-    /// Of the node of region 1, with peers in 2 and 3.
-    fn claim(own_ceiling: u64) -> Claim {
-        Claim {
-            highest: BTreeMap::from([(worker(1), own_ceiling)]),
-            own: worker(1),
-            remembered: own_ceiling,
-            quarantine_ms: QUARANTINE_MS,
-            awaiting: BTreeSet::from([worker(2), worker(3)]),
-            deadline: 3_000,
-            claimed: false,
+        if let Some(Floor { ceiling, quarantined }) = self.incarnation.claim_mut().take(self.now) {
+            self.effects.push_back(Effect::ClaimIds { ceiling, quarantined });
         }
-    }
-
-    fn taken(claim: &mut Claim, now: u64) -> Option<(u64, bool)> {
-        claim.take(now).map(|effect| match effect {
-            Effect::ClaimIds { ceiling, quarantined } => (ceiling, quarantined),
-            other => panic!("{other:?}"),
-        })
-    }
-
-    #[test]
-    fn a_worker_id_that_nobody_has_had_begins_at_once() {
-        let mut claim = claim(0);
-        claim.answered(worker(2), 0);
-        assert_eq!(taken(&mut claim, 1), None);
-        claim.answered(worker(3), 0);
-        assert_eq!(taken(&mut claim, 2), Some((0, false)));
-        assert_eq!(taken(&mut claim, 3), None, "once");
-    }
-
-    #[test]
-    fn a_restart_on_ones_own_disk_is_in_no_quarantine() {
-        let mut claim = claim(700);
-        claim.answered(worker(2), 700);
-        claim.answered(worker(3), 650);
-        assert_eq!(taken(&mut claim, 1), Some((700, false)));
-        claim.remember(900);
-        claim.answered(worker(2), 900);
-        assert_eq!(taken(&mut claim, 2), None);
-    }
-
-    #[test]
-    fn a_new_disk_under_a_used_worker_id_begins_a_quarantine_above_the_highest_that_peers_saw() {
-        for own in [0, 650] {
-            let mut claim = claim(own);
-            claim.answered(worker(2), 700);
-            claim.answered(worker(3), 800);
-            assert_eq!(taken(&mut claim, 1), Some((800 + QUARANTINE_MS, true)));
-            assert_eq!(taken(&mut claim, 2), None, "once");
-        }
-    }
-
-    #[test]
-    fn a_peer_that_answers_too_late_is_heard_all_the_same() {
-        let mut claim = claim(0);
-        assert_eq!(taken(&mut claim, 3_000), Some((0, false)), "nobody has answered");
-        claim.remember(300);
-        claim.answered(worker(2), 250);
-        assert_eq!(taken(&mut claim, 3_001), None, "it has that from us");
-        claim.answered(worker(3), 800);
-        assert_eq!(taken(&mut claim, 3_002), Some((800 + QUARANTINE_MS, true)));
-        claim.answered(worker(3), 800);
-        assert_eq!(taken(&mut claim, 3_003), None);
-    }
-
-    #[test]
-    fn what_was_told_can_be_forgotten_and_is_not_claimed_again_by_itself() {
-        let mut claim = claim(700);
-        claim.answered(worker(2), 900);
-        claim.answered(worker(3), 0);
-        claim.raise(worker(3), 5_000);
-        assert_eq!(taken(&mut claim, 1), Some((900 + QUARANTINE_MS, true)));
-        claim.forget(700);
-        assert_eq!((taken(&mut claim, 2), claim.ceilings()), (None, vec![(worker(1), 700)]));
-    }
-
-    #[test]
-    fn absurd_ceilings_get_an_answer() {
-        let mut claim = claim(0);
-        claim.answered(worker(2), u64::MAX);
-        claim.answered(worker(3), 0);
-        assert_eq!(taken(&mut claim, 1), Some((u64::MAX, true)));
     }
 }

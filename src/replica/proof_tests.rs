@@ -106,7 +106,7 @@ fn a_delta_of_an_earlier_boot_that_waits_for_its_rows_is_gone_before_the_answer(
     let mut replica = Replica::new(settings(), recovered, 4_900);
     happen(&mut replica, Event::Minted(replica_of(own())));
     happen(&mut replica, Event::PeerUp { peer: peer(), namespaces: BTreeSet::from([SAFE, FAST]) });
-    let payload = Payload::encode(&[Change { key: "k", slot: Slot { added: 3, subtracted: 0 } }]);
+    let payload = Payload::encode(&[Change { key: "k", slot: Slot::of(3, 0) }]);
     let (origin, hash) = (replica_of(peer().worker), LogHash(7));
     let record = Record { namespace: SAFE, origin, after: 0, upto: 1, hash, payload };
     let seen = happen(&mut replica, Event::Received { from: peer(), message: Message::Delta(record) });

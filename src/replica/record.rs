@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 use bytes::Bytes;
 
 use crate::codec::{self, DecodeError};
-use crate::crdt::{LogHash, Mark, Slot};
+use crate::crdt::{Kind, LogHash, Mark, Slot};
 use crate::identity::{NamespaceId, ReplicaId};
 
 /// The absolute slots of one origin in one namespace that its commits over (`after`, `upto`] changed.
@@ -123,13 +123,13 @@ mod tests {
 
     fn record(after: u64, upto: u64, changes: &[(&str, u64)]) -> Record {
         let changes: Vec<Change<'_>> =
-            changes.iter().map(|(key, added)| Change { key, slot: Slot { added: *added, subtracted: 0 } }).collect();
+            changes.iter().map(|(key, added)| Change { key, slot: Slot::of(*added, 0) }).collect();
         let (namespace, hash) = (NamespaceId(1), LogHash(u128::from(upto)));
         Record { namespace, origin: ORIGIN, after, upto, hash, payload: Payload::encode(&changes) }
     }
 
     fn added(record: &Record) -> Vec<(String, u64)> {
-        record.changes().unwrap().iter().map(|change| (change.key.to_owned(), change.slot.added)).collect()
+        record.changes().unwrap().iter().map(|change| (change.key.to_owned(), change.slot.totals().0)).collect()
     }
 
     #[test]

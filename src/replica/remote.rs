@@ -98,15 +98,13 @@ impl Replica {
             return self.await_delta_rows(from, record, &keys);
         }
         let Some(held) = self.namespaces.get_mut(record.namespace) else { return };
-        let gathering = &mut self.commits.gathering;
-        let moment = (gathering.number, self.now);
-        held.apply(&record, &changes, self.loads.found(), moment, &mut gathering.foreign);
-        gathering.acks.insert((from.worker, record.namespace));
+        let moment = (self.commits.number(), self.now);
+        held.apply(&record, &changes, self.loads.found(), moment, self.commits.changed());
         self.fetched(&record);
         if self.hands_on(from.worker) {
-            self.commits.gathering.onward.push(record.clone());
+            self.commits.add_onward(record.clone());
         }
-        self.commits.gathering.add_record(record);
+        self.commits.add_record(from.worker, record);
     }
 
     fn await_delta_rows(&mut self, from: Peer, record: Record, keys: &[Key]) {
@@ -118,11 +116,7 @@ impl Replica {
 
     /// Acknowledges what is known; if some of it is still being synced, then after that (I1).
     fn acknowledge_known(&mut self, to: WorkerId, namespace: NamespaceId) {
-        if !self.commits.gathering.is_empty() {
-            self.commits.gathering.acks.insert((to, namespace));
-        } else if let Some(inflight) = &mut self.commits.inflight {
-            inflight.acks.insert((to, namespace));
-        } else {
+        if !self.commits.acknowledge_after(to, namespace) {
             self.acknowledge(&BTreeSet::from([(to, namespace)]));
         }
     }

@@ -44,7 +44,7 @@ impl Replica {
     /// The gathering commit holds the batch's writes, and so its answer.
     pub(super) fn remember(&mut self, request: RequestId, outcomes: &[Outcome]) {
         let answered = self.idempotency.answer(request, outcomes, self.now);
-        self.commits.gathering.add_answered(answered);
+        self.commits.add_answered(answered);
     }
 
     /// I1: the commit that holds a request and its answer is synced. If what it changed may not count, whoever comes with
@@ -52,7 +52,7 @@ impl Replica {
     pub(super) fn settle_answered(&mut self, done: Answered) {
         if !done.outcomes.is_empty() && self.incarnation.id().is_some_and(|replica| self.is_doubted(replica)) {
             let uncertain = Answered { outcomes: Vec::new(), ..done };
-            self.commits.gathering.add_answered(uncertain.clone());
+            self.commits.add_answered(uncertain.clone());
             self.idempotency.settle(uncertain);
         } else {
             self.idempotency.settle(done);

@@ -7,7 +7,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use snowtide_protocol::Key;
 
-use crate::crdt::{Row, Slot, VersionVector};
+use crate::crdt::{Kind, Row, Slot, VersionVector};
 use crate::identity::ReplicaId;
 use crate::merkle::{Hasher, LEAVES, Leaf, Place, Sum};
 
@@ -131,7 +131,7 @@ impl Cell {
     pub(super) fn origins(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         let committed = self.row.slots().iter().map(|(origin, _)| *origin);
         let first = self.pending().iter().map(|(origin, _)| *origin);
-        committed.chain(first.filter(|origin| self.row.slot(*origin) == Slot::default()))
+        committed.chain(first.filter(|origin| self.row.slot(*origin).is_bottom()))
     }
 
     /// The slot with everything applied so far.

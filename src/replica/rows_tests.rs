@@ -40,7 +40,7 @@ fn only_clean_idle_rows_leave_memory() {
     assert!(rows.changed(dirty) && !rows.changed(dirty));
     let leaf = rows.get(written).place.leaf();
     assert!(rows.changed(written) && rows.write_leaf(leaf) == [written]);
-    assert!(rows.get_mut(pending).apply(OWN, Slot { added: 1, subtracted: 0 }, 1));
+    assert!(rows.get_mut(pending).apply(OWN, Slot::of(1, 0), 1));
     rows.pin(pinned);
     let loading = rows.insert_loading(key(9));
     evict_all(&mut rows);
@@ -57,7 +57,7 @@ fn what_is_pending_is_part_of_the_value_and_not_of_the_committed_row() {
     let mut rows = loaded(1);
     let id = rows.find(&key(0)).unwrap();
     let cell = rows.get_mut(id);
-    let (first, second) = (Slot { added: 5, subtracted: 0 }, Slot { added: 7, subtracted: 1 });
+    let (first, second) = (Slot::of(5, 0), Slot::of(7, 1));
     assert!(cell.apply(OWN, first, 1) && cell.apply(OWN, second, 2));
     assert!(!cell.apply(OWN, first, 2), "nothing in it is new");
     assert_eq!((cell.working_value(), cell.row.value()), (6, 0));

@@ -138,7 +138,7 @@ impl Replica {
         self.loads.give_back(rows);
         if let Some(request) = batch.request_id() {
             self.remember(request, &outcomes);
-            seen = self.commits.gathering.number;
+            seen = self.commits.number();
         }
         let owed = self.due(batch).map(|due| self.owe(&batch.operations, due, &mut seen));
         let wrote = writes(&batch.operations).then_some(replica);
@@ -150,17 +150,17 @@ impl Replica {
     fn operate(&mut self, replica: ReplicaId, operation: &Operation, row: Option<RowId>, seen: &mut u64) -> Outcome {
         let Some(namespace) = self.namespaces.get_mut(operation.namespace) else { return Outcome::UnknownNamespace };
         let Some(row) = row else { return Outcome::UnknownNamespace };
-        let number = self.commits.gathering.number;
+        let number = self.commits.number();
         if operation.action.changes() && namespace.rows().get(row).is_new() {
             let quota = self.settings.quotas.get(&operation.namespace).copied().unwrap_or_default();
             if !namespace.admits(quota, self.commits.fresh(operation.namespace), operation.key.len()) {
                 return Outcome::QuotaExceeded;
             }
-            self.commits.gathering.add_fresh(operation.namespace, operation.key.len());
+            self.commits.add_fresh(operation.namespace, operation.key.len());
         }
         match operation.action {
             Action::Increment(by) => match namespace.increment(replica, row, by, number) {
-                Ok(joins) if joins => self.commits.gathering.add_own(operation.namespace, row, operation.key.len()),
+                Ok(joins) if joins => self.commits.add_own(operation.namespace, row, operation.key.len()),
                 Ok(_) => {}
                 Err(_) => return Outcome::Overflow,
             },

@@ -169,7 +169,7 @@ impl Replica {
     /// The own seq that holds everything that is applied so far in a namespace.
     fn written_seq(&self, namespace: NamespaceId) -> Option<u64> {
         let closed = self.namespaces.get(namespace)?.applied().mark(self.incarnation.id()?).seq;
-        Some(closed + u64::from(self.commits.gathering.own.contains_key(&namespace)))
+        Some(closed + u64::from(self.commits.gathers_own(namespace)))
     }
 
     /// Whether as many regions as asked for hold what was written.

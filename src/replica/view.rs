@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crdt::{Slot, VersionVector};
+use crate::crdt::{Kind, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::Replica;
@@ -97,7 +97,7 @@ impl Replica {
             let pending = cell.working_slot(*origin) != *slot;
             behind.extend(self.lacking(namespace, *origin, if pending { u64::MAX } else { newest }));
         }
-        for origin in cell.origins().filter(|origin| cell.row.slot(*origin) == Slot::default()) {
+        for origin in cell.origins().filter(|origin| cell.row.slot(*origin).is_bottom()) {
             behind.extend(self.lacking(namespace, origin, u64::MAX));
         }
         View { regions, settled, behind }

@@ -8,15 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::crdt::Mark;
+use crate::crdt::{Mark, Row};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::{Hasher, SECRET_BYTES, Sum};
 
 use super::database::Database;
 use super::error::{Malformed, OpenError, OpenRefusal, StoreError};
-use super::format::{
-    JournalKey, decode_leaf_key, decode_row_key, open_envelope, unseal, unseal_record, unseal_repaired, unseal_row,
-};
+use super::format::{JournalKey, decode_leaf_key, decode_row_key, open_envelope, unseal, unseal_record, unseal_repaired};
 use super::medium::{Family, Medium, each};
 use super::recovery::{self, Recovery};
 use super::tuning::Memory;
@@ -191,7 +189,7 @@ impl Check<'_> {
         match family {
             Family::Journal => self.record(key, value),
             Family::Rows => {
-                let row = decode_row_key(key).and_then(|_| unseal_row(value));
+                let row = decode_row_key(key).and_then(|_| unseal::<Row>(value));
                 row.map(|_| ()).map_err(|reason| malformed("the counter", key, reason))
             }
             Family::Merkle => {

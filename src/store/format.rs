@@ -11,7 +11,7 @@ use bytes::Bytes;
 use snowtide_protocol::Key;
 
 use crate::codec;
-use crate::crdt::{LogHash, Mark, Row, Slot};
+use crate::crdt::{LogHash, Mark};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::{Leaf, Place};
 use crate::replica::{Payload, Record, Repaired, RepairedRow};
@@ -205,25 +205,16 @@ pub(super) fn unseal_record(key: JournalKey, bytes: &[u8]) -> Result<Record, Mal
     Ok(Record { namespace, origin, after, upto, hash, payload: Payload(Bytes::copy_from_slice(payload)) })
 }
 
-/// A row: its slots, sorted by replica id.
-pub(super) fn seal_row(row: &Row) -> Vec<u8> {
-    seal(row.slots())
-}
-
-/// The inverse of [`seal_row`].
-pub(super) fn unseal_row(bytes: &[u8]) -> Result<Row, Malformed> {
-    Ok(unseal::<Vec<(ReplicaId, Slot)>>(bytes)?.into_iter().collect())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::crdt::{Row, Slot};
 
     fn rows() -> impl Strategy<Value = Row> {
         prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 0..20).prop_map(|slots| {
-            slots.into_iter().map(|(id, added, subtracted)| (ReplicaId(id), Slot { added, subtracted })).collect()
+            slots.into_iter().map(|(id, added, subtracted)| (ReplicaId(id), Slot::of(added, subtracted))).collect()
         })
     }
 
@@ -244,7 +235,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_row_comes_back_as_it_was(row in rows()) {
-            prop_assert_eq!(unseal_row(&seal_row(&row)).unwrap(), row);
+            prop_assert_eq!(unseal::<Row>(&seal(&row)).unwrap(), row);
         }
 
         #[test]
@@ -278,7 +269,7 @@ mod tests {
             let key = JournalKey { namespace: NamespaceId(1), origin: ReplicaId(2), upto: 3 };
             for bytes in [&bytes, &sealed] {
                 let _ = JournalKey::decode(bytes);
-                let _ = unseal_row(bytes);
+                let _ = unseal::<Row>(bytes);
                 let _ = unseal_record(key, bytes);
                 let _ = unseal::<crate::crdt::VersionVector>(bytes);
             }
@@ -296,14 +287,14 @@ mod tests {
 
     #[test]
     fn a_newer_value_is_refused_with_both_versions() {
-        let mut bytes = seal_row(&Row::default());
+        let mut bytes = seal(&Row::default());
         bytes[0] = 9;
         let known = FORMAT;
         assert_eq!(
-            unseal_row(&bytes).unwrap_err().to_string(),
+            unseal::<Row>(&bytes).unwrap_err().to_string(),
             format!("it is in format 9, and this program knows formats up to {known}; use a newer program")
         );
         bytes[0] = FORMAT - 1;
-        assert!(matches!(unseal_row(&bytes), Err(Malformed::Older { .. })));
+        assert!(matches!(unseal::<Row>(&bytes), Err(Malformed::Older { .. })));
     }
 }

@@ -8,8 +8,8 @@ use crate::merkle::{Place, Sum};
 use crate::replica::{Change, Payload, Record, Repaired, RepairedRow, coalesce};
 
 use super::format::{
-    JournalKey, decode_leaf_key, decode_row_key, repaired_key, row_key, seal, seal_record, seal_repaired, seal_row,
-    unseal, unseal_record, unseal_repaired, unseal_row,
+    JournalKey, decode_leaf_key, decode_row_key, repaired_key, row_key, seal, seal_record, seal_repaired, unseal,
+    unseal_record, unseal_repaired,
 };
 use super::wal::fuzzed::record;
 use super::{meta, wal};
@@ -32,7 +32,7 @@ pub(crate) fn journal_seeds() -> Vec<Vec<u8>> {
             Record { namespace, origin, after: 4, upto: 5, hash: LogHash(6), payload: Payload::encode(changes) };
         [JournalKey::of(&record).encode().as_slice(), &seal_record(&record)].concat()
     };
-    let slot = Slot { added: 300, subtracted: u64::MAX };
+    let slot = Slot::of(300, u64::MAX);
     vec![record(&[]), record(&[Change { key: "visits", slot }, Change { key: "likes/42", slot }])]
 }
 
@@ -46,8 +46,8 @@ pub(crate) fn rows(bytes: &[u8]) {
             }
         }
         1 => {
-            if let Ok(row) = unseal_row(bytes) {
-                assert_eq!(unseal_row(&seal_row(&row)).ok(), Some(row));
+            if let Ok(row) = unseal::<Row>(bytes) {
+                assert_eq!(unseal(&seal(&row)).ok(), Some(row));
             }
         }
         2 => {
@@ -76,17 +76,17 @@ pub(crate) fn rows(bytes: &[u8]) {
 }
 
 pub(crate) fn rows_seeds() -> Vec<Vec<u8>> {
-    let slot = Slot { added: 1, subtracted: 300 };
+    let slot = Slot::of(1, 300);
     let row: Row = [(ReplicaId(1), slot), (ReplicaId(u64::MAX), slot)].into_iter().collect();
     let mark = Mark { seq: 5, hash: LogHash(6) };
     let vector: VersionVector = [(ReplicaId(3), mark)].into_iter().collect();
-    let (key, slots) = ("visits".to_owned(), vec![(ReplicaId(1), slot)]);
-    let rows = vec![RepairedRow { key, slots }];
+    let (key, repaired) = ("visits".to_owned(), Row::from_iter([(ReplicaId(1), slot)]));
+    let rows = vec![RepairedRow { key, row: repaired }];
     let (reach, adopted) = (vec![(ReplicaId(2), 9)], vec![(ReplicaId(3), mark)]);
     let repaired = Repaired { namespace: NamespaceId(7), number: 1, rows, reach, adopted };
     let named = Key::new("likes/42").map(|key| row_key(NamespaceId(7), Place(11), &key)).unwrap_or_default();
     let record = [repaired_key(NamespaceId(7), 1).as_slice(), &seal_repaired(&repaired)].concat();
-    let whole = [named, seal_row(&row), seal(&Sum(5)), record, seal(&vector)];
+    let whole = [named, seal(&row), seal(&Sum(5)), record, seal(&vector)];
     (0u8..).zip(whole).map(|(kind, bytes)| [vec![kind], bytes].concat()).collect()
 }
 

@@ -68,7 +68,7 @@ impl Recovery<'_> {
                 let key = Key::new(row.key.as_str()).map_err(|error| {
                     StoreError::malformed(describe_repaired(record.number), Malformed::impossible(error.to_string()))
                 })?;
-                changed.entry(key).or_default().join(&row.slots.iter().copied().collect());
+                changed.entry(key).or_default().join(&row.row);
             }
             adopted.join(&record.adopted.iter().copied().collect());
         }

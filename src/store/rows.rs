@@ -8,9 +8,7 @@ use crate::merkle::{Hasher, Leaf, Place, Sum};
 use crate::replica::{Census, LoadLeaves};
 
 use super::error::StoreError;
-use super::format::{
-    decode_leaf_key, decode_row_key, leaf_key, place_key, row_key, seal, seal_row, unseal, unseal_row,
-};
+use super::format::{decode_leaf_key, decode_row_key, leaf_key, place_key, row_key, seal, unseal};
 use super::medium::{Batch, Family, Medium, decoded};
 
 /// Each key's row as of the last checkpoint, in the order of `keys`; empty if there is none.
@@ -37,7 +35,7 @@ pub(super) fn load(
 
 /// Replaces what is on disk: checkpoints hand over whole committed rows, and a committed row covers every earlier one.
 pub(super) fn put(batch: &mut Batch, hasher: &Hasher, namespace: NamespaceId, key: &Key, row: &Row) {
-    batch.put(Family::Rows, row_key(namespace, hasher.place(key), key), seal_row(row));
+    batch.put(Family::Rows, row_key(namespace, hasher.place(key), key), seal(row));
 }
 
 /// Replaces the sum of a leaf, beside the rows that make it.
@@ -125,6 +123,5 @@ impl<'a> Walk<'a> {
 }
 
 fn decode(namespace: NamespaceId, key: &Key, value: &[u8]) -> Result<Row, StoreError> {
-    unseal_row(value)
-        .map_err(|reason| StoreError::malformed(format!("counter {key:?} of namespace {namespace:?}"), reason))
+    unseal(value).map_err(|reason| StoreError::malformed(format!("counter {key:?} of namespace {namespace:?}"), reason))
 }

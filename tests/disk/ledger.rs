@@ -93,7 +93,7 @@ impl Ledger {
         for (origin, mark) in space.vector.iter() {
             for seq in 1..=mark.seq {
                 for key in workload::keys(origin, seq) {
-                    expected.entry(key).or_default().join_slot(origin, Slot { added: seq, subtracted: 0 });
+                    expected.entry(key).or_default().join_slot(origin, Slot::of(seq, 0));
                 }
             }
         }

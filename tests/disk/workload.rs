@@ -114,7 +114,7 @@ impl Author {
         let after = self.mark.seq;
         let mut slots = BTreeMap::new();
         for seq in after + 1..=after + count {
-            slots.extend(keys(self.origin, seq).into_iter().map(|key| (key, Slot { added: seq, subtracted: 0 })));
+            slots.extend(keys(self.origin, seq).into_iter().map(|key| (key, Slot::of(seq, 0))));
         }
         let changes: Vec<_> = slots.iter().map(|(key, slot)| Change { key, slot: *slot }).collect();
         let payload = Payload::encode(&changes);

@@ -213,7 +213,7 @@ fn what_comes_while_a_commit_is_synced_waits_for_the_next_one() {
 fn a_peers_records_are_acknowledged_relayed_and_read_only_once_they_are_synced() {
     let mut bench = Bench::new();
     let origin = ReplicaId::new(worker(1), 9);
-    let slot = snowtide::crdt::Slot { added: 1_000_033, subtracted: 0 };
+    let slot = snowtide::crdt::Slot::of(1_000_033, 0);
     let payload = Payload::encode(&[Change { key: "likes", slot }]);
     let hash = snowtide::crdt::LogHash::default().then(&payload.0);
     let record = Record { namespace: NAMESPACE, origin, after: 0, upto: 1, hash, payload };

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, IteratorRandom};
-use snowtide::crdt::{LogHash, Mark, Slot, VersionVector};
+use snowtide::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::{Place, Sum};
 use snowtide::replica::{
@@ -165,14 +165,14 @@ impl Rogue {
             2 => self.rng.random_range(0..1_000),
             _ => self.number(),
         });
-        Slot { added, subtracted }
+        Slot::of(added, subtracted)
     }
 
     /// A counter that clients use, so that every checker looks at it; what it is said to be may come true.
     fn change(&mut self, ledger: &mut Ledger, namespace: NamespaceId, origin: ReplicaId) -> (String, Slot) {
         let (key, mut slot) = (name(self.rng.random_range(0..self.counters)), self.slot());
         if only_grows(&key) {
-            slot.subtracted = 0;
+            slot = Slot::of(slot.totals().0, 0);
         }
         ledger.lied(&(namespace, key.clone()), origin, slot);
         (key, slot)
@@ -290,10 +290,10 @@ impl Rogue {
         for _ in 0..self.rng.random_range(0..3) {
             let origin = self.log(namespace, target).0;
             let (key, slot) = self.change(ledger, namespace, origin);
-            rows.push(RepairedRow { key, slots: vec![(origin, slot)] });
+            rows.push(RepairedRow { key, row: Row::from_iter([(origin, slot)]) });
         }
         if self.rng.random_bool(0.1) {
-            rows.push(RepairedRow { key: String::new(), slots: Vec::new() });
+            rows.push(RepairedRow { key: String::new(), row: Row::default() });
         }
         rows
     }

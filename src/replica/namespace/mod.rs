@@ -19,7 +19,7 @@ mod stored;
 
 use std::collections::BTreeSet;
 
-use crate::crdt::{Mark, Overflow, Slot, VersionVector};
+use crate::crdt::{Kind, Mark, Overflow, Row, Slot, VersionVector};
 use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use crate::merkle::{Hasher, Tree};
 
@@ -380,16 +380,16 @@ impl Namespace {
         changed: &mut Vec<Changed>,
     ) -> (Option<RepairedRow>, bool) {
         let cell = self.rows.get_mut(id);
-        let (mut news, mut ahead) = (Vec::new(), false);
-        for (replica, slot) in &row.slots {
+        let (mut news, mut ahead) = (Row::default(), false);
+        for (replica, slot) in row.row.slots() {
             if Some(*replica) == own {
                 ahead |= !cell.working_slot(*replica).covers(*slot);
             } else if cell.apply(*replica, *slot, commit) {
-                news.push((*replica, *slot));
+                news.join_slot(*replica, *slot);
                 changed.push(Changed { namespace: self.id, row: id, replica: *replica, slot: *slot, seq: None });
             }
         }
-        let news = (!news.is_empty()).then(|| RepairedRow { key: row.key.clone(), slots: news });
+        let news = (!news.is_empty()).then(|| RepairedRow { key: row.key.clone(), row: news });
         if let Some(session) = self.repair.session.as_mut() {
             session.count(u64::from(news.is_some()));
         }

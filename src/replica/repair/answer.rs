@@ -1,5 +1,6 @@
 //! The answering end of a session. It keeps nothing of it but a lease on the journal.
 
+use crate::crdt::{Kind, Slot};
 use crate::identity::{NamespaceId, Peer};
 use crate::merkle::{Node, Place, Sum};
 use crate::section::Milliseconds;
@@ -13,8 +14,8 @@ use super::ANSWERS_MAX;
 
 /// Bytes of rows in one answer, about.
 const ANSWER_BYTES: usize = 256 << 10;
-/// Bytes of a slot in an answer, at most.
-const SLOT_BYTES: usize = 27;
+/// Bytes of a slot and whose it is in an answer, at most.
+const SLOT_BYTES: usize = Slot::BYTES_MAX + 9;
 
 impl Replica {
     /// Are the trees equal? If not, how do the first sums stand, and where do we?
@@ -100,7 +101,7 @@ fn differing(
         }
         for Listed { key, row, .. } in here {
             bytes += key.len() + row.slots().len() * SLOT_BYTES;
-            rows.push(RepairedRow { key: key.to_string(), slots: row.slots().to_vec() });
+            rows.push(RepairedRow { key: key.to_string(), row: row.clone() });
         }
         if bytes >= ANSWER_BYTES {
             return (rows, place);

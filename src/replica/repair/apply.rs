@@ -43,14 +43,13 @@ impl Replica {
     fn apply_rows(&mut self, namespace: NamespaceId, with: Peer, rows: &[RepairedRow]) {
         let own = self.incarnation.id();
         let Some(held) = self.namespaces.get_mut(namespace) else { return };
-        let gathering = &mut self.commits.gathering;
-        let mut ahead = false;
+        let (commit, mut ahead) = (self.commits.number(), false);
         for (row, id) in rows.iter().zip(self.loads.found()) {
             let Some(id) = *id else { continue };
-            let (news, more) = held.apply_repaired((row, id), own, gathering.number, &mut gathering.foreign);
+            let (news, more) = held.apply_repaired((row, id), own, commit, self.commits.changed());
             ahead |= more;
             if let Some(news) = news {
-                gathering.add_repaired(namespace, news, held.reach());
+                self.commits.add_repaired(namespace, news, held.reach());
             }
         }
         if ahead {

@@ -167,7 +167,7 @@ impl Replica {
     fn session_ended(&mut self, namespace: NamespaceId, ended: Ended, news: bool, whole: bool) {
         let Ended { with, id, rows, marks, .. } = ended;
         if !marks.is_empty() {
-            self.commits.gathering.adopt(namespace, marks);
+            self.commits.adopt(namespace, marks);
         }
         if news {
             self.effects.push_back(Effect::Notice(Notice::Repaired { namespace, peer: with.worker, rows, whole }));

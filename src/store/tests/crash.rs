@@ -137,7 +137,7 @@ fn check_recovered(dir: &Path, committed: u64, ceiling: u64) {
     assert!(recovered.ceiling >= ceiling, "ceiling {ceiling} was reported, and {} recovered", recovered.ceiling);
     let dirty = space.dirty.iter().find(|dirty| dirty.key == key("total")).map(|dirty| dirty.row.clone());
     let total = dirty.unwrap_or_else(|| store.load(SPACE, &[key("total")]).unwrap().remove(0).1);
-    assert_eq!(total.slot(own()).added, seq);
+    assert_eq!(total.slot(own()).totals().0, seq);
     let journal = store.read_journal(SPACE, own(), 0, usize::MAX).unwrap();
     assert_eq!(u64::try_from(journal.records.len()).unwrap(), seq, "the whole journal is there");
 }

@@ -59,7 +59,7 @@ fn key(text: &str) -> Key {
 }
 
 fn row(slots: &[(ReplicaId, u64, u64)]) -> Row {
-    slots.iter().map(|(id, added, subtracted)| (*id, Slot { added: *added, subtracted: *subtracted })).collect()
+    slots.iter().map(|(id, added, subtracted)| (*id, Slot::of(*added, *subtracted))).collect()
 }
 
 /// Makes the records of one origin in one namespace, one after another.
@@ -81,8 +81,7 @@ impl Author {
 
     /// `count` commits as one record, as if coalesced.
     fn write_many(&mut self, count: u64, changes: &[(&str, u64)]) -> Record {
-        let changes: Vec<_> =
-            changes.iter().map(|(key, added)| Change { key, slot: Slot { added: *added, subtracted: 0 } }).collect();
+        let changes: Vec<_> = changes.iter().map(|(key, added)| Change { key, slot: Slot::of(*added, 0) }).collect();
         let payload = Payload::encode(&changes);
         let after = self.mark.seq;
         self.mark = Mark { seq: after + count, hash: self.mark.hash.then(&payload.0) };

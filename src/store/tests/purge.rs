@@ -25,7 +25,7 @@ fn filled(path: &Path) -> Options {
         let leaves = vec![(namespace, Leaf(3), Sum(number.into()))];
         store.checkpoint(&CheckpointChunk { rows, leaves, census: vec![], position: Some(position) }).unwrap();
         commit(&store, &[author.write(&[(&format!("a-record-that-is-{word}"), 1)])]);
-        let rows = vec![RepairedRow { key: format!("repaired-{word}"), slots: vec![(remote(), Slot::default())] }];
+        let rows = vec![RepairedRow { key: format!("repaired-{word}"), row: Row::default() }];
         repair(&store, Repaired { namespace, number, rows, reach: vec![(remote(), 9)], adopted: vec![] });
     }
     options

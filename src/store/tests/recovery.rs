@@ -128,7 +128,7 @@ fn entries(store: &Store, namespace: NamespaceId) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fn repaired_row(number: u64, namespace: NamespaceId, key: &str, added: u64, adopted: &[(ReplicaId, Mark)]) -> Repaired {
-    let rows = vec![RepairedRow { key: key.into(), slots: vec![(remote(), Slot { added, subtracted: 0 })] }];
+    let rows = vec![RepairedRow { key: key.into(), row: Row::from_iter([(remote(), Slot::of(added, 0))]) }];
     Repaired { namespace, number, rows, reach: vec![(remote(), 90)], adopted: adopted.to_vec() }
 }
 
@@ -248,7 +248,7 @@ fn what_repair_brought_is_found_again_until_a_checkpoint_covers_it() {
     commit(&store, &[theirs.write(&[("a", 1)])]);
     // Commits 2 to 9 came by repair, as a row; from there on the log goes on.
     theirs.write_many(8, &[]);
-    let rows = vec![RepairedRow { key: "a".into(), slots: vec![(remote(), Slot { added: 5, subtracted: 0 })] }];
+    let rows = vec![RepairedRow { key: "a".into(), row: Row::from_iter([(remote(), Slot::of(5, 0))]) }];
     repair(&store, Repaired { namespace: SPACE, number: 1, rows, reach: vec![], adopted: vec![] });
     repair(
         &store,

@@ -108,7 +108,7 @@ const SERVER: Table = &[
     ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "telemetry", "tls"]),
     ("probe", &[]),
     ("quic", &["clock", "config", "sockets", "tls"]),
-    ("replica", &["codec", "crdt", "identity", "merkle", "section"]),
+    ("replica", &["codec", "crdt", "identity", "merkle", "section", "snowflake"]),
     ("section", &[]),
     ("snowflake", &["identity"]),
     ("sockets", &[]),

@@ -72,7 +72,7 @@ async fn a_log_that_a_node_never_wrote_raises_a_counter_and_stops_nobody() {
     bed.counted(&[SOUTH], "absurd", 4).await;
     let before = replica(&bed, EAST).await.unwrap();
     let origin = ReplicaId(u64::from_str_radix(&before, 16).unwrap());
-    let payload = Payload::encode(&[Change { key: "absurd", slot: Slot { added: u64::MAX, subtracted: 0 } }]);
+    let payload = Payload::encode(&[Change { key: "absurd", slot: Slot::of(u64::MAX, 0) }]);
     let forged = Record { upto: 1_000, ..record(NamespaceId::of(NAMESPACE), origin, payload) };
     rogue.say(SOUTH, Message::Delta(forged)).await;
     bed.logged(EAST, &["ERROR", "a fork"]).await;
@@ -119,7 +119,7 @@ async fn what_a_peer_can_have_others_remember_is_bounded_and_leaves_room_for_the
         rogue.say(EAST, Message::Digest(digest)).await;
     }
     // Logs of incarnations of ap-south that never were.
-    let payload = Payload::encode(&[Change { key: "invented", slot: Slot { added: 1, subtracted: 0 } }]);
+    let payload = Payload::encode(&[Change { key: "invented", slot: Slot::of(1, 0) }]);
     for random in 0..1_500 {
         let origin = ReplicaId::new(worker(SOUTH), random);
         let record = record(namespace, origin, payload.clone());

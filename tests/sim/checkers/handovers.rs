@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use snowtide::crdt::Slot;
 use snowtide::identity::ReplicaId;
 use snowtide::replica::Operation;
 use snowtide_protocol::Action;
 
 use super::ledger::{Counter, Rows};
 
-/// What each node has acknowledged since it has its disk, by the slot that has to hold it.
+/// What each node has acknowledged since it has its disk, added and subtracted, by the slot that has to hold it.
 #[derive(Default)]
-pub struct Handovers(BTreeMap<usize, BTreeMap<(Counter, ReplicaId), Slot>>);
+pub struct Handovers(BTreeMap<usize, BTreeMap<(Counter, ReplicaId), (u64, u64)>>);
 
 impl Handovers {
     pub fn acknowledged(&mut self, node: usize, replica: ReplicaId, operation: &Operation) {
         let Action::Increment(by) = operation.action else { return };
         let counter = (operation.namespace, operation.key.to_string());
-        let slot = self.0.entry(node).or_default().entry((counter, replica)).or_default();
-        let total = if by < 0 { &mut slot.subtracted } else { &mut slot.added };
+        let (added, subtracted) = self.0.entry(node).or_default().entry((counter, replica)).or_default();
+        let total = if by < 0 { subtracted } else { added };
         *total += by.unsigned_abs();
     }
 
@@ -38,8 +37,8 @@ impl Handovers {
     /// Something that these rows lack.
     fn lacking(&self, node: usize, rows: &Rows) -> Option<String> {
         self.0.get(&node)?.iter().find_map(|((counter, replica), told)| {
-            let held = rows.get(counter).map_or(Slot::default(), |row| row.slot(*replica));
-            let all = held.added >= told.added && held.subtracted >= told.subtracted;
+            let held = rows.get(counter).map_or((0, 0), |row| row.slot(*replica).totals());
+            let all = held.0 >= told.0 && held.1 >= told.1;
             (!all).then(|| format!("{held:?} of {told:?} under {replica} in {counter:?} is there"))
         })
     }

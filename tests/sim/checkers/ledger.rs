@@ -109,8 +109,9 @@ impl Ledger {
             for (replica, slot) in row.slots() {
                 let left = left.map_or(Slot::default(), |row| row.slot(*replica));
                 if let Some(entry) = self.entries.get_mut(&(counter.clone(), *replica)) {
-                    entry.added.excused += i128::from(slot.added) - i128::from(left.added);
-                    entry.subtracted.excused += i128::from(slot.subtracted) - i128::from(left.subtracted);
+                    let ((added, subtracted), left) = (slot.totals(), left.totals());
+                    entry.added.excused += i128::from(added) - i128::from(left.0);
+                    entry.subtracted.excused += i128::from(subtracted) - i128::from(left.1);
                 }
             }
         }
@@ -119,18 +120,20 @@ impl Ledger {
     /// A liar has said that a slot holds this: it may come to.
     pub fn lied(&mut self, counter: &Counter, replica: ReplicaId, slot: Slot) {
         let (up, down) = self.attempted.entry(counter.clone()).or_default();
-        (*up, *down) = (*up + i128::from(slot.added), *down + i128::from(slot.subtracted));
+        let (added, subtracted) = slot.totals();
+        let (added, subtracted) = (i128::from(added), i128::from(subtracted));
+        (*up, *down) = (*up + added, *down + subtracted);
         let entry = self.entries.entry((counter.clone(), replica)).or_default();
-        entry.added.attempted += i128::from(slot.added);
-        entry.subtracted.attempted += i128::from(slot.subtracted);
+        entry.added.attempted += added;
+        entry.subtracted.attempted += subtracted;
     }
 
     /// G1: what everybody agrees on holds every acknowledged amount once.
     pub fn check(&self, rows: &Rows) -> Option<String> {
         let held = |counter: &Counter, replica| rows.get(counter).map_or(Slot::default(), |row| row.slot(replica));
         let wrong = self.entries.iter().find_map(|((counter, replica), entry)| {
-            let slot = held(counter, *replica);
-            let wrong = entry.added.judge(slot.added).or_else(|| entry.subtracted.judge(slot.subtracted))?;
+            let (added, subtracted) = held(counter, *replica).totals();
+            let wrong = entry.added.judge(added).or_else(|| entry.subtracted.judge(subtracted))?;
             Some(format!("G1: the slot of {replica} in {counter:?} {wrong}"))
         });
         let unheard = || {

@@ -23,7 +23,7 @@ fn add(by: i64) -> Operation {
 }
 
 fn rows(added: u64) -> Rows {
-    let row = [(REPLICA, Slot { added, subtracted: 0 })].into_iter().collect();
+    let row = [(REPLICA, Slot::of(added, 0))].into_iter().collect();
     Rows::from([((SPACE, "counter-1".to_owned()), row)])
 }
 

@@ -77,7 +77,7 @@ impl Tokens {
         }
         for change in record.changes().unwrap_or_default() {
             let counter = (record.namespace, change.key.to_owned());
-            self.added.entry((counter, record.origin)).or_default().insert(record.upto, change.slot.added);
+            self.added.entry((counter, record.origin)).or_default().insert(record.upto, change.slot.totals().0);
         }
     }
 
@@ -189,7 +189,7 @@ impl Asked {
     pub fn check_ack(&self, region: u8, replica: ReplicaId, operation: &Operation, held: &Rows) -> Option<String> {
         let Action::Increment(by @ 1..) = operation.action else { return None };
         let least = self.before.saturating_add(by.unsigned_abs());
-        let found = held.get(&counter(operation)).map_or(0, |row| row.slot(replica).added);
+        let found = held.get(&counter(operation)).map_or(0, |row| row.slot(replica).totals().0);
         (found < least).then(|| {
             format!("ack: region {region} is said to hold {operation:?} of {replica}: {found} of {least} is there")
         })
