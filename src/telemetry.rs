@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use snowtide_protocol::Code;
+use snowtide_protocol::{Action, Code};
 
 use crate::clock;
 use crate::clock::offset::Offset;
@@ -161,11 +161,9 @@ impl Door {
 /// What a request asked for: the label `operation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// One increment or decrement.
-    Increment,
-    /// One read.
-    Get,
-    /// A batch of both.
+    /// One operation on one counter.
+    One(Action),
+    /// A batch of operations.
     Batch,
     /// A page of counters.
     List,
@@ -186,10 +184,8 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// All, in the order of their discriminants.
-    const ALL: [Self; 11] = [
-        Self::Increment,
-        Self::Get,
+    /// All that is no single operation.
+    const OTHERS: [Self; 9] = [
         Self::Batch,
         Self::List,
         Self::Watch,
@@ -201,11 +197,15 @@ impl Verb {
         Self::Unknown,
     ];
 
+    /// All, single operations with whatever argument.
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        Self::OTHERS.into_iter().chain(Action::ALL.map(Self::One))
+    }
+
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Increment => "increment",
-            Self::Get => "get",
+            Self::One(action) => action.name(),
             Self::Batch => "batch",
             Self::List => "list",
             Self::Watch => "watch",
@@ -216,6 +216,12 @@ impl Verb {
             Self::Cluster => "cluster",
             Self::Unknown => "unknown",
         }
+    }
+
+    /// Where it stands among all.
+    fn index(self) -> usize {
+        // Each is among them.
+        Self::all().position(|verb| verb.as_str() == self.as_str()).unwrap_or_default()
     }
 }
 
@@ -232,7 +238,7 @@ pub fn render() -> String {
 
 /// A request was answered; `refused` is `None` for a success.
 pub fn request_answered(door: Door, verb: Verb, refused: Option<Code>, seconds: f64) {
-    let meter = &meters().doors[door as usize].verbs[verb as usize];
+    let meter = &meters().doors[door as usize].verbs[verb.index()];
     meter.seconds.record(seconds);
     match refused {
         None => meter.ok.increment(1),
@@ -434,7 +440,7 @@ struct Meters {
 }
 
 struct DoorMeters {
-    /// Indexed by [`Verb`].
+    /// Indexed by [`Verb::index`].
     verbs: Vec<VerbMeters>,
     increments: Counter,
     ids: Counter,
@@ -498,7 +504,7 @@ impl DoorMeters {
     fn registered(door: Door) -> Self {
         let door = door.as_str();
         Self {
-            verbs: Verb::ALL.map(|verb| VerbMeters::registered(door, verb)).into(),
+            verbs: Verb::all().map(|verb| VerbMeters::registered(door, verb)).collect(),
             increments: counter!(INCREMENTS, "door" => door),
             ids: counter!(IDS, "door" => door),
             connections: gauge!(CONNECTIONS, "door" => door),
@@ -617,9 +623,10 @@ mod tests {
         for (at, door) in Door::ALL.into_iter().enumerate() {
             assert_eq!(door as usize, at);
         }
-        for (at, verb) in Verb::ALL.into_iter().enumerate() {
-            assert_eq!(verb as usize, at);
+        for (at, verb) in Verb::all().enumerate() {
+            assert_eq!(verb.index(), at);
         }
+        assert_eq!(Verb::One(Action::Increment(-7)).index(), Verb::One(Action::Increment(1)).index());
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use snowtide_protocol::{Ack, Action};
+use snowtide_protocol::Ack;
+use snowtide_protocol::json::JsonOperation;
 
 use crate::batch::Batch;
 use crate::door::{Site, Stamp, Work};
@@ -37,14 +38,7 @@ pub(super) struct Request {
 
 #[derive(Serialize)]
 struct Operations<'a> {
-    operations: Vec<Operation<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Operation<'a> {
-    Increment { namespace: &'a str, key: &'a str, by: i64 },
-    Get { namespace: &'a str, key: &'a str },
+    operations: Vec<JsonOperation<'a>>,
 }
 
 impl Request {
@@ -58,12 +52,11 @@ impl Request {
 
     pub(super) fn of(work: &Work<'_>) -> Result<Self, Error> {
         match *work {
-            Work::One { namespace, key, action: Action::Get } => {
-                Ok(Self { target: path(namespace, key), ..Self::empty(Method::GET) })
-            }
-            Work::One { namespace, key, action: Action::Increment(by) } => {
-                let target = format!("{}/increment", path(namespace, key));
-                Ok(Self::post(target, format!(r#"{{"by":"{by}"}}"#).into_bytes()))
+            Work::One { namespace, key, action } => {
+                let target = format!("{}{}", path(namespace, key), action.path_suffix());
+                let body = action.by().map(|by| format!(r#"{{"by":"{by}"}}"#)).unwrap_or_default().into_bytes();
+                let method = if action.is_write() { Method::POST } else { Method::GET };
+                Ok(Self { target, body, ..Self::empty(method) })
             }
             Work::Batch(batch) => Ok(Self::post("/v1/batch".into(), operations(batch)?)),
             Work::OnTerms(batch, terms) => {
@@ -108,9 +101,10 @@ fn seconds(wait: Duration) -> u64 {
 }
 
 fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
-    let operations = batch.operations().map(|(namespace, key, action)| match action {
-        Action::Increment(by) => Operation::Increment { namespace, key, by },
-        Action::Get => Operation::Get { namespace, key },
+    let operations = batch.operations().map(|(namespace, key, action)| JsonOperation {
+        namespace: namespace.into(),
+        key: key.into(),
+        action,
     });
     let operations = Operations { operations: operations.collect() };
     serde_json::to_vec(&operations).map_err(|error| Error::Protocol(error.to_string()))
@@ -118,8 +112,8 @@ fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use snowtide_protocol::Token;
     use snowtide_protocol::wire::Turn;
+    use snowtide_protocol::{Action, Token};
 
     use super::*;
 

@@ -155,6 +155,7 @@ const PROTOCOL: Table = &[
     ("codec", &[]),
     ("frame", &["codec", "receive", "wire"]),
     ("id", &[]),
+    ("json", &["action"]),
     ("key", &[]),
     ("receive", &[]),
     ("token", &["codec"]),
