@@ -32,6 +32,7 @@ mod refusals;
 mod reply;
 mod request;
 mod session;
+mod spec;
 mod table;
 mod transaction;
 
