@@ -105,7 +105,7 @@ pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
     call.door.gate.admit_counting()?;
     let body = call.body().await?;
     let plan = Plan::of(&json::parse(&body)?, |name| call.door.doors.namespaces.named(call.pass.grant(), name));
-    let plan = plan.map_err(|(at, refused)| within(at, call.turned_away(refused)))?;
+    let plan = plan.map_err(|(at, refused)| call.turned_away(within(at, refused)))?;
     drop(body);
     let Applied { outcomes, receipt } =
         if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
@@ -180,10 +180,10 @@ fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Res
     steps.iter().map(result).collect()
 }
 
-/// Says which operation of a batch a problem is about, if it is about one.
-fn within(at: Option<usize>, problem: Problem) -> Problem {
-    let Some(at) = at else { return problem };
-    Problem { detail: format!("operations[{at}]: {}", problem.detail).into(), ..problem }
+/// Says which operation of a batch a refusal is about, if it is about one.
+fn within(at: Option<usize>, refused: Refused) -> Refused {
+    let Some(at) = at else { return refused };
+    Refused { detail: format!("operations[{at}]: {refused}").into(), ..refused }
 }
 
 impl BatchResult {
@@ -212,7 +212,7 @@ mod tests {
         let namespaces: Namespaces =
             [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
         let plan = Plan::of(&json::parse(json.as_bytes())?, |name| namespaces.named(&Grant::anyone(), name));
-        plan.map_err(|(at, refused)| within(at, refused.into()))
+        plan.map_err(|(at, refused)| within(at, refused).into())
     }
 
     #[test]
@@ -250,8 +250,8 @@ mod tests {
     fn a_malformed_batch_is_refused_whole_and_says_where() {
         let long = format!(r#"{{"operations":[{{"get":{{"namespace":"default","key":"{}"}}}}]}}"#, "x".repeat(513));
         let problem = plan(&long).unwrap_err();
-        assert_eq!(problem.code, Code::TooLarge);
-        assert!(problem.detail.starts_with("operations[0]: "), "{}", problem.detail);
+        assert_eq!(problem.refused.code, Code::TooLarge);
+        assert!(problem.refused.detail.starts_with("operations[0]: "), "{}", problem.refused.detail);
         for json in [
             "",
             "{}",
@@ -265,7 +265,7 @@ mod tests {
             r#"[[{"get":{"namespace":"default","key":"k"}}]]"#,
             r#"{"operations":[]} {}"#,
         ] {
-            assert_eq!(plan(json).unwrap_err().code, Code::InvalidRequest, "{json}");
+            assert_eq!(plan(json).unwrap_err().refused.code, Code::InvalidRequest, "{json}");
         }
     }
 
@@ -276,7 +276,7 @@ mod tests {
             plan(&format!(r#"{{"operations":[{}]}}"#, vec![operation; count].join(",")))
         };
         assert_eq!(batch(10_000).unwrap().operations.len(), 10_000);
-        assert_eq!(batch(10_001).unwrap_err().code, Code::TooLarge);
+        assert_eq!(batch(10_001).unwrap_err().refused.code, Code::TooLarge);
         assert!(batch(0).unwrap().operations.is_empty());
     }
 }

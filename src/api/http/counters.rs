@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn each_verdict_of_the_engine_has_its_code() {
-        let code = |outcomes: &[Outcome]| only(outcomes, "default").map_err(|problem| problem.code);
+        let code = |outcomes: &[Outcome]| only(outcomes, "default").map_err(|problem| problem.refused.code);
         assert_eq!(code(&[Outcome::Value(7)]), Ok(7));
         assert_eq!(code(&[Outcome::Overflow]), Err(Code::CounterOverflow));
         assert_eq!(code(&[Outcome::UnknownNamespace]), Err(Code::UnknownNamespace));

@@ -6,8 +6,9 @@
 use std::fmt;
 
 use axum::body::Body;
+use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Response};
+use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use snowtide_protocol::json::Object;
@@ -18,9 +19,7 @@ use super::problem::Problem;
 pub(super) fn answer(value: &impl Serialize) -> Result<Response<Body>, Problem> {
     let bytes = serde_json::to_vec(value).map_err(|_| Problem::internal("the answer could not be written as JSON"))?;
     // No more memory than is charged for.
-    let mut response = Response::new(Body::from(bytes.into_boxed_slice().into_vec()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(([(CONTENT_TYPE, "application/json")], bytes.into_boxed_slice().into_vec()).into_response())
 }
 
 /// Reads a body; `Default` if it is empty, which makes `curl -X POST` do the obvious thing.

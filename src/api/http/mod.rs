@@ -61,7 +61,6 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
@@ -97,33 +96,21 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
     };
     let Serving { protocol, tls, .. } = full.clone();
     let serving = Serving { protocol, tls, service: service(doors, shutdown.clone()), limits };
-    telemetry::connections_bounded(telemetry::Door::Http, config.http.connections_max);
-    let turned_away = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
-    let connections = TaskTracker::new();
-    while let Some(stream) = listening::next(&listener, &shutdown).await {
-        let Some(account) = budget.admit(telemetry::Door::Http, config.http.connections_max) else {
-            match Arc::clone(&turned_away).try_acquire_owned() {
-                Ok(place) => {
-                    let telling = full.clone().attend_once(stream, budget.beyond(telemetry::Door::Http));
-                    connections.spawn(async move {
-                        telling.await;
-                        drop(place);
-                    });
-                }
-                Err(_) => listening::turn_away(stream, full.tls.is_none(), connection::full),
-            }
-            continue;
+    let places = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
+    let attend = |stream, account| serving.clone().attend(stream, account, shutdown.clone());
+    let turn_away = |stream| {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            listening::turn_away(stream, full.tls.is_none(), connection::full);
+            return None;
         };
-        let attending = serving.clone().attend(stream, account, shutdown.clone());
-        connections.spawn(async move {
-            telemetry::connection_opened(telemetry::Door::Http);
-            attending.await;
-            telemetry::connection_closed(telemetry::Door::Http);
-        });
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
+        let telling = full.clone().attend_once(stream, budget.beyond(telemetry::Door::Http));
+        Some(async move {
+            telling.await;
+            drop(place);
+        })
+    };
+    let door = (telemetry::Door::Http, config.http.connections_max);
+    listening::attend_all(listener, &shutdown, &budget, door, attend, turn_away).await;
 }
 
 /// What the body of a request or of an answer is.

@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use axum::body::{Body, Bytes};
+use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Response};
+use axum::response::IntoResponse;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -60,9 +61,7 @@ pub(super) async fn openapi() -> Response<Body> {
         // Generated at compile time and covered by a test: it can be written as JSON.
         document().to_json().unwrap_or_default().into()
     });
-    let mut response = Response::new(Body::from(JSON.clone()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    ([(CONTENT_TYPE, "application/json")], JSON.clone()).into_response()
 }
 
 #[cfg(test)]

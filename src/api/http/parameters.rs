@@ -241,8 +241,8 @@ mod tests {
     fn asked(verb: Verb, request: Builder) -> Result<Parameters, String> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         Parameters::of(&parts, verb, &TermsCodec::new(&Config::builtin(), &map())).map_err(|problem| {
-            assert_eq!(problem.code, Code::InvalidRequest);
-            problem.detail.into_owned()
+            assert_eq!(problem.refused.code, Code::InvalidRequest);
+            problem.refused.detail.into_owned()
         })
     }
 

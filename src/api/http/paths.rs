@@ -59,14 +59,14 @@ mod tests {
     #[test]
     fn what_is_not_utf_8_is_invalid() {
         let problem = counter("/v1/counters/default/%ff", "").unwrap_err();
-        assert_eq!(problem.code, Code::InvalidRequest);
+        assert_eq!(problem.refused.code, Code::InvalidRequest);
     }
 
     #[test]
     fn a_broken_escape_is_invalid_rather_than_a_key_of_its_own() {
         for path in ["a%", "a%2", "a%zz", "%%41", "a%2%41"] {
             let problem = counter(&format!("/v1/counters/default/{path}"), "").unwrap_err();
-            assert_eq!(problem.code, Code::InvalidRequest, "{path}");
+            assert_eq!(problem.refused.code, Code::InvalidRequest, "{path}");
         }
         assert_eq!(counter("/v1/counters/default/%25%c3%A9", "").unwrap().1, "%é");
     }
