@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use snowtide_protocol::Code;
+use snowtide_protocol::{Action, Code};
 
 use crate::clock;
 use crate::clock::offset::Offset;
@@ -64,31 +64,76 @@ label! {
     }
 }
 
-label! {
-    /// What a request asked for: the label `operation`.
-    Verb {
-        /// One increment or decrement.
-        Increment = "increment",
-        /// One read.
-        Get = "get",
-        /// A batch of both.
-        Batch = "batch",
-        /// A page of counters.
-        List = "list",
-        /// Watching a counter.
-        Watch = "watch",
-        /// A ticket for that.
-        WatchTicket = "watch_ticket",
-        /// New IDs.
-        MintIds = "mint_ids",
-        /// What an ID is made of.
-        DecodeId = "decode_id",
-        /// The IDs of a time range.
-        IdBounds = "id_bounds",
-        /// The state of the cluster.
-        Cluster = "cluster",
-        /// Anything that no route or frame stands for.
-        Unknown = "unknown",
+/// What a request asked for: the label `operation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// One operation on one counter.
+    One(Action),
+    /// A batch of operations.
+    Batch,
+    /// A page of counters.
+    List,
+    /// Watching a counter.
+    Watch,
+    /// A ticket for that.
+    WatchTicket,
+    /// New IDs.
+    MintIds,
+    /// What an ID is made of.
+    DecodeId,
+    /// The IDs of a time range.
+    IdBounds,
+    /// The state of the cluster.
+    Cluster,
+    /// Anything that no route or frame stands for.
+    Unknown,
+}
+
+impl Verb {
+    /// All that is no single operation.
+    const OTHERS: [Self; 9] = [
+        Self::Batch,
+        Self::List,
+        Self::Watch,
+        Self::WatchTicket,
+        Self::MintIds,
+        Self::DecodeId,
+        Self::IdBounds,
+        Self::Cluster,
+        Self::Unknown,
+    ];
+
+    /// All, single operations with whatever argument.
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        Self::OTHERS.into_iter().chain(Action::ALL.map(Self::One))
+    }
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::One(action) => action.name(),
+            Self::Batch => "batch",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::WatchTicket => "watch_ticket",
+            Self::MintIds => "mint_ids",
+            Self::DecodeId => "decode_id",
+            Self::IdBounds => "id_bounds",
+            Self::Cluster => "cluster",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Where it stands among all.
+    fn index(self) -> usize {
+        // Each is among them.
+        match self {
+            Self::One(action) => {
+                let at = Action::ALL.iter().position(|other| other.name() == action.name());
+                Self::OTHERS.len() + at.unwrap_or_default()
+            }
+            _ => Self::OTHERS.iter().position(|other| *other == self).unwrap_or_default(),
+        }
     }
 }
 
@@ -105,7 +150,7 @@ pub fn render() -> String {
 
 /// A request was answered; `refused` is `None` for a success.
 pub fn request_answered(door: Door, verb: Verb, refused: Option<Code>, seconds: f64) {
-    let meter = &meters().doors[door as usize].verbs[verb as usize];
+    let meter = &meters().doors[door as usize].verbs[verb.index()];
     meter.seconds.record(seconds);
     match refused {
         None => meter.ok.increment(1),
@@ -308,7 +353,7 @@ struct Meters {
 }
 
 struct DoorMeters {
-    /// Indexed by [`Verb`].
+    /// Indexed by [`Verb::index`].
     verbs: Vec<VerbMeters>,
     increments: Counter,
     ids: Counter,
@@ -375,7 +420,7 @@ impl DoorMeters {
     fn registered(door: Door) -> Self {
         let door = door.as_str();
         Self {
-            verbs: Verb::ALL.iter().map(|verb| VerbMeters::registered(door, *verb)).collect(),
+            verbs: Verb::all().map(|verb| VerbMeters::registered(door, verb)).collect(),
             increments: counter!(metric::INCREMENTS, "door" => door),
             ids: counter!(metric::IDS, "door" => door),
             connections: gauge!(metric::CONNECTIONS, "door" => door),
@@ -415,6 +460,14 @@ mod tests {
             nodes: vec![Node { id: 0, quic: address.clone(), http: address.clone(), redis: None }],
         };
         ClusterMap { regions: [(1, "one"), (2, "two"), (3, "three")].map(region).into() }
+    }
+
+    #[test]
+    fn verbs_index_the_table_they_were_registered_in() {
+        for (at, verb) in Verb::all().enumerate() {
+            assert_eq!(verb.index(), at);
+        }
+        assert_eq!(Verb::One(Action::Increment(-7)).index(), Verb::One(Action::Increment(1)).index());
     }
 
     #[test]

@@ -4,184 +4,100 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
-/// What went wrong, in the same word over HTTP (`code` in the problem document), QUIC and the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
-#[non_exhaustive]
-pub enum Code {
+/// Declares the codes: a row is a code's name, its word, its title, the status of the HTTP answer, and when to try again. What
+/// travels is a row's place, so new ones come last.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident, $word:literal, $title:literal, $status:literal, $retry_after_ms:expr;)*) => {
+        /// What went wrong, in the same word over HTTP (`code` in the problem document), QUIC and the command line.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: [Self; [$(Self::$name),*].len()] = [$(Self::$name),*];
+
+            /// The word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// The kind of problem in a few words, the same for every occurrence (RFC 9457, section 3.1.3). Each code has its own.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// The status of the HTTP answer (RFC 9110; of a quota RFC 4918, 11.5).
+            pub const fn http_status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// When to try again, in milliseconds; `None` where trying again does not help.
+            pub const fn retry_after_ms(self) -> Option<u32> {
+                match self { $(Self::$name => $retry_after_ms,)* }
+            }
+        }
+    };
+}
+
+codes! {
     /// The request is malformed; the same request will always fail.
-    InvalidRequest,
+    InvalidRequest, "invalid_request", "Invalid request", 400, None;
     /// No credentials, or unknown ones.
-    Unauthenticated,
+    Unauthenticated, "unauthenticated", "Credentials needed", 401, None;
     /// The credentials do not allow this.
-    Forbidden,
+    Forbidden, "forbidden", "Not allowed", 403, None;
     /// Nothing is at this path.
-    NotFound,
+    NotFound, "not_found", "Not found", 404, None;
     /// The method is not defined for this path.
-    MethodNotAllowed,
+    MethodNotAllowed, "method_not_allowed", "Method not allowed", 405, None;
     /// This node does not serve the namespace.
-    UnknownNamespace,
+    UnknownNamespace, "unknown_namespace", "Unknown namespace", 404, None;
     /// Larger than a documented limit.
-    TooLarge,
+    TooLarge, "too_large", "Too large", 413, None;
     /// A 64-bit total of this node would overflow; the counter is unchanged.
-    CounterOverflow,
+    CounterOverflow, "counter_overflow", "Counter overflow", 422, None;
     /// More requests are waiting than the node admits.
-    Throttled,
+    Throttled, "throttled", "Too many requests", 429, Some(100);
     /// The node is starting and waits until its peers confirm its history.
-    Starting,
+    Starting, "starting", "Starting", 503, Some(1_000);
     /// The node is taken out of service, or shuts down.
-    Draining,
+    Draining, "draining", "Shutting down", 503, Some(1_000);
     /// The node cannot keep up with its disk.
-    Overloaded,
+    Overloaded, "overloaded", "Overloaded", 503, Some(100);
     /// The disk is nearly full.
-    DiskLow,
+    DiskLow, "disk_low", "Disk nearly full", 503, Some(30_000);
     /// The clock stands too far behind the last ID.
-    ClockRegressed,
+    ClockRegressed, "clock_regressed", "Clock too far behind", 503, Some(1_000);
     /// The clock stands too far ahead of what is believable.
-    ClockAhead,
+    ClockAhead, "clock_ahead", "Clock too far ahead", 503, Some(30_000);
     /// The IDs of this node are used up faster than its clock moves.
-    SequenceExhausted,
+    SequenceExhausted, "sequence_exhausted", "IDs used up for the moment", 503, Some(100);
     /// The node has stopped itself.
-    Fenced,
+    Fenced, "fenced", "Stopped itself", 503, Some(30_000);
     /// The node did not answer within the request's time limit. A write may or may not have happened.
-    Timeout,
+    Timeout, "timeout", "Timed out", 504, None;
     /// Anything that should not happen.
-    Internal,
+    Internal, "internal", "Internal error", 500, None;
     /// The node does not hold in time what a token names. Nothing was done.
-    TokenWaitExpired,
+    TokenWaitExpired, "token_wait_expired", "Token not held in time", 504, Some(100);
     /// The namespace never leaves its regions, and this node is in none of them: ask a node of one.
-    WrongRegion,
+    WrongRegion, "wrong_region", "Held by other regions", 421, None;
     /// A request with the same idempotency key, or of the same turn of a session, is being carried out at this node. Ask this
     /// node again, and no other.
-    IdempotencyInFlight,
+    IdempotencyInFlight, "idempotency_in_flight", "Request being carried out", 409, Some(100);
     /// The idempotency key was used for another request; or whether the request was carried out is not known, because its
     /// session has gone on, is forgotten, or belongs to another incarnation of the node's data.
-    IdempotencyMismatch,
+    IdempotencyMismatch, "idempotency_mismatch", "Not known as the request that was sent before", 422, None;
     /// The node remembers as many idempotency keys or sessions of this caller as it may.
-    IdempotencyFull,
+    IdempotencyFull, "idempotency_full", "Too many requests remembered", 503, Some(30_000);
     /// The namespace holds as many counters as it may, and this would be a new one. Those that exist go on.
-    QuotaExceeded,
+    QuotaExceeded, "quota_exceeded", "Quota of the namespace reached", 507, None;
 }
 
 impl Code {
-    /// All of them.
-    pub const ALL: [Self; 25] = [
-        Self::InvalidRequest,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::UnknownNamespace,
-        Self::TooLarge,
-        Self::CounterOverflow,
-        Self::Throttled,
-        Self::Starting,
-        Self::Draining,
-        Self::Overloaded,
-        Self::DiskLow,
-        Self::ClockRegressed,
-        Self::ClockAhead,
-        Self::SequenceExhausted,
-        Self::Fenced,
-        Self::Timeout,
-        Self::Internal,
-        Self::TokenWaitExpired,
-        Self::WrongRegion,
-        Self::IdempotencyInFlight,
-        Self::IdempotencyMismatch,
-        Self::IdempotencyFull,
-        Self::QuotaExceeded,
-    ];
-
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::UnknownNamespace => "unknown_namespace",
-            Self::TooLarge => "too_large",
-            Self::CounterOverflow => "counter_overflow",
-            Self::Throttled => "throttled",
-            Self::Starting => "starting",
-            Self::Draining => "draining",
-            Self::Overloaded => "overloaded",
-            Self::DiskLow => "disk_low",
-            Self::ClockRegressed => "clock_regressed",
-            Self::ClockAhead => "clock_ahead",
-            Self::SequenceExhausted => "sequence_exhausted",
-            Self::Fenced => "fenced",
-            Self::Timeout => "timeout",
-            Self::Internal => "internal",
-            Self::TokenWaitExpired => "token_wait_expired",
-            Self::WrongRegion => "wrong_region",
-            Self::IdempotencyInFlight => "idempotency_in_flight",
-            Self::IdempotencyMismatch => "idempotency_mismatch",
-            Self::IdempotencyFull => "idempotency_full",
-            Self::QuotaExceeded => "quota_exceeded",
-        }
-    }
-
-    /// The kind of problem in a few words, the same for every occurrence (RFC 9457, section 3.1.3). Each code has its own.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "Invalid request",
-            Self::Unauthenticated => "Credentials needed",
-            Self::Forbidden => "Not allowed",
-            Self::NotFound => "Not found",
-            Self::MethodNotAllowed => "Method not allowed",
-            Self::UnknownNamespace => "Unknown namespace",
-            Self::TooLarge => "Too large",
-            Self::CounterOverflow => "Counter overflow",
-            Self::Throttled => "Too many requests",
-            Self::Starting => "Starting",
-            Self::Draining => "Shutting down",
-            Self::Overloaded => "Overloaded",
-            Self::DiskLow => "Disk nearly full",
-            Self::ClockRegressed => "Clock too far behind",
-            Self::ClockAhead => "Clock too far ahead",
-            Self::SequenceExhausted => "IDs used up for the moment",
-            Self::Fenced => "Stopped itself",
-            Self::Timeout => "Timed out",
-            Self::Internal => "Internal error",
-            Self::TokenWaitExpired => "Token not held in time",
-            Self::WrongRegion => "Held by other regions",
-            Self::IdempotencyInFlight => "Request being carried out",
-            Self::IdempotencyMismatch => "Not known as the request that was sent before",
-            Self::IdempotencyFull => "Too many requests remembered",
-            Self::QuotaExceeded => "Quota of the namespace reached",
-        }
-    }
-
-    /// The status of the HTTP answer (RFC 9110; of a quota RFC 4918, 11.5).
-    pub const fn http_status(self) -> u16 {
-        match self {
-            Self::InvalidRequest => 400,
-            Self::Unauthenticated => 401,
-            Self::Forbidden => 403,
-            Self::NotFound | Self::UnknownNamespace => 404,
-            Self::MethodNotAllowed => 405,
-            Self::IdempotencyInFlight => 409,
-            Self::TooLarge => 413,
-            Self::WrongRegion => 421,
-            Self::CounterOverflow | Self::IdempotencyMismatch => 422,
-            Self::Throttled => 429,
-            Self::Internal => 500,
-            Self::Starting
-            | Self::Draining
-            | Self::Overloaded
-            | Self::DiskLow
-            | Self::ClockRegressed
-            | Self::ClockAhead
-            | Self::SequenceExhausted
-            | Self::Fenced
-            | Self::IdempotencyFull => 503,
-            Self::Timeout | Self::TokenWaitExpired => 504,
-            Self::QuotaExceeded => 507,
-        }
-    }
-
     /// Whether the same request may succeed later. It was certainly not carried out, so it may be sent elsewhere as well; only
     /// what is [in flight](Self::IdempotencyInFlight) has to be asked where it is.
     pub const fn is_retryable(self) -> bool {

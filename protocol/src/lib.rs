@@ -9,6 +9,7 @@ pub mod code;
 pub mod codec;
 pub mod frame;
 pub mod id;
+pub mod json;
 pub mod key;
 pub mod receive;
 mod token;

@@ -219,7 +219,7 @@ impl Budget {
         let all: Vec<Arc<Account>> = self.accounts().open.values().filter_map(Weak::upgrade).collect();
         let now = self.now_ms();
         let still = |account: &Arc<Account>| {
-            let asked = account.asked.load(Relaxed);
+            let asked = account.requests.any.load(Relaxed);
             let (since, grace_ms) = account.still_since_ms()?;
             let is_still = now.saturating_sub(since) >= if asked { grace_ms } else { GRACE_SILENT_MS };
             is_still.then_some((asked, qualifies(account)?, since, account.number))
@@ -547,7 +547,7 @@ mod tests {
         assert_eq!(budget.make_place(Door::Http, 9), 1);
         assert!(told.cut.is_cancelled() && !served.cut.is_cancelled());
         let again = told.work();
-        assert!(told.asked.load(Relaxed), "until it asks again");
+        assert!(told.requests.any.load(Relaxed), "until it asks again");
         drop(again);
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::config::map::ClusterMap;
 use crate::engine::EngineHandle;
-use crate::identity::{ReplicaId, WorkerId};
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::ids::IdSource;
 
 use bearer::Bearers;
@@ -55,4 +55,17 @@ pub struct Doors {
     pub stage: watch::Receiver<Stage>,
     /// The incarnation of this node's data, to which sessions belong; `None` as long as it has none.
     pub incarnation: watch::Sender<Option<ReplicaId>>,
+}
+
+impl Doors {
+    /// The name of a node's region, or its number where the map does not have it.
+    fn region_of(&self, worker: WorkerId) -> String {
+        let region = self.map.region_by_id(worker.region());
+        region.map_or_else(|| worker.region().to_string(), |region| region.name.clone())
+    }
+
+    /// The name of a namespace that is served here.
+    fn namespace_name(&self, namespace: NamespaceId) -> String {
+        self.namespaces.name(namespace).unwrap_or_default().to_owned()
+    }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, Method};
 use http::header::ACCEPT;
 use http::request::Builder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use snowtide_protocol::{Ack, Action};
+use snowtide_protocol::Ack;
+use snowtide_protocol::json::JsonOperation;
 
 use super::TOKEN;
 use crate::batch::Batch;
@@ -25,21 +26,23 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 #[derive(Serialize)]
 struct Operations<'a> {
-    operations: Vec<Operation<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Operation<'a> {
-    Increment { namespace: &'a str, key: &'a str, by: i64 },
-    Get { namespace: &'a str, key: &'a str },
+    operations: Vec<JsonOperation<'a>>,
 }
 
 /// A request, but for its node's address; `session` is what makes it count once.
 pub(super) fn request(request: &Request<'_>, session: Option<String>) -> Result<http::Request<Bytes>, Error> {
     let (mut built, body) = match *request {
-        Request::Operation { namespace, key, action: Action::Get } => {
-            (http::Request::get(path(namespace, key)), Vec::new())
+        Request::Operation { namespace, key, action } => {
+            let method = if action.is_write() { Method::POST } else { Method::GET };
+            let target = format!("{}{}", path(namespace, key), action.path_suffix());
+            let body = action.by().map(|by| format!(r#"{{"by":"{by}"}}"#)).unwrap_or_default();
+            (Builder::new().method(method).uri(target), body.into_bytes())
+        }
+        Request::Batch(batch, None) => (http::Request::post("/v1/batch"), operations(batch)?),
+        Request::Batch(batch, Some(terms)) => (on_terms(terms), operations(batch)?),
+        Request::Ids(count) => {
+            let body = format!(r#"{{"count":{count}}}"#).into_bytes();
+            (http::Request::post("/v1/ids").header(ACCEPT, BYTES), body)
         }
         Request::Operation { namespace, key, action: Action::Increment(by) } => {
             let target = format!("{}/increment", path(namespace, key));
@@ -97,9 +100,10 @@ fn seconds(wait: Duration) -> u64 {
 }
 
 fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
-    let operations = batch.operations().map(|(namespace, key, action)| match action {
-        Action::Increment(by) => Operation::Increment { namespace, key, by },
-        Action::Get => Operation::Get { namespace, key },
+    let operations = batch.operations().map(|(namespace, key, action)| JsonOperation {
+        namespace: namespace.into(),
+        key: key.into(),
+        action,
     });
     let operations = Operations { operations: operations.collect() };
     serde_json::to_vec(&operations).map_err(|error| Error::Protocol(error.to_string()))
@@ -107,8 +111,8 @@ fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use snowtide_protocol::Token;
     use snowtide_protocol::wire::Turn;
+    use snowtide_protocol::{Action, Token};
 
     use super::*;
 

@@ -17,6 +17,9 @@ use crate::telemetry::Door;
 use charge::Sent;
 pub use charge::{Charge, Owed, Working};
 
+/// Requests and answers that take no more than this wait a moment for room.
+const WAITING_BYTES_MAX: usize = 8 << 10;
+
 /// One connection, as far as it costs us something.
 pub struct Account {
     pub(super) budget: Arc<Budget>,
@@ -28,18 +31,25 @@ pub struct Account {
     pub(super) held: AtomicUsize,
     /// The connection itself.
     pub(super) base: AtomicUsize,
-    /// Requests that are in our hands.
-    pub(super) working: AtomicUsize,
-    pub(super) asked: AtomicBool,
+    pub(super) requests: Requests,
     /// When it last asked or was answered.
     pub(super) moved_ms: AtomicU64,
-    /// How often something whole has come of it.
-    pub(super) heard: AtomicU64,
-    /// Requests that wait for room.
-    pub(super) waiting: AtomicUsize,
     /// What we wait for it to take or to finish: since when, by number.
     pub(super) owed: Mutex<Owes>,
     pub(super) cut: CancellationToken,
+}
+
+/// What it asks.
+#[derive(Default)]
+pub(super) struct Requests {
+    /// Any, and it was not told to come back since.
+    pub(super) any: AtomicBool,
+    /// How many are in our hands.
+    pub(super) working: AtomicUsize,
+    /// How many wait for room.
+    waiting: AtomicUsize,
+    /// How often something whole has come.
+    heard: AtomicU64,
 }
 
 #[derive(Default)]
@@ -58,11 +68,8 @@ impl Account {
             has_place: AtomicBool::new(has_place),
             held: AtomicUsize::new(0),
             base: AtomicUsize::new(0),
-            working: AtomicUsize::new(0),
-            asked: AtomicBool::new(false),
+            requests: Requests::default(),
             moved_ms: AtomicU64::new(now_ms),
-            heard: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
             owed: Mutex::default(),
             cut: CancellationToken::new(),
         }
@@ -98,12 +105,17 @@ impl Account {
         if charge.is_ok() {
             return charge;
         }
-        let waiting = Waiting::new(&self.waiting);
+        let waiting = Waiting::new(&self.requests.waiting);
         if waiting.others > 0 {
             return charge;
         }
         let take = || self.try_take(bytes, purpose).ok();
         self.wait(self.held.load(Relaxed).saturating_add(bytes), take).await
+    }
+
+    /// The same, but much does not wait: it would take the room that others wait for as well.
+    pub async fn take_in_time(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Result<Charge, NoRoom> {
+        if bytes > WAITING_BYTES_MAX { self.take(bytes, purpose) } else { self.take_soon(bytes, purpose).await }
     }
 
     /// Waits for what `take` gives to an account that then holds `held`.
@@ -150,8 +162,8 @@ impl Account {
 
     /// A request is in our hands from now on.
     pub fn work(self: &Arc<Self>) -> Working {
-        self.working.fetch_add(1, Relaxed);
-        self.asked.store(true, Relaxed);
+        self.requests.working.fetch_add(1, Relaxed);
+        self.requests.any.store(true, Relaxed);
         self.hear();
         self.moved();
         Working(Arc::clone(self))
@@ -159,17 +171,17 @@ impl Account {
 
     /// It was told to come back: others need its room more.
     pub fn turned_away(&self) {
-        self.asked.store(false, Relaxed);
+        self.requests.any.store(false, Relaxed);
     }
 
     /// Something whole has come: what is counted as half received begins anew.
     pub fn hear(&self) {
-        self.heard.fetch_add(1, Relaxed);
+        self.requests.heard.fetch_add(1, Relaxed);
     }
 
     /// How often something whole has come.
     pub fn heard(&self) -> u64 {
-        self.heard.load(Relaxed)
+        self.requests.heard.load(Relaxed)
     }
 
     /// From now on we wait for the client.
@@ -225,7 +237,7 @@ impl Account {
     /// something is in our hands alone.
     pub(super) fn still_since_ms(&self) -> Option<(u64, u64)> {
         let oldest = self.owes().since_ms.values().next().copied();
-        let idle = || (self.working.load(Relaxed) == 0).then(|| (self.moved_ms.load(Relaxed), GRACE_IDLE_MS));
+        let idle = || (self.requests.working.load(Relaxed) == 0).then(|| (self.moved_ms.load(Relaxed), GRACE_IDLE_MS));
         oldest.map(|since| (since, GRACE_MS)).or_else(idle)
     }
 

@@ -60,20 +60,6 @@ impl Refused {
         matches!(self.code, Code::Timeout | Code::Internal)
     }
 
-    /// When to try again, in milliseconds; `None` where trying again does not help.
-    pub fn retry_after_ms(&self) -> Option<u32> {
-        match self.code {
-            Code::Throttled
-            | Code::Overloaded
-            | Code::SequenceExhausted
-            | Code::TokenWaitExpired
-            | Code::IdempotencyInFlight => Some(100),
-            Code::Starting | Code::Draining | Code::ClockRegressed => Some(1_000),
-            Code::DiskLow | Code::ClockAhead | Code::Fenced | Code::IdempotencyFull => Some(30_000),
-            _ => None,
-        }
-    }
-
     /// The value that an operation has yielded, or why it was not carried out.
     pub fn value_of(outcome: Outcome) -> Result<i128, Self> {
         match outcome {

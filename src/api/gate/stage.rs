@@ -19,19 +19,14 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Why no counter is served at this stage, if so.
-    pub fn refusal(&self) -> Option<Refusal> {
-        match self {
-            Self::Ready => None,
-            Self::Starting => Some(Refusal::Starting),
-            Self::Draining | Self::Drained => Some(Refusal::Draining),
-            Self::Fenced(reason) => Some(Refusal::Fenced(reason.clone())),
-        }
-    }
-
     /// Refuses counting, without troubling the engine.
     pub fn admit_counting(&self) -> Result<(), Refused> {
-        self.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
+        match self {
+            Self::Ready => Ok(()),
+            Self::Starting => Err(Refusal::Starting.into()),
+            Self::Draining | Self::Drained => Err(Refusal::Draining.into()),
+            Self::Fenced(reason) => Err(Refusal::Fenced(reason.clone()).into()),
+        }
     }
 
     /// Refuses minting. IDs need no proof of the counters' history: while the node is starting, their source decides.

@@ -14,6 +14,7 @@ use axum::BoxError;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response};
 use axum::response::IntoResponse;
+use http_body_util::Either;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use snowtide_protocol::Code;
 use tower::{Service, ServiceExt};
@@ -22,7 +23,7 @@ use crate::api::budget::{Account, Charge, NoRoom, Purpose, Working};
 use crate::telemetry::{self, Verb};
 
 use super::problem::{ComeBack, Problem};
-use super::pulse::Pulse;
+use super::pulse::{Delivery, Pulse};
 
 /// What a request takes by itself, and what a refusal does: a task, a head.
 const REQUEST_BYTES: usize = 3 << 10;
@@ -30,8 +31,6 @@ const REQUEST_BYTES: usize = 3 << 10;
 const ANSWER_BYTES: usize = 1 << 10;
 /// What metrics take, about: room for them is found before they are rendered.
 const METRICS_BYTES: usize = 96 << 10;
-/// An answer that is there already waits for room only if it takes no more than this.
-const WAITING_BYTES_MAX: usize = 8 << 10;
 /// A header takes so much beside its name and value.
 const HEADER_BYTES: usize = 64;
 /// Bodies are handed to the protocol in pieces, so that it is seen how far the client takes them.
@@ -71,12 +70,7 @@ where
         Some(0) | None => None,
         Some(bytes) => {
             let cost = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(ANSWER_BYTES);
-            let charge = if cost > WAITING_BYTES_MAX {
-                account.take(cost, purpose)
-            } else {
-                account.take_soon(cost, purpose).await
-            };
-            match charge {
+            match account.take_in_time(cost, purpose).await {
                 Ok(charge) => Some(charge),
                 Err(NoRoom) if only_reads => return Ok(refuse(account, pulse, ticket)),
                 Err(NoRoom) => Some(account.force(cost)),
@@ -85,15 +79,8 @@ where
     };
     // A stream goes on in our hands.
     let working = Some(working).filter(|_| body.size_hint().exact().is_none());
-    let answer = Answer {
-        source: Source::Node(body),
-        rest: Bytes::new(),
-        charge: charge.map(Arc::new),
-        account,
-        ticket: Some(ticket),
-        pulse,
-        _working: working,
-    };
+    let charge = charge.map(Arc::new);
+    let answer = Answer { _working: working, ..Answer::new(Either::Left(body), charge, account, ticket, pulse) };
     Ok(Response::from_parts(head, answer))
 }
 
@@ -108,42 +95,33 @@ fn refuse<B>(account: Arc<Account>, pulse: Arc<Pulse>, ticket: Charge) -> Respon
     telemetry::request_answered(telemetry::Door::Http, Verb::Unknown, Some(Code::Overloaded), 0.0);
     account.turned_away();
     let (head, body) = Problem::new(Code::Overloaded, NoRoom.to_string()).into_response().into_parts();
-    let answer = Answer {
-        source: Source::Refusal(body),
-        rest: Bytes::new(),
-        charge: Some(Arc::new(account.nothing())),
-        account,
-        ticket: Some(ticket),
-        pulse,
-        _working: None,
-    };
-    Response::from_parts(head, answer)
+    let charge = Some(Arc::new(account.nothing()));
+    Response::from_parts(head, Answer::new(Either::Right(body), charge, account, ticket, pulse))
 }
 
 /// The body of an answer, charged until its last byte is gone.
 pub(super) struct Answer<B> {
-    source: Source<B>,
+    /// The node's answer, or that there is no room.
+    source: Either<B, Body>,
     /// What came of the source and is not handed on yet.
     rest: Bytes,
     /// For all of it, where its length is known before.
     charge: Option<Arc<Charge>>,
     account: Arc<Account>,
-    /// For the request.
-    ticket: Option<Charge>,
-    pulse: Arc<Pulse>,
+    /// With what the request costs.
+    delivery: Delivery,
     _working: Option<Working>,
 }
 
-enum Source<B> {
-    Node(B),
-    Refusal(Body),
-}
-
-impl<B> Drop for Answer<B> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.pulse.keep_until_flushed(ticket);
-        }
+impl<B> Answer<B> {
+    fn new(
+        source: Either<B, Body>,
+        charge: Option<Arc<Charge>>,
+        account: Arc<Account>,
+        ticket: Charge,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        Self { source, rest: Bytes::new(), charge, account, delivery: Delivery::new(pulse, ticket), _working: None }
     }
 }
 
@@ -157,10 +135,7 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.rest.is_empty() {
-            let frame = match &mut self.source {
-                Source::Node(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
-                Source::Refusal(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
-            };
+            let frame = ready!(Pin::new(&mut self.source).poll_frame(cx));
             let data = match frame.map(|frame| frame.map(Frame::into_data)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -169,6 +144,7 @@ where
             };
             self.rest = data;
         }
+        self.delivery.taken();
         let bytes = self.rest.len().min(PIECE_BYTES);
         let piece = self.rest.split_to(bytes);
         let charge = match &self.charge {
@@ -179,18 +155,11 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-            && match &self.source {
-                Source::Node(body) => body.is_end_stream(),
-                Source::Refusal(body) => body.is_end_stream(),
-            }
+        self.rest.is_empty() && self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let source = match &self.source {
-            Source::Node(body) => body.size_hint(),
-            Source::Refusal(body) => body.size_hint(),
-        };
+        let source = self.source.size_hint();
         let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
         let mut hint = SizeHint::new();
         if let Some(upper) = source.upper() {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::Doors;
-use crate::identity::{NamespaceId, ReplicaId, WorkerId};
+use crate::identity::{NamespaceId, ReplicaId};
 use crate::replica::{PeerStatus, Status};
 
 /// Namespaces that both nodes are to hold by this node's configuration, and that the other defines differently.
@@ -37,18 +37,9 @@ pub(super) struct ForkView {
     replica: String,
 }
 
-fn region(doors: &Doors, worker: WorkerId) -> String {
-    let region = doors.map.region_by_id(worker.region());
-    region.map_or_else(|| worker.region().to_string(), |region| region.name.clone())
-}
-
-fn name(doors: &Doors, namespace: NamespaceId) -> String {
-    doors.namespaces.name(namespace).unwrap_or_default().to_owned()
-}
-
 /// The names of the namespaces that are not exchanged with a peer.
 pub(super) fn names(doors: &Doors, namespaces: &[NamespaceId]) -> Vec<String> {
-    namespaces.iter().map(|namespace| name(doors, *namespace)).collect()
+    namespaces.iter().map(|namespace| doors.namespace_name(*namespace)).collect()
 }
 
 /// By peer, what is not exchanged.
@@ -56,7 +47,7 @@ pub(super) fn not_exchanged(doors: &Doors, status: Option<&Status>) -> Vec<NotEx
     let peers = status.map_or(&[][..], |status| &status.peers);
     let apart = peers.iter().filter(|peer| !peer.not_exchanged.is_empty());
     let view = |peer: &PeerStatus| NotExchangedView {
-        region: region(doors, peer.worker),
+        region: doors.region_of(peer.worker),
         node: peer.worker.node(),
         namespaces: names(doors, &peer.not_exchanged),
     };
@@ -67,8 +58,8 @@ pub(super) fn not_exchanged(doors: &Doors, status: Option<&Status>) -> Vec<NotEx
 pub(super) fn forks(doors: &Doors, status: Option<&Status>) -> Vec<ForkView> {
     let forked = status.map_or(&[][..], |status| &status.forked);
     let view = |(namespace, replica): &(NamespaceId, ReplicaId)| ForkView {
-        namespace: name(doors, *namespace),
-        region: region(doors, replica.worker()),
+        namespace: doors.namespace_name(*namespace),
+        region: doors.region_of(replica.worker()),
         node: replica.worker().node(),
         replica: replica.to_string(),
     };

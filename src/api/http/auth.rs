@@ -45,7 +45,7 @@ mod tests {
         } else {
             HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())])
         };
-        admit(&bearers, &headers).map(|pass| pass.grant().name().to_owned()).map_err(|problem| problem.code)
+        admit(&bearers, &headers).map(|pass| pass.grant().name().to_owned()).map_err(|problem| problem.refused.code)
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Response;
 use serde::{Deserialize, Serialize};
+use snowtide_protocol::Code;
+use snowtide_protocol::json::JsonOperation;
 use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
-use snowtide_protocol::{Action, Code};
 use utoipa::ToSchema;
 
 use crate::api::{Named, Refused};
@@ -16,7 +17,8 @@ use crate::replica::{Operation, Outcome};
 
 use super::call::Call;
 use super::failures::Failures;
-use super::json::{self, By};
+use super::json;
+use super::operations::BatchOperation;
 use super::params;
 use super::problem::Problem;
 use super::receipt::{self, AckState, Acknowledged, CounterView};
@@ -27,47 +29,8 @@ use super::receipt::{self, AckState, Acknowledged, CounterView};
 pub(super) struct BatchRequest<'a> {
     /// Applied in order.
     #[serde(borrow)]
-    #[schema(max_items = 10_000)]
-    operations: Vec<BatchOperation<'a>>,
-}
-
-/// One operation of a batch.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum BatchOperation<'a> {
-    /// Adds.
-    #[serde(borrow, deserialize_with = "json::object")]
-    Increment(BatchIncrement<'a>),
-    /// Reads.
-    #[serde(borrow, deserialize_with = "json::object")]
-    Get(BatchGet<'a>),
-}
-
-/// An increment in a batch.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchIncrement<'a> {
-    #[serde(borrow)]
-    #[schema(value_type = String, example = "default")]
-    namespace: Cow<'a, str>,
-    #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 512, example = "visits")]
-    key: Cow<'a, str>,
-    /// Default 1.
-    #[serde(default)]
-    by: By,
-}
-
-/// A read in a batch.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchGet<'a> {
-    #[serde(borrow)]
-    #[schema(value_type = String, example = "default")]
-    namespace: Cow<'a, str>,
-    #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 512, example = "visits")]
-    key: Cow<'a, str>,
+    #[schema(max_items = 10_000, value_type = Vec<BatchOperation>)]
+    operations: Vec<JsonOperation<'a>>,
 }
 
 /// The answers to a batch.
@@ -141,8 +104,8 @@ pub(super) enum BatchResult {
 pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
     call.door.gate.admit_counting()?;
     let body = call.body().await?;
-    let plan = Plan::of(json::parse(&body)?, |name| call.door.doors.namespaces.named(call.pass.grant(), name));
-    let plan = plan.map_err(|(at, refused)| within(at, call.turned_away(refused)))?;
+    let plan = Plan::of(&json::parse(&body)?, |name| call.door.doors.namespaces.named(call.pass.grant(), name));
+    let plan = plan.map_err(|(at, refused)| call.turned_away(within(at, refused)))?;
     drop(body);
     let Applied { outcomes, receipt } =
         if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
@@ -173,7 +136,7 @@ enum Step {
 impl Plan {
     /// Of operations in the namespaces that `named` finds; or which of them the whole batch is refused for, and why.
     pub(super) fn of(
-        request: BatchRequest<'_>,
+        request: &BatchRequest<'_>,
         named: impl Fn(&str) -> Named,
     ) -> Result<Self, (Option<usize>, Refused)> {
         let count = request.operations.len();
@@ -182,20 +145,14 @@ impl Plan {
             return Err((None, Refused::new(Code::TooLarge, detail)));
         }
         let mut plan = Self { operations: Vec::with_capacity(count), steps: Vec::with_capacity(count) };
-        for (at, operation) in request.operations.into_iter().enumerate() {
+        for (at, operation) in request.operations.iter().enumerate() {
             plan.push(operation, &named).map_err(|refused| (Some(at), refused))?;
         }
         Ok(plan)
     }
 
-    fn push(&mut self, operation: BatchOperation<'_>, named: &impl Fn(&str) -> Named) -> Result<(), Refused> {
-        let (namespace, key, action) = match operation {
-            BatchOperation::Increment(BatchIncrement { namespace, key, by: By(by) }) => {
-                (namespace, key, Action::Increment(by))
-            }
-            BatchOperation::Get(BatchGet { namespace, key }) => (namespace, key, Action::Get),
-        };
-        match named(&namespace).operation(&key, action) {
+    fn push(&mut self, operation: &JsonOperation<'_>, named: &impl Fn(&str) -> Named) -> Result<(), Refused> {
+        match named(&operation.namespace).operation(&operation.key, operation.action) {
             Ok(operation) => {
                 self.operations.push(operation);
                 self.steps.push(Step::Submitted);
@@ -223,10 +180,10 @@ fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Res
     steps.iter().map(result).collect()
 }
 
-/// Says which operation of a batch a problem is about, if it is about one.
-fn within(at: Option<usize>, problem: Problem) -> Problem {
-    let Some(at) = at else { return problem };
-    Problem { detail: format!("operations[{at}]: {}", problem.detail).into(), ..problem }
+/// Says which operation of a batch a refusal is about, if it is about one.
+fn within(at: Option<usize>, refused: Refused) -> Refused {
+    let Some(at) = at else { return refused };
+    Refused { detail: format!("operations[{at}]: {refused}").into(), ..refused }
 }
 
 impl BatchResult {
@@ -244,7 +201,7 @@ impl BatchResult {
 
 #[cfg(test)]
 mod tests {
-    use snowtide_protocol::Key;
+    use snowtide_protocol::{Action, Key};
 
     use super::*;
     use crate::api::Namespaces;
@@ -254,8 +211,8 @@ mod tests {
     fn plan(json: &str) -> Result<Plan, Problem> {
         let namespaces: Namespaces =
             [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
-        let plan = Plan::of(json::parse(json.as_bytes())?, |name| namespaces.named(&Grant::anyone(), name));
-        plan.map_err(|(at, refused)| within(at, refused.into()))
+        let plan = Plan::of(&json::parse(json.as_bytes())?, |name| namespaces.named(&Grant::anyone(), name));
+        plan.map_err(|(at, refused)| within(at, refused).into())
     }
 
     #[test]
@@ -293,8 +250,8 @@ mod tests {
     fn a_malformed_batch_is_refused_whole_and_says_where() {
         let long = format!(r#"{{"operations":[{{"get":{{"namespace":"default","key":"{}"}}}}]}}"#, "x".repeat(513));
         let problem = plan(&long).unwrap_err();
-        assert_eq!(problem.code, Code::TooLarge);
-        assert!(problem.detail.starts_with("operations[0]: "), "{}", problem.detail);
+        assert_eq!(problem.refused.code, Code::TooLarge);
+        assert!(problem.refused.detail.starts_with("operations[0]: "), "{}", problem.refused.detail);
         for json in [
             "",
             "{}",
@@ -308,7 +265,7 @@ mod tests {
             r#"[[{"get":{"namespace":"default","key":"k"}}]]"#,
             r#"{"operations":[]} {}"#,
         ] {
-            assert_eq!(plan(json).unwrap_err().code, Code::InvalidRequest, "{json}");
+            assert_eq!(plan(json).unwrap_err().refused.code, Code::InvalidRequest, "{json}");
         }
     }
 
@@ -319,7 +276,7 @@ mod tests {
             plan(&format!(r#"{{"operations":[{}]}}"#, vec![operation; count].join(",")))
         };
         assert_eq!(batch(10_000).unwrap().operations.len(), 10_000);
-        assert_eq!(batch(10_001).unwrap_err().code, Code::TooLarge);
+        assert_eq!(batch(10_001).unwrap_err().refused.code, Code::TooLarge);
         assert!(batch(0).unwrap().operations.is_empty());
     }
 }

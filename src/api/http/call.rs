@@ -37,7 +37,7 @@ use crate::replica::{Operation, Receipt, Status, Terms};
 use crate::telemetry::{self, Verb};
 
 use super::auth;
-use super::connection::Remote;
+use super::connection::{self, Remote};
 use super::events;
 use super::json;
 use super::parameters::{self, Parameters};
@@ -121,11 +121,11 @@ impl Door {
             Err(problem) => Err(problem),
         };
         if let Err(problem) = &answer
-            && problem.code == Code::Internal
+            && problem.refused.code == Code::Internal
         {
-            tracing::warn!(request_id = %request_id::shown(), operation = verb.as_str(), "failed: {}", problem.detail);
+            tracing::warn!(request_id = %request_id::shown(), operation = verb.as_str(), "failed: {}", problem.refused.detail);
         }
-        self.gate.count(verb, begun, answer.as_ref().err().map(|problem| problem.code));
+        self.gate.count(verb, begun, answer.as_ref().err().map(|problem| problem.refused.code));
         answer.unwrap_or_else(|problem| if events { events::refused(problem) } else { problem.into_response() })
     }
 
@@ -141,8 +141,8 @@ impl Door {
             None => auth::admit(&self.doors.bearers, &parts.headers),
         };
         let pass = admitted.inspect_err(|problem| {
-            if problem.code == Code::Unauthenticated {
-                audit::turned_away(DOOR, &from, "", &problem.detail);
+            if problem.refused.code == Code::Unauthenticated {
+                audit::turned_away(DOOR, &from, "", &problem.refused.detail);
             }
         })?;
         let parameters = Parameters::of(&parts, verb, &self.doors.terms_codec)?;
@@ -306,8 +306,7 @@ fn body_too_large(max: usize) -> Problem {
 
 /// There is no place for the connection that this came on.
 pub(super) async fn full(request: Request) -> Response<Body> {
-    let problem =
-        Problem::new(Code::Overloaded, "this node has as many connections open as it allows; retry after a moment");
+    let problem = connection::no_place();
     // Which path it is does not matter: nothing else that is asked here takes events.
     if events::takes_events(request.headers()) { events::refused(problem) } else { problem.into_response() }
 }

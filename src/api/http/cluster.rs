@@ -10,10 +10,9 @@ use utoipa::ToSchema;
 use crate::api::{Doors, Stage};
 use crate::clock;
 use crate::config::Permission;
-use crate::config::map::ClusterMap;
 use crate::identity::WorkerId;
 use crate::ids::PeerClock;
-use crate::replica::{Disk, PeerStatus, Status};
+use crate::replica::{Disk, Status};
 
 use super::apart::{self, ForkView};
 use super::call::Call;
@@ -165,32 +164,25 @@ fn peers(doors: &Doors, status: Option<&Status>, clocks: &BTreeMap<WorkerId, Pee
     let configured = map.nodes().map(|(worker, ..)| worker).filter(|worker| *worker != own);
     let foreign = linked.iter().map(|peer| peer.worker).filter(|worker| map.node(*worker).is_none());
     let seen = |worker: WorkerId| linked.iter().find(|peer| peer.worker == worker);
-    let view = |worker| PeerView {
-        clock_offset_seconds: clocks.get(&worker).map(|clock| clock.offset.seconds().0),
-        clock_uncertainty_seconds: clocks.get(&worker).map(|clock| clock.offset.seconds().1),
-        not_exchanged: seen(worker).map(|peer| apart::names(doors, &peer.not_exchanged)).unwrap_or_default(),
-        ..peer(map, worker, seen(worker), status.is_some())
+    let view = |worker| {
+        let (peer, clock) = (seen(worker), clocks.get(&worker).map(|clock| clock.offset.seconds()));
+        PeerView {
+            region: doors.region_of(worker),
+            node: worker.node(),
+            state: match peer {
+                Some(peer) if peer.up => LinkState::Up,
+                None if status.is_none() => LinkState::Unknown,
+                _ => LinkState::Down,
+            },
+            not_exchanged: peer.map(|peer| apart::names(doors, &peer.not_exchanged)).unwrap_or_default(),
+            lag_commits: peer.map(|peer| peer.lag_commits),
+            lag_seconds: peer.map(|peer| peer.lag_ms as f64 / 1_000.0),
+            compared_seconds: peer.and_then(|peer| peer.compared_ms).map(|ms| ms as f64 / 1_000.0),
+            clock_offset_seconds: clock.map(|(offset, _)| offset),
+            clock_uncertainty_seconds: clock.map(|(_, uncertainty)| uncertainty),
+        }
     };
     configured.chain(foreign).map(view).collect()
-}
-
-fn peer(map: &ClusterMap, worker: WorkerId, seen: Option<&PeerStatus>, engine_answers: bool) -> PeerView {
-    let region = map.region_by_id(worker.region());
-    PeerView {
-        region: region.map_or_else(|| worker.region().to_string(), |region| region.name.clone()),
-        node: worker.node(),
-        state: match seen {
-            Some(peer) if peer.up => LinkState::Up,
-            None if !engine_answers => LinkState::Unknown,
-            _ => LinkState::Down,
-        },
-        not_exchanged: Vec::new(),
-        lag_commits: seen.map(|peer| peer.lag_commits),
-        lag_seconds: seen.map(|peer| peer.lag_ms as f64 / 1_000.0),
-        compared_seconds: seen.and_then(|peer| peer.compared_ms).map(|ms| ms as f64 / 1_000.0),
-        clock_offset_seconds: None,
-        clock_uncertainty_seconds: None,
-    }
 }
 
 impl StageName {
@@ -211,7 +203,7 @@ mod tests {
     use crate::api::http::tests::doors;
     use crate::clock::offset::Offset;
     use crate::identity::NamespaceId;
-    use crate::replica::RepairStatus;
+    use crate::replica::{PeerStatus, RepairStatus};
 
     fn worker(region: u8) -> WorkerId {
         WorkerId::new(region, 0).unwrap()

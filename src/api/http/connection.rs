@@ -9,19 +9,18 @@
 //! A client that has closed its sending side is still answered.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use snowtide_protocol::Code;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
@@ -32,7 +31,8 @@ use crate::tls::Live;
 
 use super::answers;
 use super::events;
-use super::pulse::{Answering, Heard, Limits, Pulse, Taken};
+use super::problem::{PROBLEM_JSON, Problem};
+use super::pulse::{Answering, Heard, Limits, Pulse};
 use super::socket::{ClientSide, Socket};
 
 /// What a connection takes that has said something: its task, and the protocol's buffers and tables.
@@ -52,31 +52,27 @@ const TURNING_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
 /// So many of them at once. What is beyond is sent [`FULL`] without waiting for its request.
 pub(super) const TURNED_AWAY_MAX: usize = 32;
 
-/// That there is no place, as a problem document.
-macro_rules! full {
-    () => {
-        concat!(
-            r#"{"type":"https://snowtide.dev/problems/overloaded","title":"Overloaded","status":503,"#,
-            r#""detail":"this node has as many connections open as it allows; retry after a moment","#,
-            r#""code":"overloaded","retryable":true}"#
-        )
-    };
+/// Sent to a connection for which there is no place, not even to ask; and to an `EventSource`, which comes back.
+static FULL: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let problem = no_place();
+    let body = String::from_utf8_lossy(&problem.body()).into_owned();
+    let head = "retry-after: 1\r\nconnection: close\r\ncontent-length";
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {PROBLEM_JSON}\r\n{head}: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let events = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n\
+         connection: close\r\n\r\n{}",
+        events::refusal(&problem)
+    );
+    [answer, events]
+});
+
+/// Why a connection is turned away.
+pub(super) fn no_place() -> Problem {
+    Problem::new(Code::Overloaded, "this node has as many connections open as it allows; retry after a moment")
 }
-
-/// Sent to a connection for which there is no place, not even to ask.
-const FULL: &str = concat!(
-    "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n",
-    "retry-after: 1\r\nconnection: close\r\ncontent-length: 207\r\n\r\n",
-    full!()
-);
-
-/// The same for an `EventSource`, which comes back.
-const FULL_OF_EVENTS: &str = concat!(
-    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n",
-    "connection: close\r\n\r\nretry: 2000\nevent: refused\ndata: ",
-    full!(),
-    "\n\n"
-);
 
 /// How hyper serves one connection, HTTP/1.1 or HTTP/2, whichever the client's first bytes say.
 pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
@@ -105,7 +101,8 @@ pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
 
 /// What a client is told for which there is no place, by the beginning of its request.
 pub(super) fn full(head: &[u8]) -> &'static [u8] {
-    if asks_for_events(head) { FULL_OF_EVENTS.as_bytes() } else { FULL.as_bytes() }
+    let [answer, events] = &*FULL;
+    if asks_for_events(head) { events.as_bytes() } else { answer.as_bytes() }
 }
 
 /// Whether a head that may be cut off is an `EventSource`'s, for which any status but 200 is the end.
@@ -118,13 +115,6 @@ fn asks_for_events(head: &[u8]) -> bool {
 /// Where a request comes from, among its extensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remote(pub(super) IpAddr);
-
-impl Remote {
-    /// The other end of a connection; no address in particular if that has broken already.
-    fn of(stream: &TcpStream) -> Self {
-        Self(stream.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip().to_canonical()))
-    }
-}
 
 /// What every connection is served with.
 #[derive(Clone)]
@@ -169,13 +159,12 @@ where
     }
 
     async fn speak(&self, stream: TcpStream, account: &Arc<Account>, shutdown: CancellationToken) {
-        let remote = Remote::of(&stream);
+        let remote = Remote(listening::address(&stream));
         let (socket, client) = Socket::new(stream);
         match &self.tls {
             None => self.converse(socket, client, remote, account, shutdown).await,
             Some(live) => {
-                // The certificate may have been replaced since the last connection.
-                if let Some(secured) = secure(socket, &live.current().into(), self.limits).await {
+                if let Some(secured) = listening::secure(socket, live, self.limits.header).await {
                     self.converse(secured, client, remote, account, shutdown).await;
                 }
             }
@@ -222,11 +211,9 @@ where
             }
             request.extensions_mut().insert(client.clone());
             request.extensions_mut().insert(remote);
-            let felt = Arc::clone(&felt);
             let answer = answers::answer(service.clone(), request, Arc::clone(&charged), Arc::clone(&felt));
             async move {
                 let answer = answer.await;
-                let answer = answer.map(|answer| answer.map(|body| Taken::new(body, felt)));
                 drop(answering);
                 answer
             }
@@ -252,21 +239,6 @@ where
     }
 }
 
-/// Says who we are, over TLS; `None` if the client does not understand it, or not in time.
-async fn secure(socket: Socket, acceptor: &TlsAcceptor, limits: Limits) -> Option<TlsStream<Socket>> {
-    match tokio::time::timeout(limits.header, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a connection was not secured");
-            None
-        }
-        Err(_) => {
-            tracing::debug!("a connection was not secured in time");
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,14 +250,14 @@ mod tests {
         for other in ["", "GET / HTTP/1.1\r\naccept: text/plain\r\nx: text/event-stream\r\n", "\r\nacc", "\0\n\u{ff}"] {
             assert!(!asks_for_events(other.as_bytes()), "{other}");
         }
-        let (head, event) = FULL_OF_EVENTS.split_once("\r\n\r\n").unwrap();
+        let (head, event) = FULL[1].split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-type: text/event-stream"), "{head}");
         assert!(event.starts_with("retry: 2000\nevent: refused\ndata: {") && event.ends_with("}\n\n"), "{event}");
     }
 
     #[test]
     fn the_refusal_of_a_connection_is_a_well_formed_answer() {
-        let (head, body) = FULL.split_once("\r\n\r\n").unwrap();
+        let (head, body) = FULL[0].split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!((&body["status"], &body["code"]), (&503.into(), &"overloaded".into()));

@@ -1,24 +1,47 @@
-//! Counters over HTTP: increments and reads.
+//! Single counters over HTTP: for each action its route, what the OpenAPI document tells of it, and its handler.
 //!
 //! A request becomes an operation for the engine, and its outcome becomes an answer; both are pure functions.
 
+use std::future::Future;
+
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
+use axum::routing::MethodFilter;
 use serde::{Deserialize, Serialize};
+use snowtide_protocol::json::By;
 use snowtide_protocol::{Access, Action};
-use utoipa::ToSchema;
+use utoipa::{OpenApi, ToSchema};
 
 use crate::api::Refused;
 use crate::engine::Applied;
 use crate::replica::Outcome;
+use crate::telemetry::Verb;
 
 use super::call::Call;
 use super::failures::Failures;
-use super::json::{self, By};
-use super::params;
-use super::paths::{self, INCREMENT_SUFFIX};
 use super::problem::Problem;
 use super::receipt::{self, AckState, Acknowledged, CounterView};
+use super::{Route, json, operations, params, paths, v1};
+
+/// What the OpenAPI document tells of them.
+#[derive(OpenApi)]
+#[openapi(paths(increment, get))]
+pub(super) struct Document;
+
+/// Where each action is, and who handles it.
+pub(super) fn routes() -> [Route; 2] {
+    [route(Action::Increment(1), increment), route(Action::Get, get)]
+}
+
+fn route<H, F>(action: Action, handler: H) -> Route
+where
+    H: FnOnce(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<Body>, Problem>> + Send + 'static,
+{
+    let path = format!("/v1/counters/{{namespace}}/{{key}}{}", action.path_suffix());
+    let method = if action.is_write() { MethodFilter::POST } else { MethodFilter::GET };
+    v1(path, method, Verb::One(action), handler)
+}
 
 /// The body of an increment; may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -26,6 +49,7 @@ use super::receipt::{self, AckState, Acknowledged, CounterView};
 pub(super) struct IncrementRequest {
     /// Default 1.
     #[serde(default)]
+    #[schema(value_type = operations::By)]
     by: By,
 }
 
@@ -96,7 +120,7 @@ impl<'a> CounterValue<'a> {
 /// An answer that never arrives, or a 500 or 504, leaves open whether the counter was changed.
 pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
-    let (namespace, key) = paths::counter(&path, INCREMENT_SUFFIX)?;
+    let (namespace, key) = paths::counter(&path, Action::Increment(1).path_suffix())?;
     let named = call.named(Access::Write, &namespace)?;
     let body = call.body().await?;
     let IncrementRequest { by: By(by) } = json::parse_or_default(&body)?;
@@ -123,10 +147,15 @@ pub(super) async fn increment(mut call: Call) -> Result<Response<Body>, Problem>
     ),
 )]
 /// Reads a counter.
-pub(super) async fn get(mut call: Call) -> Result<Response<Body>, Problem> {
+pub(super) async fn get(call: Call) -> Result<Response<Body>, Problem> {
+    read(call, Action::Get).await
+}
+
+/// Answers an action that changes nothing.
+async fn read(mut call: Call, action: Action) -> Result<Response<Body>, Problem> {
     let path = call.path().to_owned();
-    let (namespace, key) = paths::counter(&path, "")?;
-    let operation = call.operation(&namespace, &key, Action::Get)?;
+    let (namespace, key) = paths::counter(&path, action.path_suffix())?;
+    let operation = call.operation(&namespace, &key, action)?;
     let Applied { outcomes, receipt } = call.apply(vec![operation]).await?;
     let value = only(&outcomes, &namespace)?;
     let view = receipt::views(receipt.as_deref(), &call.door.doors.terms_codec).pop();
@@ -166,7 +195,7 @@ mod tests {
     #[test]
     fn a_key_that_paths_resolve_is_refused_in_any_encoding() {
         for path in [".", "..", "%2e", "%2E%2e", ".%2E"] {
-            for suffix in ["", INCREMENT_SUFFIX] {
+            for suffix in Action::ALL.map(Action::path_suffix) {
                 let path = format!("/v1/counters/default/{path}{suffix}");
                 let (namespace, key) = paths::counter(&path, suffix).unwrap();
                 let refused = operation(&namespace, &key).unwrap_err();
@@ -198,7 +227,7 @@ mod tests {
 
     #[test]
     fn each_verdict_of_the_engine_has_its_code() {
-        let code = |outcomes: &[Outcome]| only(outcomes, "default").map_err(|problem| problem.code);
+        let code = |outcomes: &[Outcome]| only(outcomes, "default").map_err(|problem| problem.refused.code);
         assert_eq!(code(&[Outcome::Value(7)]), Ok(7));
         assert_eq!(code(&[Outcome::Overflow]), Err(Code::CounterOverflow));
         assert_eq!(code(&[Outcome::UnknownNamespace]), Err(Code::UnknownNamespace));

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_text_is_read_in_the_form_that_is_named_or_told() {
         let scheme = IdScheme::new("c", 0, 41);
-        let id = |text, format| read(scheme, text, format).map_err(|problem| problem.code);
+        let id = |text, format| read(scheme, text, format).map_err(|problem| problem.refused.code);
         assert_eq!(id("42", None), Ok((42, Format::Decimal)));
         assert_eq!(id("0000000000010", None), Ok((32, Format::Base32)));
         assert_eq!(id("0000000000010", Some(Format::Decimal)), Ok((10, Format::Decimal)));

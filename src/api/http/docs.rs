@@ -1,8 +1,9 @@
 //! `/docs`: the OpenAPI document for people, in one page that asks nobody but this node.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
+use axum::http::Response;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderValue, Response};
+use axum::response::IntoResponse;
 
 const PAGE: &str = include_str!("docs.html");
 /// The page reads `/openapi.json` and nothing else.
@@ -15,11 +16,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 )]
 /// This document, for people.
 pub(super) async fn docs() -> Response<Body> {
-    let mut response = Response::new(Body::from(Bytes::from_static(PAGE.as_bytes())));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    response
+    ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)], PAGE).into_response()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
+use axum::http::{HeaderMap, HeaderName, Response};
 use axum::response::IntoResponse;
 use futures_util::{Stream, stream};
 
@@ -18,12 +18,8 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 
 /// An answer of events.
 pub(super) fn streamed(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response<Body> {
-    let mut response = Response::new(Body::from_stream(events));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    response
+    let headers = [(CONTENT_TYPE, EVENTS), (CACHE_CONTROL, "no-store, no-transform"), (X_ACCEL_BUFFERING, "no")];
+    (headers, Body::from_stream(events)).into_response()
 }
 
 /// Whether the client is an `EventSource`, or does as one.
@@ -40,7 +36,7 @@ pub(super) fn is_of_events(range: &[u8]) -> bool {
 
 /// What a client that takes events is told instead of its first event.
 pub(super) fn refused(problem: Problem) -> Response<Body> {
-    let is_temporary = matches!(problem.code.http_status(), 429 | 500..507);
+    let is_temporary = matches!(problem.refused.code.http_status(), 429 | 500..507);
     if !is_temporary {
         return problem.into_response();
     }
@@ -52,13 +48,14 @@ pub(super) fn refused(problem: Problem) -> Response<Body> {
 
 /// An event that says why there is no other, and when to come back.
 pub(super) fn refusal(problem: &Problem) -> String {
-    let retry_ms = problem.retry_after_ms().map_or(RETRY_MS, |ms| RETRY_MS.max(ms.into()));
+    let retry_ms = problem.refused.code.retry_after_ms().map_or(RETRY_MS, |ms| RETRY_MS.max(ms.into()));
     let document = problem.body();
     format!("retry: {retry_ms}\nevent: refused\ndata: {}\n\n", String::from_utf8_lossy(&document))
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
     use snowtide_protocol::Code;
 
     use super::*;

@@ -2,27 +2,18 @@
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderName, HeaderValue, Request, Uri};
+use snowtide_protocol::Action;
 use snowtide_protocol::id::IdScheme;
 
 use super::parameters::{Parameters, TOKEN};
+use super::paths::{self, WATCH_SUFFIX};
 use super::request_id::{REQUEST_ID, RequestId};
-use super::{auth, batch, counters, decoded, ids, json, list, paths};
+use super::{auth, batch, counters, decoded, ids, json, list};
 use crate::api::bearer::Grant;
 use crate::api::known::KNOWN;
 use crate::identity::NamespaceId;
 use crate::telemetry::Verb;
 
-const VERBS: [Verb; 9] = [
-    Verb::Increment,
-    Verb::Get,
-    Verb::Batch,
-    Verb::List,
-    Verb::Watch,
-    Verb::MintIds,
-    Verb::DecodeId,
-    Verb::IdBounds,
-    Verb::Cluster,
-];
 const HEADERS: [HeaderName; 7] = [
     TOKEN,
     HeaderName::from_static("prefer"),
@@ -37,7 +28,7 @@ const SCOPE: u64 = 7;
 /// The first byte tells what is parameters. Then a line each for the path, the query and some headers; the rest is the body.
 pub(crate) fn parameters(bytes: &[u8]) {
     let Some((verb, rest)) = bytes.split_first() else { return };
-    let verb = VERBS.get(usize::from(*verb) % VERBS.len()).copied().unwrap_or(Verb::Unknown);
+    let verb = Verb::all().cycle().nth(usize::from(*verb)).unwrap_or(Verb::Unknown);
     let mut lines = rest.splitn(HEADERS.len().saturating_add(3), |byte| *byte == b'\n');
     let mut next = || lines.next().unwrap_or_default();
     let (path, query) = (String::from_utf8_lossy(next()), next());
@@ -62,14 +53,14 @@ pub(crate) fn parameters(bytes: &[u8]) {
         }
         let _ = decoded::read(scheme(), &path, parameters.format);
     }
-    for suffix in ["", "/increment", "/watch"] {
+    for suffix in Action::ALL.map(Action::path_suffix).into_iter().chain([WATCH_SUFFIX]) {
         let _ = paths::counter(&path, suffix);
     }
     let _ = paths::namespace(&path);
     let _ = ids::read(body);
     let _ = json::parse_or_default::<counters::IncrementRequest>(body);
     if let Ok(request) = json::parse::<batch::BatchRequest<'_>>(body) {
-        let _ = batch::Plan::of(request, |name| KNOWN.namespaces.named(&Grant::anyone(), name));
+        let _ = batch::Plan::of(&request, |name| KNOWN.namespaces.named(&Grant::anyone(), name));
     }
 }
 
@@ -80,17 +71,17 @@ fn scheme() -> IdScheme {
 pub(crate) fn parameters_seeds() -> Vec<Vec<u8>> {
     let token = snowtide_protocol::Token::new();
     let requests = [
-        format!("\0/v1/counters/default/likes%2F42/increment\nack=regions:2\n{token}\nwait=5\n\"one\"\n\n\n\n\n{{\"by\": \"-3\"}}"),
-        "\u{1}/v1/counters/default/visits\nview=regions\n\nrespond-async, wait=1;x\n\n\nBearer 0123456789abcdef\n\nid-1\n".to_owned(),
-        "\u{2}/v1/batch\nack=all&view=regions\n\n\n\n5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21; turn=1; at=eu-west/0; again\n\n\n\n\
+        format!("\u{9}/v1/counters/default/likes%2F42/increment\nack=regions:2\n{token}\nwait=5\n\"one\"\n\n\n\n\n{{\"by\": \"-3\"}}"),
+        "\u{a}/v1/counters/default/visits\nview=regions\n\nrespond-async, wait=1;x\n\n\nBearer 0123456789abcdef\n\nid-1\n".to_owned(),
+        "\0/v1/batch\nack=all&view=regions\n\n\n\n5f0d4f0e-3c1a-4a86-9d1e-0a8f6f6c7b21; turn=1; at=eu-west/0; again\n\n\n\n\
          {\"operations\":[{\"increment\":{\"namespace\":\"default\",\"key\":\"a\",\"by\":\"1\"}},\
          {\"get\":{\"namespace\":\"default\",\"key\":\"b\"}}]}"
             .to_owned(),
-        "\u{3}/v1/counters/default\nprefix=likes%2F&limit=10&cursor=AQAAAAAAAAAHdmlzaXRz\n\n\n\n\n\n\n\n".to_owned(),
-        "\u{5}/v1/ids\n\n\n\n\n\n\n00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n\n{\"count\": 3, \"format\": \"uuid7\"}"
+        "\u{1}/v1/counters/default\nprefix=likes%2F&limit=10&cursor=AQAAAAAAAAAHdmlzaXRz\n\n\n\n\n\n\n\n".to_owned(),
+        "\u{4}/v1/ids\n\n\n\n\n\n\n00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n\n{\"count\": 3, \"format\": \"uuid7\"}"
             .to_owned(),
-        "\u{6}07B925KD5S000\nformat=base32\n\n\n\n\n\n\n\n".to_owned(),
-        "\u{7}\nfrom=2025-06-01T00:00:00Z&to=1748822400000&format=ulid\n\n\n\n\n\n\n\n".to_owned(),
+        "\u{5}07B925KD5S000\nformat=base32\n\n\n\n\n\n\n\n".to_owned(),
+        "\u{6}\nfrom=2025-06-01T00:00:00Z&to=1748822400000&format=ulid\n\n\n\n\n\n\n\n".to_owned(),
     ];
     requests.into_iter().map(String::into_bytes).collect()
 }

@@ -1,8 +1,9 @@
 //! New IDs over HTTP, in any form: as texts in JSON, or as bare bytes.
 
 use axum::body::Body;
+use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Response};
+use axum::response::IntoResponse;
 use serde::de::Error as _;
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -149,25 +150,16 @@ impl Written<'_> {
             };
             bytes.extend(wide.map_err(|error| Problem::internal(error.to_string()))?.to_be_bytes());
         }
-        let mut response = Response::new(Body::from(bytes));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
-        Ok(response)
+        Ok(([(CONTENT_TYPE, BYTES)], bytes).into_response())
     }
 }
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct One<T>(T);
-
-        impl<T: AsRef<str>> Serialize for One<T> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.0.as_ref())
-            }
-        }
-
         let mut sequence = serializer.serialize_seq(None)?;
         for id in self.iter() {
-            sequence.serialize_element(&One(self.scheme.write(id, self.format).map_err(S::Error::custom)?))?;
+            let text = self.scheme.write(id, self.format).map_err(S::Error::custom)?;
+            sequence.serialize_element::<str>(text.as_ref())?;
         }
         sequence.end()
     }
@@ -182,7 +174,8 @@ mod tests {
 
     #[test]
     fn count_is_one_by_default_and_at_most_ten_thousand() {
-        let counted = |body: &str| read(body.as_bytes()).map(|(count, _)| count).map_err(|problem| problem.code);
+        let counted =
+            |body: &str| read(body.as_bytes()).map(|(count, _)| count).map_err(|problem| problem.refused.code);
         assert_eq!(counted(""), Ok(1));
         assert_eq!(counted("{}"), Ok(1));
         assert_eq!(counted(r#"{"count":10000}"#), Ok(10_000));
@@ -196,7 +189,8 @@ mod tests {
 
     #[test]
     fn the_form_is_decimal_unless_another_is_named() {
-        let format = |body: &str| read(body.as_bytes()).map(|(_, format)| format).map_err(|problem| problem.code);
+        let format =
+            |body: &str| read(body.as_bytes()).map(|(_, format)| format).map_err(|problem| problem.refused.code);
         assert_eq!(format(r#"{"count":2}"#), Ok(Format::Decimal));
         for named in Format::ALL {
             assert_eq!(format(&format!(r#"{{"format":"{named}"}}"#)), Ok(named));

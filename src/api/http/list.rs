@@ -141,16 +141,16 @@ mod tests {
         let broken = URL_SAFE_NO_PAD.encode([&[1, 0, 0, 0, 0, 0, 0, 0, 7][..], b"\xff"].concat());
         for text in ["", "A", "!", "AQ==", &long, &empty, &other, &broken, &"A".repeat(100_000)] {
             let problem = read_cursor(7, text).unwrap_err();
-            assert_eq!(problem.code, Code::InvalidRequest);
-            assert!(problem.detail.contains("no next_cursor"), "{text}: {}", problem.detail);
+            assert_eq!(problem.refused.code, Code::InvalidRequest);
+            assert!(problem.refused.detail.contains("no next_cursor"), "{text}: {}", problem.refused.detail);
         }
         let problem = read_cursor(7, &cursor(8, &key("k"))).unwrap_err();
-        assert!(problem.detail.contains("another namespace's"), "{}", problem.detail);
+        assert!(problem.refused.detail.contains("another namespace's"), "{}", problem.refused.detail);
     }
 
     #[test]
     fn a_page_has_1_to_1000_counters() {
-        let code = |asked: &str| limit(Some(asked)).map_err(|problem| problem.code);
+        let code = |asked: &str| limit(Some(asked)).map_err(|problem| problem.refused.code);
         assert_eq!((limit(None), code("1"), code("1000")), (Ok(100), Ok(1), Ok(1000)));
         for asked in ["0", "", "-1", "+1x", "1.5", "ten", "99999999999999999999999"] {
             assert_eq!(code(asked), Err(Code::InvalidRequest), "{asked}");

@@ -28,6 +28,7 @@ mod ids;
 mod json;
 mod list;
 mod openapi;
+mod operations;
 mod parameters;
 mod params;
 mod paths;
@@ -60,7 +61,6 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
@@ -96,33 +96,21 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
     };
     let Serving { protocol, tls, .. } = full.clone();
     let serving = Serving { protocol, tls, service: service(doors, shutdown.clone()), limits };
-    telemetry::connections_bounded(telemetry::Door::Http, config.http.connections_max);
-    let turned_away = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
-    let connections = TaskTracker::new();
-    while let Some(stream) = listening::next(&listener, &shutdown).await {
-        let Some(account) = budget.admit(telemetry::Door::Http, config.http.connections_max) else {
-            match Arc::clone(&turned_away).try_acquire_owned() {
-                Ok(place) => {
-                    let telling = full.clone().attend_once(stream, budget.beyond(telemetry::Door::Http));
-                    connections.spawn(async move {
-                        telling.await;
-                        drop(place);
-                    });
-                }
-                Err(_) => listening::turn_away(stream, full.tls.is_none(), connection::full),
-            }
-            continue;
+    let places = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
+    let attend = |stream, account| serving.clone().attend(stream, account, shutdown.clone());
+    let turn_away = |stream| {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            listening::turn_away(stream, full.tls.is_none(), connection::full);
+            return None;
         };
-        let attending = serving.clone().attend(stream, account, shutdown.clone());
-        connections.spawn(async move {
-            telemetry::connection_opened(telemetry::Door::Http);
-            attending.await;
-            telemetry::connection_closed(telemetry::Door::Http);
-        });
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
+        let telling = full.clone().attend_once(stream, budget.beyond(telemetry::Door::Http));
+        Some(async move {
+            telling.await;
+            drop(place);
+        })
+    };
+    let door = (telemetry::Door::Http, config.http.connections_max);
+    listening::attend_all(listener, &shutdown, &budget, door, attend, turn_away).await;
 }
 
 /// What the body of a request or of an answer is.
@@ -195,38 +183,42 @@ fn router(doors: Doors, closing: CancellationToken) -> Router {
     let door = Arc::new(Door::new(doors, closing));
     routes()
         .into_iter()
-        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        .fold(Router::new(), |router, (path, methods)| router.route(&path, methods))
         .fallback(call::not_found)
         .method_not_allowed_fallback(call::method_not_allowed)
         .with_state(door)
 }
 
+/// A path, as the OpenAPI document writes it, and what is done there.
+type Route = (String, MethodRouter<Arc<Door>>);
+
 /// Every route there is; a test compares it with the OpenAPI document.
-fn routes() -> [(&'static str, MethodRouter<Arc<Door>>); 15] {
-    [
-        ("/v1/ids", v1(MethodFilter::POST, Verb::MintIds, ids::mint)),
-        ("/v1/ids/bounds", v1(MethodFilter::GET, Verb::IdBounds, bounds::bounds)),
-        ("/v1/ids/{id}", v1(MethodFilter::GET, Verb::DecodeId, decoded::decode)),
-        ("/v1/counters/{namespace}/{key}", v1(MethodFilter::GET, Verb::Get, counters::get)),
-        ("/v1/counters/{namespace}/{key}/increment", v1(MethodFilter::POST, Verb::Increment, counters::increment)),
-        ("/v1/counters/{namespace}/{key}/watch", v1(MethodFilter::GET, Verb::Watch, watch::watch)),
-        ("/v1/counters/{namespace}", v1(MethodFilter::GET, Verb::List, list::list)),
-        ("/v1/watch-tickets", v1(MethodFilter::POST, Verb::WatchTicket, tickets::make)),
-        ("/v1/batch", v1(MethodFilter::POST, Verb::Batch, batch::batch)),
-        ("/v1/cluster", v1(MethodFilter::GET, Verb::Cluster, cluster::cluster)),
-        ("/livez", get(health::livez)),
-        ("/readyz", get(health::readyz)),
-        ("/metrics", get(health::metrics)),
-        ("/openapi.json", get(openapi::openapi)),
-        ("/docs", get(docs::docs)),
-    ]
+fn routes() -> Vec<Route> {
+    let mut routes = vec![
+        v1("/v1/ids", MethodFilter::POST, Verb::MintIds, ids::mint),
+        v1("/v1/ids/bounds", MethodFilter::GET, Verb::IdBounds, bounds::bounds),
+        v1("/v1/ids/{id}", MethodFilter::GET, Verb::DecodeId, decoded::decode),
+        v1("/v1/counters/{namespace}/{key}/watch", MethodFilter::GET, Verb::Watch, watch::watch),
+        v1("/v1/counters/{namespace}", MethodFilter::GET, Verb::List, list::list),
+        v1("/v1/watch-tickets", MethodFilter::POST, Verb::WatchTicket, tickets::make),
+        v1("/v1/batch", MethodFilter::POST, Verb::Batch, batch::batch),
+        v1("/v1/cluster", MethodFilter::GET, Verb::Cluster, cluster::cluster),
+        ("/livez".into(), get(health::livez)),
+        ("/readyz".into(), get(health::readyz)),
+        ("/metrics".into(), get(health::metrics)),
+        ("/openapi.json".into(), get(openapi::openapi)),
+        ("/docs".into(), get(docs::docs)),
+    ];
+    routes.extend(counters::routes());
+    routes
 }
 
 /// A handler behind [`Door::answer`].
-fn v1<H, F>(method: MethodFilter, verb: Verb, handler: H) -> MethodRouter<Arc<Door>>
+fn v1<H, F>(path: impl Into<String>, method: MethodFilter, verb: Verb, handler: H) -> Route
 where
     H: FnOnce(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response, Problem>> + Send + 'static,
 {
-    on(method, move |State(door): State<Arc<Door>>, request: Request| door.answer(verb, request, handler))
+    let answer = move |State(door): State<Arc<Door>>, request: Request| door.answer(verb, request, handler);
+    (path.into(), on(method, answer))
 }

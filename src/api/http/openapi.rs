@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use axum::body::{Body, Bytes};
+use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Response};
+use axum::response::IntoResponse;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -20,8 +21,7 @@ use super::{batch, bounds, cluster, counters, decoded, docs, health, ids, list, 
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        ids::mint, bounds::bounds, decoded::decode, counters::increment, counters::get, batch::batch, list::list,
-        watch::watch, tickets::make, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
+        ids::mint, bounds::bounds, decoded::decode, batch::batch, list::list, watch::watch, tickets::make, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
     ),
     components(schemas(ProblemBody<'static>)),
     tags(
@@ -34,6 +34,13 @@ use super::{batch, bounds, cluster, counters, decoded, docs, health, ids, list, 
     modifiers(&Bearer),
 )]
 struct Document;
+
+/// All of it.
+fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.merge(counters::Document::openapi());
+    document
+}
 
 struct Bearer;
 
@@ -52,11 +59,9 @@ impl Modify for Bearer {
 pub(super) async fn openapi() -> Response<Body> {
     static JSON: LazyLock<Bytes> = LazyLock::new(|| {
         // Generated at compile time and covered by a test: it can be written as JSON.
-        Document::openapi().to_json().unwrap_or_default().into()
+        document().to_json().unwrap_or_default().into()
     });
-    let mut response = Response::new(Body::from(JSON.clone()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    ([(CONTENT_TYPE, "application/json")], JSON.clone()).into_response()
 }
 
 #[cfg(test)]
@@ -65,10 +70,8 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::*;
-
     fn document() -> Value {
-        serde_json::to_value(Document::openapi()).unwrap()
+        serde_json::to_value(super::document()).unwrap()
     }
 
     fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {

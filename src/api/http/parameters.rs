@@ -68,7 +68,7 @@ impl Parameters {
             return Err(Problem::invalid("a request has an Idempotency-Key or a Snowtide-Session, not both"));
         }
         let mut asked = Self { idempotency_key, session, ..Self::default() };
-        let counts = matches!(verb, Verb::Get | Verb::Increment | Verb::Batch);
+        let counts = may_write(verb) || may_read(verb);
         let has_token = parts.headers.contains_key(TOKEN);
         if has_token && !counts {
             return Err(Problem::invalid("the header Snowtide-Token is understood with counters only"));
@@ -92,12 +92,12 @@ impl Parameters {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let (name, value) = (form_decoded(name)?, form_decoded(value)?);
             let seen = match (&*name, verb) {
-                ("ack", Verb::Increment | Verb::Batch) => {
+                ("ack", _) if may_write(verb) => {
                     self.terms.ack = value.parse().map_err(|error| Problem::invalid(format!("ack: {error}")))?;
                     self.ack = true;
                     std::mem::replace(&mut ack, true)
                 }
-                ("view", Verb::Get | Verb::Batch) if value == "regions" => {
+                ("view", _) if may_read(verb) && value == "regions" => {
                     self.terms.views = true;
                     std::mem::replace(&mut view, true)
                 }
@@ -111,7 +111,7 @@ impl Parameters {
                 ("limit", Verb::List) => self.listing.limit.replace(value).is_some(),
                 ("cursor", Verb::List) => self.listing.cursor.replace(value).is_some(),
                 ("ticket", Verb::Watch) => self.ticket.replace(value).is_some(),
-                ("view", Verb::Get | Verb::Batch) => return Err(Problem::invalid("view: allowed: regions")),
+                ("view", _) if may_read(verb) => return Err(Problem::invalid("view: allowed: regions")),
                 _ => return Err(unsupported(&name)),
             };
             if seen {
@@ -146,6 +146,16 @@ pub(super) fn ticket(query: Option<&str>) -> Option<String> {
     form_decoded(ticket).ok()
 }
 
+/// Whether a request of this kind may change counters.
+fn may_write(verb: Verb) -> bool {
+    matches!(verb, Verb::Batch) || matches!(verb, Verb::One(action) if action.is_write())
+}
+
+/// Whether one may read counters, each as it is.
+fn may_read(verb: Verb) -> bool {
+    matches!(verb, Verb::Batch) || matches!(verb, Verb::One(action) if !action.is_write())
+}
+
 fn unsupported(name: &str) -> Problem {
     let name: String = name.chars().take(64).collect();
     Problem::invalid(format!("the query parameter {name:?} is not supported here"))
@@ -155,7 +165,7 @@ fn unsupported(name: &str) -> Problem {
 fn idempotency_key(headers: &HeaderMap, verb: Verb) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).into_iter();
     let Some(value) = values.next() else { return Ok(None) };
-    if !matches!(verb, Verb::Increment | Verb::Batch) {
+    if !may_write(verb) {
         return Err(Problem::invalid("the header Idempotency-Key is understood with increments and batches only"));
     }
     let text = value.to_str().unwrap_or_default().trim();
@@ -173,7 +183,7 @@ fn idempotency_key(headers: &HeaderMap, verb: Verb) -> Result<Option<String>, Pr
 fn session(headers: &HeaderMap, verb: Verb) -> Result<Option<Session>, Problem> {
     let mut values = headers.get_all(SESSION).into_iter();
     let Some(value) = values.next() else { return Ok(None) };
-    if !matches!(verb, Verb::Increment | Verb::Batch) {
+    if !may_write(verb) {
         return Err(Problem::invalid("the header Snowtide-Session is understood with increments and batches only"));
     }
     if values.next().is_some() {
@@ -219,17 +229,20 @@ fn wait(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
 mod tests {
     use axum::http::Request;
     use axum::http::request::Builder;
-    use snowtide_protocol::Code;
+    use snowtide_protocol::{Action, Code};
 
     use super::*;
     use crate::api::http::tests::map;
     use crate::config::Config;
 
+    const GET: Verb = Verb::One(Action::Get);
+    const INCREMENT: Verb = Verb::One(Action::Increment(1));
+
     fn asked(verb: Verb, request: Builder) -> Result<Parameters, String> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         Parameters::of(&parts, verb, &TermsCodec::new(&Config::builtin(), &map())).map_err(|problem| {
-            assert_eq!(problem.code, Code::InvalidRequest);
-            problem.detail.into_owned()
+            assert_eq!(problem.refused.code, Code::InvalidRequest);
+            problem.refused.detail.into_owned()
         })
     }
 
@@ -243,35 +256,35 @@ mod tests {
 
     #[test]
     fn what_a_request_does_not_do_is_refused_by_name() {
-        assert!(asked(Verb::Get, get("?")).is_ok());
+        assert!(asked(GET, get("?")).is_ok());
         for (verb, request, word) in [
-            (Verb::Get, get("").header("Idempotency-Key", "x"), "Idempotency-Key"),
-            (Verb::Increment, get("").header("Idempotency-Key", "\"\""), "1 to 255"),
-            (Verb::Increment, get("").header("Idempotency-Key", "x".repeat(256)), "1 to 255"),
-            (Verb::Increment, get("").header("Idempotency-Key", "a").header("Idempotency-Key", "b"), "comes once"),
-            (Verb::Get, get("").header("Snowtide-Session", "x"), "Snowtide-Session is understood"),
+            (GET, get("").header("Idempotency-Key", "x"), "Idempotency-Key"),
+            (INCREMENT, get("").header("Idempotency-Key", "\"\""), "1 to 255"),
+            (INCREMENT, get("").header("Idempotency-Key", "x".repeat(256)), "1 to 255"),
+            (INCREMENT, get("").header("Idempotency-Key", "a").header("Idempotency-Key", "b"), "comes once"),
+            (GET, get("").header("Snowtide-Session", "x"), "Snowtide-Session is understood"),
             (Verb::Batch, get("").header("Snowtide-Session", "x"), "a random UUID"),
             (Verb::Batch, session(get("")).header("Idempotency-Key", "x"), "not both"),
             (Verb::Batch, session(session(get(""))), "comes once"),
             (Verb::Cluster, get("").header("Snowtide-Token", "AQA"), "counters only"),
             (Verb::MintIds, get("?ack=all"), "\"ack\""),
-            (Verb::Get, get("?ack=all"), "\"ack\""),
-            (Verb::Increment, get("?view=regions"), "\"view\""),
-            (Verb::Get, get("?x"), "\"x\""),
-            (Verb::Get, get("?prefix=x"), "\"prefix\""),
-            (Verb::Get, get("?ticket=x"), "\"ticket\""),
+            (GET, get("?ack=all"), "\"ack\""),
+            (INCREMENT, get("?view=regions"), "\"view\""),
+            (GET, get("?x"), "\"x\""),
+            (GET, get("?prefix=x"), "\"prefix\""),
+            (GET, get("?ticket=x"), "\"ticket\""),
             (Verb::Watch, get("?ticket=x&ticket=x"), "twice"),
             (Verb::List, get("?view=regions"), "\"view\""),
             (Verb::List, get("?prefix=%ff"), "UTF-8"),
             (Verb::List, get("?limit=1&limit=2"), "twice"),
-            (Verb::Get, get("?view=all"), "regions"),
+            (GET, get("?view=all"), "regions"),
             (Verb::MintIds, get("?format=ulid"), "\"format\""),
             (Verb::DecodeId, get("?from=1"), "\"from\""),
             (Verb::DecodeId, get("?format=hex"), "format: allowed: decimal, base32"),
             (Verb::IdBounds, get("?from=1&to=2&from=1"), "from comes twice"),
-            (Verb::Get, get("?view=regions&view=regions"), "twice"),
-            (Verb::Increment, get("?ack=regions:0"), "regions:k"),
-            (Verb::Increment, get("?ack"), "regions:k"),
+            (GET, get("?view=regions&view=regions"), "twice"),
+            (INCREMENT, get("?ack=regions:0"), "regions:k"),
+            (INCREMENT, get("?ack"), "regions:k"),
         ] {
             let refused = asked(verb, request).unwrap_err();
             assert!(refused.contains(word), "{word}: {refused}");
@@ -280,11 +293,11 @@ mod tests {
 
     #[test]
     fn acknowledgements_and_views_are_asked_in_the_query() {
-        let increment = asked(Verb::Increment, get("?ack=regions%3A2")).unwrap();
+        let increment = asked(INCREMENT, get("?ack=regions%3A2")).unwrap();
         assert_eq!((increment.terms.ack, increment.ack), (Ack::Regions(2), true));
         let batch = asked(Verb::Batch, get("?view=regions&ack=all")).unwrap();
         assert_eq!((batch.terms.ack, batch.terms.views), (Ack::All, true));
-        assert!(!asked(Verb::Increment, get("")).unwrap().ack);
+        assert!(!asked(INCREMENT, get("")).unwrap().ack);
     }
 
     #[test]
@@ -303,7 +316,7 @@ mod tests {
         let bounds = asked(Verb::IdBounds, get("?from=2025-01-01T02:00:00+02:00&to=2025-01-01+00:00:00Z")).unwrap();
         assert_eq!(bounds.from.as_deref(), Some("2025-01-01T02:00:00 02:00"));
         assert_eq!(bounds.to.as_deref(), Some("2025-01-01 00:00:00Z"));
-        assert_eq!(asked(Verb::Increment, get("?ack=regions%3a2")).unwrap().terms.ack, Ack::Regions(2));
+        assert_eq!(asked(INCREMENT, get("?ack=regions%3a2")).unwrap().terms.ack, Ack::Regions(2));
     }
 
     #[test]
@@ -316,7 +329,7 @@ mod tests {
 
     #[test]
     fn waiting_is_a_preference_in_whole_seconds() {
-        let wait = |value: &str| asked(Verb::Get, get("").header("Prefer", value)).map(|asked| asked.terms.wait);
+        let wait = |value: &str| asked(GET, get("").header("Prefer", value)).map(|asked| asked.terms.wait);
         let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
         for value in ["wait=5", "WAIT=5", "respond-async, wait=5", " wait = \"5\" ; x=1", "wait=5, wait=9"] {
             assert_eq!(wait(value), seconds(5), "{value}");
@@ -334,19 +347,19 @@ mod tests {
     fn a_wait_is_granted_if_there_is_something_to_wait_for() {
         let granted = |verb, request: Builder| asked(verb, request.header("Prefer", "wait=60")).unwrap().granted;
         let most = Some(Config::builtin().api.wait_max);
-        assert_eq!(granted(Verb::Get, get("")), None);
-        assert_eq!(granted(Verb::Get, get("").header("Snowtide-Token", "AQA")), most);
-        assert_eq!(granted(Verb::Increment, get("?ack=all")), most);
-        assert_eq!(granted(Verb::Increment, get("?ack=local")), None);
+        assert_eq!(granted(GET, get("")), None);
+        assert_eq!(granted(GET, get("").header("Snowtide-Token", "AQA")), most);
+        assert_eq!(granted(INCREMENT, get("?ack=all")), most);
+        assert_eq!(granted(INCREMENT, get("?ack=local")), None);
     }
 
     #[test]
     fn a_token_is_told_in_passing_unless_something_is_asked_for() {
         let in_passing = |verb, request| asked(verb, request).unwrap().terms.in_passing;
-        assert!(in_passing(Verb::Get, get("")) && in_passing(Verb::Increment, get("").header("Prefer", "wait=1")));
-        assert!(!in_passing(Verb::Increment, get("?ack=local")));
-        assert!(!in_passing(Verb::Get, get("?view=regions")));
-        assert!(!in_passing(Verb::Get, get("").header("Snowtide-Token", "AQA")));
+        assert!(in_passing(GET, get("")) && in_passing(INCREMENT, get("").header("Prefer", "wait=1")));
+        assert!(!in_passing(INCREMENT, get("?ack=local")));
+        assert!(!in_passing(GET, get("?view=regions")));
+        assert!(!in_passing(GET, get("").header("Snowtide-Token", "AQA")));
     }
 
     #[test]
@@ -359,9 +372,9 @@ mod tests {
         };
         let (one, two, three) = (token("default", 1), token("default", 2), token("default", 3));
         let request = get("").header("Snowtide-Token", format!("{one}, {two}")).header("Snowtide-Token", three);
-        assert_eq!(asked(Verb::Get, request).unwrap().terms.after.iter().count(), 3);
+        assert_eq!(asked(GET, request).unwrap().terms.after.iter().count(), 3);
         for bad in ["x", "AgA", "!"] {
-            let refused = asked(Verb::Get, get("").header("Snowtide-Token", bad)).unwrap_err();
+            let refused = asked(GET, get("").header("Snowtide-Token", bad)).unwrap_err();
             assert!(refused.starts_with("Snowtide-Token: "), "{refused}");
         }
     }

@@ -7,8 +7,6 @@ use percent_encoding::percent_decode_str;
 use super::problem::Problem;
 
 const PREFIX: &str = "/v1/counters/";
-/// Where a counter is changed.
-pub(super) const INCREMENT_SUFFIX: &str = "/increment";
 /// Where a counter is watched.
 pub(super) const WATCH_SUFFIX: &str = "/watch";
 
@@ -52,7 +50,7 @@ mod tests {
 
     #[test]
     fn keys_are_decoded_after_the_path_was_split() {
-        let (namespace, key) = counter("/v1/counters/a%20b/x%2Fy%25%F0%9F%A7%8A+/increment", INCREMENT_SUFFIX).unwrap();
+        let (namespace, key) = counter("/v1/counters/a%20b/x%2Fy%25%F0%9F%A7%8A+/increment", "/increment").unwrap();
         assert_eq!((&*namespace, &*key), ("a b", "x/y%\u{1f9ca}+"));
         let (_, key) = counter("/v1/counters/default/increment", "").unwrap();
         assert_eq!(key, "increment", "a counter may be called like the action");
@@ -61,14 +59,14 @@ mod tests {
     #[test]
     fn what_is_not_utf_8_is_invalid() {
         let problem = counter("/v1/counters/default/%ff", "").unwrap_err();
-        assert_eq!(problem.code, Code::InvalidRequest);
+        assert_eq!(problem.refused.code, Code::InvalidRequest);
     }
 
     #[test]
     fn a_broken_escape_is_invalid_rather_than_a_key_of_its_own() {
         for path in ["a%", "a%2", "a%zz", "%%41", "a%2%41"] {
             let problem = counter(&format!("/v1/counters/default/{path}"), "").unwrap_err();
-            assert_eq!(problem.code, Code::InvalidRequest, "{path}");
+            assert_eq!(problem.refused.code, Code::InvalidRequest, "{path}");
         }
         assert_eq!(counter("/v1/counters/default/%25%c3%A9", "").unwrap().1, "%é");
     }

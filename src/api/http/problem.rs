@@ -5,7 +5,6 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -27,14 +26,9 @@ const TYPE_BASE: &str = "https://snowtide.dev/problems/";
 /// Why a request was not answered as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// The word for it.
-    pub(super) code: Code,
-    /// What is wrong with this request, for people.
-    pub(super) detail: Cow<'static, str>,
+    pub(super) refused: Refused,
     /// What to send in `WWW-Authenticate` (RFC 6750).
-    pub(super) challenge: Option<&'static str>,
-    /// The regions that serve what was asked for.
-    pub(super) regions: Arc<[String]>,
+    challenge: Option<&'static str>,
 }
 
 /// The body of every error (`application/problem+json`, RFC 9457).
@@ -95,11 +89,6 @@ impl Problem {
         Refused { detail: format!("{shown:?}: {refused}").into(), ..refused }.into()
     }
 
-    /// When to try again, in milliseconds; `None` where trying again does not help.
-    pub(super) fn retry_after_ms(&self) -> Option<u32> {
-        Refused::new(self.code, "").retry_after_ms()
-    }
-
     /// Adds a `WWW-Authenticate` header.
     pub(super) fn challenged(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
@@ -108,16 +97,17 @@ impl Problem {
 
     /// The document, as JSON without a line break.
     pub(super) fn body(&self) -> Vec<u8> {
-        let kind = format!("{TYPE_BASE}{}", self.code);
+        let Refused { code, detail, regions } = &self.refused;
+        let kind = format!("{TYPE_BASE}{code}");
         let request_id = request_id::current(|name| name.id().to_owned());
         let body = ProblemBody {
             kind: &kind,
-            title: self.code.title(),
-            status: self.code.http_status(),
-            detail: &self.detail,
-            code: self.code.as_str(),
-            retryable: self.code.is_retryable(),
-            regions: &self.regions,
+            title: code.title(),
+            status: code.http_status(),
+            detail,
+            code: code.as_str(),
+            retryable: code.is_retryable(),
+            regions,
             request_id: request_id.as_deref(),
         };
         // Strings, a number and a boolean: there is nothing in it that JSON could refuse.
@@ -132,10 +122,10 @@ impl From<Refusal> for Problem {
 }
 
 impl From<Refused> for Problem {
-    fn from(Refused { code, detail, regions }: Refused) -> Self {
+    fn from(refused: Refused) -> Self {
         // RFC 6750, section 3.1.
-        let challenge = (code == Code::Forbidden).then_some(r#"Bearer realm="snowtide", error="insufficient_scope""#);
-        Self { code, detail, challenge, regions }
+        let is_forbidden = refused.code == Code::Forbidden;
+        Self { refused, challenge: is_forbidden.then_some(r#"Bearer realm="snowtide", error="insufficient_scope""#) }
     }
 }
 
@@ -146,7 +136,7 @@ pub(super) struct ComeBack;
 impl Problem {
     /// Marks the response that tells of it.
     pub(super) fn mark(&self, response: &mut Response<Body>) {
-        if matches!(self.code, Code::Throttled | Code::Overloaded) {
+        if matches!(self.refused.code, Code::Throttled | Code::Overloaded) {
             response.extensions_mut().insert(ComeBack);
         }
     }
@@ -156,11 +146,11 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body()));
         self.mark(&mut response);
-        *response.status_mut() =
-            StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let code = self.refused.code;
+        *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some(ms) = self.retry_after_ms() {
+        if let Some(ms) = code.retry_after_ms() {
             // The header has whole seconds only (RFC 9110): rounded up, so that nobody comes too early.
             headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
         }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::Version;
-use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::api::budget::{Account, Charge, Purpose};
@@ -106,7 +105,7 @@ impl Pulse {
     }
 
     /// A request is over as far as we know, but its answer may still be queued for the socket.
-    pub(super) fn keep_until_flushed(&self, charge: Charge) {
+    fn keep_until_flushed(&self, charge: Charge) {
         if self.multiplexed.load(Relaxed) {
             self.unflushed.lock().unwrap_or_else(PoisonError::into_inner).push(charge);
         }
@@ -168,44 +167,29 @@ impl Drop for Answering {
     }
 }
 
-/// The body of an answer that tells the pulse when it is taken, part by part, and when it has ended.
-pub(super) struct Taken<B> {
-    body: B,
+/// Held while an answer's body is on its way, with what its request costs.
+pub(super) struct Delivery {
     pulse: Arc<Pulse>,
+    request: Option<Charge>,
 }
 
-impl<B> Taken<B> {
-    pub(super) fn new(body: B, pulse: Arc<Pulse>) -> Self {
+impl Delivery {
+    pub(super) fn new(pulse: Arc<Pulse>, request: Charge) -> Self {
         pulse.bodies.fetch_add(1, Relaxed);
-        Self { body, pulse }
+        Self { pulse, request: Some(request) }
+    }
+
+    /// A part of the body was taken.
+    pub(super) fn taken(&self) {
+        self.pulse.taken();
     }
 }
 
-impl<B> Drop for Taken<B> {
+impl Drop for Delivery {
     fn drop(&mut self) {
         self.pulse.taken();
         self.pulse.bodies.fetch_sub(1, Relaxed);
-    }
-}
-
-impl<B: Body + Unpin> Body for Taken<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if frame.is_ready() {
-            self.pulse.taken();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.request.take().into_iter().for_each(|request| self.pulse.keep_until_flushed(request));
     }
 }
 
@@ -296,6 +280,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::budget::Budget;
+    use crate::telemetry;
 
     const LIMITS: Limits = Limits {
         header: Duration::from_secs(10),
@@ -330,8 +316,8 @@ mod tests {
     fn a_byte_while_an_answer_is_on_its_way_is_no_head_yet() {
         let pulse = Arc::new(Pulse::new());
         drop(Answering::new(Arc::clone(&pulse), Version::HTTP_11));
-        let body = Taken::new(axum::body::Body::from("much"), Arc::clone(&pulse));
-        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
+        let account = Budget::new(1 << 20).open(telemetry::Door::Http);
+        let body = Delivery::new(Arc::clone(&pulse), account.nothing());
         pulse.heard();
         assert!(pulse.deadline_ms(LIMITS).unwrap() >= 60_000);
         drop(body);

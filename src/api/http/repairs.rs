@@ -24,9 +24,9 @@ pub(super) struct RepairView {
     /// Those of them that are still to be compared row by row.
     leaves_left: u64,
     /// Rows that came so far.
-    #[serde(serialize_with = "json::decimal_or_null")]
+    #[serde(serialize_with = "json::decimal")]
     #[schema(value_type = Option<String>, example = "1200")]
-    rows: Option<u64>,
+    rows: u64,
 }
 
 /// Every session, by namespace.
@@ -36,13 +36,12 @@ pub(super) fn views(doors: &Doors, status: Option<&Status>) -> Vec<RepairView> {
 }
 
 fn view(doors: &Doors, session: &RepairStatus) -> RepairView {
-    let region = doors.map.region_by_id(session.peer.region());
     RepairView {
-        namespace: doors.namespaces.name(session.namespace).unwrap_or_default().to_owned(),
-        region: region.map_or_else(|| session.peer.region().to_string(), |region| region.name.clone()),
+        namespace: doors.namespace_name(session.namespace),
+        region: doors.region_of(session.peer),
         node: session.peer.node(),
         leaves_found: session.leaves_found,
         leaves_left: session.leaves_left,
-        rows: Some(session.rows),
+        rows: session.rows,
     }
 }

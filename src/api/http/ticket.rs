@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(ticket.len(), TICKET_LEN);
         let code = |bearers: &Bearers, secret: &[u8], now_ms, counter, ticket: &str| {
             let admitted = admit(bearers, secret, now_ms, counter, ticket);
-            admitted.map(|pass| pass.grant().name().to_owned()).map_err(|problem| problem.code)
+            admitted.map(|pass| pass.grant().name().to_owned()).map_err(|problem| problem.refused.code)
         };
         let elsewhere = Bearers::new(&[token("third", &[]), token("other", &["shop"])]);
         for bearers in [&bearers, &elsewhere] {

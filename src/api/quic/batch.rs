@@ -16,8 +16,6 @@ pub(super) struct Batch {
     /// Operations on namespaces that are not served here: their positions in the batch, and why. The engine never sees
     /// them.
     pub(super) unknown: Vec<(u32, Code)>,
-    /// Any operation changes a counter.
-    pub(super) writes: bool,
     names: Vec<Named>,
 }
 
@@ -69,7 +67,6 @@ impl Batch {
         self.operations.clear();
         self.unknown.clear();
         self.names.clear();
-        self.writes = false;
     }
 
     fn push(
@@ -77,7 +74,6 @@ impl Batch {
         position: u32,
         WireOperation { namespace, key, action }: WireOperation<'_>,
     ) -> Result<(), Rejected> {
-        self.writes |= action.is_write();
         let named = usize::try_from(namespace).ok().and_then(|at| self.names.get(at)).ok_or_else(|| {
             let detail = format!("namespace {namespace} of {} in the batch", self.names.len());
             within(position, Refused::new(Code::InvalidRequest, detail))

@@ -191,7 +191,8 @@ impl<'a> Intake<'a> {
     }
 
     fn take_batch(&mut self, id: u64, terms: Option<Box<Terms>>, frame_bytes: usize, place: OwnedSemaphorePermit) {
-        let group = if self.batch.writes { &mut self.writes } else { &mut self.reads };
+        let writes = self.batch.operations.iter().any(|operation| operation.action.is_write());
+        let group = if writes { &mut self.writes } else { &mut self.reads };
         let full = group.operations.len().saturating_add(self.batch.operations.len()) > BATCH_OPERATIONS_MAX;
         if !group.is_empty() && (full || terms.is_some()) {
             self.taken.submissions.push(std::mem::take(group));

@@ -182,7 +182,7 @@ fn written(refused: &Refused) -> WireError {
     WireError {
         code: refused.code,
         detail: refused.detail.clone().into_owned(),
-        retry_after_ms: refused.retry_after_ms(),
+        retry_after_ms: refused.code.retry_after_ms(),
     }
 }
 

@@ -31,8 +31,6 @@ const STREAM_BYTES: usize = 8 << 10;
 const ANSWER_BYTES: usize = 128;
 /// What requests for IDs that came together take.
 const IDS_BYTES: usize = 1 << 10;
-/// Requests that weigh no more than this wait a moment for room.
-const WAITING_BYTES_MAX: usize = 8 << 10;
 /// How long a stream may find no room, while nothing of it is in our hands.
 const STARVING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How soon it looks again, where another stream of its connection waits for room already.
@@ -271,12 +269,7 @@ impl<B: Mints> Session<B> {
             return self.push(submission.answer(Ok(Applied::default()), &terms_codec).0);
         }
         let weight = submission.weight();
-        let charge = if weight > WAITING_BYTES_MAX {
-            self.account.take(weight, Purpose::Request)
-        } else {
-            self.account.take_soon(weight, Purpose::Request).await
-        };
-        let Ok(charge) = charge else {
+        let Ok(charge) = self.account.take_in_time(weight, Purpose::Request).await else {
             return self.push(submission.answer(Err(NoRoom.into()), &terms_codec).0);
         };
         let charge = (charge, self.account.work());

@@ -10,7 +10,7 @@ use super::answer::{Batch, Shape, error_of};
 use super::caller::Caller;
 use super::command::{Command, Fault};
 use super::request::{Bounds, Scanner, Words};
-use super::table::COMMANDS;
+use super::table::{self, COMMANDS};
 use super::transaction::Transaction;
 use super::{Door, info, key};
 use crate::api::bearer::Grant;
@@ -136,7 +136,7 @@ impl Intake<'_> {
         if words.len() == 0 {
             return true;
         }
-        match Command::parse(words) {
+        match table::parse(words) {
             Ok(command) if self.caller.grant().is_none() && !command.opens() => {
                 self.error("NOAUTH Authentication required.");
             }
@@ -147,7 +147,7 @@ impl Intake<'_> {
                 self.carry_out(command);
                 return !matches!(command, Command::Quit);
             }
-            Err(_) if self.transaction.is_some() && Command::is_gathered(words) => self.gather(words, None),
+            Err(_) if self.transaction.is_some() && table::is_gathered(words) => self.gather(words, None),
             Err(fault) => self.refuse(&fault),
         }
         true
@@ -203,7 +203,7 @@ impl Intake<'_> {
         }
         self.batch.tell(self.caller.version()).array(queue.len());
         for words in queue.commands() {
-            match Command::parse(words) {
+            match table::parse(words) {
                 Ok(command) => self.carry_out(command),
                 Err(fault) => self.error(&fault),
             }

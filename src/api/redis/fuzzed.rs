@@ -2,9 +2,8 @@
 
 use snowtide_protocol::Action;
 
-use super::command::Command;
-use super::key;
 use super::request::{Bounds, Malformed, Scanner};
+use super::{key, table};
 use crate::api::bearer::Grant;
 use crate::api::known::KNOWN;
 
@@ -29,7 +28,7 @@ fn commands(bytes: &[u8], step: usize) -> (Vec<Vec<Vec<u8>>>, Option<Malformed>)
                 let words = scanner.words(seen);
                 assert!(words.len() <= BOUNDS.words_max && end <= seen.len());
                 if words.len() > 0 {
-                    let _ = Command::parse(words);
+                    let _ = table::parse(words);
                 }
                 for word in words.iter() {
                     let _ = key::operation(&KNOWN.namespaces, &anyone, word, Action::Increment(1));

@@ -17,13 +17,13 @@ const SETTINGS: [(&str, &str); 3] = [("save", ""), ("appendonly", "yes"), ("appe
 static ROWS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     made(|reply| {
         reply.array(COMMANDS.len());
-        COMMANDS.iter().for_each(|spec| table::tell_row(reply, &spec.row, spec.subcommands));
+        COMMANDS.iter().for_each(|spec| spec.tell(reply));
     })
 });
 static DOCS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     made(|reply| {
         reply.map(COMMANDS.len());
-        COMMANDS.iter().for_each(|spec| table::tell_docs(reply, &spec.row, spec.subcommands));
+        COMMANDS.iter().for_each(|spec| spec.tell_docs(reply));
     })
 });
 
@@ -116,7 +116,7 @@ pub(super) fn rows(reply: &mut Reply<'_>, names: Words<'_>) {
     reply.array(names.len());
     for name in names.iter() {
         match table::find(name) {
-            Some((row, subcommands)) => table::tell_row(reply, row, subcommands),
+            Some(spec) => spec.tell(reply),
             None => reply.no_array(),
         }
     }
@@ -129,7 +129,7 @@ pub(super) fn docs(reply: &mut Reply<'_>, names: Words<'_>) {
     }
     let found = || names.iter().filter_map(table::find);
     reply.map(found().count());
-    found().for_each(|(row, subcommands)| table::tell_docs(reply, row, subcommands));
+    found().for_each(|spec| spec.tell_docs(reply));
 }
 
 fn made(tell: impl Fn(&mut Reply<'_>)) -> [Vec<u8>; 2] {
@@ -143,5 +143,5 @@ fn made(tell: impl Fn(&mut Reply<'_>)) -> [Vec<u8>; 2] {
 /// The reply to `COMMAND LIST`.
 pub(super) fn names(reply: &mut Reply<'_>) {
     reply.array(COMMANDS.len());
-    COMMANDS.iter().for_each(|spec| reply.text(spec.row.name.as_bytes()));
+    COMMANDS.iter().for_each(|spec| reply.text(spec.name.as_bytes()));
 }

@@ -32,21 +32,17 @@ mod refusals;
 mod reply;
 mod request;
 mod session;
+mod spec;
 mod table;
 mod transaction;
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::bearer::Bearers;
 use super::budget::Budget;
@@ -74,49 +70,23 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
 }
 
 async fn attend(listener: TcpListener, door: Arc<Door>, tls: Option<Live>, shutdown: CancellationToken) {
-    telemetry::connections_bounded(telemetry::Door::Redis, door.limits.connections_max);
-    let connections = TaskTracker::new();
-    while let Some(stream) = listening::next(&listener, &shutdown).await {
-        let Some(account) = door.budget.admit(telemetry::Door::Redis, door.limits.connections_max) else {
-            listening::turn_away(stream, tls.is_none(), |_| FULL);
-            continue;
-        };
-        let (door, from) = (Arc::clone(&door), from(&stream));
-        // The certificate may have been replaced since the last connection.
-        let acceptor = tls.as_ref().map(|live| TlsAcceptor::from(live.current()));
-        connections.spawn(async move {
-            telemetry::connection_opened(telemetry::Door::Redis);
-            match acceptor {
-                None => session::converse(door, stream, from, account).await,
-                Some(acceptor) => {
-                    if let Some(stream) = secure(stream, &acceptor, &door.limits).await {
-                        session::converse(door, stream, from, account).await;
-                    }
-                }
+    let Limits { connections_max, request_timeout, idle_timeout, .. } = door.limits;
+    let attend = |stream, account| {
+        let (door, tls) = (Arc::clone(&door), tls.clone());
+        async move {
+            let from = listening::address(&stream);
+            let Some(live) = tls else { return session::converse(door, stream, from, account).await };
+            if let Some(stream) = listening::secure(stream, &live, request_timeout.min(idle_timeout)).await {
+                session::converse(door, stream, from, account).await;
             }
-            telemetry::connection_closed(telemetry::Door::Redis);
-        });
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
-}
-
-/// The other end; no address in particular if the connection has broken already.
-fn from(stream: &TcpStream) -> IpAddr {
-    stream.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip().to_canonical())
-}
-
-/// Says who we are; `None` if the client does not understand it, or not in time.
-async fn secure(stream: TcpStream, acceptor: &TlsAcceptor, limits: &Limits) -> Option<TlsStream<TcpStream>> {
-    match timeout(limits.request_timeout.min(limits.idle_timeout), acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a connection was not secured");
-            None
         }
-        Err(_elapsed) => None,
-    }
+    };
+    let turn_away = |stream| {
+        listening::turn_away(stream, tls.is_none(), |_| FULL);
+        None::<std::future::Ready<()>>
+    };
+    let place = (telemetry::Door::Redis, connections_max);
+    listening::attend_all(listener, &shutdown, &door.budget, place, attend, turn_away).await;
 }
 
 /// What all connections share.

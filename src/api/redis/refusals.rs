@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         for name in names {
             assert_eq!(name, name.to_ascii_lowercase());
-            assert!(COMMANDS.iter().all(|command| command.row.name != name), "{name} is served");
+            assert!(COMMANDS.iter().all(|command| command.name != name), "{name} is served");
             assert!(why(name.to_ascii_uppercase().as_bytes()).is_some());
         }
         assert_eq!(why(b"nonsense"), None);

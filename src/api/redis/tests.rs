@@ -1,7 +1,7 @@
 //! The door as a whole: its dialogue without a socket, and its sessions against an engine whose answers the test chooses.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc;
 
 use proptest::prelude::*;

@@ -157,6 +157,7 @@ const PROTOCOL: Table = &[
     ("codec", &[]),
     ("frame", &["codec", "receive", "wire"]),
     ("id", &[]),
+    ("json", &["action"]),
     ("key", &[]),
     ("receive", &[]),
     ("token", &["codec"]),

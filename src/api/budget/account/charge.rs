@@ -76,7 +76,7 @@ impl Drop for Charge {
 impl Drop for Working {
     fn drop(&mut self) {
         self.0.moved();
-        self.0.working.fetch_sub(1, Relaxed);
+        self.0.requests.working.fetch_sub(1, Relaxed);
     }
 }
 
