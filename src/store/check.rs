@@ -14,7 +14,9 @@ use crate::merkle::{Hasher, SECRET_BYTES, Sum};
 
 use super::database::Database;
 use super::error::{Malformed, OpenError, OpenRefusal, StoreError};
-use super::format::{JournalKey, decode_leaf_key, decode_row_key, open_envelope, unseal, unseal_record, unseal_repaired};
+use super::format::{
+    JournalKey, decode_leaf_key, decode_row_key, open_envelope, unseal, unseal_record, unseal_repaired,
+};
 use super::medium::{Family, Medium, each};
 use super::recovery::{self, Recovery};
 use super::tuning::Memory;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Method};
 use http::header::ACCEPT;
 use http::request::Builder;
+use http::{HeaderName, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use snowtide_protocol::Ack;
@@ -37,16 +37,6 @@ pub(super) fn request(request: &Request<'_>, session: Option<String>) -> Result<
             let target = format!("{}{}", path(namespace, key), action.path_suffix());
             let body = action.by().map(|by| format!(r#"{{"by":"{by}"}}"#)).unwrap_or_default();
             (Builder::new().method(method).uri(target), body.into_bytes())
-        }
-        Request::Batch(batch, None) => (http::Request::post("/v1/batch"), operations(batch)?),
-        Request::Batch(batch, Some(terms)) => (on_terms(terms), operations(batch)?),
-        Request::Ids(count) => {
-            let body = format!(r#"{{"count":{count}}}"#).into_bytes();
-            (http::Request::post("/v1/ids").header(ACCEPT, BYTES), body)
-        }
-        Request::Operation { namespace, key, action: Action::Increment(by) } => {
-            let target = format!("{}/increment", path(namespace, key));
-            (http::Request::post(target), format!(r#"{{"by":"{by}"}}"#).into_bytes())
         }
         Request::Batch(batch, None) => (http::Request::post("/v1/batch"), operations(batch)?),
         Request::Batch(batch, Some(terms)) => (on_terms(terms), operations(batch)?),

@@ -65,7 +65,8 @@ impl Setup {
         for endpoint in &network.targets {
             let link = Link::open(endpoint, &dial, network.connect_timeout).await?;
             let site = link.site().clone();
-            let origin = Origin { target: endpoint.to_string(), region: Some(site.region), node: Some(site.node.into()) };
+            let origin =
+                Origin { target: endpoint.to_string(), region: Some(site.region), node: Some(site.node.into()) };
             readers.push(Reader::new(origin.name(), link));
             origins.push(origin);
         }

@@ -241,5 +241,4 @@ const STRUCTURE: Table = &[
 
 /// Circles that exist, each with the module that it is in: groups whose modules all lead to each other, and pairs in them that use
 /// each other directly. None may join them, and what is untied goes.
-pub(crate) const CIRCLES_TO_UNTIE: Table = &[
-];
+pub(crate) const CIRCLES_TO_UNTIE: Table = &[];
