@@ -1,6 +1,6 @@
 //! Two runs beside each other: ratios by operation and region, and a verdict on each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -15,22 +15,8 @@ use crate::report::{Summary, text};
 const ERRORS_SLACK: f64 = 0.001;
 const COLUMNS: [&str; 9] =
     ["target", "operation", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "done/s", "errors %", "verdict"];
-/// What a run is asked for that makes two runs different questions.
-const ASKED: [&str; 13] = [
-    "rate_per_s",
-    "arrivals",
-    "duration_s",
-    "connections",
-    "in_flight",
-    "batch",
-    "keys",
-    "distribution",
-    "zipf_exponent",
-    "celebrity",
-    "mix",
-    "turns_s",
-    "processes",
-];
+/// Settings in which two runs may differ that were asked the same.
+const NOT_ASKED: [&str; 6] = ["scenario", "open_loop", "warmup_s", "seed", "namespace", "key_prefix"];
 
 const HELP: &str = "\
 p50, p99, the rate and the share of errors decide; p99.9 and the maximum are shown, but a handful of operations make \
@@ -179,9 +165,10 @@ impl Verdict {
 /// Where the two were not asked for the same.
 fn different(first: &SummaryFile, second: &SummaryFile) -> Vec<String> {
     let asked = |run: &SummaryFile, key: &str| run.settings.get(key).cloned().unwrap_or(Value::Null);
-    let differs = |key: &&str| asked(first, key) != asked(second, key);
+    let keys: BTreeSet<&String> = first.settings.keys().chain(second.settings.keys()).collect();
     let line = |key: &str| format!("Not asked for the same: {key} {} and {}", asked(first, key), asked(second, key));
-    ASKED.iter().copied().filter(differs).map(line).collect()
+    let differs = |key: &&str| !NOT_ASKED.contains(key) && asked(first, key) != asked(second, key);
+    keys.into_iter().map(String::as_str).filter(differs).map(line).collect()
 }
 
 fn judge(before: &Row, after: &Row, tolerance: f64) -> Verdict {

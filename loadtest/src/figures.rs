@@ -4,15 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::packed;
+use crate::latency::LatencyHistogram;
 use crate::target::{Failure, Fate};
 
-/// Histograms count in microseconds, 1 to an hour, and keep three digits.
-const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
-const DIGITS: u8 = 3;
 /// Different codes that are told apart; a server that invents more is counted under [`OTHER`].
 const CODES_MAX: usize = 64;
 const OTHER: &str = "other";
@@ -51,7 +47,7 @@ impl Tally {
 }
 
 /// The figures of one kind of operation at one target, or of several together.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Figures {
     /// Operations due in the measured part that were acknowledged, whenever.
     pub acknowledged: u64,
@@ -64,22 +60,10 @@ pub struct Figures {
     /// Due, but not sent before the run was over.
     pub unsent: u64,
     /// In microseconds, from the intended time.
-    #[serde(with = "packed")]
-    pub latency: Histogram<u64>,
+    pub latency: LatencyHistogram,
     /// In microseconds, from the time of sending: what a generator that waits for answers would have measured. What
     /// was never sent is not in it.
-    #[serde(with = "packed")]
-    pub uncorrected: Histogram<u64>,
-}
-
-/// Without any values.
-pub fn empty_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, DIGITS).expect("these bounds are valid")
-}
-
-/// At least one, since histograms know no zero.
-pub fn micros(latency: Duration) -> u64 {
-    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1)
+    pub uncorrected: LatencyHistogram,
 }
 
 /// A count among figures for people, where the last digits do not matter.
@@ -92,31 +76,16 @@ pub fn ms(micros: u64) -> f64 {
     float(micros) / 1_000.0
 }
 
-impl Default for Figures {
-    fn default() -> Self {
-        Self {
-            acknowledged: 0,
-            acknowledged_in_time: 0,
-            refused: Codes::new(),
-            unknown: Codes::new(),
-            unsent: 0,
-            latency: empty_histogram(),
-            uncorrected: empty_histogram(),
-        }
-    }
-}
-
 impl Figures {
-    /// Adds the figures of another target, kind or process. Histograms are added, percentiles never averaged.
+    /// Adds the figures of another target, kind or process.
     pub fn add(&mut self, other: &Self) {
         self.acknowledged += other.acknowledged;
         self.acknowledged_in_time += other.acknowledged_in_time;
         self.unsent += other.unsent;
         other.refused.iter().for_each(|(code, count)| count_code(&mut self.refused, code.clone(), *count));
         other.unknown.iter().for_each(|(code, count)| count_code(&mut self.unknown, code.clone(), *count));
-        // All histograms have the same bounds.
-        let _infallible = self.latency.add(&other.latency);
-        let _infallible = self.uncorrected.add(&other.uncorrected);
+        self.latency.add(&other.latency);
+        self.uncorrected.add(&other.uncorrected);
     }
 
     /// Takes in one request that was due, by `latency` after its intended time and `uncorrected` after its sending.
@@ -129,14 +98,14 @@ impl Figures {
             };
             count_code(codes, failure.code.clone(), *count);
         }
-        self.latency.saturating_record_n(micros(latency), tally.waited());
-        self.uncorrected.saturating_record_n(micros(uncorrected), tally.waited());
+        self.latency.record(latency, tally.waited());
+        self.uncorrected.record(uncorrected, tally.waited());
     }
 
     /// `operations` were never sent, and have waited for so long.
     pub fn give_up(&mut self, operations: u64, waited: Duration) {
         self.unsent += operations;
-        self.latency.saturating_record_n(micros(waited), operations);
+        self.latency.record(waited, operations);
     }
 
     /// Operations that were not acknowledged.

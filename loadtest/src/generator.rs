@@ -3,12 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{empty_histogram, micros, ms};
-use crate::packed;
+use crate::figures::ms;
+use crate::latency::LatencyHistogram;
 
 /// This part of all cores is as good as all of them.
 const CPU_SHARE_MAX: f64 = 0.9;
@@ -18,16 +17,16 @@ const LATE_MS_MIN: f64 = 1.0;
 const LATE_SHARE_MAX: f64 = 0.1;
 
 /// How late lanes were woken that had nothing to wait for but the time; filled in by all lanes.
+#[derive(Default)]
 pub struct Lateness {
-    micros: Mutex<Histogram<u64>>,
+    histogram: Mutex<LatencyHistogram>,
 }
 
 /// What the generator took of the machine; of several processes together.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// In microseconds.
-    #[serde(with = "packed")]
-    pub late: Histogram<u64>,
+    /// How late lanes were woken.
+    pub late: LatencyHistogram,
     /// Time on cores.
     pub cpu_s: f64,
     /// Time by the clock.
@@ -55,22 +54,16 @@ pub struct Stopwatch {
     cpu: Duration,
 }
 
-impl Default for Lateness {
-    fn default() -> Self {
-        Self { micros: Mutex::new(empty_histogram()) }
-    }
-}
-
 impl Lateness {
     /// A lane that waited for `due` alone goes on `now`.
     pub fn woke(&self, due: Instant, now: Instant) {
-        let late = micros(now.saturating_duration_since(due));
-        self.micros.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(late);
+        let late = now.saturating_duration_since(due);
+        self.histogram.lock().unwrap_or_else(PoisonError::into_inner).record(late, 1);
     }
 
     /// So far.
-    pub fn copy(&self) -> Histogram<u64> {
-        self.micros.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn copy(&self) -> LatencyHistogram {
+        self.histogram.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -87,12 +80,6 @@ impl Stopwatch {
     }
 }
 
-impl Default for Usage {
-    fn default() -> Self {
-        Self { late: empty_histogram(), cpu_s: 0.0, elapsed_s: 0.0 }
-    }
-}
-
 /// Time that this process has spent on cores; none on systems that do not tell.
 fn cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
@@ -101,8 +88,7 @@ fn cpu() -> Duration {
 impl Usage {
     /// Adds another process, which ran at the same time.
     pub fn add(&mut self, other: &Self) {
-        // All histograms have the same bounds.
-        let _infallible = self.late.add(&other.late);
+        self.late.add(&other.late);
         self.cpu_s += other.cpu_s;
         self.elapsed_s = self.elapsed_s.max(other.elapsed_s);
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// The books of one run; shared by all lanes.
+/// What one run did to each counter; shared by all lanes.
 pub struct Ledger {
     counters: Vec<Counter>,
     baseline: Vec<i128>,
@@ -66,13 +66,13 @@ impl Expected {
 }
 
 impl Ledger {
-    /// Books for so many counters that stand at zero.
+    /// A ledger of so many counters that stand at zero.
     pub fn new(counters: u32) -> Self {
         let counters = (0..counters).map(|_| Counter::default()).collect();
         Self { counters, baseline: Vec::new() }
     }
 
-    /// Books for counters that already stand at these values.
+    /// A ledger of counters that already stand at these values.
     pub fn with_baseline(baseline: Vec<i128>) -> Self {
         Self { counters: baseline.iter().map(|_| Counter::default()).collect(), baseline }
     }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_books_of_several_processes_add_up() {
+    fn the_ledgers_of_several_processes_add_up() {
         let (one, other) = (Ledger::new(3), Ledger::with_baseline(vec![0, 100, 0]));
         one.issue(1, 7);
         one.acknowledge(1, 7);

@@ -6,11 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{empty_histogram, micros};
-use crate::packed;
+use crate::latency::LatencyHistogram;
 
 /// What comes later than this is counted in the last one.
 pub const SLICES_MAX: usize = 1_024;
@@ -47,7 +45,7 @@ pub struct Timeline {
     counts: Vec<Counts>,
     packed: BTreeMap<usize, Vec<u8>>,
     #[serde(skip)]
-    open: Option<(usize, Histogram<u64>)>,
+    open: Option<(usize, LatencyHistogram)>,
 }
 
 impl Timeline {
@@ -55,7 +53,7 @@ impl Timeline {
     pub fn take(&mut self, slice: usize, counts: Counts, waited: u64, latency: Duration) {
         self.count(slice, counts);
         if waited > 0 {
-            self.open(slice).saturating_record_n(micros(latency), waited);
+            self.open(slice).record(latency, waited);
         }
     }
 
@@ -71,12 +69,11 @@ impl Timeline {
     }
 
     /// The open histogram. Slices go forward only: what is a moment late is recorded in the slice after its own.
-    fn open(&mut self, slice: usize) -> &mut Histogram<u64> {
-        let (number, histogram) = self.open.get_or_insert_with(|| (slice, empty_histogram()));
+    fn open(&mut self, slice: usize) -> &mut LatencyHistogram {
+        let (number, histogram) = self.open.get_or_insert_with(|| (slice, LatencyHistogram::default()));
         if *number < slice {
-            self.packed.insert(*number, packed::pack(histogram));
-            histogram.reset();
-            *number = slice;
+            self.packed.insert(*number, histogram.pack());
+            (*number, *histogram) = (slice, LatencyHistogram::default());
         }
         histogram
     }
@@ -84,7 +81,7 @@ impl Timeline {
     /// Packs the last slice: nothing more is expected.
     pub fn close(&mut self) {
         if let Some((number, histogram)) = self.open.take() {
-            self.packed.insert(number, packed::pack(&histogram));
+            self.packed.insert(number, histogram.pack());
         }
     }
 
@@ -95,10 +92,9 @@ impl Timeline {
     }
 
     fn add_histogram(&mut self, slice: usize, bytes: &[u8]) {
-        let (Some(mut sum), Some(more)) = (self.histogram(slice), packed::unpack(bytes)) else { return };
-        // All histograms have the same bounds.
-        let _infallible = sum.add(&more);
-        self.packed.insert(slice, packed::pack(&sum));
+        let (Some(mut sum), Some(more)) = (self.histogram(slice), LatencyHistogram::unpack(bytes)) else { return };
+        sum.add(&more);
+        self.packed.insert(slice, sum.pack());
     }
 
     /// The same in slices that are so many times as wide. It must be closed.
@@ -124,8 +120,10 @@ impl Timeline {
     }
 
     /// The latencies of one slice, in microseconds. Unpacked they are large: better not to hold all at once.
-    pub fn histogram(&self, slice: usize) -> Option<Histogram<u64>> {
-        self.packed.get(&slice).map_or_else(|| Some(empty_histogram()), |bytes| packed::unpack(bytes))
+    pub fn histogram(&self, slice: usize) -> Option<LatencyHistogram> {
+        self.packed
+            .get(&slice)
+            .map_or_else(|| Some(LatencyHistogram::default()), |bytes| LatencyHistogram::unpack(bytes))
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
 use super::plot::{Axis, Band, Line, Plot};
 use crate::figures::{float, ms};
+use crate::latency::LatencyHistogram;
 use crate::timeline::{self, Counts, Timeline};
 
 /// Lines for each halving of the distance to 100 %.
@@ -31,7 +30,7 @@ pub(super) struct Latencies {
     /// As for [`Line`].
     pub colour: Option<usize>,
     /// In microseconds.
-    pub histogram: Histogram<u64>,
+    pub histogram: LatencyHistogram,
 }
 
 /// A timeline with a name.
@@ -181,7 +180,6 @@ fn word_count(count: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::empty_histogram;
 
     fn series() -> Series {
         let mut timeline = Timeline::default();
@@ -195,8 +193,8 @@ mod tests {
 
     #[test]
     fn nines_are_evenly_spaced_and_only_as_many_as_were_measured() {
-        let mut histogram = empty_histogram();
-        (1..=1_000).for_each(|ms| histogram.saturating_record(ms * 1_000));
+        let mut histogram = LatencyHistogram::default();
+        (1..=1_000).for_each(|ms| histogram.record(Duration::from_millis(ms), 1));
         let plot = percentiles("t", &[Latencies { name: "a".into(), colour: Some(0), histogram }]);
         let words: Vec<_> = plot.x.ticks.iter().map(|(_, word)| word.as_str()).collect();
         assert_eq!(words, ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::{Codes, Figures, float, ms};
 use crate::keys::Kind;
+use crate::latency::LatencyHistogram;
 use crate::run::Origin;
 
 /// The figures of one kind of operation at one target, or of several together. What other versions of this program leave out
@@ -107,7 +107,7 @@ impl RowCounts {
 }
 
 impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    fn of(histogram: &LatencyHistogram) -> Self {
         let at = |quantile: f64| if histogram.is_empty() { 0.0 } else { ms(histogram.value_at_quantile(quantile)) };
         Self {
             count: histogram.len(),

@@ -172,15 +172,15 @@ const LOADTEST: Table = &[
     ("conserve", &["finding", "keys", "ledger", "target"]),
     ("drill", &["faults", "plan", "report", "run", "schedule", "target"]),
     ("faults", &["conserve", "ledger", "measure", "target"]),
-    ("figures", &["packed", "target"]),
+    ("figures", &["latency", "target"]),
     ("finding", &["ledger"]),
-    ("generator", &["figures", "packed"]),
+    ("generator", &["figures", "latency"]),
     ("ids", &[]),
     ("keys", &[]),
+    ("latency", &[]),
     ("ledger", &[]),
     ("main", &["cli"]),
     ("measure", &["figures", "keys", "plan", "schedule", "timeline"]),
-    ("packed", &[]),
     ("plan", &["keys", "schedule", "target", "threshold"]),
     (
         "report",
@@ -191,6 +191,7 @@ const LOADTEST: Table = &[
             "finding",
             "generator",
             "keys",
+            "latency",
             "ledger",
             "plan",
             "run",
@@ -221,7 +222,7 @@ const LOADTEST: Table = &[
     ("schedule", &[]),
     ("target", &["ids", "keys"]),
     ("threshold", &["figures", "keys", "schedule"]),
-    ("timeline", &["figures", "packed"]),
+    ("timeline", &["latency"]),
 ];
 
 /// Those of this crate.
