@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::InvalidArgument;
+use crate::setters::setters;
 
 const ATTEMPTS_MAX: u32 = 100;
 
@@ -16,6 +17,7 @@ const ATTEMPTS_MAX: u32 = 100;
 /// back, and without one left a failure is final. Tries that cost no node anything, because there was no connection, are
 /// free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Retries {
     pub(super) attempts: u32,
     first_pause: Duration,
@@ -45,32 +47,19 @@ impl Retries {
         Self { attempts: 1, ..Self::default() }
     }
 
-    /// How often a request is tried in all: 1 to 100.
-    #[must_use]
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
-        self
+    setters! {
+        /// How often a request is tried in all: 1 to 100.
+        attempts: u32;
+        /// How long a request takes in all, with its tries and the pauses between; 20 s by default. What its terms may wait
+        /// comes on top.
+        within: Duration;
+        /// How many retries may be made beyond one for every ten requests that succeed; 50 by default.
+        budget: u32;
     }
 
     /// The limit of the first pause, which each further pause doubles, and the limit of them all.
-    #[must_use]
     pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
         (self.first_pause, self.longest_pause) = (first, longest);
-        self
-    }
-
-    /// How long a request takes in all, with its tries and the pauses between; 20 s by default. What its terms may wait
-    /// comes on top.
-    #[must_use]
-    pub fn within(mut self, limit: Duration) -> Self {
-        self.within = limit;
-        self
-    }
-
-    /// How many retries may be made beyond one for every ten requests that succeed; 50 by default.
-    #[must_use]
-    pub fn budget(mut self, retries: u32) -> Self {
-        self.budget = retries;
         self
     }
 
@@ -79,15 +68,14 @@ impl Retries {
     ///
     /// The node that took it is asked once what became of it, if it can be reached, and for half of the time that is left at
     /// most. With two attempts there is none to spare for that.
-    #[must_use]
     pub fn at_least_once(mut self) -> Self {
         self.at_least_once = true;
         self
     }
 
-    pub(crate) fn check(self) -> Result<Self, InvalidArgument> {
+    pub(crate) fn check(self) -> Result<(), InvalidArgument> {
         if (1..=ATTEMPTS_MAX).contains(&self.attempts) {
-            Ok(self)
+            Ok(())
         } else {
             Err(InvalidArgument::Setting { setting: "attempts", allowed: "are 1 to 100" })
         }

@@ -1,6 +1,5 @@
 //! What those who add and the one who sends share.
 
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -54,9 +53,8 @@ impl Shared {
     /// Merges an increment as soon as there is room.
     pub(super) async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<Ticket, Error> {
         loop {
-            let mut moved = pin!(self.moved.notified());
-            // Before the look, so that nothing that comes in between is missed.
-            moved.as_mut().enable();
+            // Made before the look, so that nothing that comes in between is missed.
+            let moved = self.moved.notified();
             if let Some(outcome) = self.try_add(namespace, key, by) {
                 return outcome;
             }
@@ -91,8 +89,7 @@ impl Shared {
             (state.taken.saturating_add(u64::from(!state.heap.is_empty())), state.losses.since())
         };
         loop {
-            let mut moved = pin!(self.moved.notified());
-            moved.as_mut().enable();
+            let moved = self.moved.notified();
             {
                 let mut state = self.state();
                 if state.settled >= upto || state.ended {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use snowtide_protocol::wire::IdRun;
 
-use crate::Error;
+use crate::error::Error;
 
 /// IDs of one answer. Any number of threads take from it; each gets another one.
 #[derive(Debug)]

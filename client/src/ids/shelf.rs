@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::block::Block;
-use crate::Error;
+use crate::error::Error;
 
 pub(super) struct Shelf {
     present: ArcSwap<Block>,
