@@ -149,7 +149,7 @@ impl Client {
                 if let Err(error) = &answer {
                     tracing::warn!(counters = load.batch.len(), %error, "a batch of increments was not acknowledged");
                 }
-                loads.settle(&load, answer);
+                loads.settle(answer);
             }
         });
         Ok(coalescer)

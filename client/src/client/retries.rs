@@ -81,18 +81,13 @@ impl Retries {
         }
     }
 
-    /// What to wait after so many tries: full jitter. The average of the pauses is half of what it is without, but no two
-    /// clients that failed together come back together, which is what the server needs.
+    /// What to wait after so many tries: full jitter, anything from zero to the limit. The average of the pauses is half of what it
+    /// is without, but no two clients that failed together come back together, which is what the server needs.
+    ///
+    /// The usual builders of backoffs add their jitter to the whole pause instead, so that everybody waits at least that.
     pub(super) fn pause(self, tries: u32) -> Duration {
-        full_jitter(self.first_pause, self.longest_pause, tries)
+        rand::random_range(Duration::ZERO..=ceiling(self.first_pause, self.longest_pause, tries))
     }
-}
-
-/// Anything from zero to `first`, doubled with each try after the first, but not above `longest`.
-///
-/// The usual builders of backoffs add their jitter to the whole pause instead, so that everybody waits at least that.
-fn full_jitter(first: Duration, longest: Duration, tries: u32) -> Duration {
-    rand::random_range(Duration::ZERO..=ceiling(first, longest, tries))
 }
 
 /// The limit of the pause after so many tries.
@@ -111,7 +106,7 @@ mod tests {
         let ceilings: Vec<_> = (1..=8).map(|tries| ceiling(first, longest, tries).as_millis()).collect();
         assert_eq!(ceilings, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
         assert_eq!(ceiling(first, longest, u32::MAX), longest);
-        let pauses: Vec<_> = (0..1_000).map(|_| full_jitter(first, longest, 1)).collect();
+        let pauses: Vec<_> = (0..1_000).map(|_| Retries::default().pause(1)).collect();
         assert!(pauses.iter().all(|pause| *pause <= first));
         // The chance that none of a thousand falls into a given fifth is below 10^-96.
         assert!(pauses.iter().any(|pause| *pause < first / 5) && pauses.iter().any(|pause| *pause > first / 5 * 4));

@@ -54,12 +54,6 @@ impl Block {
         Ok(Self { runs: runs.into(), taken: AtomicU64::new(0), low_at, refresh_at, expires_at })
     }
 
-    /// A block with nothing in it.
-    pub(super) fn none(now: Instant) -> Self {
-        let (runs, taken) = (Box::default(), AtomicU64::new(0));
-        Self { runs, taken, low_at: 0, refresh_at: now, expires_at: now }
-    }
-
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.expires_at
     }
