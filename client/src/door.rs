@@ -111,7 +111,7 @@ pub(crate) struct Stamp {
 }
 
 /// What a node refuses, it refuses for all requests of a kind: a full disk is no reason not to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Read,
     Write,
@@ -142,8 +142,6 @@ impl Request<'_> {
 }
 
 impl Kind {
-    pub(crate) const ALL: usize = 3;
-
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Read => "read",

@@ -164,17 +164,6 @@ pub enum InvalidArgument {
     /// The number of IDs is out of range.
     #[error("one request mints 1 to {IDS_MAX} ids, not {0}")]
     IdCount(u32),
-    /// More IDs are to be left than a block has.
-    #[error("the low-water mark is at most the size of a block ({block} ids), not {low_water}")]
-    LowWater {
-        /// What was asked for.
-        low_water: u32,
-        /// The size of a block.
-        block: u32,
-    },
-    /// The age of prefetched IDs is out of range.
-    #[error("prefetched ids are kept for 10 ms to 1 h, not for {0:?}")]
-    MaxAge(Duration),
     /// A setting of the client is out of range.
     #[error("{setting} {allowed}")]
     Setting {

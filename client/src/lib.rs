@@ -14,6 +14,7 @@ mod ids;
 mod operations;
 #[cfg(feature = "quic")]
 mod quic;
+mod setters;
 mod terms;
 #[cfg(any(feature = "quic", feature = "https"))]
 mod trust;

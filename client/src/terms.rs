@@ -24,6 +24,7 @@ use snowtide_protocol::{Ack, BadToken, Code, Token, View};
 /// # }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct Terms {
     pub(crate) after: Token,
     pub(crate) wait: Option<Duration>,
@@ -70,7 +71,6 @@ impl Terms {
     }
 
     /// Answer only from a state that includes what this token names; may be used several times.
-    #[must_use]
     pub fn after(mut self, token: &Token) -> Self {
         self.after.join(token);
         self
@@ -78,28 +78,24 @@ impl Terms {
 
     /// Wait so long for the token, and for acknowledgements; the node has a limit of its own. Without this a token must
     /// be held already, and acknowledgements are awaited for as long as the node is configured to.
-    #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
         self
     }
 
     /// Who has to hold the writes durably before the answer.
-    #[must_use]
     pub fn ack(mut self, ack: Ack) -> Self {
         self.ack = ack;
         self
     }
 
     /// Tell a token.
-    #[must_use]
     pub fn with_token(mut self) -> Self {
         self.wants_token = true;
         self
     }
 
     /// Tell each counter by regions.
-    #[must_use]
     pub fn with_regions(mut self) -> Self {
         self.wants_views = true;
         self

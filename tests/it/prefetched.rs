@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use snowtide_client::{Ids, Prefetch};
+use snowtide_client::{Client, Ids, Prefetch};
 use snowtide_dev::Options;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -41,8 +41,9 @@ async fn take_at_once(ids: &Ids) -> Vec<Vec<u64>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_in_advance_are_unique_and_increase_through_the_kill_of_their_node() {
     let mut bed = Bed::start(|options| Options { regions: Some(1), ..options }).await;
-    let config = bed.cluster.client_config(EAST).unwrap();
-    let ids = Ids::start(config, Prefetch::default().block(BLOCK).low_water(BLOCK / 2)).unwrap();
+    let builder = Client::builder().node(bed.quic(EAST).to_string()).ca_pem_file(bed.cluster.folder().ca_file());
+    let client = builder.idle_timeout(Duration::from_secs(1)).build().unwrap();
+    let ids = client.prefetch(Prefetch::default().block(BLOCK).low_water(BLOCK / 2)).unwrap();
     let before = take_at_once(&ids).await;
 
     bed.cluster.kill(EAST).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use snowtide_protocol::Code;
 use tokio::time::{Instant, timeout_at};
 
-use super::Inner;
+use super::Client;
 use super::node::{self, Node, Rest};
 use super::nodes::{Pick, Picked};
 use super::reasons::{because, resting};
@@ -19,7 +19,7 @@ const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// How far a request is.
 pub(super) struct Attempts<'a> {
-    client: &'a Inner,
+    client: &'a Client,
     request: Request<'a>,
     deadline: Instant,
     tries: u32,
@@ -65,7 +65,7 @@ enum Next {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(client: &'a Inner, request: Request<'a>) -> Self {
+    pub(super) fn new(client: &'a Client, request: Request<'a>) -> Self {
         // No clock counts further than that.
         let limit = client.retries.within.saturating_add(request.patience()).min(FOREVER);
         Self {

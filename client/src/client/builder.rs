@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::budget::Budget;
 use super::carried::Carried;
 use super::nodes::{NODES_MAX, Nodes, Order};
-use super::{Client, Inner, Retries};
+use super::{Client, Retries};
 use crate::coalesce::Coalescing;
 use crate::door::Dial;
 use crate::error::ConnectError;
+use crate::setters::setters;
 
 /// Where the nodes are, whom to trust, and what to do when something fails. Every setting but the nodes has a default.
 ///
@@ -126,34 +127,21 @@ impl Builder {
         self
     }
 
-    /// How long to try to connect to one address; 5 s by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// How long to wait for an answer, in one try; 10 s by default. What the terms of a request may wait comes on top.
-    /// [`Retries::within`] bounds all tries together.
-    pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
-        self
-    }
-
-    /// A node that is silent for this long is given up, even if nothing was asked; 15 s by default. QUIC only.
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = timeout;
-        self
+    setters! {
+        /// How long to try to connect to one address; 5 s by default.
+        connect_timeout: Duration;
+        /// How long to wait for an answer, in one try; 10 s by default. What the terms of a request may wait comes on top.
+        /// [`Retries::within`] bounds all tries together.
+        request_timeout: Duration;
+        /// A node that is silent for this long is given up, even if nothing was asked; 15 s by default. QUIC only.
+        idle_timeout: Duration;
+        /// When to try again.
+        retries: Retries;
     }
 
     /// QUIC streams for each connection; 1 by default, which is enough for hundreds of thousands of operations a second.
     pub fn streams(mut self, streams: usize) -> Self {
         self.streams = streams.max(1);
-        self
-    }
-
-    /// When to try again.
-    pub fn retries(mut self, retries: Retries) -> Self {
-        self.retries = retries;
         self
     }
 
@@ -175,7 +163,7 @@ impl Builder {
     /// The client, connected to a node at least.
     pub async fn connect(self) -> Result<Client, ConnectError> {
         let client = self.build()?;
-        client.0.nodes.first().await?;
+        client.nodes.first().await?;
         Ok(client)
     }
 
@@ -193,14 +181,14 @@ impl Builder {
 
     /// A client of these nodes, whatever their doors are.
     pub(super) fn on(&self, dials: Vec<Box<dyn Dial>>) -> Client {
-        Client(Arc::new(Inner {
+        Client {
             nodes: Arc::new(Nodes::new(dials, self.order)),
             budget: Arc::new(Budget::new(self.retries.budget)),
             retries: self.retries,
             request_timeout: self.request_timeout,
             carried: self.carry.map(|wait| Arc::new(Carried::new(wait))),
             coalescer: None,
-        }))
+        }
     }
 }
 

@@ -56,10 +56,7 @@ pub use retries::Retries;
 ///
 /// When the last clone is dropped, requests that were queued are still sent; [`Client::close`] waits for that.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
-
-#[derive(Clone)]
-struct Inner {
+pub struct Client {
     nodes: Arc<Nodes>,
     budget: Arc<Budget>,
     retries: Retries,
@@ -77,8 +74,8 @@ impl Client {
     /// The same client, its connections and its budget, with other retries for the requests that are made through it,
     /// which are not coalesced.
     pub fn with_retries(&self, retries: Retries) -> Result<Self, InvalidArgument> {
-        let retries = retries.check()?;
-        Ok(Self(Arc::new(Inner { retries, coalescer: None, ..Inner::clone(&self.0) })))
+        retries.check()?;
+        Ok(Self { retries, coalescer: None, ..self.clone() })
     }
 
     /// The same client and its connections with a token that names nothing yet, if it carries any: for each user whose
@@ -86,30 +83,30 @@ impl Client {
     /// are not coalesced.
     #[must_use]
     pub fn with_own_token(&self) -> Self {
-        let carried = self.0.carried.as_ref().map(|carried| Arc::new(carried.anew()));
-        Self(Arc::new(Inner { carried, coalescer: None, ..Inner::clone(&self.0) }))
+        let carried = self.carried.as_ref().map(|carried| Arc::new(carried.anew()));
+        Self { carried, coalescer: None, ..self.clone() }
     }
 
     /// What is carried: everything that this client's answers have shown. `None` if it carries no tokens.
     pub fn token(&self) -> Option<Token> {
-        self.0.carried.as_ref().map(|carried| carried.token().clone())
+        self.carried.as_ref().map(|carried| carried.token().clone())
     }
 
     /// From now on, reads include what this token names; in vain if this client carries no tokens.
     pub fn observe(&self, token: &Token) {
-        if let Some(carried) = &self.0.carried {
+        if let Some(carried) = &self.carried {
             carried.token().join(token);
         }
     }
 
     /// A node that this client is connected to, if there is one: the first, in the order in which they were given.
     pub fn site(&self) -> Option<Site> {
-        self.0.nodes.present().map(|door| door.identity().site.clone())
+        self.nodes.present().map(|door| door.identity().site.clone())
     }
 
     /// How the cluster's IDs are written as UUIDs and ULIDs, and read; `None` until a connection over QUIC has told.
     pub fn id_scheme(&self) -> Option<IdScheme> {
-        self.0.nodes.present().and_then(|door| door.identity().id_scheme)
+        self.nodes.present().and_then(|door| door.identity().id_scheme)
     }
 
     /// Applies a batch in order: one result per operation, the value after it or why it was refused. An error means
@@ -145,14 +142,14 @@ impl Client {
     /// Merges increments of the same counters. Must be called within a tokio runtime.
     pub fn coalescer(&self, coalescing: Coalescing) -> Result<Coalescer, InvalidArgument> {
         let (coalescer, mut loads) = Coalescer::start(coalescing)?;
-        let direct = Self(Arc::new(Inner { coalescer: None, ..Inner::clone(&self.0) }));
+        let direct = Self { coalescer: None, ..self.clone() };
         tokio::spawn(async move {
             while let Some(load) = loads.next().await {
                 let answer = direct.batch(&load.batch).await;
                 if let Err(error) = &answer {
                     tracing::warn!(counters = load.batch.len(), %error, "a batch of increments was not acknowledged");
                 }
-                loads.settle(&load, answer);
+                loads.settle(answer);
             }
         });
         Ok(coalescer)
@@ -161,24 +158,23 @@ impl Client {
     /// Closes the connections for all clones: what is coalesced and queued is sent, and answers are awaited for a few
     /// seconds.
     pub async fn close(self) {
-        if let Some(coalescer) = &self.0.coalescer {
+        if let Some(coalescer) = &self.coalescer {
             // What went wrong was told to those who wait for it.
             let _ = coalescer.flush().await;
         }
-        self.0.nodes.close().await;
+        self.nodes.close().await;
     }
 
     pub(crate) fn coalesced(&self, coalescing: Coalescing) -> Result<Self, InvalidArgument> {
-        let coalescer = Some(self.coalescer(coalescing)?);
-        Ok(Self(Arc::new(Inner { coalescer, ..Inner::clone(&self.0) })))
+        Ok(Self { coalescer: Some(self.coalescer(coalescing)?), ..self.clone() })
     }
 
     /// Any operation.
     pub(crate) async fn operate(&self, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
-        if let (Some(coalescer), Action::Increment(by)) = (&self.0.coalescer, action) {
+        if let (Some(coalescer), Action::Increment(by)) = (&self.coalescer, action) {
             return coalescer.add(namespace, key, by).await?.await;
         }
-        if self.0.carried.is_some() {
+        if self.carried.is_some() {
             let batch = Batch::of(namespace, key, action)?;
             return only(self.batched(&batch, None).await?, namespace, key).map(|counted| counted.value);
         }
@@ -195,11 +191,11 @@ impl Client {
         if batch.is_empty() {
             return Ok(Answered::default());
         }
-        let loaded = self.0.carried.as_ref().map(|carried| carried.load(terms, batch.reads));
+        let loaded = self.carried.as_ref().map(|carried| carried.load(terms, batch.reads));
         let Reply::Batch(mut answered) = self.perform(Request::Batch(batch, loaded.as_ref().or(terms))).await? else {
             return Err(miscounted(batch.len()));
         };
-        if let Some(carried) = &self.0.carried {
+        if let Some(carried) = &self.carried {
             carried.unload(&answered);
             answered.token = answered.token.filter(|_| terms.is_some_and(|terms| terms.wants_token));
         }
@@ -209,7 +205,7 @@ impl Client {
     async fn perform(&self, request: Request<'_>) -> Result<Reply, Error> {
         // Neither namespaces nor keys: they must not leave their regions with logs.
         let span = tracing::debug_span!("snowtide", kind = request.kind().word());
-        Attempts::new(&self.0, request).run().instrument(span).await
+        Attempts::new(self, request).run().instrument(span).await
     }
 }
 
@@ -218,7 +214,7 @@ impl Source for Client {
     async fn prepare(&mut self) -> Result<(), Error> {
         let unreachable =
             |error: ConnectError| Error::Unreachable { reason: error.to_string(), retryable: error.is_retryable() };
-        self.0.nodes.first().await.map_err(unreachable)
+        self.nodes.first().await.map_err(unreachable)
     }
 
     async fn fetch(&mut self, count: u32) -> Result<Vec<IdRun>, Error> {
@@ -228,6 +224,6 @@ impl Source for Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("site", &self.site()).field("retries", &self.0.retries).finish_non_exhaustive()
+        f.debug_struct("Client").field("site", &self.site()).field("retries", &self.retries).finish_non_exhaustive()
     }
 }

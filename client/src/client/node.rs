@@ -1,5 +1,6 @@
 //! One node as the client sees it: connected, being connected to, or left alone for a while.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,21 +37,17 @@ struct State {
     dialing: Option<Instant>,
     /// Dials that failed since the last that did not.
     failures: u32,
-    away: Option<Away>,
-    rests: [Option<Rest>; Kind::ALL],
+    /// The last dial failed.
+    away: Option<Rest>,
+    rests: HashMap<Kind, Rest>,
 }
 
 /// A time to be left alone, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Rest {
+    since: Instant,
     pub(super) until: Instant,
     pub(super) error: Error,
-}
-
-/// A dial that failed.
-struct Away {
-    at: Instant,
-    rest: Rest,
 }
 
 /// Whether a request may be sent to a node now.
@@ -78,7 +75,7 @@ impl Node {
     /// it dialed a second time, so that the search ends.
     pub(super) fn standing(&self, kind: Kind, now: Instant, since: Instant) -> Standing {
         let mut state = self.state();
-        if let Some(Some(rest)) = state.rests.get(kind as usize).filter(|rest| is_on(rest, now)) {
+        if let Some(rest) = state.rests.get(&kind).filter(|rest| now < rest.until) {
             return Standing::Resting(rest.clone());
         }
         match &state.door {
@@ -91,7 +88,7 @@ impl Node {
         }
         match (&state.away, state.dialing) {
             (_, Some(since)) => Standing::Dialing(since),
-            (Some(Away { at, rest }), None) if now < rest.until || *at >= since => Standing::Resting(rest.clone()),
+            (Some(rest), None) if now < rest.until || rest.since >= since => Standing::Resting(rest.clone()),
             _ => Standing::Down,
         }
     }
@@ -119,10 +116,9 @@ impl Node {
         if is_about_the_request(*code) || !code.is_retryable() {
             return;
         }
-        let until = Instant::now() + rest(*retry_after);
-        if let Some(rest) = self.state().rests.get_mut(kind as usize) {
-            *rest = Some(Rest { until, error: error.clone() });
-        }
+        let since = Instant::now();
+        let rest = Rest { since, until: since + rest(*retry_after), error: error.clone() };
+        self.state().rests.insert(kind, rest);
     }
 
     /// The connection, if there is one.
@@ -143,8 +139,8 @@ impl Node {
                 let most = ceiling(AWAY_MIN, AWAY_MAX, state.failures);
                 let rest = rand::random_range(most / 2..=most);
                 tracing::warn!(node = self.address(), %error, ?rest, "cannot connect to a node");
-                let at = Instant::now();
-                state.away = Some(Away { at, rest: Rest { until: at + rest, error: nothing_sent(&error) } });
+                let since = Instant::now();
+                state.away = Some(Rest { since, until: since + rest, error: nothing_sent(&error) });
             }
         }
     }
@@ -172,10 +168,6 @@ pub(super) fn is_about_the_request(code: Code) -> bool {
 /// How long a refusal asks to be left alone.
 pub(super) fn rest(retry_after: Option<Duration>) -> Duration {
     retry_after.unwrap_or(REST).min(REST_MAX)
-}
-
-fn is_on(rest: &Option<Rest>, now: Instant) -> bool {
-    rest.as_ref().is_some_and(|rest| now < rest.until)
 }
 
 /// A failed dial, as the request that needed it sees it.

@@ -1,7 +1,6 @@
 //! All nodes of a client, and which of them is asked.
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -79,9 +78,8 @@ impl Nodes {
     ) -> Result<Pick, Error> {
         let since = Instant::now();
         loop {
-            let mut changed = pin!(self.changed.notified());
-            // Before the look, so that a change that comes in between is not missed.
-            changed.as_mut().enable();
+            // Made before the look, so that a change that comes in between is not missed.
+            let changed = self.changed.notified();
             if self.closed.load(Ordering::Acquire) {
                 return Err(Error::Disconnected { reason: "this client is closed".into() });
             }

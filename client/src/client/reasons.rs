@@ -8,7 +8,7 @@ use crate::error::Error;
 /// Why no node can be asked now, and when that may change.
 pub(super) fn resting(reasons: Vec<Rest>) -> Error {
     match reasons.into_iter().min_by_key(|rest| rest.until) {
-        Some(Rest { until, error: Error::Refused { code, detail, retry_after: Some(_) } }) => {
+        Some(Rest { until, error: Error::Refused { code, detail, retry_after: Some(_) }, .. }) => {
             let left = until.saturating_duration_since(Instant::now());
             Error::Refused { code, detail, retry_after: Some(left) }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::InvalidArgument;
+use crate::setters::setters;
 
 const ATTEMPTS_MAX: u32 = 100;
 
@@ -16,6 +17,7 @@ const ATTEMPTS_MAX: u32 = 100;
 /// back, and without one left a failure is final. Tries that cost no node anything, because there was no connection, are
 /// free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Retries {
     pub(super) attempts: u32,
     first_pause: Duration,
@@ -45,32 +47,19 @@ impl Retries {
         Self { attempts: 1, ..Self::default() }
     }
 
-    /// How often a request is tried in all: 1 to 100.
-    #[must_use]
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
-        self
+    setters! {
+        /// How often a request is tried in all: 1 to 100.
+        attempts: u32;
+        /// How long a request takes in all, with its tries and the pauses between; 20 s by default. What its terms may wait
+        /// comes on top.
+        within: Duration;
+        /// How many retries may be made beyond one for every ten requests that succeed; 50 by default.
+        budget: u32;
     }
 
     /// The limit of the first pause, which each further pause doubles, and the limit of them all.
-    #[must_use]
     pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
         (self.first_pause, self.longest_pause) = (first, longest);
-        self
-    }
-
-    /// How long a request takes in all, with its tries and the pauses between; 20 s by default. What its terms may wait
-    /// comes on top.
-    #[must_use]
-    pub fn within(mut self, limit: Duration) -> Self {
-        self.within = limit;
-        self
-    }
-
-    /// How many retries may be made beyond one for every ten requests that succeed; 50 by default.
-    #[must_use]
-    pub fn budget(mut self, retries: u32) -> Self {
-        self.budget = retries;
         self
     }
 
@@ -79,32 +68,26 @@ impl Retries {
     ///
     /// The node that took it is asked once what became of it, if it can be reached, and for half of the time that is left at
     /// most. With two attempts there is none to spare for that.
-    #[must_use]
     pub fn at_least_once(mut self) -> Self {
         self.at_least_once = true;
         self
     }
 
-    pub(crate) fn check(self) -> Result<Self, InvalidArgument> {
+    pub(crate) fn check(self) -> Result<(), InvalidArgument> {
         if (1..=ATTEMPTS_MAX).contains(&self.attempts) {
-            Ok(self)
+            Ok(())
         } else {
             Err(InvalidArgument::Setting { setting: "attempts", allowed: "are 1 to 100" })
         }
     }
 
-    /// What to wait after so many tries: full jitter. The average of the pauses is half of what it is without, but no two
-    /// clients that failed together come back together, which is what the server needs.
+    /// What to wait after so many tries: full jitter, anything from zero to the limit. The average of the pauses is half of what it
+    /// is without, but no two clients that failed together come back together, which is what the server needs.
+    ///
+    /// The usual builders of backoffs add their jitter to the whole pause instead, so that everybody waits at least that.
     pub(super) fn pause(self, tries: u32) -> Duration {
-        full_jitter(self.first_pause, self.longest_pause, tries)
+        rand::random_range(Duration::ZERO..=ceiling(self.first_pause, self.longest_pause, tries))
     }
-}
-
-/// Anything from zero to `first`, doubled with each try after the first, but not above `longest`.
-///
-/// The usual builders of backoffs add their jitter to the whole pause instead, so that everybody waits at least that.
-fn full_jitter(first: Duration, longest: Duration, tries: u32) -> Duration {
-    rand::random_range(Duration::ZERO..=ceiling(first, longest, tries))
 }
 
 /// The limit of the pause after so many tries.
@@ -123,7 +106,7 @@ mod tests {
         let ceilings: Vec<_> = (1..=8).map(|tries| ceiling(first, longest, tries).as_millis()).collect();
         assert_eq!(ceilings, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
         assert_eq!(ceiling(first, longest, u32::MAX), longest);
-        let pauses: Vec<_> = (0..1_000).map(|_| full_jitter(first, longest, 1)).collect();
+        let pauses: Vec<_> = (0..1_000).map(|_| Retries::default().pause(1)).collect();
         assert!(pauses.iter().all(|pause| *pause <= first));
         // The chance that none of a thousand falls into a given fifth is below 10^-96.
         assert!(pauses.iter().any(|pause| *pause < first / 5) && pauses.iter().any(|pause| *pause > first / 5 * 4));

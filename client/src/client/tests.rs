@@ -231,7 +231,7 @@ async fn without_any_node_nothing_is_connected_and_the_reasons_are_told() {
     one.reachable(false);
     two.reachable(false);
     let none = client(Retries::default(), &[&one, &two]);
-    let error = none.0.nodes.first().await.unwrap_err();
+    let error = none.nodes.first().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     assert!(error.to_string().contains("one: gone") && error.to_string().contains("two: gone"), "{error}");
 }
@@ -243,7 +243,7 @@ async fn who_looks_for_a_node_comes_to_an_end_although_each_was_left_alone_long_
     one.reachable(false);
     two.reachable(false);
     let none = client(Retries::default(), &[&one, &two]);
-    assert!(none.0.nodes.first().await.is_err());
+    assert!(none.nodes.first().await.is_err());
     assert_eq!((one.dials(), two.dials()), (1, 1));
 }
 

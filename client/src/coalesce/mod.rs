@@ -99,13 +99,13 @@ impl Drop for Adding {
 
 impl Loads {
     /// The next batch, once it has waited long enough; `None` when nobody adds any more and nothing is left.
-    pub(crate) async fn next(&mut self) -> Option<Load> {
+    pub(crate) async fn next(&mut self) -> Option<Arc<Load>> {
         self.0.next().await
     }
 
     /// What became of the last one.
-    pub(crate) fn settle(&mut self, load: &Load, outcomes: Outcomes) {
-        self.0.settle(load, outcomes);
+    pub(crate) fn settle(&mut self, outcomes: Outcomes) {
+        self.0.settle(outcomes);
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
 
 use crate::error::InvalidArgument;
+use crate::setters::setters;
 
 const DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
 const BYTES: RangeInclusive<usize> = 1_024..=1 << 20;
 
 /// How a [`crate::Coalescer`] gathers increments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Coalescing {
     pub(super) delay: Duration,
     pub(super) counters: usize,
@@ -26,26 +28,14 @@ impl Default for Coalescing {
 }
 
 impl Coalescing {
-    /// How long the first increment of a batch waits for others, if no batch is under way: 0 to 60 s.
-    #[must_use]
-    pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// How many counters a batch has at most: 1 to 10 000.
-    #[must_use]
-    pub fn counters(mut self, counters: usize) -> Self {
-        self.counters = counters;
-        self
-    }
-
-    /// How many bytes their names take at most, in each of two batches: 1 KiB to 1 MiB. What is kept beside a name takes
-    /// about 100 bytes.
-    #[must_use]
-    pub fn bytes(mut self, bytes: usize) -> Self {
-        self.bytes = bytes;
-        self
+    setters! {
+        /// How long the first increment of a batch waits for others, if no batch is under way: 0 to 60 s.
+        delay: Duration;
+        /// How many counters a batch has at most: 1 to 10 000.
+        counters: usize;
+        /// How many bytes their names take at most, in each of two batches: 1 KiB to 1 MiB. What is kept beside a name takes
+        /// about 100 bytes.
+        bytes: usize;
     }
 
     pub(super) fn check(self) -> Result<Self, InvalidArgument> {

@@ -1,6 +1,5 @@
 //! What those who add and the one who sends share.
 
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -10,7 +9,7 @@ use super::NotCounted;
 use super::heap::{Heap, Load};
 use super::losses::Losses;
 use super::settings::Coalescing;
-use super::ticket::{Cohort, Outcomes, Ticket, outcome};
+use super::ticket::{Outcomes, Ticket, outcome};
 use crate::error::Error;
 
 pub(super) struct Shared {
@@ -29,7 +28,8 @@ struct State {
     since: Option<Instant>,
     /// The heap is not to wait for more.
     hurry: bool,
-    flying: Option<Flying>,
+    /// What is under way.
+    flying: Option<Arc<Load>>,
     /// Heaps that were taken, and of those the settled ones.
     taken: u64,
     settled: u64,
@@ -40,12 +40,6 @@ struct State {
     losses: Losses,
 }
 
-/// A heap of which the sender has not heard yet.
-struct Flying {
-    cohort: Arc<Cohort>,
-    increments: u64,
-}
-
 impl Shared {
     pub(super) fn new(limits: Coalescing) -> Self {
         Self { limits, state: Mutex::default(), work: Notify::new(), moved: Notify::new() }
@@ -54,9 +48,8 @@ impl Shared {
     /// Merges an increment as soon as there is room.
     pub(super) async fn add(&self, namespace: &str, key: &str, by: i64) -> Result<Ticket, Error> {
         loop {
-            let mut moved = pin!(self.moved.notified());
-            // Before the look, so that nothing that comes in between is missed.
-            moved.as_mut().enable();
+            // Made before the look, so that nothing that comes in between is missed.
+            let moved = self.moved.notified();
             if let Some(outcome) = self.try_add(namespace, key, by) {
                 return outcome;
             }
@@ -91,8 +84,7 @@ impl Shared {
             (state.taken.saturating_add(u64::from(!state.heap.is_empty())), state.losses.since())
         };
         loop {
-            let mut moved = pin!(self.moved.notified());
-            moved.as_mut().enable();
+            let moved = self.moved.notified();
             {
                 let mut state = self.state();
                 if state.settled >= upto || state.ended {
@@ -104,7 +96,7 @@ impl Shared {
     }
 
     /// The next heap, once it has waited long enough; `None` at the end.
-    pub(super) async fn next(&self) -> Option<Load> {
+    pub(super) async fn next(&self) -> Option<Arc<Load>> {
         loop {
             let due = {
                 let mut state = self.state();
@@ -125,27 +117,28 @@ impl Shared {
         }
     }
 
-    fn take(&self, state: &mut State) -> Load {
-        let heap = std::mem::take(&mut state.heap);
+    fn take(&self, state: &mut State) -> Arc<Load> {
+        let load = Arc::new(std::mem::take(&mut state.heap).load());
         (state.since, state.hurry) = (None, false);
         state.taken = state.taken.saturating_add(1);
-        state.flying = Some(Flying { cohort: Arc::clone(&heap.cohort), increments: heap.increments() });
+        state.flying = Some(Arc::clone(&load));
         self.moved.notify_waiters();
-        heap.load()
+        load
     }
 
-    /// Tells everybody what became of a heap.
-    pub(super) fn settle(&self, load: &Load, outcomes: Outcomes) {
-        {
+    /// Tells everybody what became of the heap that is under way.
+    pub(super) fn settle(&self, outcomes: Outcomes) {
+        let load = {
             let mut state = self.state();
-            state.flying = None;
+            let Some(load) = state.flying.take() else { return };
             state.settled = state.settled.saturating_add(1);
             for (place, increments) in load.increments.iter().enumerate() {
                 if let Err(error) = outcome(&outcomes, place) {
                     state.losses.add(&error, *increments);
                 }
             }
-        }
+            load
+        };
         // Nobody else sets it while a heap is under way.
         let _ = load.cohort.set(outcomes);
         self.moved.notify_waiters();
@@ -161,10 +154,10 @@ impl Shared {
     pub(super) fn abandon(&self) {
         let mut state = self.state();
         state.ended = true;
-        if let Some(Flying { cohort, increments }) = state.flying.take() {
+        if let Some(load) = state.flying.take() {
             let error = Error::Ambiguous { reason: "the task that sends increments has ended".into() };
-            state.losses.add(&error, increments);
-            let _ = cohort.set(Err(error));
+            state.losses.add(&error, load.increments.iter().sum());
+            let _ = load.cohort.set(Err(error));
         }
         if !state.heap.is_empty() {
             let increments = state.heap.increments();

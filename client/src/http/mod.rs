@@ -79,12 +79,12 @@ impl HttpDial {
         };
         let transport = HttpTransport::over(self.connector.clone(), self.node.clone(), limits);
         let get = async |path| {
-            let request = http::Request::get(path).body(Bytes::new()).map_err(|error| self.unreachable(error))?;
+            let request = http::Request::get(path).body(Bytes::new()).map_err(|error| self.unreachable(&error))?;
             transport.send(request).await.map_err(|failure| match failure {
                 HttpFailure::Distrusted(reason) => {
                     ConnectError::Certificate { address: self.node.base.clone(), reason }
                 }
-                failure => self.unreachable(failure),
+                failure => self.unreachable(&failure),
             })
         };
         let response = get("/v1/cluster").await?;
@@ -109,7 +109,7 @@ impl HttpDial {
         }
     }
 
-    fn unreachable(&self, reason: impl ToString) -> ConnectError {
+    fn unreachable(&self, reason: &impl ToString) -> ConnectError {
         ConnectError::Unreachable { address: self.node.base.clone(), reason: reason.to_string() }
     }
 
@@ -125,7 +125,7 @@ impl Dial for HttpDial {
 
     fn dial(&self) -> Boxed<'_, Result<Arc<dyn Door>, ConnectError>> {
         Box::pin(async move {
-            let late = |_| self.unreachable(format!("no answer within {:?}", self.timeout));
+            let late = |_| self.unreachable(&format!("no answer within {:?}", self.timeout));
             let door = tokio::time::timeout(self.timeout, self.connect()).await.map_err(late)??;
             Ok(Arc::new(door) as Arc<dyn Door>)
         })

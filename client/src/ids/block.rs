@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use snowtide_protocol::wire::IdRun;
 
-use crate::Error;
+use crate::error::Error;
 
 /// IDs of one answer. Any number of threads take from it; each gets another one.
 #[derive(Debug)]
@@ -52,12 +52,6 @@ impl Block {
         let Life { low_water, refresh_at, expires_at } = life;
         let low_at = total.saturating_sub(low_water);
         Ok(Self { runs: runs.into(), taken: AtomicU64::new(0), low_at, refresh_at, expires_at })
-    }
-
-    /// A block with nothing in it.
-    pub(super) fn none(now: Instant) -> Self {
-        let (runs, taken) = (Box::default(), AtomicU64::new(0));
-        Self { runs, taken, low_at: 0, refresh_at: now, expires_at: now }
     }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {

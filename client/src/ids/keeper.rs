@@ -7,7 +7,7 @@ use super::block::Block;
 use super::prefetch::Prefetch;
 use super::shelf::Shelf;
 use super::source::Source;
-use crate::Error;
+use crate::error::Error;
 
 /// After a first failure that tells no time; doubled with each further one.
 const PAUSE_MIN: Duration = Duration::from_millis(50);

@@ -11,14 +11,9 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
-#[cfg(feature = "quic")]
-use crate::Config;
-use crate::Error;
-use crate::error::InvalidArgument;
+use crate::error::{Error, InvalidArgument};
 
 use shelf::Shelf;
-#[cfg(feature = "quic")]
-use source::NodeSource;
 
 pub use prefetch::Prefetch;
 pub use source::Source;
@@ -50,12 +45,6 @@ impl Drop for AbortOnDrop {
 }
 
 impl Ids {
-    #[cfg(feature = "quic")]
-    /// Begins to fetch from the node that `config` names. Must be called within a tokio runtime.
-    pub fn start(config: Config, prefetch: Prefetch) -> Result<Self, InvalidArgument> {
-        Self::from_source(NodeSource::new(config), prefetch)
-    }
-
     /// Begins to fetch from `source`. Must be called within a tokio runtime.
     pub fn from_source(source: impl Source, prefetch: Prefetch) -> Result<Self, InvalidArgument> {
         let prefetch = prefetch.check()?;

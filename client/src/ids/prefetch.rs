@@ -7,6 +7,7 @@ use snowtide_protocol::wire::IDS_MAX;
 
 use super::block::Life;
 use crate::error::InvalidArgument;
+use crate::setters::setters;
 
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3_600);
 
@@ -14,6 +15,7 @@ const MAX_AGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::
 ///
 /// What is fetched and not used in time is lost, which costs nothing but numbers: a node has four million a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Prefetch {
     pub(super) block: u32,
     low_water: u32,
@@ -28,35 +30,28 @@ impl Default for Prefetch {
 }
 
 impl Prefetch {
-    /// How many IDs are asked for at once: 1 to 10 000.
-    #[must_use]
-    pub fn block(mut self, ids: u32) -> Self {
-        self.block = ids;
-        self
-    }
-
-    /// The next block is asked for when no more than so many IDs of the present one are left: 0 to the block's size.
-    /// As many as are used during a round trip to the node, so that nobody has to wait for it.
-    #[must_use]
-    pub fn low_water(mut self, ids: u32) -> Self {
-        self.low_water = ids;
-        self
-    }
-
-    /// No ID is handed out later than this after it was asked for: 10 ms to 1 h. The next block is asked for at half
-    /// of it, if IDs are being used.
-    #[must_use]
-    pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = age;
-        self
+    setters! {
+        /// How many IDs are asked for at once: 1 to 10 000.
+        block: u32;
+        /// The next block is asked for when no more than so many IDs of the present one are left: 0 to the block's size.
+        /// As many as are used during a round trip to the node, so that nobody has to wait for it.
+        low_water: u32;
+        /// No ID is handed out later than this after it was asked for: 10 ms to 1 h. The next block is asked for at half
+        /// of it, if IDs are being used.
+        max_age: Duration;
     }
 
     /// Refuses what cannot work, saying what is allowed.
     pub(super) fn check(self) -> Result<Self, InvalidArgument> {
+        let wrong = |setting, allowed| Err(InvalidArgument::Setting { setting, allowed });
         match self {
             Self { block, .. } if !(1..=IDS_MAX).contains(&block) => Err(InvalidArgument::IdCount(block)),
-            Self { block, low_water, .. } if low_water > block => Err(InvalidArgument::LowWater { low_water, block }),
-            Self { max_age, .. } if !MAX_AGE.contains(&max_age) => Err(InvalidArgument::MaxAge(max_age)),
+            Self { block, low_water, .. } if low_water > block => {
+                wrong("the low-water mark", "is at most the size of a block")
+            }
+            Self { max_age, .. } if !MAX_AGE.contains(&max_age) => {
+                wrong("the age of prefetched ids", "is 10 ms to 1 h")
+            }
             _ => Ok(self),
         }
     }

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
 use super::block::Block;
-use crate::Error;
+use crate::error::Error;
 
 pub(super) struct Shelf {
-    present: ArcSwap<Block>,
+    present: ArcSwapOption<Block>,
     state: Mutex<State>,
     /// Another block is wanted, being fetched, or in reserve: nobody else needs to ask for it.
-    asked: AtomicBool,
+    requested: AtomicBool,
     /// Wakes the keeper.
     wanted: Notify,
     /// Tells those who wait that a block has come, or none.
@@ -45,9 +45,9 @@ impl Shelf {
     /// Empty, and the first block is asked for.
     pub(super) fn new() -> Self {
         let shelf = Self {
-            present: ArcSwap::from_pointee(Block::none(Instant::now())),
+            present: ArcSwapOption::empty(),
             state: Mutex::default(),
-            asked: AtomicBool::new(false),
+            requested: AtomicBool::new(false),
             wanted: Notify::new(),
             settled: Notify::new(),
             #[cfg(test)]
@@ -59,7 +59,7 @@ impl Shelf {
 
     /// An ID of the present block, if it has one.
     pub(super) fn take(&self) -> Option<u64> {
-        let taken = self.present.load().take(self.now())?;
+        let taken = self.present.load().as_ref()?.take(self.now())?;
         if taken.low {
             self.ask();
         }
@@ -98,7 +98,7 @@ impl Shelf {
         state.failure = Some(Failure { error, until });
         state.failures += 1;
         drop(state);
-        self.asked.store(false, Ordering::Relaxed);
+        self.requested.store(false, Ordering::Relaxed);
         self.settled.notify_waiters();
     }
 
@@ -118,15 +118,15 @@ impl Shelf {
             return Some(Ok(id));
         }
         if let Some(reserve) = state.reserve.take() {
-            self.asked.store(false, Ordering::Relaxed);
-            self.present.store(reserve);
+            self.requested.store(false, Ordering::Relaxed);
+            self.present.store(Some(reserve));
             if let Some(id) = self.take() {
                 return Some(Ok(id));
             }
         }
         match &state.failure {
             Some(failure) if failure.stands(self.now()) || state.failures > failures => {
-                return Some(Err(failure.told(self.now())));
+                return Some(Err(failure.left(self.now())));
             }
             _ => state.failure = None,
         }
@@ -136,7 +136,7 @@ impl Shelf {
 
     /// Asks for a block, unless that is done. The flag is read first, since most find it set.
     fn ask(&self) {
-        if !self.asked.load(Ordering::Relaxed) && !self.asked.swap(true, Ordering::Relaxed) {
+        if !self.requested.load(Ordering::Relaxed) && !self.requested.swap(true, Ordering::Relaxed) {
             self.wanted.notify_one();
         }
     }
@@ -157,7 +157,7 @@ impl Failure {
     }
 
     /// The error, with the time that is left.
-    fn told(&self, now: Instant) -> Error {
+    fn left(&self, now: Instant) -> Error {
         match (self.error.clone(), self.until) {
             (Error::Refused { code, detail, retry_after: Some(_) }, Some(until)) => {
                 Error::Refused { code, detail, retry_after: Some(until.saturating_duration_since(now)) }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::tls;
 use crate::error::ConnectError;
+use crate::setters::setters;
 use crate::trust;
 
 /// Where to connect, whom to trust, and how long to wait.
@@ -16,6 +17,7 @@ use crate::trust;
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Config {
     pub(crate) addresses: Vec<String>,
     pub(crate) roots: rustls::RootCertStore,
@@ -43,7 +45,6 @@ impl Config {
     }
 
     /// One more address, tried if those before it cannot be reached.
-    #[must_use]
     pub fn or_address(mut self, address: impl Into<String>) -> Self {
         self.addresses.push(address.into());
         self
@@ -62,43 +63,28 @@ impl Config {
     }
 
     /// A bearer token, where the node asks for one.
-    #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
     /// The name or IP address that the node's certificate must hold; the host of the address unless said otherwise.
-    #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// How long to try one address; 5 s by default.
-    #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// How long to wait for an answer, time in this client's queue included; 10 s by default.
-    #[must_use]
-    pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
-        self
-    }
-
-    /// A node that is silent for this long is given up; 15 s by default. Probes are sent at a third of it.
-    #[must_use]
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = timeout;
-        self
+    setters! {
+        /// How long to try one address; 5 s by default.
+        connect_timeout: Duration;
+        /// How long to wait for an answer, time in this client's queue included; 10 s by default.
+        request_timeout: Duration;
+        /// A node that is silent for this long is given up; 15 s by default. Probes are sent at a third of it.
+        idle_timeout: Duration;
     }
 
     /// QUIC streams to spread requests over, 1 by default, which is enough for hundreds of thousands of operations
     /// a second. More than one gives up the order between requests. The node has a limit of its own.
-    #[must_use]
     pub fn streams(mut self, streams: usize) -> Self {
         self.streams = streams.max(1);
         self

@@ -128,7 +128,11 @@ impl Connection {
 
     /// Any operation.
     pub(crate) async fn operate(&self, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
-        self.operated(namespace, key, action, None, self.0.request_timeout).await
+        let request = Request::Operation { namespace, key, action };
+        match self.perform(request, None, self.0.request_timeout).await? {
+            Reply::Value(value) => Ok(value),
+            _ => Err(miscounted(1)),
+        }
     }
 
     /// Any request, which a stamp makes count once.
@@ -140,23 +144,13 @@ impl Connection {
     ) -> Result<Reply, Error> {
         match request {
             Request::Operation { namespace, key, action } => {
-                self.operated(namespace, key, action, stamp, timeout).await.map(Reply::Value)
+                let batch = Batch::of(namespace, key, action)?;
+                let answered = self.batched(&batch, None, stamp, timeout).await?;
+                only(answered, namespace, key).map(|counted| Reply::Value(counted.value))
             }
             Request::Batch(batch, terms) => self.batched(batch, terms, stamp, timeout).await.map(Reply::Batch),
             Request::Ids(count) => self.minted(count, timeout).await.map(Reply::Ids),
         }
-    }
-
-    async fn operated(
-        &self,
-        namespace: &str,
-        key: &str,
-        action: Action,
-        stamp: Option<Stamp>,
-        timeout: Duration,
-    ) -> Result<i128, Error> {
-        let batch = Batch::of(namespace, key, action)?;
-        only(self.batched(&batch, None, stamp, timeout).await?, namespace, key).map(|counted| counted.value)
     }
 
     async fn batched(

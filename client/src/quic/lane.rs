@@ -220,14 +220,9 @@ async fn write(lane: Arc<Lane>, mut send: SendStream) {
 
 /// The reader: as many answers as one read brings.
 async fn read(lane: Arc<Lane>, connection: Connection, mut recv: RecvStream, mut buffer: FrameBuffer) {
-    let ended = tokio::select! {
+    let (code, reason) = tokio::select! {
         ended = answers(&lane, &mut recv, &mut buffer) => ended,
-        () = patience(&lane) => Ended::Finished,
-    };
-    let (code, reason) = match ended {
-        Ended::Finished => (close::DONE, "the node has ended the stream".to_owned()),
-        Ended::Lost(reason) => (close::DONE, reason),
-        Ended::Protocol(reason) => (close::PROTOCOL, format!("the node broke the protocol: {reason}")),
+        () = patience(&lane) => finished(),
     };
     // Lanes that finish on purpose do not tear down those that are still answering.
     if !lane.state().finishing || code != close::DONE {
@@ -236,25 +231,23 @@ async fn read(lane: Arc<Lane>, connection: Connection, mut recv: RecvStream, mut
     lane.end(&reason);
 }
 
-/// Why a reader stops.
-enum Ended {
-    Finished,
-    Lost(String),
-    Protocol(String),
-}
-
-async fn answers(lane: &Lane, recv: &mut RecvStream, buffer: &mut FrameBuffer) -> Ended {
+/// Reads until the lane ends: with which code the connection is closed then, and why.
+async fn answers(lane: &Lane, recv: &mut RecvStream, buffer: &mut FrameBuffer) -> (u32, String) {
     let mut responses = Vec::new();
     loop {
         if let Err(reason) = parse(buffer, &mut responses).and_then(|()| lane.settle(&mut responses)) {
-            return Ended::Protocol(reason);
+            return (close::PROTOCOL, format!("the node broke the protocol: {reason}"));
         }
         match recv.read(buffer.room()).await {
             Ok(Some(count)) => buffer.filled(count),
-            Ok(None) => return Ended::Finished,
-            Err(error) => return Ended::Lost(lost(&error)),
+            Ok(None) => return finished(),
+            Err(error) => return (close::DONE, lost(&error)),
         }
     }
+}
+
+fn finished() -> (u32, String) {
+    (close::DONE, "the node has ended the stream".to_owned())
 }
 
 /// Waits until the stream has been finished for [`CLOSE_WAIT`], so that no node can keep a dropped client alive.
