@@ -70,12 +70,8 @@ impl Command {
             () = ended.cancelled(), if exit_with_stdin => Ok(()),
         };
         tell("stopping: nodes drain");
-        let undrained = stop::wind_down(&mut cluster, &mut stop).await;
-        outcome?;
-        match undrained.first() {
-            Some((region, ending)) => anyhow::bail!(stop::sentence(region, *ending)),
-            None => Ok(()),
-        }
+        let drained = stop::wind_down(&mut cluster, &mut stop).await;
+        outcome.and(drained)
     }
 
     fn options(self, global: &Global) -> anyhow::Result<Options> {
