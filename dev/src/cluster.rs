@@ -86,7 +86,7 @@ impl Cluster {
         folder.write_for_clients(&map)?;
         certificates(&Folders::beside(&folder.certs_dir()), &Holder::all(&map), false)?;
         let wires = match options.links {
-            Links::Relay => Some(Wires::start(&map, options.seed).map_err(DevError::Relay)?),
+            Links::Relay => Some(Wires::start(&map).map_err(DevError::Relay)?),
             Links::Direct => None,
         };
         for (worker, region, _) in map.nodes() {

@@ -39,8 +39,6 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// A configuration file for every node.
     pub config_file: Option<PathBuf>,
-    /// What the relays draw losses from.
-    pub seed: u64,
     /// How long a node may take until it is ready.
     pub ready_within: Duration,
     /// How long a node may take to drain before it is killed.

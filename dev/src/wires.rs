@@ -31,9 +31,9 @@ pub(super) struct Cuts {
 
 impl Wires {
     /// A relay before every node of the map, for each other node. Must be called within a Tokio runtime.
-    pub(super) fn start(map: &ClusterMap, seed: u64) -> io::Result<Self> {
-        let pairs = pairs(map).into_iter().zip(0_u64..);
-        let relays = pairs.map(|((pair, upstream), nth)| Ok((pair, Relay::start(upstream, seed.wrapping_add(nth))?)));
+    pub(super) fn start(map: &ClusterMap) -> io::Result<Self> {
+        let relays =
+            pairs(map).into_iter().zip(0..).map(|((pair, upstream), seed)| Ok((pair, Relay::start(upstream, seed)?)));
         Ok(Self { relays: relays.collect::<io::Result<_>>()?, cuts: Cuts::default() })
     }
 
@@ -178,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_node_reads_leads_to_the_relays_that_were_started() {
         let map = map(3);
-        let wires = Wires::start(&map, 1).unwrap();
+        let wires = Wires::start(&map).unwrap();
         let seen = wires.map_of(worker(0), &map);
         let behind: BTreeMap<_, _> =
             wires.relays().map(|(dialer, acceptor, relay)| ((dialer, acceptor), relay.address())).collect();

@@ -159,7 +159,7 @@ pub(super) fn advice_on_code(code: Code) -> &'static str {
             "correct the clock of the node (snowtide cluster status shows how far it is off), or ask another one with --at"
         }
         Code::Fenced => "stop the other process that runs under this worker id, then restart the fenced node",
-        Code::TokenWaitExpired => "wait longer with --wait, or ask the node that told the token; nothing was done",
+        Code::TokenWaitExpired => "wait longer with --wait, or ask the node that gave the token; nothing was done",
         Code::Timeout | Code::Internal => UNKNOWN,
         code if code.is_retryable() => "repeat this, nothing was changed",
         _ => "correct the request; --help tells what is allowed",

@@ -67,6 +67,13 @@ async fn completions_and_manual_pages_are_made_anywhere() {
     assert_eq!(made.code, Some(0), "{made:?}");
     let page = std::fs::read_to_string(dir.path().join("pages/man1/snowtide-counter-watch.1")).unwrap();
     assert!(page.contains(".TH") && page.contains("at each change"), "{page}");
+
+    let dev = async |arguments: &[&str]| run_program(&beside("snowtide-dev"), dir.path(), arguments, &[]).await;
+    let script = dev(&["completions", "zsh"]).await;
+    assert!(script.code == Some(0) && script.stdout.contains("#compdef snowtide-dev"), "{script:?}");
+    let made = dev(&["man", "pages/man1"]).await;
+    assert!(made.code == Some(0) && made.stdout.contains("wrote snowtide-dev.1"), "{made:?}");
+    assert!(dir.path().join("pages/man1/snowtide-dev-up.1").exists());
 }
 
 #[tokio::test]

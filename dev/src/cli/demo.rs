@@ -5,6 +5,7 @@
 
 mod drill;
 mod minted;
+mod poll;
 mod regions;
 mod story;
 mod witness;
@@ -82,11 +83,9 @@ async fn tell_story(options: Options, drill: &Drill, stop: &mut Stop) -> anyhow:
         }
         () = stop.asked() => Err(anyhow::anyhow!("told to stop before the end")),
     };
-    let undrained = stop::wind_down(&mut cluster, stop).await;
+    let drained = stop::wind_down(&mut cluster, stop).await;
     let mut lines = outcome?;
-    if let Some((region, ending)) = undrained.first() {
-        anyhow::bail!(stop::sentence(region, *ending));
-    }
+    drained?;
     lines.push(format!("All nodes drained; the demo took {} s.", watch.elapsed_ms() / 1_000));
     Ok(lines)
 }

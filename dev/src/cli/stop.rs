@@ -1,6 +1,6 @@
 //! Being told to stop, by a terminal or by another process.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use snowtide::cli::note as tell;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -28,14 +28,18 @@ impl Stop {
     }
 }
 
-/// Drains all nodes; a second signal kills those that are not done. Returns those that did not drain.
-pub(super) async fn wind_down(cluster: &mut Cluster, stop: &mut Stop) -> Vec<(String, Ending)> {
-    tokio::select! {
-        endings = cluster.stop_all() => endings.into_iter().filter(|(_, ending)| *ending != Ending::Drained).collect(),
+/// Drains all nodes; a second signal kills those that are not done. An error if one did not drain by itself.
+pub(super) async fn wind_down(cluster: &mut Cluster, stop: &mut Stop) -> anyhow::Result<()> {
+    let endings = tokio::select! {
+        endings = cluster.stop_all() => endings,
         () = stop.asked() => {
             tell("told to stop twice: nodes are killed; what they acknowledged is on disk");
             Vec::new()
         }
+    };
+    match endings.iter().find(|(_, ending)| *ending != Ending::Drained) {
+        Some((region, ending)) => bail!(sentence(region, *ending)),
+        None => Ok(()),
     }
 }
 

@@ -70,12 +70,8 @@ impl Command {
             () = ended.cancelled(), if exit_with_stdin => Ok(()),
         };
         tell("stopping: nodes drain");
-        let undrained = stop::wind_down(&mut cluster, &mut stop).await;
-        outcome?;
-        match undrained.first() {
-            Some((region, ending)) => anyhow::bail!(stop::sentence(region, *ending)),
-            None => Ok(()),
-        }
+        let drained = stop::wind_down(&mut cluster, &mut stop).await;
+        outcome.and(drained)
     }
 
     fn options(self, global: &Global) -> anyhow::Result<Options> {
@@ -92,32 +88,24 @@ impl Command {
 }
 
 /// Starts all nodes and does what is typed. Returns when told to quit.
-async fn keep_up(cluster: &mut Cluster, lines: mpsc::Receiver<String>, json: bool) -> anyhow::Result<()> {
+async fn keep_up(cluster: &mut Cluster, mut lines: mpsc::Receiver<String>, json: bool) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
     let names: Vec<_> = cluster.regions().map(str::to_owned).collect();
     tell(&format!("starting {}", names.join(", ")));
     cluster.start_all(|region| tell(&format!("{region} is ready after {} ms", watch.elapsed_ms()))).await?;
     welcome(cluster, json)?;
-    let mut lines = Some(lines);
+    let mut more = true;
     let mut beat = tokio::time::interval(WATCH);
     loop {
         tokio::select! {
-            line = next(&mut lines) => match line.as_deref().map(str::trim) {
-                None => lines = None,
+            line = lines.recv(), if more => match line.as_deref().map(str::trim) {
+                None => more = false,
                 Some("") => {}
                 Some("quit" | "exit") => return Ok(()),
                 Some(line) => answer(console::carry_out(line, cluster).await, json)?,
             },
             _ = beat.tick() => cluster.check()?,
         }
-    }
-}
-
-/// The next line; never, once there are no more.
-async fn next(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
-    match lines {
-        Some(lines) => lines.recv().await,
-        None => std::future::pending().await,
     }
 }
 

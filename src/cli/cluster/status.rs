@@ -56,8 +56,7 @@ fn as_text(lines: &[NodeReport]) -> String {
 
 /// A line for each log that some node knows to have forked.
 fn forks(lines: &[NodeReport]) -> Vec<String> {
-    let known: BTreeSet<&ForkView> =
-        lines.iter().filter_map(|line| line.view.as_ref().ok()).flat_map(|view| &view.forks).collect();
+    let known: BTreeSet<&ForkView> = lines.iter().filter_map(NodeReport::answer).flat_map(|view| &view.forks).collect();
     let in_words = |fork: &&ForkView| {
         format!(
             "forked: {}/{} counted as {} in two processes in namespace {}; acknowledged increments of it may be missing",
@@ -124,7 +123,17 @@ impl NodeReport {
     }
 
     fn ids(&self) -> Option<&IdsView> {
-        self.view.as_ref().ok()?.ids.as_ref()
+        self.answer()?.ids.as_ref()
+    }
+
+    /// What the node said of itself, if it did.
+    pub(super) fn answer(&self) -> Option<&ClusterView> {
+        self.view.as_ref().ok()
+    }
+
+    /// Its peers as it sees them.
+    pub(super) fn peers(&self) -> &[PeerView] {
+        self.answer().map_or(&[], |view| &view.peers)
     }
 
     /// Whether there is a node at all.
@@ -143,7 +152,7 @@ impl NodeReport {
     }
 
     fn as_json(&self) -> Value {
-        let node = self.view.as_ref().ok().map(|view| &view.node);
+        let node = self.answer().map(|view| &view.node);
         json!({
             "region": self.region,
             "node": self.worker.node(),
@@ -156,8 +165,8 @@ impl NodeReport {
             "replica": node.and_then(|node| node.replica.as_ref()),
             "commits": node.and_then(|node| node.commits.as_ref()),
             "ids": self.ids(),
-            "forks": self.view.as_ref().map(|view| view.forks.clone()).unwrap_or_default(),
-            "peers": self.view.as_ref().map(|view| view.peers.clone()).unwrap_or_default(),
+            "forks": self.answer().map_or(&[][..], |view| &view.forks),
+            "peers": self.peers(),
             "error": self.view.as_ref().err().map(ToString::to_string),
         })
     }

@@ -120,17 +120,18 @@ impl Command {
 
 async fn new(global: &Global, count: u32, format: Format, reach: Reach) -> anyhow::Result<()> {
     let client = reach.connect(global).await?;
+    let mut ids = Vec::new();
+    let used = |chunk: Vec<String>| {
+        if !global.json {
+            return print_more(&chunk.join("\n"));
+        }
+        ids.extend(chunk);
+        Ok(())
+    };
+    mint(&client, count, format, used).await?;
     if global.json {
-        let mut ids = Vec::new();
-        mint(&client, count, format, |chunk| {
-            ids.extend(chunk);
-            Ok(())
-        })
-        .await?;
         let welcome = client.welcome();
         print_json(&json!({ "ids": ids, "region": welcome.region, "node": welcome.node }))?;
-    } else {
-        mint(&client, count, format, |chunk| print_more(&chunk.join("\n"))).await?;
     }
     client.close().await;
     Ok(())

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use snowtide_client::Connection;
-use tokio::time::timeout;
 
 use super::NAMESPACE;
+use super::poll::poll;
 use crate::cluster::Cluster;
 
 /// Regions agree within this, or the demo says that they do not.
 const AGREE_WITHIN: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(10);
 
 /// A client at each region's node.
 pub(super) struct Regions(Vec<(String, Connection)>);
@@ -44,19 +43,13 @@ impl Regions {
     /// Reads until every region counts what it is `wanted` to, and returns that.
     pub(super) async fn until(&self, key: &str, wanted: impl Fn(&str) -> i128) -> anyhow::Result<Values> {
         let mut last = Vec::new();
-        let reading = async {
-            loop {
-                last = self.read(key).await?;
-                if last.iter().all(|(region, value)| *value == wanted(region)) {
-                    return anyhow::Ok(());
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        match timeout(AGREE_WITHIN, reading).await {
-            Ok(outcome) => outcome.map(|()| last),
-            Err(_) => anyhow::bail!("{}", in_vain(&last, wanted)),
-        }
+        let agreed = poll(AGREE_WITHIN, async || {
+            last = self.read(key).await?;
+            Ok(last.iter().all(|(region, value)| *value == wanted(region)).then_some(()))
+        });
+        let agreed = agreed.await?;
+        ensure!(agreed.is_some(), in_vain(&last, wanted));
+        Ok(last)
     }
 
     async fn read(&self, key: &str) -> anyhow::Result<Values> {

@@ -11,9 +11,9 @@ use snowtide::probe::Probe;
 use snowtide_client::Connection;
 use snowtide_loadtest::drill::Drill;
 use snowtide_loadtest::report::Summary;
-use tokio::time::timeout;
 
 use super::minted::Minted;
+use super::poll::poll;
 use super::regions::{Regions, Values};
 use super::witness::Witness;
 use super::{NAMESPACE, drill};
@@ -34,7 +34,6 @@ const IN_ALL: i128 = 1_323;
 /// A link that is silent for `peer.idle_timeout`, 4 s, is down.
 const DOWN_WITHIN: Duration = Duration::from_secs(20);
 const MINT_WITHIN: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
 
 /// What was done so far.
 #[derive(Default)]
@@ -166,16 +165,11 @@ impl Story {
 
 /// A node that was just started may have to hear from its peers before it mints.
 async fn mint(client: &Connection, count: u32) -> anyhow::Result<Vec<u64>> {
-    let minting = async {
-        loop {
-            match client.ids(count).await {
-                Err(error) if error.is_retryable() => tokio::time::sleep(POLL).await,
-                outcome => return outcome,
-            }
-        }
-    };
-    let ids = timeout(MINT_WITHIN, minting).await;
-    Ok(ids.with_context(|| format!("a node mints nothing for {MINT_WITHIN:?}"))??)
+    let ids = poll(MINT_WITHIN, async || match client.ids(count).await {
+        Err(error) if error.is_retryable() => Ok(None),
+        outcome => Ok(Some(outcome?)),
+    });
+    ids.await?.with_context(|| format!("a node mints nothing for {MINT_WITHIN:?}"))
 }
 
 async fn increment(regions: &Regions, amounts: &[(&str, u64)]) -> anyhow::Result<()> {
@@ -200,18 +194,11 @@ async fn equal(regions: &Regions, value: i128) -> anyhow::Result<()> {
 async fn isolated(cluster: &Cluster) -> anyhow::Result<()> {
     let node = cluster.endpoints().into_iter().find(|node| node.region == CUT).context("it is on the map")?;
     let probe = Probe::anonymous();
-    let waiting = async {
-        loop {
-            let view = probe.cluster(node.http).await?;
-            if view.peers.iter().all(|peer| peer.state != "up") {
-                return anyhow::Ok(());
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    timeout(DOWN_WITHIN, waiting)
-        .await
-        .with_context(|| format!("{CUT} still sees the others after {DOWN_WITHIN:?}"))??;
+    let alone = poll(DOWN_WITHIN, async || {
+        let view = probe.cluster(node.http).await?;
+        Ok(view.peers.iter().all(|peer| peer.state != "up").then_some(()))
+    });
+    alone.await?.with_context(|| format!("{CUT} still sees the others after {DOWN_WITHIN:?}"))?;
     print(&format!("{CUT} sees no other region any more."))
 }
 

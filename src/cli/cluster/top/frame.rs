@@ -155,7 +155,7 @@ fn row(sample: &NodeSample) -> [Cell; 9] {
     let rate =
         |of: fn(&Rates) -> f64| sample.rates.as_ref().map_or_else(dash, |rates| (number(of(rates)), Tone::Plain));
     let sync = sample.rates.as_ref().and_then(|rates| rates.sync_seconds);
-    let peers = sample.line.view.as_ref().map_or(&[][..], |view| &view.peers);
+    let peers = sample.line.peers();
     let reading = sample.reading.as_ref();
     let size = |size: Option<f64>| size.map_or_else(dash, |size| (bytes(size), Tone::Plain));
     [

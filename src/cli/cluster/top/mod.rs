@@ -157,13 +157,13 @@ impl NodeSample {
             "node": self.line.name(),
             "reachable": self.line.ready.is_some(),
             "ready": self.line.ready.unwrap_or(false),
-            "stage": self.line.view.as_ref().ok().map(|view| &view.node.stage),
+            "stage": self.line.answer().map(|view| &view.node.stage),
             "increments_per_second": rates.map(|rates| rates.increments),
             "ids_per_second": rates.map(|rates| rates.ids),
             "sync_seconds": rates.and_then(|rates| rates.sync_seconds),
             "disk_free_bytes": reading.and_then(|reading| reading.disk_free),
             "journal_bytes": reading.and_then(|reading| reading.journal),
-            "peers": self.line.view.as_ref().map(|view| view.peers.clone()).unwrap_or_default(),
+            "peers": self.line.peers(),
             "error": self.line.view.as_ref().err().map(ToString::to_string),
         })
     }
