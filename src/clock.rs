@@ -7,17 +7,18 @@ pub mod offset;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch, by the wall clock, which may jump.
-#[allow(clippy::disallowed_methods)] // this is the one place
 pub fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Microseconds since the Unix epoch, by the wall clock, which may jump.
-#[allow(clippy::disallowed_methods)] // this is the one place
 pub fn wall_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(wall().as_micros()).unwrap_or(u64::MAX)
+}
+
+#[allow(clippy::disallowed_methods)] // this is the one place
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
 /// A moment in milliseconds of Unix time by RFC 3339, in UTC and always with milliseconds; `None` beyond the year 9999.

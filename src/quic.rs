@@ -12,13 +12,14 @@
 //! The stateless reset key is derived from the node's private key: a process that restarts tells the callers of its
 //! predecessor at once that their connections are gone, instead of leaving them to a timeout.
 
-use std::collections::VecDeque;
+mod handshakes;
+
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
@@ -26,9 +27,8 @@ use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use snowtide_protocol::wire::ALPN as CLIENT_ALPN;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::clock;
@@ -36,20 +36,16 @@ use crate::config::{PeerLinks, Quic};
 use crate::sockets::{self, NotBound};
 use crate::tls::{self, Credentials, TlsError};
 
+use handshakes::{HANDSHAKES_KEPT, HANDSHAKES_MAX, Handshakes, Place};
+
 /// The application protocol of links between nodes.
 pub const PEER_ALPN: &[u8] = b"snowtide-peer/1";
-/// Unfinished handshakes of anyone.
-const HANDSHAKES_MAX: usize = 256;
-/// Unfinished handshakes beyond those, kept for addresses in the cluster's map.
-const HANDSHAKES_KEPT: usize = 64;
 /// A certificate that was shown is judged again when it ends, but no oftener and no more rarely than this: its last second is
 /// part of it, and the wall clock can be set.
 const JUDGED_AGAIN_MIN: Duration = Duration::from_secs(1);
 const JUDGED_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Where few places are left, one that takes longer than this is given up.
-const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 /// A connection that has ended is remembered for so long, about, so that late packets find it (RFC 9000, 10.2). Whoever held
 /// a place keeps it until then, or those that begin and end at once would have no bound.
 pub const DRAINING: Duration = Duration::from_secs(3);
@@ -328,72 +324,6 @@ pub trait Peers: Clone + Send + Sync + 'static {
     fn accept(&self, connection: Connection) -> impl Future<Output = ()> + Send;
 }
 
-/// The places for handshakes.
-struct Handshakes<P> {
-    anyone: Arc<Semaphore>,
-    kept: Arc<Semaphore>,
-    links: Option<P>,
-    under_way: Mutex<VecDeque<(Instant, CancellationToken)>>,
-}
-
-/// A place for a handshake, until it is over.
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    /// Cancelled when the handshake is over, or is to be.
-    over: CancellationToken,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.over.cancel();
-    }
-}
-
-impl<P: Peers> Handshakes<P> {
-    fn new(links: Option<P>) -> Self {
-        Self {
-            anyone: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
-            kept: Arc::new(Semaphore::new(HANDSHAKES_KEPT)),
-            links,
-            under_way: Mutex::default(),
-        }
-    }
-
-    /// Notes one more; where places become few, those that take long are given up.
-    fn begin(&self, permit: OwnedSemaphorePermit) -> Place {
-        let (now, over) = (clock::monotonic(), CancellationToken::new());
-        let few = self.anyone.available_permits() < HANDSHAKES_MAX / 4;
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let slow = |begun: &Instant| few && now.duration_since(*begun) > HANDSHAKE_GRACE;
-        while let Some((_, over)) = under_way.front().filter(|(begun, over)| over.is_cancelled() || slow(begun)) {
-            over.cancel();
-            under_way.pop_front();
-        }
-        under_way.push_back((now, over.clone()));
-        Place { _permit: permit, over }
-    }
-
-    /// A place, or the caller is sent away: to prove its address, or for good.
-    fn admit(&self, incoming: Incoming) -> Option<(Incoming, Place)> {
-        let proven = incoming.remote_address_validated();
-        let place = self.anyone.clone().try_acquire_owned().ok();
-        if !proven && (place.is_none() || self.anyone.available_permits() < HANDSHAKES_MAX / 2) {
-            // Cannot fail: an address that is not validated may be asked to retry.
-            let _ = incoming.retry();
-            return None;
-        }
-        let known = || self.links.as_ref().is_some_and(|links| links.know(incoming.remote_address().ip()));
-        match place.or_else(|| if known() { self.kept.clone().try_acquire_owned().ok() } else { None }) {
-            Some(place) => Some((incoming, self.begin(place))),
-            None => {
-                debug!(from = %incoming.remote_address(), "refused: too many unfinished handshakes");
-                incoming.refuse();
-                None
-            }
-        }
-    }
-}
-
 /// Sends each connection to whom it is for.
 struct Gate<P, F> {
     endpoint: Endpoint,
@@ -411,24 +341,20 @@ where
     async fn greet(self: Arc<Self>, incoming: Incoming, place: Place) {
         let from = incoming.remote_address();
         let over = place.over.clone();
-        let shaken = tokio::select! {
-            shaken = timeout(HANDSHAKE_TIMEOUT, incoming) => shaken,
+        let connection = tokio::select! {
+            shaken = timeout(HANDSHAKE_TIMEOUT, incoming) => match shaken {
+                Ok(shaken) => shaken.map_err(|error| self.failed(from, &error)).ok(),
+                Err(_elapsed) => {
+                    debug!(%from, "the handshake took too long");
+                    None
+                }
+            },
             () = over.cancelled() => {
                 debug!(%from, "the handshake took too long for others to wait");
-                return sleep(DRAINING).await;
+                None
             }
         };
-        let connection = match shaken {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => {
-                self.failed(from, &error);
-                return sleep(DRAINING).await;
-            }
-            Err(_elapsed) => {
-                debug!(%from, "the handshake took too long");
-                return sleep(DRAINING).await;
-            }
-        };
+        let Some(connection) = connection else { return sleep(DRAINING).await };
         drop(place);
         let mut serving = pin!(self.serve(connection.clone()));
         // From the end of the handshake on, which may have been made with credentials that are replaced by now.

@@ -1,7 +1,7 @@
 //! Metrics: their names, units and meanings, and a small typed function for each.
 //!
 //! Everything that is measured goes through here, so that no name is spelled twice and no label is unbounded. The
-//! recorder installs itself at the first use, once per process, and never listens anywhere: the HTTP front door
+//! recorder is installed once per process, and never listens anywhere: the HTTP front door
 //! renders it at `/metrics`. Recording is cheap enough for the hot path: the handles are kept, nothing is looked up.
 //!
 //! Histograms gather samples until they are folded into buckets, so somebody must call [`observe`] every second or so,
@@ -137,8 +137,8 @@ impl Verb {
     }
 }
 
-/// Installs the recorder, if that has not happened yet. The first use of any other function here does so too; calling
-/// it at the process's start only makes the start time exact.
+/// Installs the recorder, if that has not happened yet. To be called at the process's start, which makes the start time exact;
+/// what is measured before is lost.
 pub fn install() {
     meters();
 }
@@ -226,12 +226,12 @@ pub fn commit_synced(seconds: f64, records: usize) {
 
 /// Bytes of journal on disk.
 pub fn journal_measured(bytes: u64) {
-    meters().journal_bytes.set(bytes as f64);
+    gauge!(metric::JOURNAL_BYTES).set(bytes as f64);
 }
 
 /// How the disk stands, and whether compactions may begin.
 pub fn disk_judged(disk: &Disk, compacts: bool) {
-    meters().disk_free_bytes.set(disk.free_bytes as f64);
+    gauge!(metric::DISK_FREE_BYTES).set(disk.free_bytes as f64);
     gauge!(metric::DISK_NEEDED_BYTES).set(disk.needed_bytes as f64);
     gauge!(metric::DISK_LOW).set(f64::from(disk.is_low()));
     gauge!(metric::DISK_FULL).set(f64::from(disk.is_out()));
@@ -255,7 +255,7 @@ pub fn certificate_ends(role: &'static str, unix_ms: u64) {
 
 /// The node stopped itself.
 pub fn fenced() {
-    meters().fences.increment(1);
+    counter!(metric::FENCES).increment(1);
 }
 
 /// A peer of this name claimed something that is not believed.
@@ -270,12 +270,11 @@ pub fn message_ignored(peer: &str) {
 
 /// Sets every gauge that a replica's state shows, and folds the samples of histograms. To be called every second.
 pub fn observe(status: &Status, map: &ClusterMap, namespaces: &BTreeMap<String, Namespace>) {
-    let meters = meters();
-    meters.prometheus.run_upkeep();
-    meters.serving.set(f64::from(status.serving));
-    meters.rows_cached.set(status.rows_cached as f64);
-    meters.rows_dirty.set(status.rows_dirty as f64);
-    meters.batches_waiting.set(status.batches_waiting as f64);
+    meters().prometheus.run_upkeep();
+    gauge!(metric::SERVING).set(f64::from(status.serving));
+    gauge!(metric::ROWS_CACHED).set(status.rows_cached as f64);
+    gauge!(metric::ROWS_DIRTY).set(status.rows_dirty as f64);
+    gauge!(metric::BATCHES_WAITING).set(status.batches_waiting as f64);
     gauge!(metric::REPAIRS).set(status.repairs.len() as f64);
     gauge!(metric::FORKED_LOGS).set(status.forked.len() as f64);
     gauge!(metric::IDEMPOTENCY_BYTES).set(status.names.bytes as f64);
@@ -335,7 +334,7 @@ pub fn peer_clock(peer: &str, offset: Option<Offset>) {
     gauge!(metric::PEER_CLOCK_UNCERTAINTY_SECONDS, "peer" => peer.to_owned()).set(uncertainty);
 }
 
-/// The handles, looked up once.
+/// The handles of the hot path, looked up once.
 struct Meters {
     prometheus: PrometheusHandle,
     /// Indexed by [`Door`].
@@ -343,13 +342,6 @@ struct Meters {
     commits: Counter,
     commit_sync_seconds: Histogram,
     commit_records: Histogram,
-    serving: Gauge,
-    rows_cached: Gauge,
-    rows_dirty: Gauge,
-    batches_waiting: Gauge,
-    journal_bytes: Gauge,
-    disk_free_bytes: Gauge,
-    fences: Counter,
 }
 
 struct DoorMeters {
@@ -397,6 +389,18 @@ fn builder() -> PrometheusBuilder {
 
 impl Meters {
     fn registered(prometheus: PrometheusHandle) -> Self {
+        // They are shown from the start on, whether or not there is anything to tell.
+        for name in [
+            metric::SERVING,
+            metric::ROWS_CACHED,
+            metric::ROWS_DIRTY,
+            metric::BATCHES_WAITING,
+            metric::JOURNAL_BYTES,
+            metric::DISK_FREE_BYTES,
+        ] {
+            gauge!(name).set(0.0);
+        }
+        counter!(metric::FENCES).absolute(0);
         gauge!(metric::PROCESS_START_SECONDS).set(clock::wall_ms() as f64 / 1_000.0);
         gauge!(metric::BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Self {
@@ -405,13 +409,6 @@ impl Meters {
             commits: counter!(metric::COMMITS),
             commit_sync_seconds: histogram!(metric::COMMIT_SYNC_SECONDS),
             commit_records: histogram!(metric::COMMIT_RECORDS),
-            serving: gauge!(metric::SERVING),
-            rows_cached: gauge!(metric::ROWS_CACHED),
-            rows_dirty: gauge!(metric::ROWS_DIRTY),
-            batches_waiting: gauge!(metric::BATCHES_WAITING),
-            journal_bytes: gauge!(metric::JOURNAL_BYTES),
-            disk_free_bytes: gauge!(metric::DISK_FREE_BYTES),
-            fences: counter!(metric::FENCES),
         }
     }
 }

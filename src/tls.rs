@@ -147,14 +147,7 @@ impl Credentials {
     /// For the accepting side. A client certificate is not demanded, but one that is shown must be the authority's;
     /// whoever accepts a peer must demand it after the handshake.
     pub(crate) fn acceptor(&self, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])
-            .map_err(unusable)?
-            .with_client_cert_verifier(self.verifier()?)
-            .with_single_cert(self.0.chain.clone(), self.0.key.clone_key())
-            .map_err(unusable)?;
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        config.max_early_data_size = 0;
+        let mut config = server(self.verifier()?, self.0.chain.clone(), self.0.key.clone_key(), protocols)?;
         config.send_tls13_tickets = 0;
         Ok(config)
     }
@@ -223,8 +216,9 @@ fn all_schemes() -> Vec<rustls::SignatureScheme> {
     provider().signature_verification_algorithms.supported_schemes()
 }
 
-/// For a server that clients know by a certificate of its own, whoever they are.
+/// For a server that clients know by this certificate.
 fn server(
+    clients: Arc<dyn ClientCertVerifier>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     protocols: &[&[u8]],
@@ -232,7 +226,7 @@ fn server(
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(unusable)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

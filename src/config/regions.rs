@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
 
-use super::address::Address;
 use super::error::{ConfigError, Problem};
 use super::inspect::Inspection;
 use super::layer::Layer;
@@ -74,43 +72,28 @@ fn clashes(regions: &[(PathBuf, Region)]) -> Vec<Problem> {
     let mut clashes = Clashes::default();
     for (file, region) in regions {
         let at = |key: &str| Place { file: file.clone(), key: key.to_owned() };
-        clashes.claim(Claim::Name(region.name.clone()), at("name"), format!("{:?}", region.name));
-        clashes.claim(Claim::Region(region.id), at("id"), region.id.to_string());
+        clashes.claim(REGION_NAME, &region.name, at("name"), format!("{:?}", region.name));
+        clashes.claim(REGION_NUMBER, &region.id, at("id"), region.id.to_string());
         for (index, node) in region.nodes.iter().enumerate() {
             let at = |key: &str| at(&format!("node[{index}].{key}"));
             // Keyed by file, not by number: a region number that is taken twice is one problem, not one a node.
-            clashes.claim(Claim::Node(file.clone(), node.id), at("id"), node.id.to_string());
-            clashes.claim(Claim::Udp(node.quic.canonical()), at("quic"), format!("\"{}\"", node.quic));
-            clashes.claim(Claim::Tcp(node.http.canonical()), at("http"), format!("\"{}\"", node.http));
+            clashes.claim(NODE_NUMBER, &format!("{} of {}", node.id, file.display()), at("id"), node.id.to_string());
+            clashes.claim(UDP, &node.quic.canonical(), at("quic"), format!("\"{}\"", node.quic));
+            clashes.claim(TCP, &node.http.canonical(), at("http"), format!("\"{}\"", node.http));
             if let Some(redis) = &node.redis {
-                clashes.claim(Claim::Tcp(redis.canonical()), at("redis"), format!("\"{redis}\""));
+                clashes.claim(TCP, &redis.canonical(), at("redis"), format!("\"{redis}\""));
             }
         }
     }
     clashes.problems
 }
 
-/// What only one may have.
-#[derive(PartialEq, Eq, Hash)]
-enum Claim {
-    Name(String),
-    Region(u8),
-    Node(PathBuf, u8),
-    Udp(Address),
-    Tcp(Address),
-}
-
-impl Claim {
-    fn allowed(&self) -> &'static str {
-        match self {
-            Self::Name(_) => "a name that no other region has",
-            Self::Region(_) => "a number that no other region has",
-            Self::Node(..) => "a number that no other node of the region has",
-            Self::Udp(_) => "a UDP address that no other node has",
-            Self::Tcp(_) => "a TCP address that no other node has",
-        }
-    }
-}
+// What only one may have.
+const REGION_NAME: &str = "a name that no other region has";
+const REGION_NUMBER: &str = "a number that no other region has";
+const NODE_NUMBER: &str = "a number that no other node of the region has";
+const UDP: &str = "a UDP address that no other node has";
+const TCP: &str = "a TCP address that no other node has";
 
 struct Place {
     file: PathBuf,
@@ -119,12 +102,15 @@ struct Place {
 
 #[derive(Default)]
 struct Clashes {
-    first: HashMap<Claim, Place>,
+    /// Who has it first, by what it is and its value.
+    first: HashMap<(&'static str, String), Place>,
     problems: Vec<Problem>,
 }
 
 impl Clashes {
-    fn claim(&mut self, claim: Claim, place: Place, value: String) {
+    /// `shown` is what stands at the place.
+    fn claim(&mut self, allowed: &'static str, value: &impl ToString, place: Place, shown: String) {
+        let claim = (allowed, value.to_string());
         let Some(first) = self.first.get(&claim) else {
             self.first.insert(claim, place);
             return;
@@ -136,8 +122,8 @@ impl Clashes {
         };
         self.problems.push(Problem::Refused {
             key: place.key,
-            value,
-            reason: format!("{taken} is the same; allowed: {}", claim.allowed()),
+            value: shown,
+            reason: format!("{taken} is the same; allowed: {allowed}"),
             origin: Origin::File(place.file),
         });
     }

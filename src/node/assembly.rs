@@ -24,7 +24,7 @@ use crate::store::{self, Memory, Store};
 use super::certificates::{Certificates, Found};
 use super::descriptors::Descriptors;
 use super::doorway::Sockets;
-use super::ids::{self, Ceilings, Clock, NoCeilings};
+use super::ids::{self, Ceilings, NoCeilings};
 use super::peer_ceilings::PeerCeilings;
 use super::reading::Reader;
 use super::recovery::{Short, recover, recover_reading};
@@ -166,7 +166,7 @@ impl Assembly<'_> {
             frame_bytes_max: self.config.frame.bytes_max.bytes(),
             map: self.map.clone(),
             engine: engine.clone(),
-            clock: Arc::new(Clock(ids.clone())),
+            clock: Arc::new(ids.clone()),
             endpoint: self.sockets.endpoint.clone(),
             credentials: self.certificates.credentials.clone(),
         })

@@ -1,9 +1,9 @@
 //! The certificates of this node: read at the start and at each reload, and looked at while they last.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::clock;
@@ -29,7 +29,8 @@ pub(super) struct Certificates {
     endpoint: Endpoint,
     /// A node that only reads has none.
     links: Option<Links>,
-    expiries: Expiries,
+    /// Until when all of them are valid.
+    expiries: watch::Sender<Vec<Expiry>>,
 }
 
 /// The doors that speak TLS.
@@ -45,10 +46,6 @@ pub(super) struct Ready {
     renewal: Option<Renewal>,
     pub(super) changed: Vec<String>,
 }
-
-/// Until when the certificates in force are valid; cheap to clone, and one for all clones.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Expiries(Arc<Mutex<Vec<Expiry>>>);
 
 impl Found {
     /// Reads everything, which takes a moment.
@@ -90,8 +87,7 @@ impl Certificates {
     /// Those of this node are in force.
     pub(super) fn new((region, node): (&str, u8), found: Found, endpoint: Endpoint, links: Option<Links>) -> Self {
         let doors = found.live();
-        let expiries = Expiries::default();
-        expiries.set(found.all());
+        let expiries = watch::Sender::new(found.all());
         Self { region: region.to_owned(), node, found, doors, endpoint, links, expiries }
     }
 
@@ -101,8 +97,8 @@ impl Certificates {
     }
 
     /// Until when all of them are valid.
-    pub(super) fn expiries(&self) -> Expiries {
-        self.expiries.clone()
+    pub(super) fn expiries(&self) -> watch::Receiver<Vec<Expiry>> {
+        self.expiries.subscribe()
     }
 
     /// Reads what this configuration names. Nothing has changed yet.
@@ -152,17 +148,7 @@ impl Certificates {
                 *shown = Some(new);
             }
         }
-        self.expiries.set(self.found.all());
-    }
-}
-
-impl Expiries {
-    /// All of them, as they are now.
-    pub(super) fn get(&self) -> Vec<Expiry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, expiries: Vec<Expiry>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = expiries;
+        let now = self.found.all();
+        self.expiries.send_if_modified(|expiries| std::mem::replace(expiries, now.clone()) != now);
     }
 }

@@ -1,5 +1,8 @@
 //! The end of certificates: shown in metrics, and warned of while there is time to renew them.
 
+use std::time::Duration;
+
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::clock;
@@ -7,32 +10,27 @@ use crate::section::Milliseconds;
 use crate::telemetry;
 use crate::tls::{Expiry, Role};
 
-use super::certificates::Expiries;
-
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 
 /// What was told of certificates that end, and when.
 pub(super) struct Expiring {
-    expiries: Expiries,
+    expiries: watch::Receiver<Vec<Expiry>>,
     warning_ms: u64,
-    /// As they were looked at last.
-    known: Vec<Expiry>,
     /// Of the process's own time.
     told_at: Option<u64>,
 }
 
 impl Expiring {
-    pub(super) fn new(expiries: Expiries, warning: std::time::Duration) -> Self {
-        Self { expiries, warning_ms: warning.ms(), known: Vec::new(), told_at: None }
+    pub(super) fn new(mut expiries: watch::Receiver<Vec<Expiry>>, warning: Duration) -> Self {
+        expiries.mark_changed();
+        Self { expiries, warning_ms: warning.ms(), told_at: None }
     }
 
     /// Warns if it is time to.
     pub(super) fn look(&mut self, wall_ms: u64, elapsed_ms: u64) {
-        let now = self.expiries.get();
-        if now != self.known {
-            measure(&now);
-            self.known = now;
+        if self.expiries.has_changed().unwrap_or_default() {
+            measure(&self.expiries.borrow_and_update());
             self.told_at = None;
         }
         for expiry in self.due(wall_ms, elapsed_ms) {
@@ -42,8 +40,8 @@ impl Expiring {
 
     /// Those to tell of: once a day, and once an hour when the first has less than a day left or is over.
     fn due(&mut self, wall_ms: u64, elapsed_ms: u64) -> Vec<Expiry> {
-        let near: Vec<_> =
-            self.known.iter().filter(|expiry| is_near(expiry, wall_ms, self.warning_ms)).cloned().collect();
+        let is_near = |expiry: &&Expiry| is_near(expiry, wall_ms, self.warning_ms);
+        let near: Vec<_> = self.expiries.borrow().iter().filter(is_near).cloned().collect();
         let repeat_ms = if near.iter().any(|expiry| expiry.left_ms(wall_ms) < DAY_MS) { HOUR_MS } else { DAY_MS };
         if near.is_empty() || self.told_at.is_some_and(|told| elapsed_ms.saturating_sub(told) < repeat_ms) {
             return Vec::new();
@@ -87,7 +85,8 @@ mod tests {
         let expiry =
             |role, until_ms| Expiry { role, file: "a.pem".into(), subject: String::new(), from_ms: 10, until_ms };
         let known = vec![expiry(Role::Authority, 1_000 * DAY_MS), expiry(Role::Node, 40 * DAY_MS)];
-        let mut expiring = Expiring { expiries: Expiries::default(), warning_ms: 30 * DAY_MS, known, told_at: None };
+        let (_sender, expiries) = watch::channel(known);
+        let mut expiring = Expiring::new(expiries, Duration::from_millis(30 * DAY_MS));
         let mut due = |wall_ms, elapsed_ms| {
             let roles: Vec<_> = expiring.due(wall_ms, elapsed_ms).into_iter().map(|expiry| expiry.role).collect();
             roles

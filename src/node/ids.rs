@@ -64,24 +64,22 @@ impl CeilingStore for NoCeilings {
     }
 }
 
-/// The ID source, as far as links need it: it judges clocks.
-pub(super) struct Clock(pub(super) IdSource);
-
-impl Clockwork for Clock {
+/// Links tell the ID source of clocks, since it judges them.
+impl Clockwork for IdSource {
     fn read(&self) -> ClockReading {
-        let (unix_us, believed) = self.0.read_clock();
+        let (unix_us, believed) = self.read_clock();
         ClockReading { unix_us, believed }
     }
 
     fn heard(&self, peer: WorkerId, offset: Offset, believed: bool) {
-        self.0.hear_clock(peer, PeerClock { offset, believed });
+        self.hear_clock(peer, PeerClock { offset, believed });
     }
 
     fn lost(&self, peer: WorkerId) {
-        self.0.lose_clock(peer);
+        self.lose_clock(peer);
     }
 
     fn ceiling_max(&self) -> u64 {
-        self.0.ceiling_max()
+        self.ceiling_max()
     }
 }

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::api::{Doors, Namespaces};
 use crate::config::map::ClusterMap;
-use crate::identity::WorkerId;
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::replica::{Fill, Notice};
 use crate::telemetry;
 
@@ -29,16 +29,7 @@ impl Notices {
     pub(super) fn log(&mut self, notice: &Notice) {
         let name = |worker: &WorkerId| self.map.name(*worker);
         match notice {
-            Notice::Fork { namespace, origin, seq, peer } => {
-                telemetry::forked();
-                let namespace = self.namespaces.name(*namespace).unwrap_or_default();
-                error!(
-                    namespace, %origin, node = name(&origin.worker()), seq, peer = name(peer),
-                "a fork: two processes have counted under one replica id; where both changed a counter, the greater total \
-                 hides the other, so acknowledged increments may be missing. That replica id is finished; repair brings all \
-                 nodes to one state"
-                );
-            }
+            Notice::Fork { namespace, origin, seq, peer } => self.fork(*namespace, *origin, *seq, *peer),
             Notice::Unproven { replica, reason } => {
                 warn!(%replica, reason, "this data's history is not proven; a new incarnation takes over");
             }
@@ -50,16 +41,7 @@ impl Notices {
             Notice::Repaired { namespace, peer, rows, whole } => {
                 info!(?namespace, peer = name(peer), rows, whole, "a repair session has ended");
             }
-            Notice::Duplicate { worker, stays, loses } => {
-                if self.reported.is_news(*worker, &format!("{} {}", stays.counter, loses.counter)) {
-                    error!(
-                        node = name(worker),
-                        stays = stays.counter,
-                        loses = loses.counter,
-                        "duplicate worker: two live processes claim this node; the later boot fences itself, stop one of them"
-                    );
-                }
-            }
+            Notice::Duplicate { worker, stays, loses } => self.duplicate(*worker, stays.counter, loses.counter),
             Notice::NamesFillUp(Fill { bytes, bytes_max, names }) => warn!(
                 bytes,
                 bytes_max,
@@ -75,6 +57,29 @@ impl Notices {
                     );
                 }
             }
+        }
+    }
+
+    fn fork(&self, namespace: NamespaceId, origin: ReplicaId, seq: u64, peer: WorkerId) {
+        telemetry::forked();
+        let namespace = self.namespaces.name(namespace).unwrap_or_default();
+        let (node, peer) = (self.map.name(origin.worker()), self.map.name(peer));
+        error!(
+            namespace, %origin, node, seq, peer,
+            "a fork: two processes have counted under one replica id; where both changed a counter, the greater total \
+             hides the other, so acknowledged increments may be missing. That replica id is finished; repair brings all \
+             nodes to one state"
+        );
+    }
+
+    fn duplicate(&mut self, worker: WorkerId, stays: u64, loses: u64) {
+        if self.reported.is_news(worker, &format!("{stays} {loses}")) {
+            error!(
+                node = self.map.name(worker),
+                stays,
+                loses,
+                "duplicate worker: two live processes claim this node; the later boot fences itself, stop one of them"
+            );
         }
     }
 }

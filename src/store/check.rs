@@ -188,24 +188,15 @@ impl Check<'_> {
 
     /// Decodes one entry. A new family gets its line here.
     fn entry(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        match family {
-            Family::Journal => self.record(key, value),
-            Family::Rows => {
-                let row = decode_row_key(key).and_then(|_| unseal::<Row>(value));
-                row.map(|_| ()).map_err(|reason| malformed("the counter", key, reason))
-            }
-            Family::Merkle => {
-                let leaf = decode_leaf_key(key).and_then(|_| unseal::<Sum>(value));
-                leaf.map(|_| ()).map_err(|reason| malformed("the leaf", key, reason))
-            }
-            Family::Repair => {
-                unseal_repaired(key, value).map(|_| ()).map_err(|reason| malformed("repaired rows", key, reason))
-            }
+        let (what, verdict) = match family {
+            Family::Journal => return self.record(key, value),
+            Family::Rows => ("the counter", decode_row_key(key).and_then(|_| unseal::<Row>(value)).map(drop)),
+            Family::Merkle => ("the leaf", decode_leaf_key(key).and_then(|_| unseal::<Sum>(value)).map(drop)),
+            Family::Repair => ("repaired rows", unseal_repaired(key, value).map(drop)),
             // Each record of its own kind, and read by its name at every start, as in `start`.
-            Family::Meta | Family::Dedupe => {
-                open_envelope(value).map(|_| ()).map_err(|reason| malformed(family.name(), key, reason))
-            }
-        }
+            Family::Meta | Family::Dedupe => (family.name(), open_envelope(value).map(drop)),
+        };
+        verdict.map_err(|reason| malformed(what, key, reason))
     }
 
     /// A journal record.

@@ -1,6 +1,5 @@
 //! What can go wrong, one enum per kind of asking: opening a directory, and using an open store.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -164,8 +163,8 @@ pub enum OpenRefusal {
          configuration, or set data_dir to the right or to an empty directory"
     )]
     Mismatch {
-        /// What differs.
-        aspect: Aspect,
+        /// What differs, in words.
+        aspect: &'static str,
         /// On disk.
         found: String,
         /// In the configuration.
@@ -203,33 +202,9 @@ pub enum OpenRefusal {
     },
 }
 
-/// What ties a data directory to one configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aspect {
-    /// The cluster's id.
-    Cluster,
-    /// Region and node.
-    Worker,
-    /// The split of the IDs' bits, and their epoch.
-    Layout,
-    /// The cluster's secret, by its fingerprint.
-    Secret,
-}
-
 const RESTORE: &str = "Nothing was repaired or dropped. Keep a copy of the directory, check the disk, then either \
     restore the directory, or start with an empty one: the node gets a new identity and fetches everything that \
     other regions hold";
-
-impl fmt::Display for Aspect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cluster => "cluster",
-            Self::Worker => "worker (region/node)",
-            Self::Layout => "ID layout",
-            Self::Secret => "cluster secret (fingerprint)",
-        })
-    }
-}
 
 impl OpenError {
     /// For whatever went wrong with the directory at `path`.

@@ -1,5 +1,7 @@
 //! What a fuzzer tries on the store: bytes from a disk.
 
+use std::fmt::Debug;
+
 use snowtide_protocol::Key;
 
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
@@ -7,6 +9,7 @@ use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::{Place, Sum};
 use crate::replica::{Change, Payload, Record, Repaired, RepairedRow, coalesce};
 
+use super::error::Malformed;
 use super::format::{
     JournalKey, decode_leaf_key, decode_row_key, repaired_key, row_key, seal, seal_record, seal_repaired, unseal,
     unseal_record, unseal_repaired,
@@ -45,11 +48,7 @@ pub(crate) fn rows(bytes: &[u8]) {
                 assert_eq!(row_key(namespace, place, &key), bytes);
             }
         }
-        1 => {
-            if let Ok(row) = unseal::<Row>(bytes) {
-                assert_eq!(unseal(&seal(&row)).ok(), Some(row));
-            }
-        }
+        1 => comes_back(bytes, unseal::<Row>, seal::<Row>),
         2 => {
             let _ = decode_leaf_key(bytes);
             let _ = unseal::<Sum>(bytes);
@@ -62,16 +61,19 @@ pub(crate) fn rows(bytes: &[u8]) {
                 assert_eq!(again, Some(record));
             }
         }
-        4 => {
-            if let Ok(vector) = unseal::<VersionVector>(bytes) {
-                assert_eq!(unseal::<VersionVector>(&seal(&vector)).ok(), Some(vector));
-            }
-        }
-        _ => {
-            if let Ok(identity) = unseal::<meta::Identity>(bytes) {
-                assert_eq!(unseal::<meta::Identity>(&seal(&identity)).ok(), Some(identity));
-            }
-        }
+        4 => comes_back(bytes, unseal::<VersionVector>, seal),
+        _ => comes_back(bytes, unseal::<meta::Identity>, seal),
+    }
+}
+
+/// What is read must be what is written for it.
+fn comes_back<T: PartialEq + Debug>(
+    bytes: &[u8],
+    read: impl Fn(&[u8]) -> Result<T, Malformed>,
+    write: impl Fn(&T) -> Vec<u8>,
+) {
+    if let Ok(value) = read(bytes) {
+        assert_eq!(read(&write(&value)).ok(), Some(value));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::replica::Census;
 
 use super::Options;
-use super::error::{Aspect, Malformed, OpenRefusal, StoreError};
+use super::error::{Malformed, OpenRefusal, StoreError};
 use super::format::{FORMAT, seal, unseal};
 use super::medium::{Batch, Family, Medium};
 
@@ -119,10 +119,10 @@ impl Identity {
 
     fn check(&self, configured: &Self) -> Result<(), OpenRefusal> {
         let pairs = [
-            (Aspect::Cluster, self.cluster.clone(), configured.cluster.clone()),
-            (Aspect::Worker, self.worker.to_string(), configured.worker.to_string()),
-            (Aspect::Layout, self.layout.clone(), configured.layout.clone()),
-            (Aspect::Secret, self.secret.clone(), configured.secret.clone()),
+            ("cluster", self.cluster.clone(), configured.cluster.clone()),
+            ("worker (region/node)", self.worker.to_string(), configured.worker.to_string()),
+            ("ID layout", self.layout.clone(), configured.layout.clone()),
+            ("cluster secret (fingerprint)", self.secret.clone(), configured.secret.clone()),
         ];
         match pairs.into_iter().find(|(_, found, configured)| found != configured) {
             Some((aspect, found, configured)) => Err(OpenRefusal::Mismatch { aspect, found, configured }),

@@ -54,7 +54,7 @@ use self::format::{JournalKey, repaired_key, seal, seal_record, seal_repaired};
 pub use self::backup::{backup, restore};
 pub use self::check::{Contents, Log, Report, check};
 pub use self::compact::{Compacted, compact};
-pub use self::error::{Aspect, Malformed, OpenError, OpenRefusal, StoreError};
+pub use self::error::{Malformed, OpenError, OpenRefusal, StoreError};
 pub use self::headroom::{Judgement, Look};
 pub use self::job::Lane;
 pub use self::journal::JournalSlice;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -42,17 +42,18 @@ pub(super) fn of(path: &Path) -> Space {
 /// What the tables in a directory take of the disk, with what is reserved for those that are being written. One that
 /// goes meanwhile takes nothing.
 pub(super) fn of_tables(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let tables = entries.filter(|entry| entry.path().extension().and_then(OsStr::to_str) == Some("sst"));
-    let taken = tables.filter_map(|entry| entry.metadata().ok()).map(|found| found.blocks() * STAT_BLOCK_BYTES);
-    taken.sum()
+    files(directory, "sst").map(|found| found.blocks() * STAT_BLOCK_BYTES).sum()
 }
 
 /// What the write-ahead logs in a directory hold.
 pub(super) fn of_logs(directory: &Path) -> u64 {
+    files(directory, "log").map(|found| found.len()).sum()
+}
+
+fn files(directory: &Path, extension: &'static str) -> impl Iterator<Item = Metadata> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let logs = entries.filter(|entry| entry.path().extension().and_then(OsStr::to_str) == Some("log"));
-    logs.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
+    let files = entries.filter(move |entry| entry.path().extension().is_some_and(|found| found == extension));
+    files.filter_map(|entry| entry.metadata().ok())
 }
 
 /// Takes so many bytes of the disk, and gives them back: a quota, or a file system that takes no writes, shows in no

@@ -19,13 +19,13 @@ mod scan;
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::OpenRefusal;
 
-use self::scan::{BLOCK_BYTES, Findings, HEADER_BYTES, fill, scan};
+use self::scan::{BLOCK_BYTES, Findings, HEADER_BYTES, next, scan};
 
 /// What was done to a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,30 +79,16 @@ pub(super) fn settle(directory: &Path) -> Result<Vec<Repair>, OpenRefusal> {
 fn examine(path: &Path, repairs: &mut Vec<Repair>) -> io::Result<Findings> {
     let findings = scan(File::open(path)?)?;
     let (Some(damage), None) = (findings.damage, findings.beyond) else { return Ok(findings) };
-    let file = File::options().read(true).write(true).open(path)?;
-    let mut block = vec![0; BLOCK_BYTES];
-    let length = fill(&mut Rest { file: &file, at: damage }, &mut block)?;
-    let Some((at, bits)) = mend::find(block.get(..length).unwrap_or_default()) else { return Ok(findings) };
+    let mut file = File::options().read(true).write(true).open(path)?;
+    file.seek(SeekFrom::Start(damage))?;
+    let block = next(&mut file, BLOCK_BYTES)?;
+    let Some((at, bits)) = mend::find(&block) else { return Ok(findings) };
     let place = damage.saturating_add(at as u64);
     let byte = block.get(at).copied().unwrap_or_default() ^ bits;
     file.write_all_at(&[byte], place)?;
     file.sync_all()?;
     repairs.push(Repair::Mended(path.to_path_buf(), place));
     scan(File::open(path)?)
-}
-
-/// What is in a file from some byte on.
-struct Rest<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for Rest<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at = self.at.saturating_add(read as u64);
-        Ok(read)
-    }
 }
 
 /// Where a file in the format of a log is first broken. A manifest is one.
@@ -122,11 +108,13 @@ pub(super) fn refuse_endless(directory: &Path) -> Result<(), OpenRefusal> {
     // What is missing or cannot be read, RocksDB says.
     let Ok(path) = manifest(directory) else { return Ok(()) };
     let Ok(Some(byte)) = damage(&path) else { return Ok(()) };
-    let mut header = [0; HEADER_BYTES];
-    let file = File::open(&path).map_err(OpenRefusal::directory("read the manifest"))?;
-    let length =
-        fill(&mut Rest { file: &file, at: byte }, &mut header).map_err(OpenRefusal::directory("read the manifest"))?;
-    let kind = header.last().filter(|_| length == HEADER_BYTES);
+    let header = || {
+        let mut file = File::open(&path)?;
+        file.seek(SeekFrom::Start(byte))?;
+        next(&mut file, HEADER_BYTES)
+    };
+    let header = header().map_err(OpenRefusal::directory("read the manifest"))?;
+    let kind = header.last().filter(|_| header.len() == HEADER_BYTES);
     if kind.is_some_and(|kind| scan::is_recycled(*kind)) {
         return Err(OpenRefusal::Damaged { reason: format!("{} is corrupt at byte {byte}", name(&path)) });
     }

@@ -4,13 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ring::digest::{SHA256, digest};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoClientAuth;
 
 use super::validity::{self, Expiry, Role};
-use super::{TlsError, certificates, malformed, read, server};
+use super::{TlsError, certificates, private_key, server};
 
 /// What a door shows from its next connection on; cheap to clone, and one for all clones.
 #[derive(Clone, Debug)]
@@ -21,8 +20,8 @@ pub struct Live(Arc<Mutex<Secured>>);
 pub struct Secured {
     config: Arc<ServerConfig>,
     expiries: Vec<Expiry>,
-    /// Of everything that was read.
-    digest: Vec<u8>,
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<PrivateKeyDer<'static>>,
 }
 
 impl Live {
@@ -51,13 +50,9 @@ impl Secured {
         }
         let chain = certificates(certificate)?;
         let expiries = validity::of(role, certificate, &chain)?;
-        let secret = read(key)?;
-        let mut all: Vec<u8> = chain.iter().flat_map(|certificate| certificate.iter().copied()).collect();
-        all.extend(&secret);
-        let secret =
-            PrivateKeyDer::from_pem_slice(&secret).map_err(|error| malformed(key, "a private key in PEM", error))?;
-        let config = Arc::new(server(chain, secret, protocols)?);
-        Ok(Some(Self { config, expiries, digest: digest(&SHA256, &all).as_ref().to_vec() }))
+        let key = private_key(key)?;
+        let config = Arc::new(server(Arc::new(NoClientAuth), chain.clone(), key.clone_key(), protocols)?);
+        Ok(Some(Self { config, expiries, chain, key: Arc::new(key) }))
     }
 
     /// Until when each of its certificates is valid.
@@ -67,7 +62,7 @@ impl Secured {
 
     /// Whether both show the same.
     pub fn equals(&self, other: &Self) -> bool {
-        self.digest == other.digest
+        self.chain == other.chain && self.key == other.key
     }
 }
 

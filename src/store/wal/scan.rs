@@ -1,6 +1,6 @@
 //! Walking over one log, and searching it behind what is broken.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 
 pub(super) const BLOCK_BYTES: usize = 32 << 10;
 /// Checksum, length, type.
@@ -44,27 +44,20 @@ pub(super) struct Findings {
 
 pub(super) fn scan(mut log: impl Read) -> io::Result<Findings> {
     let mut scan = Scan::default();
-    let mut block = vec![0; BLOCK_BYTES];
     loop {
-        let length = fill(&mut log, &mut block)?;
-        scan.block(block.get(..length).unwrap_or_default());
-        if length < BLOCK_BYTES || scan.findings.beyond.is_some() {
+        let block = next(&mut log, BLOCK_BYTES)?;
+        scan.block(&block);
+        if block.len() < BLOCK_BYTES || scan.findings.beyond.is_some() {
             return Ok(scan.finish());
         }
     }
 }
 
-pub(super) fn fill(log: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while let Some(rest) = block.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match log.read(rest) {
-            Ok(0) => break,
-            Ok(more) => length = length.saturating_add(more),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
+/// So many bytes more, or what is left.
+pub(super) fn next(log: &mut impl Read, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut read = Vec::with_capacity(bytes);
+    log.take(bytes as u64).read_to_end(&mut read)?;
+    Ok(read)
 }
 
 /// A walk over one log.
