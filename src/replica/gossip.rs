@@ -14,7 +14,7 @@ use super::boots::Boots;
 use super::bounds;
 use super::effect::Effect;
 use super::message::{Digest, Message, Refused};
-use super::namespace::{Namespace, Times};
+use super::namespace::{Namespace, SessionId, Times};
 use super::onward;
 use super::peers::{Neighbour, Push};
 use super::push::DELTA_BYTES;
@@ -144,7 +144,7 @@ impl Replica {
 
     /// Our sessions with `worker` die with its boot and with our link to it.
     fn drop_sessions(&mut self, worker: WorkerId) {
-        let with = |held: &&Namespace| held.session().is_some_and(|session| session.is_with(worker));
+        let with = |held: &&Namespace| held.session().is_some_and(|session| session.with().worker == worker);
         let lost: Vec<NamespaceId> = self.namespaces.iter().filter(with).map(Namespace::id).collect();
         lost.into_iter().for_each(|namespace| self.give_up(namespace));
     }
@@ -207,7 +207,7 @@ impl Replica {
             Message::ProofRequest { replica, boot } => self.owe_proof(from, replica, boot),
             Message::Proof(proof) => self.proof(from, &proof),
             Message::Repair { namespace, session, step } if self.shares(from.worker, namespace) => {
-                self.repair_step(from, namespace, session, step);
+                self.repair_step(SessionId { with: from, namespace, number: session }, step);
             }
             Message::Leaving => {}
             Message::Delta(_) | Message::Request { .. } | Message::Repair { .. } => {

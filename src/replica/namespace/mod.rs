@@ -15,6 +15,7 @@ mod incoming;
 mod journal;
 mod loading;
 mod repair;
+mod session;
 mod stored;
 
 use std::collections::BTreeSet;
@@ -41,7 +42,7 @@ use stored::Stored;
 
 pub(super) use fetches::Times;
 pub(super) use journal::Lease;
-pub(super) use repair::{Ask, COMPARE, Ended, LEAVES_PER_ASK, NODES_PER_ASK, Session};
+pub(super) use session::{Ask, COMPARE, Ended, LEAVES_PER_ASK, NODES_PER_ASK, Session, SessionId, Span};
 
 /// Rows that are fetched from memory at a time.
 pub(super) const WARMED: usize = 16;
@@ -390,8 +391,8 @@ impl Namespace {
             }
         }
         let news = (!news.is_empty()).then(|| RepairedRow { key: row.key.clone(), row: news });
-        if let Some(session) = self.repair.session.as_mut() {
-            session.count(u64::from(news.is_some()));
+        if let Some(session) = self.repair.session.as_mut().filter(|_| news.is_some()) {
+            session.count_row();
         }
         (news, ahead)
     }
@@ -401,12 +402,12 @@ impl Namespace {
     /// of the session (I4). A log that moves by gossip is left to it: adopting its mark would leave a hole in our journal of it.
     pub(super) fn finish_session(&mut self, own: Option<ReplicaId>, now: u64) -> Option<Ended> {
         let session = self.repair.session.take()?;
-        let (mut ended, closing) = (session.ended(), session.is_closing());
-        let announced = session.into_announced();
+        let closing = session.is_closing();
+        let (mut ended, announced) = session.end();
         let moved_since = |origin| self.fetches.moved_since(origin, ended.began_at);
         let still: BTreeSet<_> = announced.iter().map(|(origin, _)| origin).filter(|at| !moved_since(*at)).collect();
         for (origin, mark) in announced.iter().filter(|(origin, _)| Some(*origin) != own) {
-            let admitted = self.admits_origin(ended.with.worker, origin).is_ok();
+            let admitted = self.admits_origin(ended.id.with.worker, origin).is_ok();
             if admitted && (closing || still.contains(&origin)) && self.applied.advance(origin, mark) {
                 self.fetches.moved(origin, now);
                 self.fetches.end(origin);
