@@ -355,14 +355,14 @@ pub fn observe(status: &Status, map: &ClusterMap) {
     let meters = meters();
     meters.prometheus.run_upkeep();
     meters.serving.set(if status.serving { 1.0 } else { 0.0 });
-    meters.rows_cached.set(status.rows_cached as f64);
-    meters.rows_dirty.set(status.rows_dirty as f64);
-    meters.batches_waiting.set(status.batches_waiting as f64);
+    meters.rows_cached.set(status.memory.rows_cached as f64);
+    meters.rows_dirty.set(status.memory.rows_dirty as f64);
+    meters.batches_waiting.set(status.memory.batches_waiting as f64);
     gauge!(REPAIRS).set(status.repairs.len() as f64);
     gauge!(FORKED_LOGS).set(status.forked.len() as f64);
-    gauge!(IDEMPOTENCY_BYTES).set(status.names.bytes as f64);
-    gauge!(IDEMPOTENCY_BYTES_MAX).set(status.names.bytes_max as f64);
-    gauge!(IDEMPOTENCY_NAMES).set(status.names.names as f64);
+    gauge!(IDEMPOTENCY_BYTES).set(status.memory.names.bytes as f64);
+    gauge!(IDEMPOTENCY_BYTES_MAX).set(status.memory.names.bytes_max as f64);
+    gauge!(IDEMPOTENCY_NAMES).set(status.memory.names.names as f64);
     observe_peers(status, map);
 }
 

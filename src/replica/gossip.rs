@@ -16,7 +16,7 @@ use super::effect::Effect;
 use super::message::{Digest, Message, Refused};
 use super::namespace::{Namespace, SessionId, Times};
 use super::onward;
-use super::peers::{Neighbour, Push};
+use super::peers::Neighbour;
 use super::push::DELTA_BYTES;
 use super::record::Record;
 use super::repair::Comparisons;
@@ -152,11 +152,8 @@ impl Replica {
     pub(super) fn peer_up(&mut self, peer: Peer, namespaces: &BTreeSet<NamespaceId>) {
         self.peer_booted(peer);
         let Some(neighbour) = self.gossip.peer_mut(peer.worker) else { return };
-        neighbour.up = true;
         // Afresh with each link: what differed before may have been mended.
-        neighbour.share(self.settings.peers.get(&peer.worker).map(|held| held & namespaces).unwrap_or_default());
-        neighbour.pushes.values_mut().for_each(Push::pause);
-        neighbour.reading.clear();
+        neighbour.linked(self.settings.peers.get(&peer.worker).map(|held| held & namespaces).unwrap_or_default());
         // What this boot has told already is enough to push on from; otherwise its first digest will say.
         let told: Vec<(NamespaceId, VersionVector)> = neighbour.known.clone().into_iter().collect();
         told.iter().for_each(|(namespace, vector)| self.push_from(peer.worker, *namespace, vector));
@@ -167,9 +164,7 @@ impl Replica {
 
     pub(super) fn peer_down(&mut self, peer: Peer) {
         if let Some(neighbour) = self.gossip.peer_mut(peer.worker).filter(|neighbour| neighbour.is(peer)) {
-            neighbour.up = false;
-            neighbour.pushes.values_mut().for_each(Push::pause);
-            neighbour.handed.clear();
+            neighbour.unlinked();
             // Who took our commits there may be another one now.
             self.advance_pushes();
         }
@@ -275,7 +270,7 @@ impl Replica {
         self.waits.stirred = true;
         let Some(replica) = self.incarnation.id() else { return };
         let mark = vector.mark(replica);
-        if let Some(push) = neighbour.pushes.get_mut(&namespace) {
+        if let Some(push) = neighbour.sending.own_mut(namespace) {
             push.acknowledged(mark.seq);
         }
         self.judge_own(from.worker, namespace, mark);
@@ -295,7 +290,7 @@ impl Replica {
         let Some(replica) = self.incarnation.id() else { return };
         let lost_before =
             self.now.saturating_sub(LOST_AFTER_DIGESTS * self.settings.tuning.gossip.digest_interval.ms());
-        let push = self.gossip.peer_mut(worker).and_then(|neighbour| neighbour.pushes.get_mut(&namespace));
+        let push = self.gossip.peer_mut(worker).and_then(|neighbour| neighbour.sending.own_mut(namespace));
         if let Some(push) = push {
             push.resume_from(vector.mark(replica).seq, lost_before);
         }
@@ -366,7 +361,7 @@ impl Replica {
             Refused::Gap { namespace, origin, .. } if Some(origin) == self.incarnation.id() => {
                 // A digest follows and tells where to go on.
                 let neighbour = self.gossip.peer_mut(from.worker);
-                if let Some(push) = neighbour.and_then(|neighbour| neighbour.pushes.get_mut(&namespace)) {
+                if let Some(push) = neighbour.and_then(|neighbour| neighbour.sending.own_mut(namespace)) {
                     push.pause();
                 }
             }

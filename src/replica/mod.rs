@@ -60,6 +60,7 @@ mod rows;
 #[cfg(test)]
 mod rows_tests;
 mod scrub;
+mod sending;
 mod settings;
 mod shares;
 pub mod status;
@@ -103,7 +104,7 @@ pub use operation::{List, Operation, Outcome, Page, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use request::{Caller, RequestId, Turn};
 pub use settings::Settings;
-pub use status::{NamespaceStatus, PeerStatus, RepairStatus, Status};
+pub use status::{MemoryStatus, NamespaceStatus, PeerStatus, RepairStatus, Status};
 pub use terms::{Receipt, Terms};
 pub use token::{Missing, Token};
 pub use view::{Share, View};
@@ -349,24 +350,24 @@ impl Replica {
             not_exchanged: self.not_exchanged(peer),
             lag_commits: self.lag(peer),
             lag_ms: peer.behind_since.map_or(0, |since| self.now.saturating_sub(since)),
-            inflight_bytes: peer.inflight_bytes(),
+            inflight_bytes: peer.sending.inflight_bytes(),
             compared_ms: peer.compared_ms(self.now),
         });
         Status {
             replica: self.incarnation.id(),
             serving: self.refusal(false).is_none(),
-            draining: self.readiness.is_draining(),
-            fenced: self.readiness.why_fenced().cloned(),
             idle: self.owes_nothing(),
             held_by: self.holder_of_all(),
             commits: self.namespaces.iter().map(|held| held.own_mark(self.incarnation.id()).seq).sum(),
-            rows_cached: self.namespaces.cached(),
-            rows_dirty: self.checkpointing.dirty_rows,
-            names: self.idempotency.fill(self.settings.tuning.idempotency.bytes_max.bytes()),
+            memory: MemoryStatus {
+                rows_cached: self.namespaces.cached(),
+                rows_dirty: self.checkpointing.dirty_rows,
+                batches_waiting: self.loads.len() + self.waits.lined_up() + self.waits.len(),
+                names: self.idempotency.fill(self.settings.tuning.idempotency.bytes_max.bytes()),
+            },
             disk: self.readiness.disk(),
             repairs: self.repair_status(),
             namespaces: self.namespaces.iter().map(Namespace::status).collect(),
-            batches_waiting: self.loads.len() + self.waits.lined_up() + self.waits.len(),
             forked: self.forked_logs(),
             peers: peers.collect(),
         }

@@ -219,7 +219,7 @@ impl Replica {
         let former = self.incarnation.replace(replica);
         self.retire_own(former);
         self.namespaces.iter_mut().for_each(super::namespace::Namespace::forget_own_log);
-        self.gossip.peers_mut().flat_map(|peer| peer.pushes.values_mut()).for_each(super::peers::Push::pause);
+        self.gossip.peers_mut().for_each(|peer| peer.sending.pause());
         self.serve(replica);
         let linked: Vec<WorkerId> = self.gossip.linked_workers();
         for worker in linked {
