@@ -29,8 +29,8 @@ const LOST_AFTER_DIGESTS: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Gossip {
     peers: BTreeMap<WorkerId, Neighbour>,
-    boots: Boots,
-    comparisons: Comparisons,
+    pub(super) boots: Boots,
+    pub(super) comparisons: Comparisons,
     /// When commits that are not pushed yet go out.
     push_at: Option<u64>,
     digest_at: u64,
@@ -74,24 +74,6 @@ impl Gossip {
 
     pub(super) fn linked_workers(&self) -> Vec<WorkerId> {
         self.linked().map(|peer| peer.worker).collect()
-    }
-
-    /// Which processes live.
-    pub(super) fn boots(&self) -> &Boots {
-        &self.boots
-    }
-
-    pub(super) fn boots_mut(&mut self) -> &mut Boots {
-        &mut self.boots
-    }
-
-    /// When roots are compared, and with whom.
-    pub(super) fn comparisons(&self) -> &Comparisons {
-        &self.comparisons
-    }
-
-    pub(super) fn comparisons_mut(&mut self) -> &mut Comparisons {
-        &mut self.comparisons
     }
 
     /// Commits go out at this time, unless they are about to go sooner.
@@ -232,7 +214,7 @@ impl Replica {
         let digest = Digest {
             replica: self.incarnation.id(),
             vectors: shared.map(|held| (held.id(), held.committed().clone())).collect(),
-            ceilings: self.incarnation.claim().ceilings(),
+            ceilings: self.incarnation.claim.ceilings(),
             live: self.live_boots(),
             sightings: self.sightings(),
         };
@@ -243,7 +225,7 @@ impl Replica {
         self.hear_boots(from.worker, digest);
         for (worker, ceiling) in &digest.ceilings {
             // Of nodes that the map no longer knows, too: their numbers may be given to others.
-            if *worker != self.settings.worker && self.incarnation.claim_mut().raise(*worker, *ceiling) {
+            if *worker != self.settings.worker && self.incarnation.claim.raise(*worker, *ceiling) {
                 self.effects.push_back(Effect::Witness { worker: *worker, ceiling: *ceiling });
             }
         }
@@ -296,7 +278,8 @@ impl Replica {
         }
     }
 
-    fn held_by(&self, worker: WorkerId, namespace: NamespaceId, origin: ReplicaId) -> u64 {
+    /// How far a peer is known to hold a log durably.
+    pub(super) fn held_by(&self, worker: WorkerId, namespace: NamespaceId, origin: ReplicaId) -> u64 {
         self.gossip.peer(worker).map_or(0, |peer| peer.holds(namespace, origin))
     }
 

@@ -63,11 +63,11 @@ impl Replica {
         let Some(held) = self.namespaces.get_mut(asked.namespace) else { return };
         held.hold(&asked.leaves);
         self.effects.push_back(Effect::Disk(Job::LoadLeaves(asked.clone())));
-        self.loads.leaves().begin(asked, purpose);
+        self.loads.leaves.begin(asked, purpose);
     }
 
     pub(super) fn leaves_loaded(&mut self, loaded: LeavesLoaded) {
-        let Some((asked, purpose)) = self.loads.leaves().end(loaded.ticket) else { return };
+        let Some((asked, purpose)) = self.loads.leaves.end(loaded.ticket) else { return };
         let Some(held) = self.namespaces.get_mut(asked.namespace) else { return };
         let covered = loaded.covered.min(asked.upto);
         let listing = list(held, &asked, loaded.rows, covered);

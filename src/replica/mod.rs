@@ -160,7 +160,7 @@ impl Replica {
         // Its own id matters only for writes.
         let replica = recovered.replica.unwrap_or_else(|| ReplicaId::new(settings.worker, 0));
         let mut reading = Self::new(settings, Recovered { replica: Some(replica), ..recovered }, now);
-        reading.incarnation.stand(Standing::Reading);
+        reading.incarnation.standing = Standing::Reading;
         reading.readiness.set_disk(disk);
         reading
     }
@@ -199,11 +199,11 @@ impl Replica {
             Event::Disk(disk) => self.disk_changed(disk),
             Event::Ceiling(ceiling) => {
                 // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
-                if self.incarnation.claim_mut().remember(ceiling) {
+                if self.incarnation.claim.remember(ceiling) {
                     self.gossip.digest_by(self.now + self.settings.tuning.gossip.interval.ms());
                 }
             }
-            Event::ForgetCeilings(own) => self.incarnation.claim_mut().forget(own),
+            Event::ForgetCeilings(own) => self.incarnation.claim.forget(own),
             Event::Fence(reason) => self.fence(reason),
             Event::Rival(reason) => self.rival(reason),
             Event::Inspect(ticket) => {
@@ -240,7 +240,7 @@ impl Replica {
             [self.drain_deadline(), self.commits.linger_deadline(), self.waits.deadline(), self.incarnation.deadline()];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
         let first = first.min(self.gossip.due_at()).min(self.checkpointing.due_at);
-        first.min(self.repair_deadline()).min(self.namespaces.scrub().due_at)
+        first.min(self.repair_deadline()).min(self.namespaces.scrub.due_at)
     }
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.

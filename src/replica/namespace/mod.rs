@@ -21,17 +21,15 @@ mod stored;
 use std::collections::BTreeSet;
 
 use crate::crdt::{Kind, Mark, Overflow, Row, Slot, VersionVector};
-use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Hasher, Tree};
 
 use super::bounds;
-use super::census::{Census, Quota};
 use super::event::RecoveredSpace;
 use super::message::RepairedRow;
 use super::reach::Reach;
 use super::record::{Change, Payload, Record};
 use super::rows::{RowId, Rows};
-use super::status::NamespaceStatus;
 
 use counters::Counters;
 use fetches::Fetches;
@@ -124,7 +122,7 @@ impl Namespace {
             committed: found.vector,
             reach: Reach::new(found.reach, now),
             tree,
-            counters: Counters::new(census),
+            counters: Counters { committed: census, refused: 0 },
             stored: Stored::new(found.leaves, found.census, found.position),
             incoming: Incoming::default(),
             fetches: Fetches::default(),
@@ -172,21 +170,10 @@ impl Namespace {
     pub(super) fn admits_origin(&self, teller: WorkerId, origin: ReplicaId) -> Result<(), bounds::Excess> {
         bounds::admits(&self.applied, &self.reach, teller, origin)
     }
-
-    /// For people and metrics.
-    pub(super) fn status(&self) -> NamespaceStatus {
-        self.counters.status(self.id)
-    }
 }
 
 /// Increments of clients.
 impl Namespace {
-    /// Whether a client may have a new counter, beside those that are committed and those that are about to be; counts
-    /// the refusal if not.
-    pub(super) fn admits(&mut self, quota: Quota, about: Census, key_bytes: usize) -> bool {
-        self.counters.admits(quota, about, key_bytes)
-    }
-
     /// Changes our own slot of a row as part of this commit; whether the row joins the commit's own record by that.
     pub(super) fn increment(&mut self, replica: ReplicaId, row: RowId, by: i64, commit: u64) -> Result<bool, Overflow> {
         let cell = self.rows.get_mut(row);
@@ -264,31 +251,6 @@ impl Namespace {
         self.fetches.moved(record.origin, now);
     }
 
-    /// Lets a delta wait its turn; whether its origin is to be gone on with, which is so if it is the first that waits.
-    pub(super) fn enqueue(&mut self, from: Peer, record: Record) -> bool {
-        self.incoming.push(from, record)
-    }
-
-    /// The next delta of an origin that does not wait for rows.
-    pub(super) fn next_delta(&mut self, origin: ReplicaId) -> Option<(Peer, Record)> {
-        self.incoming.next(origin)
-    }
-
-    /// A delta waits for rows, and with it those behind it.
-    pub(super) fn await_rows(&mut self, from: Peer, record: Record) {
-        self.incoming.await_rows(from, record);
-    }
-
-    /// The rows that the first delta of `origin` waited for are there.
-    pub(super) fn rows_came(&mut self, origin: ReplicaId) {
-        self.incoming.rows_came(origin);
-    }
-
-    /// The origins of which deltas wait, but not for rows.
-    pub(super) fn waiting_origins(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.incoming.ready()
-    }
-
     /// A log is known to have forked: that is written into our vector, and so told to everyone. The mark, if that is news.
     pub(super) fn mark_forked(&mut self, origin: ReplicaId) -> Option<Mark> {
         let mark = self.applied.mark(origin).forked();
@@ -318,7 +280,7 @@ impl Namespace {
         let absent = cell.row.is_empty();
         let grown = cell.settle(hasher, replica, slot);
         if absent && !cell.row.is_empty() {
-            self.counters.add(cell.key.len());
+            self.counters.committed.add(cell.key.len());
         }
         self.tree.add(cell.place.leaf(), grown);
         let followed = !cell.trails().is_empty();

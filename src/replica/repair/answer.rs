@@ -45,7 +45,7 @@ impl Replica {
         if !ascending || wanted.leaves.len() > LEAVES_PER_ASK {
             return self.bad_message(id.with.worker, "it asks for rows out of order");
         }
-        if self.loads.leaves().answering(id.with) < ANSWERS_MAX {
+        if self.loads.leaves.answering(id.with) < ANSWERS_MAX {
             self.read_leaves(wanted, Purpose::Answer { id, ask, held });
         }
     }

@@ -69,7 +69,7 @@ impl Replica {
             RepairStep::Compare { root } => self.compare(id, root),
             RepairStep::Nodes { ask, level, indexes } => self.answer_nodes(id, ask, level, &indexes),
             RepairStep::Rows { ask, leaves, from, upto, held } => {
-                let wanted = self.loads.leaves().step(id.namespace, leaves, from, upto);
+                let wanted = self.loads.leaves.step(id.namespace, leaves, from, upto);
                 self.answer_rows(id, ask, wanted, held);
             }
             RepairStep::End => {
@@ -90,7 +90,7 @@ impl Replica {
 
     /// Begins what is due and moves every session on.
     pub(super) fn advance_repair(&mut self) {
-        let due = self.gossip.comparisons_mut().take_due(self.now, self.settings.tuning.repair.interval.ms());
+        let due = self.gossip.comparisons.take_due(self.now, self.settings.tuning.repair.interval.ms());
         for namespace in self.namespaces.ids() {
             self.advance_session(namespace);
             self.begin_session(namespace, due);
@@ -116,10 +116,10 @@ impl Replica {
             linked.filter_map(|peer| Some(Peer { worker: peer.worker, boot: peer.boot? })).collect();
         let with = match gap {
             Some(worker) => linked.iter().find(|peer| peer.worker == worker).copied(),
-            None => self.gossip.comparisons().choose(&linked),
+            None => self.gossip.comparisons.choose(&linked),
         };
         let Some(with) = with else { return };
-        let id = SessionId { with, namespace, number: self.gossip.comparisons_mut().begin() };
+        let id = SessionId { with, namespace, number: self.gossip.comparisons.begin() };
         let root = held.begin_session(id, self.now, gap.is_some());
         self.send_step(id, RepairStep::Compare { root });
     }
@@ -138,6 +138,6 @@ impl Replica {
         let sessions = self.namespaces.iter().filter_map(Namespace::session);
         let asks =
             sessions.filter_map(Session::oldest_ask).map(|at| at + self.settings.tuning.gossip.fetch_timeout.ms());
-        asks.min().unwrap_or(u64::MAX).min(self.gossip.comparisons().due_at)
+        asks.min().unwrap_or(u64::MAX).min(self.gossip.comparisons.due_at)
     }
 }

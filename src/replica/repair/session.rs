@@ -102,7 +102,7 @@ impl Replica {
                 self.send_step(id, RepairStep::Nodes { ask, level, indexes });
             }
             Ask::Rows(Span { leaves, from, upto }) => {
-                let wanted = self.loads.leaves().step(namespace, leaves, from, upto);
+                let wanted = self.loads.leaves.step(namespace, leaves, from, upto);
                 self.read_leaves(wanted, Purpose::Ask { id, ask });
             }
         }
