@@ -16,9 +16,7 @@ use snowtide::codec;
 use snowtide::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::{Hasher, Leaf, Sum};
-use snowtide::replica::tuning::{
-    Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning,
-};
+use snowtide::replica::tuning::Tuning;
 use snowtide::replica::{CheckpointChunk, Effect, Event, Job, Message, Notice, Operation, Position, Replica, Settings};
 use snowtide::store::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX, Options, Store};
 use snowtide_protocol::{Action, Key};
@@ -162,28 +160,22 @@ fn row(number: usize, lagging: bool) -> Row {
 
 fn settings(own: WorkerId, peer: WorkerId) -> Settings {
     let ms = Duration::from_millis;
+    let mut tuning: Tuning = toml::from_str(&snowtide::config::default_file()).unwrap();
+    tuning.cache.rows_max = 2_000_000;
+    tuning.cache.loading_rows_max = 100_000;
+    tuning.checkpoint.interval = ms(5_000);
+    tuning.checkpoint.dirty_rows_max = 1_000_000;
+    tuning.idempotency.retention = ms(60_000);
+    tuning.idempotency.session_idle = ms(60_000);
+    tuning.idempotency.bytes_max = ByteSize(1 << 20);
+    tuning.drain.checkpoint = ms(1_000);
     Settings {
         worker: own,
         peers: BTreeMap::from([(peer, BTreeSet::from([NAMESPACE]))]),
         hasher: hasher(),
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
-        tuning: Tuning {
-            commit: Commit { bytes_max: ByteSize(4 << 20), interval: ms(100) },
-            gossip: Gossip {
-                interval: ms(20),
-                digest_interval: ms(1_000),
-                inflight_bytes_max: ByteSize(8 << 20),
-                fetch_timeout: ms(2_000),
-            },
-            incarnation: Incarnation { proof_timeout: ms(3_000) },
-            cache: Cache { rows_max: 2_000_000, loading_rows_max: 100_000 },
-            checkpoint: Checkpoint { interval: ms(5_000), dirty_rows_max: 1_000_000 },
-            repair: Repair { interval: ms(60_000), session_max: ms(3_600_000), scrub_interval: ms(604_800_000) },
-            hints: Hints { max_age: ms(3_600_000), max_bytes: ByteSize(4 << 30) },
-            idempotency: Idempotency { retention: ms(60_000), session_idle: ms(60_000), bytes_max: ByteSize(1 << 20) },
-            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
-        },
+        tuning,
         claim_wait: ms(3_000),
         quarantine: ms(4_000),
         boot_silent_after: ms(14_000),

@@ -272,14 +272,14 @@ pub fn message_ignored(peer: &str) {
 pub fn observe(status: &Status, map: &ClusterMap, namespaces: &BTreeMap<String, Namespace>) {
     meters().prometheus.run_upkeep();
     gauge!(metric::SERVING).set(f64::from(status.serving));
-    gauge!(metric::ROWS_CACHED).set(status.rows_cached as f64);
-    gauge!(metric::ROWS_DIRTY).set(status.rows_dirty as f64);
-    gauge!(metric::BATCHES_WAITING).set(status.batches_waiting as f64);
+    gauge!(metric::ROWS_CACHED).set(status.memory.rows_cached as f64);
+    gauge!(metric::ROWS_DIRTY).set(status.memory.rows_dirty as f64);
+    gauge!(metric::BATCHES_WAITING).set(status.memory.batches_waiting as f64);
     gauge!(metric::REPAIRS).set(status.repairs.len() as f64);
     gauge!(metric::FORKED_LOGS).set(status.forked.len() as f64);
-    gauge!(metric::IDEMPOTENCY_BYTES).set(status.names.bytes as f64);
-    gauge!(metric::IDEMPOTENCY_BYTES_MAX).set(status.names.bytes_max as f64);
-    gauge!(metric::IDEMPOTENCY_NAMES).set(status.names.names as f64);
+    gauge!(metric::IDEMPOTENCY_BYTES).set(status.memory.names.bytes as f64);
+    gauge!(metric::IDEMPOTENCY_BYTES_MAX).set(status.memory.names.bytes_max as f64);
+    gauge!(metric::IDEMPOTENCY_NAMES).set(status.memory.names.names as f64);
     observe_peers(status, map);
     observe_namespaces(status, namespaces);
 }

@@ -4,9 +4,12 @@
 //! a claim or a refresh. So a busy node syncs a few times a second and its requests never wait for that; an idle one
 //! syncs nothing, and its next request waits for one sync. A write that fails is final and never retried (I9).
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot};
 
 use super::Shared;
 
@@ -32,11 +35,78 @@ pub trait CeilingStore: Send + Sync {
     }
 }
 
+/// What requests and the keeper tell each other.
+#[derive(Default)]
+pub(super) struct Signals {
+    /// Wakes the keeper.
+    kick: Notify,
+    /// The keeper is to extend the ceiling even if half of its lead is left.
+    eager: AtomicBool,
+    /// Tells those that wait for a ceiling to look again.
+    moved: Notify,
+    /// The next ceiling waits for room on the disk.
+    disk_full: AtomicBool,
+    /// Who waits for the keeper to take a quarantine back.
+    forget: Mutex<Option<oneshot::Sender<bool>>>,
+}
+
+impl Signals {
+    /// Has the keeper look whether a ceiling is due.
+    pub(super) fn wake(&self) {
+        self.kick.notify_one();
+    }
+
+    /// Has it extend the ceiling in any case.
+    pub(super) fn extend(&self) {
+        self.eager.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Whether the ceiling is to be extended in any case; asked once.
+    pub(super) fn take_eager(&self) -> bool {
+        self.eager.swap(false, Ordering::Relaxed)
+    }
+
+    /// Has the keeper take a quarantine back, and say whether there was one.
+    pub(super) fn forget(&self) -> oneshot::Receiver<bool> {
+        let (reply, forgotten) = oneshot::channel();
+        *self.lock_forget() = Some(reply);
+        self.wake();
+        forgotten
+    }
+
+    /// Those that wait for a ceiling look again.
+    pub(super) fn tell_moved(&self) {
+        self.moved.notify_waiters();
+    }
+
+    /// Resolves when the ceiling has moved, or something else that a request waits for.
+    pub(super) fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
+    }
+
+    /// Whether the next ceiling can be written.
+    pub(super) fn tell_room(&self, room: bool) {
+        if self.disk_full.swap(!room, Ordering::Relaxed) == room {
+            self.tell_moved();
+        }
+    }
+
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+    }
+
+    /// Held for an instruction that does not panic, so a poisoned lock is sound.
+    fn lock_forget(&self) -> MutexGuard<'_, Option<oneshot::Sender<bool>>> {
+        self.forget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Runs until the ID source is dropped or a write fails.
 pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn CeilingStore>, observer: impl Fn(u64)) {
     loop {
-        shared.kick.notified().await;
-        let forgotten = shared.forget.lock().unwrap_or_else(PoisonError::into_inner).take();
+        shared.signals.kick.notified().await;
+        let forgotten = shared.signals.lock_forget().take();
         if let Some(reply) = forgotten {
             // Nothing above it is issued before the next one is durable, and nobody but this task makes one so.
             let lowered = shared.lock().forget_quarantine();
@@ -46,7 +116,7 @@ pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn CeilingStore>, obse
                 return;
             }
             let _ = reply.send(lowered.is_some());
-            shared.eager.store(true, Ordering::Relaxed);
+            shared.signals.eager.store(true, Ordering::Relaxed);
         }
         let Some(ceiling) = shared.next_ceiling() else { continue };
         if !is_durable(&shared, &store, ceiling).await {
@@ -60,10 +130,10 @@ pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn CeilingStore>, obse
 /// Makes a ceiling durable, or ends the IDs of this node.
 async fn is_durable(shared: &Shared, store: &Arc<dyn CeilingStore>, ceiling: u64) -> bool {
     while !store.has_room() {
-        shared.tell_room(false);
+        shared.signals.tell_room(false);
         tokio::time::sleep(ROOM_PERIOD).await;
     }
-    shared.tell_room(true);
+    shared.signals.tell_room(true);
     let before = shared.lock().before_quarantine(ceiling);
     let Err(reason) = persist(store.clone(), ceiling, before).await else { return true };
     tracing::error!(%reason, ceiling, "the ID ceiling could not be made durable; no more IDs from this node");

@@ -15,12 +15,12 @@ mod setting;
 
 use std::collections::BTreeMap;
 use std::ops::DerefMut;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use snowtide_protocol::wire::{IDS_MAX, IdRun};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::clock::{self, Stopwatch};
@@ -29,6 +29,7 @@ use crate::identity::WorkerId;
 use crate::snowflake::{self, Generator, Layout, Limits, Misfit, NotAnId, Parts, Reading, Run, Verdict};
 
 use guarded::Guarded;
+use keeper::Signals;
 use line::Line;
 use peers::PeerClocks;
 
@@ -57,19 +58,10 @@ struct Shared {
     watch: Stopwatch,
     wait_max: Duration,
     line: Line,
-    /// Wakes the keeper.
-    kick: Notify,
-    /// The keeper is to extend the ceiling even if half of its lead is left.
-    eager: AtomicBool,
-    /// Tells those that wait for a ceiling to look again.
-    moved: Notify,
-    /// The next ceiling waits for room on the disk.
-    disk_full: AtomicBool,
+    signals: Signals,
     minted: AtomicU64,
     peers: PeerClocks,
     max_leap_ms: u64,
-    /// Who waits for the keeper to take a quarantine back.
-    forget: Mutex<Option<oneshot::Sender<bool>>>,
     fenced: watch::Sender<Option<String>>,
 }
 
@@ -111,14 +103,10 @@ impl IdSource {
             watch: Stopwatch::start(),
             wait_max: config.wait_max,
             line: Line::new(u64::from(layout.ids_per_ms()).saturating_mul(millis(config.wait_max))),
-            kick: Notify::new(),
-            eager: AtomicBool::new(false),
-            moved: Notify::new(),
-            disk_full: AtomicBool::new(false),
+            signals: Signals::default(),
             minted: AtomicU64::new(0),
             peers: PeerClocks::default(),
             max_leap_ms: millis(config.max_leap),
-            forget: Mutex::new(None),
             fenced: watch::Sender::new(None),
         });
         let keeper = tokio::spawn(keeper::keep(shared.clone(), store, observer));
@@ -162,10 +150,7 @@ impl IdSource {
     /// ceiling. Returns once that is the durable one again; `None` if it cannot be written.
     pub async fn forget_claims(&self) -> Option<(bool, u64)> {
         self.shared.lock().forget_witnesses();
-        let (reply, forgotten) = oneshot::channel();
-        *self.shared.forget.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
-        self.shared.kick.notify_one();
-        let ended = forgotten.await.ok()?;
+        let ended = self.shared.signals.forget().await.ok()?;
         Some((ended, self.shared.lock().ceiling()))
     }
 
@@ -220,19 +205,18 @@ impl IdSource {
     /// Extends the ceiling once, even if no IDs are asked for. A ceiling that moves shows a peer that has just started
     /// where our clock stands; an idle node's does not move otherwise.
     pub fn refresh(&self) {
-        self.shared.eager.store(true, Ordering::Relaxed);
-        self.shared.kick.notify_one();
+        self.shared.signals.extend();
     }
 
     /// There is no room on the disk, so that no ceiling can be written.
     pub fn disk_full(&self) {
-        self.shared.tell_room(false);
+        self.shared.signals.tell_room(false);
     }
 
     /// No more IDs: the node shuts down.
     pub fn drain(&self) {
         self.shared.generator.drain();
-        self.shared.moved.notify_waiters();
+        self.shared.signals.tell_moved();
     }
 
     /// No more IDs, for good. When this returns, none is being issued.
@@ -269,7 +253,7 @@ impl Shared {
             match self.attempt(order) {
                 Verdict::Done => return Ok(()),
                 Verdict::Wait { .. } => {}
-                Verdict::NeedsCeiling if !self.disk_full.load(Ordering::Relaxed) => {}
+                Verdict::NeedsCeiling if !self.signals.is_disk_full() => {}
                 refused => return Err(self.refusal(refused)),
             }
         }
@@ -286,11 +270,11 @@ impl Shared {
         let _turn = self.line.turn().await;
         loop {
             // Made before the attempt, so that a ceiling that moves in between is not missed.
-            let moved = self.moved.notified();
+            let moved = self.signals.moved();
             match self.attempt(order) {
                 Verdict::Done => return Ok(()),
                 Verdict::Wait { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
-                Verdict::NeedsCeiling if !self.disk_full.load(Ordering::Relaxed) => moved.await,
+                Verdict::NeedsCeiling if !self.signals.is_disk_full() => moved.await,
                 refused => return Err(self.refusal(refused)),
             }
         }
@@ -307,28 +291,20 @@ impl Shared {
     fn attempt(&self, order: &mut Order) -> Verdict {
         let (verdict, due) = self.generator.attempt(|| self.reading(), order);
         if due {
-            self.kick.notify_one();
+            self.signals.wake();
         }
         verdict
     }
 
     /// The ceiling to make durable now, if any.
     fn next_ceiling(&self) -> Option<u64> {
-        let eager = self.eager.swap(false, Ordering::Relaxed);
-        self.generator.next_ceiling(|| self.reading(), eager)
+        self.generator.next_ceiling(|| self.reading(), self.signals.take_eager())
     }
 
     /// This ceiling is durable.
     fn raise_ceiling(&self, ceiling: u64) {
         self.generator.raise_ceiling(ceiling);
-        self.moved.notify_waiters();
-    }
-
-    /// Whether the next ceiling can be written.
-    fn tell_room(&self, room: bool) {
-        if self.disk_full.swap(!room, Ordering::Relaxed) == room {
-            self.moved.notify_waiters();
-        }
+        self.signals.tell_moved();
     }
 
     fn fence(&self, reason: &str) {
@@ -339,11 +315,11 @@ impl Shared {
                 first
             });
         });
-        self.moved.notify_waiters();
+        self.signals.tell_moved();
     }
 
     fn refusal(&self, verdict: Verdict) -> IdRefusal {
-        if matches!(verdict, Verdict::NeedsCeiling | Verdict::Unclaimed) && self.disk_full.load(Ordering::Relaxed) {
+        if matches!(verdict, Verdict::NeedsCeiling | Verdict::Unclaimed) && self.signals.is_disk_full() {
             return IdRefusal::disk_low();
         }
         IdRefusal::of(verdict, self.fenced.borrow().as_deref(), self.wait_max)

@@ -183,18 +183,18 @@ impl Boots {
 impl Replica {
     /// The boots that a digest speaks of. One that has fenced itself claims nothing any more.
     pub(super) fn live_boots(&self) -> Vec<Heartbeat> {
-        let mut live = self.gossip.boots().live(self.now);
+        let mut live = self.gossip.boots.live(self.now);
         if self.readiness.is_fenced() {
-            live.retain(|heartbeat| heartbeat.peer != self.gossip.boots().own);
+            live.retain(|heartbeat| heartbeat.peer != self.gossip.boots.own);
         }
         live
     }
 
     /// What a digest says of two processes under one worker id.
     pub(super) fn sightings(&self) -> Vec<Sighting> {
-        let mut sightings = self.gossip.boots().sightings(self.now);
+        let mut sightings = self.gossip.boots.sightings(self.now);
         if self.readiness.is_fenced() {
-            sightings.retain(|sighting| sighting.by != self.gossip.boots().own);
+            sightings.retain(|sighting| sighting.by != self.gossip.boots.own);
         }
         sightings
     }
@@ -202,7 +202,7 @@ impl Replica {
     /// Hears of boots. If ours is the later one of two that live, we stop (I3).
     pub(super) fn hear_boots(&mut self, teller: WorkerId, digest: &Digest) {
         let Self { gossip, settings, .. } = self;
-        let boots = gossip.boots_mut();
+        let boots = &mut gossip.boots;
         let is_known = |worker| worker == settings.worker || settings.peers.contains_key(&worker);
         boots.hear(self.now, teller, &digest.live, is_known);
         for duplicate in boots.hear_sightings(self.now, &digest.sightings, is_known) {

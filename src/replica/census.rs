@@ -5,13 +5,12 @@
 //! counted beside the rows, in the same batches, and what is in memory on top of that, so no start counts anew.
 
 use bincode::{Decode, Encode};
-use serde::Serialize;
 
 /// What a counter takes beside its key, about: its place, its slots, what indexes and filters need.
 const ROW_BYTES: u64 = 64;
 
 /// Counters of one namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Census {
     /// How many.
     pub keys: u64,

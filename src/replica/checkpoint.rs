@@ -145,8 +145,7 @@ impl Replica {
     /// What every peer of the namespace holds.
     fn held_by_all(&self, namespace: NamespaceId) -> Option<VersionVector> {
         let held = self.namespaces.get(namespace)?;
-        let serving = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        let peers: Vec<_> = serving.filter_map(|(worker, _)| self.gossip.peer(*worker)).collect();
+        let peers: Vec<_> = self.settings.sharing(namespace).filter_map(|worker| self.gossip.peer(worker)).collect();
         let marks = held.committed().iter().map(|(origin, mark)| {
             let least = peers.iter().map(|peer| peer.holds(namespace, origin)).min();
             (origin, Mark { seq: least.map_or(mark.seq, |least| least.min(mark.seq)), ..mark })

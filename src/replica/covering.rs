@@ -32,9 +32,8 @@ impl Replica {
     /// did, and a token that named it could not be honoured anywhere, ever.
     fn is_lost(&self, namespace: NamespaceId, origin: ReplicaId, dot: Dot) -> bool {
         let told_since = dot.raised_at.saturating_add(self.settings.tuning.repair.session_max.ms());
-        let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        sharing.all(|(worker, _)| {
-            let told = self.gossip.peer(*worker).filter(|peer| peer.heard_at >= told_since);
+        self.settings.sharing(namespace).all(|worker| {
+            let told = self.gossip.peer(worker).filter(|peer| peer.heard_at >= told_since);
             let known = told.and_then(|peer| peer.known.get(&namespace));
             known.is_some_and(|vector| vector.mark(origin).seq < dot.seq)
         })

@@ -99,10 +99,7 @@ impl Replica {
     /// Earlier incarnations count as well: nobody may have heard of the last one yet. What no other region is to have at
     /// all cannot be held there.
     fn is_held_by(&self, peer: &Neighbour) -> bool {
-        let abroad = |held: &&Namespace| {
-            let mut sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&held.id()));
-            sharing.any(|(worker, _)| self.is_abroad(*worker))
-        };
+        let abroad = |held: &&Namespace| self.settings.sharing(held.id()).any(|worker| self.is_abroad(worker));
         self.namespaces.iter().filter(abroad).all(|held| {
             let mut own = held.committed().iter().filter(|(origin, _)| origin.worker() == self.settings.worker);
             own.all(|(origin, mark)| peer.holds(held.id(), origin) >= mark.seq)

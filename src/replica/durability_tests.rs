@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use snowtide_protocol::{Ack, Action, Key};
 
-use super::tuning::{Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning};
+use super::tuning::Tuning;
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use crate::identity::{Boot, Peer};
@@ -14,6 +14,7 @@ use crate::merkle::Hasher;
 
 pub(super) const SAFE: NamespaceId = NamespaceId(1);
 pub(super) const FAST: NamespaceId = NamespaceId(2);
+/// `commit.interval`, as it is declared.
 const INTERVAL_MS: u64 = 100;
 
 pub(super) fn own() -> WorkerId {
@@ -26,28 +27,27 @@ pub(super) fn peer() -> Peer {
 
 pub(super) fn settings() -> Settings {
     let ms = Duration::from_millis;
+    let mut tuning: Tuning = toml::from_str(&crate::config::default_file()).unwrap();
+    tuning.commit.bytes_max = ByteSize(4_096);
+    tuning.gossip.inflight_bytes_max = ByteSize(16_384);
+    tuning.cache.rows_max = 1_000;
+    tuning.cache.loading_rows_max = 1_000;
+    tuning.checkpoint.dirty_rows_max = 1_000;
+    tuning.repair.session_max = ms(60_000);
+    tuning.repair.scrub_interval = ms(60_000_000);
+    tuning.hints.max_age = ms(60_000);
+    tuning.hints.max_bytes = ByteSize(1 << 30);
+    tuning.idempotency.retention = ms(60_000);
+    tuning.idempotency.session_idle = ms(60_000);
+    tuning.idempotency.bytes_max = ByteSize(4_000);
+    tuning.drain.checkpoint = ms(1_000);
     Settings {
         worker: own(),
         peers: BTreeMap::from([(peer().worker, BTreeSet::from([SAFE, FAST]))]),
         hasher: Hasher::new([7; 192]),
         unsynced: BTreeSet::from([FAST]),
         quotas: BTreeMap::new(),
-        tuning: Tuning {
-            commit: Commit { bytes_max: ByteSize(4_096), interval: ms(INTERVAL_MS) },
-            gossip: Gossip {
-                interval: ms(20),
-                digest_interval: ms(1_000),
-                inflight_bytes_max: ByteSize(16_384),
-                fetch_timeout: ms(2_000),
-            },
-            incarnation: Incarnation { proof_timeout: ms(3_000) },
-            cache: Cache { rows_max: 1_000, loading_rows_max: 1_000 },
-            checkpoint: Checkpoint { interval: ms(10_000), dirty_rows_max: 1_000 },
-            repair: Repair { interval: ms(60_000), session_max: ms(60_000), scrub_interval: ms(60_000_000) },
-            hints: Hints { max_age: ms(60_000), max_bytes: ByteSize(1 << 30) },
-            idempotency: Idempotency { retention: ms(60_000), session_idle: ms(60_000), bytes_max: ByteSize(4_000) },
-            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
-        },
+        tuning,
         claim_wait: ms(3_000),
         quarantine: ms(4_000),
         boot_silent_after: ms(8_000),

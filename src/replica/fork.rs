@@ -126,10 +126,10 @@ impl Replica {
         else {
             return;
         };
-        if self.incarnation.forks_mut().namespaces.insert(namespace) {
+        if self.incarnation.forks.namespaces.insert(namespace) {
             self.effects.push_back(Effect::Notice(Notice::Fork { namespace, origin: replica, seq, peer }));
         }
-        let Some(due) = self.incarnation.forks().due(self.now) else { return };
+        let Some(due) = self.incarnation.forks.due(self.now) else { return };
         self.pause_until(due);
         self.doubt_own();
         self.effects.push_back(Effect::Notice(Notice::Unproven { replica, reason }));
@@ -139,18 +139,18 @@ impl Replica {
     /// it is not known whether that counts.
     pub(super) fn doubt_own(&mut self) {
         let own = self.incarnation.id();
-        self.incarnation.forks_mut().doubted = own;
+        self.incarnation.forks.doubted = own;
         self.release_acks();
     }
 
     /// Whether a write under this replica id must not be acknowledged any more.
     pub(super) fn is_doubted(&self, replica: ReplicaId) -> bool {
-        self.incarnation.forks().doubted == Some(replica)
+        self.incarnation.forks.doubted == Some(replica)
     }
 
     /// Another incarnation takes over from `former`, whose log is somebody else's from now on.
     pub(super) fn retire_own(&mut self, former: Option<ReplicaId>) {
-        let namespaces = std::mem::take(&mut self.incarnation.forks_mut().namespaces);
+        let namespaces = std::mem::take(&mut self.incarnation.forks.namespaces);
         for namespace in namespaces {
             // Reported when it was found.
             former.and_then(|former| self.mark_forked(namespace, former));

@@ -14,9 +14,9 @@ use super::boots::Boots;
 use super::bounds;
 use super::effect::Effect;
 use super::message::{Digest, Message, Refused};
-use super::namespace::{Namespace, Times};
+use super::namespace::{Namespace, SessionId, Times};
 use super::onward;
-use super::peers::{Neighbour, Push};
+use super::peers::Neighbour;
 use super::push::DELTA_BYTES;
 use super::record::Record;
 use super::repair::Comparisons;
@@ -29,8 +29,8 @@ const LOST_AFTER_DIGESTS: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Gossip {
     peers: BTreeMap<WorkerId, Neighbour>,
-    boots: Boots,
-    comparisons: Comparisons,
+    pub(super) boots: Boots,
+    pub(super) comparisons: Comparisons,
     /// When commits that are not pushed yet go out.
     push_at: Option<u64>,
     digest_at: u64,
@@ -74,24 +74,6 @@ impl Gossip {
 
     pub(super) fn linked_workers(&self) -> Vec<WorkerId> {
         self.linked().map(|peer| peer.worker).collect()
-    }
-
-    /// Which processes live.
-    pub(super) fn boots(&self) -> &Boots {
-        &self.boots
-    }
-
-    pub(super) fn boots_mut(&mut self) -> &mut Boots {
-        &mut self.boots
-    }
-
-    /// When roots are compared, and with whom.
-    pub(super) fn comparisons(&self) -> &Comparisons {
-        &self.comparisons
-    }
-
-    pub(super) fn comparisons_mut(&mut self) -> &mut Comparisons {
-        &mut self.comparisons
     }
 
     /// Commits go out at this time, unless they are about to go sooner.
@@ -144,7 +126,7 @@ impl Replica {
 
     /// Our sessions with `worker` die with its boot and with our link to it.
     fn drop_sessions(&mut self, worker: WorkerId) {
-        let with = |held: &&Namespace| held.session().is_some_and(|session| session.is_with(worker));
+        let with = |held: &&Namespace| held.session().is_some_and(|session| session.with().worker == worker);
         let lost: Vec<NamespaceId> = self.namespaces.iter().filter(with).map(Namespace::id).collect();
         lost.into_iter().for_each(|namespace| self.give_up(namespace));
     }
@@ -152,11 +134,8 @@ impl Replica {
     pub(super) fn peer_up(&mut self, peer: Peer, namespaces: &BTreeSet<NamespaceId>) {
         self.peer_booted(peer);
         let Some(neighbour) = self.gossip.peer_mut(peer.worker) else { return };
-        neighbour.up = true;
         // Afresh with each link: what differed before may have been mended.
-        neighbour.share(self.settings.peers.get(&peer.worker).map(|held| held & namespaces).unwrap_or_default());
-        neighbour.pushes.values_mut().for_each(Push::pause);
-        neighbour.reading.clear();
+        neighbour.linked(self.settings.peers.get(&peer.worker).map(|held| held & namespaces).unwrap_or_default());
         // What this boot has told already is enough to push on from; otherwise its first digest will say.
         let told: Vec<(NamespaceId, VersionVector)> = neighbour.known.clone().into_iter().collect();
         told.iter().for_each(|(namespace, vector)| self.push_from(peer.worker, *namespace, vector));
@@ -167,9 +146,7 @@ impl Replica {
 
     pub(super) fn peer_down(&mut self, peer: Peer) {
         if let Some(neighbour) = self.gossip.peer_mut(peer.worker).filter(|neighbour| neighbour.is(peer)) {
-            neighbour.up = false;
-            neighbour.pushes.values_mut().for_each(Push::pause);
-            neighbour.handed.clear();
+            neighbour.unlinked();
             // Who took our commits there may be another one now.
             self.advance_pushes();
         }
@@ -207,7 +184,7 @@ impl Replica {
             Message::ProofRequest { replica, boot } => self.owe_proof(from, replica, boot),
             Message::Proof(proof) => self.proof(from, &proof),
             Message::Repair { namespace, session, step } if self.shares(from.worker, namespace) => {
-                self.repair_step(from, namespace, session, step);
+                self.repair_step(SessionId { with: from, namespace, number: session }, step);
             }
             Message::Leaving => {}
             Message::Delta(_) | Message::Request { .. } | Message::Repair { .. } => {
@@ -237,7 +214,7 @@ impl Replica {
         let digest = Digest {
             replica: self.incarnation.id(),
             vectors: shared.map(|held| (held.id(), held.committed().clone())).collect(),
-            ceilings: self.incarnation.claim().ceilings(),
+            ceilings: self.incarnation.claim.ceilings(),
             live: self.live_boots(),
             sightings: self.sightings(),
         };
@@ -248,7 +225,7 @@ impl Replica {
         self.hear_boots(from.worker, digest);
         for (worker, ceiling) in &digest.ceilings {
             // Of nodes that the map no longer knows, too: their numbers may be given to others.
-            if *worker != self.settings.worker && self.incarnation.claim_mut().raise(*worker, *ceiling) {
+            if *worker != self.settings.worker && self.incarnation.claim.raise(*worker, *ceiling) {
                 self.effects.push_back(Effect::Witness { worker: *worker, ceiling: *ceiling });
             }
         }
@@ -275,7 +252,7 @@ impl Replica {
         self.waits.stirred = true;
         let Some(replica) = self.incarnation.id() else { return };
         let mark = vector.mark(replica);
-        if let Some(push) = neighbour.pushes.get_mut(&namespace) {
+        if let Some(push) = neighbour.sending.own_mut(namespace) {
             push.acknowledged(mark.seq);
         }
         self.judge_own(from.worker, namespace, mark);
@@ -295,13 +272,14 @@ impl Replica {
         let Some(replica) = self.incarnation.id() else { return };
         let lost_before =
             self.now.saturating_sub(LOST_AFTER_DIGESTS * self.settings.tuning.gossip.digest_interval.ms());
-        let push = self.gossip.peer_mut(worker).and_then(|neighbour| neighbour.pushes.get_mut(&namespace));
+        let push = self.gossip.peer_mut(worker).and_then(|neighbour| neighbour.sending.own_mut(namespace));
         if let Some(push) = push {
             push.resume_from(vector.mark(replica).seq, lost_before);
         }
     }
 
-    fn held_by(&self, worker: WorkerId, namespace: NamespaceId, origin: ReplicaId) -> u64 {
+    /// How far a peer is known to hold a log durably.
+    pub(super) fn held_by(&self, worker: WorkerId, namespace: NamespaceId, origin: ReplicaId) -> u64 {
         self.gossip.peer(worker).map_or(0, |peer| peer.holds(namespace, origin))
     }
 
@@ -366,7 +344,7 @@ impl Replica {
             Refused::Gap { namespace, origin, .. } if Some(origin) == self.incarnation.id() => {
                 // A digest follows and tells where to go on.
                 let neighbour = self.gossip.peer_mut(from.worker);
-                if let Some(push) = neighbour.and_then(|neighbour| neighbour.pushes.get_mut(&namespace)) {
+                if let Some(push) = neighbour.and_then(|neighbour| neighbour.sending.own_mut(namespace)) {
                     push.pause();
                 }
             }

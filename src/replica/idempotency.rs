@@ -80,7 +80,7 @@ pub(super) struct Claimed {
 }
 
 /// How full the table is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fill {
     /// What the names take in memory.
     pub bytes: usize,

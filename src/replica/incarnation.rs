@@ -15,13 +15,15 @@ pub(super) struct Incarnation {
     boot: Boot,
     /// Only the slots that bear its name are ever increased here (I2).
     id: Option<ReplicaId>,
-    standing: Standing,
+    /// How far the start has come.
+    pub(super) standing: Standing,
     /// An incarnation that is persisted and takes over once nothing of the former one is in hand.
     minted: Option<ReplicaId>,
     /// An incarnation is wanted for which the disk has no room.
     mint_waits: bool,
-    forks: OwnForks,
-    claim: Claim,
+    pub(super) forks: OwnForks,
+    /// Where our IDs may begin.
+    pub(super) claim: Claim,
 }
 
 impl Incarnation {
@@ -65,19 +67,6 @@ impl Incarnation {
         self.standing.is_reading()
     }
 
-    pub(super) fn standing(&self) -> &Standing {
-        &self.standing
-    }
-
-    pub(super) fn standing_mut(&mut self) -> &mut Standing {
-        &mut self.standing
-    }
-
-    /// The start has come to here.
-    pub(super) fn stand(&mut self, standing: Standing) {
-        self.standing = standing;
-    }
-
     /// One is persisted that cannot take over yet.
     pub(super) fn keep_minted(&mut self, id: ReplicaId) {
         self.minted = Some(id);
@@ -95,23 +84,6 @@ impl Incarnation {
     /// Whether one waits for room; asked when there is some.
     pub(super) fn take_waiting(&mut self) -> bool {
         std::mem::take(&mut self.mint_waits)
-    }
-
-    pub(super) fn forks(&self) -> &OwnForks {
-        &self.forks
-    }
-
-    pub(super) fn forks_mut(&mut self) -> &mut OwnForks {
-        &mut self.forks
-    }
-
-    /// Where our IDs may begin.
-    pub(super) fn claim(&self) -> &Claim {
-        &self.claim
-    }
-
-    pub(super) fn claim_mut(&mut self) -> &mut Claim {
-        &mut self.claim
     }
 
     /// When the next of its timers is due.

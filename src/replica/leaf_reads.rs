@@ -11,7 +11,7 @@ use crate::merkle::{Hasher, Leaf, Place, Sum};
 use super::Replica;
 use super::effect::{Effect, Job, LoadLeaves};
 use super::event::{LeavesLoaded, Ticket};
-use super::namespace::Namespace;
+use super::namespace::{Namespace, SessionId};
 use super::operation::List;
 
 /// Rows that one reading brings, about.
@@ -28,9 +28,9 @@ pub(super) struct LeafReads {
 #[derive(Debug)]
 pub(super) enum Purpose {
     /// To ask a peer what it holds differently.
-    Ask { session: u64, ask: u64 },
+    Ask { id: SessionId, ask: u64 },
     /// To answer that question.
-    Answer { to: Peer, session: u64, ask: u64, held: Vec<(Place, u64)> },
+    Answer { id: SessionId, ask: u64, held: Vec<(Place, u64)> },
     /// To list counters to a client.
     List { ticket: Ticket, list: List },
 }
@@ -44,7 +44,7 @@ impl LeafReads {
 
     /// What is being read to answer a peer.
     pub(super) fn answering(&self, peer: Peer) -> usize {
-        let is_answer = |purpose: &Purpose| matches!(purpose, Purpose::Answer { to, .. } if *to == peer);
+        let is_answer = |purpose: &Purpose| matches!(purpose, Purpose::Answer { id, .. } if id.with == peer);
         self.pending.values().filter(|(_, purpose)| is_answer(purpose)).count()
     }
 
@@ -63,20 +63,18 @@ impl Replica {
         let Some(held) = self.namespaces.get_mut(asked.namespace) else { return };
         held.hold(&asked.leaves);
         self.effects.push_back(Effect::Disk(Job::LoadLeaves(asked.clone())));
-        self.loads.leaves().begin(asked, purpose);
+        self.loads.leaves.begin(asked, purpose);
     }
 
     pub(super) fn leaves_loaded(&mut self, loaded: LeavesLoaded) {
-        let Some((asked, purpose)) = self.loads.leaves().end(loaded.ticket) else { return };
+        let Some((asked, purpose)) = self.loads.leaves.end(loaded.ticket) else { return };
         let Some(held) = self.namespaces.get_mut(asked.namespace) else { return };
         let covered = loaded.covered.min(asked.upto);
         let listing = list(held, &asked, loaded.rows, covered);
         held.release(&asked.leaves);
         match purpose {
-            Purpose::Ask { session, ask } => self.ask_rows(&asked, session, ask, &listing, covered),
-            Purpose::Answer { to, session, ask, held } => {
-                self.give_rows(to, asked.namespace, session, ask, &held, listing, covered);
-            }
+            Purpose::Ask { id, ask } => self.ask_rows(id, ask, &listing, covered),
+            Purpose::Answer { id, ask, held } => self.give_rows(id, ask, &held, &listing, covered),
             Purpose::List { ticket, list } => self.give_page(ticket, list, &asked, listing, covered),
         }
     }

@@ -38,7 +38,7 @@ impl Replica {
         let Some(upto) = leaves.last().map(|leaf| leaf.places().1) else {
             return self.listed(ticket, Ok(Page::default()));
         };
-        let asked = LoadLeaves { rows_max, ..self.loads.leaves().step(list.namespace, leaves, from, upto) };
+        let asked = LoadLeaves { rows_max, ..self.loads.leaves.step(list.namespace, leaves, from, upto) };
         self.read_leaves(asked, Purpose::List { ticket, list });
     }
 

@@ -31,12 +31,18 @@ pub(super) enum Waiter {
     Repair(NamespaceId),
 }
 
-/// One load.
+/// Rows that were asked for.
 #[derive(Debug)]
-struct Load {
+struct Wanted {
     rows_missing: usize,
     /// Every row that is needed, there or not, so that none leaves memory meanwhile.
     pinned: Vec<(NamespaceId, RowId)>,
+}
+
+/// One load.
+#[derive(Debug)]
+struct Load {
+    wanted: Wanted,
     waiter: Waiter,
 }
 
@@ -53,7 +59,7 @@ pub(super) struct Loads {
     /// Where those stand that are being looked for.
     places: Vec<Place>,
     /// Whole leaves that are being read.
-    leaves: LeafReads,
+    pub(super) leaves: LeafReads,
 }
 
 impl Loads {
@@ -70,10 +76,6 @@ impl Loads {
     /// Rows that were asked for and are not there yet.
     pub(super) fn rows(&self) -> usize {
         self.rows
-    }
-
-    pub(super) fn leaves(&mut self) -> &mut LeafReads {
-        &mut self.leaves
     }
 
     /// The rows that were looked for last, all in memory.
@@ -117,31 +119,13 @@ impl Loads {
         true
     }
 
-    /// Has `waiter` wait for these rows.
-    fn wait<'a>(
-        &mut self,
-        namespaces: &mut Namespaces,
-        wanted: impl Iterator<Item = (NamespaceId, &'a Key)>,
-        waiter: Waiter,
-    ) {
-        let (rows_missing, pinned) = self.ask_for(namespaces, wanted);
-        self.pending.insert(Load { rows_missing, pinned, waiter });
-    }
-
-    /// Has a batch wait for the rows of its operations.
-    fn wait_batch(&mut self, namespaces: &mut Namespaces, batch: Batch) {
-        let keys = batch.operations.iter().map(|operation| (operation.namespace, &operation.key));
-        let (rows_missing, pinned) = self.ask_for(namespaces, keys);
-        self.pending.insert(Load { rows_missing, pinned, waiter: Waiter::Batch(batch) });
-    }
-
-    /// Asks for those of these rows that are not there, on behalf of the load that is inserted next, and keeps the others
-    /// where they are. How many it has to wait for, and all of them.
+    /// Asks for those of these rows that are not there, on behalf of the load that [`Self::wait`] adds next, and keeps the
+    /// others where they are.
     fn ask_for<'a>(
         &mut self,
         namespaces: &mut Namespaces,
         wanted: impl Iterator<Item = (NamespaceId, &'a Key)>,
-    ) -> (usize, Vec<(NamespaceId, RowId)>) {
+    ) -> Wanted {
         let id = self.pending.vacant_key();
         let (mut rows_missing, mut pinned) = (0, Vec::with_capacity(wanted.size_hint().0));
         for (namespace, key) in wanted {
@@ -154,7 +138,12 @@ impl Loads {
             rows_missing += usize::from(awaited.missing);
             pinned.push((namespace, awaited.row));
         }
-        (rows_missing, pinned)
+        Wanted { rows_missing, pinned }
+    }
+
+    /// Has `waiter` wait until they are there.
+    fn wait(&mut self, wanted: Wanted, waiter: Waiter) {
+        self.pending.insert(Load { wanted, waiter });
     }
 
     /// A row has come from disk; who has all rows now.
@@ -164,7 +153,7 @@ impl Loads {
         self.rows = self.rows.saturating_sub(1);
         let mut ready = Ready::new();
         for load in waiting {
-            let Some(Load { pinned, waiter, .. }) = self.arrived(load) else { continue };
+            let Some(Load { wanted: Wanted { pinned, .. }, waiter }) = self.arrived(load) else { continue };
             for (namespace, row) in pinned {
                 if let Some(held) = namespaces.get_mut(namespace) {
                     held.unpin(row);
@@ -178,8 +167,8 @@ impl Loads {
     /// One row that a load waited for is there; returns the load if it was the last.
     fn arrived(&mut self, load: LoadId) -> Option<Load> {
         let waiting = self.pending.get_mut(load)?;
-        waiting.rows_missing -= 1;
-        (waiting.rows_missing == 0).then(|| self.pending.remove(load))
+        waiting.wanted.rows_missing -= 1;
+        (waiting.wanted.rows_missing == 0).then(|| self.pending.remove(load))
     }
 
     /// Asks the disk for what is wanted.
@@ -200,12 +189,15 @@ impl Replica {
 
     /// A delta or repaired rows wait until these rows are loaded, of which one at least is not there.
     pub(super) fn load_rows(&mut self, namespace: NamespaceId, keys: &[Key], waiter: Waiter) {
-        self.loads.wait(&mut self.namespaces, keys.iter().map(|key| (namespace, key)), waiter);
+        let wanted = self.loads.ask_for(&mut self.namespaces, keys.iter().map(|key| (namespace, key)));
+        self.loads.wait(wanted, waiter);
     }
 
     /// The same for a batch and the rows of its operations.
     pub(super) fn load_batch(&mut self, batch: Batch) {
-        self.loads.wait_batch(&mut self.namespaces, batch);
+        let keys = batch.operations.iter().map(|operation| (operation.namespace, &operation.key));
+        let wanted = self.loads.ask_for(&mut self.namespaces, keys);
+        self.loads.wait(wanted, Waiter::Batch(batch));
     }
 
     pub(super) fn loaded(&mut self, namespace: NamespaceId, rows: Vec<(Key, Row)>) {

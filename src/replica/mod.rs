@@ -60,6 +60,7 @@ mod rows;
 #[cfg(test)]
 mod rows_tests;
 mod scrub;
+mod sending;
 mod settings;
 mod shares;
 pub mod status;
@@ -103,7 +104,7 @@ pub use operation::{List, Operation, Outcome, Page, Refusal};
 pub use record::{Change, Payload, Record, coalesce};
 pub use request::{Caller, RequestId, Turn};
 pub use settings::Settings;
-pub use status::{NamespaceStatus, PeerStatus, RepairStatus, Status};
+pub use status::{MemoryStatus, NamespaceStatus, PeerStatus, RepairStatus, Status};
 pub use terms::{Receipt, Terms};
 pub use token::{Missing, Token};
 pub use view::{Share, View};
@@ -159,7 +160,7 @@ impl Replica {
         // Its own id matters only for writes.
         let replica = recovered.replica.unwrap_or_else(|| ReplicaId::new(settings.worker, 0));
         let mut reading = Self::new(settings, Recovered { replica: Some(replica), ..recovered }, now);
-        reading.incarnation.stand(Standing::Reading);
+        reading.incarnation.standing = Standing::Reading;
         reading.readiness.set_disk(disk);
         reading
     }
@@ -198,11 +199,11 @@ impl Replica {
             Event::Disk(disk) => self.disk_changed(disk),
             Event::Ceiling(ceiling) => {
                 // Soon, because whoever loses its disk has it from its peers alone how far its IDs had come.
-                if self.incarnation.claim_mut().remember(ceiling) {
+                if self.incarnation.claim.remember(ceiling) {
                     self.gossip.digest_by(self.now + self.settings.tuning.gossip.interval.ms());
                 }
             }
-            Event::ForgetCeilings(own) => self.incarnation.claim_mut().forget(own),
+            Event::ForgetCeilings(own) => self.incarnation.claim.forget(own),
             Event::Fence(reason) => self.fence(reason),
             Event::Rival(reason) => self.rival(reason),
             Event::Inspect(ticket) => {
@@ -239,7 +240,7 @@ impl Replica {
             [self.drain_deadline(), self.commits.linger_deadline(), self.waits.deadline(), self.incarnation.deadline()];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
         let first = first.min(self.gossip.due_at()).min(self.checkpointing.due_at);
-        first.min(self.repair_deadline()).min(self.namespaces.scrub().due_at)
+        first.min(self.repair_deadline()).min(self.namespaces.scrub.due_at)
     }
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
@@ -349,24 +350,24 @@ impl Replica {
             not_exchanged: self.not_exchanged(peer),
             lag_commits: self.lag(peer),
             lag_ms: peer.behind_since.map_or(0, |since| self.now.saturating_sub(since)),
-            inflight_bytes: peer.inflight_bytes(),
+            inflight_bytes: peer.sending.inflight_bytes(),
             compared_ms: peer.compared_ms(self.now),
         });
         Status {
             replica: self.incarnation.id(),
             serving: self.refusal(false).is_none(),
-            draining: self.readiness.is_draining(),
-            fenced: self.readiness.why_fenced().cloned(),
             idle: self.owes_nothing(),
             held_by: self.holder_of_all(),
             commits: self.namespaces.iter().map(|held| held.own_mark(self.incarnation.id()).seq).sum(),
-            rows_cached: self.namespaces.cached(),
-            rows_dirty: self.checkpointing.dirty_rows,
-            names: self.idempotency.fill(self.settings.tuning.idempotency.bytes_max.bytes()),
+            memory: MemoryStatus {
+                rows_cached: self.namespaces.cached(),
+                rows_dirty: self.checkpointing.dirty_rows,
+                batches_waiting: self.loads.len() + self.waits.lined_up() + self.waits.len(),
+                names: self.idempotency.fill(self.settings.tuning.idempotency.bytes_max.bytes()),
+            },
             disk: self.readiness.disk(),
             repairs: self.repair_status(),
             namespaces: self.namespaces.iter().map(Namespace::status).collect(),
-            batches_waiting: self.loads.len() + self.waits.lined_up() + self.waits.len(),
             forked: self.forked_logs(),
             peers: peers.collect(),
         }

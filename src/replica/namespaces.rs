@@ -14,7 +14,7 @@ pub(super) struct Namespaces {
     /// The disk has more of them than the configuration.
     keeps_unconfigured: bool,
     /// Which leaf of them is looked through next.
-    scrub: Scrub,
+    pub(super) scrub: Scrub,
 }
 
 impl Namespaces {
@@ -28,14 +28,6 @@ impl Namespaces {
 
     pub(super) fn keeps_unconfigured(&self) -> bool {
         self.keeps_unconfigured
-    }
-
-    pub(super) fn scrub(&self) -> &Scrub {
-        &self.scrub
-    }
-
-    pub(super) fn scrub_mut(&mut self) -> &mut Scrub {
-        &mut self.scrub
     }
 
     pub(super) fn get(&self, id: NamespaceId) -> Option<&Namespace> {

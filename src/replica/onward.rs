@@ -36,7 +36,7 @@ impl Replica {
     fn taker(&self, region: u8, namespace: NamespaceId) -> Option<WorkerId> {
         let stuck_before =
             self.now.saturating_sub(STUCK_AFTER_DIGESTS * self.settings.tuning.gossip.digest_interval.ms());
-        let stuck = |peer: &Neighbour| peer.pushes.get(&namespace).is_some_and(|push| push.is_stuck(stuck_before));
+        let stuck = |peer: &Neighbour| peer.sending.own(namespace).is_some_and(|push| push.is_stuck(stuck_before));
         let linked = self.gossip.peers().filter(|peer| peer.worker.region() == region && peer.up);
         let sharing = linked.filter(|peer| peer.shared.contains(&namespace));
         sharing.min_by_key(|peer| (stuck(peer), Reverse(peer.rank))).map(|peer| peer.worker)
@@ -55,10 +55,10 @@ impl Replica {
         for record in records {
             let log = (record.namespace, record.origin);
             for peer in self.gossip.peers_mut().filter(|peer| peer.worker.region() == region && peer.up) {
-                let room =
-                    peer.inflight_bytes() + record.weight() <= self.settings.tuning.gossip.inflight_bytes_max.bytes();
+                let room = peer.sending.inflight_bytes() + record.weight()
+                    <= self.settings.tuning.gossip.inflight_bytes_max.bytes();
                 if room && peer.shared.contains(&log.0) && peer.holds(log.0, log.1) < record.upto {
-                    peer.handed.entry(log).or_default().sent(record.upto, record.weight(), self.now);
+                    peer.sending.hand(&record, self.now);
                     let message = Message::Delta(record.clone());
                     self.effects.push_back(Effect::Send { to: peer.worker, message });
                 }

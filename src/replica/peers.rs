@@ -1,11 +1,12 @@
 //! What a replica knows of each peer: whether it is linked, what it holds, and what is on its way to it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::VersionVector;
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 
 use super::bounds;
+use super::sending::Sending;
 use super::view::Heard;
 
 /// One peer.
@@ -24,14 +25,10 @@ pub(super) struct Neighbour {
     pub(super) known: BTreeMap<NamespaceId, VersionVector>,
     /// When it last told so.
     pub(super) heard_at: u64,
-    /// Own records on their way, by namespace.
-    pub(super) pushes: BTreeMap<NamespaceId, Push>,
-    /// Records of other regions that it has from us, on their way, by namespace and origin.
-    pub(super) handed: BTreeMap<(NamespaceId, ReplicaId), Push>,
+    /// What is on its way to it.
+    pub(super) sending: Sending,
     /// A proof that it asked for and that we owe.
     pub(super) owed: Option<OwedProof>,
-    /// Journal reads on its behalf that are not answered yet.
-    pub(super) reading: BTreeSet<(NamespaceId, ReplicaId)>,
     /// Since when it lacks commits of ours.
     pub(super) behind_since: Option<u64>,
     /// How fresh our copy of its own logs is.
@@ -48,69 +45,18 @@ pub(super) struct OwedProof {
     pub(super) barrier: u64,
 }
 
-/// Records of one log on their way to one peer.
-#[derive(Debug, Default)]
-pub(super) struct Push {
-    /// Sent up to here.
-    pub(super) sent: u64,
-    /// Sent and not acknowledged: last seq, bytes, when.
-    inflight: VecDeque<(u64, usize, u64)>,
-    /// Cleared by a new link or a refusal, set by a digest: only then is it known where to go on from.
-    pub(super) ready: bool,
-}
-
-impl Push {
-    pub(super) fn inflight_bytes(&self) -> usize {
-        self.inflight.iter().map(|(_, bytes, _)| bytes).sum()
-    }
-
-    pub(super) fn sent(&mut self, upto: u64, bytes: usize, now: u64) {
-        self.sent = upto;
-        self.inflight.push_back((upto, bytes, now));
-    }
-
-    /// The peer holds everything up to `seq`.
-    pub(super) fn acknowledged(&mut self, seq: u64) {
-        while self.inflight.front().is_some_and(|(upto, ..)| *upto <= seq) {
-            self.inflight.pop_front();
-        }
-        self.sent = self.sent.max(seq);
-    }
-
-    /// A digest says that the peer holds `seq`. What was sent long before and is still missing was lost: go back.
-    pub(super) fn resume_from(&mut self, seq: u64, lost_before: u64) {
-        self.acknowledged(seq);
-        if self.is_stuck(lost_before) || !self.ready {
-            *self = Self { sent: seq, inflight: VecDeque::new(), ready: true };
-        }
-    }
-
-    /// What was sent before then is not acknowledged yet.
-    pub(super) fn is_stuck(&self, before: u64) -> bool {
-        self.inflight.front().is_some_and(|(_, _, sent_at)| *sent_at < before)
-    }
-
-    /// Nothing is certain until the next digest.
-    pub(super) fn pause(&mut self) {
-        *self = Self::default();
-    }
-}
-
 impl Neighbour {
     pub(super) fn new(worker: WorkerId, rank: u64, shared: BTreeSet<NamespaceId>) -> Self {
-        let pushes = shared.iter().map(|namespace| (*namespace, Push::default())).collect();
         Self {
             worker,
             rank,
+            sending: Sending::new(&shared),
             shared,
             boot: None,
             up: false,
             known: BTreeMap::new(),
             heard_at: 0,
-            pushes,
-            handed: BTreeMap::new(),
             owed: None,
-            reading: BTreeSet::new(),
             behind_since: None,
             heard: BTreeMap::new(),
             compared_at: BTreeMap::new(),
@@ -122,14 +68,18 @@ impl Neighbour {
         self.boot == Some(from.boot)
     }
 
-    /// These namespaces are exchanged from now on.
-    pub(super) fn share(&mut self, shared: BTreeSet<NamespaceId>) {
-        self.pushes.retain(|namespace, _| shared.contains(namespace));
+    /// Our link to it is up, over which these namespaces are exchanged.
+    pub(super) fn linked(&mut self, shared: BTreeSet<NamespaceId>) {
+        self.up = true;
         self.known.retain(|namespace, _| shared.contains(namespace));
-        shared.iter().for_each(|namespace| {
-            self.pushes.entry(*namespace).or_default();
-        });
+        self.sending.restart(&shared);
         self.shared = shared;
+    }
+
+    /// Our link to it is lost.
+    pub(super) fn unlinked(&mut self) {
+        self.up = false;
+        self.sending.restart(&self.shared);
     }
 
     /// Another boot has taken over; nothing that was known of the old one holds.
@@ -141,10 +91,6 @@ impl Neighbour {
         let compared_at = std::mem::take(&mut self.compared_at);
         let new = Self::new(self.worker, self.rank, shared);
         *self = Self { boot: Some(boot), up, behind_since, heard, compared_at, ..new };
-    }
-
-    pub(super) fn inflight_bytes(&self) -> usize {
-        self.pushes.values().chain(self.handed.values()).map(Push::inflight_bytes).sum()
     }
 
     /// How long ago a session with it last covered every tree, in the namespace where that is longest ago.
@@ -165,11 +111,6 @@ impl Neighbour {
         if known.iter().count() > bounds::ORIGINS_MAX {
             known.clone_from(vector);
         }
-        self.handed.retain(|(held, origin), push| {
-            if *held == namespace {
-                push.acknowledged(vector.mark(*origin).seq);
-            }
-            push.inflight_bytes() > 0
-        });
+        self.sending.acknowledged(namespace, vector);
     }
 }

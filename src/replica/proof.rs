@@ -80,7 +80,7 @@ fn sharing(settings: &Settings, asker: WorkerId) -> Vec<WorkerId> {
 impl Replica {
     /// The first effects of a start.
     pub(super) fn begin(&mut self) {
-        if matches!(self.incarnation.standing(), Standing::Minting) {
+        if matches!(self.incarnation.standing, Standing::Minting) {
             self.mint();
         }
         if self.namespaces.iter().any(|held| held.own_mark(self.incarnation.id()).is_forked()) {
@@ -92,8 +92,8 @@ impl Replica {
     pub(super) fn ask_proof(&mut self, to: WorkerId) {
         let Some(replica) = self.incarnation.id() else { return };
         let proving =
-            matches!(self.incarnation.standing(), Standing::Proving(proving) if proving.awaiting.contains(&to));
-        if proving || self.incarnation.claim().awaits(to) {
+            matches!(&self.incarnation.standing, Standing::Proving(proving) if proving.awaiting.contains(&to));
+        if proving || self.incarnation.claim.awaits(to) {
             let message = Message::ProofRequest { replica, boot: self.incarnation.boot() };
             self.effects.push_back(Effect::Send { to, message });
         }
@@ -123,7 +123,7 @@ impl Replica {
                 boot,
                 marks: shared().map(|held| (held.id(), held.committed().mark(replica))).collect(),
                 reach: ahead.map(|held| (held.id(), held.reach().of(replica))).collect(),
-                ceiling: self.incarnation.claim().ceiling(peer.worker),
+                ceiling: self.incarnation.claim.ceiling(peer.worker),
                 nodes: sharing(&self.settings, peer.worker),
             };
             self.effects.push_back(Effect::Send { to: peer.worker, message: Message::Proof(proof) });
@@ -135,7 +135,7 @@ impl Replica {
         if proof.boot != self.incarnation.boot() {
             return;
         }
-        self.incarnation.claim_mut().answered(from.worker, proof.ceiling);
+        self.incarnation.claim.answered(from.worker, proof.ceiling);
         if Some(proof.replica) != self.incarnation.id() {
             return;
         }
@@ -149,7 +149,7 @@ impl Replica {
         if let Some(lack) = self.lack(from.worker, proof) {
             self.unproven(lack);
         }
-        if let Standing::Proving(proving) = self.incarnation.standing_mut() {
+        if let Standing::Proving(proving) = &mut self.incarnation.standing {
             proving.awaiting.remove(&from.worker);
         }
     }
@@ -175,7 +175,7 @@ impl Replica {
     /// A peer that holds less than we do must agree on the hash at the place where it stands.
     fn check_hash(&mut self, peer: WorkerId, namespace: NamespaceId, mark: Mark) {
         let (Some(origin), Some(held)) = (self.incarnation.id(), self.namespaces.get(namespace)) else { return };
-        let Standing::Proving(proving) = self.incarnation.standing_mut() else { return };
+        let Standing::Proving(proving) = &mut self.incarnation.standing else { return };
         // One answer of each peer is looked into.
         if !proving.awaiting.contains(&peer) || mark.seq == 0 || mark.seq >= held.committed().mark(origin).seq {
             return;
@@ -185,7 +185,7 @@ impl Replica {
     }
 
     pub(super) fn hash_found(&mut self, namespace: NamespaceId, seq: u64, hash: Option<LogHash>) {
-        let Standing::Proving(proving) = self.incarnation.standing_mut() else { return };
+        let Standing::Proving(proving) = &mut self.incarnation.standing else { return };
         let told = proving.unchecked.remove(&(namespace, seq)).unwrap_or_default();
         if let Some((peer, _)) = told.iter().find(|(_, told)| Some(*told) != hash) {
             self.unproven(format!("peer {peer} holds another commit {seq} of this replica than the journal does"));
@@ -194,21 +194,21 @@ impl Replica {
 
     /// Nothing is served until a new incarnation has taken over, which is not made before `due`.
     pub(super) fn pause_until(&mut self, due: u64) {
-        self.incarnation.stand(Standing::Pausing(due));
+        self.incarnation.standing = Standing::Pausing(due);
         self.refuse_waiting();
     }
 
     /// Gives up the incarnation found on disk.
     pub(super) fn unproven(&mut self, reason: String) {
-        if let (Standing::Proving(_), Some(replica)) = (self.incarnation.standing(), self.incarnation.id()) {
-            self.incarnation.stand(Standing::Minting);
+        if let (Standing::Proving(_), Some(replica)) = (&self.incarnation.standing, self.incarnation.id()) {
+            self.incarnation.standing = Standing::Minting;
             self.effects.push_back(Effect::Notice(Notice::Unproven { replica, reason }));
             self.mint();
         }
     }
 
     pub(super) fn minted(&mut self, replica: ReplicaId) {
-        if !matches!(self.incarnation.standing(), Standing::Minting) {
+        if !matches!(self.incarnation.standing, Standing::Minting) {
             return;
         }
         if !self.owes_nothing() {
@@ -219,7 +219,7 @@ impl Replica {
         let former = self.incarnation.replace(replica);
         self.retire_own(former);
         self.namespaces.iter_mut().for_each(super::namespace::Namespace::forget_own_log);
-        self.gossip.peers_mut().flat_map(|peer| peer.pushes.values_mut()).for_each(super::peers::Push::pause);
+        self.gossip.peers_mut().for_each(|peer| peer.sending.pause());
         self.serve(replica);
         let linked: Vec<WorkerId> = self.gossip.linked_workers();
         for worker in linked {
@@ -229,16 +229,16 @@ impl Replica {
     }
 
     fn serve(&mut self, replica: ReplicaId) {
-        self.incarnation.stand(Standing::Serving);
+        self.incarnation.standing = Standing::Serving;
         self.effects.push_back(Effect::Serving(replica));
     }
 
     /// Moves the start on.
     pub(super) fn advance_start(&mut self) {
         self.give_proofs();
-        if matches!(self.incarnation.standing(), Standing::Pausing(until) if self.now >= *until) {
-            self.incarnation.forks_mut().renewing(self.now);
-            self.incarnation.stand(Standing::Minting);
+        if matches!(self.incarnation.standing, Standing::Pausing(until) if self.now >= until) {
+            self.incarnation.forks.renewing(self.now);
+            self.incarnation.standing = Standing::Minting;
             self.mint();
         }
         if self.owes_nothing()
@@ -246,7 +246,7 @@ impl Replica {
         {
             self.minted(replica);
         }
-        if let (Standing::Proving(proving), Some(replica)) = (self.incarnation.standing(), self.incarnation.id()) {
+        if let (Standing::Proving(proving), Some(replica)) = (&self.incarnation.standing, self.incarnation.id()) {
             if proving.awaiting.is_empty() && proving.unchecked.is_empty() {
                 self.serve(replica);
             } else if self.now >= proving.deadline {
@@ -254,7 +254,7 @@ impl Replica {
                 self.unproven(format!("no answer in time from {}", silent.join(", ")));
             }
         }
-        if let Some(Floor { ceiling, quarantined }) = self.incarnation.claim_mut().take(self.now) {
+        if let Some(Floor { ceiling, quarantined }) = self.incarnation.claim.take(self.now) {
             self.effects.push_back(Effect::ClaimIds { ceiling, quarantined });
         }
     }

@@ -4,7 +4,6 @@ use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::section::Bytes;
 
 use super::Replica;
-use super::bounds;
 use super::effect::{Effect, Job};
 use super::event::JournalRead;
 use super::message::{Message, Refused};
@@ -12,6 +11,7 @@ use super::record::coalesce;
 
 /// One delta carries about this much, so that a slow link is not held up by one message.
 pub(super) const DELTA_BYTES: usize = 1 << 20;
+
 impl Replica {
     /// Pushes own commits to every linked peer that has them from us, as far as its window allows.
     pub(super) fn advance_pushes(&mut self) {
@@ -36,9 +36,9 @@ impl Replica {
         let (Some(peer), Some(held)) = (self.gossip.peer_mut(worker), self.namespaces.get_mut(namespace)) else {
             return false;
         };
-        let room = self.settings.tuning.gossip.inflight_bytes_max.bytes().saturating_sub(peer.inflight_bytes());
-        let reading = peer.reading.contains(&(namespace, replica));
-        let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| push.ready) else { return false };
+        let room = self.settings.tuning.gossip.inflight_bytes_max.bytes().saturating_sub(peer.sending.inflight_bytes());
+        let reading = peer.sending.is_reading((namespace, replica));
+        let Some(push) = peer.sending.own_mut(namespace).filter(|push| push.ready) else { return false };
         let after = push.sent;
         if room == 0 || reading || after >= held.committed().mark(replica).seq {
             return false;
@@ -63,7 +63,7 @@ impl Replica {
         bytes_max: usize,
     ) {
         let Some(peer) = self.gossip.peer_mut(to) else { return };
-        if peer.reading.len() < bounds::READINGS_MAX && peer.reading.insert((namespace, origin)) {
+        if peer.sending.begin_reading((namespace, origin)) {
             self.effects.push_back(Effect::Disk(Job::ReadJournal { to, namespace, origin, after, bytes_max }));
         }
     }
@@ -71,19 +71,19 @@ impl Replica {
     pub(super) fn journal_read(&mut self, read: JournalRead) {
         let JournalRead { to, namespace, origin, after, records, whole_from } = read;
         let Some(peer) = self.gossip.peer_mut(to) else { return };
-        if !peer.reading.remove(&(namespace, origin)) || !peer.up {
+        if !peer.sending.end_reading((namespace, origin)) || !peer.up {
             return;
         }
         if let Some(record) = coalesce(after, &records) {
             let own = Some(origin) == self.incarnation.id();
-            if let Some(push) = peer.pushes.get_mut(&namespace).filter(|push| own && push.ready) {
+            if let Some(push) = peer.sending.own_mut(namespace).filter(|push| own && push.ready) {
                 push.sent(record.upto, record.weight(), self.now);
             }
             self.effects.push_back(Effect::Send { to, message: Message::Delta(record) });
             self.advance_pushes();
         } else if let Some(from) = whole_from {
             // What is missing in between is not to be had here: the next digest tells whether that has changed.
-            if let Some(push) = peer.pushes.get_mut(&namespace).filter(|_| Some(origin) == self.incarnation.id()) {
+            if let Some(push) = peer.sending.own_mut(namespace).filter(|_| Some(origin) == self.incarnation.id()) {
                 push.pause();
             }
             let refused = Message::Refused(Refused::NotWhole { namespace, origin, from });

@@ -33,15 +33,15 @@ fn pause(settings: &Settings) -> u64 {
 
 impl Replica {
     pub(super) fn advance_scrub(&mut self) {
-        let due = self.now >= self.namespaces.scrub().due_at;
+        let due = self.now >= self.namespaces.scrub.due_at;
         if !due {
             return;
         }
-        self.namespaces.scrub_mut().due_at = self.now.saturating_add(pause(&self.settings));
+        self.namespaces.scrub.due_at = self.now.saturating_add(pause(&self.settings));
         if self.namespaces.iter().any(|held| held.is_scrubbed()) {
             return;
         }
-        let leaf = self.namespaces.scrub_mut().next_leaf();
+        let leaf = self.namespaces.scrub.next_leaf();
         for held in self.namespaces.iter_mut() {
             held.begin_scrub(leaf);
             self.effects.push_back(Effect::Disk(Job::Scrub { namespace: held.id(), leaf }));

@@ -33,3 +33,10 @@ pub struct Settings {
     /// `api.waiting_max`
     pub waiting_max: usize,
 }
+
+impl Settings {
+    /// The other nodes that are to hold a namespace.
+    pub(super) fn sharing(&self, namespace: NamespaceId) -> impl Iterator<Item = WorkerId> + '_ {
+        self.peers.iter().filter(move |(_, shared)| shared.contains(&namespace)).map(|(worker, _)| *worker)
+    }
+}

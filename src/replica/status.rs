@@ -1,7 +1,5 @@
 //! A replica's own view of itself and its peers, for people and metrics.
 
-use serde::Serialize;
-
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::census::Census;
@@ -9,32 +7,22 @@ use super::disk::Disk;
 use super::idempotency::Fill;
 
 /// A snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// The current incarnation; `None` until the first is minted.
     pub replica: Option<ReplicaId>,
     /// The start is proven and nothing stopped us.
     pub serving: bool,
-    /// Shutting down.
-    pub draining: bool,
-    /// Why the node fenced itself, if it did.
-    pub fenced: Option<String>,
     /// All that clients have asked for here is committed.
     pub idle: bool,
     /// A region other than ours that holds all that this worker has ever committed.
     pub held_by: Option<u8>,
     /// Own commits so far, all namespaces.
     pub commits: u64,
-    /// Rows in memory.
-    pub rows_cached: usize,
-    /// Rows changed since the last checkpoint.
-    pub rows_dirty: usize,
-    /// The table of requests that may be repeated.
-    pub names: Fill,
+    /// What it keeps in memory.
+    pub memory: MemoryStatus,
     /// How the disk stands.
     pub disk: Disk,
-    /// Batches that wait for rows.
-    pub batches_waiting: usize,
     /// What each namespace holds.
     pub namespaces: Vec<NamespaceStatus>,
     /// Repair sessions that are under way.
@@ -45,8 +33,21 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
 }
 
+/// What a replica keeps in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStatus {
+    /// Rows.
+    pub rows_cached: usize,
+    /// Rows changed since the last checkpoint.
+    pub rows_dirty: usize,
+    /// Batches that wait: for rows, for their turn, for a token or for other regions.
+    pub batches_waiting: usize,
+    /// The table of requests that may be repeated.
+    pub names: Fill,
+}
+
 /// What a namespace holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceStatus {
     /// Which.
     pub namespace: NamespaceId,
@@ -57,7 +58,7 @@ pub struct NamespaceStatus {
 }
 
 /// One peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
     /// Who.
     pub worker: WorkerId,
@@ -77,7 +78,7 @@ pub struct PeerStatus {
 }
 
 /// How far a repair session is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepairStatus {
     /// Where.
     pub namespace: NamespaceId,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use snowtide_protocol::Ack;
 
-use crate::identity::{NamespaceId, ReplicaId};
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 
 use super::Replica;
 use super::operation::{Operation, Refusal};
@@ -220,7 +220,6 @@ impl Replica {
 
     /// The regions that hold a namespace, ours included.
     pub(super) fn regions_of(&self, namespace: NamespaceId) -> BTreeSet<u8> {
-        let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        sharing.map(|(peer, _)| peer.region()).chain([self.settings.worker.region()]).collect()
+        self.settings.sharing(namespace).map(WorkerId::region).chain([self.settings.worker.region()]).collect()
     }
 }

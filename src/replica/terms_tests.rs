@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use proptest::prelude::*;
 use snowtide_protocol::{Ack, Action, Key};
 
-use super::tuning::{Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning};
+use super::tuning::Tuning;
 use super::{
     Effect, Event, Job, JournalRead, Message, Operation, Outcome, Receipt, Record, Recovered, Refusal, Replica,
     Settings, Terms, Ticket, Token, View,
@@ -43,28 +43,30 @@ struct Net {
 
 fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Settings {
     let ms = Duration::from_millis;
+    let mut tuning: Tuning = toml::from_str(&crate::config::default_file()).unwrap();
+    tuning.commit.bytes_max = ByteSize(1 << 20);
+    tuning.gossip.digest_interval = ms(100);
+    tuning.gossip.inflight_bytes_max = ByteSize(1 << 20);
+    tuning.gossip.fetch_timeout = ms(200);
+    tuning.cache.rows_max = 1_000;
+    tuning.cache.loading_rows_max = 1_000;
+    tuning.checkpoint.interval = ms(500);
+    tuning.checkpoint.dirty_rows_max = 1_000;
+    tuning.repair.session_max = ms(60_000);
+    tuning.repair.scrub_interval = ms(60_000);
+    tuning.hints.max_age = ms(60_000);
+    tuning.hints.max_bytes = ByteSize(1 << 30);
+    tuning.idempotency.retention = ms(60_000);
+    tuning.idempotency.session_idle = ms(60_000);
+    tuning.idempotency.bytes_max = ByteSize(4_000);
+    tuning.drain.checkpoint = ms(1_000);
     Settings {
         worker,
         peers: others.map(|other| (other, BTreeSet::from([SPACE]))).collect(),
         hasher: Hasher::new([7; 192]),
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
-        tuning: Tuning {
-            commit: Commit { bytes_max: ByteSize(1 << 20), interval: ms(100) },
-            gossip: Gossip {
-                interval: ms(20),
-                digest_interval: ms(100),
-                inflight_bytes_max: ByteSize(1 << 20),
-                fetch_timeout: ms(200),
-            },
-            incarnation: Incarnation { proof_timeout: ms(3_000) },
-            cache: Cache { rows_max: 1_000, loading_rows_max: 1_000 },
-            checkpoint: Checkpoint { interval: ms(500), dirty_rows_max: 1_000 },
-            repair: Repair { interval: ms(60_000), session_max: ms(60_000), scrub_interval: ms(60_000) },
-            hints: Hints { max_age: ms(60_000), max_bytes: ByteSize(1 << 30) },
-            idempotency: Idempotency { retention: ms(60_000), session_idle: ms(60_000), bytes_max: ByteSize(4_000) },
-            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
-        },
+        tuning,
         claim_wait: ms(3_000),
         quarantine: ms(4_000),
         boot_silent_after: ms(8_000),

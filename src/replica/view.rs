@@ -113,9 +113,8 @@ impl Replica {
             *values.entry(origin.worker().region()).or_default() += cell.working_slot(origin).value();
         }
         let mut ages: BTreeMap<u8, Option<u64>> = BTreeMap::from([(self.settings.worker.region(), Some(0))]);
-        let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        for (worker, _) in sharing {
-            let heard = self.gossip.peer_mut(*worker).and_then(|peer| peer.heard.get_mut(&namespace));
+        for worker in self.settings.sharing(namespace) {
+            let heard = self.gossip.peer_mut(worker).and_then(|peer| peer.heard.get_mut(&namespace));
             let age = heard.and_then(|heard| heard.age(self.now, held.committed()));
             let oldest = ages.entry(worker.region()).or_insert(Some(0));
             *oldest = oldest.zip(age).map(|(one, other)| one.max(other));
@@ -126,17 +125,16 @@ impl Replica {
 
     /// How far every peer that shares the namespace is known to hold this log durably.
     pub(super) fn floor(&self, namespace: NamespaceId, origin: ReplicaId) -> u64 {
-        let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        let holds =
-            sharing.map(|(worker, _)| self.gossip.peer(*worker).map_or(0, |peer| peer.holds(namespace, origin)));
+        let holds = self.settings.sharing(namespace).map(|worker| self.held_by(worker, namespace, origin));
         holds.min().unwrap_or(u64::MAX)
     }
 
     /// The regions of peers that are not known to hold this log up to `seq`.
     fn lacking(&self, namespace: NamespaceId, origin: ReplicaId, seq: u64) -> BTreeSet<u8> {
-        let sharing = self.settings.peers.iter().filter(|(_, shared)| shared.contains(&namespace));
-        let lacks =
-            |worker: &WorkerId| self.gossip.peer(*worker).is_none_or(|peer| peer.holds(namespace, origin) < seq);
-        sharing.map(|(worker, _)| *worker).filter(lacks).map(WorkerId::region).collect()
+        let lacks = |worker: &WorkerId| {
+            let peer = self.gossip.peer(*worker);
+            peer.is_none_or(|peer| peer.holds(namespace, origin) < seq)
+        };
+        self.settings.sharing(namespace).filter(lacks).map(WorkerId::region).collect()
     }
 }

@@ -53,11 +53,7 @@ impl JournalKey {
     }
 
     pub(super) fn encode(self) -> [u8; JOURNAL_KEY_BYTES] {
-        let mut bytes = [0; JOURNAL_KEY_BYTES];
-        let (prefix, seq) = bytes.split_at_mut(ORIGIN_BYTES);
-        prefix.copy_from_slice(&origin_prefix(self.namespace, self.origin));
-        seq.copy_from_slice(&self.upto.to_be_bytes());
-        bytes
+        concat(&origin_prefix(self.namespace, self.origin), self.upto.to_be_bytes())
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
@@ -72,17 +68,22 @@ impl JournalKey {
 
 /// What all journal keys of one origin in one namespace begin with.
 pub(super) fn origin_prefix(namespace: NamespaceId, origin: ReplicaId) -> [u8; ORIGIN_BYTES] {
-    let mut bytes = [0; ORIGIN_BYTES];
-    let (first, second) = bytes.split_at_mut(NAMESPACE_BYTES);
-    first.copy_from_slice(&namespace.0.to_be_bytes());
-    second.copy_from_slice(&origin.0.to_be_bytes());
-    bytes
+    concat(&namespace.0.to_be_bytes(), origin.0.to_be_bytes())
 }
 
 /// The inverse of [`origin_prefix`].
 pub(super) fn decode_origin_prefix(bytes: [u8; ORIGIN_BYTES]) -> (NamespaceId, ReplicaId) {
     let [a, b, c, d, origin @ ..] = bytes;
     (NamespaceId(u32::from_be_bytes([a, b, c, d])), ReplicaId(u64::from_be_bytes(origin)))
+}
+
+/// What a key begins with, and a number behind it, big-endian.
+fn concat<const N: usize>(before: &[u8], number: [u8; 8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    let (first, second) = bytes.split_at_mut(before.len());
+    first.copy_from_slice(before);
+    second.copy_from_slice(&number);
+    bytes
 }
 
 /// The smallest key above all that begin with `prefix`; `None` if there is none.
@@ -101,11 +102,7 @@ pub(super) fn row_key(namespace: NamespaceId, place: Place, key: &Key) -> Vec<u8
 
 /// What the keys of all rows at a place begin with.
 pub(super) fn place_key(namespace: NamespaceId, place: Place) -> [u8; PLACE_BYTES] {
-    let mut bytes = [0; PLACE_BYTES];
-    let (first, second) = bytes.split_at_mut(NAMESPACE_BYTES);
-    first.copy_from_slice(&namespace.0.to_be_bytes());
-    second.copy_from_slice(&place.0.to_be_bytes());
-    bytes
+    concat(&namespace.0.to_be_bytes(), place.0.to_be_bytes())
 }
 
 /// The inverse of [`row_key`].
@@ -132,11 +129,7 @@ pub(super) fn decode_leaf_key(bytes: &[u8]) -> Result<(NamespaceId, Leaf), Malfo
 
 /// The key of a record of the local kind: by namespace first, because each namespace's checkpoints remove its own alone.
 pub(super) fn repaired_key(namespace: NamespaceId, number: u64) -> [u8; REPAIRED_KEY_BYTES] {
-    let mut bytes = [0; REPAIRED_KEY_BYTES];
-    let (first, second) = bytes.split_at_mut(NAMESPACE_BYTES);
-    first.copy_from_slice(&namespace.0.to_be_bytes());
-    second.copy_from_slice(&number.to_be_bytes());
-    bytes
+    concat(&namespace.0.to_be_bytes(), number.to_be_bytes())
 }
 
 /// The rest of it. The field order is the format.

@@ -10,9 +10,7 @@ use bytesize::ByteSize;
 use snowtide::crdt::Row;
 use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::Hasher;
-use snowtide::replica::tuning::{
-    Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning,
-};
+use snowtide::replica::tuning::Tuning;
 use snowtide::replica::{
     Change, Digest, Effect, Event, Job, Message, Operation, Outcome, Payload, Record, Recovered, Replica, Settings,
 };
@@ -34,28 +32,28 @@ pub(crate) fn worker(region: u8) -> WorkerId {
 
 pub(crate) fn settings(peer: WorkerId) -> Settings {
     let ms = Duration::from_millis;
+    let mut tuning: Tuning = toml::from_str(&snowtide::config::default_file()).unwrap();
+    tuning.commit.bytes_max = ByteSize(1 << 20);
+    tuning.gossip.inflight_bytes_max = ByteSize(1 << 20);
+    tuning.cache.rows_max = 1_000;
+    tuning.cache.loading_rows_max = 1_000;
+    tuning.checkpoint.interval = ms(500);
+    tuning.checkpoint.dirty_rows_max = 1_000;
+    tuning.repair.session_max = ms(60_000);
+    tuning.repair.scrub_interval = ms(60_000);
+    tuning.hints.max_age = ms(60_000);
+    tuning.hints.max_bytes = ByteSize(1 << 30);
+    tuning.idempotency.retention = ms(60_000);
+    tuning.idempotency.session_idle = ms(60_000);
+    tuning.idempotency.bytes_max = ByteSize(1 << 20);
+    tuning.drain.checkpoint = ms(1_000);
     Settings {
         worker: worker(0),
         peers: BTreeMap::from([(peer, BTreeSet::from([NAMESPACE]))]),
         hasher: Hasher::new([7; 192]),
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
-        tuning: Tuning {
-            commit: Commit { bytes_max: ByteSize(1 << 20), interval: ms(100) },
-            gossip: Gossip {
-                interval: ms(20),
-                digest_interval: ms(1_000),
-                inflight_bytes_max: ByteSize(1 << 20),
-                fetch_timeout: ms(2_000),
-            },
-            incarnation: Incarnation { proof_timeout: ms(3_000) },
-            cache: Cache { rows_max: 1_000, loading_rows_max: 1_000 },
-            checkpoint: Checkpoint { interval: ms(500), dirty_rows_max: 1_000 },
-            repair: Repair { interval: ms(60_000), session_max: ms(60_000), scrub_interval: ms(60_000) },
-            hints: Hints { max_age: ms(60_000), max_bytes: ByteSize(1 << 30) },
-            idempotency: Idempotency { retention: ms(60_000), session_idle: ms(60_000), bytes_max: ByteSize(1 << 20) },
-            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
-        },
+        tuning,
         claim_wait: ms(3_000),
         quarantine: ms(4_000),
         boot_silent_after: ms(8_000),

@@ -8,11 +8,10 @@ use bytesize::ByteSize;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
+use snowtide::config::default_file;
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::merkle::{Hasher, SECRET_BYTES};
-use snowtide::replica::tuning::{
-    Cache, Checkpoint, Commit, Drain, Gossip, Hints, Idempotency, Incarnation, Repair, Tuning,
-};
+use snowtide::replica::tuning::{Hints, Idempotency, Tuning};
 use snowtide::replica::{Quota, Settings};
 use snowtide::store::{Memory, Options};
 
@@ -79,56 +78,43 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
     let least = if wide { 2 * WIDE_KEYS } else { 1 };
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let ms = Duration::from_millis;
+    let mut tuning: Tuning = toml::from_str(&default_file()).expect("the declared defaults");
     // In this order, so that a seed goes on meaning the same.
-    let commit = Commit { bytes_max: ByteSize(any(&[300, 2_000, 16_384])), interval: ms(100) };
+    tuning.commit.bytes_max = ByteSize(any(&[300, 2_000, 16_384]));
     let quotas = quotas(any(&[0, 0, 0, 3, 40]));
-    let chosen = Settings {
+    tuning.gossip.interval = ms(any(&[20, 100]));
+    tuning.gossip.digest_interval = ms(any(&[1_000, 3_000, 6_000]));
+    tuning.gossip.inflight_bytes_max = ByteSize(any(&[1_000, 16_384]));
+    tuning.gossip.fetch_timeout = ms(any(&[1_000, 2_000]));
+    tuning.cache.rows_max = bytes(any(&[2, 8, 100]));
+    tuning.cache.loading_rows_max = bytes(any(&[30, 1_000])).max(least);
+    tuning.checkpoint.interval = ms(any(&[500, 3_000, 20_000]));
+    tuning.checkpoint.dirty_rows_max = bytes(any(&[30, 1_000])).max(least);
+    tuning.repair.interval = ms(any(&[2_000, 5_000, 20_000]));
+    tuning.repair.session_max = ms(any(&[5_000, 30_000]));
+    // A pass over the whole tree, whose leaves are far more than the rows.
+    tuning.repair.scrub_interval = ms(any(&[7_200_000, 86_400_000]));
+    tuning.hints.max_age = ms(any(&[1_000, 20_000, 3_600_000]));
+    tuning.hints.max_bytes = ByteSize(any(&[500, 20_000, 1 << 30]));
+    // Long enough for what waits, and short enough to be over now and then.
+    tuning.idempotency = Idempotency { retention: ms(NEVER), session_idle: ms(40_000), bytes_max: ByteSize(1 << 20) };
+    tuning.drain.checkpoint = ms(1_000);
+    if matches!(only, Some(Way::Gossip)) {
+        tuning.repair.interval = ms(NEVER);
+        tuning.hints = Hints { max_age: ms(NEVER), max_bytes: ByteSize(NEVER) };
+    }
+    Settings {
         worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
         peers: BTreeMap::new(),
         hasher: hasher(),
         unsynced: BTreeSet::new(),
         quotas,
-        tuning: Tuning {
-            commit,
-            gossip: Gossip {
-                interval: ms(any(&[20, 100])),
-                digest_interval: ms(any(&[1_000, 3_000, 6_000])),
-                inflight_bytes_max: ByteSize(any(&[1_000, 16_384])),
-                fetch_timeout: ms(any(&[1_000, 2_000])),
-            },
-            incarnation: Incarnation { proof_timeout: ms(3_000) },
-            cache: Cache { rows_max: bytes(any(&[2, 8, 100])), loading_rows_max: bytes(any(&[30, 1_000])).max(least) },
-            checkpoint: Checkpoint {
-                interval: ms(any(&[500, 3_000, 20_000])),
-                dirty_rows_max: bytes(any(&[30, 1_000])).max(least),
-            },
-            // A pass over the whole tree, whose leaves are far more than the rows.
-            repair: Repair {
-                interval: ms(any(&[2_000, 5_000, 20_000])),
-                session_max: ms(any(&[5_000, 30_000])),
-                scrub_interval: ms(any(&[7_200_000, 86_400_000])),
-            },
-            hints: Hints {
-                max_age: ms(any(&[1_000, 20_000, 3_600_000])),
-                max_bytes: ByteSize(any(&[500, 20_000, 1 << 30])),
-            },
-            // Long enough for what waits, and short enough to be over now and then.
-            idempotency: Idempotency { retention: ms(NEVER), session_idle: ms(40_000), bytes_max: ByteSize(1 << 20) },
-            drain: Drain { timeout: ms(5_000), checkpoint: ms(1_000) },
-        },
+        tuning,
         claim_wait: ms(3_000),
         quarantine: ms(4_000),
         // Longer than four of the longest intervals of digests.
         boot_silent_after: ms(28_000),
         waiting_max: 100,
-    };
-    match only {
-        Some(Way::Gossip) => {
-            let repair = Repair { interval: ms(NEVER), ..chosen.tuning.repair };
-            let hints = Hints { max_age: ms(NEVER), max_bytes: ByteSize(NEVER) };
-            Settings { tuning: Tuning { repair, hints, ..chosen.tuning }, ..chosen }
-        }
-        _ => chosen,
     }
 }
 

@@ -95,7 +95,7 @@ impl Namespace {
         self.incoming.forget_earlier(peer);
         self.fetches.forget(peer.worker);
         self.repair.forget(peer.worker);
-        self.journal.end_lease(peer.worker);
+        self.end_lease(peer.worker);
     }
 
     /// Our link to a boot of a peer is lost.

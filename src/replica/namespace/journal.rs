@@ -55,26 +55,6 @@ impl Journal {
         }
     }
 
-    pub(super) fn forget_own(&mut self) {
-        self.tail.clear();
-    }
-
-    pub(super) fn own_after(&mut self, after: u64, bytes_max: usize) -> Option<Record> {
-        self.tail.after(after, bytes_max)
-    }
-
-    pub(super) fn own_hash(&self, seq: u64) -> Option<LogHash> {
-        self.tail.hash_at(seq)
-    }
-
-    pub(super) fn lease(&mut self, to: WorkerId, lease: Lease) {
-        self.leases.insert(to, lease);
-    }
-
-    pub(super) fn end_lease(&mut self, to: WorkerId) {
-        self.leases.remove(&to);
-    }
-
     /// By origin, what can be forgotten now: it is on disk in `rows`, `needless` to peers or past its bounds, and not promised
     /// to a session.
     pub(super) fn cut(
@@ -232,26 +212,26 @@ impl Tail {
 impl Namespace {
     /// A new incarnation begins an own log of its own.
     pub(in super::super) fn forget_own_log(&mut self) {
-        self.journal.forget_own();
+        self.journal.tail.clear();
     }
 
     /// Own records after `after` folded into one of about `bytes_max`; `None` if memory does not reach back that far.
     pub(in super::super) fn own_after(&mut self, after: u64, bytes_max: usize) -> Option<Record> {
-        self.journal.own_after(after, bytes_max)
+        self.journal.tail.after(after, bytes_max)
     }
 
     /// The running hash of our own log at `seq`, as far as memory reaches back.
     pub(in super::super) fn own_hash(&self, seq: u64) -> Option<LogHash> {
-        self.journal.own_hash(seq)
+        self.journal.tail.hash_at(seq)
     }
 
     /// The journal stays above the lease's vector until the lease is over.
     pub(in super::super) fn lease(&mut self, to: WorkerId, lease: Lease) {
-        self.journal.lease(to, lease);
+        self.journal.leases.insert(to, lease);
     }
 
     pub(in super::super) fn end_lease(&mut self, to: WorkerId) {
-        self.journal.end_lease(to);
+        self.journal.leases.remove(&to);
     }
 
     /// What of the journal can be forgotten now, as it is on disk in `rows` and peers do not need it.

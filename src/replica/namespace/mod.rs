@@ -15,22 +15,21 @@ mod incoming;
 mod journal;
 mod loading;
 mod repair;
+mod session;
 mod stored;
 
 use std::collections::BTreeSet;
 
 use crate::crdt::{Kind, Mark, Overflow, Row, Slot, VersionVector};
-use crate::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
+use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Hasher, Tree};
 
 use super::bounds;
-use super::census::{Census, Quota};
 use super::event::RecoveredSpace;
 use super::message::RepairedRow;
 use super::reach::Reach;
 use super::record::{Change, Payload, Record};
 use super::rows::{RowId, Rows};
-use super::status::NamespaceStatus;
 
 use counters::Counters;
 use fetches::Fetches;
@@ -41,7 +40,7 @@ use stored::Stored;
 
 pub(super) use fetches::Times;
 pub(super) use journal::Lease;
-pub(super) use repair::{Ask, COMPARE, Ended, LEAVES_PER_ASK, NODES_PER_ASK, Session};
+pub(super) use session::{Ask, COMPARE, Ended, LEAVES_PER_ASK, NODES_PER_ASK, Session, SessionId, Span};
 
 /// Rows that are fetched from memory at a time.
 pub(super) const WARMED: usize = 16;
@@ -123,7 +122,7 @@ impl Namespace {
             committed: found.vector,
             reach: Reach::new(found.reach, now),
             tree,
-            counters: Counters::new(census),
+            counters: Counters { committed: census, refused: 0 },
             stored: Stored::new(found.leaves, found.census, found.position),
             incoming: Incoming::default(),
             fetches: Fetches::default(),
@@ -171,21 +170,10 @@ impl Namespace {
     pub(super) fn admits_origin(&self, teller: WorkerId, origin: ReplicaId) -> Result<(), bounds::Excess> {
         bounds::admits(&self.applied, &self.reach, teller, origin)
     }
-
-    /// For people and metrics.
-    pub(super) fn status(&self) -> NamespaceStatus {
-        self.counters.status(self.id)
-    }
 }
 
 /// Increments of clients.
 impl Namespace {
-    /// Whether a client may have a new counter, beside those that are committed and those that are about to be; counts
-    /// the refusal if not.
-    pub(super) fn admits(&mut self, quota: Quota, about: Census, key_bytes: usize) -> bool {
-        self.counters.admits(quota, about, key_bytes)
-    }
-
     /// Changes our own slot of a row as part of this commit; whether the row joins the commit's own record by that.
     pub(super) fn increment(&mut self, replica: ReplicaId, row: RowId, by: i64, commit: u64) -> Result<bool, Overflow> {
         let cell = self.rows.get_mut(row);
@@ -263,31 +251,6 @@ impl Namespace {
         self.fetches.moved(record.origin, now);
     }
 
-    /// Lets a delta wait its turn; whether its origin is to be gone on with, which is so if it is the first that waits.
-    pub(super) fn enqueue(&mut self, from: Peer, record: Record) -> bool {
-        self.incoming.push(from, record)
-    }
-
-    /// The next delta of an origin that does not wait for rows.
-    pub(super) fn next_delta(&mut self, origin: ReplicaId) -> Option<(Peer, Record)> {
-        self.incoming.next(origin)
-    }
-
-    /// A delta waits for rows, and with it those behind it.
-    pub(super) fn await_rows(&mut self, from: Peer, record: Record) {
-        self.incoming.await_rows(from, record);
-    }
-
-    /// The rows that the first delta of `origin` waited for are there.
-    pub(super) fn rows_came(&mut self, origin: ReplicaId) {
-        self.incoming.rows_came(origin);
-    }
-
-    /// The origins of which deltas wait, but not for rows.
-    pub(super) fn waiting_origins(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.incoming.ready()
-    }
-
     /// A log is known to have forked: that is written into our vector, and so told to everyone. The mark, if that is news.
     pub(super) fn mark_forked(&mut self, origin: ReplicaId) -> Option<Mark> {
         let mark = self.applied.mark(origin).forked();
@@ -317,7 +280,7 @@ impl Namespace {
         let absent = cell.row.is_empty();
         let grown = cell.settle(hasher, replica, slot);
         if absent && !cell.row.is_empty() {
-            self.counters.add(cell.key.len());
+            self.counters.committed.add(cell.key.len());
         }
         self.tree.add(cell.place.leaf(), grown);
         let followed = !cell.trails().is_empty();
@@ -390,8 +353,8 @@ impl Namespace {
             }
         }
         let news = (!news.is_empty()).then(|| RepairedRow { key: row.key.clone(), row: news });
-        if let Some(session) = self.repair.session.as_mut() {
-            session.count(u64::from(news.is_some()));
+        if let Some(session) = self.repair.session.as_mut().filter(|_| news.is_some()) {
+            session.count_row();
         }
         (news, ahead)
     }
@@ -401,12 +364,12 @@ impl Namespace {
     /// of the session (I4). A log that moves by gossip is left to it: adopting its mark would leave a hole in our journal of it.
     pub(super) fn finish_session(&mut self, own: Option<ReplicaId>, now: u64) -> Option<Ended> {
         let session = self.repair.session.take()?;
-        let (mut ended, closing) = (session.ended(), session.is_closing());
-        let announced = session.into_announced();
+        let closing = session.is_closing();
+        let (mut ended, announced) = session.end();
         let moved_since = |origin| self.fetches.moved_since(origin, ended.began_at);
         let still: BTreeSet<_> = announced.iter().map(|(origin, _)| origin).filter(|at| !moved_since(*at)).collect();
         for (origin, mark) in announced.iter().filter(|(origin, _)| Some(*origin) != own) {
-            let admitted = self.admits_origin(ended.with.worker, origin).is_ok();
+            let admitted = self.admits_origin(ended.id.with.worker, origin).is_ok();
             if admitted && (closing || still.contains(&origin)) && self.applied.advance(origin, mark) {
                 self.fetches.moved(origin, now);
                 self.fetches.end(origin);

@@ -30,35 +30,8 @@ impl Stored {
         &self.position
     }
 
-    /// A checkpoint is whole.
-    pub(super) fn reach(&mut self, position: VersionVector) {
-        self.position = position;
-    }
-
-    /// All rows of a leaf are written.
-    pub(super) fn set_leaf(&mut self, leaf: Leaf, sum: Sum) {
-        self.leaves[usize::from(leaf.0)] = sum;
-    }
-
-    /// A row is written for the first time.
-    pub(super) fn add(&mut self, key_bytes: usize) {
-        self.census.add(key_bytes);
-    }
-
-    pub(super) fn census(&self) -> Census {
-        self.census
-    }
-
-    pub(super) fn begin_scrub(&mut self, leaf: Leaf) {
-        self.scrubbed = Some((leaf, self.leaves[usize::from(leaf.0)]));
-    }
-
-    pub(super) fn is_scrubbed(&self) -> bool {
-        self.scrubbed.is_some()
-    }
-
     /// By how much the rows of the leaf outweigh what was kept for them, if they do; that is corrected.
-    pub(super) fn scrubbed(&mut self, sum: Sum) -> Option<(Leaf, Sum)> {
+    fn scrubbed(&mut self, sum: Sum) -> Option<(Leaf, Sum)> {
         let (leaf, expected) = self.scrubbed.take().filter(|(_, expected)| *expected != sum)?;
         let by = sum.minus(expected);
         let stored = &mut self.leaves[usize::from(leaf.0)];
@@ -72,11 +45,11 @@ impl Namespace {
     /// all of them: the same as here.
     pub(in super::super) fn write_leaf(&mut self, leaf: Leaf, mut write: impl FnMut(RowId, Key, Row)) -> Sum {
         let sum = self.tree.leaf(leaf);
-        self.stored.set_leaf(leaf, sum);
+        self.stored.leaves[usize::from(leaf.0)] = sum;
         for row in self.rows.write_leaf(leaf) {
             let cell = self.rows.get_mut(row);
             if cell.is_stored_first() {
-                self.stored.add(cell.key.len());
+                self.stored.census.add(cell.key.len());
             }
             write(row, cell.key.clone(), cell.row.clone());
         }
@@ -90,21 +63,21 @@ impl Namespace {
 
     /// The counters that are on disk once all parts of checkpoints that were given out are written.
     pub(in super::super) fn stored_census(&self) -> Census {
-        self.stored.census()
+        self.stored.census
     }
 
     /// The rows on disk cover this vector from now on.
     pub(in super::super) fn checkpointed(&mut self, position: VersionVector) {
-        self.stored.reach(position);
+        self.stored.position = position;
     }
 
     /// The rows of a leaf on disk are being added up.
     pub(in super::super) fn begin_scrub(&mut self, leaf: Leaf) {
-        self.stored.begin_scrub(leaf);
+        self.stored.scrubbed = Some((leaf, self.stored.leaves[usize::from(leaf.0)]));
     }
 
     pub(in super::super) fn is_scrubbed(&self) -> bool {
-        self.stored.is_scrubbed()
+        self.stored.scrubbed.is_some()
     }
 
     /// What the rows of the leaf on disk really add up to. If that is not what was kept for them, the tree is corrected, and

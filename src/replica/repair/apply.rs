@@ -13,9 +13,8 @@ impl Replica {
     /// Applies what has arrived, until something has to be loaded first or the commit is full.
     pub(in super::super) fn apply_arrived(&mut self, namespace: NamespaceId) {
         while !self.is_full() && !self.refusal_of_deltas() {
-            let Some(session) = self.namespaces.get_mut(namespace).and_then(Namespace::session_mut) else { return };
-            let Some(rows) = session.next_arrived() else { return };
-            let with = session.with();
+            let held = self.namespaces.get_mut(namespace);
+            let Some((with, rows)) = held.and_then(Namespace::next_arrived) else { return };
             if self.find_rows(rows.iter().map(|row| (namespace, row.key.as_str()))) {
                 self.apply_rows(namespace, with, &rows);
                 continue;
@@ -26,16 +25,16 @@ impl Replica {
                 return self.give_up(namespace);
             };
             self.load_rows(namespace, &keys, Waiter::Repair(namespace));
-            if let Some(session) = self.namespaces.get_mut(namespace).and_then(Namespace::session_mut) {
-                session.await_rows(rows);
+            if let Some(held) = self.namespaces.get_mut(namespace) {
+                held.await_arrived(rows);
             }
         }
     }
 
     /// The rows that the first arrived ones are merged into are in memory.
     pub(in super::super) fn release_repaired(&mut self, namespace: NamespaceId) {
-        if let Some(session) = self.namespaces.get_mut(namespace).and_then(Namespace::session_mut) {
-            session.loaded();
+        if let Some(held) = self.namespaces.get_mut(namespace) {
+            held.arrived_loaded();
         }
         self.apply_arrived(namespace);
     }

@@ -9,13 +9,13 @@ mod answer;
 mod apply;
 mod session;
 
-use crate::identity::{NamespaceId, Peer, WorkerId};
+use crate::identity::{NamespaceId, Peer};
 use crate::section::Milliseconds;
 
 use super::Replica;
 use super::effect::Effect;
 use super::message::{Message, RepairStep};
-use super::namespace::{Namespace, Session};
+use super::namespace::{Namespace, Session, SessionId};
 use super::settings::Settings;
 use super::status::RepairStatus;
 
@@ -64,36 +64,33 @@ impl Comparisons {
 
 impl Replica {
     /// A step of a session from a peer.
-    pub(super) fn repair_step(&mut self, from: Peer, namespace: NamespaceId, session: u64, step: RepairStep) {
+    pub(super) fn repair_step(&mut self, id: SessionId, step: RepairStep) {
         match step {
-            RepairStep::Compare { root } => self.compare(from, namespace, session, root),
-            RepairStep::Nodes { ask, level, indexes } => {
-                self.answer_nodes(from, namespace, session, ask, level, &indexes);
-            }
-            RepairStep::Rows { ask, leaves, from: place, upto, held } => {
-                let wanted = self.loads.leaves().step(namespace, leaves, place, upto);
-                self.answer_rows(from, session, ask, wanted, held);
+            RepairStep::Compare { root } => self.compare(id, root),
+            RepairStep::Nodes { ask, level, indexes } => self.answer_nodes(id, ask, level, &indexes),
+            RepairStep::Rows { ask, leaves, from, upto, held } => {
+                let wanted = self.loads.leaves.step(id.namespace, leaves, from, upto);
+                self.answer_rows(id, ask, wanted, held);
             }
             RepairStep::End => {
-                if let Some(held) = self.namespaces.get_mut(namespace) {
-                    held.end_lease(from.worker);
+                if let Some(held) = self.namespaces.get_mut(id.namespace) {
+                    held.end_lease(id.with.worker);
                 }
             }
-            RepairStep::Compared { vector, children } => self.compared(from, namespace, session, vector, children),
-            RepairStep::Children { ask, sums } => self.children(from, namespace, session, ask, &sums),
-            RepairStep::Differing { ask, rows, reach, covered } => {
-                self.differing(from, namespace, session, ask, rows, reach, covered);
-            }
+            RepairStep::Compared { vector, children } => self.compared(id, vector, children),
+            RepairStep::Children { ask, sums } => self.children(id, ask, &sums),
+            RepairStep::Differing { ask, rows, reach, covered } => self.differing(id, ask, rows, reach, covered),
         }
     }
 
-    fn send_step(&mut self, to: WorkerId, namespace: NamespaceId, session: u64, step: RepairStep) {
-        self.effects.push_back(Effect::Send { to, message: Message::Repair { namespace, session, step } });
+    fn send_step(&mut self, id: SessionId, step: RepairStep) {
+        let message = Message::Repair { namespace: id.namespace, session: id.number, step };
+        self.effects.push_back(Effect::Send { to: id.with.worker, message });
     }
 
     /// Begins what is due and moves every session on.
     pub(super) fn advance_repair(&mut self) {
-        let due = self.gossip.comparisons_mut().take_due(self.now, self.settings.tuning.repair.interval.ms());
+        let due = self.gossip.comparisons.take_due(self.now, self.settings.tuning.repair.interval.ms());
         for namespace in self.namespaces.ids() {
             self.advance_session(namespace);
             self.begin_session(namespace, due);
@@ -119,19 +116,19 @@ impl Replica {
             linked.filter_map(|peer| Some(Peer { worker: peer.worker, boot: peer.boot? })).collect();
         let with = match gap {
             Some(worker) => linked.iter().find(|peer| peer.worker == worker).copied(),
-            None => self.gossip.comparisons().choose(&linked),
+            None => self.gossip.comparisons.choose(&linked),
         };
         let Some(with) = with else { return };
-        let id = self.gossip.comparisons_mut().begin();
-        let root = held.begin_session(Session::new(with, id, self.now, gap.is_some()));
-        self.send_step(with.worker, namespace, id, RepairStep::Compare { root });
+        let id = SessionId { with, namespace, number: self.gossip.comparisons.begin() };
+        let root = held.begin_session(id, self.now, gap.is_some());
+        self.send_step(id, RepairStep::Compare { root });
     }
 
     pub(super) fn repair_status(&self) -> Vec<RepairStatus> {
         let sessions = self.namespaces.iter().filter_map(|held| Some((held.id(), held.session()?)));
         let status = sessions.map(|(namespace, session)| {
-            let (peer, leaves_found, leaves_left, rows) = session.progress();
-            RepairStatus { namespace, peer: peer.worker, leaves_found, leaves_left, rows }
+            let (leaves_found, leaves_left, rows) = session.progress();
+            RepairStatus { namespace, peer: session.with().worker, leaves_found, leaves_left, rows }
         });
         status.collect()
     }
@@ -141,6 +138,6 @@ impl Replica {
         let sessions = self.namespaces.iter().filter_map(Namespace::session);
         let asks =
             sessions.filter_map(Session::oldest_ask).map(|at| at + self.settings.tuning.gossip.fetch_timeout.ms());
-        asks.min().unwrap_or(u64::MAX).min(self.gossip.comparisons().due_at)
+        asks.min().unwrap_or(u64::MAX).min(self.gossip.comparisons.due_at)
     }
 }

@@ -22,7 +22,9 @@ pub fn check(node: usize, status: &Status, settings: &Settings, batch_max: usize
         + batch_max * CHANGE_BYTES;
     let peers =
         status.peers.iter().find_map(|peer| over("bytes in flight to a peer", peer.inflight_bytes, inflight_max));
-    over("rows in memory", status.rows_cached, rows_max)
-        .or_else(|| over("changed rows", status.rows_dirty, settings.tuning.checkpoint.dirty_rows_max + 2 * batch_max))
+    over("rows in memory", status.memory.rows_cached, rows_max)
+        .or_else(|| {
+            over("changed rows", status.memory.rows_dirty, settings.tuning.checkpoint.dirty_rows_max + 2 * batch_max)
+        })
         .or(peers)
 }

@@ -1,4 +1,6 @@
-//! The rows of one namespace that are in memory: committed state, what is pending on top of it, and what waits.
+//! The rows of one namespace that are in memory: found by key, chained by leaf, and which of them are dirty or may leave.
+
+mod cell;
 
 use std::collections::BTreeMap;
 
@@ -7,12 +9,11 @@ use slab::Slab;
 use smallvec::SmallVec;
 use snowtide_protocol::Key;
 
-use crate::crdt::{Kind, Row, Slot, VersionVector};
-use crate::identity::ReplicaId;
+use crate::crdt::Row;
 use crate::merkle::{Hasher, LEAVES, Leaf, Place, Sum};
 
-use super::reach::Reach;
-use super::trail::Trail;
+use cell::Busy;
+pub(super) use cell::Cell;
 
 /// Names a cell while it is in memory.
 pub(super) type RowId = usize;
@@ -20,184 +21,6 @@ pub(super) type RowId = usize;
 pub(super) type LoadId = usize;
 /// The end of a chain of cells.
 const NONE: u32 = u32::MAX;
-
-/// One row in memory. Most are at rest, so what only some have is kept apart: millions of these are what memory is for.
-pub(super) struct Cell {
-    /// The counter's key.
-    pub(super) key: Key,
-    /// Where it stands in the tree.
-    pub(super) place: Place,
-    /// Committed: durable in the journal at least (I1). Deltas, checkpoints and leaves are made from this.
-    pub(super) row: Row,
-    /// What is going on with it, if anything is.
-    busy: Option<Box<Busy>>,
-    /// The neighbours in the chain of this leaf's cells.
-    before: u32,
-    after: u32,
-    /// Whether the committed state is newer than the row on disk.
-    dirty: bool,
-    /// Whether a checkpoint is writing the row.
-    checkpointing: bool,
-    /// Whether there is a row on disk, older or not, or a checkpoint is to write one.
-    stored: bool,
-    /// Touched since the eviction hand last passed.
-    referenced: bool,
-}
-
-/// What is going on with a row.
-#[derive(Default)]
-struct Busy {
-    /// Applied but not committed: the latest value of each changed slot.
-    pending: SmallVec<[(ReplicaId, Slot); 1]>,
-    /// The last commit that holds a change of this row.
-    last_commit: u64,
-    /// The last commit that holds a change of our own slot.
-    own_commit: u64,
-    /// What waits until the row is loaded; `None` once it is.
-    waiting: Option<SmallVec<[LoadId; 2]>>,
-    /// Loads that need the row to stay.
-    pins: u32,
-    /// How far its slots are settled, once somebody has asked.
-    trails: Vec<Trail>,
-}
-
-impl Cell {
-    /// Whether the row is still being read from disk.
-    pub(super) fn is_loading(&self) -> bool {
-        self.busy.as_ref().is_some_and(|busy| busy.waiting.is_some())
-    }
-
-    /// Whether a commit that is not finished changes this row.
-    pub(super) fn is_pending(&self) -> bool {
-        !self.pending().is_empty()
-    }
-
-    /// Whether nobody has ever counted it, as far as is known here.
-    pub(super) fn is_new(&self) -> bool {
-        self.row.is_empty() && self.pending().is_empty()
-    }
-
-    /// A checkpoint writes the row: whether for the first time.
-    pub(super) fn is_stored_first(&mut self) -> bool {
-        !std::mem::replace(&mut self.stored, true)
-    }
-
-    /// The last commit that holds a change of this row, while it is pending.
-    pub(super) fn last_commit(&self) -> u64 {
-        self.busy.as_ref().map_or(0, |busy| busy.last_commit)
-    }
-
-    /// A change of our own slot is part of this commit; true if it is the first.
-    pub(super) fn joins_own(&mut self, commit: u64) -> bool {
-        std::mem::replace(&mut self.busy().own_commit, commit) != commit
-    }
-
-    /// How far its slots are settled; none unless somebody has asked.
-    pub(super) fn trails(&self) -> &[Trail] {
-        self.busy.as_ref().map_or(&[], |busy| &busy.trails)
-    }
-
-    /// Follows the row's slots from now on, so that it can be told how far they are settled. Only rows that somebody
-    /// looks at in this way are followed, and only as long as they are in memory: the others pay nothing.
-    ///
-    /// A slot stands at its origin's seq in the committed vector, unless repair may have brought it ahead of that; then it is
-    /// known only from the next record that changes it.
-    pub(super) fn follow(&mut self, committed: &VersionVector, reach: &Reach) {
-        let trails = &mut self.busy.get_or_insert_default().trails;
-        let at_vector = |origin| reach.of(origin) <= committed.mark(origin).seq;
-        for (origin, slot) in self.row.slots().iter().filter(|(origin, _)| at_vector(*origin)) {
-            if !trails.iter().any(|trail| trail.origin() == *origin) {
-                trails.push(Trail::new(*origin, Some((committed.mark(*origin).seq, *slot))));
-            }
-        }
-    }
-
-    /// A slot of a row that is followed has moved to a place in its origin's log; the vector stands at `before`, if that tells
-    /// where a slot is that has no trail. Every peer is known to hold the log up to `floor`.
-    pub(super) fn follow_on(&mut self, origin: ReplicaId, before: Option<u64>, place: (u64, Slot), floor: u64) {
-        let trails = &mut self.busy.get_or_insert_default().trails;
-        match trails.iter_mut().find(|trail| trail.origin() == origin) {
-            Some(trail) => trail.push(place, floor),
-            // Whatever has no trail had no slot.
-            None => {
-                let mut trail = Trail::new(origin, before.map(|before| (before, Slot::default())));
-                trail.push(place, floor);
-                trails.push(trail);
-            }
-        }
-    }
-
-    /// Whose slots are in it, with everything applied so far.
-    pub(super) fn origins(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        let committed = self.row.slots().iter().map(|(origin, _)| *origin);
-        let first = self.pending().iter().map(|(origin, _)| *origin);
-        committed.chain(first.filter(|origin| self.row.slot(*origin).is_bottom()))
-    }
-
-    /// The slot with everything applied so far.
-    pub(super) fn working_slot(&self, replica: ReplicaId) -> Slot {
-        let pending = self.pending().iter().find(|(held, _)| *held == replica);
-        pending.map_or_else(|| self.row.slot(replica), |(_, slot)| *slot)
-    }
-
-    /// The counter's value with everything applied so far.
-    pub(super) fn working_value(&self) -> i128 {
-        let grown = self.pending().iter().map(|(replica, slot)| slot.value() - self.row.slot(*replica).value());
-        self.row.value() + grown.sum::<i128>()
-    }
-
-    /// Applies an absolute slot on top, as part of commit `number`; false if nothing in it is new.
-    pub(super) fn apply(&mut self, replica: ReplicaId, slot: Slot, number: u64) -> bool {
-        let held = self.working_slot(replica);
-        if held.covers(slot) {
-            return false;
-        }
-        let slot = held.join(slot);
-        let busy = self.busy();
-        match busy.pending.iter_mut().find(|(held, _)| *held == replica) {
-            Some((_, pending)) => *pending = slot,
-            None => busy.pending.push((replica, slot)),
-        }
-        busy.last_commit = number;
-        true
-    }
-
-    /// The commit that held `slot` is synced: it becomes part of the committed row. Returns what that adds to the leaf.
-    pub(super) fn settle(&mut self, hasher: &Hasher, replica: ReplicaId, slot: Slot) -> Sum {
-        let old = self.row.slot(replica);
-        let new = old.join(slot);
-        if let Some(busy) = &mut self.busy {
-            busy.pending.retain(|(held, pending)| *held != replica || !new.covers(*pending));
-            self.rest();
-        }
-        if new == old {
-            return Sum::default();
-        }
-        self.row.join_slot(replica, slot);
-        hasher.slot(&self.key, replica, new).minus(hasher.slot(&self.key, replica, old))
-    }
-
-    fn pending(&self) -> &[(ReplicaId, Slot)] {
-        self.busy.as_ref().map_or(&[], |busy| &busy.pending)
-    }
-
-    fn busy(&mut self) -> &mut Busy {
-        self.busy.get_or_insert_default()
-    }
-
-    /// Lets go of what is not needed any more.
-    fn rest(&mut self) {
-        self.busy.take_if(|busy| {
-            busy.pending.is_empty() && busy.waiting.is_none() && busy.pins == 0 && busy.trails.is_empty()
-        });
-    }
-
-    fn is_evictable(&self) -> bool {
-        let needed =
-            self.busy.as_ref().is_some_and(|busy| !busy.pending.is_empty() || busy.waiting.is_some() || busy.pins > 0);
-        !(self.dirty || self.checkpointing || needed)
-    }
-}
 
 /// A namespace's rows in memory, found by key.
 pub(super) struct Rows {
@@ -273,7 +96,7 @@ impl Rows {
             key,
             place,
             row,
-            busy: waiting.map(|waiting| Box::new(Busy { waiting: Some(waiting), ..Busy::default() })),
+            busy: waiting.map(Busy::waiting),
             before: NONE,
             after: NONE,
             dirty: false,
