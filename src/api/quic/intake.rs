@@ -19,6 +19,7 @@ use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
 use super::written;
 use crate::api::bearer::Grant;
+use crate::api::gate::Plan;
 use crate::api::idempotency;
 use crate::api::terms::{TermsCodec, Wanted};
 use crate::api::{Namespaces, Refused, Stage};
@@ -191,15 +192,15 @@ impl<'a> Intake<'a> {
     }
 
     fn take_batch(&mut self, id: u64, terms: Option<Box<Terms>>, frame_bytes: usize, place: OwnedSemaphorePermit) {
-        let writes = self.batch.operations.iter().any(|operation| operation.action.is_write());
+        let Plan { operations, left_out } = &mut self.batch.plan;
+        let writes = operations.iter().any(|operation| operation.action.is_write());
         let group = if writes { &mut self.writes } else { &mut self.reads };
-        let full = group.operations.len().saturating_add(self.batch.operations.len()) > BATCH_OPERATIONS_MAX;
+        let full = group.operations.len().saturating_add(operations.len()) > BATCH_OPERATIONS_MAX;
         if !group.is_empty() && (full || terms.is_some()) {
             self.taken.submissions.push(std::mem::take(group));
         }
-        let part =
-            Part { id, operations: self.batch.operations.len(), unknown: std::mem::take(&mut self.batch.unknown) };
-        group.push(part, &mut self.batch.operations, frame_bytes, place);
+        let part = Part { id, operations: operations.len(), left_out: std::mem::take(left_out) };
+        group.push(part, operations, frame_bytes, place);
         if let Some(terms) = terms {
             group.put_on(terms);
             self.taken.submissions.push(std::mem::take(group));
