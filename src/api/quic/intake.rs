@@ -21,7 +21,7 @@ use super::written;
 use crate::api::bearer::Grant;
 use crate::api::gate::Plan;
 use crate::api::idempotency;
-use crate::api::terms::{TermsCodec, Wanted};
+use crate::api::terms::TermsCodec;
 use crate::api::{Namespaces, Refused, Stage};
 use crate::config::Permission;
 use crate::identity::{REGIONS_MAX, ReplicaId};
@@ -183,12 +183,20 @@ impl<'a> Intake<'a> {
         }
         let after = self.terms_codec.read_bytes(terms.after).map_err(|detail| invalid(&detail))?;
         let wait = terms.wait_ms.map(|ms| Duration::from_millis(u64::from(ms)));
-        let (token, views) = (terms.wants_token, terms.wants_views);
-        let asked = self.terms_codec.terms(Wanted { after, wait, ack: terms.ack, token, in_passing: false, views });
-        let caller = self.grant.name();
-        let request_id = terms.turn.map(|Turn { session, number }| idempotency::turn(caller, session, number, 0));
-        let incarnation = terms.incarnation.map(ReplicaId);
-        Ok(Box::new(Terms { request_id, incarnation, again: terms.again_ms, ..*asked }))
+        let (wait_ms, ack_wait_ms) = self.terms_codec.waits_ms(wait);
+        let name = |Turn { session, number }| idempotency::turn(self.grant.name(), session, number, 0);
+        Ok(Box::new(Terms {
+            after,
+            wait_ms,
+            ack: terms.ack,
+            ack_wait_ms,
+            wants_token: terms.wants_token,
+            in_passing: false,
+            wants_views: terms.wants_views,
+            request_id: terms.turn.map(name),
+            incarnation: terms.incarnation.map(ReplicaId),
+            again: terms.again_ms,
+        }))
     }
 
     fn take_batch(&mut self, id: u64, terms: Option<Box<Terms>>, frame_bytes: usize, place: OwnedSemaphorePermit) {
