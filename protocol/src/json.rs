@@ -1,4 +1,5 @@
-//! Operations as JSON has them in the batches of the HTTP door: `{"increment": {"namespace": "default", "key": "visits", "by": "5"}}`.
+//! Operations as JSON has them in the batches of the HTTP door:
+//! `{"increment": {"namespace": "default", "key": "visits", "by": "5"}}`.
 //!
 //! Names and arguments are those of the [`Action`], so this file knows none of them by itself. Reading copies no text that has no
 //! escapes, and takes objects alone.

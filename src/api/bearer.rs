@@ -142,9 +142,7 @@ impl Pass {
     /// guessed from it.
     pub fn seal(&self, secret: &[u8], bytes: &[u8]) -> [u8; SEAL_BYTES] {
         let tag = hmac::sign(&seal_key(secret, &self.shown.unwrap_or_default()), bytes);
-        let mut seal = [0; SEAL_BYTES];
-        seal.iter_mut().zip(tag.as_ref()).for_each(|(byte, sealed)| *byte = *sealed);
-        seal
+        tag.as_ref().try_into().unwrap_or_default()
     }
 
     /// What it is good for, as tokens stood when it was last looked at.
@@ -215,11 +213,7 @@ fn seal_key(secret: &[u8], token: &Digest) -> hmac::Key {
 }
 
 fn hashed(token: &[u8]) -> Digest {
-    let mut bytes = Digest::default();
-    for (byte, hashed) in bytes.iter_mut().zip(digest(&SHA256, token).as_ref()) {
-        *byte = *hashed;
-    }
-    bytes
+    digest(&SHA256, token).as_ref().try_into().unwrap_or_default()
 }
 
 /// Compares all bytes, wherever the first difference is.

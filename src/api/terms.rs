@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use snowtide_protocol::wire::OnTerms;
-use snowtide_protocol::{self as protocol, Ack, Code};
+use snowtide_protocol::{self as protocol, Code};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::config::Config;
 use crate::config::map::ClusterMap;
 use crate::identity::{NamespaceId, ReplicaId};
-use crate::replica::{Receipt, Terms, Token, View};
+use crate::replica::{Receipt, Token, View};
 
 /// What it takes to translate.
 #[derive(Debug)]
@@ -26,23 +26,6 @@ pub struct TermsCodec {
     token_bytes_max: usize,
     wait_max: Duration,
     ack_wait: Duration,
-}
-
-/// What a request asks beyond its operations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// To be held before the request is carried out.
-    pub after: Token,
-    /// How long it is ready to wait; not granted yet.
-    pub wait: Option<Duration>,
-    /// Who has to hold its writes.
-    pub ack: Ack,
-    /// A token is wanted.
-    pub token: bool,
-    /// It is not worth waiting for.
-    pub in_passing: bool,
-    /// Views are wanted.
-    pub views: bool,
 }
 
 impl TermsCodec {
@@ -110,21 +93,10 @@ impl TermsCodec {
         wait.min(self.wait_max)
     }
 
-    /// The terms that the replica gets.
-    pub fn terms(&self, wanted: Wanted) -> Box<Terms> {
+    /// How many milliseconds a request that is ready to wait so long may wait for its token, and how many for other regions.
+    pub fn waits_ms(&self, wait: Option<Duration>) -> (u64, u64) {
         let ms = |wait: Duration| u64::try_from(self.granted(wait).as_millis()).unwrap_or(u64::MAX);
-        Box::new(Terms {
-            after: wanted.after,
-            wait_ms: wanted.wait.map_or(0, ms),
-            ack: wanted.ack,
-            ack_wait_ms: ms(wanted.wait.unwrap_or(self.ack_wait)),
-            wants_token: wanted.token,
-            in_passing: wanted.in_passing,
-            wants_views: wanted.views,
-            request_id: None,
-            incarnation: None,
-            again: None,
-        })
+        (wait.map_or(0, ms), ms(wait.unwrap_or(self.ack_wait)))
     }
 
     /// The receipt with results, as a QUIC client gets it.
@@ -228,11 +200,7 @@ mod tests {
     #[test]
     fn waiting_is_cut_to_what_is_allowed_and_acknowledgements_have_a_wait_of_their_own() {
         let codec = codec("one");
-        let long = Wanted { wait: Some(Duration::from_secs(1_000_000)), ..Wanted::default() };
-        let terms = codec.terms(long);
-        assert_eq!((terms.wait_ms, terms.ack_wait_ms), (10_000, 10_000));
-        let none = codec.terms(Wanted { ack: Ack::All, ..Wanted::default() });
-        assert_eq!((none.wait_ms, none.ack_wait_ms), (0, 2_000));
-        assert_eq!(none.patience_ms(), 2_000);
+        assert_eq!(codec.waits_ms(Some(Duration::from_secs(1_000_000))), (10_000, 10_000));
+        assert_eq!(codec.waits_ms(None), (0, 2_000));
     }
 }

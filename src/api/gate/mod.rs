@@ -5,6 +5,7 @@
 mod backend;
 mod namespaces;
 mod not_served;
+mod plan;
 mod refused;
 mod stage;
 
@@ -25,6 +26,7 @@ use crate::telemetry::{self, Door, Verb};
 pub(super) use backend::{Counts, Mints, Node};
 pub use namespaces::{Named, Namespaces};
 pub use not_served::NotServed;
+pub(super) use plan::{Plan, weave};
 pub use refused::Refused;
 pub use stage::Stage;
 
@@ -41,6 +43,8 @@ pub(super) struct Gate<B = Node> {
 pub(super) struct Submitted {
     answer: Awaited,
     door: Door,
+    /// How many operations it has.
+    count: usize,
     writes: Writes,
 }
 
@@ -106,9 +110,9 @@ impl<B: Counts> Gate<B> {
 
     /// Hands operations to the engine: what is submitted first is applied first.
     pub(super) fn submit(&self, operations: Vec<Operation>, terms: Option<Box<Terms>>) -> Result<Submitted, Refused> {
-        let writes = Writes::among(&operations);
+        let (count, writes) = (operations.len(), Writes::among(&operations));
         let answer = self.backend.submit(operations, terms)?;
-        Ok(Submitted { answer, door: self.door, writes })
+        Ok(Submitted { answer, door: self.door, count, writes })
     }
 }
 
@@ -122,9 +126,9 @@ impl<B: Mints> Gate<B> {
 }
 
 impl Submitted {
-    /// What the engine says. Once `leaving` ends, the batch waits for nothing that its terms ask any more.
+    /// What the engine says of each operation. Once `leaving` ends, the batch waits for nothing that its terms ask any more.
     pub(super) async fn answer(self, leaving: impl Future<Output = ()>) -> Result<Applied, Refused> {
-        let Self { mut answer, door, writes } = self;
+        let Self { mut answer, door, count, writes } = self;
         let answered = tokio::select! {
             biased;
             answered = &mut answer => answered,
@@ -134,6 +138,9 @@ impl Submitted {
             }
         };
         let applied = answered.map_err(|_| Refused::stopped())??;
+        if applied.outcomes.len() != count {
+            return Err(Refused::miscounted());
+        }
         telemetry::increments_acknowledged(door, writes.carried_out(&applied.outcomes));
         Ok(applied)
     }
@@ -165,18 +172,35 @@ impl Writes {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use snowtide_protocol::{Action, Key};
 
     use super::*;
+    use crate::engine::EngineHandle;
     use crate::identity::NamespaceId;
+
+    fn operations(actions: &[Action]) -> Vec<Operation> {
+        let operation =
+            |action: &Action| Operation { namespace: NamespaceId(1), key: Key::new("k").unwrap(), action: *action };
+        actions.iter().map(operation).collect()
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_miscounts_is_not_believed() {
+        for (asked, believed) in [(0, false), (1, false), (2, true), (3, false)] {
+            let engine = EngineHandle::fake(|_| Ok(vec![Outcome::Value(1); 2]));
+            let gate = Gate::before(engine, Door::Http, watch::channel(Stage::Ready).1, Duration::from_secs(30));
+            let answer = gate.submit(operations(&vec![Action::Get; asked]), None).unwrap().answer(pending()).await;
+            assert_eq!(
+                answer.map(|_| ()).map_err(|refused| refused.code),
+                believed.then_some(()).ok_or(Code::Internal)
+            );
+        }
+    }
 
     #[test]
     fn writes_that_took_place_are_counted_and_nothing_else() {
-        let operations = |actions: &[Action]| {
-            let operation =
-                |action: &Action| Operation { namespace: NamespaceId(1), key: Key::new("k").unwrap(), action: *action };
-            actions.iter().map(operation).collect::<Vec<_>>()
-        };
         let (add, get) = (Action::Increment(1), Action::Get);
         let (done, not) = (Outcome::Value(1), Outcome::Overflow);
         for (actions, outcomes, counted) in [

@@ -2,6 +2,7 @@
 //! its own form.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,11 @@ impl Refused {
         Self::new(Code::Internal, "the engine answered another number of operations than were asked")
     }
 
+    /// The same, and what it is about.
+    pub fn about(self, what: impl fmt::Display) -> Self {
+        Self { detail: format!("{what}: {self}").into(), ..self }
+    }
+
     /// Whether the namespace is not served here.
     pub fn is_not_served(&self) -> bool {
         matches!(self.code, Code::UnknownNamespace | Code::WrongRegion)
@@ -68,6 +74,12 @@ impl Refused {
             Outcome::QuotaExceeded => Err(Self::new(Code::QuotaExceeded, QUOTA)),
             Outcome::UnknownNamespace => Err(NotServed::Unknown.into()),
         }
+    }
+}
+
+impl From<Refused> for Code {
+    fn from(refused: Refused) -> Self {
+        refused.code
     }
 }
 

@@ -11,9 +11,10 @@ use snowtide_protocol::json::JsonOperation;
 use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
 use utoipa::ToSchema;
 
+use crate::api::gate::{Plan, weave};
 use crate::api::{Named, Refused};
 use crate::engine::Applied;
-use crate::replica::{Operation, Outcome};
+use crate::replica::Outcome;
 
 use super::call::Call;
 use super::failures::Failures;
@@ -104,86 +105,39 @@ pub(super) enum BatchResult {
 pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
     call.door.gate.admit_counting()?;
     let body = call.body().await?;
-    let plan = Plan::of(&json::parse(&body)?, |name| call.door.doors.namespaces.named(call.pass.grant(), name));
-    let plan = plan.map_err(|(at, refused)| call.turned_away(within(at, refused)))?;
+    let plan = plan(&json::parse(&body)?, |name| call.door.doors.namespaces.named(call.pass.grant(), name));
+    let Plan { operations, left_out } = plan.map_err(|refused| call.turned_away(refused))?;
     drop(body);
     let Applied { outcomes, receipt } =
-        if plan.operations.is_empty() { Applied::default() } else { call.apply(plan.operations).await? };
+        if operations.is_empty() { Applied::default() } else { call.apply(operations).await? };
     let views = receipt::views(receipt.as_deref(), &call.door.doors.terms_codec);
-    let results = results(&plan.steps, &outcomes, views)?;
+    let results = results(left_out, &outcomes, views);
     let (status, Acknowledged { ack, by: acknowledged_by }) =
         Acknowledged::of(&call.parameters, receipt.as_deref(), &call.door.doors.terms_codec);
     call.answer(status, &BatchResults { results, ack, acknowledged_by }, receipt.as_deref())
 }
 
-/// A batch as it goes to the engine: operations on namespaces that are not served here stay behind.
-#[derive(Debug)]
-pub(super) struct Plan {
-    operations: Vec<Operation>,
-    /// One per operation of the request.
-    steps: Vec<Step>,
-}
-
-/// What became of one operation of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    /// The engine gets it.
-    Submitted,
-    /// The engine does not get it: its namespace is not served here.
-    Refused(Refused),
-}
-
-impl Plan {
-    /// Of operations in the namespaces that `named` finds; or which of them the whole batch is refused for, and why.
-    pub(super) fn of(
-        request: &BatchRequest<'_>,
-        named: impl Fn(&str) -> Named,
-    ) -> Result<Self, (Option<usize>, Refused)> {
-        let count = request.operations.len();
-        if count > BATCH_OPERATIONS_MAX {
-            let detail = format!("a batch has at most {BATCH_OPERATIONS_MAX} operations, this one {count}");
-            return Err((None, Refused::new(Code::TooLarge, detail)));
-        }
-        let mut plan = Self { operations: Vec::with_capacity(count), steps: Vec::with_capacity(count) };
-        for (at, operation) in request.operations.iter().enumerate() {
-            plan.push(operation, &named).map_err(|refused| (Some(at), refused))?;
-        }
-        Ok(plan)
+/// What the engine is asked, in the namespaces that `named` finds.
+pub(super) fn plan(request: &BatchRequest<'_>, named: impl Fn(&str) -> Named) -> Result<Plan<Refused>, Refused> {
+    let count = request.operations.len();
+    if count > BATCH_OPERATIONS_MAX {
+        let detail = format!("a batch has at most {BATCH_OPERATIONS_MAX} operations, this one {count}");
+        return Err(Refused::new(Code::TooLarge, detail));
     }
-
-    fn push(&mut self, operation: &JsonOperation<'_>, named: &impl Fn(&str) -> Named) -> Result<(), Refused> {
-        match named(&operation.namespace).operation(&operation.key, operation.action) {
-            Ok(operation) => {
-                self.operations.push(operation);
-                self.steps.push(Step::Submitted);
-            }
-            Err(refused) if refused.is_not_served() => self.steps.push(Step::Refused(refused)),
-            Err(refused) => return Err(refused),
-        }
-        Ok(())
+    let mut plan = Plan::default();
+    for (at, JsonOperation { namespace, key, action }) in request.operations.iter().enumerate() {
+        let pushed = plan.push(named(namespace).operation(key, *action));
+        pushed.map_err(|refused| refused.about(format_args!("operations[{at}]")))?;
     }
+    Ok(plan)
 }
 
 /// The results in the request's order.
-fn results(steps: &[Step], outcomes: &[Outcome], views: Vec<CounterView>) -> Result<Vec<BatchResult>, Refused> {
-    if outcomes.len() != steps.iter().filter(|step| **step == Step::Submitted).count() {
-        return Err(Refused::miscounted());
-    }
-    let (mut outcomes, mut views) = (outcomes.iter(), views.into_iter());
-    let result = |step: &Step| match step {
-        Step::Refused(refused) => Ok(BatchResult::refused(refused.clone())),
-        Step::Submitted => {
-            let outcome = outcomes.next().ok_or_else(Refused::miscounted)?;
-            Ok(BatchResult::of(*outcome, views.next()))
-        }
-    };
-    steps.iter().map(result).collect()
-}
-
-/// Says which operation of a batch a refusal is about, if it is about one.
-fn within(at: Option<usize>, refused: Refused) -> Refused {
-    let Some(at) = at else { return refused };
-    Refused { detail: format!("operations[{at}]: {refused}").into(), ..refused }
+fn results(left_out: Vec<(usize, Refused)>, outcomes: &[Outcome], views: Vec<CounterView>) -> Vec<BatchResult> {
+    let (mut views, mut results) = (views.into_iter(), Vec::new());
+    let said = outcomes.iter().map(|outcome| BatchResult::of(*outcome, views.next()));
+    weave(said, left_out.into_iter().map(|(place, refused)| (place, BatchResult::refused(refused))), &mut results);
+    results
 }
 
 impl BatchResult {
@@ -207,12 +161,13 @@ mod tests {
     use crate::api::Namespaces;
     use crate::api::bearer::Grant;
     use crate::identity::NamespaceId;
+    use crate::replica::Operation;
 
-    fn plan(json: &str) -> Result<Plan, Problem> {
+    fn plan(json: &str) -> Result<Plan<Refused>, Problem> {
         let namespaces: Namespaces =
             [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
-        let plan = Plan::of(&json::parse(json.as_bytes())?, |name| namespaces.named(&Grant::anyone(), name));
-        plan.map_err(|(at, refused)| within(at, refused).into())
+        let plan = super::plan(&json::parse(json.as_bytes())?, |name| namespaces.named(&Grant::anyone(), name));
+        Ok(plan?)
     }
 
     #[test]
@@ -232,18 +187,11 @@ mod tests {
             ]
         );
         let outcomes = [Outcome::Overflow, Outcome::Value(-1)];
-        let done = results(&plan.steps, &outcomes, Vec::new()).unwrap();
+        let done = results(plan.left_out, &outcomes, Vec::new());
         let results_json = serde_json::to_value(done).unwrap();
         assert_eq!(results_json[0]["code"], "unknown_namespace");
         assert_eq!((&results_json[1]["status"], &results_json[1]["code"]), (&422.into(), &"counter_overflow".into()));
         assert_eq!(results_json[2], serde_json::json!({"status": 200, "value": "-1"}));
-    }
-
-    #[test]
-    fn an_engine_that_miscounts_is_not_believed() {
-        let plan = plan(r#"{"operations":[{"get":{"namespace":"default","key":"k"}}]}"#).unwrap();
-        assert_eq!(results(&plan.steps, &[], Vec::new()).unwrap_err().code, Code::Internal);
-        assert_eq!(results(&plan.steps, &[Outcome::Value(1); 2], Vec::new()).unwrap_err().code, Code::Internal);
     }
 
     #[test]

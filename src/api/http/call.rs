@@ -33,7 +33,7 @@ use crate::clock;
 use crate::config::Permission;
 use crate::engine::Applied;
 use crate::ids::scheme_of;
-use crate::replica::{Operation, Receipt, Status, Terms};
+use crate::replica::{Operation, Receipt, Status};
 use crate::telemetry::{self, Verb};
 
 use super::auth;
@@ -79,7 +79,6 @@ pub(super) struct Call {
     from: IpAddr,
     /// What its headers and its query ask.
     pub(super) parameters: Parameters,
-    terms: Box<Terms>,
     parts: Parts,
     body: Body,
     /// Whom its bytes are charged to.
@@ -114,7 +113,7 @@ impl Door {
         let events = verb == Verb::Watch && events::takes_events(request.headers());
         let answer = match Arc::clone(&self).admit(verb, request) {
             Ok(call) => {
-                let limit = self.gate.limit(Some(&call.terms));
+                let limit = self.gate.limit(Some(&call.parameters.terms));
                 let timed_out = |_| Err(Refused::timed_out(limit).into());
                 tokio::time::timeout(limit, handler(call)).await.unwrap_or_else(timed_out)
             }
@@ -147,8 +146,7 @@ impl Door {
         })?;
         let parameters = Parameters::of(&parts, verb, &self.doors.terms_codec)?;
         self.is_meant(&parameters)?;
-        let terms = self.doors.terms_codec.terms(parameters.terms.clone());
-        Ok(Call { door: self, pass, from, parameters, terms, parts, body, account, charge: None })
+        Ok(Call { door: self, pass, from, parameters, parts, body, account, charge: None })
     }
 
     /// Lets a caller in who has a ticket for watching the counter in the path.
@@ -209,7 +207,7 @@ impl Call {
 
     /// Hands operations to the engine, on the terms that were asked.
     pub(super) async fn apply(&mut self, operations: Vec<Operation>) -> Result<Applied, Problem> {
-        let mut terms = std::mem::take(&mut self.terms);
+        let mut terms = Box::new(std::mem::take(&mut self.parameters.terms));
         // Not what the header says, which can be written in more than one way.
         let caller = self.pass.grant().name();
         terms.request_id = match (&self.parameters.idempotency_key, &self.parameters.session) {

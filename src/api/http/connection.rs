@@ -33,7 +33,7 @@ use super::answers;
 use super::events;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::pulse::{Answering, Heard, Limits, Pulse};
-use super::socket::{ClientSide, Socket};
+use super::socket::{self, ClientSide};
 
 /// What a connection takes that has said something: its task, and the protocol's buffers and tables.
 pub(super) const CONNECTION_BYTES: usize = 32 << 10;
@@ -160,7 +160,7 @@ where
 
     async fn speak(&self, stream: TcpStream, account: &Arc<Account>, shutdown: CancellationToken) {
         let remote = Remote(listening::address(&stream));
-        let (socket, client) = Socket::new(stream);
+        let (socket, client) = socket::socket(stream);
         match &self.tls {
             None => self.converse(socket, client, remote, account, shutdown).await,
             Some(live) => {

@@ -60,7 +60,7 @@ pub(crate) fn parameters(bytes: &[u8]) {
     let _ = ids::read(body);
     let _ = json::parse_or_default::<counters::IncrementRequest>(body);
     if let Ok(request) = json::parse::<batch::BatchRequest<'_>>(body) {
-        let _ = batch::Plan::of(&request, |name| KNOWN.namespaces.named(&Grant::anyone(), name));
+        let _ = batch::plan(&request, |name| KNOWN.namespaces.named(&Grant::anyone(), name));
     }
 }
 

@@ -21,7 +21,8 @@ use super::{batch, bounds, cluster, counters, decoded, docs, health, ids, list, 
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        ids::mint, bounds::bounds, decoded::decode, batch::batch, list::list, watch::watch, tickets::make, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
+        ids::mint, bounds::bounds, decoded::decode, batch::batch, list::list, watch::watch,
+        tickets::make, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
     ),
     components(schemas(ProblemBody<'static>)),
     tags(

@@ -13,7 +13,8 @@ use snowtide_protocol::Ack;
 use snowtide_protocol::id::Format;
 
 use crate::api::idempotency::{self, Session};
-use crate::api::terms::{self, TermsCodec};
+use crate::api::terms::TermsCodec;
+use crate::replica::Terms;
 use crate::telemetry::Verb;
 
 use super::problem::Problem;
@@ -33,7 +34,7 @@ pub(super) const HEADERS: [HeaderName; 4] = [TOKEN, IDEMPOTENCY_KEY, SESSION, PR
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     /// For the engine.
-    pub(super) terms: terms::Wanted,
+    pub(super) terms: Terms,
     /// Acknowledgements were asked for, be it only this node's.
     pub(super) ack: bool,
     /// How long it may wait, if it asked to and has something to wait for.
@@ -78,11 +79,12 @@ impl Parameters {
             token.iter().for_each(|(namespace, replica, seq)| asked.terms.after.raise(namespace, replica, seq));
         }
         asked.query(parts.uri.query().unwrap_or_default(), verb)?;
-        asked.terms.token = counts;
-        asked.terms.in_passing = !(has_token || asked.ack || asked.terms.views);
-        asked.terms.wait = wait(&parts.headers)?;
+        asked.terms.wants_token = counts;
+        asked.terms.in_passing = !(has_token || asked.ack || asked.terms.wants_views);
+        let wait = wait(&parts.headers)?;
+        (asked.terms.wait_ms, asked.terms.ack_wait_ms) = terms_codec.waits_ms(wait);
         let waits = has_token || asked.terms.ack != Ack::Local;
-        asked.granted = asked.terms.wait.filter(|_| waits).map(|wait| terms_codec.granted(wait));
+        asked.granted = wait.filter(|_| waits).map(|wait| terms_codec.granted(wait));
         Ok(asked)
     }
 
@@ -98,7 +100,7 @@ impl Parameters {
                     std::mem::replace(&mut ack, true)
                 }
                 ("view", _) if may_read(verb) && value == "regions" => {
-                    self.terms.views = true;
+                    self.terms.wants_views = true;
                     std::mem::replace(&mut view, true)
                 }
                 ("format", Verb::DecodeId | Verb::IdBounds) => {
@@ -161,36 +163,34 @@ fn unsupported(name: &str) -> Problem {
     Problem::invalid(format!("the query parameter {name:?} is not supported here"))
 }
 
-/// A string in quotes (draft-ietf-httpapi-idempotency-key-header), or bare, as many clients send it.
-fn idempotency_key(headers: &HeaderMap, verb: Verb) -> Result<Option<String>, Problem> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).into_iter();
+/// A header by which writes may be repeated.
+fn of_writes<'a>(headers: &'a HeaderMap, name: &str, verb: Verb) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).into_iter();
     let Some(value) = values.next() else { return Ok(None) };
     if !may_write(verb) {
-        return Err(Problem::invalid("the header Idempotency-Key is understood with increments and batches only"));
+        return Err(Problem::invalid(format!("the header {name} is understood with increments and batches only")));
     }
-    let text = value.to_str().unwrap_or_default().trim();
+    if values.next().is_some() {
+        return Err(Problem::invalid(format!("the header {name} comes once")));
+    }
+    Ok(Some(value.to_str().unwrap_or_default()))
+}
+
+/// A string in quotes (draft-ietf-httpapi-idempotency-key-header), or bare, as many clients send it.
+fn idempotency_key(headers: &HeaderMap, verb: Verb) -> Result<Option<String>, Problem> {
+    let Some(text) = of_writes(headers, "Idempotency-Key", verb)?.map(str::trim) else { return Ok(None) };
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    if values.next().is_some() || !(1..=idempotency::KEY_BYTES_MAX).contains(&text.len()) {
-        let max = idempotency::KEY_BYTES_MAX;
-        return Err(Problem::invalid(format!(
-            "the header Idempotency-Key comes once, with 1 to {max} visible characters"
-        )));
+    let max = idempotency::KEY_BYTES_MAX;
+    if (1..=max).contains(&text.len()) {
+        return Ok(Some(text.to_owned()));
     }
-    Ok(Some(text.to_owned()))
+    Err(Problem::invalid(format!("the header Idempotency-Key has 1 to {max} visible characters")))
 }
 
 /// A place in a session of one request after another.
 fn session(headers: &HeaderMap, verb: Verb) -> Result<Option<Session>, Problem> {
-    let mut values = headers.get_all(SESSION).into_iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if !may_write(verb) {
-        return Err(Problem::invalid("the header Snowtide-Session is understood with increments and batches only"));
-    }
-    if values.next().is_some() {
-        return Err(Problem::invalid("the header Snowtide-Session comes once"));
-    }
-    let session = value.to_str().unwrap_or_default().parse();
-    session.map(Some).map_err(|error| Problem::invalid(format!("Snowtide-Session: {error}")))
+    let session = of_writes(headers, "Snowtide-Session", verb)?.map(str::parse).transpose();
+    session.map_err(|error| Problem::invalid(format!("Snowtide-Session: {error}")))
 }
 
 /// The members of a header that is a list; it may come in several fields.
@@ -296,7 +296,7 @@ mod tests {
         let increment = asked(INCREMENT, get("?ack=regions%3A2")).unwrap();
         assert_eq!((increment.terms.ack, increment.ack), (Ack::Regions(2), true));
         let batch = asked(Verb::Batch, get("?view=regions&ack=all")).unwrap();
-        assert_eq!((batch.terms.ack, batch.terms.views), (Ack::All, true));
+        assert_eq!((batch.terms.ack, batch.terms.wants_views), (Ack::All, true));
         assert!(!asked(INCREMENT, get("")).unwrap().ack);
     }
 
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn waiting_is_a_preference_in_whole_seconds() {
-        let wait = |value: &str| asked(GET, get("").header("Prefer", value)).map(|asked| asked.terms.wait);
+        let wait = |value: &'static str| wait(&[(PREFER, HeaderValue::from_static(value))].into_iter().collect());
         let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
         for value in ["wait=5", "WAIT=5", "respond-async, wait=5", " wait = \"5\" ; x=1", "wait=5, wait=9"] {
             assert_eq!(wait(value), seconds(5), "{value}");
@@ -339,7 +339,7 @@ mod tests {
             assert_eq!(wait(value), Ok(None), "{value}");
         }
         for value in ["wait", "wait=", "wait=-1", "wait=1.5", "wait=soon"] {
-            assert!(wait(value).unwrap_err().contains("whole seconds"), "{value}");
+            assert!(wait(value).unwrap_err().refused.detail.contains("whole seconds"), "{value}");
         }
     }
 

@@ -86,7 +86,7 @@ impl Problem {
             return refused.into();
         }
         let shown: String = name.chars().take(64).collect();
-        Refused { detail: format!("{shown:?}: {refused}").into(), ..refused }.into()
+        refused.about(format_args!("{shown:?}")).into()
     }
 
     /// Adds a `WWW-Authenticate` header.

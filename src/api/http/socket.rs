@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, Interest, Join, ReadBuf, join};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -18,21 +18,17 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What is read from and written to.
-pub(super) struct Socket {
-    incoming: Arc<OwnedReadHalf>,
-    outgoing: OwnedWriteHalf,
-}
+pub(super) type Socket = Join<ClientSide, OwnedWriteHalf>;
 
-/// The client's end of a connection, for the requests on it.
+/// The client's end of a connection: what is read from, and what the requests on it may ask of.
 #[derive(Clone)]
 pub(super) struct ClientSide(Arc<OwnedReadHalf>);
 
-impl Socket {
-    pub(super) fn new(stream: TcpStream) -> (Self, ClientSide) {
-        let (incoming, outgoing) = stream.into_split();
-        let incoming = Arc::new(incoming);
-        (Self { incoming: Arc::clone(&incoming), outgoing }, ClientSide(incoming))
-    }
+/// Both ends of a connection.
+pub(super) fn socket(stream: TcpStream) -> (Socket, ClientSide) {
+    let (incoming, outgoing) = stream.into_split();
+    let client = ClientSide(Arc::new(incoming));
+    (join(client.clone(), outgoing), client)
 }
 
 impl ClientSide {
@@ -50,9 +46,9 @@ impl ClientSide {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ClientSide {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let stream: &TcpStream = self.incoming.as_ref().as_ref();
+        let stream: &TcpStream = self.0.as_ref().as_ref();
         loop {
             ready!(stream.poll_read_ready(cx))?;
             match stream.try_read_buf(buf) {
@@ -60,31 +56,5 @@ impl AsyncRead for Socket {
                 read => return Poll::Ready(read.map(|_| ())),
             }
         }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.outgoing).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.outgoing).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.outgoing.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.outgoing).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.outgoing).poll_shutdown(cx)
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::written;
 use crate::api::Refused;
+use crate::api::gate::weave;
 use crate::api::terms::TermsCodec;
 use crate::engine::Applied;
 use crate::replica::{Operation, Outcome, Terms};
@@ -36,9 +37,8 @@ pub(super) struct Part {
     pub(super) id: u64,
     /// How many of the submission's operations are its own.
     pub(super) operations: usize,
-    /// Its operations that the submission leaves out, because their namespace is not served here: ascending positions,
-    /// and why.
-    pub(super) unknown: Vec<(u32, Code)>,
+    /// Its operations that the submission leaves out, as [`Plan::left_out`](crate::api::gate::Plan).
+    pub(super) left_out: Vec<(usize, Code)>,
 }
 
 /// Requests for IDs, for the ID source as one.
@@ -47,6 +47,12 @@ pub(super) struct IdBatch {
     parts: Vec<(u64, u32)>,
     total: u32,
     places: Option<OwnedSemaphorePermit>,
+}
+
+impl Part {
+    fn left_out(&self) -> impl Iterator<Item = (usize, Result<i128, Code>)> {
+        self.left_out.iter().map(|(place, code)| (*place, Err(*code)))
+    }
 }
 
 impl Submission {
@@ -58,7 +64,7 @@ impl Submission {
         frame_bytes: usize,
         place: OwnedSemaphorePermit,
     ) {
-        let count = operations.len().saturating_add(part.unknown.len());
+        let count = operations.len().saturating_add(part.left_out.len());
         let weight = count.saturating_mul(OPERATION_WEIGHT).saturating_add(frame_bytes);
         self.weight = self.weight.saturating_add(weight);
         self.parts.push(part);
@@ -87,11 +93,6 @@ impl Submission {
         answer: Result<Applied, Refused>,
         terms_codec: &TermsCodec,
     ) -> (Vec<u8>, Option<OwnedSemaphorePermit>) {
-        let expected: usize = self.parts.iter().map(|part| part.operations).sum();
-        let answer = match answer {
-            Ok(applied) if applied.outcomes.len() != expected => Err(Refused::miscounted()),
-            other => other,
-        };
         let mut bytes = Vec::new();
         match answer {
             Ok(applied) => match &self.parts[..] {
@@ -144,11 +145,11 @@ impl IdBatch {
 /// Answers the only request of a submission on terms.
 fn tell(part: &Part, Applied { outcomes, receipt }: Applied, terms_codec: &TermsCodec, bytes: &mut Vec<u8>) {
     let mut results = Vec::with_capacity(outcomes.len());
-    weave(outcomes.into_iter().map(result_of), &part.unknown, &mut results);
+    weave(outcomes.into_iter().map(result_of), part.left_out(), &mut results);
     let mut answer = terms_codec.on_terms(results, &receipt.unwrap_or_default());
     if !answer.views.is_empty() {
-        // Positions ascend, so each is where it will be in the end.
-        let places = part.unknown.iter().filter_map(|(position, _)| usize::try_from(*position).ok());
+        // Places ascend, so each is where it will be in the end.
+        let places = part.left_out.iter().map(|(place, _)| *place);
         places.for_each(|place| answer.views.insert(place.min(answer.views.len()), View::default()));
     }
     frame::append(&ResponseRef { id: part.id, answer: Ok(AnswerRef::OnTerms(&answer)) }, bytes);
@@ -161,31 +162,8 @@ fn split(parts: &[Part], outcomes: &[Outcome], bytes: &mut Vec<u8>) {
     for part in parts {
         results.clear();
         let own = outcomes.by_ref().take(part.operations).copied().map(result_of);
-        if part.unknown.is_empty() {
-            results.extend(own);
-        } else {
-            weave(own, &part.unknown, &mut results);
-        }
+        weave(own, part.left_out(), &mut results);
         frame::append(&ResponseRef { id: part.id, answer: Ok(AnswerRef::Batch(&results)) }, bytes);
-    }
-}
-
-/// Puts the operations that were left out back in their places.
-fn weave(
-    own: impl Iterator<Item = Result<i128, Code>>,
-    unknown: &[(u32, Code)],
-    results: &mut Vec<Result<i128, Code>>,
-) {
-    let mut own = own.peekable();
-    let mut unknown = unknown.iter().peekable();
-    while own.peek().is_some() || unknown.peek().is_some() {
-        let here = unknown.next_if(|(position, _)| usize::try_from(*position) == Ok(results.len()));
-        match (here, own.next_if(|_| here.is_none())) {
-            (Some((_, code)), _) => results.push(Err(*code)),
-            (None, Some(result)) => results.push(result),
-            // Positions ascend and leave no holes, so this does not happen.
-            (None, None) => results.extend(unknown.next().map(|(_, code)| Err(*code))),
-        }
     }
 }
 
@@ -229,24 +207,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn unknown_namespaces_are_woven_in_where_they_stood() {
-        let own = [Ok(10), Err(Code::CounterOverflow)];
-        let unknown = Err(Code::UnknownNamespace);
-        for (positions, expected) in [
-            (vec![0], vec![unknown, own[0], own[1]]),
-            (vec![1], vec![own[0], unknown, own[1]]),
-            (vec![2, 3], vec![own[0], own[1], unknown, unknown]),
-            (vec![0, 2, 4], vec![unknown, own[0], unknown, own[1], unknown]),
-        ] {
-            let positions: Vec<(u32, Code)> =
-                positions.into_iter().map(|position| (position, Code::UnknownNamespace)).collect();
-            let mut results = Vec::new();
-            weave(own.into_iter(), &positions, &mut results);
-            assert_eq!(results, expected, "{positions:?}");
-        }
-    }
 
     proptest! {
         #[test]

@@ -5,17 +5,13 @@ use snowtide_protocol::codec::{Cursor, DecodeError};
 use snowtide_protocol::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, WireOperation};
 
 use crate::api::bearer::Grant;
+use crate::api::gate::Plan;
 use crate::api::{Named, Namespaces, Refused};
-use crate::replica::Operation;
 
 /// The batch that was read last.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// What the engine is asked, in order.
-    pub(super) operations: Vec<Operation>,
-    /// Operations on namespaces that are not served here: their positions in the batch, and why. The engine never sees
-    /// them.
-    pub(super) unknown: Vec<(u32, Code)>,
+    pub(super) plan: Plan<Code>,
     names: Vec<Named>,
 }
 
@@ -57,39 +53,25 @@ impl Batch {
             self.names.push(known.named(grant, cursor.read()?));
         }
         for position in 0..operations {
-            let operation = cursor.read()?;
-            self.push(position, operation)?;
+            let pushed = self.push(cursor.read()?);
+            pushed.map_err(|refused| refused.about(format_args!("operation {position}")))?;
         }
         Ok(cursor.finish()?)
     }
 
     fn clear(&mut self) {
-        self.operations.clear();
-        self.unknown.clear();
+        self.plan.operations.clear();
+        self.plan.left_out.clear();
         self.names.clear();
     }
 
-    fn push(
-        &mut self,
-        position: u32,
-        WireOperation { namespace, key, action }: WireOperation<'_>,
-    ) -> Result<(), Rejected> {
+    fn push(&mut self, WireOperation { namespace, key, action }: WireOperation<'_>) -> Result<(), Refused> {
         let named = usize::try_from(namespace).ok().and_then(|at| self.names.get(at)).ok_or_else(|| {
             let detail = format!("namespace {namespace} of {} in the batch", self.names.len());
-            within(position, Refused::new(Code::InvalidRequest, detail))
+            Refused::new(Code::InvalidRequest, detail)
         })?;
-        match named.operation(key, action) {
-            Ok(operation) => self.operations.push(operation),
-            Err(refused) if refused.is_not_served() => self.unknown.push((position, refused.code)),
-            Err(refused) => return Err(within(position, refused).into()),
-        }
-        Ok(())
+        self.plan.push(named.operation(key, action))
     }
-}
-
-/// Says which operation of a batch is refused.
-fn within(position: u32, refused: Refused) -> Refused {
-    Refused { detail: format!("operation {position}: {refused}").into(), ..refused }
 }
 
 fn at_most(count: u32, limit: usize, what: &str) -> Result<(), Rejected> {

@@ -19,8 +19,9 @@ use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
 use super::written;
 use crate::api::bearer::Grant;
+use crate::api::gate::Plan;
 use crate::api::idempotency;
-use crate::api::terms::{TermsCodec, Wanted};
+use crate::api::terms::TermsCodec;
 use crate::api::{Namespaces, Refused, Stage};
 use crate::config::Permission;
 use crate::identity::{REGIONS_MAX, ReplicaId};
@@ -182,24 +183,32 @@ impl<'a> Intake<'a> {
         }
         let after = self.terms_codec.read_bytes(terms.after).map_err(|detail| invalid(&detail))?;
         let wait = terms.wait_ms.map(|ms| Duration::from_millis(u64::from(ms)));
-        let (token, views) = (terms.wants_token, terms.wants_views);
-        let asked = self.terms_codec.terms(Wanted { after, wait, ack: terms.ack, token, in_passing: false, views });
-        let caller = self.grant.name();
-        let request_id = terms.turn.map(|Turn { session, number }| idempotency::turn(caller, session, number, 0));
-        let incarnation = terms.incarnation.map(ReplicaId);
-        Ok(Box::new(Terms { request_id, incarnation, again: terms.again_ms, ..*asked }))
+        let (wait_ms, ack_wait_ms) = self.terms_codec.waits_ms(wait);
+        let name = |Turn { session, number }| idempotency::turn(self.grant.name(), session, number, 0);
+        Ok(Box::new(Terms {
+            after,
+            wait_ms,
+            ack: terms.ack,
+            ack_wait_ms,
+            wants_token: terms.wants_token,
+            in_passing: false,
+            wants_views: terms.wants_views,
+            request_id: terms.turn.map(name),
+            incarnation: terms.incarnation.map(ReplicaId),
+            again: terms.again_ms,
+        }))
     }
 
     fn take_batch(&mut self, id: u64, terms: Option<Box<Terms>>, frame_bytes: usize, place: OwnedSemaphorePermit) {
-        let writes = self.batch.operations.iter().any(|operation| operation.action.is_write());
+        let Plan { operations, left_out } = &mut self.batch.plan;
+        let writes = operations.iter().any(|operation| operation.action.is_write());
         let group = if writes { &mut self.writes } else { &mut self.reads };
-        let full = group.operations.len().saturating_add(self.batch.operations.len()) > BATCH_OPERATIONS_MAX;
+        let full = group.operations.len().saturating_add(operations.len()) > BATCH_OPERATIONS_MAX;
         if !group.is_empty() && (full || terms.is_some()) {
             self.taken.submissions.push(std::mem::take(group));
         }
-        let part =
-            Part { id, operations: self.batch.operations.len(), unknown: std::mem::take(&mut self.batch.unknown) };
-        group.push(part, &mut self.batch.operations, frame_bytes, place);
+        let part = Part { id, operations: operations.len(), left_out: std::mem::take(left_out) };
+        group.push(part, operations, frame_bytes, place);
         if let Some(terms) = terms {
             group.put_on(terms);
             self.taken.submissions.push(std::mem::take(group));

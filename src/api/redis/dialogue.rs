@@ -26,16 +26,10 @@ const STRANGER: Bounds = Bounds { bytes_max: 16 << 10, words_max: 10 };
 
 /// What has been said, and what is to be answered.
 pub(super) struct Dialogue {
-    door: Arc<Door>,
-    from: IpAddr,
-    account: Arc<Account>,
-    caller: Caller,
     /// What has arrived and is not taken yet.
     pub(super) buffer: ReceiveBuffer,
     scanner: Scanner,
-    /// Since `MULTI`.
-    transaction: Option<Transaction>,
-    pub(super) batch: Batch,
+    pub(super) intake: Intake,
 }
 
 /// What comes after the batch is answered.
@@ -53,44 +47,28 @@ impl Dialogue {
     /// With a client at this address.
     pub(super) fn new(door: Arc<Door>, from: IpAddr, account: Arc<Account>) -> Self {
         let caller = Caller::new(door.next_id(), &door.bearers);
-        Self {
-            door,
-            from,
-            account,
-            caller,
-            buffer: ReceiveBuffer::default(),
-            scanner: Scanner::default(),
-            transaction: None,
-            batch: Batch::default(),
-        }
+        let (transaction, batch, refusal) = (None, Batch::default(), None);
+        let intake = Intake { door, from, account, caller, transaction, batch, refusal };
+        Self { buffer: ReceiveBuffer::default(), scanner: Scanner::default(), intake }
     }
 
     /// Takes in the whole commands that have arrived, as many as go into one batch. Also tells whether there was any.
     pub(super) fn take(&mut self) -> (Next, bool) {
-        self.caller.renew(&self.door.bearers);
-        let refusal = self.door.gate.admit_counting().err().map(|refused| error_of(&refused));
-        let mut intake = Intake {
-            door: &self.door,
-            from: self.from,
-            account: &self.account,
-            caller: &mut self.caller,
-            transaction: &mut self.transaction,
-            batch: &mut self.batch,
-            refusal: refusal.as_deref(),
-        };
+        let Self { buffer, scanner, intake } = self;
+        intake.renew();
         let mut taken = 0;
         let next = loop {
-            let bytes = self.buffer.unread().get(taken..).unwrap_or_default();
-            let bounds = if intake.caller.grant().is_some() { self.door.limits.bounds } else { STRANGER };
-            match self.scanner.scan(bytes, bounds) {
+            let bytes = buffer.unread().get(taken..).unwrap_or_default();
+            let bounds = if intake.caller.grant().is_some() { intake.door.limits.bounds } else { STRANGER };
+            match scanner.scan(bytes, bounds) {
                 Ok(None) => break Next::Read,
                 Ok(Some(end)) => {
-                    let words = self.scanner.words(bytes);
+                    let words = scanner.words(bytes);
                     if !intake.batch.has_room(intake.operations_of(words)) {
                         break Next::Take;
                     }
                     let goes_on = intake.take(words);
-                    self.scanner.pass();
+                    scanner.pass();
                     taken = taken.saturating_add(end);
                     if !goes_on {
                         break Next::Close;
@@ -102,24 +80,31 @@ impl Dialogue {
                 }
             }
         };
-        self.buffer.take(taken);
+        buffer.take(taken);
         (next, taken > 0)
     }
 }
 
 /// Carries out the commands of one read, as far as that can be done before the engine has answered.
-struct Intake<'a> {
-    door: &'a Door,
+pub(super) struct Intake {
+    door: Arc<Door>,
     from: IpAddr,
-    account: &'a Arc<Account>,
-    caller: &'a mut Caller,
-    transaction: &'a mut Option<Transaction>,
-    batch: &'a mut Batch,
+    account: Arc<Account>,
+    caller: Caller,
+    /// Since `MULTI`.
+    transaction: Option<Transaction>,
+    pub(super) batch: Batch,
     /// Counters are not served at this stage, and why.
-    refusal: Option<&'a str>,
+    refusal: Option<String>,
 }
 
-impl Intake<'_> {
+impl Intake {
+    /// Tokens may have been replaced, and the stage another.
+    fn renew(&mut self) {
+        self.caller.renew(&self.door.bearers);
+        self.refusal = self.door.gate.admit_counting().err().map(|refused| error_of(&refused));
+    }
+
     /// The most operations that the command may have for the engine now.
     fn operations_of(&self, words: Words<'_>) -> usize {
         match &self.transaction {
@@ -173,7 +158,7 @@ impl Intake<'_> {
         let Command::Operate(keys, action, _) = command else { return None };
         let bad = keys.iter().find_map(|key| key::operation(&self.door.namespaces, grant, key, action).err());
         let bad = bad.map(|refused| Fault::from(error_of(&refused)));
-        self.refusal.map(|refusal| refusal.to_owned().into()).or(bad)
+        self.refusal.clone().map(Fault::from).or(bad)
     }
 
     /// Answers a command that is not carried out; within a transaction, nothing of that will be.
@@ -188,7 +173,7 @@ impl Intake<'_> {
         if self.transaction.is_some() {
             return self.error("ERR MULTI calls can not be nested");
         }
-        *self.transaction = Some(Transaction::begin(&self.door.queued, self.account));
+        self.transaction = Some(Transaction::begin(&self.door.queued, &self.account));
         self.batch.tell(self.caller.version()).word("OK");
     }
 
@@ -198,7 +183,7 @@ impl Intake<'_> {
         let Some(queue) = transaction.end() else {
             return self.error("EXECABORT Transaction discarded because of previous errors.");
         };
-        if let Some(refusal) = self.refusal.filter(|_| queue.operations() > 0) {
+        if let Some(refusal) = self.refusal.clone().filter(|_| queue.operations() > 0) {
             return self.error(&format!("EXECABORT Transaction discarded because of: {refusal}"));
         }
         self.batch.tell(self.caller.version()).array(queue.len());
@@ -236,7 +221,7 @@ impl Intake<'_> {
             Command::Exec => self.execute(),
             Command::Discard => self.discard(),
             Command::Reset => {
-                *self.transaction = None;
+                self.transaction = None;
                 self.caller.reset(&self.door.bearers);
                 self.batch.tell(self.caller.version()).word("RESET");
             }
@@ -247,7 +232,7 @@ impl Intake<'_> {
     /// Commands that change nothing.
     fn tell(&mut self, command: Command<'_>) {
         let mut reply = self.batch.tell(self.caller.version());
-        match (command, self.refusal) {
+        match (command, self.refusal.as_deref()) {
             (Command::Ping(_), Some(refusal)) => reply.error(refusal),
             (Command::Ping(None), None) => reply.word("PONG"),
             (Command::Ping(Some(text)) | Command::Echo(text), _) => reply.text(text),
@@ -267,8 +252,8 @@ impl Intake<'_> {
     }
 
     fn operate(&mut self, keys: Words<'_>, action: Action, shape: Shape) {
-        if let Some(refusal) = self.refusal {
-            return self.error(refusal);
+        if let Some(refusal) = self.refusal.clone() {
+            return self.error(&refusal);
         }
         let first = self.batch.operations.len();
         // Who has none has been turned away.

@@ -76,18 +76,12 @@ impl Facts<'_> {
 /// The reply to `HELLO`.
 pub(super) fn greet(reply: &mut Reply<'_>, version: i64, client: i64) {
     reply.map(7);
-    for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
-        reply.text(name.as_bytes());
-        reply.text(value.as_bytes());
-    }
+    reply.texts([("server", "redis"), ("version", REDIS_VERSION)]);
     for (name, value) in [("proto", version), ("id", client)] {
         reply.text(name.as_bytes());
         reply.integer(value);
     }
-    for (name, value) in [("mode", "standalone"), ("role", "master")] {
-        reply.text(name.as_bytes());
-        reply.text(value.as_bytes());
-    }
+    reply.texts([("mode", "standalone"), ("role", "master")]);
     reply.text(b"modules");
     reply.array(0);
 }
@@ -95,12 +89,9 @@ pub(super) fn greet(reply: &mut Reply<'_>, version: i64, client: i64) {
 /// The reply to `CONFIG GET`; names that Snowtide has no word for have no value.
 pub(super) fn settings(reply: &mut Reply<'_>, names: Words<'_>) {
     let asked = |name: &str| names.iter().any(|asked| asked == b"*" || asked.eq_ignore_ascii_case(name.as_bytes()));
-    let found = || SETTINGS.iter().filter(|(name, _)| asked(name));
+    let found = || SETTINGS.into_iter().filter(|(name, _)| asked(name));
     reply.map(found().count());
-    for (name, value) in found() {
-        reply.text(name.as_bytes());
-        reply.text(value.as_bytes());
-    }
+    reply.texts(found());
 }
 
 /// The reply to `COMMAND`.

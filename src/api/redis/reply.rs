@@ -79,6 +79,14 @@ impl<'a> Reply<'a> {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
+    /// Pairs of texts, as parts of a map.
+    pub(super) fn texts<'t>(&mut self, pairs: impl IntoIterator<Item = (&'t str, &'t str)>) {
+        for (name, value) in pairs {
+            self.text(name.as_bytes());
+            self.text(value.as_bytes());
+        }
+    }
+
     /// Text for people, of several lines.
     pub(super) fn prose(&mut self, text: &str) {
         match self.version {

@@ -87,7 +87,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let mut asked = clock::monotonic();
         loop {
             let (next, any) = self.dialogue.take();
-            let sure = self.dialogue.batch.is_empty() || self.answer().await?;
+            let sure = self.dialogue.intake.batch.is_empty() || self.answer().await?;
             if any {
                 asked = clock::monotonic();
             }
@@ -105,14 +105,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     /// engine's answer has come (I1). False if it did not come, which leaves writes unknown.
     async fn answer(&mut self) -> Result<bool, Gone> {
         let working = self.account.work();
-        let charge = self.account.hold(self.dialogue.batch.bytes()).await;
-        if charge.is_err() && self.dialogue.batch.is_long() {
+        let charge = self.account.hold(self.dialogue.intake.batch.bytes()).await;
+        if charge.is_err() && self.dialogue.intake.batch.is_long() {
             // Its replies would take the room that there is not.
-            self.dialogue.batch = Batch::default();
+            self.dialogue.intake.batch = Batch::default();
             let _ = timeout(FAREWELL_TIMEOUT, self.stream.write_all(NO_ROOM)).await;
             return Ok(false);
         }
-        let operations = std::mem::take(&mut self.dialogue.batch.operations);
+        let operations = std::mem::take(&mut self.dialogue.intake.batch.operations);
         let answer = match &charge {
             Ok(_) if operations.is_empty() => Ok(Vec::new()),
             Ok(_) => self.ask(operations).await,
@@ -120,7 +120,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         };
         let sure = !answer.as_ref().is_err_and(Refused::is_uncertain);
         self.answers.clear();
-        self.dialogue.batch.settle(answer.as_deref().map_err(Clone::clone), &mut self.answers);
+        self.dialogue.intake.batch.settle(answer.as_deref().map_err(Clone::clone), &mut self.answers);
         drop(working);
         let _charge = self.account.force(self.answers.capacity());
         let written = timeout(self.door.limits.request_timeout, self.write()).await;

@@ -129,12 +129,7 @@ impl Spec {
         let Self { summary, complexity, of, subcommands, .. } = self;
         reply.text(self.name.as_bytes());
         reply.map(if subcommands.is_empty() { 4 } else { 5 });
-        for (name, text) in
-            [("summary", *summary), ("since", of.since), ("group", of.group), ("complexity", *complexity)]
-        {
-            reply.text(name.as_bytes());
-            reply.text(text.as_bytes());
-        }
+        reply.texts([("summary", *summary), ("since", of.since), ("group", of.group), ("complexity", *complexity)]);
         if !subcommands.is_empty() {
             reply.text(b"subcommands");
             reply.map(subcommands.len());

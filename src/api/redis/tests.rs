@@ -95,8 +95,8 @@ fn replies_at(config: &Config, stage: Stage, pieces: &[&[u8]]) -> (Vec<u8>, bool
         hear(&mut dialogue, piece);
         loop {
             let (next, _) = dialogue.take();
-            let operations = std::mem::take(&mut dialogue.batch.operations);
-            dialogue.batch.settle(Ok(&counters.apply(&operations)), &mut bytes);
+            let operations = std::mem::take(&mut dialogue.intake.batch.operations);
+            dialogue.intake.batch.settle(Ok(&counters.apply(&operations)), &mut bytes);
             match next {
                 Next::Read => break,
                 Next::Take => {}
@@ -196,9 +196,9 @@ fn a_connection_whose_token_was_taken_away_has_to_show_another() {
     let mut say = |lines: &[&str]| {
         hear(&mut dialogue, &command_bytes(lines));
         dialogue.take();
-        let outcomes = vec![Outcome::Value(7); std::mem::take(&mut dialogue.batch.operations).len()];
+        let outcomes = vec![Outcome::Value(7); std::mem::take(&mut dialogue.intake.batch.operations).len()];
         let mut bytes = Vec::new();
-        dialogue.batch.settle(Ok(&outcomes), &mut bytes);
+        dialogue.intake.batch.settle(Ok(&outcomes), &mut bytes);
         String::from_utf8(bytes).unwrap()
     };
     assert_eq!(say(&[&format!("AUTH {WRITER}"), "INCR a"]), "+OK\r\n:7\r\n");
@@ -284,15 +284,15 @@ fn a_transaction_is_one_batch_whose_replies_come_with_exec() {
     let lines = ["MULTI", "INCR a", "PING", "MGET a likes:b", "INCRBY a x", "INCR a"];
     hear(&mut dialogue, &command_bytes(&lines));
     assert_eq!(dialogue.take(), (Next::Read, true));
-    assert!(dialogue.batch.operations.is_empty(), "nothing is asked before EXEC");
+    assert!(dialogue.intake.batch.operations.is_empty(), "nothing is asked before EXEC");
     let mut bytes = Vec::new();
-    dialogue.batch.settle(Ok(&[]), &mut bytes);
+    dialogue.intake.batch.settle(Ok(&[]), &mut bytes);
     assert_eq!(bytes, b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n");
     hear(&mut dialogue, &command_bytes(&["EXEC", "GET a"]));
     assert_eq!(dialogue.take(), (Next::Read, true));
-    assert_eq!(dialogue.batch.operations.len(), 5);
+    assert_eq!(dialogue.intake.batch.operations.len(), 5);
     let (outcomes, mut bytes) = ([1, 1, 0, 2, 2].map(Outcome::Value), Vec::new());
-    dialogue.batch.settle(Ok(&outcomes), &mut bytes);
+    dialogue.intake.batch.settle(Ok(&outcomes), &mut bytes);
     let replies = "*5\r\n:1\r\n+PONG\r\n*2\r\n$1\r\n1\r\n$1\r\n0\r\n\
                    -ERR value is not an integer or out of range\r\n:2\r\n$1\r\n2\r\n";
     assert_eq!(String::from_utf8(bytes).unwrap(), replies);
@@ -356,9 +356,9 @@ fn a_node_that_is_taken_out_of_service_between_multi_and_exec_counts_nothing() {
     stage.send_replace(Stage::Draining);
     hear(&mut dialogue, &command_bytes(&["EXEC", "MULTI", "INCR a", "PING", "EXEC"]));
     dialogue.take();
-    assert!(dialogue.batch.operations.is_empty());
+    assert!(dialogue.intake.batch.operations.is_empty());
     let mut bytes = Vec::new();
-    dialogue.batch.settle(Ok(&[]), &mut bytes);
+    dialogue.intake.batch.settle(Ok(&[]), &mut bytes);
     let text = String::from_utf8(bytes).unwrap();
     let lines: Vec<_> = text.lines().skip(2).collect();
     assert!(lines[0].starts_with("-EXECABORT Transaction discarded because of: ERR draining"), "{text}");
@@ -384,10 +384,10 @@ fn transactions_are_bounded_each_and_together() {
         let dialogue: &mut Dialogue = &mut dialogues[at];
         hear(dialogue, &command_bytes(lines));
         while dialogue.take().0 == Next::Take {
-            dialogue.batch.settle(Ok(&[]), &mut Vec::new());
+            dialogue.intake.batch.settle(Ok(&[]), &mut Vec::new());
         }
         let mut bytes = Vec::new();
-        dialogue.batch.settle(Ok(&[]), &mut bytes);
+        dialogue.intake.batch.settle(Ok(&[]), &mut bytes);
         String::from_utf8(bytes).unwrap().lines().last().unwrap().to_owned()
     };
     assert_eq!(last(0, &["MULTI", &long]), QUEUED);
@@ -409,7 +409,7 @@ fn many_short_commands_with_long_replies_are_answered_in_parts() {
     loop {
         let (next, _) = dialogue.take();
         let before = bytes.len();
-        dialogue.batch.settle(Ok(&[]), &mut bytes);
+        dialogue.intake.batch.settle(Ok(&[]), &mut bytes);
         longest = longest.max(bytes.len() - before);
         parts += 1;
         if next == Next::Read {

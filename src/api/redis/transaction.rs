@@ -24,18 +24,12 @@ const PIECE_BYTES: usize = 4 << 10;
 /// Commands that wait for `EXEC`.
 #[derive(Debug)]
 pub(super) struct Transaction {
-    state: State,
+    /// `None` once a command was refused: nothing more is kept, and `EXEC` will be refused.
+    queue: Option<Queue>,
     /// What all connections may have waiting together.
     room: Arc<Semaphore>,
     /// Whom it is charged to.
     account: Arc<Account>,
-}
-
-#[derive(Debug)]
-enum State {
-    Queueing(Queue),
-    /// A command was refused: nothing more is kept, and `EXEC` will be refused.
-    Spoilt,
 }
 
 /// Commands one after another.
@@ -82,13 +76,13 @@ impl Full {
 
 impl Transaction {
     pub(super) fn begin(room: &Arc<Semaphore>, account: &Arc<Account>) -> Self {
-        Self { state: State::Queueing(Queue::default()), room: Arc::clone(room), account: Arc::clone(account) }
+        Self { queue: Some(Queue::default()), room: Arc::clone(room), account: Arc::clone(account) }
     }
 
     /// Keeps a command of so many operations, and of a reply of so many bytes beyond what is owed for them. One too many
     /// spoils the transaction.
     pub(super) fn push(&mut self, words: Words<'_>, operations: usize, reply_bytes: usize) -> Result<(), Full> {
-        let State::Queueing(queue) = &mut self.state else { return Ok(()) };
+        let Some(queue) = &mut self.queue else { return Ok(()) };
         let pushed = queue.push(words, operations, reply_bytes, &self.room, &self.account);
         if pushed.is_err() {
             self.spoil();
@@ -98,23 +92,17 @@ impl Transaction {
 
     /// A command was refused.
     pub(super) fn spoil(&mut self) {
-        self.state = State::Spoilt;
+        self.queue = None;
     }
 
     /// The engine's operations of all its commands.
     pub(super) fn operations(&self) -> usize {
-        match &self.state {
-            State::Queueing(queue) => queue.operations,
-            State::Spoilt => 0,
-        }
+        self.queue.as_ref().map_or(0, |queue| queue.operations)
     }
 
     /// What is to be carried out; `None` if a command was refused.
     pub(super) fn end(self) -> Option<Queue> {
-        match self.state {
-            State::Queueing(queue) => Some(queue),
-            State::Spoilt => None,
-        }
+        self.queue
     }
 }
 
