@@ -8,9 +8,12 @@ use snowtide_protocol::Action;
 
 use super::ledger::{Counter, Rows};
 
-/// What each node has acknowledged since it has its disk, added and subtracted, by the slot that has to hold it.
+/// What was added and subtracted, by the slot that has to hold it.
+type Totals = BTreeMap<(Counter, ReplicaId), (u64, u64)>;
+
+/// What each node has acknowledged since it has its disk.
 #[derive(Default)]
-pub struct Handovers(BTreeMap<usize, BTreeMap<(Counter, ReplicaId), (u64, u64)>>);
+pub struct Handovers(BTreeMap<usize, Totals>);
 
 impl Handovers {
     pub fn acknowledged(&mut self, node: usize, replica: ReplicaId, operation: &Operation) {
