@@ -56,8 +56,9 @@ impl Script {
                 () = stop.cancelled() => {}
             }
             let (stopped, record) = (stop.is_cancelled(), &mut records[step.fault]);
-            // What was never begun needs no end.
-            if if step.ends { record.began_s.is_none() } else { stopped } {
+            // What was never begun needs no end, and nothing begins once the run is stopped.
+            let is_moot = if step.ends { record.began_s.is_none() } else { stopped };
+            if is_moot {
                 continue;
             }
             let carried_out = self.orders.order(&self.faults[step.fault].order(step.ends)).await;
