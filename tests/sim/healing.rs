@@ -31,6 +31,7 @@ impl World {
                 self.retire(node);
                 continue;
             }
+            self.see_clock(node);
             self.nodes[node].clock.correct_wall();
             self.nodes[node].disk.tidy();
             if self.nodes[node].is_paused() {

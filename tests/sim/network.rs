@@ -228,9 +228,9 @@ impl World {
 
     /// Where there is a rogue, a node does not believe everything: it takes out of messages what `src/peer` takes out.
     pub fn sift(&mut self, from: Peer, to: usize, message: &mut Message) {
-        let Some(rogue) = &self.rogue else { return };
-        let latest_ms = (0..self.nodes.len()).map(|node| self.reading(node).wall_ms).max().unwrap_or(0);
-        let latest_ms = rogue.latest_ms.max(latest_ms);
+        if self.rogue.is_none() {
+            return;
+        }
         let linked = self.network.links.iter().filter(|((dialer, _), link)| {
             *dialer == to && self.nodes[link.to].process.is_some() && !self.network.is_cut(link.to, to)
         });
@@ -251,7 +251,6 @@ impl World {
         let own = self.nodes[to].worker;
         let refused = self.sieves.entry((to, from)).or_default().sift(message, own, highest, verify);
         refused.iter().for_each(|_| self.tally.note("claims refused"));
-        self.rogue.iter_mut().for_each(|rogue| rogue.latest_ms = latest_ms);
     }
 
     /// Whether this fault befalls a message now.

@@ -41,8 +41,8 @@ pub struct Rogue {
     rng: SmallRng,
     /// Whose certificate it has.
     pub victim: usize,
-    /// The latest that any true clock has shown, in Unix time.
-    pub latest_ms: u64,
+    /// The latest that any true clock had shown when somebody last moved one, in Unix time.
+    latest_ms: u64,
     /// How far logs are told to go.
     marks: BTreeMap<(NamespaceId, ReplicaId), Mark>,
     boots: Vec<Peer>,
@@ -445,11 +445,18 @@ impl World {
         self.schedule(delay, Happening::Message { from, to, start, message: Box::new(message) });
     }
 
+    /// Somebody is about to move this clock, or has: a node may have put what it shows now into a ceiling of its own.
+    pub fn see_clock(&mut self, node: usize) {
+        let wall_ms = self.reading(node).wall_ms;
+        self.rogue.iter_mut().for_each(|rogue| rogue.latest_ms = rogue.latest_ms.max(wall_ms));
+    }
+
     /// No word of it ends the IDs of a node: they go on at the latest when the clocks have come so far.
     pub fn judge_claim(&mut self, node: usize, ceiling: u64) {
         let Some(rogue) = &self.rogue else { return };
         let lead_ms = super::ids::LIMITS.max_leap_ms + self.settings.quarantine.ms();
-        let latest = rogue.latest_ms.max(self.reading(node).wall_ms).saturating_sub(layout().epoch_ms());
+        let clocks = (0..self.nodes.len()).map(|node| self.reading(node).wall_ms);
+        let latest = clocks.fold(rogue.latest_ms, u64::max).saturating_sub(layout().epoch_ms());
         if ceiling > latest + lead_ms {
             self.findings.push(format!(
                 "I10: node {node} begins its ids above {ceiling}, on the word of a rogue; no clock was ever beyond {latest}"

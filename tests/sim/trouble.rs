@@ -97,6 +97,7 @@ impl World {
 
     fn shift_clock(&mut self, fault: Fault, node: usize) {
         self.count(fault);
+        self.see_clock(node);
         if fault == Fault::Drift {
             self.nodes[node].clock.drift(self.rng.random_range(-100_000..100_000));
             // The monotonic clock must not go back, so a new rate begins with a new process.
@@ -105,6 +106,7 @@ impl World {
         let reach = [10, 1_000, 60_000, 3 * 3_600_000, 30 * DAY_MS, 3 * 365 * DAY_MS];
         let reach = reach[self.rng.random_range(0..reach.len())];
         self.nodes[node].clock.jump(self.rng.random_range(-reach..=reach));
+        self.see_clock(node);
     }
 
     /// A process ends at once. A `kill -9` leaves what was written, a power cut only what was synced.

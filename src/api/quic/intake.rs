@@ -346,20 +346,20 @@ mod tests {
         let frames = [
             add(1, "a", 1),
             batch(2, &["gone", "here"], &[(0, "x", Action::Get), (1, "b", Action::Increment(2))]),
-            batch(3, &["away"], &[(0, "x", Action::Increment(1))]),
+            batch(3, &["away", "here"], &[(0, "x", Action::Increment(1)), (1, "d", Action::Increment(4))]),
             add(4, "c", 3),
         ];
         let mut taken = take(&frames);
         let submission = taken.submissions.pop().unwrap();
         assert!(taken.submissions.is_empty());
-        assert_eq!(submission.operations.len(), 3);
-        let outcomes = vec![Outcome::Value(10), Outcome::Value(-20), Outcome::Overflow];
+        assert_eq!(submission.operations.len(), 4);
+        let outcomes = vec![Outcome::Value(10), Outcome::Value(-20), Outcome::Value(4), Outcome::Overflow];
         let (frames, places) = submission.answer(Ok(Applied { outcomes, receipt: None }), &terms_codec());
         let unknown = Err(Code::UnknownNamespace);
         let expected = [
             (1, vec![Ok(10)]),
             (2, vec![unknown, Ok(-20)]),
-            (3, vec![Err(Code::WrongRegion)]),
+            (3, vec![Err(Code::WrongRegion), Ok(4)]),
             (4, vec![Err(Code::CounterOverflow)]),
         ];
         let expected = expected.map(|(id, results)| Response { id, answer: Ok(Answer::Batch(results)) });
@@ -368,13 +368,22 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_or_a_wrong_number_of_outcomes_reaches_every_request() {
-        for answer in [Ok(Applied::default()), Err(Refused::stopped())] {
-            let submission = take(&[add(1, "a", 1), add(2, "a", 1)]).submissions.pop().unwrap();
-            let (frames, _) = submission.answer(answer, &terms_codec());
-            let codes: Vec<_> = responses(&frames).iter().map(|one| one.answer.clone().unwrap_err().code).collect();
-            assert_eq!(codes, [Code::Internal, Code::Internal]);
-        }
+    fn a_request_of_which_nothing_is_served_needs_no_disk() {
+        let away = batch(2, &["away"], &[(0, "x", Action::Increment(1))]);
+        let mut submissions = take(&[add(1, "a", 1), away]).submissions;
+        let submission = submissions.pop().unwrap();
+        assert_eq!((submissions.len(), submission.operations.len()), (1, 0));
+        let (frames, _) = submission.answer(Ok(Applied::default()), &terms_codec());
+        let answer = Ok(Answer::Batch(vec![Err(Code::WrongRegion)]));
+        assert_eq!(responses(&frames), [Response { id: 2, answer }]);
+    }
+
+    #[test]
+    fn a_refusal_reaches_every_request() {
+        let submission = take(&[add(1, "a", 1), add(2, "a", 1)]).submissions.pop().unwrap();
+        let (frames, _) = submission.answer(Err(Refused::stopped()), &terms_codec());
+        let codes: Vec<_> = responses(&frames).iter().map(|one| one.answer.clone().unwrap_err().code).collect();
+        assert_eq!(codes, [Code::Internal, Code::Internal]);
     }
 
     #[test]
