@@ -121,7 +121,7 @@ impl CrateShape {
 impl PartShape {
     fn of(name: &str, sources: &[&Source]) -> Self {
         let sum = |count: fn(&Lines) -> usize| sources.iter().map(|source| count(&source.lines)).sum();
-        let functions = || sources.iter().flat_map(|source| &source.functions);
+        let functions = || sources.iter().flat_map(|source| &source.items.functions);
         Self {
             name: name.to_owned(),
             files: sources.len(),
@@ -167,7 +167,7 @@ fn largest(all: impl Iterator<Item = Ranked>) -> Vec<Ranked> {
 
 fn functions(parsed: &Crate) -> Vec<Ranked> {
     let of = |source: &Source| -> Vec<Ranked> {
-        let product = source.functions.iter().filter(|function| !function.is_test);
+        let product = source.items.functions.iter().filter(|function| !function.is_test);
         product.map(|function| Ranked::in_file(source, &function.name, function.lines, function.line)).collect()
     };
     parsed.sources.iter().flat_map(|source| of(source)).collect()
@@ -175,7 +175,7 @@ fn functions(parsed: &Crate) -> Vec<Ranked> {
 
 fn structs(parsed: &Crate) -> Vec<Ranked> {
     let of = |source: &Source| -> Vec<Ranked> {
-        let structs = source.structs.iter();
+        let structs = source.items.structs.iter();
         structs.map(|found| Ranked::in_file(source, &found.name, found.fields, found.line)).collect()
     };
     parsed.sources.iter().flat_map(|source| of(source)).collect()
@@ -187,7 +187,7 @@ fn methods(parsed: &Crate) -> Vec<Ranked> {
     // By the module and the name of each type: its methods, and the files that they are in.
     let mut types: BTreeMap<_, (usize, BTreeSet<&str>)> = BTreeMap::new();
     for (source, _) in parsed.product() {
-        for found in &source.impls {
+        for found in &source.items.impls {
             if let Some(defined) = defined(&names, &found.module, &found.of) {
                 let (methods, files) = types.entry(defined).or_default();
                 *methods += found.methods;

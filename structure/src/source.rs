@@ -56,12 +56,8 @@ pub struct Source {
     pub is_test: bool,
     /// Lines of code, without blank lines and comments.
     pub lines: Lines,
-    /// Every function with a body.
-    pub functions: Vec<Function>,
-    /// Structs.
-    pub structs: Vec<Struct>,
-    /// The implementations with at least one function.
-    pub impls: Vec<Impl>,
+    /// What it defines.
+    pub items: Items,
     /// What is in scope and what is named there: first the file itself, then each module that is written out in it.
     pub scopes: Vec<Scope>,
     /// The identifiers outside of tests, and the line of each.
@@ -72,6 +68,17 @@ pub struct Source {
     within: String,
     /// Modules in files of their own that this one declares for tests only.
     test_modules: Vec<Vec<String>>,
+}
+
+/// What a file defines.
+#[derive(Clone, Debug, Default)]
+pub struct Items {
+    /// Every function with a body.
+    pub functions: Vec<Function>,
+    /// Structs.
+    pub structs: Vec<Struct>,
+    /// The implementations with at least one function.
+    pub impls: Vec<Impl>,
 }
 
 /// How many lines of code a file has.
@@ -219,9 +226,9 @@ impl Source {
     fn become_test(&mut self) {
         self.is_test = true;
         self.lines = Lines { product: 0, test: self.lines.product + self.lines.test };
-        self.functions.iter_mut().for_each(|function| function.is_test = true);
-        self.structs.clear();
-        self.impls.clear();
+        self.items.functions.iter_mut().for_each(|function| function.is_test = true);
+        self.items.structs.clear();
+        self.items.impls.clear();
         self.words.clear();
         self.scopes.clear();
         self.declared.clear();
@@ -230,9 +237,7 @@ impl Source {
 
 #[derive(Default)]
 struct Facts {
-    functions: Vec<Function>,
-    structs: Vec<Struct>,
-    impls: Vec<Impl>,
+    items: Items,
     declared: Vec<Vec<String>>,
     test_modules: Vec<Vec<String>>,
 }
@@ -268,7 +273,7 @@ impl Reader {
         let lines = self.lines.range(start.line..=block.span().end().line).count();
         let owner = self.owners.last().map(|owner| format!("{owner}::")).unwrap_or_default();
         let name = format!("{owner}{}", signature.ident);
-        self.found.functions.push(Function { name, line: start.line, lines, is_test: self.is_test(start) });
+        self.found.items.functions.push(Function { name, line: start.line, lines, is_test: self.is_test(start) });
     }
 
     fn within(&mut self, owner: String, walk: impl FnOnce(&mut Self)) {
@@ -289,7 +294,7 @@ impl Reader {
         let words = words.map(|word| (word.what, word.at.line)).collect();
         let test = self.lines.iter().filter(|line| self.tests.iter().any(|test| covers(test, **line))).count();
         let lines = Lines { product: self.lines.len() - test, test };
-        let Facts { functions, structs, impls, declared, test_modules } = self.found;
+        let Facts { items, declared, test_modules } = self.found;
         Source {
             path: text.path.clone(),
             within: text.within.clone(),
@@ -297,9 +302,7 @@ impl Reader {
             part: String::new(),
             is_test: false,
             lines,
-            functions,
-            structs,
-            impls,
+            items,
             scopes: self.scopes,
             words,
             declared,
@@ -336,7 +339,7 @@ impl<'ast> Visit<'ast> for Reader {
         let methods = functions.filter(|function| !self.is_test(function.span().start())).count();
         if methods > 0 && !of.is_empty() {
             let module = self.module();
-            self.found.impls.push(Impl { module, of: of.clone(), methods });
+            self.found.items.impls.push(Impl { module, of: of.clone(), methods });
         }
         self.within(of.last().cloned().unwrap_or_default(), |reader| visit::visit_item_impl(reader, item));
     }
@@ -349,7 +352,7 @@ impl<'ast> Visit<'ast> for Reader {
         let at = item.ident.span().start();
         if !self.is_test(at) {
             let (name, fields, module) = (item.ident.to_string(), item.fields.len(), self.module());
-            self.found.structs.push(Struct { name, line: at.line, module, fields });
+            self.found.items.structs.push(Struct { name, line: at.line, module, fields });
         }
     }
 
