@@ -7,12 +7,14 @@
 mod awaited;
 mod disk;
 mod room;
+pub(crate) mod rounds;
+mod seat;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use slab::Slab;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -27,8 +29,10 @@ use crate::replica::{List, Page, Receipt, Recovered, Terms, Ticket};
 use crate::store::Store;
 
 use awaited::Haste;
-use disk::Disk;
-use room::Room;
+use disk::{Disk, Writer};
+use room::{Place, Room};
+use rounds::{Answered, Mailbox, Round};
+use seat::Seat;
 
 pub use awaited::Awaited;
 
@@ -50,16 +54,14 @@ pub type Listing = Result<Page, Refusal>;
 /// Deliveries that are handled before the effects are carried out, so that neither queue starves the other.
 const DELIVERIES_PER_TURN: usize = 4_096;
 
-/// How often more is waited for before a commit closes.
-const GATHERINGS_MAX: usize = 16;
-
 /// How everything else reaches the engine; cheap to clone. Nothing here ever blocks.
 #[derive(Clone)]
 pub struct EngineHandle {
-    submissions: Sender<Submission>,
-    /// For the operations of waiting batches.
+    submissions: Sender<Round>,
+    /// For waiting batches and their operations.
     room: Room,
     inbox: Sender<Delivery>,
+    seat: Arc<Seat>,
 }
 
 /// A client's batch on its way in.
@@ -68,12 +70,14 @@ struct Submission {
     terms: Option<Box<Terms>>,
     asker: Asker,
     /// Given back when the engine takes it.
-    room: OwnedSemaphorePermit,
+    room: Place,
 }
 
 /// Who waits for the answer to a batch.
 struct Asker {
     reply: oneshot::Sender<Answer>,
+    /// Of the thread that it is on, if that gathers rounds.
+    mailbox: Option<Arc<Mailbox>>,
     /// `None` if it waits for nothing but the commit.
     haste: Option<Arc<Haste>>,
 }
@@ -130,9 +134,22 @@ pub struct Outlets {
 
 /// The engine's ends of its queues, until it is started.
 pub struct Inlets {
-    submissions: Receiver<Submission>,
-    inbox: Receiver<Delivery>,
+    arrivals: Arrivals,
     handle: EngineHandle,
+}
+
+/// The engine's ends of its queues.
+#[derive(Clone)]
+struct Arrivals {
+    submissions: Receiver<Round>,
+    inbox: Receiver<Delivery>,
+}
+
+impl Arrivals {
+    /// Whether there is anything that can be taken, rounds only where the replica is open for them.
+    fn have_come(&self, open: bool) -> bool {
+        !self.inbox.is_empty() || open && !self.submissions.is_empty()
+    }
 }
 
 /// The queues; at most `batches_max` batches wait, with `operations_max` operations.
@@ -140,10 +157,11 @@ pub struct Inlets {
 /// Both have a bound, because a batch costs an answer and each operation the engine's time: whoever is not refused is
 /// answered soon.
 pub fn queues(batches_max: usize, operations_max: usize) -> (EngineHandle, Inlets) {
-    let (submit, submissions) = bounded(batches_max);
+    let (submit, submissions) = unbounded();
     let (notify, inbox) = unbounded();
-    let handle = EngineHandle { submissions: submit, room: Room::new(operations_max), inbox: notify };
-    (handle.clone(), Inlets { submissions, inbox, handle })
+    let room = Room::new(batches_max, operations_max);
+    let handle = EngineHandle { submissions: submit, room, inbox: notify, seat: Arc::new(Seat::new()) };
+    (handle.clone(), Inlets { arrivals: Arrivals { submissions, inbox }, handle })
 }
 
 impl EngineHandle {
@@ -152,17 +170,15 @@ impl EngineHandle {
         let room = self.room.take(operations.len()).ok_or(Refusal::Throttled)?;
         let (reply, answer) = oneshot::channel();
         let haste = terms.as_deref().filter(|terms| terms.may_wait()).map(|_| Arc::new(Haste::default()));
-        let asker = Asker { reply, haste: haste.clone() };
-        match self.submissions.try_send(Submission { operations, terms, asker, room }) {
-            Ok(()) => Ok(Awaited::new(answer, haste.map(|haste| (haste, self.inbox.clone())))),
-            Err(TrySendError::Full(_)) => Err(Refusal::Throttled),
-            Err(TrySendError::Disconnected(_)) => Err(Refusal::Fenced("the engine has ended".into())),
-        }
+        let asker = Asker { reply, mailbox: rounds::mailbox(), haste: haste.clone() };
+        rounds::submit(self, Submission { operations, terms, asker, room })
+            .map_err(|()| Refusal::Fenced("the engine has ended".into()))?;
+        Ok(Awaited::new(answer, haste.map(|haste| (haste, self.clone()))))
     }
 
     /// The largest batch that would not be `Throttled` now: for doors that want to know before they look into it.
     pub fn room(&self) -> usize {
-        if self.submissions.is_full() { 0 } else { self.room.left() }
+        self.room.left()
     }
 
     /// [`Self::submit`], and waits for the answer. `None` if the engine ended before it answered: whether writes
@@ -193,14 +209,14 @@ impl EngineHandle {
     /// The replica's view of itself; `None` if the engine has ended.
     pub async fn status(&self) -> Option<Status> {
         let (reply, status) = oneshot::channel();
-        self.inbox.send(Delivery::Inspect(reply, None)).ok()?;
+        self.put(Delivery::Inspect(reply, None))?;
         status.await.ok()
     }
 
     /// The same for a client; `room` is given back once it is answered, even if nobody waits for it any more.
     pub async fn status_for(&self, room: OwnedSemaphorePermit) -> Option<Status> {
         let (reply, status) = oneshot::channel();
-        self.inbox.send(Delivery::Inspect(reply, Some(room))).ok()?;
+        self.put(Delivery::Inspect(reply, Some(room)))?;
         status.await.ok()
     }
 
@@ -208,24 +224,30 @@ impl EngineHandle {
     /// engine has ended.
     pub async fn list(&self, list: List, room: OwnedSemaphorePermit) -> Option<Listing> {
         let (reply, page) = oneshot::channel();
-        self.inbox.send(Delivery::List(list, Lister { reply, _room: room })).ok()?;
+        self.put(Delivery::List(list, Lister { reply, _room: room }))?;
         page.await.ok()
     }
 
     /// Tells the replica that something happened.
     pub fn notify(&self, event: Event) {
-        // An engine that has ended needs no news.
-        let _ = self.inbox.send(Delivery::Event(event));
+        self.put(Delivery::Event(event));
     }
 
     /// Delivers a peer's message; `room` is given back once the replica has handled it.
     pub fn deliver(&self, from: Peer, message: Message, room: OwnedSemaphorePermit) {
-        let _ = self.inbox.send(Delivery::Message(from, message, room));
+        self.put(Delivery::Message(from, message, room));
     }
 
     /// Ends the engine after what it has in hand. Drain first.
     pub fn stop(&self) {
-        let _ = self.inbox.send(Delivery::Stop);
+        self.put(Delivery::Stop);
+    }
+
+    /// Puts a delivery before the engine's own thread; `None` if the engine has ended, which needs none.
+    fn put(&self, delivery: Delivery) -> Option<()> {
+        self.inbox.send(delivery).ok()?;
+        self.seat.call();
+        Some(())
     }
 }
 
@@ -258,32 +280,33 @@ fn run(
     outlets: Outlets,
     begin: impl FnOnce(u64) -> Replica + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
-    let disk = Disk::start(store, &inlets.handle, &outlets.news)?;
-    let watch = Stopwatch::start();
-    let Inlets { submissions, inbox, handle: _ } = inlets;
-    let tripwire = Tripwire(outlets.news.clone());
+    let Inlets { arrivals, handle } = inlets;
+    let (disk, writer) = (Disk::start(store, &handle, &outlets.news)?, Writer::new(store, &outlets.news));
+    let (watch, news) = (Stopwatch::start(), outlets.news.clone());
     thread::Builder::new().name("engine".into()).spawn(move || {
-        let _tripwire = tripwire;
+        let _tripwire = Tripwire(&news);
         let replica = begin(watch.elapsed_ms());
-        Engine {
+        let engine = Engine {
             replica,
             watch,
-            submissions,
-            inbox,
+            arrivals,
             disk,
             outlets,
+            line: VecDeque::new(),
+            answered: Vec::new(),
             tickets: Slab::new(),
             listers: Slab::new(),
             asked: VecDeque::new(),
-        }
-        .run();
+            is_stopped: false,
+        };
+        handle.seat.serve(engine, writer);
     })
 }
 
 /// Tells the node if its thread dies by a panic: then nobody answers any more.
-struct Tripwire(mpsc::UnboundedSender<News>);
+struct Tripwire<'a>(&'a mpsc::UnboundedSender<News>);
 
-impl Drop for Tripwire {
+impl Drop for Tripwire<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let _ = self.0.send(News::Failed("the engine or a store thread has panicked".into()));
@@ -294,88 +317,106 @@ impl Drop for Tripwire {
 struct Engine {
     replica: Replica,
     watch: Stopwatch,
-    submissions: Receiver<Submission>,
-    inbox: Receiver<Delivery>,
+    arrivals: Arrivals,
     disk: Disk,
     outlets: Outlets,
+    /// Batches whose round was taken while the replica had room for some of it.
+    line: VecDeque<Submission>,
+    /// Answers that go to threads together.
+    answered: Vec<(Arc<Mailbox>, Vec<Answered>)>,
     /// Who waits for an answer, by ticket.
     tickets: Slab<Asker>,
     /// Who waits for a page, by ticket.
     listers: Slab<Lister>,
     /// Who asked for a status, in order.
     asked: VecDeque<oneshot::Sender<Status>>,
+    /// Nothing more is carried out.
+    is_stopped: bool,
 }
 
 impl Engine {
-    fn run(mut self) {
-        while self.turn() {
+    /// Carries out what has come, as far as the replica has room for it. What is to be written waits for
+    /// [`Self::next_write`].
+    fn turn(&mut self) {
+        let news = self.outlets.news.clone();
+        let _tripwire = Tripwire(&news);
+        loop {
+            self.take_waiting();
             // Answers go out before the next commit closes, so that whoever asks again at once may still be part of it.
             while self.replica.has_effects()
                 && let Some(effect) = self.replica.poll()
             {
                 self.carry_out(effect);
             }
-            if !self.gather() {
-                break;
-            }
+            self.send_answers();
             while let Some(effect) = self.replica.poll() {
                 self.carry_out(effect);
             }
+            self.send_answers();
+            if self.is_stopped || self.line.is_empty() || !self.replica.has_room() {
+                break;
+            }
         }
     }
 
-    /// Takes what comes as long as something comes each time that others had the processor, before a commit closes: a
-    /// sync costs the same for one batch as for many. Alone, a client waits for no timer. False once the engine is to
-    /// stop.
-    fn gather(&mut self) -> bool {
-        for _ in 0..GATHERINGS_MAX {
-            if !self.replica.would_commit() {
-                break;
-            }
-            thread::yield_now();
-            if self.submissions.is_empty() && self.inbox.is_empty() {
-                break;
-            }
-            if !self.take_waiting() {
-                return false;
-            }
+    /// Tells the replica that time has passed, if it waits for that.
+    fn tick(&mut self) {
+        if self.watch.elapsed_ms() >= self.replica.deadline() {
+            self.happen(Event::Tick);
         }
-        true
     }
 
-    /// Waits for something to happen and takes what is there; false once the engine is to stop.
-    fn turn(&mut self) -> bool {
-        let deadline = self.watch.at(self.replica.deadline());
-        // The replica is asked for room before each batch, so that a commit does not outgrow its bound (I6).
-        let open = self.replica.has_room();
-        let never = crossbeam_channel::never();
-        let submissions = if open { &self.submissions } else { &never };
-        let going = select_biased! {
-            recv(self.inbox) -> delivery => delivery.is_ok_and(|delivery| self.take(delivery)),
-            recv(submissions) -> submission => match submission {
-                Ok(submission) => { self.submit(submission); true }
-                Err(_) => false,
-            },
-            recv(crossbeam_channel::at(deadline)) -> _ => { self.happen(Event::Tick); true }
-        };
-        going && self.take_waiting()
+    fn deadline(&self) -> u64 {
+        self.replica.deadline()
     }
 
-    fn take_waiting(&mut self) -> bool {
+    fn next_write(&mut self) -> Option<Job> {
+        self.disk.next_write()
+    }
+
+    /// What came of the last write, unless nothing is written any more.
+    fn written(&mut self, event: Option<Event>) {
+        self.disk.written();
+        event.into_iter().for_each(|event| self.happen(event));
+    }
+
+    /// Whether more batches can be taken.
+    fn is_open(&self) -> bool {
+        self.replica.has_room()
+    }
+
+    fn has_writes(&self) -> bool {
+        self.disk.has_writes()
+    }
+
+    fn arrivals(&self) -> Arrivals {
+        self.arrivals.clone()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    fn take_waiting(&mut self) {
         for _ in 0..DELIVERIES_PER_TURN {
-            let Ok(delivery) = self.inbox.try_recv() else { break };
-            if !self.take(delivery) {
-                return false;
-            }
+            let Ok(delivery) = self.arrivals.inbox.try_recv() else { break };
+            self.take(delivery);
         }
-        while self.replica.has_room() {
-            let Ok(submission) = self.submissions.try_recv() else { break };
+        // The replica is asked for room before each batch, so that a commit does not outgrow its bound (I6).
+        while !self.is_stopped && self.replica.has_room() {
+            let Some(submission) = self.next_in_line() else { break };
             self.submit(submission);
         }
-        true
     }
 
-    fn take(&mut self, delivery: Delivery) -> bool {
+    fn next_in_line(&mut self) -> Option<Submission> {
+        if self.line.is_empty() {
+            self.line.extend(self.arrivals.submissions.try_recv().ok()?);
+        }
+        self.line.pop_front()
+    }
+
+    fn take(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Event(event) => self.happen(event),
             Delivery::Message(from, message, _room) => self.happen(Event::Received { from, message }),
@@ -394,9 +435,8 @@ impl Engine {
                     self.happen(Event::Hurry(ticket));
                 }
             }
-            Delivery::Stop => return false,
+            Delivery::Stop => self.is_stopped = true,
         }
-        true
     }
 
     fn submit(&mut self, Submission { operations, terms, asker, room }: Submission) {
@@ -436,7 +476,7 @@ impl Engine {
         }
     }
 
-    fn mint(&self) {
+    fn mint(&mut self) {
         match getrandom::u64() {
             Ok(random) => self.disk.queue(Job::Mint(ReplicaId::new(self.replica.worker(), random))),
             Err(error) => self.tell(News::Failed(format!("the system gives no randomness: {error}"))),
@@ -445,10 +485,22 @@ impl Engine {
 
     fn reply(&mut self, ticket: Ticket, answer: Answer) {
         let asker = usize::try_from(ticket).ok().and_then(|ticket| self.tickets.try_remove(ticket));
-        if let Some(asker) = asker {
+        let Some(Asker { reply, mailbox, .. }) = asker else { return };
+        let Some(mailbox) = mailbox else {
             // A client that has gone away needs no answer.
-            let _ = asker.reply.send(answer);
+            let _ = reply.send(answer);
+            return;
+        };
+        match self.answered.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &mailbox)) {
+            Some((_, answers)) => answers.push((reply, answer)),
+            None => self.answered.push((mailbox, vec![(reply, answer)])),
         }
+    }
+
+    /// What was answered goes to the threads that wait for it.
+    fn send_answers(&mut self) {
+        let answered = self.answered.iter_mut().filter(|(_, answers)| !answers.is_empty());
+        answered.for_each(|(mailbox, answers)| mailbox.put(answers));
     }
 
     fn listed(&mut self, ticket: Ticket, answer: Listing) {
@@ -484,10 +536,10 @@ impl EngineHandle {
     pub(crate) fn fake_on_terms(
         mut answer: impl FnMut(Vec<Operation>, Option<Box<Terms>>) -> Answer + Send + 'static,
     ) -> Self {
-        let (submissions, submitted) = bounded::<Submission>(16);
+        let (submissions, submitted) = unbounded::<Round>();
         let (inbox, delivered) = unbounded();
         thread::spawn(move || {
-            for Submission { operations, terms, asker, .. } in submitted {
+            for Submission { operations, terms, asker, .. } in submitted.into_iter().flatten() {
                 let _ = asker.reply.send(answer(operations, terms));
             }
         });
@@ -504,7 +556,7 @@ impl EngineHandle {
                 }
             }
         });
-        Self { submissions, room: Room::new(1 << 20), inbox }
+        Self { submissions, room: Room::new(16, 1 << 20), inbox, seat: Arc::new(Seat::new()) }
     }
 }
 
@@ -533,13 +585,13 @@ pub(crate) enum Recorded {
 impl EngineHandle {
     /// A handle without an engine: what reaches it can be asked for, with a limit of time.
     pub(crate) fn recording() -> (Self, Box<dyn Fn(std::time::Duration) -> Option<Recorded> + Send>) {
-        let (submissions, _) = bounded(0);
+        let (submissions, _) = unbounded();
         let (inbox, arrivals) = unbounded();
         let next = move |limit| match arrivals.recv_timeout(limit).ok()? {
             Delivery::Event(event) => Some(Recorded::Event(event)),
             Delivery::Message(from, message, room) => Some(Recorded::Message(from, message, room)),
             Delivery::Inspect(..) | Delivery::List(..) | Delivery::Hurry(_) | Delivery::Stop => None,
         };
-        (Self { submissions, room: Room::new(1), inbox }, Box::new(next))
+        (Self { submissions, room: Room::new(0, 1), inbox, seat: Arc::new(Seat::new()) }, Box::new(next))
     }
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::budget::{Account, Budget};
+use super::threads::Threads;
 use crate::telemetry::{self, Door};
 use crate::tls::Live;
 
@@ -32,9 +33,9 @@ const PEEKED_BYTES: usize = 2 << 10;
 pub(super) async fn attend_all<A, T>(
     listener: TcpListener,
     shutdown: &CancellationToken,
-    budget: &Arc<Budget>,
+    (budget, threads): (&Arc<Budget>, &Threads),
     (door, max): (Door, usize),
-    attend: impl Fn(TcpStream, Arc<Account>) -> A,
+    attend: impl Fn(TcpStream, Arc<Account>) -> A + Clone + Send + 'static,
     turn_away: impl Fn(TcpStream) -> Option<T>,
 ) where
     A: Future<Output = ()> + Send + 'static,
@@ -47,12 +48,16 @@ pub(super) async fn attend_all<A, T>(
             turn_away(stream).into_iter().for_each(|telling| _ = connections.spawn(telling));
             continue;
         };
-        let attending = attend(stream, account);
-        connections.spawn(async move {
+        let Ok(stream) = stream.into_std() else { continue };
+        let attend = attend.clone();
+        let attending = async move {
+            // On the thread that it is to live on.
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
             telemetry::connection_opened(door);
-            attending.await;
+            attend(stream, account).await;
             telemetry::connection_closed(door);
-        });
+        };
+        connections.spawn_on(attending, threads.next());
     }
     drop(listener);
     connections.close();

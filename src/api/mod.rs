@@ -12,6 +12,7 @@ mod listening;
 pub mod quic;
 pub mod redis;
 pub mod terms;
+pub mod threads;
 
 use std::sync::Arc;
 

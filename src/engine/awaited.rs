@@ -7,11 +7,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
-use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 
-use super::{Answer, Delivery};
+use super::{Answer, Delivery, EngineHandle};
 use crate::replica::Ticket;
 
 /// Resolves to the answer; fails only if the engine has ended, which leaves the outcome of writes unknown. Dropped before
@@ -19,7 +18,7 @@ use crate::replica::Ticket;
 pub struct Awaited {
     answer: oneshot::Receiver<Answer>,
     /// Until it has come; `None` if the batch waits for nothing but its commit.
-    haste: Option<(Arc<Haste>, Sender<Delivery>)>,
+    haste: Option<(Arc<Haste>, EngineHandle)>,
 }
 
 /// Whether a batch is in a hurry, known to who waits for it and to the engine.
@@ -31,17 +30,17 @@ pub(super) struct Haste {
 }
 
 impl Awaited {
-    pub(super) fn new(answer: oneshot::Receiver<Answer>, haste: Option<(Arc<Haste>, Sender<Delivery>)>) -> Self {
+    pub(super) fn new(answer: oneshot::Receiver<Answer>, haste: Option<(Arc<Haste>, EngineHandle)>) -> Self {
         Self { answer, haste }
     }
 
     /// The answer is wanted as soon as the batch is durable here, or at once if it has not been applied.
     pub fn hurry(&mut self) {
-        let Some((haste, inbox)) = self.haste.take() else { return };
+        let Some((haste, engine)) = self.haste.take() else { return };
         haste.asked.store(true, SeqCst);
         if let Some(ticket) = haste.ticket.get() {
             // An engine that has ended holds nothing.
-            let _ = inbox.send(Delivery::Hurry(*ticket));
+            engine.put(Delivery::Hurry(*ticket));
         }
     }
 }

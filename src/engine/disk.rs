@@ -1,9 +1,9 @@
-//! The store's threads: one that commits, one that reads, one that writes checkpoints.
+//! The way to the store: whoever drives the engine writes commits, one thread reads, and one writes checkpoints.
 //!
-//! Commits have a thread of their own so that nothing delays a sync. Every job is one that the replica asked for, so
-//! the queues are bounded by what it may have outstanding. Any failure is final (I9): the node is told, the thread
-//! ends, and what was not reported as done never will be.
+//! Every job is one that the replica asked for, so the queues are bounded by what it may have outstanding. Any failure is
+//! final (I9): the node is told, nothing more is written, and what was not reported as done never will be.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -17,9 +17,11 @@ use crate::telemetry;
 
 use super::{EngineHandle, News, Tripwire};
 
-/// The way to the store's threads.
+/// The way to the store's threads, and what is to be written by whoever drives.
 pub(super) struct Disk {
-    writes: Sender<Job>,
+    writes: VecDeque<Job>,
+    /// One of them is being written.
+    is_writing: bool,
     reads: Sender<Job>,
     checkpoints: Sender<Job>,
     /// Dropped after the queues, whose end is that of the threads.
@@ -45,20 +47,80 @@ impl Disk {
         news: &mpsc::UnboundedSender<News>,
     ) -> std::io::Result<Self> {
         let spawn = |name: &str| spawn(name, Arc::clone(store), handle.clone(), news.clone());
-        let ((writes, committing), (reads, reading)) = (spawn("commit")?, spawn("read")?);
-        let (checkpoints, writing) = spawn("checkpoint")?;
-        Ok(Self { writes, reads, checkpoints, _threads: Threads(vec![committing, reading, writing]) })
+        let ((reads, reading), (checkpoints, writing)) = (spawn("read")?, spawn("checkpoint")?);
+        Ok(Self {
+            writes: VecDeque::new(),
+            is_writing: false,
+            reads,
+            checkpoints,
+            _threads: Threads(vec![reading, writing]),
+        })
+    }
+
+    /// The next to be written, in order; `None` while one is.
+    pub(super) fn next_write(&mut self) -> Option<Job> {
+        if self.is_writing {
+            return None;
+        }
+        let next = self.writes.pop_front();
+        self.is_writing = next.is_some();
+        next
+    }
+
+    /// The one that was being written is.
+    pub(super) fn written(&mut self) {
+        self.is_writing = false;
+    }
+
+    /// Whether one could be written now.
+    pub(super) fn has_writes(&self) -> bool {
+        !(self.is_writing || self.writes.is_empty())
     }
 
     /// Queues a job behind the others of its lane.
-    pub(super) fn queue(&self, job: Job) {
+    pub(super) fn queue(&mut self, job: Job) {
         let lane = match job.lane() {
-            Lane::Commits => &self.writes,
+            Lane::Commits => return self.writes.push_back(job),
             Lane::Reads => &self.reads,
             Lane::Checkpoints => &self.checkpoints,
         };
         // A thread that has ended has said why.
         let _ = lane.send(job);
+    }
+}
+
+/// Who writes commits: one at a time, in the order in which the replica asked for them.
+pub(super) struct Writer {
+    store: Arc<Store>,
+    news: mpsc::UnboundedSender<News>,
+    has_failed: bool,
+}
+
+impl Writer {
+    pub(super) fn new(store: &Arc<Store>, news: &mpsc::UnboundedSender<News>) -> Self {
+        Self { store: Arc::clone(store), news: news.clone(), has_failed: false }
+    }
+
+    /// Writes, and tells what came of it; nothing, once something has failed.
+    pub(super) fn write(&mut self, job: Job) -> Option<Event> {
+        if self.has_failed {
+            return None;
+        }
+        let _tripwire = Tripwire(&self.news);
+        let (event, has_failed) = carry_out(job, &self.store, &self.news);
+        self.has_failed = has_failed;
+        Some(event)
+    }
+}
+
+/// What came of a job, and whether it was the last that is carried out.
+fn carry_out(job: Job, store: &Store, news: &mpsc::UnboundedSender<News>) -> (Event, bool) {
+    match run(job, store) {
+        Ok(event) => (event, false),
+        Err(error) => {
+            let _ = news.send(News::Failed(error.to_string()));
+            (Event::Fence(error.to_string()), true)
+        }
     }
 }
 
@@ -78,15 +140,12 @@ fn spawn(
 ) -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
     let (jobs, queue) = unbounded::<Job>();
     let thread = thread::Builder::new().name(name.into()).spawn(move || {
-        let _tripwire = Tripwire(news.clone());
+        let _tripwire = Tripwire(&news);
         for job in queue {
-            match run(job, &store) {
-                Ok(event) => handle.notify(event),
-                Err(error) => {
-                    let _ = news.send(News::Failed(error.to_string()));
-                    handle.notify(Event::Fence(error.to_string()));
-                    return;
-                }
+            let (event, has_failed) = carry_out(job, &store, &news);
+            handle.notify(event);
+            if has_failed {
+                return;
             }
         }
     })?;

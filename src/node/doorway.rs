@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::threads::Threads;
 use crate::api::{self, Doors};
 use crate::config::{Config, map};
 use crate::peer::Links;
@@ -24,6 +26,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where it listens.
 pub(super) struct Sockets {
+    pub(super) threads: Threads,
     pub(super) endpoint: Endpoint,
     pub(super) listener: TcpListener,
     pub(super) redis: Option<TcpListener>,
@@ -32,6 +35,7 @@ pub(super) struct Sockets {
 /// Open doors.
 pub(super) struct Open {
     endpoint: Endpoint,
+    _threads: Threads,
     closing: CancellationToken,
     clients: TaskTracker,
     http: JoinHandle<()>,
@@ -42,18 +46,23 @@ impl Sockets {
     /// Listens at each door of the node that stands at `place` of the map.
     pub(super) fn bind(config: &Config, place: &map::Node, credentials: &Credentials) -> anyhow::Result<Self> {
         let listening = settings::listening(config, place)?;
-        let endpoint = Endpoint::bind(&config.quic, &config.peer, credentials, &listening.quic)?;
+        let threads = Threads::start().context("cannot start a thread")?;
+        let endpoint = {
+            let _own = threads.quic().enter();
+            Endpoint::bind(&config.quic, &config.peer, credentials, &listening.quic)?
+        };
         let listener = listen(&listening.http, "http")?;
         let redis = listening.redis.as_ref().map(|addresses| listen(addresses, "redis")).transpose()?;
-        Ok(Self { endpoint, listener, redis })
+        Ok(Self { threads, endpoint, listener, redis })
     }
 
     /// Serves clients, and peers if there are links.
     pub(super) fn open(self, doors: &Doors, links: Option<Links>, tls: LiveDoors) -> Open {
         let (closing, clients) = (CancellationToken::new(), TaskTracker::new());
-        let http = api::http::serve(self.listener, doors.clone(), tls.http, closing.clone());
+        let http = api::http::serve(self.listener, doors.clone(), self.threads.clone(), tls.http, closing.clone());
         if let Some(listener) = self.redis {
-            clients.spawn(api::redis::serve(listener, doors.clone(), tls.redis, closing.clone()));
+            let threads = self.threads.clone();
+            clients.spawn(api::redis::serve(listener, doors.clone(), threads, tls.redis, closing.clone()));
         }
         let quic = {
             let (endpoint, doors) = (self.endpoint.clone(), doors.clone());
@@ -63,7 +72,8 @@ impl Sockets {
             };
             async move { endpoint.serve(links, client).await }
         };
-        Open { endpoint: self.endpoint, closing, clients, http: tokio::spawn(http), quic: tokio::spawn(quic) }
+        let quic = self.threads.quic().spawn(quic);
+        Open { endpoint: self.endpoint, _threads: self.threads, closing, clients, http: tokio::spawn(http), quic }
     }
 }
 

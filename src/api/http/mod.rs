@@ -67,6 +67,7 @@ use tower_http::cors::CorsLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
+use crate::api::threads::Threads;
 use crate::api::{Doors, listening};
 use crate::telemetry::{self, Verb};
 use crate::tls::Live;
@@ -84,7 +85,13 @@ use request_id::RequestId;
 /// another node could serve it.
 ///
 /// With `tls`, nothing else is spoken.
-pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    doors: Doors,
+    threads: Threads,
+    tls: Option<Live>,
+    shutdown: CancellationToken,
+) {
     let (config, budget) = (Arc::clone(&doors.config), Arc::clone(&doors.budget));
     let protocol = connection::protocol(&config.http);
     let limits = Limits::new(&config);
@@ -97,7 +104,8 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
     let Serving { protocol, tls, .. } = full.clone();
     let serving = Serving { protocol, tls, service: service(doors, shutdown.clone()), limits };
     let places = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
-    let attend = |stream, account| serving.clone().attend(stream, account, shutdown.clone());
+    let closing = shutdown.clone();
+    let attend = move |stream, account| serving.clone().attend(stream, account, closing.clone());
     let turn_away = |stream| {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             listening::turn_away(stream, full.tls.is_none(), connection::full);
@@ -110,7 +118,7 @@ pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutd
         })
     };
     let door = (telemetry::Door::Http, config.http.connections_max);
-    listening::attend_all(listener, &shutdown, &budget, door, attend, turn_away).await;
+    listening::attend_all(listener, &shutdown, (&budget, &threads), door, attend, turn_away).await;
 }
 
 /// What the body of a request or of an answer is.

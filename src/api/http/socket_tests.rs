@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve;
 use super::tests::{config, doors_with};
+use crate::api::threads::Threads;
 use crate::api::{Doors, Stage};
 use crate::config::Config;
 use crate::engine::Fake;
@@ -45,7 +46,7 @@ pub(super) async fn server_with(
 async fn start(doors: Doors, tls: Option<Live>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let ended = tokio::spawn(serve(listener, doors, tls, shutdown.clone()));
+    let ended = tokio::spawn(serve(listener, doors, Threads::here(), tls, shutdown.clone()));
     Server { address, shutdown, ended }
 }
 

@@ -47,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use super::bearer::Bearers;
 use super::budget::Budget;
 use super::gate::Gate;
+use super::threads::Threads;
 use super::{Doors, Namespaces, Stage, listening};
 use crate::clock::Stopwatch;
 use crate::config::Config;
@@ -64,14 +65,27 @@ const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 /// last answers are written.
 ///
 /// With `tls`, nothing else is spoken.
-pub async fn serve(listener: TcpListener, doors: Doors, tls: Option<Live>, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    doors: Doors,
+    threads: Threads,
+    tls: Option<Live>,
+    shutdown: CancellationToken,
+) {
     let port = listener.local_addr().map_or(0, |address| address.port());
-    attend(listener, Arc::new(Door::new(doors, port)), tls, shutdown).await;
+    attend(listener, Arc::new(Door::new(doors, port)), threads, tls, shutdown).await;
 }
 
-async fn attend(listener: TcpListener, door: Arc<Door>, tls: Option<Live>, shutdown: CancellationToken) {
+async fn attend(
+    listener: TcpListener,
+    door: Arc<Door>,
+    threads: Threads,
+    tls: Option<Live>,
+    shutdown: CancellationToken,
+) {
     let Limits { connections_max, request_timeout, idle_timeout, .. } = door.limits;
-    let attend = |stream, account| {
+    let (plain, budget) = (tls.is_none(), Arc::clone(&door.budget));
+    let attend = move |stream, account| {
         let (door, tls) = (Arc::clone(&door), tls.clone());
         async move {
             let from = listening::address(&stream);
@@ -81,12 +95,12 @@ async fn attend(listener: TcpListener, door: Arc<Door>, tls: Option<Live>, shutd
             }
         }
     };
-    let turn_away = |stream| {
-        listening::turn_away(stream, tls.is_none(), |_| FULL);
+    let turn_away = move |stream| {
+        listening::turn_away(stream, plain, |_| FULL);
         None::<std::future::Ready<()>>
     };
     let place = (telemetry::Door::Redis, connections_max);
-    listening::attend_all(listener, &shutdown, &door.budget, place, attend, turn_away).await;
+    listening::attend_all(listener, &shutdown, (&budget, &threads), place, attend, turn_away).await;
 }
 
 /// What all connections share.

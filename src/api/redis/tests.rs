@@ -491,7 +491,7 @@ async fn serve_with(config: &Config, engine: impl FnMut(Vec<Operation>) -> Fake 
     let (door, stage) = door_of(config, Stage::Ready, EngineHandle::fake(engine));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(attend(listener, door, None, shutdown.clone()));
+    let serving = tokio::spawn(attend(listener, door, Threads::here(), None, shutdown.clone()));
     Served { address, stage, shutdown, serving }
 }
 

@@ -1,0 +1,201 @@
+//! Rounds: what the connections of one thread ask in one turn of its event loop, handed to the engine as one; and the answers
+//! of a commit, handed back to that thread as one. So a request costs neither a wake of the engine nor one of its thread.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::{Answer, EngineHandle, Submission};
+use crate::clock;
+
+/// Batches of one turn, in order.
+pub(super) type Round = SmallVec<[Submission; 1]>;
+
+/// A round that is larger goes before its turn has ended.
+const ROUND_MAX: usize = 256;
+
+/// How often more is waited for before a round goes.
+const LOOKS_MAX: usize = 16;
+
+/// While rounds go, the thread looks at its timers this often.
+const PULSE: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// `None` on a thread that hands over each batch by itself.
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
+}
+
+/// What a thread gathers.
+struct Here {
+    round: Round,
+    /// Whose engine carries the round out, if there is any.
+    engine: Option<EngineHandle>,
+    may_sync: bool,
+    mailbox: Arc<Mailbox>,
+    /// Runs once what is ready now has run.
+    turn: Waker,
+}
+
+/// Answers on their way to a thread.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    answers: Mutex<Vec<Answered>>,
+    owner: AtomicWaker,
+}
+
+/// Whom an answer is for.
+pub(super) type Answered = (oneshot::Sender<Answer>, Answer);
+
+impl Mailbox {
+    /// Empties `answers` into it.
+    pub(super) fn put(&self, answers: &mut Vec<Answered>) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).append(answers);
+        self.owner.wake();
+    }
+
+    /// Ready once there is an answer to hand out or a round to hand over.
+    fn poll_work(self: &Arc<Self>, cx: &mut Context<'_>, may_sync: bool, pulse: &mut Pulse) -> Poll<()> {
+        self.owner.register(cx.waker());
+        pulse.beat(cx);
+        let gathered = HERE.with_borrow_mut(|here| {
+            let here = here.get_or_insert_with(|| Here::new(Arc::clone(self), may_sync, cx.waker()));
+            here.turn.clone_from(cx.waker());
+            !here.round.is_empty()
+        });
+        let answered = !self.answers.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if gathered || answered { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Hands out what is in it.
+    fn deliver(&self) {
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        for (asker, answer) in answers {
+            // A client that has gone away needs no answer.
+            let _ = asker.send(answer);
+        }
+    }
+}
+
+/// Gathers rounds on this thread for as long as it is polled: once for each thread, whose tasks never leave it. Where it may
+/// sync, the thread waits for the disk when that is quick.
+pub(crate) async fn gather(may_sync: bool) {
+    let mailbox = Arc::new(Mailbox::default());
+    let mut pulse = Pulse::new();
+    loop {
+        poll_fn(|cx| mailbox.poll_work(cx, may_sync, &mut pulse)).await;
+        mailbox.deliver();
+        await_more(&mailbox).await;
+        hand_over();
+        pulse.keep();
+        // What was answered meanwhile need not wait for another turn.
+        mailbox.deliver();
+    }
+}
+
+/// Takes in what comes as long as something comes each time that the sockets are looked at: a sync costs the same for one
+/// batch as for many. Alone, a client waits for no timer.
+async fn await_more(mailbox: &Mailbox) {
+    let mut seen = 0;
+    for _ in 0..LOOKS_MAX {
+        let now = HERE.with_borrow(|here| here.as_ref().map_or(0, |here| here.round.len()));
+        if now == seen {
+            break;
+        }
+        seen = now;
+        yield_now().await;
+        mailbox.deliver();
+    }
+}
+
+/// Hands this thread's round over. An engine that has ended drops it, and whoever waits for an answer hears of that.
+fn hand_over() {
+    let due = HERE.with_borrow_mut(|here| {
+        let here = here.as_mut().filter(|here| !here.round.is_empty())?;
+        Some((std::mem::take(&mut here.round), here.engine.take()?, here.may_sync))
+    });
+    if let Some((round, engine, may_sync)) = due {
+        let operations = round.iter().map(|submission| submission.operations.len()).sum();
+        let _ = engine.submissions.send(round);
+        engine.seat.drive(operations, may_sync);
+    }
+}
+
+/// The mailbox of this thread, if it gathers rounds.
+pub(super) fn mailbox() -> Option<Arc<Mailbox>> {
+    HERE.with_borrow(|here| here.as_ref().map(|here| Arc::clone(&here.mailbox)))
+}
+
+/// Puts a batch into this thread's round, or hands it over at once. It is given back if there is no engine any more.
+pub(super) fn submit(engine: &EngineHandle, submission: Submission) -> Result<(), ()> {
+    let fits = HERE.with_borrow(|here| here.as_ref().map(|here| here.has_room(engine)));
+    match fits {
+        None => {
+            engine.submissions.send(Round::from_buf([submission])).map_err(|_| ())?;
+            engine.seat.call();
+            return Ok(());
+        }
+        Some(false) => hand_over(),
+        Some(true) => {}
+    }
+    HERE.with_borrow_mut(|here| {
+        if let Some(here) = here {
+            here.put(engine, submission);
+        }
+    });
+    Ok(())
+}
+
+impl Here {
+    fn new(mailbox: Arc<Mailbox>, may_sync: bool, turn: &Waker) -> Self {
+        Self { round: Round::new(), engine: None, may_sync, mailbox, turn: turn.clone() }
+    }
+
+    /// Whether a batch for this engine goes into the round.
+    fn has_room(&self, engine: &EngineHandle) -> bool {
+        let same = |other: &EngineHandle| other.submissions.same_channel(&engine.submissions);
+        self.round.len() < ROUND_MAX && self.engine.as_ref().is_none_or(same)
+    }
+
+    fn put(&mut self, engine: &EngineHandle, submission: Submission) {
+        if self.round.is_empty() {
+            self.engine = Some(engine.clone());
+            self.turn.wake_by_ref();
+        }
+        self.round.push(submission);
+    }
+}
+
+/// A timer that is always due soon while rounds go. Each request has a time limit, and Tokio's event loop is woken by a system
+/// call whenever a timer is set that is due before all others: with this, those of requests never are.
+struct Pulse {
+    next: Pin<Box<Sleep>>,
+    beats: bool,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { next: Box::pin(sleep(PULSE)), beats: true }
+    }
+
+    /// Goes on beating for as long as this is called in time.
+    fn keep(&mut self) {
+        if !std::mem::replace(&mut self.beats, true) {
+            self.next.as_mut().reset(Instant::from_std(clock::monotonic() + PULSE));
+        }
+    }
+
+    fn beat(&mut self, cx: &mut Context<'_>) {
+        if self.beats && self.next.as_mut().poll(cx).is_ready() {
+            self.beats = false;
+        }
+    }
+}
