@@ -595,3 +595,6 @@ impl EngineHandle {
         (Self { submissions, room: Room::new(0, 1), inbox, seat: Arc::new(Seat::new()) }, Box::new(next))
     }
 }
+
+#[cfg(test)]
+mod tests;

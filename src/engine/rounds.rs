@@ -199,3 +199,92 @@ impl Pulse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use snowtide_protocol::{Action, Key};
+
+    use super::*;
+    use crate::engine::{Arrivals, Inlets, queues};
+    use crate::identity::NamespaceId;
+    use crate::replica::Operation;
+
+    fn arrivals(of: Inlets) -> Arrivals {
+        of.arrivals
+    }
+
+    fn get(key: &str) -> Vec<Operation> {
+        vec![Operation { namespace: NamespaceId(1), key: Key::new(key).unwrap(), action: Action::Get }]
+    }
+
+    fn keys(round: &Round) -> Vec<String> {
+        round.iter().map(|batch| batch.operations[0].key.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_in_one_turn_is_one_round_in_order() {
+        tokio::spawn(gather(true));
+        yield_now().await;
+        let (engine, inlets) = queues(1_000, 1_000);
+        let arrivals = arrivals(inlets);
+        for key in ["a", "b", "c"] {
+            let engine = engine.clone();
+            tokio::spawn(async move { engine.submit(get(key), None).map(drop) });
+        }
+        while arrivals.submissions.is_empty() {
+            yield_now().await;
+        }
+        assert_eq!(keys(&arrivals.submissions.recv().unwrap()), ["a", "b", "c"]);
+        assert!(arrivals.submissions.is_empty());
+    }
+
+    #[tokio::test]
+    async fn answers_come_back_to_who_asked() {
+        tokio::spawn(gather(true));
+        yield_now().await;
+        let (engine, inlets) = queues(1_000, 1_000);
+        let arrivals = arrivals(inlets);
+        let asked = ["a", "b"].map(|key| engine.submit(get(key), None).unwrap());
+        while arrivals.submissions.is_empty() {
+            yield_now().await;
+        }
+        let round = arrivals.submissions.recv().unwrap();
+        let mut mailbox = None;
+        let mut answers = Vec::new();
+        for batch in round {
+            answers.push((batch.asker.reply, Err(crate::replica::Refusal::Throttled)));
+            mailbox = batch.asker.mailbox;
+        }
+        mailbox.unwrap().put(&mut answers);
+        for answer in asked {
+            assert_eq!(answer.await.unwrap().err(), Some(crate::replica::Refusal::Throttled));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_round_goes_at_once_and_none_is_for_two_engines() {
+        tokio::spawn(gather(true));
+        yield_now().await;
+        let ((one, ones), (other, others)) = (queues(1_000, 1_000), queues(1_000, 1_000));
+        let (ones, others) = (arrivals(ones), arrivals(others));
+        for _ in 0..=ROUND_MAX {
+            one.submit(get("a"), None).unwrap();
+        }
+        assert_eq!(ones.submissions.try_recv().unwrap().len(), ROUND_MAX);
+        other.submit(get("b"), None).unwrap();
+        assert_eq!(keys(&ones.submissions.try_recv().unwrap()), ["a"]);
+        while others.submissions.is_empty() {
+            yield_now().await;
+        }
+        assert_eq!(keys(&others.submissions.try_recv().unwrap()), ["b"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_nothing_gathers_each_batch_goes_by_itself() {
+        let (engine, inlets) = queues(1_000, 1_000);
+        let arrivals = arrivals(inlets);
+        engine.submit(get("a"), None).unwrap();
+        engine.submit(get("b"), None).unwrap();
+        assert_eq!(arrivals.submissions.try_iter().map(|round| round.len()).collect::<Vec<_>>(), [1, 1]);
+    }
+}

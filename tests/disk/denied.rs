@@ -23,7 +23,7 @@ use crate::table::{Tally, Verdict};
 
 /// What is written, and the beginning of the name of the thread that does.
 const KINDS: [(&str, &str); 5] = [
-    ("a commit", "commit"),
+    ("a commit", "engine"),
     ("a checkpoint", "checkpoint"),
     ("a flush", "rocksdb:high"),
     ("a compaction", "rocksdb:low"),
