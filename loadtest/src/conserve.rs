@@ -2,10 +2,12 @@
 //!
 //! A counter is settled once every target answers the same and no acknowledged increment is missing; equal values with
 //! something missing may still be on their way, so those are waited for as well. A value above everything attempted
-//! can never become right and is not waited for. Whatever is not settled at the deadline is a finding.
+//! can never become right and is not waited for. Millions of counters take their time: reading goes on for as long as targets
+//! answer and counters move. Whatever is not settled then is a finding.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -21,6 +23,28 @@ const READ_BATCH: usize = 1_000;
 const PAUSE_MIN: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// How long counters are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// Till this moment.
+    Deadline(Instant),
+    /// Till for so long no target has answered, or no counter has moved.
+    Still(Duration),
+}
+
+impl Until {
+    /// When to give up, if nothing has come of it since `moved`.
+    fn end(self, moved: Instant) -> Instant {
+        match self {
+            Self::Deadline(deadline) => deadline,
+            Self::Still(patience) => moved + patience,
+        }
+    }
+}
+
+/// How many answers there were so far, for whoever watches.
+pub type Progress = Arc<AtomicU64>;
+
 /// Reads counters at one target, for as long as it takes.
 pub struct Reader {
     /// The target's name in findings.
@@ -35,12 +59,15 @@ impl Reader {
         Self { name, link, last_error: "no answer yet".into() }
     }
 
-    /// The values of all `keys`, in order. Returns only when it has them; may be dropped while it waits.
-    async fn read(&mut self, keys: &[u32]) -> Vec<i128> {
+    /// The values of `keys`, in order, as far as they came.
+    async fn read(&mut self, keys: &[u32], until: Until, progress: &Progress) -> Vec<i128> {
         let mut values = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(READ_BATCH) {
             let operations: Vec<_> = chunk.iter().map(|key| Operation { key: *key, action: Action::Read }).collect();
-            values.extend(self.read_chunk(&operations).await);
+            let end = until.end(Instant::now());
+            let Ok(answer) = tokio::time::timeout_at(end.into(), self.read_chunk(&operations)).await else { break };
+            progress.fetch_add(u64::try_from(answer.len()).unwrap_or(u64::MAX), Relaxed);
+            values.extend(answer);
         }
         values
     }
@@ -71,14 +98,16 @@ pub struct Agreement {
     pub waited: Duration,
 }
 
-/// Reads `keys` at all readers until every counter is settled, at most until `deadline`.
+/// Reads `keys` at all readers until every counter is settled, or nothing has come of it for so long.
 pub async fn agree(
     readers: &mut Vec<Reader>,
     keys: Vec<u32>,
     expected: impl Fn(u32) -> Expected,
-    deadline: Instant,
+    patience: Duration,
+    progress: &Progress,
 ) -> Agreement {
-    read_until(readers, keys, |key, seen| is_settled(expected(key), seen), PAUSE_MAX, deadline).await
+    let is_enough = |key, seen: &[Option<i128>]| is_settled(expected(key), seen);
+    read_until(readers, keys, is_enough, PAUSE_MAX, (Until::Still(patience), progress)).await
 }
 
 /// Reads counters at all readers until each counts at least what is in `least`; false if the deadline comes first. Its pauses
@@ -86,7 +115,9 @@ pub async fn agree(
 pub async fn reach(readers: &mut Vec<Reader>, least: &BTreeMap<u32, i128>, deadline: Instant) -> bool {
     let is_reached =
         |key, seen: &[Option<i128>]| seen.iter().all(|value| value.is_some_and(|value| value >= least[&key]));
-    read_until(readers, least.keys().copied().collect(), is_reached, PAUSE_MIN, deadline).await.settled
+    let keys = least.keys().copied().collect();
+    let until = (Until::Deadline(deadline), &Progress::default());
+    read_until(readers, keys, is_reached, PAUSE_MIN, until).await.settled
 }
 
 /// Reads each of `keys` until what the targets answered last is enough.
@@ -95,21 +126,24 @@ async fn read_until(
     keys: Vec<u32>,
     is_enough: impl Fn(u32, &[Option<i128>]) -> bool,
     pause_max: Duration,
-    deadline: Instant,
+    (until, progress): (Until, &Progress),
 ) -> Agreement {
     let start = Instant::now();
     let mut values = vec![vec![None; keys.len()]; readers.len()];
     let mut open: Vec<usize> = (0..keys.len()).collect();
-    let mut pause = PAUSE_MIN;
+    let (mut pause, mut moved) = (PAUSE_MIN, start);
     while !open.is_empty() {
         let asked: Arc<[u32]> = open.iter().map(|position| keys[*position]).collect();
-        let answers = read_all(readers, &asked, deadline).await;
+        let answers = read_all(readers, &asked, until, progress).await;
         for (known, answer) in values.iter_mut().zip(answers) {
-            let answered = open.iter().zip(answer.into_iter().flatten());
-            answered.for_each(|(position, value)| known[*position] = Some(value));
+            for (position, value) in open.iter().zip(answer) {
+                if known[*position].replace(value) != Some(value) {
+                    moved = Instant::now();
+                }
+            }
         }
         open.retain(|position| !is_enough(keys[*position], &column(&values, *position)));
-        if open.is_empty() || Instant::now() + pause >= deadline {
+        if open.is_empty() || Instant::now() + pause >= until.end(moved) {
             break;
         }
         tokio::time::sleep(pause).await;
@@ -118,13 +152,13 @@ async fn read_until(
     Agreement { settled: open.is_empty(), keys, values, waited: start.elapsed() }
 }
 
-/// One answer per reader, `None` where the deadline came first.
-async fn read_all(readers: &mut Vec<Reader>, keys: &Arc<[u32]>, deadline: Instant) -> Vec<Option<Vec<i128>>> {
+/// What each reader was answered, which ends early if it was for too long nothing.
+async fn read_all(readers: &mut Vec<Reader>, keys: &Arc<[u32]>, until: Until, progress: &Progress) -> Vec<Vec<i128>> {
     let mut tasks = JoinSet::new();
     for (position, mut reader) in readers.drain(..).enumerate() {
-        let keys = Arc::clone(keys);
+        let (keys, progress) = (Arc::clone(keys), Arc::clone(progress));
         tasks.spawn(async move {
-            let values = tokio::time::timeout_at(deadline.into(), reader.read(&keys)).await.ok();
+            let values = reader.read(&keys, until, &progress).await;
             (position, reader, values)
         });
     }

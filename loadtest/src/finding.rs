@@ -83,6 +83,9 @@ impl Miscount {
 }
 
 impl Finding {
+    /// The word for [`Self::Unreadable`]: where there is nothing else, nothing was found to be wrong.
+    pub const UNREADABLE: &str = "unreadable";
+
     /// The word in JSON and in counts.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -92,7 +95,7 @@ impl Finding {
             Self::Disagreement { .. } => "disagreement",
             Self::DuplicateId { .. } => "duplicate_id",
             Self::BadAnswer { .. } => "bad_answer",
-            Self::Unreadable { .. } => "unreadable",
+            Self::Unreadable { .. } => Self::UNREADABLE,
             Self::TooManyIdRuns { .. } => "too_many_id_runs",
         }
     }

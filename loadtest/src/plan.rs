@@ -120,7 +120,7 @@ pub struct Checks {
     #[arg(long = "threshold", value_name = "BOUND")]
     pub thresholds: Vec<Threshold>,
 
-    /// How long to wait at the end until all regions agree.
+    /// How long to wait at the end for the regions to agree, counted anew whenever a target answers or a counter moves.
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     pub agree_timeout: Duration,
 

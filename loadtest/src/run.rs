@@ -10,7 +10,6 @@ mod setup;
 mod ticker;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -65,11 +64,11 @@ pub async fn run_with(
         1 => sending::send(&setup, ledger, script, async { Ok(begin()) }).await?,
         _ => processes::send_all(&setup, ledger, begin).await?,
     };
-    let waiting = progress::spinner(plan, "waiting until the regions agree");
     let record = &sent.record;
     let expected = |key| record.ledger.expected(key);
-    let deadline = Instant::now() + plan.checks.agree_timeout;
-    let agreement = conserve::agree(&mut setup.readers, record.ledger.touched(), expected, deadline).await;
+    let (touched, read) = (record.ledger.touched(), conserve::Progress::default());
+    let waiting = progress::check(plan, touched.len(), &read);
+    let agreement = conserve::agree(&mut setup.readers, touched, expected, plan.checks.agree_timeout, &read).await;
     waiting.finish_and_clear();
     conserve::judge(&agreement, &setup.readers, &record.names, expected, &record.findings);
     judge_ids(record, &sent.ids);

@@ -95,7 +95,9 @@ impl Summary {
         let Conservation { regions, counters, acknowledged_sum, ids, .. } = &self.conservation;
         if !self.ok {
             let counts = self.findings_by_kind.iter().map(|(kind, count)| format!("{count} {kind}"));
-            return format!("NOT CONSERVED: {}", counts.collect::<Vec<_>>().join(", "));
+            let unread = self.findings_by_kind.keys().all(|kind| kind == Finding::UNREADABLE);
+            let verdict = if unread { "NOT CHECKED" } else { "NOT CONSERVED" };
+            return format!("{verdict}: {}", counts.collect::<Vec<_>>().join(", "));
         }
         let regions = match regions.len() {
             1 => "1 region".to_owned(),

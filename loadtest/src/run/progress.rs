@@ -1,11 +1,14 @@
 //! What people see while they wait. Nothing is drawn unless standard error is a terminal.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::record::Record;
+use crate::conserve::Progress;
 use crate::measure::Phases;
 use crate::plan::Plan;
 
@@ -23,11 +26,16 @@ pub(super) fn bar(plan: &Plan) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Shows that something is waited for.
-pub(super) fn spinner(plan: &Plan, message: &'static str) -> ProgressBar {
+/// Shows that it is waited until the regions agree, and how many answers about how many counters there were.
+pub(super) fn check(plan: &Plan, counters: usize, read: &Progress) -> ProgressBar {
     let spinner = if plan.output.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    let read = Arc::clone(read);
+    let style = ProgressStyle::with_template("{spinner} waiting until the regions agree: {elapsed}, {read}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
     spinner.enable_steady_tick(INTERVAL);
-    spinner.with_message(message)
+    spinner.with_style(style.with_key("read", move |_: &ProgressState, text: &mut dyn fmt::Write| {
+        let _ = write!(text, "{} answers about {counters} counters", read.load(Relaxed));
+    }))
 }
 
 /// Draws until it is aborted.

@@ -1,7 +1,6 @@
 //! Everything that is decided before the first request.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -82,8 +81,9 @@ impl Setup {
             return Ok(Ledger::new(count));
         }
         let anything = Expected { least: i128::MIN, most: i128::MAX };
-        let deadline = Instant::now() + self.plan.checks.agree_timeout;
-        let agreement = conserve::agree(&mut self.readers, (0..count).collect(), |_| anything, deadline).await;
+        let (keys, patience) = ((0..count).collect(), self.plan.checks.agree_timeout);
+        let agreement =
+            conserve::agree(&mut self.readers, keys, |_| anything, patience, &conserve::Progress::default()).await;
         if !agreement.settled {
             let findings = Findings::default();
             conserve::judge(&agreement, &self.readers, &self.dial.names, |_| anything, &findings);

@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     faults: HashMap<u64, Fault>,
     /// After so many IDs they begin again.
     ids_period: Option<u64>,
+    /// How long each batch of reads takes.
+    reads_take: Duration,
     counters: Mutex<HashMap<String, i128>>,
     increments: AtomicU64,
     ids: AtomicU64,
@@ -57,6 +59,11 @@ impl Cluster {
     /// A cluster that gives the same IDs again after so many.
     pub(crate) fn with_ids_period(period: u64) -> Arc<Self> {
         Arc::new(Self { ids_period: Some(period), ..Self::default() })
+    }
+
+    /// A cluster that takes so long for each batch of reads.
+    pub(crate) fn with_reads_taking(reads_take: Duration) -> Arc<Self> {
+        Arc::new(Self { reads_take, ..Self::default() })
     }
 
     /// Increments that have come.
@@ -116,6 +123,9 @@ impl Cluster {
 
     async fn batch(&self, operations: &Value) -> Result<Value, Broken> {
         let mut results = Vec::new();
+        if operations.as_array().unwrap().iter().all(|operation| operation["increment"].is_null()) {
+            tokio::time::sleep(self.reads_take).await;
+        }
         for operation in operations.as_array().unwrap() {
             let (status, result) = match (&operation["increment"], &operation["get"]) {
                 (Value::Null, get) => (200, self.read(&counter(get))),

@@ -164,6 +164,23 @@ async fn regions_that_never_hear_of_each_other_are_named() {
     assert!(run.findings().iter().all(|finding| finding["kind"] == "loss"), "{}", run.stdout());
 }
 
+#[tokio::test]
+async fn counters_are_read_for_as_long_as_targets_answer() {
+    let cluster = Cluster::with_reads_taking(Duration::from_millis(200));
+    let url = cluster.node("eu-west").await;
+    // Five batches, one after the other: longer than it is waited for any one of them.
+    let run = run(&[&url], "--mix 1:0:0 --keys 5000 --key-prefix before- --agree-timeout 700ms").await;
+    assert_eq!(run.code(), 0, "{}", run.stdout());
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_not_said_to_be_lost() {
+    let cluster = Cluster::with_reads_taking(DEADLINE);
+    let url = cluster.node("eu-west").await;
+    let run = run(&[&url], "--mix 1:0:0 --agree-timeout 300ms").await;
+    assert_eq!((run.code(), &*run.last_line()), (1, "NOT CHECKED: 1 unreadable"));
+}
+
 /// While one answer is held back, everything due on that connection waits and is sent afterwards: its latency is at
 /// least what is left of the stall when the last of it was due. A closed loop would show a single slow request.
 #[tokio::test]
