@@ -30,10 +30,10 @@ struct Inner {
 }
 
 impl Threads {
-    /// Starts one for TCP for each two processors, and one for QUIC. That one never waits for the disk: peers' links live on it.
+    /// Starts one for TCP for each processor, and one for QUIC. That one never waits for the disk: peers' links live on it.
     pub fn start() -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let count = thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+        let count = thread::available_parallelism().map_or(1, usize::from);
         let quic = start("quic".to_owned(), false, &stop)?;
         let tcp = (0..count).map(|number| start(format!("tcp-{number}"), true, &stop)).collect::<io::Result<_>>()?;
         Ok(Self(Arc::new(Inner { quic, tcp, next: AtomicUsize::new(0), _stop: Some(stop.drop_guard()) })))
