@@ -62,6 +62,8 @@ impl Seat {
         if operations > OPERATIONS_MAX {
             return self.call();
         }
+        // What was brought is seen by whoever is found in the seat: see `leave`.
+        fence(SeqCst);
         let Ok(mut seat) = self.engine.try_lock() else { return };
         let Some(engine) = seat.as_mut() else { return };
         engine.turn();
