@@ -1,8 +1,8 @@
-//! The engine: one thread that owns the replica, between bounded queues.
+//! The engine: owns the replica, between bounded queues, and is driven by one thread at a time (`seat.rs`).
 //!
 //! It takes what is in the queues, hands it to the replica as events, and carries out the effects. It decides
 //! nothing, reads no disk and no network, and never blocks on a queue: the store's threads and the peer links have
-//! reserved room, clients are answered `throttled` (I6). While one commit is being synced, the next one gathers.
+//! reserved room, clients are answered `throttled` (I6). While whoever closed a commit syncs it, the next one gathers.
 
 mod awaited;
 mod disk;
@@ -303,7 +303,7 @@ fn run(
     })
 }
 
-/// Tells the node if its thread dies by a panic: then nobody answers any more.
+/// Tells the node if whoever holds it panics: then nobody answers any more.
 struct Tripwire<'a>(&'a mpsc::UnboundedSender<News>);
 
 impl Drop for Tripwire<'_> {
@@ -338,8 +338,6 @@ impl Engine {
     /// Carries out what has come, as far as the replica has room for it. What is to be written waits for
     /// [`Self::next_write`].
     fn turn(&mut self) {
-        let news = self.outlets.news.clone();
-        let _tripwire = Tripwire(&news);
         loop {
             self.take_waiting();
             // Answers go out before the next commit closes, so that whoever asks again at once may still be part of it.
@@ -387,6 +385,10 @@ impl Engine {
 
     fn has_writes(&self) -> bool {
         self.disk.has_writes()
+    }
+
+    fn news(&self) -> mpsc::UnboundedSender<News> {
+        self.outlets.news.clone()
     }
 
     fn arrivals(&self) -> Arrivals {

@@ -1,62 +1,46 @@
 //! How much may wait for the engine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Room for so many batches with so many operations; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Room(Arc<Counts>);
-
-struct Counts {
-    /// Places for batches that are left.
-    batches: AtomicUsize,
-    /// The same for operations.
-    operations: AtomicUsize,
-    operations_max: usize,
+pub(super) struct Room {
+    batches: Arc<Semaphore>,
+    operations: Arc<Semaphore>,
+    operations_max: u32,
 }
 
 /// A batch's room, until it is dropped.
 pub(super) struct Place {
-    room: Room,
-    operations: usize,
+    _batch: OwnedSemaphorePermit,
+    _operations: OwnedSemaphorePermit,
 }
 
 impl Room {
     pub(super) fn new(batches_max: usize, operations_max: usize) -> Self {
-        let (batches, operations) = (AtomicUsize::new(batches_max), AtomicUsize::new(operations_max));
-        Self(Arc::new(Counts { batches, operations, operations_max }))
+        let operations_max = u32::try_from(operations_max).unwrap_or(u32::MAX);
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { batches: semaphore(batches_max), operations: semaphore(operations_max as usize), operations_max }
     }
 
     /// The largest batch that there is room for now.
     pub(super) fn left(&self) -> usize {
-        if self.0.batches.load(Relaxed) == 0 {
+        if self.batches.available_permits() == 0 {
             return 0;
         }
-        let left = self.0.operations.load(Relaxed);
-        if left == self.0.operations_max { usize::MAX } else { left }
+        let left = self.operations.available_permits();
+        if left == self.operations_max as usize { usize::MAX } else { left }
     }
 
     /// Room for a batch, if there is so much; one that is larger than all of it needs it all.
     pub(super) fn take(&self, operations: usize) -> Option<Place> {
-        let operations = operations.min(self.0.operations_max);
-        take(&self.0.batches, 1)?;
-        if take(&self.0.operations, operations).is_none() {
-            self.0.batches.fetch_add(1, Relaxed);
-            return None;
-        }
-        Some(Place { room: self.clone(), operations })
-    }
-}
-
-/// Takes so much of a count, if it is left. The counts only bound: nothing else is ordered by them.
-fn take(left: &AtomicUsize, count: usize) -> Option<usize> {
-    left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(count)).ok()
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.room.0.operations.fetch_add(self.operations, Relaxed);
-        self.room.0.batches.fetch_add(1, Relaxed);
+        let operations = u32::try_from(operations).unwrap_or(u32::MAX).min(self.operations_max);
+        Some(Place {
+            _batch: Arc::clone(&self.batches).try_acquire_owned().ok()?,
+            _operations: Arc::clone(&self.operations).try_acquire_many_owned(operations).ok()?,
+        })
     }
 }
 

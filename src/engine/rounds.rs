@@ -205,13 +205,9 @@ mod tests {
     use snowtide_protocol::{Action, Key};
 
     use super::*;
-    use crate::engine::{Arrivals, Inlets, queues};
+    use crate::engine::{Inlets, queues};
     use crate::identity::NamespaceId;
-    use crate::replica::Operation;
-
-    fn arrivals(of: Inlets) -> Arrivals {
-        of.arrivals
-    }
+    use crate::replica::{Operation, Refusal};
 
     fn get(key: &str) -> Vec<Operation> {
         vec![Operation { namespace: NamespaceId(1), key: Key::new(key).unwrap(), action: Action::Get }]
@@ -225,8 +221,7 @@ mod tests {
     async fn what_is_asked_in_one_turn_is_one_round_in_order() {
         tokio::spawn(gather(true));
         yield_now().await;
-        let (engine, inlets) = queues(1_000, 1_000);
-        let arrivals = arrivals(inlets);
+        let (engine, Inlets { arrivals, .. }) = queues(1_000, 1_000);
         for key in ["a", "b", "c"] {
             let engine = engine.clone();
             tokio::spawn(async move { engine.submit(get(key), None).map(drop) });
@@ -242,8 +237,7 @@ mod tests {
     async fn answers_come_back_to_who_asked() {
         tokio::spawn(gather(true));
         yield_now().await;
-        let (engine, inlets) = queues(1_000, 1_000);
-        let arrivals = arrivals(inlets);
+        let (engine, Inlets { arrivals, .. }) = queues(1_000, 1_000);
         let asked = ["a", "b"].map(|key| engine.submit(get(key), None).unwrap());
         while arrivals.submissions.is_empty() {
             yield_now().await;
@@ -252,12 +246,12 @@ mod tests {
         let mut mailbox = None;
         let mut answers = Vec::new();
         for batch in round {
-            answers.push((batch.asker.reply, Err(crate::replica::Refusal::Throttled)));
+            answers.push((batch.asker.reply, Err(Refusal::Throttled)));
             mailbox = batch.asker.mailbox;
         }
         mailbox.unwrap().put(&mut answers);
         for answer in asked {
-            assert_eq!(answer.await.unwrap().err(), Some(crate::replica::Refusal::Throttled));
+            assert_eq!(answer.await.unwrap().err(), Some(Refusal::Throttled));
         }
     }
 
@@ -266,7 +260,7 @@ mod tests {
         tokio::spawn(gather(true));
         yield_now().await;
         let ((one, ones), (other, others)) = (queues(1_000, 1_000), queues(1_000, 1_000));
-        let (ones, others) = (arrivals(ones), arrivals(others));
+        let (ones, others) = (ones.arrivals, others.arrivals);
         for _ in 0..=ROUND_MAX {
             one.submit(get("a"), None).unwrap();
         }
@@ -281,8 +275,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn where_nothing_gathers_each_batch_goes_by_itself() {
-        let (engine, inlets) = queues(1_000, 1_000);
-        let arrivals = arrivals(inlets);
+        let (engine, Inlets { arrivals, .. }) = queues(1_000, 1_000);
         engine.submit(get("a"), None).unwrap();
         engine.submit(get("b"), None).unwrap();
         assert_eq!(arrivals.submissions.try_iter().map(|round| round.len()).collect::<Vec<_>>(), [1, 1]);

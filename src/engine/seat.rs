@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
-use super::Engine;
 use super::disk::Writer;
+use super::{Engine, Tripwire};
 use crate::clock;
 use crate::replica::{Event, Job};
 
@@ -66,6 +66,8 @@ impl Seat {
         fence(SeqCst);
         let Ok(mut seat) = self.engine.try_lock() else { return };
         let Some(engine) = seat.as_mut() else { return };
+        let news = engine.news();
+        let _tripwire = Tripwire(&news);
         engine.turn();
         let sync = if may_sync && self.is_swift.load(Relaxed) { engine.next_write() } else { None };
         self.leave(seat);

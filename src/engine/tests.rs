@@ -1,6 +1,5 @@
 //! Threads of clients, an engine and a real store.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,8 +10,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::identity::NamespaceId;
-use crate::merkle::Hasher;
-use crate::store::{Memory, Options};
+use crate::store::Options;
 
 const SPACE: NamespaceId = NamespaceId(7);
 /// Nothing takes so long but an answer that never comes.
@@ -20,36 +18,6 @@ const NEVER: Duration = Duration::from_secs(60);
 
 fn worker() -> WorkerId {
     WorkerId::new(1, 0).unwrap()
-}
-
-fn options(path: &Path) -> Options {
-    Options {
-        path: path.to_path_buf(),
-        cluster_id: "test".into(),
-        layout: "41/5/5/12 since 2025-01-01T00:00:00Z".into(),
-        hasher: Hasher::new([7; 192]),
-        secret: "0123456789abcdef".into(),
-        worker: worker(),
-        namespaces: vec![SPACE],
-        boot_nonce: 99,
-        memory: Memory { cache: 1 << 20, memtables: 8 << 20, open_files: 64 },
-    }
-}
-
-/// Of a node that is alone.
-fn settings() -> Settings {
-    Settings {
-        worker: worker(),
-        peers: BTreeMap::new(),
-        hasher: Hasher::new([7; 192]),
-        unsynced: BTreeSet::new(),
-        quotas: BTreeMap::new(),
-        tuning: toml::from_str(&crate::config::default_file()).unwrap(),
-        claim_wait: Duration::from_secs(3),
-        quarantine: Duration::from_secs(4),
-        boot_silent_after: Duration::from_secs(8),
-        waiting_max: 10,
-    }
 }
 
 fn operation(key: &str, action: Action) -> Vec<Operation> {
@@ -64,11 +32,11 @@ async fn ask(engine: &EngineHandle, key: &str, action: Action) -> i128 {
 
 /// An engine that serves, with its store and its thread.
 fn serving(path: &Path) -> (EngineHandle, Arc<Store>, JoinHandle<()>) {
-    let (store, recovered) = Store::open(&options(path)).unwrap();
+    let (store, recovered) = Store::open(&Options::small(path, worker(), vec![SPACE])).unwrap();
     let (store, (handle, inlets)) = (Arc::new(store), queues(1_000, 100_000));
     let (news, mut told) = mpsc::unbounded_channel();
     let outlets = Outlets { send: Box::new(|_, _| ()), news };
-    let thread = start(inlets, settings(), recovered, &store, outlets).unwrap();
+    let thread = start(inlets, Settings::small(worker()), recovered, &store, outlets).unwrap();
     while !matches!(told.blocking_recv().unwrap(), News::Serving(_)) {}
     (handle, store, thread)
 }

@@ -6,11 +6,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use snowtide_protocol::{Ack, Action, Key};
 
-use super::tuning::Tuning;
 use super::*;
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use crate::identity::{Boot, Peer};
-use crate::merkle::Hasher;
 
 pub(super) const SAFE: NamespaceId = NamespaceId(1);
 pub(super) const FAST: NamespaceId = NamespaceId(2);
@@ -26,33 +24,15 @@ pub(super) fn peer() -> Peer {
 }
 
 pub(super) fn settings() -> Settings {
-    let ms = Duration::from_millis;
-    let mut tuning: Tuning = toml::from_str(&crate::config::default_file()).unwrap();
-    tuning.commit.bytes_max = ByteSize(4_096);
-    tuning.gossip.inflight_bytes_max = ByteSize(16_384);
-    tuning.cache.rows_max = 1_000;
-    tuning.cache.loading_rows_max = 1_000;
-    tuning.checkpoint.dirty_rows_max = 1_000;
-    tuning.repair.session_max = ms(60_000);
-    tuning.repair.scrub_interval = ms(60_000_000);
-    tuning.hints.max_age = ms(60_000);
-    tuning.hints.max_bytes = ByteSize(1 << 30);
-    tuning.idempotency.retention = ms(60_000);
-    tuning.idempotency.session_idle = ms(60_000);
-    tuning.idempotency.bytes_max = ByteSize(4_000);
-    tuning.drain.checkpoint = ms(1_000);
-    Settings {
-        worker: own(),
+    let mut settings = Settings {
         peers: BTreeMap::from([(peer().worker, BTreeSet::from([SAFE, FAST]))]),
-        hasher: Hasher::new([7; 192]),
         unsynced: BTreeSet::from([FAST]),
-        quotas: BTreeMap::new(),
-        tuning,
-        claim_wait: ms(3_000),
-        quarantine: ms(4_000),
-        boot_silent_after: ms(8_000),
-        waiting_max: 10,
-    }
+        ..Settings::small(own())
+    };
+    settings.tuning.commit.bytes_max = ByteSize(4_096);
+    settings.tuning.gossip.inflight_bytes_max = ByteSize(16_384);
+    settings.tuning.repair.scrub_interval = Duration::from_millis(60_000_000);
+    settings
 }
 
 /// A replica that serves, and what it wanted done since it was last asked.

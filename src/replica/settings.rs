@@ -40,3 +40,38 @@ impl Settings {
         self.peers.iter().filter(move |(_, shared)| shared.contains(&namespace)).map(|(worker, _)| *worker)
     }
 }
+
+#[cfg(test)]
+impl Settings {
+    /// Of a node that is alone, durable and small.
+    pub(crate) fn small(worker: WorkerId) -> Self {
+        use bytesize::ByteSize;
+
+        let ms = Duration::from_millis;
+        let mut tuning: Tuning = toml::from_str(&crate::config::default_file()).unwrap();
+        tuning.commit.bytes_max = ByteSize(1 << 20);
+        tuning.gossip.inflight_bytes_max = ByteSize(1 << 20);
+        tuning.cache.rows_max = 1_000;
+        tuning.cache.loading_rows_max = 1_000;
+        tuning.checkpoint.dirty_rows_max = 1_000;
+        tuning.repair.session_max = ms(60_000);
+        tuning.hints.max_age = ms(60_000);
+        tuning.hints.max_bytes = ByteSize(1 << 30);
+        tuning.idempotency.retention = ms(60_000);
+        tuning.idempotency.session_idle = ms(60_000);
+        tuning.idempotency.bytes_max = ByteSize(4_000);
+        tuning.drain.checkpoint = ms(1_000);
+        Self {
+            worker,
+            peers: BTreeMap::new(),
+            hasher: Hasher::new([7; 192]),
+            unsynced: BTreeSet::new(),
+            quotas: BTreeMap::new(),
+            tuning,
+            claim_wait: ms(3_000),
+            quarantine: ms(4_000),
+            boot_silent_after: ms(8_000),
+            waiting_max: 10,
+        }
+    }
+}

@@ -3,18 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use proptest::prelude::*;
 use snowtide_protocol::{Ack, Action, Key};
 
-use super::tuning::Tuning;
 use super::{
     Effect, Event, Job, JournalRead, Message, Operation, Outcome, Receipt, Record, Recovered, Refusal, Replica,
     Settings, Terms, Ticket, Token, View,
 };
 use crate::crdt::{LogHash, Mark, Row, VersionVector};
 use crate::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
-use crate::merkle::Hasher;
 
 const SPACE: NamespaceId = NamespaceId(7);
 const WAITING_MAX: usize = 3;
@@ -43,35 +40,13 @@ struct Net {
 
 fn settings(worker: WorkerId, others: impl Iterator<Item = WorkerId>) -> Settings {
     let ms = Duration::from_millis;
-    let mut tuning: Tuning = toml::from_str(&crate::config::default_file()).unwrap();
-    tuning.commit.bytes_max = ByteSize(1 << 20);
-    tuning.gossip.digest_interval = ms(100);
-    tuning.gossip.inflight_bytes_max = ByteSize(1 << 20);
-    tuning.gossip.fetch_timeout = ms(200);
-    tuning.cache.rows_max = 1_000;
-    tuning.cache.loading_rows_max = 1_000;
-    tuning.checkpoint.interval = ms(500);
-    tuning.checkpoint.dirty_rows_max = 1_000;
-    tuning.repair.session_max = ms(60_000);
-    tuning.repair.scrub_interval = ms(60_000);
-    tuning.hints.max_age = ms(60_000);
-    tuning.hints.max_bytes = ByteSize(1 << 30);
-    tuning.idempotency.retention = ms(60_000);
-    tuning.idempotency.session_idle = ms(60_000);
-    tuning.idempotency.bytes_max = ByteSize(4_000);
-    tuning.drain.checkpoint = ms(1_000);
-    Settings {
-        worker,
-        peers: others.map(|other| (other, BTreeSet::from([SPACE]))).collect(),
-        hasher: Hasher::new([7; 192]),
-        unsynced: BTreeSet::new(),
-        quotas: BTreeMap::new(),
-        tuning,
-        claim_wait: ms(3_000),
-        quarantine: ms(4_000),
-        boot_silent_after: ms(8_000),
-        waiting_max: WAITING_MAX,
-    }
+    let peers = others.map(|other| (other, BTreeSet::from([SPACE]))).collect();
+    let mut settings = Settings { peers, waiting_max: WAITING_MAX, ..Settings::small(worker) };
+    settings.tuning.gossip.digest_interval = ms(100);
+    settings.tuning.gossip.fetch_timeout = ms(200);
+    settings.tuning.checkpoint.interval = ms(500);
+    settings.tuning.repair.scrub_interval = ms(60_000);
+    settings
 }
 
 fn worker(region: usize) -> WorkerId {

@@ -87,6 +87,24 @@ pub struct Options {
     pub memory: Memory,
 }
 
+#[cfg(test)]
+impl Options {
+    /// Of a directory that tests fill.
+    pub(crate) fn small(path: &std::path::Path, worker: WorkerId, namespaces: Vec<NamespaceId>) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            cluster_id: "test".into(),
+            layout: "41/5/5/12 since 2025-01-01T00:00:00Z".into(),
+            hasher: Hasher::new([7; 192]),
+            secret: "0123456789abcdef".into(),
+            worker,
+            namespaces,
+            boot_nonce: 99,
+            memory: Memory::OFFLINE,
+        }
+    }
+}
+
 /// An open data directory.
 pub struct Store {
     medium: Box<dyn Medium>,

@@ -14,12 +14,11 @@ use snowtide_protocol::Key;
 
 use crate::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
-use crate::merkle::Hasher;
 use crate::replica::{
     Change, CheckpointChunk, Commit, DirtyRow, Payload, Position, Record, Recovered, RecoveredSpace, Repaired,
 };
 
-use super::{Memory, Options, Store};
+use super::{Options, Store};
 
 const SPACE: NamespaceId = NamespaceId(7);
 const OTHER_SPACE: NamespaceId = NamespaceId(8);
@@ -37,17 +36,7 @@ fn remote() -> ReplicaId {
 }
 
 fn options(path: &Path) -> Options {
-    Options {
-        path: path.to_path_buf(),
-        cluster_id: "test".into(),
-        layout: "41/5/5/12 since 2025-01-01T00:00:00Z".into(),
-        hasher: Hasher::new([7; 192]),
-        secret: "0123456789abcdef".into(),
-        worker: worker(),
-        namespaces: vec![SPACE, OTHER_SPACE],
-        boot_nonce: 99,
-        memory: Memory::OFFLINE,
-    }
+    Options::small(path, worker(), vec![SPACE, OTHER_SPACE])
 }
 
 fn open(path: &Path) -> (Store, Recovered) {
