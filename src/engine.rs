@@ -457,7 +457,10 @@ impl Engine {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Disk(job) => self.disk.queue(job),
+            Effect::Disk(job) => match self.disk.at_hand(&job) {
+                Some(event) => self.happen(event),
+                None => self.disk.queue(job),
+            },
             Effect::Mint => self.mint(),
             Effect::Reply { ticket, answer, receipt } => {
                 self.reply(ticket, answer.map(|outcomes| Applied { outcomes, receipt }));

@@ -22,11 +22,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, ClientConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
+    VarInt,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
-use snowtide_protocol::wire::ALPN as CLIENT_ALPN;
+use snowtide_protocol::wire::{ALPN as CLIENT_ALPN, PACKETS_UNACKNOWLEDGED_MAX};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -289,6 +292,7 @@ fn acceptor(quic: &Quic, peer: &PeerLinks, credentials: &Credentials) -> Result<
         .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
         .stream_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES))
         .send_window(CLIENT_SEND_BYTES)
+        .ack_frequency_config(Some(acknowledgements()))
         .datagram_receive_buffer_size(None);
     server.transport_config(Arc::new(transport)).max_incoming(HANDSHAKES_MAX + HANDSHAKES_KEPT);
     Ok(server)
@@ -307,9 +311,17 @@ fn dialer(peer: &PeerLinks, credentials: &Credentials) -> Result<ClientConfig, T
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
+        .ack_frequency_config(Some(acknowledgements()))
         .datagram_receive_buffer_size(None);
     client.transport_config(Arc::new(transport));
     Ok(client)
+}
+
+/// How often the other end acknowledges what we send.
+fn acknowledgements() -> AckFrequencyConfig {
+    let mut acknowledgements = AckFrequencyConfig::default();
+    acknowledgements.ack_eliciting_threshold(VarInt::from_u32(PACKETS_UNACKNOWLEDGED_MAX));
+    acknowledgements
 }
 
 fn idle(timeout: Duration) -> IdleTimeout {

@@ -8,6 +8,10 @@ use socket2::{Domain, Socket, Type};
 /// Connections that the system completes before they are accepted.
 const BACKLOG: i32 = 1_024;
 
+/// Datagrams that the system holds until we take them: enough for all that comes while the thread is busy for some
+/// milliseconds. It may allow less (`net.core.rmem_max`); then datagrams are lost and sent again under load.
+const DATAGRAM_BYTES: usize = 4 << 20;
+
 /// The addresses at which nothing can listen, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -20,7 +24,13 @@ pub struct NotBound {
 
 /// A socket at the first of these addresses that the machine has.
 pub fn udp(candidates: &[SocketAddr]) -> Result<UdpSocket, NotBound> {
-    first(candidates, |address| bound(address, Type::DGRAM).map(Into::into))
+    first(candidates, |address| {
+        let socket = bound(address, Type::DGRAM)?;
+        // Whatever the system allows will do.
+        let _ = socket.set_recv_buffer_size(DATAGRAM_BYTES);
+        let _ = socket.set_send_buffer_size(DATAGRAM_BYTES);
+        Ok(socket.into())
+    })
 }
 
 /// A listener at the first of these addresses that the machine has. It does not block, as Tokio demands.

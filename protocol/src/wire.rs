@@ -37,6 +37,10 @@ pub const BATCH_NAMESPACES_MAX: usize = 256;
 pub const NAMESPACE_BYTES_MAX: usize = 255;
 /// IDs in one request.
 pub const IDS_MAX: u32 = 10_000;
+/// Packets that either end may receive before it acknowledges them at once, as the other asks of it (QUIC Acknowledgement
+/// Frequency, draft-ietf-quic-ack-frequency): answers and requests carry acknowledgements along anyway. Fewer than fit into
+/// the initial congestion window (RFC 9002, 7.2), or a sender would wait for the timer.
+pub const PACKETS_UNACKNOWLEDGED_MAX: u32 = 10;
 
 /// Why a connection was closed: the application error code of QUIC's CONNECTION_CLOSE (RFC 9000, section 19.19).
 pub mod close {

@@ -57,7 +57,7 @@ pub(super) async fn attend_all<A, T>(
             attend(stream, account).await;
             telemetry::connection_closed(door);
         };
-        connections.spawn_on(attending, threads.next());
+        connections.spawn_on(attending, threads.next(door));
     }
     drop(listener);
     connections.close();

@@ -17,8 +17,12 @@ use crate::telemetry;
 
 use super::{EngineHandle, News, Tripwire};
 
+/// More rows than this are read by the thread that reads, wherever they are: whoever drives is waited for.
+const AT_HAND_MAX: usize = 64;
+
 /// The way to the store's threads, and what is to be written by whoever drives.
 pub(super) struct Disk {
+    store: Arc<Store>,
     writes: VecDeque<Job>,
     /// One of them is being written.
     is_writing: bool,
@@ -49,6 +53,7 @@ impl Disk {
         let spawn = |name: &str| spawn(name, Arc::clone(store), handle.clone(), news.clone());
         let ((reads, reading), (checkpoints, writing)) = (spawn("read")?, spawn("checkpoint")?);
         Ok(Self {
+            store: Arc::clone(store),
             writes: VecDeque::new(),
             is_writing: false,
             reads,
@@ -75,6 +80,16 @@ impl Disk {
     /// Whether one could be written now.
     pub(super) fn has_writes(&self) -> bool {
         !(self.is_writing || self.writes.is_empty())
+    }
+
+    /// What a job comes to that reads a few rows which are in memory: most often because there is no such row, which the
+    /// filters know. So a client that begins to count something waits for no other thread.
+    pub(super) fn at_hand(&self, job: &Job) -> Option<Event> {
+        if !matches!(job, Job::Load { keys, .. } if keys.len() <= AT_HAND_MAX) {
+            return None;
+        }
+        // What cannot be read is found again by the thread that reads, which says so.
+        job.at_hand(&self.store).ok().flatten()
     }
 
     /// Queues a job behind the others of its lane.

@@ -20,8 +20,8 @@ use crate::clock;
 /// Batches of one turn, in order.
 pub(super) type Round = SmallVec<[Submission; 1]>;
 
-/// A round that is larger goes before its turn has ended.
-const ROUND_MAX: usize = 256;
+/// A round of so many operations goes before its turn has ended, and is carried out while the thread reads on.
+const OPERATIONS_MAX: usize = 256;
 
 /// How often more is waited for before a round goes.
 const LOOKS_MAX: usize = 16;
@@ -37,6 +37,8 @@ thread_local! {
 /// What a thread gathers.
 struct Here {
     round: Round,
+    /// In all of the round.
+    operations: usize,
     /// Whose engine carries the round out, if there is any.
     engine: Option<EngineHandle>,
     may_sync: bool,
@@ -94,7 +96,7 @@ pub(crate) async fn gather(may_sync: bool) {
         poll_fn(|cx| mailbox.poll_work(cx, may_sync, &mut pulse)).await;
         mailbox.deliver();
         await_more(&mailbox).await;
-        hand_over();
+        drive();
         pulse.keep();
         // What was answered meanwhile need not wait for another turn.
         mailbox.deliver();
@@ -116,17 +118,23 @@ async fn await_more(mailbox: &Mailbox) {
     }
 }
 
-/// Hands this thread's round over. An engine that has ended drops it, and whoever waits for an answer hears of that.
-fn hand_over() {
-    let due = HERE.with_borrow_mut(|here| {
-        let here = here.as_mut().filter(|here| !here.round.is_empty())?;
-        Some((std::mem::take(&mut here.round), here.engine.take()?, here.may_sync))
-    });
-    if let Some((round, engine, may_sync)) = due {
-        let operations = round.iter().map(|submission| submission.operations.len()).sum();
-        let _ = engine.submissions.send(round);
+/// Hands this thread's round over and has it carried out, here if nobody else drives the engine.
+fn drive() {
+    if let Some((engine, operations, may_sync)) = hand_over() {
         engine.seat.drive(operations, may_sync);
     }
+}
+
+/// Hands this thread's round over: to which engine, how many operations, and whether the thread may sync. An engine that has
+/// ended drops it, and whoever waits for an answer hears of that.
+fn hand_over() -> Option<(EngineHandle, usize, bool)> {
+    let (round, engine, operations, may_sync) = HERE.with_borrow_mut(|here| {
+        let here = here.as_mut().filter(|here| !here.round.is_empty())?;
+        let operations = std::mem::take(&mut here.operations);
+        Some((std::mem::take(&mut here.round), here.engine.take()?, operations, here.may_sync))
+    })?;
+    let _ = engine.submissions.send(round);
+    Some((engine, operations, may_sync))
 }
 
 /// The mailbox of this thread, if it gathers rounds.
@@ -143,7 +151,8 @@ pub(super) fn submit(engine: &EngineHandle, submission: Submission) -> Result<()
             engine.seat.call();
             return Ok(());
         }
-        Some(false) => hand_over(),
+        // There is more to read here.
+        Some(false) => hand_over().into_iter().for_each(|(engine, ..)| engine.seat.call()),
         Some(true) => {}
     }
     HERE.with_borrow_mut(|here| {
@@ -156,13 +165,13 @@ pub(super) fn submit(engine: &EngineHandle, submission: Submission) -> Result<()
 
 impl Here {
     fn new(mailbox: Arc<Mailbox>, may_sync: bool, turn: &Waker) -> Self {
-        Self { round: Round::new(), engine: None, may_sync, mailbox, turn: turn.clone() }
+        Self { round: Round::new(), operations: 0, engine: None, may_sync, mailbox, turn: turn.clone() }
     }
 
     /// Whether a batch for this engine goes into the round.
     fn has_room(&self, engine: &EngineHandle) -> bool {
         let same = |other: &EngineHandle| other.submissions.same_channel(&engine.submissions);
-        self.round.len() < ROUND_MAX && self.engine.as_ref().is_none_or(same)
+        self.operations < OPERATIONS_MAX && self.engine.as_ref().is_none_or(same)
     }
 
     fn put(&mut self, engine: &EngineHandle, submission: Submission) {
@@ -170,6 +179,7 @@ impl Here {
             self.engine = Some(engine.clone());
             self.turn.wake_by_ref();
         }
+        self.operations = self.operations.saturating_add(submission.operations.len());
         self.round.push(submission);
     }
 }
@@ -261,10 +271,10 @@ mod tests {
         yield_now().await;
         let ((one, ones), (other, others)) = (queues(1_000, 1_000), queues(1_000, 1_000));
         let (ones, others) = (ones.arrivals, others.arrivals);
-        for _ in 0..=ROUND_MAX {
+        for _ in 0..=OPERATIONS_MAX {
             one.submit(get("a"), None).unwrap();
         }
-        assert_eq!(ones.submissions.try_recv().unwrap().len(), ROUND_MAX);
+        assert_eq!(ones.submissions.try_recv().unwrap().len(), OPERATIONS_MAX);
         other.submit(get("b"), None).unwrap();
         assert_eq!(keys(&ones.submissions.try_recv().unwrap()), ["a"]);
         while others.submissions.is_empty() {

@@ -216,6 +216,10 @@ impl Replica {
     /// The next thing to do, until there is none.
     pub fn poll(&mut self) -> Option<Effect> {
         if self.effects.is_empty() {
+            // First, because rows that are at hand may still be part of the commit that closes.
+            self.loads.emit(&mut self.effects);
+        }
+        if self.effects.is_empty() {
             self.settle();
         }
         self.effects.pop_front()

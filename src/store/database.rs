@@ -14,7 +14,7 @@ use nix::fcntl::Flock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BottommostLevelCompaction, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIterator, Error,
-    ErrorKind, FlushOptions, Options, WriteBatch, WriteOptions, properties,
+    ErrorKind, FlushOptions, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions, properties,
 };
 
 use crate::replica::Headroom;
@@ -167,6 +167,14 @@ impl Database {
         encoded
     }
 
+    /// One value per key, in order, from no further away than `tier`.
+    fn many(&self, family: Family, keys: &[Vec<u8>], tier: ReadTier) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(tier);
+        let values = self.db.batched_multi_get_cf_opt(self.handle(family), keys, keys.is_sorted(), &options);
+        values.into_iter().map(|value| value.map(|found| found.map(|value| value.to_vec()))).collect()
+    }
+
     fn alive(&self) -> Result<(), StoreError> {
         match self.poison.get() {
             None => Ok(()),
@@ -192,9 +200,15 @@ impl Medium for Database {
 
     fn get_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         self.alive()?;
-        let values = self.db.batched_multi_get_cf(self.handle(family), keys, keys.is_sorted());
-        let owned = values.into_iter().map(|value| value.map(|found| found.map(|value| value.to_vec())));
-        owned.collect::<Result<_, _>>().map_err(|error| read_failed(family, &error))
+        self.many(family, keys, ReadTier::All).map_err(|error| read_failed(family, &error))
+    }
+
+    fn get_many_at_hand(&self, family: Family, keys: &[Vec<u8>]) -> Result<Option<Vec<Option<Vec<u8>>>>, StoreError> {
+        self.alive()?;
+        match self.many(family, keys, ReadTier::BlockCache) {
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(None),
+            values => values.map(Some).map_err(|error| read_failed(family, &error)),
+        }
     }
 
     fn cursor(&self, family: Family) -> Result<Box<dyn Cursor + '_>, StoreError> {

@@ -25,6 +25,13 @@ impl Job {
         }
     }
 
+    /// What it comes to, if it only reads and finds in memory what it reads: whoever asks for it need not wait for the disk.
+    pub fn at_hand(&self, store: &Store) -> Result<Option<Event>, StoreError> {
+        let Self::Load { namespace, keys } = self else { return Ok(None) };
+        let rows = store.load_at_hand(*namespace, keys)?;
+        Ok(rows.map(|rows| Event::Loaded { namespace: *namespace, rows }))
+    }
+
     /// Carries it out. I1: what tells that a commit is synced is made only after the store has returned from its sync.
     pub fn run(self, store: &Store) -> Result<Event, StoreError> {
         Ok(match self {

@@ -84,6 +84,11 @@ pub trait Medium: Send + Sync {
     /// One value per key, in order.
     fn get_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
+    /// The same without waiting for the disk; `None` if a value, or that there is none, is not known in memory.
+    fn get_many_at_hand(&self, family: Family, keys: &[Vec<u8>]) -> Result<Option<Vec<Option<Vec<u8>>>>, StoreError> {
+        self.get_many(family, keys).map(Some)
+    }
+
     /// A cursor that stands nowhere yet. It need not see what is written after this call.
     fn cursor(&self, family: Family) -> Result<Box<dyn Cursor + '_>, StoreError>;
 

@@ -181,6 +181,12 @@ impl Store {
         Ok(keys.iter().cloned().zip(rows).collect())
     }
 
+    /// The same from memory alone; `None` where that does not do.
+    pub fn load_at_hand(&self, namespace: NamespaceId, keys: &[Key]) -> Result<Option<Vec<(Key, Row)>>, StoreError> {
+        let rows = rows::load_at_hand(&*self.medium, &self.hasher, namespace, keys)?;
+        Ok(rows.map(|rows| keys.iter().cloned().zip(rows).collect()))
+    }
+
     /// `origin`'s records that chain from `after`, oldest first, up to the first with which `bytes_max` is reached: at
     /// least one, unless there is nothing newer or the journal does not reach back to `after`.
     pub fn read_journal(

@@ -18,19 +18,39 @@ pub(super) fn load(
     namespace: NamespaceId,
     keys: &[Key],
 ) -> Result<Vec<Row>, StoreError> {
+    let rows = load_by(|encoded| medium.get_many(Family::Rows, encoded).map(Some), hasher, namespace, keys)?;
+    Ok(rows.unwrap_or_default())
+}
+
+/// The same without waiting for the disk; `None` if that does not do.
+pub(super) fn load_at_hand(
+    medium: &dyn Medium,
+    hasher: &Hasher,
+    namespace: NamespaceId,
+    keys: &[Key],
+) -> Result<Option<Vec<Row>>, StoreError> {
+    load_by(|encoded| medium.get_many_at_hand(Family::Rows, encoded), hasher, namespace, keys)
+}
+
+fn load_by(
+    get_many: impl FnOnce(&[Vec<u8>]) -> Result<Option<Vec<Option<Vec<u8>>>>, StoreError>,
+    hasher: &Hasher,
+    namespace: NamespaceId,
+    keys: &[Key],
+) -> Result<Option<Vec<Row>>, StoreError> {
     // Asked for in the order of the disk, where neighbours share blocks.
     let encoded = keys.iter().map(|key| row_key(namespace, hasher.place(key), key));
     let mut wanted: Vec<(Vec<u8>, usize)> = encoded.zip(0..).collect();
     wanted.sort_unstable();
     let (encoded, places): (Vec<Vec<u8>>, Vec<usize>) = wanted.into_iter().unzip();
-    let values = medium.get_many(Family::Rows, &encoded)?;
+    let Some(values) = get_many(&encoded)? else { return Ok(None) };
     let mut rows = vec![Row::default(); keys.len()];
     for (at, value) in places.into_iter().zip(values) {
         if let (Some(row), Some(key), Some(value)) = (rows.get_mut(at), keys.get(at), value) {
             *row = decode(namespace, key, &value)?;
         }
     }
-    Ok(rows)
+    Ok(Some(rows))
 }
 
 /// Replaces what is on disk: checkpoints hand over whole committed rows, and a committed row covers every earlier one.

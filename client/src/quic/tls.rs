@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{IdleTimeout, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
 use rustls::RootCertStore;
 use snowtide_protocol::wire;
 
@@ -30,6 +30,8 @@ pub(crate) fn client_config(roots: RootCertStore, idle: Duration) -> Result<quin
 fn transport(idle: Duration) -> Result<TransportConfig, ConnectError> {
     let timeout = IdleTimeout::try_from(idle)
         .map_err(|_| ConnectError::Config(format!("an idle timeout of {idle:?} is too long")))?;
+    let mut acknowledgements = AckFrequencyConfig::default();
+    acknowledgements.ack_eliciting_threshold(VarInt::from_u32(wire::PACKETS_UNACKNOWLEDGED_MAX));
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(timeout))
@@ -39,6 +41,7 @@ fn transport(idle: Duration) -> Result<TransportConfig, ConnectError> {
         .send_window(u64::from(CONNECTION_WINDOW_BYTES))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .ack_frequency_config(Some(acknowledgements))
         .datagram_receive_buffer_size(None);
     Ok(transport)
 }

@@ -4,13 +4,14 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use quinn::{RecvStream, SendStream};
 use snowtide_protocol::codec;
 use snowtide_protocol::frame::{self, FrameBuffer, FrameTooLong};
 use snowtide_protocol::wire::{Greeting, HELLO_BYTES_MAX, Hello, close};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::answer::{IdBatch, Submission};
@@ -70,7 +71,7 @@ pub(super) async fn converse<B: Mints>(
         charge,
         buffer,
         unfinished: None,
-        work: JoinSet::new(),
+        work: FuturesUnordered::new(),
         held: 0,
         unsent: Vec::new(),
         send,
@@ -137,12 +138,12 @@ struct Session<B> {
     /// Since when a frame has been arriving.
     unfinished: Option<(Instant, Owed)>,
     send: SendStream,
-    /// One task a submission, which waits for the answer and encodes it.
-    work: JoinSet<Done>,
+    /// One for each submission, which waits for the answer and encodes it.
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
     /// What the unanswered requests weigh.
     held: usize,
-    /// Frames to be written.
-    unsent: Vec<Bytes>,
+    /// Frames to be written, all of them at once.
+    unsent: Vec<u8>,
 }
 
 /// An answered submission.
@@ -191,9 +192,10 @@ impl<B: Mints> Session<B> {
                 },
                 // Not an error if the node is gone without a word: then the connection is, too.
                 () = drained(&mut stage), if open => open = false,
-                Some(done) = self.work.join_next(), if !self.work.is_empty() => {
+                Some(done) = self.work.next(), if !self.work.is_empty() => {
                     self.settle(done);
-                    while let Some(done) = self.work.try_join_next() {
+                    // Answers of a commit leave together.
+                    while let Some(Some(done)) = self.work.next().now_or_never() {
                         self.settle(done);
                     }
                 }
@@ -256,7 +258,7 @@ impl<B: Mints> Session<B> {
         for ids in ids {
             self.mint(ids).await;
         }
-        self.push(refusals);
+        self.push(&refusals);
         Ok(())
     }
 
@@ -266,11 +268,11 @@ impl<B: Mints> Session<B> {
         let terms = submission.terms.take();
         let terms_codec = Arc::clone(&self.door.terms_codec);
         if operations.is_empty() {
-            return self.push(submission.answer(Ok(Applied::default()), &terms_codec).0);
+            return self.push(&submission.answer(Ok(Applied::default()), &terms_codec).0);
         }
         let weight = submission.weight();
         let Ok(charge) = self.account.take_in_time(weight, Purpose::Request).await else {
-            return self.push(submission.answer(Err(NoRoom.into()), &terms_codec).0);
+            return self.push(&submission.answer(Err(NoRoom.into()), &terms_codec).0);
         };
         let charge = (charge, self.account.work());
         let gate = Arc::clone(&self.door.gate);
@@ -278,13 +280,13 @@ impl<B: Mints> Session<B> {
         match gate.submit(operations, terms) {
             Ok(submitted) => {
                 self.held = self.held.saturating_add(weight);
-                self.work.spawn(async move {
+                self.work.push(Box::pin(async move {
                     let applied = gate.carry_out(Verb::Batch, limit, submitted.answer(pending())).await;
                     let (frames, places) = submission.answer(applied, &terms_codec);
                     Done { frames, weight, places, _charge: charge }
-                });
+                }));
             }
-            Err(refused) => self.push(submission.answer(Err(refused), &terms_codec).0),
+            Err(refused) => self.push(&submission.answer(Err(refused), &terms_codec).0),
         }
     }
 
@@ -292,36 +294,29 @@ impl<B: Mints> Session<B> {
     async fn mint(&mut self, ids: IdBatch) {
         let gate = Arc::clone(&self.door.gate);
         let Ok(charge) = self.account.take_soon(IDS_BYTES, Purpose::Request).await else {
-            return self.push(ids.answer(Err(NoRoom.into())).0);
+            return self.push(&ids.answer(Err(NoRoom.into())).0);
         };
         let charge = (charge, self.account.work());
-        self.work.spawn(async move {
+        self.work.push(Box::pin(async move {
             let runs = gate.carry_out(Verb::MintIds, gate.limit(None), gate.mint(ids.total())).await;
             let (frames, places) = ids.answer(runs);
             Done { frames, weight: 0, places, _charge: charge }
-        });
+        }));
     }
 
     /// Queues an answer. Its places are free before the client can know it, so an honest client is never throttled.
-    fn settle(&mut self, done: Result<Done, tokio::task::JoinError>) {
-        // The tasks neither panic nor are aborted while the session lives.
-        let Ok(Done { frames, weight, places, _charge }) = done else { return };
+    fn settle(&mut self, Done { frames, weight, places, _charge }: Done) {
         self.held = self.held.saturating_sub(weight);
         drop(places);
-        self.push(frames);
+        self.push(&frames);
     }
 
     fn queue(&mut self, greeting: &Greeting) {
-        let mut bytes = Vec::new();
-        frame::append(greeting, &mut bytes);
-        self.push(bytes);
+        frame::append(greeting, &mut self.unsent);
     }
 
-    fn push(&mut self, frames: Vec<u8>) {
-        if !frames.is_empty() {
-            let charge = self.account.force(frames.len().saturating_add(ANSWER_BYTES));
-            self.unsent.push(self.account.send(Bytes::from(frames), Arc::new(charge)));
-        }
+    fn push(&mut self, frames: &[u8]) {
+        self.unsent.extend_from_slice(frames);
     }
 
     /// Writes everything that is queued, at once.
@@ -329,9 +324,10 @@ impl<B: Mints> Session<B> {
         if self.unsent.is_empty() {
             return Ok(());
         }
-        let written = timeout(self.door.limits.write_timeout, self.send.write_all_chunks(&mut self.unsent)).await;
-        self.unsent.clear();
-        match written {
+        let frames = std::mem::take(&mut self.unsent);
+        let charge = self.account.force(frames.len().saturating_add(ANSWER_BYTES));
+        let sent = self.account.send(frames.into(), Arc::new(charge));
+        match timeout(self.door.limits.write_timeout, self.send.write_chunk(sent)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Ending::new(close::DONE, format_args!("the client takes no answers: {error}"))),
             Err(_) => Err(Ending::new(close::STALLED, "the answers were not read in time")),
