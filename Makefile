@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build demo test strangers sim planted schemathesis soak bench fuzz structure lint clean
+.PHONY: help setup build dist demo test strangers sim planted schemathesis soak bench fuzz structure lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -21,6 +21,10 @@ setup: ## Installs clang, curl, faketime and Redis's clients if they are missing
 # An example makes cargo choose the features that tests need as well: so demo and tests share one build.
 build: setup ## Builds the binaries.
 	$(CARGO) build --release --workspace --bins --example careful
+
+dist: setup ## Builds an archive of the optimised binaries with their manual pages, completions and documents, for this kind of machine.
+	$(CARGO) build --profile dist --workspace --bin snowtide --bin snowtide-loadtest --bin snowtide-dev
+	./scripts/dist $(CARGO_TARGET_DIR)/dist
 
 demo: build ## Three regions on this machine: IDs, counters, a cut, a kill under load. Under two minutes once built.
 	$(BIN)/snowtide-dev demo

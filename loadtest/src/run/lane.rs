@@ -3,6 +3,9 @@
 //! A lane sends nothing twice and skips nothing. When its window is full or its connection is away, the times keep
 //! passing and the requests go out late, which shows in their latencies. What is still waiting when the run is over is
 //! counted as unsent, with the time it waited.
+//!
+//! In a closed loop a place in the window rests for as long as a refusal says: whoever sent again at once would only be
+//! refused again, and take what is left of the machine from what is served.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -113,7 +116,9 @@ impl Lane {
         let since = slot.intended.saturating_duration_since(self.control.phases.start);
         let request = self.requests.next_at(since);
         self.record.issue(&request);
-        tokio::spawn(carry(slot, request, self.target, Arc::clone(&self.record), self.control.ids.clone()));
+        let rests_until = self.schedule.is_none().then_some(self.control.phases.sent);
+        let record = Arc::clone(&self.record);
+        tokio::spawn(carry(slot, request, self.target, record, self.control.ids.clone(), rests_until));
     }
 
     /// Counts what was due and has not been sent.
@@ -130,13 +135,24 @@ impl Lane {
     }
 }
 
-/// Takes one request to its end.
-async fn carry(slot: Slot, request: Request, target: u16, record: Arc<Record>, ids: mpsc::Sender<Vec<Run>>) {
+/// Takes one request to its end; in a closed loop, its place rests after a refusal, until this moment at most.
+async fn carry(
+    slot: Slot,
+    request: Request,
+    target: u16,
+    record: Arc<Record>,
+    ids: mpsc::Sender<Vec<Run>>,
+    rests_until: Option<Instant>,
+) {
     let sent = Instant::now();
     let answer = slot.connection.perform(&request).await;
     let times = Times { intended: slot.intended, sent, done: Instant::now() };
     let (tally, runs) = record.settle(target, &request, answer);
     record.recorder.finished(target, request.kind(), times, &tally);
+    let rest = tally.failures.iter().filter_map(|(failure, _)| failure.rest()).max();
+    if let (Some(until), Some(rest)) = (rests_until, rest) {
+        tokio::time::sleep_until((times.done + rest).min(until).into()).await;
+    }
     // The lane goes once it has all permits back, and then the record is closed: so the permit is the last to leave.
     drop(record);
     if !runs.is_empty() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use snowtide_client::Site;
+use snowtide_protocol::Code;
 
 use crate::ids::Run;
 use crate::keys::{Names, Operation, Request};
@@ -126,6 +127,12 @@ impl Failure {
     /// Perhaps carried out.
     pub const fn unknown(code: &'static str) -> Self {
         Self { code: Cow::Borrowed(code), fate: Fate::Unknown, lost: false }
+    }
+
+    /// When to try again, as the node says with each refusal that passes (`Retry-After`).
+    pub fn rest(&self) -> Option<Duration> {
+        let is_it = |code: &Code| self.fate == Fate::Refused && code.as_str() == self.code;
+        Code::ALL.into_iter().find(is_it)?.retry_after_ms().map(|ms| Duration::from_millis(ms.into()))
     }
 
     /// The same, and the connection is gone.
@@ -294,6 +301,14 @@ mod tests {
         let endpoint: Endpoint = "quic://127.0.0.1:7410".parse().unwrap();
         assert_eq!(endpoint, Endpoint { door: Door::Quic, address: "127.0.0.1:7410".into() });
         assert_eq!("http://[::1]:80/".parse::<Endpoint>().unwrap().to_string(), "http://[::1]:80");
+    }
+
+    #[test]
+    fn a_refusal_that_passes_says_when_to_try_again() {
+        assert_eq!(Failure::refused("throttled").rest(), Some(Duration::from_millis(100)));
+        for other in [Failure::refused("forbidden"), Failure::unknown("throttled"), Failure::TIMED_OUT] {
+            assert_eq!(other.rest(), None, "{other:?}");
+        }
     }
 
     #[test]
