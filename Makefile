@@ -73,7 +73,7 @@ ifneq (,$(if $(SOAK),$(filter once,$(SOAK)),once))
 endif
 
 bench: setup ## Measures speed beside Redis, other ID generators and the machine itself. BENCH=doors chooses sections.
-	./scripts/setup redis-server
+	./scripts/setup redis-server wrk strace
 	$(CARGO) build --release --workspace --bins --tests
 	$(CARGO) bench --profile release --workspace --bench ids --bench repair --bench compare
 

@@ -10,9 +10,11 @@
 
 mod book;
 mod capacity;
+mod cost;
 mod doors;
 mod drive;
 mod regions;
+mod singles;
 mod tools;
 
 use std::path::PathBuf;
@@ -33,6 +35,9 @@ fn main() {
     runtime.block_on(async {
         if chosen("doors") {
             doors::measure(&mut book, rounds).await;
+        }
+        if chosen("singles") {
+            singles::measure(&mut book, rounds).await;
         }
         if chosen("capacity") {
             capacity::measure(&mut book).await;

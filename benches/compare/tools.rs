@@ -53,11 +53,11 @@ impl Redis {
     }
 }
 
-/// Operations a second by `redis-benchmark -t incr`, 50 connections over 100 000 keys.
-pub(crate) async fn redis_benchmark(port: u16, pipeline: u32, operations: u64) -> f64 {
+/// Operations a second by `redis-benchmark -t incr` over 100 000 keys, with so many connections and commands in a pipeline.
+pub(crate) async fn redis_benchmark(port: u16, (connections, pipeline): (u32, u32), operations: u64) -> f64 {
     let output = Command::new("redis-benchmark")
-        .args(["-p", &port.to_string(), "-t", "incr", "-c", "50", "-r", "100000", "--csv"])
-        .args(["-P", &pipeline.to_string(), "-n", &operations.to_string()])
+        .args(["-p", &port.to_string(), "-t", "incr", "-r", "100000", "--csv"])
+        .args(["-c", &connections.to_string(), "-P", &pipeline.to_string(), "-n", &operations.to_string()])
         .stdin(Stdio::null())
         .output()
         .await
