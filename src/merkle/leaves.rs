@@ -4,41 +4,53 @@ use super::{LEAVES, Leaf};
 
 /// Leaves in a word.
 const WORD: usize = 64;
+const WORD_BITS: u16 = 64;
 
 /// Takes 8 KiB, whatever it holds.
 #[derive(Clone, Debug)]
 pub struct LeafSet {
     /// One bit for each leaf.
     words: Box<[u64]>,
+    /// One bit for each word that is not zero.
+    filled: [u64; LEAVES / WORD / WORD],
 }
 
 impl LeafSet {
     /// Of no leaves.
     pub fn new() -> Self {
-        Self { words: vec![0; LEAVES / WORD].into() }
+        Self { words: vec![0; LEAVES / WORD].into(), filled: Default::default() }
     }
 
     /// Adds a leaf, if it is not in it.
     pub fn insert(&mut self, leaf: Leaf) {
-        let (word, bit) = place(leaf);
-        if let Some(word) = self.words.get_mut(word) {
+        let (at, bit) = place(leaf.0);
+        if let Some(word) = self.words.get_mut(usize::from(at)) {
             *word |= bit;
+            self.note_filled(at, true);
         }
     }
 
     /// Takes a leaf out, if it is in it.
     pub fn remove(&mut self, leaf: Leaf) {
-        let (word, bit) = place(leaf);
-        if let Some(word) = self.words.get_mut(word) {
+        let (at, bit) = place(leaf.0);
+        if let Some(word) = self.words.get_mut(usize::from(at)) {
             *word &= !bit;
+            let filled = *word != 0;
+            self.note_filled(at, filled);
+        }
+    }
+
+    fn note_filled(&mut self, at: u16, is_filled: bool) {
+        let (at, bit) = place(at);
+        if let Some(filled) = self.filled.get_mut(usize::from(at)) {
+            *filled = if is_filled { *filled | bit } else { *filled & !bit };
         }
     }
 
     /// The leaves in it, in order.
     pub fn iter(&self) -> impl Iterator<Item = Leaf> + '_ {
-        let firsts = (0..=u16::MAX).step_by(WORD);
-        let held = firsts.zip(&self.words).filter(|(_, word)| **word != 0);
-        held.flat_map(|(first, word)| bits(*word).map(move |bit| Leaf(first + bit)))
+        let words = set(0, &self.filled);
+        words.flat_map(|at| set(at, self.words.get(usize::from(at)))).map(Leaf)
     }
 }
 
@@ -48,15 +60,21 @@ impl Default for LeafSet {
     }
 }
 
-/// The word of a leaf, and its bit there.
-fn place(leaf: Leaf) -> (usize, u64) {
-    let at = usize::from(leaf.0);
-    (at / WORD, 1 << (at % WORD))
+/// The word that has this bit, and the bit there.
+fn place(number: u16) -> (u16, u64) {
+    (number / WORD_BITS, 1 << (usize::from(number) % WORD))
 }
 
-/// The numbers of the bits that are set, the lowest first.
-fn bits(word: u64) -> impl Iterator<Item = u16> {
-    (0..64).filter(move |bit| word >> bit & 1 == 1)
+/// The numbers of the bits that are set in these words, which begin with the one numbered `first`.
+fn set<'a>(first: u16, words: impl IntoIterator<Item = &'a u64>) -> impl Iterator<Item = u16> {
+    let bits = |mut word: u64| {
+        std::iter::from_fn(move || {
+            let bit = word.trailing_zeros();
+            word &= word.checked_sub(1)?;
+            u16::try_from(bit).ok()
+        })
+    };
+    (first..).zip(words).flat_map(move |(at, word)| bits(*word).map(move |bit| at * WORD_BITS + bit))
 }
 
 #[cfg(test)]
