@@ -1,5 +1,7 @@
 //! The laws of joins (I5), over arbitrary slots of every kind, rows of them, and vectors.
 
+use std::collections::BTreeMap;
+
 use bincode::{Decode, Encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -182,6 +184,17 @@ fn a_total_that_would_overflow_is_refused() {
     assert_eq!(full.changed(1), Err(Overflow));
     assert_eq!(full.changed(i64::MIN), Ok(Slot::of(u64::MAX, 7 + (1 << 63))));
     assert_eq!(full.value(), i128::from(u64::MAX) - 7);
+}
+
+#[test]
+fn a_vector_is_written_as_a_map_is_and_read_in_whatever_order_somebody_wrote_it() {
+    let mark = |seq| Mark { seq, hash: LogHash(u128::from(seq)) };
+    let marks = [(9, 5), (2, 0), (9, 3), (4, 1)].map(|(id, seq)| (ReplicaId(id), mark(seq)));
+    let map: BTreeMap<_, _> = marks.into_iter().collect();
+    let vector: VersionVector = codec::decode(&codec::encode(marks.as_slice())).unwrap();
+    assert_eq!(vector.iter().collect::<Vec<_>>(), map.clone().into_iter().collect::<Vec<_>>(), "the last one counts");
+    assert_eq!(codec::encode(&vector), codec::encode(&map));
+    assert_eq!(vector, codec::decode(&codec::encode(&map)).unwrap());
 }
 
 #[test]

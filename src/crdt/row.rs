@@ -15,7 +15,7 @@ pub type Row = Slots<Slot>;
 
 /// What each replica holds of one kind, sorted by replica id; nothing is kept where that is the bottom, so that equal
 /// states are equal byte for byte.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Slots<K> {
     /// One without an allocation of its own: most counters are counted at one node.
     slots: SmallVec<[(ReplicaId, K); 1]>,
@@ -63,6 +63,13 @@ impl<K: Kind> Slots<K> {
     }
 }
 
+impl<K: Kind> Clone for Slots<K> {
+    /// All slots at once: what is derived would copy one after the other.
+    fn clone(&self) -> Self {
+        Self { slots: SmallVec::from_slice(&self.slots) }
+    }
+}
+
 impl Row {
     /// Σ added − Σ subtracted.
     pub fn value(&self) -> i128 {
@@ -90,6 +97,11 @@ impl<C, K: Kind + Decode<C>> Decode<C> for Slots<K> {
     /// Whatever a peer or a disk says comes in order first: so no order of slots takes long to join (I6).
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let mut slots = Vec::<(ReplicaId, K)>::decode(decoder)?;
+        let ordered = slots.is_sorted_by(|(one, _), (next, _)| one < next);
+        if ordered && !slots.iter().any(|(_, slot)| slot.is_bottom()) {
+            // As we write them ourselves.
+            return Ok(Self { slots: slots.into() });
+        }
         slots.sort_unstable_by_key(|(replica, _)| *replica);
         Ok(slots.into_iter().collect())
     }

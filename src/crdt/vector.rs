@@ -3,10 +3,11 @@
 //! Parker et al., "Detection of mutual inconsistency in distributed systems" (1983). Each entry also carries the
 //! origin's running log hash, so that two logs that share numbers but not content are told apart.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use bincode::{Decode, Encode};
+use bincode::de::{BorrowDecoder, Decoder};
+use bincode::error::DecodeError;
+use bincode::{BorrowDecode, Decode, Encode};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::identity::ReplicaId;
@@ -73,24 +74,35 @@ impl Mark {
 }
 
 /// Replica id → mark. A replica that is absent stands at seq 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct VersionVector(BTreeMap<ReplicaId, Mark>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
+pub struct VersionVector {
+    /// Sorted by replica id: vectors are copied, walked through and compared far more often than a replica joins one.
+    marks: Vec<(ReplicaId, Mark)>,
+}
 
 impl VersionVector {
     /// How far `origin` is known.
     pub fn mark(&self, origin: ReplicaId) -> Mark {
-        self.0.get(&origin).copied().unwrap_or_default()
+        self.find(origin).ok().and_then(|at| self.marks.get(at)).map_or(Mark::default(), |(_, mark)| *mark)
     }
 
     /// Joins the mark of `origin` with `mark`; true if it moved. Never moves back.
     pub fn advance(&mut self, origin: ReplicaId, mark: Mark) -> bool {
-        let held = self.mark(origin);
-        let joined = held.join(mark);
-        let moves = joined != held && joined.seq > 0;
-        if moves {
-            self.0.insert(origin, joined);
+        match self.find(origin) {
+            Ok(at) => self.marks.get_mut(at).is_some_and(|(_, held)| {
+                let joined = held.join(mark);
+                let moves = joined != *held && joined.seq > 0;
+                if moves {
+                    *held = joined;
+                }
+                moves
+            }),
+            Err(_) if mark.seq == 0 => false,
+            Err(at) => {
+                self.marks.insert(at, (origin, mark));
+                true
+            }
         }
-        moves
     }
 
     /// The join: that of each origin's marks.
@@ -117,7 +129,33 @@ impl VersionVector {
 
     /// All marks, sorted by origin.
     pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, Mark)> + '_ {
-        self.0.iter().map(|(origin, mark)| (*origin, *mark))
+        self.marks.iter().copied()
+    }
+
+    fn find(&self, origin: ReplicaId) -> Result<usize, usize> {
+        self.marks.binary_search_by_key(&origin, |(held, _)| *held)
+    }
+}
+
+impl<C> Decode<C> for VersionVector {
+    /// Whatever a peer or a disk says comes in order first; of two marks of one replica the last one counts.
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let mut marks = Vec::<(ReplicaId, Mark)>::decode(decoder)?;
+        marks.sort_by_key(|(origin, _)| *origin);
+        marks.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                *kept = *later;
+            }
+            same
+        });
+        Ok(Self { marks })
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for VersionVector {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::decode(decoder)
     }
 }
 

@@ -9,10 +9,12 @@
 //! Pure (I7).
 
 mod hasher;
+mod leaves;
 mod place;
 mod tree;
 
 pub use hasher::{Hasher, SECRET_BYTES};
+pub use leaves::LeafSet;
 pub use place::{Leaf, Place};
 pub use tree::{DEPTH, FANOUT, LEAVES, Node, Tree};
 

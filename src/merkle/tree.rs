@@ -50,6 +50,18 @@ impl Node {
         (0..count).map(move |at| Self { level, index: first + at })
     }
 
+    /// The widest node of which this leaf is the first, then narrower ones, down to the leaf itself.
+    fn beginning_with(leaf: Leaf) -> impl Iterator<Item = Self> {
+        let widest = DEPTH - u8::try_from(leaf.0.trailing_zeros() / 4).unwrap_or(DEPTH).min(DEPTH);
+        (widest..=DEPTH)
+            .map(move |level| Self { level, index: leaf.0.checked_shr(4 * u32::from(DEPTH - level)).unwrap_or(0) })
+    }
+
+    /// How many leaves it has below it.
+    fn leaves(self) -> u32 {
+        1 << (4 * u32::from(DEPTH - self.level))
+    }
+
     fn at(self) -> usize {
         STARTS.get(usize::from(self.level)).copied().unwrap_or_default() + usize::from(self.index)
     }
@@ -86,6 +98,21 @@ impl Tree {
     /// The sum of a leaf.
     pub fn leaf(&self, leaf: Leaf) -> Sum {
         self.sum(Node { level: DEPTH, index: leaf.0 })
+    }
+
+    /// The leaves that hold something, from this one on.
+    pub fn leaves_from(&self, first: Leaf) -> impl Iterator<Item = Leaf> + '_ {
+        let after = |leaf: &Leaf| leaf.0.checked_add(1).and_then(|next| self.leaf_from(Leaf(next)));
+        std::iter::successors(self.leaf_from(first), after)
+    }
+
+    /// The first of them. What is below a node that holds nothing is passed by.
+    fn leaf_from(&self, first: Leaf) -> Option<Leaf> {
+        let mut leaf = first;
+        while let Some(empty) = Node::beginning_with(leaf).find(|node| self.sum(*node) == Sum::default()) {
+            leaf = Leaf(u16::try_from(u32::from(leaf.0) + empty.leaves()).ok()?);
+        }
+        Some(leaf)
     }
 
     /// The sum of everything.
@@ -132,6 +159,11 @@ mod tests {
                     let sum = node.children().map(|child| tree.sum(child)).fold(Sum::default(), Sum::plus);
                     prop_assert_eq!(tree.sum(node), sum);
                 }
+            }
+            let held = |leaf: &Leaf| tree.leaf(*leaf) != Sum::default();
+            for first in changes.iter().map(|(leaf, _)| *leaf).chain([0, u16::MAX]) {
+                let leaves: Vec<_> = (first..=u16::MAX).map(Leaf).filter(held).collect();
+                prop_assert_eq!(tree.leaves_from(Leaf(first)).collect::<Vec<_>>(), leaves);
             }
             for (leaf, _) in &changes {
                 let whole = changes.iter().filter(|(other, _)| other == leaf);

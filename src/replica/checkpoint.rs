@@ -89,7 +89,8 @@ impl Replica {
         let Some(running) = self.checkpointing.running.as_mut().filter(|running| running.writing.is_none()) else {
             return;
         };
-        let (mut rows, mut leaves, mut writing) = (Vec::with_capacity(CHUNK_ROWS), Vec::new(), Vec::new());
+        let about = self.checkpointing.dirty_rows.min(CHUNK_ROWS);
+        let (mut rows, mut leaves, mut writing) = (Vec::with_capacity(about), Vec::new(), Vec::new());
         while rows.len() < CHUNK_ROWS
             && let Some((namespace, leaf)) = running.left.pop_front()
         {
@@ -142,11 +143,11 @@ impl Replica {
         }
     }
 
-    /// What every peer of the namespace holds.
+    /// What every peer of the namespace holds, of the logs that may be cut.
     fn held_by_all(&self, namespace: NamespaceId) -> Option<VersionVector> {
         let held = self.namespaces.get(namespace)?;
         let peers: Vec<_> = self.settings.sharing(namespace).filter_map(|worker| self.gossip.peer(worker)).collect();
-        let marks = held.committed().iter().map(|(origin, mark)| {
+        let marks = held.cuttable().map(|(origin, mark)| {
             let least = peers.iter().map(|peer| peer.holds(namespace, origin)).min();
             (origin, Mark { seq: least.map_or(mark.seq, |least| least.min(mark.seq)), ..mark })
         });

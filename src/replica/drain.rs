@@ -38,7 +38,7 @@ impl Replica {
     /// Refused new work, committed what was in hand; now some other region has to hold it, and the changed rows go to disk,
     /// so that the next start has nothing to replay.
     pub(super) fn advance_drain(&mut self) {
-        let expired = self.drain_deadline().is_some_and(|deadline| self.now >= deadline);
+        let Some(expired) = self.drain_deadline().map(|deadline| self.now >= deadline) else { return };
         let safe = self.commits.is_idle() && self.loads.len() + self.waits.lined_up() == 0;
         let (holder, holder_of_all) = if safe { (self.holder(), self.holder_of_all()) } else { (None, None) };
         let disk_is_out = self.readiness.disk().is_out();

@@ -24,6 +24,8 @@ pub(super) const FORMAT: u8 = 2;
 pub(super) const NAMESPACE_BYTES: usize = 4;
 /// One origin's journal records in a namespace begin with this many bytes.
 pub(super) const ORIGIN_BYTES: usize = NAMESPACE_BYTES + 8;
+/// Most values take no more.
+const VALUE_BYTES: usize = 64;
 const PLACE_BYTES: usize = NAMESPACE_BYTES + 8;
 const JOURNAL_KEY_BYTES: usize = ORIGIN_BYTES + 8;
 const REPAIRED_KEY_BYTES: usize = NAMESPACE_BYTES + 8;
@@ -158,7 +160,8 @@ pub(super) fn unseal_repaired(key: &[u8], bytes: &[u8]) -> Result<Repaired, Malf
 
 /// A value in its envelope.
 pub(super) fn seal<T: Encode + ?Sized>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![FORMAT];
+    let mut bytes = Vec::with_capacity(VALUE_BYTES);
+    bytes.push(FORMAT);
     codec::encode_into(value, &mut bytes);
     bytes
 }

@@ -78,10 +78,7 @@ pub(super) fn of_leaves(medium: &dyn Medium, asked: &LoadLeaves) -> Result<(Vec<
     for leaf in &asked.leaves {
         let (first, end) = leaf.places();
         let mut walk = Walk::from(medium, asked.namespace, first.max(asked.from))?;
-        while let Some((place, key, row)) = walk.next()? {
-            if place > end.min(asked.upto) {
-                break;
-            }
+        while let Some((place, key, row)) = walk.next(end.min(asked.upto))? {
             if rows.len() >= asked.rows_max && place > last {
                 return Ok((rows, last));
             }
@@ -97,10 +94,7 @@ pub(super) fn sum(medium: &dyn Medium, hasher: &Hasher, namespace: NamespaceId, 
     let (first, end) = leaf.places();
     let mut walk = Walk::from(medium, namespace, first)?;
     let mut sum = Sum::default();
-    while let Some((place, key, row)) = walk.next()? {
-        if place > end {
-            break;
-        }
+    while let Some((_, key, row)) = walk.next(end)? {
         sum = sum.plus(hasher.row(&key, &row));
     }
     Ok(sum)
@@ -110,7 +104,7 @@ pub(super) fn sum(medium: &dyn Medium, hasher: &Hasher, namespace: NamespaceId, 
 pub(super) fn count(medium: &dyn Medium, namespace: NamespaceId) -> Result<Census, StoreError> {
     let mut walk = Walk::from(medium, namespace, Place(0))?;
     let mut census = Census::default();
-    while let Some((_, key, _)) = walk.next()? {
+    while let Some((_, key, _)) = walk.next(Place(u64::MAX))? {
         census.add(key.len());
     }
     Ok(census)
@@ -129,11 +123,12 @@ impl<'a> Walk<'a> {
         Ok(Self { namespace, cursor })
     }
 
-    fn next(&mut self) -> Result<Option<(Place, Key, Row)>, StoreError> {
+    /// The next one, if it stands at `last` or before.
+    fn next(&mut self, last: Place) -> Result<Option<(Place, Key, Row)>, StoreError> {
         let Some((key, value)) = self.cursor.item()? else { return Ok(None) };
         let decoded = decode_row_key(key);
         let (namespace, place, key) = decoded.map_err(|reason| StoreError::malformed("a row's key", reason))?;
-        if namespace != self.namespace {
+        if namespace != self.namespace || place > last {
             return Ok(None);
         }
         let row = decode(namespace, &key, value)?;

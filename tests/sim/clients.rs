@@ -7,6 +7,7 @@ use snowtide::identity::{NamespaceId, ReplicaId};
 use snowtide::replica::{Event, Operation, Outcome, Receipt, Refusal, Terms, Ticket, Token};
 use snowtide_protocol::{Ack, Action, Key};
 
+use super::checkers::ledger::counter;
 use super::checkers::state;
 use super::checkers::tokens::Asked;
 use super::faults::Fault;
@@ -282,10 +283,10 @@ impl World {
     /// What a client is told of a counter; `ordered` if it is told as soon as it is so.
     pub fn judge_value(&mut self, node: usize, operation: &Operation, value: i128, ordered: bool) {
         if value != 0 || operation.action.is_write() {
-            self.checkers.lists.shown(node, (operation.namespace, operation.key.to_string()));
+            self.checkers.lists.shown(node, counter(operation));
         }
         if let Some(expected) = &self.expected {
-            let row = expected.get(&(operation.namespace, operation.key.to_string()));
+            let row = expected.get(&counter(operation));
             let agreed = row.map_or(0, snowtide::crdt::Row::value);
             if value != agreed {
                 self.findings.push(format!("node {node} answers {value} to {operation:?}; all disks hold {agreed}"));

@@ -4,7 +4,7 @@
 //! prefix of them. A tail that is torn in the middle of a batch counts as if that batch were not there, because the
 //! write-ahead log's checksums say so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,17 +12,22 @@ use bytes::Bytes;
 use snowtide::identity::NamespaceId;
 use snowtide::store::{Batch, Cursor, Family, Item, Look, Medium, StoreError, Write};
 
+/// What a cursor reads at a time, at most.
+const READ_MAX: usize = 64;
 const FAMILIES: usize = Family::ALL.len();
 type Tree = BTreeMap<Bytes, Bytes>;
 /// By family: keys and values.
 pub type Entries = Vec<(&'static str, Bytes, Bytes)>;
+
+/// What stood at each key before a batch, in the order of its writes.
+type Undo = Vec<(Family, Bytes, Option<Bytes>)>;
 
 /// What stands on a disk; a copy of it is another disk.
 #[derive(Clone, Default)]
 pub struct Image {
     families: [Tree; FAMILIES],
     /// How to undo each batch that is not synced, the oldest first.
-    unsynced: Vec<Vec<(Family, Bytes, Option<Bytes>)>>,
+    unsynced: Vec<Undo>,
     /// Once a start has succeeded, nothing on it may be missing any more.
     pub established: bool,
 }
@@ -139,9 +144,12 @@ impl Disk {
                 return Err(state.poisoned("the simulated sync failed"));
             }
         }
-        state.image.apply(batch);
         if sync {
+            // Nothing of what was written so far is ever undone.
             state.image.unsynced.clear();
+            state.image.carry_out(batch);
+        } else {
+            state.image.apply(batch);
         }
         Ok(())
     }
@@ -162,30 +170,54 @@ impl State {
 }
 
 impl Image {
+    /// Writes a batch so that it can be undone.
     fn apply(&mut self, batch: Batch) {
-        let mut undo = Vec::with_capacity(batch.0.len());
-        for write in batch.0 {
+        self.unsynced.push(self.before(&batch));
+        self.carry_out(batch);
+    }
+
+    /// What stands now at each key that a batch writes.
+    fn before(&self, batch: &Batch) -> Undo {
+        let mut undo = Undo::new();
+        for write in &batch.0 {
             match write {
-                Write::Put(family, key, value) => {
-                    let key = Bytes::from(key);
-                    let before = self.families[family as usize].insert(key.clone(), value.into());
-                    undo.push((family, key, before));
-                }
-                Write::Delete(family, key) => {
-                    if let Some((key, before)) = self.families[family as usize].remove_entry(key.as_slice()) {
-                        undo.push((family, key, Some(before)));
-                    }
+                Write::Put(family, key, _) | Write::Delete(family, key) => {
+                    let before = self.families[*family as usize].get(key.as_slice()).cloned();
+                    undo.push((*family, Bytes::copy_from_slice(key), before));
                 }
                 Write::DeleteRange(family, from, to) => {
-                    let tree = &mut self.families[family as usize];
-                    let mut gone = tree.split_off(from.as_slice());
-                    tree.append(&mut gone.split_off(to.as_slice()));
-                    undo.extend(gone.into_iter().map(|(key, before)| (family, key, Some(before))));
+                    let gone = between(&self.families[*family as usize], from, to);
+                    undo.extend(gone.map(|(key, before)| (*family, key.clone(), Some(before.clone()))));
                 }
             }
         }
-        self.unsynced.push(undo);
+        undo
     }
+
+    fn carry_out(&mut self, batch: Batch) {
+        for write in batch.0 {
+            match write {
+                Write::Put(family, key, value) => {
+                    self.families[family as usize].insert(key.into(), value.into());
+                }
+                Write::Delete(family, key) => {
+                    self.families[family as usize].remove(key.as_slice());
+                }
+                Write::DeleteRange(family, from, to) => {
+                    let tree = &mut self.families[family as usize];
+                    let gone: Vec<Bytes> = between(tree, &from, &to).map(|(key, _)| key.clone()).collect();
+                    gone.iter().for_each(|key| {
+                        tree.remove(key);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// What stands from the one key up to, but without, the other.
+fn between<'a>(tree: &'a Tree, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
+    tree.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
 }
 
 impl Medium for Disk {
@@ -200,7 +232,7 @@ impl Medium for Disk {
 
     fn cursor(&self, family: Family) -> Result<Box<dyn Cursor + '_>, StoreError> {
         self.health()?;
-        Ok(Box::new(Walk { disk: self.clone(), family, here: None }))
+        Ok(Box::new(Walk::new(self, family)))
     }
 
     fn write_synced(&self, batch: Batch) -> Result<(), StoreError> {
@@ -222,35 +254,46 @@ impl Medium for Disk {
     }
 }
 
+/// It reads a little ahead, the further the longer it goes on.
 struct Walk {
     disk: Disk,
     family: Family,
-    here: Option<(Bytes, Bytes)>,
+    ahead: VecDeque<(Bytes, Bytes)>,
+    /// How much it reads the next time.
+    reads: usize,
 }
 
 impl Walk {
-    fn stand(&mut self, from: Bound<&[u8]>) {
+    fn new(disk: &Disk, family: Family) -> Self {
+        Self { disk: disk.clone(), family, ahead: VecDeque::new(), reads: 1 }
+    }
+
+    fn read(&mut self, from: Bound<&[u8]>) {
         let state = self.disk.lock();
-        let mut entries = state.image.families[self.family as usize].range::<[u8], _>((from, Bound::Unbounded));
-        let next = entries.next().map(|(key, value)| (key.clone(), value.clone()));
+        let entries = state.image.families[self.family as usize].range::<[u8], _>((from, Bound::Unbounded));
+        self.ahead.extend(entries.take(self.reads).map(|(key, value)| (key.clone(), value.clone())));
         drop(state);
-        self.here = next;
+        self.reads = (2 * self.reads).min(READ_MAX);
     }
 }
 
 impl Cursor for Walk {
     fn seek(&mut self, key: &[u8]) {
-        self.stand(Bound::Included(key));
+        self.ahead.clear();
+        self.reads = 1;
+        self.read(Bound::Included(key));
     }
 
     fn advance(&mut self) {
-        if let Some((key, _)) = self.here.take() {
-            self.stand(Bound::Excluded(&key));
+        if let Some((key, _)) = self.ahead.pop_front()
+            && self.ahead.is_empty()
+        {
+            self.read(Bound::Excluded(&key));
         }
     }
 
     fn item(&self) -> Result<Option<Item<'_>>, StoreError> {
-        Ok(self.here.as_ref().map(|(key, value)| (key.as_ref(), value.as_ref())))
+        Ok(self.ahead.front().map(|(key, value)| (key.as_ref(), value.as_ref())))
     }
 }
 
@@ -267,7 +310,7 @@ impl Medium for Untouched {
     }
 
     fn cursor(&self, family: Family) -> Result<Box<dyn Cursor + '_>, StoreError> {
-        Ok(Box::new(Walk { disk: self.0.clone(), family, here: None }))
+        Ok(Box::new(Walk::new(&self.0, family)))
     }
 
     fn write_synced(&self, _: Batch) -> Result<(), StoreError> {

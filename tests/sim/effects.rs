@@ -59,7 +59,7 @@ impl World {
         if let (Job::Commit(commit), Some(process)) = (&job, &mut self.nodes[node].process) {
             self.checkers.tokens.committing(node, process.serving, start, commit);
             self.checkers.forks.written(process.serving, commit);
-            process.committing.push_back((commit.number, durable::ends(commit)));
+            process.committing.push_back((commit.number, durable::moved(commit)));
         }
         if matches!(job, Job::Truncate { .. }) {
             self.tally.note("truncations");
@@ -105,8 +105,8 @@ impl World {
             Ok(event) => {
                 self.tally.jobs += 1;
                 if let Event::Committed(number) = event {
-                    let ends = process.committing.pop_front().filter(|(first, _)| *first == number);
-                    self.checkers.durable.committed(node, ends.map(|(_, ends)| ends).unwrap_or_default());
+                    let moved = process.committing.pop_front().filter(|(first, _)| *first == number);
+                    self.checkers.durable.committed(node, moved.map(|(_, moved)| moved).unwrap_or_default());
                     self.checkers.tokens.synced(node, self.nodes[node].starts, number);
                 }
                 if let Event::Ceiling(ceiling) = event {

@@ -86,20 +86,20 @@ impl World {
             if let Some(finding) = self.findings.first() {
                 return Err(finding.clone());
             }
-            let difference = match self.unready() {
-                Some(unready) => Some(unready),
-                None => state::difference(&self.states()?),
-            };
-            match difference {
+            if let Some(unready) = self.unready() {
+                differing = unready;
+                continue;
+            }
+            let states = self.states()?;
+            match state::difference(&states) {
                 Some(difference) => differing = difference,
                 None => {
                     self.tally.convergences += 1;
                     self.tally.rounds_max = self.tally.rounds_max.max(round + 1);
-                    let states = self.states()?;
                     for _ in 0..self.checkers.forks.untold(&self.checkers.ledger, &states) {
                         self.tally.note("forks that nobody tells");
                     }
-                    return self.agreed();
+                    return self.agreed(states);
                 }
             }
         }
@@ -126,8 +126,8 @@ impl World {
     }
 
     /// The ledger against the state that all disks agree on, and that state against what nodes answer.
-    fn agreed(&mut self) -> Result<(), String> {
-        let rows = state::joined(self.nodes.iter().filter(|node| !node.retired), self.all_keys())?;
+    fn agreed(&mut self, states: Vec<BTreeMap<NamespaceId, Held>>) -> Result<(), String> {
+        let rows = state::join_all(states);
         if let Some(finding) = self.checkers.ledger.check(&rows) {
             return Err(finding);
         }
@@ -136,7 +136,7 @@ impl World {
             for namespace in self.nodes[node].namespaces.clone() {
                 let keys = (0..self.keys).filter_map(|key| Key::new(name(key)).ok());
                 let reads = keys.map(|key| Operation { namespace, key, action: Action::Get }).collect();
-                self.expected = Some(rows.clone());
+                self.expected.get_or_insert_with(|| rows.clone());
                 self.submit(node, reads);
                 self.carry_out(node);
             }

@@ -9,7 +9,7 @@ use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::replica::{Event, Operation, Replica, Ticket};
 use snowtide::store::{self, Store, StoreError};
 
-use super::checkers::durable::Ends;
+use super::checkers::durable::Moved;
 use super::clock::Clock;
 use super::disk::{Disk, Entries, Image};
 use super::ids::Minting;
@@ -76,7 +76,7 @@ pub struct Process {
     /// When the replica hears of the last thing that was read.
     pub read_at: u64,
     /// The ends of the logs that each commit under way moves, by its number.
-    pub committing: VecDeque<(u64, Ends)>,
+    pub committing: VecDeque<(u64, Moved)>,
     /// Asked and not answered.
     pub asked: BTreeMap<Ticket, Vec<Operation>>,
     pub minting: Minting,

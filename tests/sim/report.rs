@@ -28,6 +28,8 @@ pub struct Tally {
     /// Digest intervals that the slowest convergence took.
     pub rounds_max: u64,
     pub convergences: u64,
+    /// The hashes of all traces, added up: the same as long as every seed means the same.
+    pub traces: u64,
 }
 
 impl Tally {
@@ -64,6 +66,7 @@ impl Tally {
         self.jobs += other.jobs;
         self.rounds_max = self.rounds_max.max(other.rounds_max);
         self.convergences += other.convergences;
+        self.traces = self.traces.wrapping_add(other.traces);
     }
 
     /// Faults other than those of single messages.
@@ -95,7 +98,7 @@ impl Tally {
         format!(
             "  {hours:.2} five-node cluster-hours simulated, {:.1} a minute; {often:.1} faults a simulated minute\n  {} \
              writes acknowledged, {} refused, {} reads, {} ids, {} pages of {} walks, {} drains handed over, {} messages, \
-             {} disk jobs; {} convergences, {} rounds at most\n  faults: {}\n  also: {}",
+             {} disk jobs; {} convergences, {} rounds at most; traces {:016x}\n  faults: {}\n  also: {}",
             hours / seconds * 60.0,
             self.acknowledged,
             self.refused,
@@ -108,6 +111,7 @@ impl Tally {
             self.jobs,
             self.convergences,
             self.rounds_max,
+            self.traces,
             counts(self.faults.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect()),
             counts(self.notes.iter().map(|(what, count)| format!("{what} {count}")).collect()),
         )

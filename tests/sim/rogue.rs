@@ -18,6 +18,7 @@ use snowtide::replica::{
     Change, Digest, Heartbeat, Message, Payload, Proof, Record, Refused, RepairStep, RepairedRow, Seal, Sighting,
 };
 use snowtide::section::Milliseconds;
+use snowtide_protocol::Key;
 
 use super::checkers::ledger::Ledger;
 use super::clients::{name, only_grows};
@@ -174,7 +175,8 @@ impl Rogue {
         if only_grows(&key) {
             slot = Slot::of(slot.totals().0, 0);
         }
-        ledger.lied(&(namespace, key.clone()), origin, slot);
+        let counter = (namespace, Key::new(key.as_str()).expect("a counter's name is a key"));
+        ledger.lied(&counter, origin, slot);
         (key, slot)
     }
 

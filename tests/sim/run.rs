@@ -31,6 +31,7 @@ pub fn seed(seed: u64, faults: Option<&Faults>, keep_lines: bool) -> Run {
     let mut world = World::new(seed, faults.cloned(), Trace::keeping_lines(keep_lines));
     let finding = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
     let finding = finding.unwrap_or_else(|panic| Some(format!("a process panicked: {}", words(&*panic))));
+    world.tally.traces = world.trace.hash();
     Run { tally: world.tally, trace: world.trace, finding }
 }
 

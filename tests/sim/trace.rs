@@ -16,11 +16,13 @@ const LINES_MAX: usize = 50_000;
 pub struct Trace {
     hash: u64,
     lines: Option<VecDeque<String>>,
+    /// The last message, encoded.
+    encoded: Vec<u8>,
 }
 
 impl Trace {
     pub fn keeping_lines(keep: bool) -> Self {
-        Self { hash: 0, lines: keep.then(VecDeque::new) }
+        Self { lines: keep.then(VecDeque::new), ..Self::default() }
     }
 
     pub fn hash(&self) -> u64 {
@@ -46,7 +48,7 @@ impl Trace {
 
     pub fn event(&mut self, now: u64, node: usize, event: &Event) {
         let digest = match event {
-            Event::Received { message, .. } => message_hash(message),
+            Event::Received { message, .. } => self.message_hash(message),
             Event::Committed(number) | Event::Ceiling(number) | Event::Inspect(number) => *number,
             Event::Submit { ticket, .. } | Event::List { ticket, .. } | Event::Hurry(ticket) => *ticket,
             Event::Hold(held) => u64::from(*held),
@@ -60,7 +62,7 @@ impl Trace {
 
     pub fn effect(&mut self, now: u64, node: usize, effect: &Effect) {
         let digest = match effect {
-            Effect::Send { message, .. } => message_hash(message),
+            Effect::Send { message, .. } => self.message_hash(message),
             Effect::Disk(Job::Commit(commit)) => commit.records.iter().fold(commit.number, |sum, record| {
                 sum.rotate_left(7) ^ record.upto ^ u64::from_le_bytes(low_half(record.hash.0))
             }),
@@ -73,10 +75,12 @@ impl Trace {
         };
         self.note(now, [2, node as u64, digest], || format!("node {node} -> {effect:?}"));
     }
-}
 
-fn message_hash(message: &Message) -> u64 {
-    xxh3_64(&codec::encode(message))
+    fn message_hash(&mut self, message: &Message) -> u64 {
+        self.encoded.clear();
+        codec::encode_into(message, &mut self.encoded);
+        xxh3_64(&self.encoded)
+    }
 }
 
 fn low_half(wide: u128) -> [u8; 8] {

@@ -184,12 +184,14 @@ impl World {
 
     /// What only this disk holds may be lost with it (see the promises).
     fn excuse(&mut self, node: usize) {
-        let kept = |(_, node): &(usize, &Node)| !node.retired;
-        let nodes = || self.nodes.iter().enumerate().filter(kept);
-        let all = state::joined(nodes().map(|(_, node)| node), self.all_keys());
-        let others = state::joined(nodes().filter(|(at, _)| *at != node).map(|(_, node)| node), self.all_keys());
-        match (all, others) {
-            (Ok(all), Ok(others)) => self.checkers.ledger.excuse(&all, &others),
+        let living = |lost: bool| {
+            let nodes = self.nodes.iter().enumerate().filter(move |(at, _)| (*at == node) == lost);
+            nodes.map(|(_, node)| node).filter(|node| !node.retired)
+        };
+        let (lost, others) =
+            (state::joined(living(true), self.all_keys()), state::joined(living(false), self.all_keys()));
+        match (lost, others) {
+            (Ok(lost), Ok(others)) => self.checkers.ledger.excuse(&lost, &others),
             (Err(finding), _) | (_, Err(finding)) => self.findings.push(finding),
         }
     }

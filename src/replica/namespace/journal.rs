@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use crate::crdt::{LogHash, VersionVector};
+use crate::crdt::{LogHash, Mark, VersionVector};
 use crate::identity::{ReplicaId, WorkerId};
 use crate::section::Milliseconds;
 
@@ -232,6 +232,12 @@ impl Namespace {
 
     pub(in super::super) fn end_lease(&mut self, to: WorkerId) {
         self.journal.leases.remove(&to);
+    }
+
+    /// The logs of which the rows on disk cover more than was cut off, and how far they go. Most rest most of the time.
+    pub(in super::super) fn cuttable(&self) -> impl Iterator<Item = (ReplicaId, Mark)> + '_ {
+        let kept_from = |origin| self.journal.kept_from.get(&origin).copied().unwrap_or_default();
+        self.committed.iter().filter(move |(origin, _)| self.stored.position().mark(*origin).seq > kept_from(*origin))
     }
 
     /// What of the journal can be forgotten now, as it is on disk in `rows` and peers do not need it.

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 use snowtide_protocol::Key;
 
 use crate::crdt::Row;
-use crate::merkle::{Leaf, Place, Sum};
+use crate::merkle::{Leaf, Place};
 
 use super::super::rows::{LoadId, RowId};
 use super::Namespace;
@@ -59,6 +59,6 @@ impl Namespace {
 
     /// The leaves that hold committed rows, from this one on.
     pub(in super::super) fn leaves_from(&self, first: Leaf) -> impl Iterator<Item = Leaf> + '_ {
-        (first.0..=u16::MAX).map(Leaf).filter(|leaf| self.tree.leaf(*leaf) != Sum::default())
+        self.tree.leaves_from(first)
     }
 }

@@ -42,6 +42,11 @@ impl Namespace {
         self.repair.session.as_ref()
     }
 
+    /// Whether a session is under way or called for.
+    pub(in super::super) fn repairs(&self) -> bool {
+        self.repair.session.is_some() || self.repair.gap.is_some()
+    }
+
     /// Whether a session is called for because of a gap; asked once for each gap.
     pub(in super::super) fn take_gap(&mut self) -> Option<WorkerId> {
         self.repair.gap.take()

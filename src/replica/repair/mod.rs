@@ -91,6 +91,9 @@ impl Replica {
     /// Begins what is due and moves every session on.
     pub(super) fn advance_repair(&mut self) {
         let due = self.gossip.comparisons.take_due(self.now, self.settings.tuning.repair.interval.ms());
+        if !due && !self.namespaces.iter().any(Namespace::repairs) {
+            return;
+        }
         for namespace in self.namespaces.ids() {
             self.advance_session(namespace);
             self.begin_session(namespace, due);

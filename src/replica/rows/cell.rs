@@ -24,6 +24,8 @@ pub(in super::super) struct Cell {
     /// The neighbours in the chain of this leaf's cells.
     pub(super) before: u32,
     pub(super) after: u32,
+    /// While it is dirty: the next one of its leaf that is.
+    pub(super) next_dirty: u32,
     /// Whether the committed state is newer than the row on disk.
     pub(super) dirty: bool,
     /// Whether a checkpoint is writing the row.

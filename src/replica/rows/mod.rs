@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use snowtide_protocol::Key;
 
 use crate::crdt::Row;
-use crate::merkle::{Hasher, LEAVES, Leaf, Place, Sum};
+use crate::merkle::{Hasher, LEAVES, Leaf, LeafSet, Place, Sum};
 
 use cell::Busy;
 pub(super) use cell::Cell;
@@ -31,8 +31,10 @@ pub(super) struct Rows {
     hand: usize,
     /// The first cell of each leaf's chain.
     chains: Box<[u32]>,
-    /// The dirty rows of each leaf, each once.
-    dirty: Box<[Vec<u32>]>,
+    /// The first of each leaf's dirty cells, which are chained as well.
+    dirty: Box<[u32]>,
+    /// The leaves that have dirty cells.
+    dirty_leaves: LeafSet,
     /// Leaves that are being read from disk, and by how many: their cells stay, or what a cell held and the reading did
     /// not see would be missed.
     held: BTreeMap<Leaf, usize>,
@@ -41,8 +43,16 @@ pub(super) struct Rows {
 impl Rows {
     /// The hasher's secret keeps clients from choosing keys that collide.
     pub(super) fn new(hasher: Hasher) -> Self {
-        let (chains, dirty) = (vec![NONE; LEAVES].into(), vec![Vec::new(); LEAVES].into());
-        Self { table: HashTable::new(), cells: Slab::new(), hasher, hand: 0, chains, dirty, held: BTreeMap::new() }
+        Self {
+            table: HashTable::new(),
+            cells: Slab::new(),
+            hasher,
+            hand: 0,
+            chains: vec![NONE; LEAVES].into(),
+            dirty: vec![NONE; LEAVES].into(),
+            dirty_leaves: LeafSet::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -99,6 +109,7 @@ impl Rows {
             busy: waiting.map(Busy::waiting),
             before: NONE,
             after: NONE,
+            next_dirty: NONE,
             dirty: false,
             checkpointing: false,
             stored: false,
@@ -165,20 +176,23 @@ impl Rows {
         let cell = &mut self.cells[id];
         let first = !std::mem::replace(&mut cell.dirty, true);
         if first {
-            self.dirty[usize::from(cell.place.leaf().0)].push(link(id));
+            let leaf = cell.place.leaf();
+            cell.next_dirty = std::mem::replace(&mut self.dirty[usize::from(leaf.0)], link(id));
+            self.dirty_leaves.insert(leaf);
         }
         first
     }
 
     /// The leaves that have dirty rows, in the order of the disk.
-    pub(super) fn dirty_leaves(&self) -> impl Iterator<Item = Leaf> {
-        let leaves = (0..=u16::MAX).map(Leaf).zip(&self.dirty);
-        leaves.filter(|(_, rows)| !rows.is_empty()).map(|(leaf, _)| leaf)
+    pub(super) fn dirty_leaves(&self) -> impl Iterator<Item = Leaf> + '_ {
+        self.dirty_leaves.iter()
     }
 
     /// All dirty rows of a leaf go to disk, in this order.
     pub(super) fn write_leaf(&mut self, leaf: Leaf) -> Vec<RowId> {
-        let mut rows: Vec<RowId> = self.dirty[usize::from(leaf.0)].drain(..).map(|name| name as usize).collect();
+        let first = std::mem::replace(&mut self.dirty[usize::from(leaf.0)], NONE);
+        self.dirty_leaves.remove(leaf);
+        let mut rows = self.dirty_from(first);
         rows.sort_unstable_by_key(|id| self.cells[*id].place);
         for id in &rows {
             let cell = &mut self.cells[*id];
@@ -186,6 +200,12 @@ impl Rows {
             cell.checkpointing = true;
         }
         rows
+    }
+
+    /// A chain of dirty cells.
+    fn dirty_from(&self, first: u32) -> Vec<RowId> {
+        let known = |name: u32| Some(name as usize).filter(|id| self.cells.contains(*id));
+        std::iter::successors(known(first), |id| known(self.cells[*id].next_dirty)).collect()
     }
 
     /// A checkpoint has written the row.

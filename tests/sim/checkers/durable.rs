@@ -9,17 +9,19 @@ use snowtide::replica::{Commit, Message, Recovered, RepairStep, Token};
 /// How far each log is synced at each node.
 #[derive(Default)]
 pub struct Durable {
-    synced: BTreeMap<(usize, NamespaceId, ReplicaId), u64>,
+    synced: BTreeMap<(usize, NamespaceId), Ends>,
     /// How far each log was ever synced anywhere.
     ever: BTreeMap<(NamespaceId, ReplicaId), u64>,
     /// How far each node was ever told that the rows go which repair brings it.
     reach: BTreeMap<(WorkerId, NamespaceId, ReplicaId), u64>,
 }
 
+/// How far each log of a namespace goes.
+type Ends = BTreeMap<ReplicaId, u64>;
 /// The ends of the logs that a commit moves.
-pub type Ends = Vec<(NamespaceId, ReplicaId, u64)>;
+pub type Moved = Vec<(NamespaceId, ReplicaId, u64)>;
 
-pub fn ends(commit: &Commit) -> Ends {
+pub fn moved(commit: &Commit) -> Moved {
     let records = commit.records.iter().map(|record| (record.namespace, record.origin, record.upto));
     let adopted = commit
         .repaired
@@ -31,16 +33,16 @@ pub fn ends(commit: &Commit) -> Ends {
 impl Durable {
     /// What a start finds is synced, also where nobody was left to be told so.
     pub fn started(&mut self, node: usize, recovered: &Recovered) {
-        self.synced.retain(|(at, ..), _| *at != node);
+        self.synced.retain(|(at, _), _| *at != node);
         for space in &recovered.spaces {
             let ends = space.vector.iter().map(|(origin, mark)| (space.namespace, origin, mark.seq));
             self.committed(node, ends.collect());
         }
     }
 
-    pub fn committed(&mut self, node: usize, ends: Ends) {
-        for (namespace, origin, seq) in ends {
-            let synced = self.synced.entry((node, namespace, origin)).or_default();
+    pub fn committed(&mut self, node: usize, moved: Moved) {
+        for (namespace, origin, seq) in moved {
+            let synced = self.synced.entry((node, namespace)).or_default().entry(origin).or_default();
             let ever = self.ever.entry((namespace, origin)).or_default();
             (*synced, *ever) = (seq.max(*synced), seq.max(*ever));
         }
@@ -98,13 +100,18 @@ impl Durable {
 
     fn judge_vectors(&self, node: usize, vectors: &[(NamespaceId, VersionVector)]) -> Option<String> {
         vectors.iter().find_map(|(namespace, vector)| {
-            vector.iter().find_map(|(origin, mark)| self.judge(node, *namespace, origin, mark.seq))
+            let ends = self.synced.get(&(node, *namespace));
+            vector.iter().find_map(|(origin, mark)| judge(ends, node, *namespace, origin, mark.seq))
         })
     }
 
     fn judge(&self, node: usize, namespace: NamespaceId, origin: ReplicaId, told: u64) -> Option<String> {
-        let synced = self.synced.get(&(node, namespace, origin)).copied().unwrap_or(0);
-        (told > synced)
-            .then(|| format!("I1: node {node} tells of commit {told} of {origin} in {namespace:?}; {synced} is synced"))
+        judge(self.synced.get(&(node, namespace)), node, namespace, origin, told)
     }
+}
+
+fn judge(ends: Option<&Ends>, node: usize, namespace: NamespaceId, origin: ReplicaId, told: u64) -> Option<String> {
+    let synced = ends.and_then(|ends| ends.get(&origin)).copied().unwrap_or(0);
+    (told > synced)
+        .then(|| format!("I1: node {node} tells of commit {told} of {origin} in {namespace:?}; {synced} is synced"))
 }

@@ -6,7 +6,7 @@ use snowtide::identity::ReplicaId;
 use snowtide::replica::Operation;
 use snowtide_protocol::Action;
 
-use super::ledger::{Counter, Rows};
+use super::ledger::{Counter, Rows, counter};
 
 /// What was added and subtracted, by the slot that has to hold it.
 type Totals = BTreeMap<(Counter, ReplicaId), (u64, u64)>;
@@ -18,8 +18,7 @@ pub struct Handovers(BTreeMap<usize, Totals>);
 impl Handovers {
     pub fn acknowledged(&mut self, node: usize, replica: ReplicaId, operation: &Operation) {
         let Action::Increment(by) = operation.action else { return };
-        let counter = (operation.namespace, operation.key.to_string());
-        let (added, subtracted) = self.0.entry(node).or_default().entry((counter, replica)).or_default();
+        let (added, subtracted) = self.0.entry(node).or_default().entry((counter(operation), replica)).or_default();
         let total = if by < 0 { subtracted } else { added };
         *total += by.unsigned_abs();
     }

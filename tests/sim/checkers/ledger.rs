@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use snowtide::crdt::{Row, Slot};
 use snowtide::identity::{NamespaceId, ReplicaId};
 use snowtide::replica::Operation;
-use snowtide_protocol::Action;
+use snowtide_protocol::{Action, Key};
 
-/// A counter's name.
-pub type Counter = (NamespaceId, String);
+/// A counter's name, which is cheap to copy: short keys need no memory of their own.
+pub type Counter = (NamespaceId, Key);
 /// All rows of one or of many disks.
 pub type Rows = BTreeMap<Counter, Row>;
 
@@ -39,8 +39,8 @@ pub struct Ledger {
     forked: BTreeSet<ReplicaId>,
 }
 
-fn counter(operation: &Operation) -> Counter {
-    (operation.namespace, operation.key.to_string())
+pub fn counter(operation: &Operation) -> Counter {
+    (operation.namespace, operation.key.clone())
 }
 
 impl Ledger {
@@ -102,16 +102,16 @@ impl Ledger {
             .then(|| format!("G2: node {node} answered {value} to {operation:?}; +{up} and -{down} were attempted"))
     }
 
-    /// A disk is about to be lost: `all` disks hold what the `others` may not hold.
-    pub fn excuse(&mut self, all: &Rows, others: &Rows) {
-        for (counter, row) in all {
+    /// A disk is about to be lost: it holds this, and more of it than the `others` may go with it.
+    pub fn excuse(&mut self, lost: &Rows, others: &Rows) {
+        for (counter, row) in lost {
             let left = others.get(counter);
             for (replica, slot) in row.slots() {
                 let left = left.map_or(Slot::default(), |row| row.slot(*replica));
                 if let Some(entry) = self.entries.get_mut(&(counter.clone(), *replica)) {
                     let ((added, subtracted), left) = (slot.totals(), left.totals());
-                    entry.added.excused += i128::from(added) - i128::from(left.0);
-                    entry.subtracted.excused += i128::from(subtracted) - i128::from(left.1);
+                    entry.added.excused += i128::from(added.saturating_sub(left.0));
+                    entry.subtracted.excused += i128::from(subtracted.saturating_sub(left.1));
                 }
             }
         }

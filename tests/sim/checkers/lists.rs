@@ -10,9 +10,17 @@ use snowtide_protocol::Key;
 
 use super::ledger::Counter;
 
-/// The counters that each node has shown to clients: it holds them durably from then on.
+/// What each node has shown to clients.
 #[derive(Default)]
-pub struct Lists(BTreeMap<usize, BTreeSet<Counter>>);
+pub struct Lists(BTreeMap<usize, Shown>);
+
+/// The counters that a node has shown to clients: it holds them durably from then on, while it has its disk.
+#[derive(Default)]
+struct Shown {
+    counters: BTreeSet<Counter>,
+    /// Disks that it has lost.
+    disks_lost: u64,
+}
 
 /// A walk over the counters of a namespace whose names begin alike.
 pub struct Walk {
@@ -21,42 +29,45 @@ pub struct Walk {
     /// Where the last page ended.
     pub after: Option<Key>,
     /// Names that were there from the beginning, at every node that was asked.
-    lasting: BTreeSet<String>,
-    listed: BTreeSet<String>,
-    cursors: BTreeSet<String>,
+    lasting: BTreeSet<Key>,
+    /// The nodes that it was held against, with the disks that they had: whatever is in it, they had shown by then.
+    asked: BTreeSet<(usize, u64)>,
+    listed: BTreeSet<Key>,
+    cursors: BTreeSet<Key>,
 }
 
 impl Lists {
     /// A node has told a client of this counter.
     pub fn shown(&mut self, node: usize, counter: Counter) {
-        self.0.entry(node).or_default().insert(counter);
+        self.0.entry(node).or_default().counters.insert(counter);
     }
 
     pub fn forget(&mut self, node: usize) {
-        self.0.remove(&node);
-    }
-
-    fn has_shown(&self, node: usize, namespace: NamespaceId, name: &str) -> bool {
-        self.0.get(&node).is_some_and(|shown| shown.contains(&(namespace, name.to_owned())))
+        let shown = self.0.entry(node).or_default();
+        *shown = Shown { disks_lost: shown.disks_lost + 1, ..Shown::default() };
     }
 
     pub fn begin(&self, node: usize, namespace: NamespaceId, prefix: &str) -> Walk {
-        let shown = self.0.get(&node).into_iter().flatten().filter(|counter| counter.0 == namespace);
-        let lasting = shown.map(|(_, name)| name.clone()).filter(|name| name.starts_with(prefix)).collect();
+        let shown = self.0.get(&node).into_iter().flat_map(|shown| &shown.counters);
+        let shown = shown.filter(|counter| counter.0 == namespace);
+        let lasting = shown.map(|(_, key)| key.clone()).filter(|key| key.starts_with(prefix)).collect();
         Walk {
             namespace,
             prefix: prefix.to_owned(),
             after: None,
             lasting,
+            asked: BTreeSet::new(),
             listed: BTreeSet::new(),
             cursors: BTreeSet::new(),
         }
     }
 
     /// The next page is asked for at this node.
-    pub fn ask(&self, walk: &mut Walk, node: usize) {
-        let namespace = walk.namespace;
-        walk.lasting.retain(|name| self.has_shown(node, namespace, name));
+    pub fn ask(&mut self, walk: &mut Walk, node: usize) {
+        let shown = self.0.entry(node).or_default();
+        if walk.asked.insert((node, shown.disks_lost)) {
+            walk.lasting.retain(|key| shown.counters.contains(&(walk.namespace, key.clone())));
+        }
     }
 }
 
@@ -70,13 +81,13 @@ impl Walk {
             if !key.starts_with(&self.prefix) {
                 return Some(format!("list: node {node} listed {key:?} and was asked for {:?}", self.prefix));
             }
-            if !self.listed.insert(key.to_string()) {
+            if !self.listed.insert(key.clone()) {
                 return Some(format!("list: node {node} listed {key:?} of {:?} twice in one walk", self.namespace));
             }
         }
         self.after.clone_from(&page.next);
         match &self.after {
-            Some(next) if !self.cursors.insert(next.to_string()) => {
+            Some(next) if !self.cursors.insert(next.clone()) => {
                 Some(format!("list: node {node} ended two pages of one walk at {next:?}"))
             }
             Some(_) => None,

@@ -1,6 +1,7 @@
 //! G4: after healing, all nodes hold the same, byte by byte: rows and vectors, read through the store as a start would.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use snowtide::crdt::{Mark, Row};
 use snowtide::identity::{NamespaceId, ReplicaId};
@@ -17,7 +18,7 @@ use crate::node::Node;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     pub vector: Vec<(ReplicaId, Mark)>,
-    pub rows: BTreeMap<String, Row>,
+    pub rows: BTreeMap<Key, Row>,
 }
 
 /// What a start would find on a node's disk; nothing on it changes.
@@ -39,7 +40,14 @@ pub fn durable<'a>(nodes: impl Iterator<Item = &'a Node>, keys: usize) -> Result
 fn join(rows: &mut Rows, state: BTreeMap<NamespaceId, Held>) {
     for (namespace, held) in state {
         for (key, row) in held.rows {
-            rows.entry((namespace, key)).or_default().join(&row);
+            match rows.entry((namespace, key)) {
+                Entry::Vacant(entry) => {
+                    entry.insert(row);
+                }
+                Entry::Occupied(mut entry) => {
+                    entry.get_mut().join(&row);
+                }
+            }
         }
     }
 }
@@ -57,8 +65,7 @@ fn held_on(node: &Node, disk: &Disk, keys: usize) -> Result<BTreeMap<NamespaceId
     for space in recovered.spaces {
         let loaded = store.load(space.namespace, &keys).map_err(|error| refused(&error))?;
         let dirty = space.dirty.into_iter().map(|dirty| (dirty.key, dirty.row));
-        let rows = loaded.into_iter().chain(dirty).map(|(key, row)| (key.to_string(), row));
-        let held = Held { vector: space.vector.iter().collect(), rows: rows.collect() };
+        let held = Held { vector: space.vector.iter().collect(), rows: loaded.into_iter().chain(dirty).collect() };
         all.insert(space.namespace, held);
     }
     Ok(all)
@@ -80,13 +87,17 @@ pub fn incarnation(node: &Node) -> Result<Option<ReplicaId>, String> {
     recovered.map(|(_, recovered)| recovered.replica).map_err(|refusal| refusal.to_string())
 }
 
+/// The join of what nodes hold.
+pub fn join_all(states: Vec<BTreeMap<NamespaceId, Held>>) -> Rows {
+    states.into_iter().fold(Rows::new(), |mut rows, state| {
+        join(&mut rows, state);
+        rows
+    })
+}
+
 /// The join of what these nodes hold.
 pub fn joined<'a>(nodes: impl Iterator<Item = &'a Node>, keys: usize) -> Result<Rows, String> {
-    let mut rows = Rows::new();
-    for node in nodes {
-        join(&mut rows, held(node, keys)?);
-    }
-    Ok(rows)
+    nodes.map(|node| held(node, keys)).collect::<Result<_, _>>().map(join_all)
 }
 
 /// `None` if all agree on each namespace that they serve; else where they differ.
@@ -102,7 +113,7 @@ pub fn difference(states: &[BTreeMap<NamespaceId, Held>]) -> Option<String> {
             let differing = held.rows.iter().find(|(key, row)| expected.rows.get(*key) != Some(*row));
             if let Some((key, row)) = differing {
                 let there = expected.rows.get(key);
-                return Some(format!("{key} of {namespace:?}: node {node} {row:?}, node {other} {there:?}"));
+                return Some(format!("{key:?} of {namespace:?}: node {node} {row:?}, node {other} {there:?}"));
             }
         }
     }

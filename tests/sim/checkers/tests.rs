@@ -18,13 +18,17 @@ use crate::ids::layout;
 const SPACE: NamespaceId = NamespaceId(1);
 const REPLICA: ReplicaId = ReplicaId(7);
 
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
 fn add(by: i64) -> Operation {
-    Operation { namespace: SPACE, key: Key::new("counter-1").unwrap(), action: Action::Increment(by) }
+    Operation { namespace: SPACE, key: key("counter-1"), action: Action::Increment(by) }
 }
 
 fn rows(added: u64) -> Rows {
     let row = [(REPLICA, Slot::of(added, 0))].into_iter().collect();
-    Rows::from([((SPACE, "counter-1".to_owned()), row)])
+    Rows::from([((SPACE, key("counter-1")), row)])
 }
 
 /// 1, 20 and 300 are acknowledged, 4 000 is attempted.
@@ -93,13 +97,12 @@ fn reads_that_go_back_are_noticed_at_the_same_node() {
 /// Node 0 has shown these three.
 fn walk(prefix: &str) -> (Lists, Walk) {
     let mut lists = Lists::default();
-    ["a/1", "a/2", "b/1"].iter().for_each(|name| lists.shown(0, (SPACE, (*name).to_owned())));
+    ["a/1", "a/2", "b/1"].iter().for_each(|name| lists.shown(0, (SPACE, key(name))));
     let walk = lists.begin(0, SPACE, prefix);
     (lists, walk)
 }
 
 fn page(names: &[&str], next: Option<&str>) -> Page {
-    let key = |name: &str| Key::new(name).unwrap();
     Page { counters: names.iter().map(|name| (key(name), 1)).collect(), next: next.map(key) }
 }
 
@@ -114,7 +117,7 @@ fn a_walk_that_misses_a_lasting_counter_is_noticed_at_its_end() {
 #[test]
 fn what_a_node_that_is_asked_may_lack_need_not_be_listed() {
     let (mut lists, mut walk) = walk("");
-    lists.shown(1, (SPACE, "a/2".to_owned()));
+    lists.shown(1, (SPACE, key("a/2")));
     lists.ask(&mut walk, 1);
     assert_eq!(walk.take(1, 9, &page(&["a/2"], None)), None);
     let mut walk = lists.begin(1, SPACE, "");

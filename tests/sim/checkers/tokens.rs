@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use snowtide::identity::{NamespaceId, ReplicaId};
 use snowtide::replica::{Commit, Operation, Record, Recovered, Ticket, Token};
-use snowtide_protocol::Action;
+use snowtide_protocol::{Action, Key};
 
-use super::ledger::{Counter, Rows};
+use super::ledger::{Rows, counter};
 use crate::clients::only_grows;
 
 /// Tokens that clients remember; the oldest goes first.
@@ -17,6 +17,9 @@ const REMEMBERED_MAX: usize = 64;
 
 /// A start of a node, and the number of a commit in it.
 type CommitOf = (usize, u32, u64);
+
+/// What a replica added to the counters of a namespace, by the seqs of its log that changed each.
+type Added = BTreeMap<Key, BTreeMap<u64, u64>>;
 
 /// A request on terms that is not answered yet.
 pub struct Asked {
@@ -29,8 +32,7 @@ pub struct Asked {
 
 #[derive(Default)]
 pub struct Tokens {
-    /// What was added to a counter by a replica, at the seqs that changed it.
-    added: BTreeMap<(Counter, ReplicaId), BTreeMap<u64, u64>>,
+    added: BTreeMap<(NamespaceId, ReplicaId), Added>,
     /// Commits that the disks have and have not reported.
     committing: BTreeMap<CommitOf, (Option<ReplicaId>, Vec<Record>)>,
     /// How far each log goes at its origin.
@@ -40,10 +42,6 @@ pub struct Tokens {
     asked: BTreeMap<Ticket, Asked>,
     /// Nodes whose disks were lost, some time: what they had acknowledged may be gone with them.
     lost: BTreeSet<usize>,
-}
-
-fn counter(operation: &Operation) -> Counter {
-    (operation.namespace, operation.key.to_string())
 }
 
 impl Tokens {
@@ -75,20 +73,24 @@ impl Tokens {
         if Some(record.origin) == serving {
             self.written(record);
         }
+        let log = self.added.entry((record.namespace, record.origin)).or_default();
         for change in record.changes().unwrap_or_default() {
-            let counter = (record.namespace, change.key.to_owned());
-            self.added.entry((counter, record.origin)).or_default().insert(record.upto, change.slot.totals().0);
+            let total = change.slot.totals().0;
+            if let Some(added) = log.get_mut(change.key) {
+                added.insert(record.upto, total);
+            } else if let Ok(key) = Key::new(change.key) {
+                log.insert(key, BTreeMap::from([(record.upto, total)]));
+            }
         }
     }
 
     /// A log goes on. After a lost disk it may go on from further back, if nobody had what came after.
     fn written(&mut self, record: &Record) {
-        let end = self.ends.entry((record.namespace, record.origin)).or_default();
+        let log = (record.namespace, record.origin);
+        let end = self.ends.entry(log).or_default();
         let rewritten = record.upto <= std::mem::replace(end, record.upto);
-        for ((counter, origin), added) in self.added.iter_mut().filter(|_| rewritten) {
-            if counter.0 == record.namespace && *origin == record.origin {
-                added.retain(|seq, _| *seq < record.upto);
-            }
+        if let Some(log) = self.added.get_mut(&log).filter(|_| rewritten) {
+            log.values_mut().for_each(|added| added.retain(|seq, _| *seq < record.upto));
         }
     }
 
@@ -106,7 +108,7 @@ impl Tokens {
         first: &Operation,
         replica: Option<ReplicaId>,
     ) {
-        let totals = replica.and_then(|replica| self.added.get(&(counter(first), replica)));
+        let totals = replica.and_then(|replica| self.added.get(&(first.namespace, replica))?.get(&first.key));
         let before = totals.and_then(|totals| totals.last_key_value()).map_or(0, |(_, added)| *added);
         self.asked.insert(ticket, Asked { brought, regions, before });
     }
@@ -138,8 +140,9 @@ impl Tokens {
     /// What had been added to the counter of an operation at the places that a token names.
     fn named(&self, operation: &Operation, token: &Token) -> i128 {
         let named = token.iter().filter(|(namespace, ..): &(NamespaceId, _, _)| *namespace == operation.namespace);
-        let added = named
-            .filter_map(|(_, replica, seq)| self.added.get(&(counter(operation), replica))?.range(..=seq).next_back());
+        let added = named.filter_map(|(namespace, replica, seq)| {
+            self.added.get(&(namespace, replica))?.get(&operation.key)?.range(..=seq).next_back()
+        });
         added.map(|(_, added)| i128::from(*added)).sum()
     }
 
@@ -155,14 +158,14 @@ impl Tokens {
         if !only_grows(&operation.key) {
             return None;
         }
-        let counter = counter(operation);
-        // A run may have thousands of counters.
-        let replicas = (counter.clone(), ReplicaId(0))..=(counter.clone(), ReplicaId(u64::MAX));
-        let beyond = self.added.range(replicas).filter(|((_, replica), _)| gone(*replica));
-        let beyond: i128 = beyond
-            .filter_map(|((_, replica), added)| {
+        let namespace = operation.namespace;
+        let logs = self.added.range((namespace, ReplicaId(0))..=(namespace, ReplicaId(u64::MAX)));
+        let beyond: i128 = logs
+            .filter(|((_, replica), _)| gone(*replica))
+            .filter_map(|((_, replica), log)| {
+                let added = log.get(&operation.key)?;
                 let seq =
-                    told.iter().find(|named| (named.0, named.1) == (counter.0, *replica)).map_or(0, |named| named.2);
+                    told.iter().find(|named| (named.0, named.1) == (namespace, *replica)).map_or(0, |named| named.2);
                 let named = added.range(..=seq).next_back().map_or(0, |(_, added)| *added);
                 Some(i128::from(*added.last_key_value()?.1) - i128::from(named))
             })
