@@ -107,8 +107,12 @@ impl VersionVector {
 
     /// The join: that of each origin's marks.
     pub fn join(&mut self, other: &Self) {
-        for (origin, mark) in other.iter() {
-            self.advance(origin, mark);
+        let (known, new): (Vec<_>, Vec<_>) = other.iter().partition(|(origin, _)| self.find(*origin).is_ok());
+        known.into_iter().for_each(|(origin, mark)| _ = self.advance(origin, mark));
+        if !new.is_empty() {
+            // At once: each by itself would move all that are behind it.
+            self.marks.extend(new.into_iter().filter(|(_, mark)| mark.seq > 0));
+            self.marks.sort_by_key(|(origin, _)| *origin);
         }
     }
 
