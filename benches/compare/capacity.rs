@@ -7,6 +7,7 @@ use snowtide::clock;
 use snowtide_dev::{Cluster, Options};
 
 use crate::book::{Book, Goal};
+use crate::cost;
 use crate::drive::{self, REGION};
 use crate::tools;
 
@@ -40,9 +41,9 @@ pub(crate) async fn measure(book: &mut Book) {
 async fn in_memory(book: &mut Book, cluster: &Cluster) {
     let (client, pid) = (drive::client(cluster, REGION).await, drive::endpoint(cluster).pid.unwrap());
     drive::fill(&client, FEW_KEYS).await;
-    let empty = tools::resident(pid);
+    let empty = cost::resident(pid);
     drive::fill(&client, KEYS).await;
-    let each = (tools::resident(pid) - empty) as f64 / f64::from(KEYS);
+    let each = (cost::resident(pid) - empty) as f64 / f64::from(KEYS);
     book.note("memory a cached key, 20 bytes of it its name", "B", Goal::AtMost(120.0), each);
 }
 

@@ -1,5 +1,6 @@
-//! What requests cost a node, by what the system counts: processor time, sleeps of its threads, system calls.
+//! What a node costs, by what the system counts: processor time, sleeps of its threads, system calls, memory.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
@@ -49,12 +50,21 @@ fn processor_s(pid: u32) -> f64 {
 /// How often its threads have waited for something: each time somebody had to wake them.
 fn sleeps(pid: u32) -> f64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let slept = |status: String| {
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.and_then(|count| count.trim().parse::<f64>().ok())
-    };
     // A thread that ends meanwhile is not there any more.
-    threads.filter_map(|thread| slept(std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?)).sum()
+    let slept = threads.filter_map(|thread| told(&thread.ok()?.path(), "voluntary_ctxt_switches:"));
+    slept.sum::<u64>() as f64
+}
+
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident(pid: u32) -> u64 {
+    told(Path::new(&format!("/proc/{pid}")), "VmRSS:").unwrap() * 1_024
+}
+
+/// The number that the status of a process or a thread tells under this name.
+fn told(folder: &Path, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(folder.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Counts the system calls of a process; slows it down as well.

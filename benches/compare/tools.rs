@@ -115,13 +115,6 @@ pub(crate) fn fdatasync_ms(dir: &Path) -> f64 {
     took[took.len() / 2].as_secs_f64() * 1e3
 }
 
-/// Resident memory of a process, in bytes.
-pub(crate) fn resident(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
-}
-
 /// Bytes of all files below, as `du` counts them.
 pub(crate) fn disk(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
