@@ -16,7 +16,8 @@ fn main() -> ExitCode {
         .init();
     let command = Cli::of_this_process();
     let run = || -> anyhow::Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        // One thread: what it sends and receives then wakes no other. Where one is not enough, there are --processes.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(command.execute())
     };
     run().unwrap_or_else(|error| {

@@ -27,7 +27,7 @@ pub struct Network {
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub in_flight: u32,
 
-    /// Processes that send, each its part over --connections of its own, where one is not enough. Values are then
+    /// Processes that send, each on one thread its part over --connections of its own, where one is not enough. Values are then
     /// compared at the end only, not at every answer.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub processes: u32,

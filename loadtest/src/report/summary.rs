@@ -73,7 +73,9 @@ impl Summary {
         let Log { named: findings, counts: findings_by_kind } = outcome.sent.record.findings.so_far();
         let totals = totals(outcome);
         let p99_ms = totals.last().map_or(0.0, |all| all.latency_ms.p99);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let processes = usize::try_from(outcome.setup.plan.network.processes).unwrap_or(usize::MAX);
+        // Each process sends on one thread.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(processes);
         let thresholds = outcome.setup.plan.checks.thresholds.iter();
         Self {
             format: Self::FORMAT,

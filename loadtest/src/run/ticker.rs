@@ -1,29 +1,67 @@
 //! Wakes tasks at a time, more exactly than the runtime's timers, which count in whole milliseconds.
 //!
-//! A thread of its own sleeps until the next time that was ordered; Linux wakes it about 50 µs late. It is bounded by
-//! its callers: each lane waits for one time.
+//! A thread of its own sleeps until the next time that was ordered; Linux wakes it about 50 µs late. It wakes nobody sooner
+//! than [`APART`] after the last time: at a high rate, what has come due meanwhile is sent together, and sending it takes
+//! less from whatever else the machine does. How late that makes a request is part of its latency, which counts from the
+//! intended time. Orders are bounded by those who give them: each lane waits for one time.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Closer than this is now: waking would take longer.
 const NOW_MICROS: u128 = 20;
 
+/// Between two times at which tasks are woken, at least.
+const APART: Duration = Duration::from_micros(500);
+
 /// Orders wake-ups; the thread ends with the last clone.
 #[derive(Clone)]
 pub(super) struct Ticker {
-    orders: Sender<(Instant, oneshot::Sender<()>)>,
+    shared: Arc<Shared>,
+    _end: Arc<End>,
+}
+
+#[derive(Default)]
+struct Shared {
+    orders: Mutex<Orders>,
+    /// The thread is to sleep until another time.
+    changed: Condvar,
+    /// It has slept until that time.
+    woke: Notify,
+}
+
+#[derive(Default)]
+struct Orders {
+    waiting: BTreeMap<Instant, Vec<oneshot::Sender<()>>>,
+    /// Until when the thread sleeps, if there is anything to wake up for.
+    wakes_at: Option<Instant>,
+    /// Before this, nobody is woken.
+    rests_until: Option<Instant>,
+    has_ended: bool,
+}
+
+/// Ends the thread and its task.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.orders().has_ended = true;
+        self.0.changed.notify_one();
+        self.0.woke.notify_one();
+    }
 }
 
 impl Ticker {
-    /// Starts the thread.
+    /// Starts the thread, and the task that hands its wake-ups out: so it wakes the runtime once for all of them.
     pub(super) fn start() -> std::io::Result<Self> {
-        let (orders, incoming) = channel();
-        std::thread::Builder::new().name("ticker".into()).spawn(move || tick(&incoming))?;
-        Ok(Self { orders })
+        let shared = Arc::new(Shared::default());
+        let sleeping = Arc::clone(&shared);
+        std::thread::Builder::new().name("ticker".into()).spawn(move || sleeping.sleep())?;
+        tokio::spawn(hand_out(Arc::clone(&shared)));
+        Ok(Self { _end: Arc::new(End(Arc::clone(&shared))), shared })
     }
 
     /// Returns at `at`, at once if that has passed.
@@ -31,40 +69,76 @@ impl Ticker {
         if at.saturating_duration_since(Instant::now()).as_micros() < NOW_MICROS {
             return;
         }
-        let (wake, woken) = oneshot::channel();
-        if self.orders.send((at, wake)).is_err() || woken.await.is_err() {
-            // The thread is gone, which cannot be; the runtime's timer does nearly as well.
-            tokio::time::sleep_until(at.into()).await;
-        }
+        // The sender is dropped only with the runtime.
+        let _ = self.shared.order(at).await;
     }
 }
 
-fn tick(incoming: &Receiver<(Instant, oneshot::Sender<()>)>) {
-    let mut waiting: BTreeMap<Instant, Vec<oneshot::Sender<()>>> = BTreeMap::new();
+impl Shared {
+    /// Sleeps from one planned time to the next.
+    fn sleep(&self) {
+        let mut orders = self.orders();
+        while !orders.has_ended {
+            let left = orders.wakes_at.map(|at| at.saturating_duration_since(Instant::now()));
+            orders = match left {
+                None => self.changed.wait(orders).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    orders.wakes_at = None;
+                    self.woke.notify_one();
+                    orders
+                }
+                Some(left) => self.changed.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    fn order(&self, at: Instant) -> oneshot::Receiver<()> {
+        let (wake, woken) = oneshot::channel();
+        let mut orders = self.orders();
+        orders.waiting.entry(at).or_default().push(wake);
+        self.plan(orders);
+        woken
+    }
+
+    /// Has the thread wake up in time for the first order.
+    fn plan(&self, mut orders: MutexGuard<'_, Orders>) {
+        let Some((first, _)) = orders.waiting.first_key_value() else { return };
+        let at = (*first).max(orders.rests_until.unwrap_or(*first));
+        if orders.wakes_at.is_none_or(|planned| at < planned) {
+            orders.wakes_at = Some(at);
+            drop(orders);
+            self.changed.notify_one();
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        // No code that holds the lock panics halfway through a change.
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes all whose time has come, each time that the thread wakes up.
+async fn hand_out(shared: Arc<Shared>) {
     loop {
-        let next = match waiting.first_key_value() {
-            None => incoming.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some((at, _)) => incoming.recv_timeout(at.saturating_duration_since(Instant::now())),
-        };
-        match next {
-            Ok((at, wake)) => waiting.entry(at).or_default().push(wake),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        shared.woke.notified().await;
+        let mut orders = shared.orders();
+        if orders.has_ended {
+            return;
         }
         let now = Instant::now();
-        while let Some(due) = waiting.first_entry().filter(|first| *first.key() <= now) {
+        while let Some(due) = orders.waiting.first_entry().filter(|first| *first.key() <= now) {
             for wake in due.remove() {
                 // Whoever ordered it may have given up waiting.
                 let _ = wake.send(());
             }
         }
+        orders.rests_until = now.checked_add(APART);
+        shared.plan(orders);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]
@@ -80,6 +154,34 @@ mod tests {
         };
         for waited in [wait(30), wait(0), wait(10), wait(20)] {
             assert!(waited.await.unwrap());
+        }
+    }
+    #[test]
+    fn after_a_wake_up_all_rest_a_while() {
+        let (shared, start) = (Shared::default(), Instant::now());
+        let planned = |at: Duration| {
+            let _woken = shared.order(start + at);
+            shared.orders().wakes_at.map(|at| at - start)
+        };
+        assert_eq!(planned(APART * 2), Some(APART * 2));
+        assert_eq!(planned(APART / 2), Some(APART / 2), "whoever comes first is waited for");
+        let rested = start + APART;
+        *shared.orders() = Orders { rests_until: Some(rested), ..Orders::default() };
+        assert_eq!(planned(APART / 2), Some(APART));
+        assert_eq!(planned(APART / 4), Some(APART));
+        assert_eq!(planned(APART * 2), Some(APART));
+    }
+
+    #[tokio::test]
+    async fn the_thread_ends_with_the_last_clone() {
+        let ticker = Ticker::start().unwrap();
+        let shared = Arc::clone(&ticker.shared);
+        drop(ticker.clone());
+        assert!(!shared.orders().has_ended);
+        drop(ticker);
+        assert!(shared.orders().has_ended);
+        while Arc::strong_count(&shared) > 1 {
+            tokio::task::yield_now().await;
         }
     }
 }
