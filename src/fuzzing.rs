@@ -39,11 +39,12 @@ const fn target(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>)
 }
 
 /// Every decoder.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     target("client_frames", api::fuzzed::client_frames, api::fuzzed::client_frames_seeds),
     target("http_parameters", api::fuzzed::http_parameters, api::fuzzed::http_parameters_seeds),
     target("redis_requests", api::fuzzed::redis_requests, api::fuzzed::redis_requests_seeds),
     target("peer_frames", peer::fuzzed::frames, peer::fuzzed::frames_seeds),
+    target("peer_deltas", peer::fuzzed::deltas, peer::fuzzed::deltas_seeds),
     target("peer_messages", peer::fuzzed::messages, peer::fuzzed::messages_seeds),
     target("journal", store::fuzzed::journal, store::fuzzed::journal_seeds),
     target("rows", store::fuzzed::rows, store::fuzzed::rows_seeds),

@@ -30,6 +30,7 @@ use super::compressed;
 use super::frame::{self, FrameError};
 use super::hello::{self, HELLO_BYTES_MAX, Hello, HelloReply, Refusal};
 use super::link::Link;
+use super::messages::Incoming;
 use super::pulse::Rival;
 use super::seal::UNBOUND;
 use super::{Shared, brief, certificate, pulse, seal};
@@ -189,12 +190,12 @@ async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer)
     let lost = |error: &dyn std::fmt::Display| error.to_string();
     let mut stream = compressed::reader(connection.accept_uni().await.map_err(|error| lost(&error))?);
     let room = Arc::new(Semaphore::new(UNHANDLED_MESSAGES_MAX));
-    let mut buffer = Vec::new();
+    let mut incoming = Incoming::new(shared.frame_bytes_max);
     let mut first = true;
     let mut sieve = Sieve::default();
     loop {
         let place = room.clone().acquire_owned().await.map_err(|error| lost(&error))?;
-        match frame::read::<Message>(&mut stream, shared.frame_bytes_max, &mut buffer).await {
+        match incoming.next(&mut stream).await {
             Ok(Some(mut message)) => {
                 sift(&mut sieve, shared, peer, &mut message);
                 if std::mem::take(&mut first) {

@@ -23,6 +23,7 @@ use crate::replica::{Event, Message, Sighting};
 use super::end::{End, no_connection, unreachable};
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState, STOPPING};
+use super::messages::Outgoing;
 use super::{Shared, brief, certificate, pulse, seal};
 use super::{compressed, frame};
 
@@ -208,13 +209,13 @@ async fn write(
     frame_bytes_max: usize,
 ) -> String {
     let mut stream = compressed::writer(stream);
-    let mut bytes = Vec::new();
+    let (mut outgoing, mut bytes) = (Outgoing::new(frame_bytes_max), Vec::new());
     while let Some(first) = messages.recv().await {
         bytes.clear();
         let mut gathered: u64 = 0;
         let mut next = Some(first);
         while let Some(message) = next {
-            match frame::append(&message, frame_bytes_max, &mut bytes) {
+            match outgoing.append(&message, &mut bytes) {
                 Ok(()) => gathered += 1,
                 Err(too_long) => {
                     link.counts.dropped.fetch_add(1, Ordering::Relaxed);

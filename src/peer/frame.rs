@@ -1,9 +1,11 @@
-//! Frames on a link: a little-endian 32-bit length, and that many bytes of one encoded value.
+//! Frames on a link: a little-endian 32-bit length, and that many bytes: one encoded value, or what a caller makes of them.
 
 use bincode::{Decode, Encode};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::codec::{self, DecodeError};
+
+use super::deltas;
 
 /// Bytes of the length in front of every frame.
 pub(super) const LENGTH_BYTES: usize = 4;
@@ -20,6 +22,12 @@ pub(super) enum FrameError {
     /// It is not the value that belongs here.
     #[error("{0}")]
     Malformed(#[from] DecodeError),
+    /// It is no delta that belongs here.
+    #[error("{0}")]
+    Delta(#[from] deltas::Malformed),
+    /// It is of no kind that there is, or not of one that may come first.
+    #[error("a frame of an unknown kind")]
+    Unknown,
 }
 
 /// A value that is too long to be sent.
@@ -33,10 +41,19 @@ pub(super) async fn read<T: Decode<()>>(
     bytes_max: usize,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<T>, FrameError> {
+    Ok(if read_bytes(stream, bytes_max, buffer).await? { Some(codec::decode(buffer)?) } else { None })
+}
+
+/// Reads one frame into `buffer`; false if the stream ends between frames.
+pub(super) async fn read_bytes(
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes_max: usize,
+    buffer: &mut Vec<u8>,
+) -> Result<bool, FrameError> {
     let mut length = [0; LENGTH_BYTES];
     let (first, rest) = length.split_at_mut(1);
     if stream.read(first).await? == 0 {
-        return Ok(None);
+        return Ok(false);
     }
     stream.read_exact(rest).await?;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
@@ -45,15 +62,24 @@ pub(super) async fn read<T: Decode<()>>(
     }
     buffer.resize(length, 0);
     stream.read_exact(buffer).await?;
-    Ok(Some(codec::decode(buffer)?))
+    Ok(true)
 }
 
 /// Appends `value` as a frame, or leaves `bytes` as it was.
 pub(super) fn append<T: Encode>(value: &T, bytes_max: usize, bytes: &mut Vec<u8>) -> Result<(), TooLong> {
+    append_with(|bytes| codec::encode_into(value, bytes), bytes_max, bytes)
+}
+
+/// Appends what `write` does as a frame, or leaves `bytes` as it was.
+pub(super) fn append_with(
+    write: impl FnOnce(&mut Vec<u8>),
+    bytes_max: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<(), TooLong> {
     let start = bytes.len();
     let body = start + LENGTH_BYTES;
     bytes.resize(body, 0);
-    codec::encode_into(value, bytes);
+    write(bytes);
     let length = bytes.len() - body;
     match u32::try_from(length) {
         Ok(prefix) if length <= bytes_max => {

@@ -3,15 +3,19 @@
 use bincode::{Decode, Encode};
 use futures_util::FutureExt;
 use rustls::pki_types::CertificateDer;
+use tokio::io::AsyncRead;
 
 use crate::codec;
 use crate::config::map::ClusterMap;
+use crate::crdt::Slot;
 use crate::identity::{Boot, NamespaceId, ReplicaId};
 use crate::replica::fuzzed::samples;
-use crate::replica::{Message, coalesce};
+use crate::replica::{Message, Record, coalesce};
 
+use super::compressed;
+use super::deltas::{Receiver, SLOTS_MAX, Sender};
 use super::hello::{self, Hello, HelloReply, Refusal, Space, VERSIONS};
-use super::{compressed, frame};
+use super::messages::{Incoming, Outgoing};
 
 /// Far below what is configured, so that its edge is met.
 const FRAME_BYTES_MAX: usize = 4 << 10;
@@ -20,28 +24,25 @@ const FRAME_BYTES_MAX: usize = 4 << 10;
 pub(crate) fn frames(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     // Memory is always ready, so no read ever waits.
-    if kind % 2 == 0 {
-        let mut stream = bytes;
-        drain(async |buffer| frame::read::<Message>(&mut stream, FRAME_BYTES_MAX, buffer).await.ok().flatten());
-    } else {
-        let mut stream = compressed::reader(bytes);
-        drain(async |buffer| frame::read::<Message>(&mut stream, FRAME_BYTES_MAX, buffer).await.ok().flatten());
-    }
+    if kind % 2 == 0 { drain(bytes) } else { drain(compressed::reader(bytes)) }
 }
 
-fn drain(mut next: impl AsyncFnMut(&mut Vec<u8>) -> Option<Message>) {
-    let mut buffer = Vec::new();
-    while let Some(Some(message)) = next(&mut buffer).now_or_never() {
-        assert!(buffer.len() <= FRAME_BYTES_MAX);
+fn drain(mut stream: impl AsyncRead + Unpin) {
+    let mut incoming = Incoming::new(FRAME_BYTES_MAX);
+    while let Some(Ok(Some(message))) = incoming.next(&mut stream).now_or_never() {
+        if !matches!(message, Message::Delta(_)) {
+            assert!(codec::encode(&message).len() <= FRAME_BYTES_MAX);
+        }
         judge(&message);
     }
 }
 
 pub(crate) fn frames_seeds() -> Vec<Vec<u8>> {
-    let mut plain = Vec::new();
-    for message in samples() {
+    let (mut plain, mut outgoing) = (Vec::new(), Outgoing::new(FRAME_BYTES_MAX));
+    // The second time, keys are referred to.
+    for message in samples().into_iter().chain(samples()) {
         // Each is short.
-        let _ = frame::append(&message, FRAME_BYTES_MAX, &mut plain);
+        let _ = outgoing.append(&message, &mut plain);
     }
     let mut packed = compressed::writer(Vec::new());
     let written = async {
@@ -50,6 +51,43 @@ pub(crate) fn frames_seeds() -> Vec<Vec<u8>> {
     };
     let _ = written.now_or_never();
     vec![[vec![0], plain].concat(), [vec![1], packed.into_inner()].concat()]
+}
+
+/// Deltas of one link, each behind its length.
+pub(crate) fn deltas(bytes: &[u8]) {
+    let (mut receiver, mut rest) = (Receiver::new(), bytes);
+    let (mut again, mut mirror) = (Sender::new(), Receiver::new());
+    while let Some((length, more)) = rest.split_first() {
+        let (delta, more) = more.split_at(usize::from(*length).min(more.len()));
+        rest = more;
+        let Ok(record) = receiver.decode(delta) else { return };
+        assert!(record.changes().is_ok_and(|changes| changes.len() <= 2 * SLOTS_MAX));
+        // A sender of ours may say it in other words, or not in this way at all.
+        if let Some(said) = again.encode(0, &record) {
+            let heard = mirror.decode(&said).map(|heard| slots(&heard));
+            assert_eq!(heard.ok(), Some(slots(&record)));
+        }
+    }
+}
+
+/// Its slots in the order of their keys.
+fn slots(record: &Record) -> Vec<(String, Slot)> {
+    let changes = record.changes().unwrap_or_default();
+    let mut slots: Vec<_> = changes.iter().map(|change| (change.key.to_owned(), change.slot)).collect();
+    slots.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    slots
+}
+
+pub(crate) fn deltas_seeds() -> Vec<Vec<u8>> {
+    let mut sender = Sender::new();
+    let mut seed = Vec::new();
+    for message in samples().into_iter().chain(samples()) {
+        let Message::Delta(record) = message else { continue };
+        let delta = sender.encode(0, &record).unwrap_or_default();
+        seed.extend(u8::try_from(delta.len()));
+        seed.extend(delta);
+    }
+    vec![seed]
 }
 
 /// A message, a greeting or the answer to one: the first byte says which.

@@ -5,7 +5,7 @@
 //! connections, each end repairs its own, and there is no tie to break.
 //!
 //! A link begins with a [`hello`]: each end says who it is and judges the other, and a refusal is logged once, on both
-//! sides, and tried again later. Then one unidirectional stream carries [`frame`]s of one message each.
+//! sides, and tried again later. Then one unidirectional stream carries [`frame`]s of one of the [`messages`] each.
 //!
 //! Links promise order, the identity of the sender (its certificate names it, and its boot comes with every message)
 //! and that of two live processes with one worker id only the first keeps its link (see [`accept`]). They do not
@@ -15,6 +15,7 @@
 mod accept;
 mod caller;
 mod compressed;
+mod deltas;
 mod dial;
 mod end;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub(crate) mod fuzzed;
 mod hello;
 mod link;
 mod local;
+mod messages;
 mod pulse;
 mod reach;
 mod reports;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::fixture::*;
 use super::hello::{HELLO_BYTES_MAX, Hello, HelloReply, Refusal, Space, VERSIONS};
+use super::messages::Outgoing;
 use super::*;
 use super::{compressed, frame};
 use crate::config::Namespace;
@@ -325,10 +326,15 @@ fn certificate_of(authority: &tempfile::TempDir, region: &str) -> CertificateDer
     CertificateDer::from_pem_file(authority.path().join(crate::tls::certificate_file(region, 0))).unwrap()
 }
 
+fn framed(message: &Message) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Outgoing::new(FRAME_BYTES_MAX).append(message, &mut frame).unwrap();
+    frame
+}
+
 /// A digest, as a rogue with the certificate of south may send it.
 fn tell(rogue: &Rogue, digest: &Digest) {
-    let mut frame = Vec::new();
-    frame::append(&Message::Digest(digest.clone()), FRAME_BYTES_MAX, &mut frame).unwrap();
+    let mut frame = framed(&Message::Digest(digest.clone()));
     // A frame that is none ends the link, once the digest is read.
     frame.extend([1, 0, 0, 0, 0xff]);
     let end = rogue.misbehave(&frame);
@@ -344,7 +350,6 @@ fn ceilings_that_no_clock_bears_out_are_taken_out_of_what_a_peer_says() {
     let Message::Digest(told) = north.wait_message(from) else { panic!("it was a digest") };
     assert_eq!(told.ceilings, [(worker(SOUTH), CEILING_MAX)]);
 
-    let mut frame = Vec::new();
     let proof = Proof {
         replica: ReplicaId(1),
         boot: boot(1),
@@ -353,7 +358,7 @@ fn ceilings_that_no_clock_bears_out_are_taken_out_of_what_a_peer_says() {
         ceiling: u64::MAX,
         nodes: Vec::new(),
     };
-    frame::append(&Message::Proof(proof), FRAME_BYTES_MAX, &mut frame).unwrap();
+    let mut frame = framed(&Message::Proof(proof));
     frame.extend([1, 0, 0, 0, 0xff]);
     rogue.misbehave(&frame);
     let Message::Proof(told) = north.wait_message(from) else { panic!("it was a proof") };
@@ -456,8 +461,7 @@ fn garbage_and_oversize_frames_end_the_link_and_nothing_else() {
     let end = rogue.misbehave(&too_long.to_le_bytes());
     assert!(closed_as(&end, Close::Malformed), "{end}");
 
-    let mut good = Vec::new();
-    frame::append(&Message::Leaving, FRAME_BYTES_MAX, &mut good).unwrap();
+    let mut good = framed(&Message::Leaving);
     good.extend([1, 0, 0, 0, 0xff]);
     let end = rogue.misbehave(&good);
     assert!(closed_as(&end, Close::Malformed), "{end}");

@@ -105,7 +105,7 @@ const SERVER: Table = &[
             "tls",
         ],
     ),
-    ("peer", &["clock", "codec", "config", "engine", "identity", "quic", "replica", "telemetry", "tls"]),
+    ("peer", &["clock", "codec", "config", "crdt", "engine", "identity", "quic", "replica", "telemetry", "tls"]),
     ("probe", &[]),
     ("quic", &["clock", "config", "sockets", "tls"]),
     ("replica", &["codec", "crdt", "identity", "merkle", "section", "snowflake"]),

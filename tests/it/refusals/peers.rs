@@ -185,7 +185,7 @@ struct Hello {
 fn hello(region: &str, number: u8, to: u8) -> Hello {
     Hello {
         cluster: "snowtide-dev".to_owned(),
-        versions: (3, 3),
+        versions: (4, 4),
         layout: "".to_owned(),
         secret: "".to_owned(),
         region: region.to_owned(),
