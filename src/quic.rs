@@ -21,6 +21,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
@@ -59,6 +60,9 @@ const PEER_WINDOW_BYTES: u32 = 16 << 20;
 /// Unacknowledged bytes that we hold for one connection of a client, and for a link.
 const CLIENT_SEND_BYTES: u64 = 2 << 20;
 const SEND_WINDOW_BYTES: u64 = 16 << 20;
+/// Bytes that a link may have under way before congestion control has learnt anything. It learns only from links that are
+/// busy, so with the usual ten packets what gathers in a pause of a tenth of a second would wait for acknowledgements.
+const LINK_INITIAL_WINDOW_BYTES: u64 = 64 << 10;
 /// How long closing waits for the other ends to hear of it.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -302,6 +306,8 @@ fn dialer(peer: &PeerLinks, credentials: &Credentials) -> Result<ClientConfig, T
     let tls = credentials.dialer(PEER_ALPN)?;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| TlsError::Unusable(error.to_string()))?;
     let mut client = ClientConfig::new(Arc::new(crypto));
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(LINK_INITIAL_WINDOW_BYTES);
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(idle(peer.idle_timeout)))
@@ -312,6 +318,7 @@ fn dialer(peer: &PeerLinks, credentials: &Credentials) -> Result<ClientConfig, T
         .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
         .ack_frequency_config(Some(acknowledgements()))
+        .congestion_controller_factory(Arc::new(congestion))
         .datagram_receive_buffer_size(None);
     client.transport_config(Arc::new(transport));
     Ok(client)
