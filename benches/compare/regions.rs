@@ -6,6 +6,7 @@ use snowtide::clock;
 use snowtide_client::{Connection, Terms};
 use snowtide_dev::relay::Way;
 use snowtide_dev::{Cluster, Options};
+use tokio::task::JoinSet;
 
 use crate::book::{Book, Goal};
 use crate::drive::{self, NAMESPACE};
@@ -13,8 +14,8 @@ use crate::{snowtide, tools};
 
 const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 const ONE_WAY: Duration = Duration::from_millis(40);
-/// While the load lasts.
-const PROBES: usize = 300;
+/// While the load lasts, whatever becomes of those before.
+const PROBES: usize = 380;
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) async fn measure(book: &mut Book) {
@@ -56,11 +57,13 @@ async fn probe(cluster: &Cluster) -> Vec<Duration> {
         clients.push(drive::client(cluster, region).await);
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let mut took = Vec::with_capacity(PROBES);
+    let (mut probes, mut ticks) = (JoinSet::new(), tokio::time::interval(PROBE_EVERY));
     for index in 0..PROBES {
-        took.push(visible(&clients, index).await);
-        tokio::time::sleep(PROBE_EVERY).await;
+        ticks.tick().await;
+        let clients = clients.clone();
+        probes.spawn(async move { visible(&clients, index).await });
     }
+    let mut took = probes.join_all().await;
     took.sort_unstable();
     took
 }
