@@ -19,7 +19,15 @@ const PROBES: usize = 380;
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) async fn measure(book: &mut Book) {
-    tools::say("regions: three, 80 ms apart");
+    for rate in ["30k", "100k"] {
+        tools::say(&format!("regions: three, 80 ms apart, {rate}/s"));
+        at_rate(book, rate).await;
+    }
+}
+
+/// `rate` is offered over all regions. Each node of a machine with few processors waits for its turn on them, all the longer the
+/// more is offered: so the smaller rate tells of Snowtide, and the larger one of the machine, too.
+async fn at_rate(book: &mut Book, rate: &str) {
     let dir = tempfile::tempdir().unwrap();
     let cluster = drive::start(Options { regions: Some(3), ..Options::new(snowtide(), dir.path()) }).await;
     for relay in REGIONS.iter().flat_map(|region| cluster.relays(region).unwrap()) {
@@ -28,7 +36,7 @@ pub(crate) async fn measure(book: &mut Book) {
     let ca = cluster.folder().ca_file().display().to_string();
     let urls: Vec<String> = cluster.endpoints().iter().map(|node| tools::url("quic", node.quic)).collect();
     let mut arguments = vec!["--ca", &ca, "--mix", "1:0:0", "--dist", "zipf", "--keys", "1000000", "--batch", "100"];
-    arguments.extend(["--rate", "100k", "--warmup", "0s", "--duration", "23s"]);
+    arguments.extend(["--rate", rate, "--warmup", "0s", "--duration", "23s"]);
     urls.iter().for_each(|url| arguments.extend(["--target", url]));
 
     let before = cluster.passed().bytes;
@@ -41,12 +49,12 @@ pub(crate) async fn measure(book: &mut Book) {
         visible[index].as_secs_f64() * 1e3
     };
     let done = tools::rate(&load, "increment");
-    book.note("three regions 80 ms apart, 100 k/s offered: done", "/s", Goal::None, done);
-    book.note("  from acknowledged to visible everywhere, p50", "ms", Goal::None, at(0.5));
-    book.note("  from acknowledged to visible everywhere, p99", "ms", Goal::AtMost(90.0), at(0.99));
+    let of = |what: &str| format!("three regions 80 ms apart, {rate}/s offered: {what}");
+    book.note(&of("done"), "/s", Goal::None, done);
+    book.note(&of("from acknowledged to visible everywhere, p50"), "ms", Goal::None, at(0.5));
+    book.note(&of("from acknowledged to visible everywhere, p99"), "ms", Goal::AtMost(85.0), at(0.99));
     // Each increment goes to two other regions.
-    book.note("  bytes an increment on all links, Zipf", "B", Goal::None, bytes / acknowledged);
-    book.note("  bytes an increment to each other region", "B", Goal::AtMost(2.0), bytes / acknowledged / 2.0);
+    book.note(&of("bytes an increment to each other region, Zipf"), "B", Goal::AtMost(2.0), bytes / acknowledged / 2.0);
     crate::doors::stop(cluster).await;
 }
 
