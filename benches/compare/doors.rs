@@ -1,24 +1,21 @@
 //! One node, through each of its doors; beside Redis where both keep the same promise, and beside the machine.
 
-use std::time::Duration;
-
 use snowtide_dev::{Cluster, Endpoint};
 
 use crate::book::{Book, Goal};
-use crate::drive::{self, Pool, REGION};
+use crate::drive;
 use crate::tools::{self, Promise, Redis};
 
 /// For each run of the load generator.
 const SECONDS: &str = "8s";
 /// Of counters that are in memory already, since they are read before the run.
 const PREFIX: &str = "warm:";
-const LASTING: Duration = Duration::from_secs(5);
 
 pub(crate) async fn measure(book: &mut Book, rounds: usize) {
     let dir = tempfile::tempdir().unwrap();
     // Each part has a node of its own, or one would be measured while it writes what another has changed.
     let mut clusters = Vec::new();
-    for name in ["alone", "redis", "http", "quic", "overload"] {
+    for name in ["alone", "redis", "quic"] {
         clusters.push(drive::node(&dir.path().join(name), |options| options).await);
     }
     let nodes: Vec<Endpoint> = clusters.iter().map(drive::endpoint).collect();
@@ -28,9 +25,7 @@ pub(crate) async fn measure(book: &mut Book, rounds: usize) {
         tools::say(&format!("doors, round {round} of {rounds}"));
         alone(book, &nodes[0], &ca(0), dir.path()).await;
         redis(book, &nodes[1], &synced, &unsynced).await;
-        http(book, &nodes[2]).await;
-        quic(book, &nodes[3], &ca(3)).await;
-        overload(book, &clusters[4]).await;
+        quic(book, &nodes[2], &ca(2)).await;
     }
     for cluster in clusters {
         stop(cluster).await;
@@ -74,28 +69,6 @@ async fn quic(book: &mut Book, node: &Endpoint, ca: &str) {
     }
 }
 
-/// Three times as much as it can do: what fits is done, the rest is refused at once.
-async fn overload(book: &mut Book, cluster: &Cluster) {
-    // As many that most of the work is the node's, not that of offering it.
-    const KEYS: u32 = 1_000_000;
-    const CLIENTS: usize = 16;
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        clients.push(drive::client(cluster, REGION).await);
-    }
-    drive::fill(&clients[0], KEYS).await;
-    let pool = Pool::of(KEYS);
-    let capacity = drive::capacity(&clients, &pool, LASTING).await;
-    let flooded = drive::flood(&clients, &pool, capacity * 3.0, LASTING).await;
-    book.note("capacity by sixteen clients of the benchmark, 1 M keys", "/s", Goal::None, capacity);
-    book.note("  offered, of which nobody waits for an answer", "×", Goal::None, flooded.offered / capacity);
-    book.note("  done: ratio to capacity", "×", Goal::AtLeast(0.9), flooded.done / capacity);
-    book.note("  refused: ratio to capacity", "×", Goal::None, flooded.refused_rate / capacity);
-    if let Some(p99) = flooded.refused.get(flooded.refused.len() * 99 / 100) {
-        book.note("  time to a refusal then, p99", "ms", Goal::AtMost(10.0), p99.as_secs_f64() * 1e3);
-    }
-}
-
 async fn redis(book: &mut Book, node: &Endpoint, synced: &Redis, unsynced: &Redis) {
     let Some(ours) = node.redis.map(|address| address.port()) else { return };
     for (shape, operations, goal) in [
@@ -119,18 +92,4 @@ async fn redis(book: &mut Book, node: &Endpoint, synced: &Redis, unsynced: &Redi
             book.note("  ratio to that, P = 64", "×", Goal::AtLeast(1.0), own / fastest);
         }
     }
-}
-
-/// By turns with a request that does nothing, and the same for IDs.
-async fn http(book: &mut Book, node: &Endpoint) {
-    let url = tools::url("http", node.http);
-    let common = ["--target", &url, "--connections", "64", "--rate", "max", "--turns", "100ms", "--duration", SECONDS];
-    let counted = tools::loadtest(&[&common[..], &["--mix", "1:0:0:1"]].concat()).await;
-    let (increments, nothing) = (tools::rate(&counted, "increment"), tools::rate(&counted, "live"));
-    book.note("one increment a request over HTTP, 64 connections", "/s", Goal::None, increments);
-    book.note("  ratio to /livez in the same run", "×", Goal::AtLeast(0.6), increments / nothing);
-    let minted = tools::loadtest(&[&common[..], &["--mix", "0:1:0:1"]].concat()).await;
-    let (ids, nothing) = (tools::rate(&minted, "id"), tools::rate(&minted, "live"));
-    book.note("one ID a request over HTTP, 64 connections", "/s", Goal::None, ids);
-    book.note("  ratio to /livez in the same run (IDs)", "×", Goal::AtLeast(0.9), ids / nothing);
 }

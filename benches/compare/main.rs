@@ -13,6 +13,7 @@ mod capacity;
 mod cost;
 mod doors;
 mod drive;
+mod overload;
 mod regions;
 mod singles;
 mod tools;
@@ -38,6 +39,9 @@ fn main() {
         }
         if chosen("singles") {
             singles::measure(&mut book, rounds).await;
+        }
+        if chosen("overload") {
+            overload::measure(&mut book, rounds).await;
         }
         if chosen("capacity") {
             capacity::measure(&mut book).await;

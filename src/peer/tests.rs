@@ -275,7 +275,10 @@ fn each_wrong_greeting_is_refused_with_its_reason() {
         (|hello| hello.cluster = "x".into(), |refusal| matches!(refusal, Refusal::Cluster { .. })),
         (|hello| hello.layout = "x".into(), |refusal| matches!(refusal, Refusal::Layout { .. })),
         (|hello| hello.secret = "x".into(), |refusal| matches!(refusal, Refusal::Secret { .. })),
-        (|hello| hello.versions = (4, 9), |refusal| matches!(refusal, Refusal::Version { .. })),
+        (
+            |hello| hello.versions = (VERSIONS.1 + 1, VERSIONS.1 + 5),
+            |refusal| matches!(refusal, Refusal::Version { .. }),
+        ),
         (|hello| hello.versions = (1, 0), |refusal| matches!(refusal, Refusal::Version { .. })),
         (|hello| hello.worker = WorkerId::new(31, 31).unwrap(), |refusal| matches!(refusal, Refusal::UnknownWorker(_))),
         (|hello| hello.region = "x".into(), |refusal| matches!(refusal, Refusal::Region { .. })),
