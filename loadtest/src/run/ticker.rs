@@ -19,10 +19,7 @@ const APART: Duration = Duration::from_micros(500);
 
 /// Orders wake-ups; the thread ends with the last clone.
 #[derive(Clone)]
-pub(super) struct Ticker {
-    shared: Arc<Shared>,
-    _end: Arc<End>,
-}
+pub(super) struct Ticker(Arc<End>);
 
 #[derive(Default)]
 struct Shared {
@@ -43,7 +40,7 @@ struct Orders {
     has_ended: bool,
 }
 
-/// Ends the thread and its task.
+/// Ends the thread and its task when it is dropped.
 struct End(Arc<Shared>);
 
 impl Drop for End {
@@ -61,7 +58,7 @@ impl Ticker {
         let sleeping = Arc::clone(&shared);
         std::thread::Builder::new().name("ticker".into()).spawn(move || sleeping.sleep())?;
         tokio::spawn(hand_out(Arc::clone(&shared)));
-        Ok(Self { _end: Arc::new(End(Arc::clone(&shared))), shared })
+        Ok(Self(Arc::new(End(shared))))
     }
 
     /// Returns at `at`, at once if that has passed.
@@ -70,7 +67,7 @@ impl Ticker {
             return;
         }
         // The sender is dropped only with the runtime.
-        let _ = self.shared.order(at).await;
+        let _ = self.0.0.order(at).await;
     }
 }
 
@@ -156,6 +153,7 @@ mod tests {
             assert!(waited.await.unwrap());
         }
     }
+
     #[test]
     fn after_a_wake_up_all_rest_a_while() {
         let (shared, start) = (Shared::default(), Instant::now());
@@ -175,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn the_thread_ends_with_the_last_clone() {
         let ticker = Ticker::start().unwrap();
-        let shared = Arc::clone(&ticker.shared);
+        let shared = Arc::clone(&ticker.0.0);
         drop(ticker.clone());
         assert!(!shared.orders().has_ended);
         drop(ticker);
