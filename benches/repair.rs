@@ -17,7 +17,9 @@ use snowtide::crdt::{LogHash, Mark, Row, Slot, VersionVector};
 use snowtide::identity::{NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::{Hasher, Leaf, Sum};
 use snowtide::replica::tuning::Tuning;
-use snowtide::replica::{CheckpointChunk, Effect, Event, Job, Message, Notice, Operation, Position, Replica, Settings};
+use snowtide::replica::{
+    CheckpointChunk, Effect, Event, Job, Message, Notice, Operation, Pieces, Position, Replica, Settings,
+};
 use snowtide::store::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX, Options, Store};
 use snowtide_protocol::{Action, Key};
 
@@ -139,13 +141,21 @@ fn fill(store: &Store, rows: usize, lagging: usize) {
         }
         let touched = chunk.iter().map(|(_, key, _)| hasher.place(key).leaf()).collect::<BTreeSet<_>>();
         let leaves = touched.into_iter().map(|leaf| (NAMESPACE, leaf, leaves[&leaf])).collect();
-        store.checkpoint(&CheckpointChunk { rows: chunk, leaves, census: vec![], position: None }).unwrap();
+        store
+            .checkpoint(&CheckpointChunk { rows: chunk, leaves, census: vec![], ends_table: true, position: None })
+            .unwrap();
     }
     let marks = ORIGINS.map(|origin| (origin, Mark { seq: 1_000, hash: LogHash(1) }));
     let position =
         Position { vectors: vec![(NAMESPACE, marks.into_iter().collect::<VersionVector>())], ..Position::default() };
     store
-        .checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], census: vec![], position: Some(position) })
+        .checkpoint(&CheckpointChunk {
+            rows: vec![],
+            leaves: vec![],
+            census: vec![],
+            ends_table: true,
+            position: Some(position),
+        })
         .unwrap();
 }
 
@@ -176,6 +186,7 @@ fn settings(own: WorkerId, peer: WorkerId) -> Settings {
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
         tuning,
+        pieces: Pieces::default(),
         claim_wait: ms(3_000),
         quarantine: ms(4_000),
         boot_silent_after: ms(14_000),

@@ -10,7 +10,7 @@ use crate::config::map::{self, ClusterMap};
 use crate::config::{Config, Durability};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
-use crate::replica::{Quota, Settings};
+use crate::replica::{Pieces, Quota, Settings};
 
 /// News of a boot's end may be on its way for as many digests.
 const DIGESTS: u32 = 4;
@@ -64,6 +64,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         boot_silent_after: config.peer.idle_timeout + DIGESTS * config.tuning.gossip.digest_interval,
         waiting_max: config.api.waiting_max,
         tuning: config.tuning.clone(),
+        pieces: Pieces::default(),
     }
 }
 

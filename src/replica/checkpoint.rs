@@ -1,7 +1,8 @@
-//! Checkpoints: changed rows are written in parts, committed values only, and then the position that they reach (I11).
+//! Checkpoints: changed rows are written, committed values only, and then the position that they reach (I11).
 //!
-//! They go leaf by leaf, in the order in which they stand on disk, so that the store puts each row next to the one before.
-//! A leaf is always written whole: then its sum there is the one here, and no row has to remember what it owes.
+//! They go leaf by leaf, in the order in which they stand on disk, into a few tables; a table is written part by part, and
+//! all of it is on the disk at once when it ends. A leaf is always written whole: then its sum there is the one here, and no
+//! row has to remember what it owes.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,10 +14,22 @@ use crate::section::Milliseconds;
 use super::Replica;
 use super::effect::{CheckpointChunk, Effect, Job, Position};
 use super::namespace::Namespace;
-use super::rows::RowId;
 
-/// Rows in one part, more or less: few enough that making it does not hold up the engine.
-pub(super) const CHUNK_ROWS: usize = 1_024;
+/// Into what pieces checkpoints are cut, more or less: a leaf is never divided.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces {
+    /// Rows in one part: few enough that making it does not hold up the engine.
+    pub part_rows: usize,
+    /// Rows in one table. The more there are, the fewer tables the store has to look into and to merge; but none of them may
+    /// leave memory before its table ends.
+    pub table_rows: usize,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self { part_rows: 1_024, table_rows: 262_144 }
+    }
+}
 
 /// How often a checkpoint that has no room looks again.
 const CHECKPOINT_RETRY_MS: u64 = 100;
@@ -35,11 +48,19 @@ pub(super) struct Checkpointing {
 struct Running {
     /// Leaves that had dirty rows when it began. Rows that change later are written with them, or are left for the next.
     left: VecDeque<(NamespaceId, Leaf)>,
-    /// The part that is being written; `None` between parts.
-    writing: Option<Vec<(NamespaceId, RowId)>>,
+    /// Rows in the table under way, those of the part that is being written among them.
+    staged: usize,
+    /// The part that is being written, if one is.
+    writing: Option<Part>,
     /// What the rows on disk will cover: the committed vectors when the checkpoint began. Rows that change later are
     /// written with later values, which is harmless (I5).
     position: Position,
+}
+
+/// What is being written.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    ends_table: bool,
 }
 
 impl Checkpointing {
@@ -50,6 +71,11 @@ impl Checkpointing {
     /// Whether one that was due at `since` has been written.
     pub(super) fn is_over(&self, since: u64) -> bool {
         self.due_at > since && self.running.is_none()
+    }
+
+    /// Whether leaves on the disk are as they were last written: no part of a table is waiting for the rest.
+    pub(super) fn is_between_tables(&self) -> bool {
+        self.running.as_ref().is_none_or(|running| running.staged == 0 && running.writing.is_none())
     }
 }
 
@@ -81,7 +107,7 @@ impl Replica {
             held.rows().dirty_leaves().map(|leaf| (id, leaf)).collect::<Vec<_>>()
         };
         let left = self.namespaces.iter().flat_map(leaves).collect();
-        self.checkpointing.running = Some(Running { left, writing: None, position });
+        self.checkpointing.running = Some(Running { left, staged: 0, writing: None, position });
     }
 
     /// Has the next part written, unless one is being written or nothing runs.
@@ -89,36 +115,35 @@ impl Replica {
         let Some(running) = self.checkpointing.running.as_mut().filter(|running| running.writing.is_none()) else {
             return;
         };
-        let about = self.checkpointing.dirty_rows.min(CHUNK_ROWS);
-        let (mut rows, mut leaves, mut writing) = (Vec::with_capacity(about), Vec::new(), Vec::new());
-        while rows.len() < CHUNK_ROWS
+        let Pieces { part_rows, table_rows } = self.settings.pieces;
+        let mut rows = Vec::with_capacity(self.checkpointing.dirty_rows.min(part_rows));
+        let (mut leaves, mut touched) = (Vec::new(), BTreeSet::new());
+        while rows.len() < part_rows
             && let Some((namespace, leaf)) = running.left.pop_front()
         {
             let Some(held) = self.namespaces.get_mut(namespace) else { continue };
-            let sum = held.write_leaf(leaf, |row, key, value| {
-                rows.push((namespace, key, value));
-                writing.push((namespace, row));
-            });
+            let sum = held.write_leaf(leaf, |key, value| rows.push((namespace, key, value)));
             leaves.push((namespace, leaf, sum));
+            touched.insert(namespace);
         }
-        let touched: BTreeSet<NamespaceId> = writing.iter().map(|(namespace, _)| *namespace).collect();
-        let census =
-            touched.into_iter().filter_map(|id| Some((id, self.namespaces.get(id)?.stored_census()))).collect();
-        let position = running.left.is_empty().then(|| running.position.clone());
-        running.writing = Some(writing);
-        self.effects.push_back(Effect::Disk(Job::Checkpoint(CheckpointChunk { rows, leaves, census, position })));
+        running.staged += rows.len();
+        let is_last = running.left.is_empty();
+        let ends_table = is_last || running.staged >= table_rows;
+        let position = is_last.then(|| running.position.clone());
+        running.writing = Some(Part { ends_table });
+        let census = |id: NamespaceId| Some((id, self.namespaces.get(id)?.stored_census()));
+        let census = touched.into_iter().filter_map(census).collect();
+        let part = CheckpointChunk { rows, leaves, census, ends_table, position };
+        self.effects.push_back(Effect::Disk(Job::Checkpoint(part)));
     }
 
-    /// The part is written; with the last, the rows on disk reach the position.
+    /// The part is written; with the last of a table, the table is on the disk; with the last of all, the rows there reach
+    /// the position.
     pub(super) fn checkpointed(&mut self) {
         let Some(running) = &mut self.checkpointing.running else { return };
-        let written = running.writing.take().unwrap_or_default();
-        self.checkpointing.dirty_rows -= written.len();
-        for (namespace, row) in written {
-            if let Some(held) = self.namespaces.get_mut(namespace) {
-                held.written(row);
-            }
-        }
+        let Some(Part { ends_table: true }) = running.writing.take() else { return };
+        self.checkpointing.dirty_rows -= std::mem::take(&mut running.staged);
+        self.namespaces.iter_mut().for_each(Namespace::table_ended);
         if let Some(done) = self.checkpointing.running.take_if(|running| running.left.is_empty()) {
             for (namespace, vector) in done.position.vectors {
                 if let Some(held) = self.namespaces.get_mut(namespace) {
@@ -128,6 +153,7 @@ impl Replica {
             self.truncate();
         }
     }
+
     /// Cuts every journal as far as it may be. Called when a checkpoint has moved on or was due.
     fn truncate(&mut self) {
         if self.readiness.disk().is_out() {

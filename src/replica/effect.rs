@@ -113,7 +113,7 @@ pub enum Job {
         /// At this seq.
         seq: u64,
     },
-    /// Write a part of a checkpoint, then report `Event::Checkpointed`.
+    /// Write a part of a checkpoint, in ascending order of namespaces and places, then report `Event::Checkpointed`.
     Checkpoint(CheckpointChunk),
     /// Read whole leaves, then report `Event::LeavesLoaded`.
     LoadLeaves(LoadLeaves),
@@ -183,7 +183,7 @@ pub struct LoadLeaves {
     pub rows_max: usize,
 }
 
-/// A part of a checkpoint: each is durable before the next (I11).
+/// A part of a checkpoint. Parts make up tables, of which each is on the disk, whole, before anything of the next (I11).
 #[derive(Clone, Debug)]
 pub struct CheckpointChunk {
     /// Committed values of whole rows.
@@ -192,7 +192,9 @@ pub struct CheckpointChunk {
     pub leaves: Vec<(NamespaceId, Leaf, Sum)>,
     /// The counters of these namespaces that are on disk once the rows are written: both or neither.
     pub census: Vec<(NamespaceId, Census)>,
-    /// With the last part.
+    /// The table ends with this part: it and all parts before it are on the disk when it is reported, or none of the table.
+    pub ends_table: bool,
+    /// With the last part, which ends a table.
     pub position: Option<Position>,
 }
 

@@ -94,6 +94,7 @@ use scrub::Scrub;
 use waits::Waits;
 
 pub use census::{Census, Quota};
+pub use checkpoint::Pieces;
 pub use claims::{RefusedClaim, Sieve};
 pub use disk::{Disk, Headroom};
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
@@ -277,8 +278,9 @@ impl Replica {
         self.loads.emit(&mut self.effects);
         self.advance_start();
         self.advance_gossip();
-        self.advance_checkpoint();
+        // Before the next table begins, if one has just ended.
         self.advance_scrub();
+        self.advance_checkpoint();
         self.advance_drain();
         self.evict();
     }

@@ -12,12 +12,14 @@ use super::settings::Settings;
 #[derive(Debug)]
 pub(super) struct Scrub {
     next: Leaf,
+    /// It is time for the next leaf, and a table is under way.
+    waits: bool,
     pub(super) due_at: u64,
 }
 
 impl Scrub {
     pub(super) fn new(settings: &Settings, now: u64) -> Self {
-        Self { next: Leaf(0), due_at: now.saturating_add(pause(settings)) }
+        Self { next: Leaf(0), waits: false, due_at: now.saturating_add(pause(settings)) }
     }
 
     fn next_leaf(&mut self) -> Leaf {
@@ -33,11 +35,16 @@ fn pause(settings: &Settings) -> u64 {
 
 impl Replica {
     pub(super) fn advance_scrub(&mut self) {
-        let due = self.now >= self.namespaces.scrub.due_at;
-        if !due {
+        let scrub = &mut self.namespaces.scrub;
+        if self.now >= scrub.due_at {
+            scrub.due_at = self.now.saturating_add(pause(&self.settings));
+            scrub.waits = true;
+        }
+        // Of a table under way, the disk has nothing yet.
+        if !scrub.waits || !self.checkpointing.is_between_tables() {
             return;
         }
-        self.namespaces.scrub.due_at = self.now.saturating_add(pause(&self.settings));
+        scrub.waits = false;
         if self.namespaces.iter().any(|held| held.is_scrubbed()) {
             return;
         }

@@ -7,6 +7,7 @@ use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 
 use super::census::Quota;
+use super::checkpoint::Pieces;
 use super::tuning::Tuning;
 
 /// One process of one node.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub quotas: BTreeMap<NamespaceId, Quota>,
     /// The sections of the configuration that are the replica's own.
     pub tuning: Tuning,
+    /// How checkpoints are written.
+    pub pieces: Pieces,
     /// `ids.claim_wait`
     pub claim_wait: Duration,
     /// `ids.quarantine`
@@ -68,6 +71,7 @@ impl Settings {
             unsynced: BTreeSet::new(),
             quotas: BTreeMap::new(),
             tuning,
+            pieces: Pieces::default(),
             claim_wait: ms(3_000),
             quarantine: ms(4_000),
             boot_silent_after: ms(8_000),

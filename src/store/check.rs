@@ -3,7 +3,7 @@
 //! Every record of the write-ahead logs and of the manifest is read with its checksum, then every block of every table,
 //! then every key and value is decoded; and recovery must come out, so the logs in the journal must chain. What is wrong is
 //! gathered rather than stopped at, so that one look tells all. Nothing is changed, except that the end of a write-ahead
-//! log is mended or cut off where it is torn, as a start would do.
+//! log is mended or cut off where it is torn, and a table that was never finished removed, as a start would do.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,12 +11,11 @@ use std::path::Path;
 use crate::crdt::{Mark, Row};
 use crate::identity::{NamespaceId, ReplicaId};
 use crate::merkle::{Hasher, SECRET_BYTES, Sum};
+use crate::replica::Census;
 
 use super::database::Database;
 use super::error::{Malformed, OpenError, OpenRefusal, StoreError};
-use super::format::{
-    JournalKey, decode_leaf_key, decode_row_key, open_envelope, unseal, unseal_record, unseal_repaired,
-};
+use super::format::{JournalKey, RowsKey, decode_rows_key, open_envelope, unseal, unseal_record, unseal_repaired};
 use super::medium::{Family, Medium, each};
 use super::recovery::{self, Recovery};
 use super::tuning::Memory;
@@ -190,8 +189,7 @@ impl Check<'_> {
     fn entry(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let (what, verdict) = match family {
             Family::Journal => return self.record(key, value),
-            Family::Rows => ("the counter", decode_row_key(key).and_then(|_| unseal::<Row>(value)).map(drop)),
-            Family::Merkle => ("the leaf", decode_leaf_key(key).and_then(|_| unseal::<Sum>(value)).map(drop)),
+            Family::Rows => row(key, value),
             Family::Repair => ("repaired rows", unseal_repaired(key, value).map(drop)),
             // Each record of its own kind, and read by its name at every start, as in `start`.
             Family::Meta | Family::Dedupe => (family.name(), open_envelope(value).map(drop)),
@@ -252,6 +250,16 @@ impl Check<'_> {
                 self.damage(format!("the log of {origin} goes to {upto}, and recovery comes to {seq}"));
             }
         }
+    }
+}
+
+/// An entry of the family of rows.
+fn row(key: &[u8], value: &[u8]) -> (&'static str, Result<(), Malformed>) {
+    match decode_rows_key(key) {
+        Err(reason) => ("the key", Err(reason)),
+        Ok((_, RowsKey::Row(..))) => ("the counter", unseal::<Row>(value).map(drop)),
+        Ok((_, RowsKey::Leaf(_))) => ("the leaf", unseal::<Sum>(value).map(drop)),
+        Ok((_, RowsKey::Census)) => ("the census", unseal::<Census>(value).map(drop)),
     }
 }
 

@@ -8,20 +8,22 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::fcntl::Flock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BottommostLevelCompaction, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIterator, Error,
-    ErrorKind, FlushOptions, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions, properties,
+    BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIterator, Error,
+    ErrorKind, FlushOptions, IngestExternalFileOptions, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
+    properties,
 };
 
 use crate::replica::Headroom;
 
 use super::error::{OpenRefusal, StoreError};
 use super::headroom::{Look, largest_compaction};
-use super::medium::{Batch, Cursor, Family, Item, Medium, Write};
+use super::medium::{Batch, Cursor, Entry, Family, Item, Medium, Write};
+use super::table::{self, Table};
 use super::tuning::{self, Memory, Sizes};
 use super::warnings::Warnings;
 use super::{directory, space, wal};
@@ -32,7 +34,10 @@ pub(super) struct Database {
     warnings: Warnings,
     poison: OnceLock<Arc<str>>,
     sizes: Sizes,
-    /// Bytes handed to the write-ahead log.
+    cache: Cache,
+    /// The table of rows that is being written.
+    table: Mutex<Option<Table>>,
+    /// Bytes handed to the write-ahead log and to tables.
     written: AtomicU64,
     compacts: AtomicBool,
     /// Given up after RocksDB has closed.
@@ -42,9 +47,9 @@ pub(super) struct Database {
 impl Database {
     /// Opens what is at `path`; with `create`, makes what is not there yet.
     pub(super) fn open(path: &Path, create: bool, memory: Memory) -> Result<Self, OpenRefusal> {
-        let database = Self::open_by(path, memory, |sizes, warnings| {
+        let database = Self::open_by(path, memory, |sizes, cache, warnings| {
             let options = tuning::database_options(create, sizes, warnings)?;
-            DB::open_cf_descriptors(&options, path, Self::families(path, sizes)?)
+            DB::open_cf_descriptors(&options, path, Self::families(path, sizes, cache)?)
         })?;
         let look = database.look();
         database.allow_compactions(look.judge(&look, Headroom::Ample, 0).compacts);
@@ -53,9 +58,9 @@ impl Database {
 
     /// Opens what is at `path`, to look at it only.
     pub(super) fn open_read_only(path: &Path, memory: Memory) -> Result<Self, OpenRefusal> {
-        Self::open_by(path, memory, |sizes, warnings| {
+        Self::open_by(path, memory, |sizes, cache, warnings| {
             let options = tuning::database_options(false, sizes, warnings)?;
-            DB::open_cf_descriptors_read_only(&options, path, Self::families(path, sizes)?, false)
+            DB::open_cf_descriptors_read_only(&options, path, Self::families(path, sizes, cache)?, false)
         })
     }
 
@@ -75,27 +80,37 @@ impl Database {
     fn open_by(
         path: &Path,
         memory: Memory,
-        open: impl FnOnce(Sizes, &Warnings) -> Result<DB, Error>,
+        open: impl FnOnce(Sizes, &Cache, &Warnings) -> Result<DB, Error>,
     ) -> Result<Self, OpenRefusal> {
         let _lock = directory::lock(path)?;
+        table::remove_left_over(path).map_err(OpenRefusal::directory("remove an unfinished table"))?;
         for repair in wal::settle(path)? {
             tracing::warn!("{repair}");
         }
         wal::refuse_endless(path)?;
         let warnings = Warnings::default();
         let sizes = Sizes::new(memory, space::of(path).total);
-        let (written, compacts) = (AtomicU64::new(0), AtomicBool::new(false));
-        match open(sizes, &warnings) {
-            Ok(db) => Ok(Self { db, warnings, poison: OnceLock::new(), sizes, written, compacts, _lock }),
+        let cache = tuning::block_cache(sizes);
+        match open(sizes, &cache, &warnings) {
+            Ok(db) => Ok(Self {
+                db,
+                warnings,
+                poison: OnceLock::new(),
+                sizes,
+                cache,
+                table: Mutex::default(),
+                written: AtomicU64::new(0),
+                compacts: AtomicBool::new(false),
+                _lock,
+            }),
             Err(error) => Err(refusal(&error, &warnings)),
         }
     }
 
-    fn families(path: &Path, sizes: Sizes) -> Result<Vec<ColumnFamilyDescriptor>, Error> {
-        let cache = tuning::block_cache(sizes);
+    fn families(path: &Path, sizes: Sizes, cache: &Cache) -> Result<Vec<ColumnFamilyDescriptor>, Error> {
         let descriptors = family_names(path)?.into_iter().map(|name| {
             let family = Family::ALL.into_iter().find(|family| family.name() == name);
-            ColumnFamilyDescriptor::new(name, tuning::family_options(family, sizes, &cache))
+            ColumnFamilyDescriptor::new(name, tuning::family_options(family, sizes, cache))
         });
         Ok(descriptors.collect())
     }
@@ -138,6 +153,21 @@ impl Database {
         let batch = self.encode(batch);
         self.written.fetch_add(batch.size_in_bytes() as u64, Ordering::Relaxed);
         self.db.write_opt(batch, &options).map_err(|error| self.poison(error.as_ref()))
+    }
+
+    /// The table that is being written; none is left if that fails.
+    fn continue_table(&self, under_way: Option<Table>) -> Result<Table, Error> {
+        match under_way {
+            Some(table) => Ok(table),
+            None => Table::begin(self.db.path(), tuning::family_options(Some(Family::Rows), self.sizes, &self.cache)),
+        }
+    }
+
+    fn ingest(&self, table: Table) -> Result<(), Error> {
+        let path = table.finish()?;
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        self.db.ingest_external_file_cf_opts(self.handle(Family::Rows), &options, vec![path])
     }
 
     /// Bytes in the tables of each level, family by family, and in all of them together.
@@ -218,6 +248,28 @@ impl Medium for Database {
 
     fn write_synced(&self, batch: Batch) -> Result<(), StoreError> {
         self.write(&batch)
+    }
+
+    fn add_to_table(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.health()?;
+        let bytes: usize = entries.iter().map(|(key, value)| key.len().saturating_add(value.len())).sum();
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        let mut under_way = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.continue_table(under_way.take()).map_err(|error| self.poison(error.as_ref()))?;
+        table.add(&entries).map_err(|error| self.poison(error.as_ref()))?;
+        table.sync().map_err(|error| self.poison(&error.to_string()))?;
+        *under_way = Some(table);
+        Ok(())
+    }
+
+    fn end_table(&self) -> Result<(), StoreError> {
+        self.health()?;
+        let mut under_way = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(table) = under_way.take() else { return Ok(()) };
+        self.ingest(table).map_err(|error| self.poison(error.as_ref()))
     }
 
     /// Tables need no replay.

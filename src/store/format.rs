@@ -19,14 +19,16 @@ use crate::replica::{Payload, Record, Repaired, RepairedRow};
 use super::error::Malformed;
 
 /// The format that this program writes, and the only one that it reads.
-pub(super) const FORMAT: u8 = 2;
+pub(super) const FORMAT: u8 = 3;
 /// A namespace's journal records begin with this many bytes.
 pub(super) const NAMESPACE_BYTES: usize = 4;
 /// One origin's journal records in a namespace begin with this many bytes.
 pub(super) const ORIGIN_BYTES: usize = NAMESPACE_BYTES + 8;
 /// Most values take no more.
 const VALUE_BYTES: usize = 64;
-const PLACE_BYTES: usize = NAMESPACE_BYTES + 8;
+/// What the keys of one kind in the family of rows begin with in a namespace.
+const KIND_BYTES: usize = NAMESPACE_BYTES + 1;
+const PLACE_BYTES: usize = KIND_BYTES + 8;
 const JOURNAL_KEY_BYTES: usize = ORIGIN_BYTES + 8;
 const REPAIRED_KEY_BYTES: usize = NAMESPACE_BYTES + 8;
 
@@ -97,36 +99,72 @@ pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A counter's key in the family of rows: by its place in the tree, so that the rows of a leaf stand together.
+/// What the family of rows holds of a namespace, in this order. Sums and counts stand beside the rows that they tell of,
+/// because they are written together or not at all; and behind them, because they are known once the rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// A counter, by its place in the tree, so that the rows of a leaf stand together.
+    Row,
+    /// What the rows of a leaf add up to.
+    Leaf,
+    /// How many rows there are.
+    Census,
+}
+
+/// The key of an entry in the family of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RowsKey {
+    /// A counter.
+    Row(Place, Key),
+    /// A leaf.
+    Leaf(Leaf),
+    /// The census.
+    Census,
+}
+
+/// What the keys of a kind begin with.
+pub(super) fn kind_prefix(namespace: NamespaceId, kind: Kind) -> [u8; KIND_BYTES] {
+    let [a, b, c, d] = namespace.0.to_be_bytes();
+    [a, b, c, d, kind as u8]
+}
+
+/// A counter's key.
 pub(super) fn row_key(namespace: NamespaceId, place: Place, key: &Key) -> Vec<u8> {
     [place_key(namespace, place).as_slice(), key.as_bytes()].concat()
 }
 
 /// What the keys of all rows at a place begin with.
 pub(super) fn place_key(namespace: NamespaceId, place: Place) -> [u8; PLACE_BYTES] {
-    concat(&namespace.0.to_be_bytes(), place.0.to_be_bytes())
+    concat(&kind_prefix(namespace, Kind::Row), place.0.to_be_bytes())
 }
 
-/// The inverse of [`row_key`].
-pub(super) fn decode_row_key(bytes: &[u8]) -> Result<(NamespaceId, Place, Key), Malformed> {
-    let impossible = || Malformed::impossible("a row's key is a namespace, a place and a counter's key");
-    let (prefix, key) = bytes.split_first_chunk::<PLACE_BYTES>().ok_or_else(impossible)?;
-    let [a, b, c, d, place @ ..] = *prefix;
-    let key = std::str::from_utf8(key).ok().and_then(|key| Key::new(key).ok()).ok_or_else(impossible)?;
-    Ok((NamespaceId(u32::from_be_bytes([a, b, c, d])), Place(u64::from_be_bytes(place)), key))
-}
-
-/// A leaf's key in the family of leaves.
+/// A leaf's key.
 pub(super) fn leaf_key(namespace: NamespaceId, leaf: Leaf) -> Vec<u8> {
-    [namespace.0.to_be_bytes().as_slice(), &leaf.0.to_be_bytes()].concat()
+    [kind_prefix(namespace, Kind::Leaf).as_slice(), &leaf.0.to_be_bytes()].concat()
 }
 
-/// The inverse of [`leaf_key`].
-pub(super) fn decode_leaf_key(bytes: &[u8]) -> Result<(NamespaceId, Leaf), Malformed> {
-    match *bytes {
-        [a, b, c, d, e, f] => Ok((NamespaceId(u32::from_be_bytes([a, b, c, d])), Leaf(u16::from_be_bytes([e, f])))),
-        _ => Err(Malformed::impossible(format!("a leaf's key has 6 bytes, this one {}", bytes.len()))),
-    }
+/// The key of the census.
+pub(super) fn census_key(namespace: NamespaceId) -> [u8; KIND_BYTES] {
+    kind_prefix(namespace, Kind::Census)
+}
+
+/// The inverse of [`row_key`], [`leaf_key`] and [`census_key`].
+pub(super) fn decode_rows_key(bytes: &[u8]) -> Result<(NamespaceId, RowsKey), Malformed> {
+    let fields = || {
+        let ([a, b, c, d, kind], rest) = bytes.split_first_chunk::<KIND_BYTES>()?;
+        let key = match *kind {
+            kind if kind == Kind::Row as u8 => {
+                let (place, key) = rest.split_first_chunk()?;
+                RowsKey::Row(Place(u64::from_be_bytes(*place)), Key::new(std::str::from_utf8(key).ok()?).ok()?)
+            }
+            kind if kind == Kind::Leaf as u8 => RowsKey::Leaf(Leaf(u16::from_be_bytes(rest.try_into().ok()?))),
+            kind if kind == Kind::Census as u8 && rest.is_empty() => RowsKey::Census,
+            _ => return None,
+        };
+        Some((NamespaceId(u32::from_be_bytes([*a, *b, *c, *d])), key))
+    };
+    fields().ok_or_else(|| Malformed::impossible("it is the key of no counter, leaf or census"))
 }
 
 /// The key of a record of the local kind: by namespace first, because each namespace's checkpoints remove its own alone.
@@ -241,6 +279,22 @@ mod tests {
         }
 
         #[test]
+        fn what_the_family_of_rows_holds_sorts_by_namespace_kind_and_place(
+            spaces in any::<(u32, u32)>(), places in any::<(u64, u64)>(), leaf in any::<u16>(), text in "[a-z]{1,30}",
+        ) {
+            let (space, other) = (NamespaceId(spaces.0.min(spaces.1)), NamespaceId(spaces.0.max(spaces.1)));
+            let key = Key::new(&text).unwrap();
+            let row = |place| row_key(space, Place(place), &key);
+            let (leaf_bytes, census) = (leaf_key(space, Leaf(leaf)), census_key(space).to_vec());
+            prop_assert_eq!(places.0.cmp(&places.1), row(places.0).cmp(&row(places.1)));
+            prop_assert!(row(u64::MAX) < leaf_bytes && leaf_bytes < census);
+            prop_assert!(space == other || census < row_key(other, Place(0), &key));
+            prop_assert_eq!(decode_rows_key(&row(places.0)).unwrap(), (space, RowsKey::Row(Place(places.0), key.clone())));
+            prop_assert_eq!(decode_rows_key(&leaf_bytes).unwrap(), (space, RowsKey::Leaf(Leaf(leaf))));
+            prop_assert_eq!(decode_rows_key(&census).unwrap(), (space, RowsKey::Census));
+        }
+
+        #[test]
         fn keys_sort_as_their_fields_do(a in records(), b in records()) {
             let fields = |record: &Record| (record.namespace, record.origin, record.upto);
             let bytes = |record: &Record| JournalKey::of(record).encode();
@@ -265,6 +319,7 @@ mod tests {
             let key = JournalKey { namespace: NamespaceId(1), origin: ReplicaId(2), upto: 3 };
             for bytes in [&bytes, &sealed] {
                 let _ = JournalKey::decode(bytes);
+                let _ = decode_rows_key(bytes);
                 let _ = unseal::<Row>(bytes);
                 let _ = unseal_record(key, bytes);
                 let _ = unseal::<crate::crdt::VersionVector>(bytes);

@@ -11,8 +11,8 @@ use crate::replica::{Change, Payload, Record, Repaired, RepairedRow, coalesce};
 
 use super::error::Malformed;
 use super::format::{
-    JournalKey, decode_leaf_key, decode_row_key, repaired_key, row_key, seal, seal_record, seal_repaired, unseal,
-    unseal_record, unseal_repaired,
+    JournalKey, RowsKey, census_key, decode_rows_key, leaf_key, repaired_key, row_key, seal, seal_record,
+    seal_repaired, unseal, unseal_record, unseal_repaired,
 };
 use super::wal::fuzzed::record;
 use super::{meta, wal};
@@ -44,15 +44,17 @@ pub(crate) fn rows(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     match kind % 6 {
         0 => {
-            if let Ok((namespace, place, key)) = decode_row_key(bytes) {
-                assert_eq!(row_key(namespace, place, &key), bytes);
+            if let Ok((namespace, key)) = decode_rows_key(bytes) {
+                let again = match key {
+                    RowsKey::Row(place, key) => row_key(namespace, place, &key),
+                    RowsKey::Leaf(leaf) => leaf_key(namespace, leaf),
+                    RowsKey::Census => census_key(namespace).to_vec(),
+                };
+                assert_eq!(again, bytes);
             }
         }
         1 => comes_back(bytes, unseal::<Row>, seal::<Row>),
-        2 => {
-            let _ = decode_leaf_key(bytes);
-            let _ = unseal::<Sum>(bytes);
-        }
+        2 => comes_back(bytes, unseal::<Sum>, seal),
         3 => {
             let Some((key, value)) = bytes.split_at_checked(repaired_key(NamespaceId(0), 0).len()) else { return };
             if let Ok(record) = unseal_repaired(key, value) {

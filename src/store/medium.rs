@@ -13,10 +13,8 @@ pub enum Family {
     Meta,
     /// Records of commits.
     Journal,
-    /// Rows as of the last checkpoint.
+    /// Rows as of the last checkpoint, and what they add up to.
     Rows,
-    /// Leaves as of the last checkpoint.
-    Merkle,
     /// Records of the local kind: what repair brought since the last checkpoint.
     Repair,
     /// Requests that may be repeated, with their answers.
@@ -25,7 +23,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 6] = [Self::Meta, Self::Journal, Self::Rows, Self::Merkle, Self::Repair, Self::Dedupe];
+    pub const ALL: [Self; 5] = [Self::Meta, Self::Journal, Self::Rows, Self::Repair, Self::Dedupe];
 
     /// Its name on disk and in messages.
     pub const fn name(self) -> &'static str {
@@ -33,7 +31,6 @@ impl Family {
             Self::Meta => "meta",
             Self::Journal => "journal",
             Self::Rows => "rows",
-            Self::Merkle => "merkle",
             Self::Repair => "repair",
             Self::Dedupe => "dedupe",
         }
@@ -74,6 +71,8 @@ impl Batch {
 
 /// A key and its value.
 pub type Item<'a> = (&'a [u8], &'a [u8]);
+/// The same, to be written.
+pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// Where batches go. The first failed write or sync is final: from then on every call answers
 /// [`StoreError::Poisoned`] with that first cause (I9).
@@ -95,6 +94,13 @@ pub trait Medium: Send + Sync {
     /// Returns once the batch, and with it everything written before it, is on the disk. There is no write without a
     /// sync: what stands behind a batch proves that the batch was whole once.
     fn write_synced(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Adds entries to the table of rows that is under way, or begins one: all of a table's entries ascend. Nobody sees any of
+    /// them before [`Self::end_table`], and a crash forgets them.
+    fn add_to_table(&self, entries: Vec<Entry>) -> Result<(), StoreError>;
+
+    /// Returns once the table is on the disk: whole, at once, and in place of what was there under its keys.
+    fn end_table(&self) -> Result<(), StoreError>;
 
     /// Brings what is written into the form that is opened fastest. Nothing depends on it.
     fn tidy(&self) -> Result<(), StoreError> {

@@ -10,7 +10,6 @@ use bincode::{Decode, Encode};
 
 use crate::crdt::VersionVector;
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
-use crate::replica::Census;
 
 use super::Options;
 use super::error::{Malformed, OpenRefusal, StoreError};
@@ -41,8 +40,6 @@ pub(super) const POSITION: OfNamespace<VersionVector> = OfNamespace::new("positi
 pub(super) const REACH: OfNamespace<Vec<(ReplicaId, u64)>> = OfNamespace::new("reach/");
 /// What the configuration last called a namespace.
 pub(super) const NAME: OfNamespace<String> = OfNamespace::new("name/");
-/// The counters in the family of rows, written with them; none if that was never written.
-pub(super) const CENSUS: OfNamespace<Census> = OfNamespace::new("census/");
 
 /// A record: what it stands under, and of what type it is.
 pub(super) struct Entry<T>(Cow<'static, [u8]>, PhantomData<T>);
@@ -179,7 +176,6 @@ pub(super) fn replica(medium: &dyn Medium, worker: WorkerId) -> Result<Option<Re
 pub(super) fn forget_namespace(batch: &mut Batch, namespace: NamespaceId) {
     POSITION.of(namespace).remove(batch);
     REACH.of(namespace).remove(batch);
-    CENSUS.of(namespace).remove(batch);
     NAME.of(namespace).remove(batch);
 }
 

@@ -33,6 +33,8 @@ mod purge;
 mod recovery;
 mod rows;
 mod space;
+mod table;
+mod tail;
 mod tuning;
 mod wal;
 mod warnings;
@@ -40,16 +42,18 @@ mod warnings;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use snowtide_protocol::Key;
 
 use crate::crdt::{LogHash, Row};
 use crate::identity::{Boot, NamespaceId, ReplicaId, WorkerId};
 use crate::merkle::{Hasher, Leaf, Sum};
-use crate::replica::{CheckpointChunk, Commit, LeavesLoaded, LoadLeaves, Recovered};
+use crate::replica::{CheckpointChunk, Commit, LeavesLoaded, LoadLeaves, Position, Recovered};
 
 use self::error::Malformed as Reason;
 use self::format::{JournalKey, repaired_key, seal, seal_record, seal_repaired};
+use self::tail::Tail;
 
 pub use self::backup::{backup, restore};
 pub use self::check::{Contents, Log, Report, check};
@@ -58,7 +62,7 @@ pub use self::error::{Malformed, OpenError, OpenRefusal, StoreError};
 pub use self::headroom::{Judgement, Look};
 pub use self::job::Lane;
 pub use self::journal::JournalSlice;
-pub use self::medium::{Batch, Cursor, Family, Item, Medium, Write};
+pub use self::medium::{Batch, Cursor, Entry, Family, Item, Medium, Write};
 pub use self::open::Shortage;
 pub use self::purge::{Holding, Purge};
 pub use self::tuning::{MEMTABLE_BYTES_MAX, Memory, OPEN_FILES_MAX};
@@ -110,6 +114,8 @@ pub struct Store {
     medium: Box<dyn Medium>,
     hasher: Hasher,
     journalled: Journalled,
+    /// Of the table that checkpoints are writing.
+    tail: Mutex<Tail>,
 }
 
 /// Bytes of records that no checkpoint covers yet, about: what it has to write is no more, except of rows that many
@@ -152,7 +158,12 @@ impl Store {
         }
         meta::BOOT.write(&mut batch, &recovered.boot.counter);
         medium.write_synced(batch)?;
-        Ok((Self { medium, hasher: options.hasher.clone(), journalled: Journalled::default() }, recovered))
+        Ok((Self::over(medium, options), recovered))
+    }
+
+    fn over(medium: Box<dyn Medium>, options: &Options) -> Self {
+        let hasher = options.hasher.clone();
+        Self { medium, hasher, journalled: Journalled::default(), tail: Mutex::default() }
     }
 
     /// Writes all records of a commit as one batch. They are on the disk when this returns (I1).
@@ -209,40 +220,38 @@ impl Store {
         journal::hash_at(&*self.medium, JournalKey { namespace, origin, upto: seq })
     }
 
-    /// Writes a part of a checkpoint.
+    /// Writes a part of a checkpoint, the parts of one table in ascending order of their rows.
     ///
-    /// The position comes with the last part, when the rows of all others are on the disk (I11). A crash before it leaves
-    /// the old position over some newer rows, which the replay then joins once more (I5). Every part is synced, although
-    /// only the last would have to be: so nothing is ever written behind a batch that is not on the disk, and a torn
-    /// write can be told from rot (see `wal`).
-    pub fn checkpoint(&self, chunk: &CheckpointChunk) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        for (namespace, key, row) in &chunk.rows {
-            rows::put(&mut batch, &self.hasher, *namespace, key, row);
+    /// Rows go past the log, into a table that is on the disk as a whole when it ends, with the sums of its leaves. The position
+    /// comes after the last of them (I11), through the log and synced like everything there, although a crash before it does
+    /// no harm: it leaves the old position over some newer rows, which the replay then joins once more (I5). So nothing is
+    /// ever written behind a batch that is not on the disk, and a torn write can be told from rot (see `wal`).
+    pub fn checkpoint(&self, part: &CheckpointChunk) -> Result<(), StoreError> {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        self.medium.add_to_table(tail.entries(&self.hasher, part))?;
+        if part.ends_table {
+            self.medium.end_table()?;
         }
-        for (namespace, leaf, sum) in &chunk.leaves {
-            rows::put_leaf(&mut batch, *namespace, *leaf, *sum);
+        if let Some(position) = &part.position {
+            self.put_position(position)?;
+            self.journalled.checkpointed();
         }
-        for (namespace, census) in &chunk.census {
-            meta::CENSUS.of(*namespace).write(&mut batch, census);
-        }
-        if let Some(position) = &chunk.position {
+        Ok(())
+    }
+
+    fn put_position(&self, position: &Position) -> Result<(), StoreError> {
+        self.write(|batch| {
             for (namespace, vector) in &position.vectors {
-                meta::POSITION.of(*namespace).write(&mut batch, vector);
+                meta::POSITION.of(*namespace).write(batch, vector);
                 // Of these namespaces alone: another may be on the disk, and not configured, with all that it has here.
                 let key = |number| repaired_key(*namespace, number);
                 batch.delete_range(Family::Repair, key(0), key(position.repaired.saturating_add(1)));
             }
             for (namespace, reach) in &position.reach {
-                meta::REACH.of(*namespace).write(&mut batch, reach);
+                meta::REACH.of(*namespace).write(batch, reach);
             }
-            meta::REPAIRED.write(&mut batch, &position.repaired);
-        }
-        self.medium.write_synced(batch)?;
-        if chunk.position.is_some() {
-            self.journalled.checkpointed();
-        }
-        Ok(())
+            meta::REPAIRED.write(batch, &position.repaired);
+        })
     }
 
     /// Rows of whole leaves, as of the last checkpoint.

@@ -15,7 +15,7 @@ use super::medium::{Batch, Family, Medium, each};
 use super::meta;
 
 /// The families whose keys begin with a namespace.
-pub(super) const FAMILIES: [Family; 4] = [Family::Journal, Family::Rows, Family::Merkle, Family::Repair];
+pub(super) const FAMILIES: [Family; 3] = [Family::Journal, Family::Rows, Family::Repair];
 
 /// Every namespace that has anything on this disk.
 pub(super) fn held(medium: &dyn Medium) -> Result<BTreeSet<NamespaceId>, StoreError> {
@@ -42,10 +42,10 @@ pub(super) fn name(medium: &dyn Medium, namespace: NamespaceId) -> Result<String
     Ok(meta::NAME.of(namespace).find(medium)?.unwrap_or_else(|| format!("{namespace:?}")))
 }
 
-/// How many keys a namespace has in a family.
-pub(super) fn count(medium: &dyn Medium, family: Family, namespace: NamespaceId) -> Result<u64, StoreError> {
+/// How many keys of a family begin with `prefix`.
+pub(super) fn count(medium: &dyn Medium, family: Family, prefix: &[u8]) -> Result<u64, StoreError> {
     let mut keys = 0u64;
-    each(medium, family, &namespace.0.to_be_bytes(), |_, _| {
+    each(medium, family, prefix, |_, _| {
         keys = keys.saturating_add(1);
         Ok(())
     })?;

@@ -8,7 +8,7 @@ use super::directory::{self, Claim};
 use super::error::{OpenError, OpenRefusal};
 use super::headroom::SMALL_THINGS_BYTES;
 use super::tuning::Sizes;
-use super::{Journalled, Options, Store, meta, read_state, space};
+use super::{Options, Store, meta, read_state, space};
 use crate::replica::{Disk, Headroom, Recovered};
 
 /// Why a directory cannot be opened for writing now.
@@ -85,7 +85,6 @@ impl Store {
         meta::check_identity(&database, options)?;
         let recovered = read_state(&database, options)?;
         database.remove_unnamed_tables();
-        let hasher = options.hasher.clone();
-        Ok((Self { medium: Box::new(database), hasher, journalled: Journalled::default() }, recovered))
+        Ok((Self::over(Box::new(database), options), recovered))
     }
 }

@@ -11,6 +11,7 @@ use crate::identity::{NamespaceId, ReplicaId};
 
 use super::database::Database;
 use super::error::{OpenError, OpenRefusal, StoreError};
+use super::format::{Kind, kind_prefix};
 use super::medium::{Batch, Family, Medium};
 use super::tuning::Memory;
 use super::{directory, meta, namespaces};
@@ -47,8 +48,8 @@ impl Purge {
             return Err(OpenRefusal::NoSuchNamespace { name: name.to_owned(), held: namespaces::names(&database)? });
         }
         let holding = Holding {
-            rows: namespaces::count(&database, Family::Rows, namespace)?,
-            records: namespaces::count(&database, Family::Journal, namespace)?,
+            rows: namespaces::count(&database, Family::Rows, &kind_prefix(namespace, Kind::Row))?,
+            records: namespaces::count(&database, Family::Journal, &namespace.0.to_be_bytes())?,
             replica: meta::replica(&database, worker)?,
         };
         Ok(Self { database, namespace, holding })

@@ -77,7 +77,7 @@ impl Recovery<'_> {
 
     /// The counters on disk: as they were counted, or, where nobody has, counted now.
     fn census(&self, namespace: NamespaceId) -> Result<Census, StoreError> {
-        match meta::CENSUS.of(namespace).find(self.medium)? {
+        match rows::census(self.medium, namespace)? {
             Some(census) => Ok(census),
             None => rows::count(self.medium, namespace),
         }

@@ -1,4 +1,4 @@
-//! Reading and writing whole rows, and the sums of the leaves that they stand in.
+//! Reading whole rows, and the sums of the leaves that they stand in.
 
 use snowtide_protocol::Key;
 
@@ -7,9 +7,9 @@ use crate::identity::NamespaceId;
 use crate::merkle::{Hasher, Leaf, Place, Sum};
 use crate::replica::{Census, LoadLeaves};
 
-use super::error::StoreError;
-use super::format::{decode_leaf_key, decode_row_key, leaf_key, place_key, row_key, seal, unseal};
-use super::medium::{Batch, Family, Medium, decoded};
+use super::error::{Malformed, StoreError};
+use super::format::{Kind, RowsKey, census_key, decode_rows_key, kind_prefix, place_key, row_key, unseal};
+use super::medium::{Family, Medium, decoded};
 
 /// Each key's row as of the last checkpoint, in the order of `keys`; empty if there is none.
 pub(super) fn load(
@@ -53,22 +53,25 @@ fn load_by(
     Ok(Some(rows))
 }
 
-/// Replaces what is on disk: checkpoints hand over whole committed rows, and a committed row covers every earlier one.
-pub(super) fn put(batch: &mut Batch, hasher: &Hasher, namespace: NamespaceId, key: &Key, row: &Row) {
-    batch.put(Family::Rows, row_key(namespace, hasher.place(key), key), seal(row));
-}
-
-/// Replaces the sum of a leaf, beside the rows that make it.
-pub(super) fn put_leaf(batch: &mut Batch, namespace: NamespaceId, leaf: Leaf, sum: Sum) {
-    batch.put(Family::Merkle, leaf_key(namespace, leaf), seal(&sum));
-}
-
 /// All leaves of a namespace that ever held something.
 pub(super) fn leaves(medium: &dyn Medium, namespace: NamespaceId) -> Result<Vec<(Leaf, Sum)>, StoreError> {
     let what = format!("a leaf of namespace {namespace:?}");
-    decoded(medium, Family::Merkle, &namespace.0.to_be_bytes(), &what, |key, value| {
-        Ok((decode_leaf_key(key)?.1, unseal(value)?))
+    decoded(medium, Family::Rows, &kind_prefix(namespace, Kind::Leaf), &what, |key, value| {
+        match decode_rows_key(key)? {
+            (_, RowsKey::Leaf(leaf)) => Ok((leaf, unseal(value)?)),
+            _ => Err(Malformed::impossible("it is no leaf")),
+        }
     })
+}
+
+/// How many rows there are, as it was written with them; `None` if that never was.
+pub(super) fn census(medium: &dyn Medium, namespace: NamespaceId) -> Result<Option<Census>, StoreError> {
+    let found = medium.get(Family::Rows, &census_key(namespace))?;
+    let decode = |value: Vec<u8>| {
+        let what = format!("the census of namespace {namespace:?}");
+        unseal(&value).map_err(|reason| StoreError::malformed(what, reason))
+    };
+    found.map(decode).transpose()
 }
 
 /// The rows of some leaves, and the place up to which they are all there.
@@ -100,7 +103,7 @@ pub(super) fn sum(medium: &dyn Medium, hasher: &Hasher, namespace: NamespaceId, 
     Ok(sum)
 }
 
-/// How many rows there are.
+/// How many rows there are, counted.
 pub(super) fn count(medium: &dyn Medium, namespace: NamespaceId) -> Result<Census, StoreError> {
     let mut walk = Walk::from(medium, namespace, Place(0))?;
     let mut census = Census::default();
@@ -126,8 +129,8 @@ impl<'a> Walk<'a> {
     /// The next one, if it stands at `last` or before.
     fn next(&mut self, last: Place) -> Result<Option<(Place, Key, Row)>, StoreError> {
         let Some((key, value)) = self.cursor.item()? else { return Ok(None) };
-        let decoded = decode_row_key(key);
-        let (namespace, place, key) = decoded.map_err(|reason| StoreError::malformed("a row's key", reason))?;
+        let decoded = decode_rows_key(key).map_err(|reason| StoreError::malformed("a row's key", reason))?;
+        let (namespace, RowsKey::Row(place, key)) = decoded else { return Ok(None) };
         if namespace != self.namespace || place > last {
             return Ok(None);
         }

@@ -139,7 +139,7 @@ pub(super) fn family_options(family: Option<Family>, sizes: Sizes, cache: &Cache
     // None begins before it is known that it fits.
     options.set_disable_auto_compactions(true);
     options.set_write_buffer_size(match family {
-        Some(Family::Journal | Family::Rows) => sizes.largest_memtable(),
+        Some(Family::Journal) => sizes.largest_memtable(),
         _ => sizes.small_memtable(),
     });
     if family == Some(Family::Rows) {

@@ -12,7 +12,8 @@ use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::Hasher;
 use snowtide::replica::tuning::Tuning;
 use snowtide::replica::{
-    Change, Digest, Effect, Event, Job, Message, Operation, Outcome, Payload, Record, Recovered, Replica, Settings,
+    Change, Digest, Effect, Event, Job, Message, Operation, Outcome, Payload, Pieces, Record, Recovered, Replica,
+    Settings,
 };
 use snowtide_protocol::{Action, Key};
 
@@ -54,6 +55,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
         tuning,
+        pieces: Pieces::default(),
         claim_wait: ms(3_000),
         quarantine: ms(4_000),
         boot_silent_after: ms(8_000),

@@ -12,7 +12,7 @@ use snowtide::config::default_file;
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::merkle::{Hasher, SECRET_BYTES};
 use snowtide::replica::tuning::{Hints, Idempotency, Tuning};
-use snowtide::replica::{Quota, Settings};
+use snowtide::replica::{Pieces, Quota, Settings};
 use snowtide::store::{Memory, Options};
 
 use super::clock::Clock;
@@ -103,6 +103,7 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         tuning.repair.interval = ms(NEVER);
         tuning.hints = Hints { max_age: ms(NEVER), max_bytes: ByteSize(NEVER) };
     }
+    let pieces = pieces(&mut rng.clone());
     Settings {
         worker: WorkerId::new(0, 0).expect("zero is a number of a region and of a node"),
         peers: BTreeMap::new(),
@@ -110,12 +111,19 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         unsynced: BTreeSet::new(),
         quotas,
         tuning,
+        pieces,
         claim_wait: ms(3_000),
         quarantine: ms(4_000),
         // Longer than four of the longest intervals of digests.
         boot_silent_after: ms(28_000),
         waiting_max: 100,
     }
+}
+
+/// Often so small that a checkpoint has many parts, and several tables.
+fn pieces(rng: &mut SmallRng) -> Pieces {
+    let mut any = |choices: &[usize]| choices.choose(rng).copied().unwrap_or(1);
+    Pieces { part_rows: any(&[1, 5, 1_024]), table_rows: any(&[1, 12, 262_144]) }
 }
 
 /// So many counters in each namespace; 0 is no bound.

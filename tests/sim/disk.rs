@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use snowtide::identity::NamespaceId;
-use snowtide::store::{Batch, Cursor, Family, Item, Look, Medium, StoreError, Write};
+use snowtide::store::{Batch, Cursor, Entry, Family, Item, Look, Medium, StoreError, Write};
 
 /// What a cursor reads at a time, at most.
 const READ_MAX: usize = 64;
@@ -45,6 +45,8 @@ pub enum Failure {
 struct State {
     image: Image,
     failing: Option<Failure>,
+    /// Of the table that is under way.
+    table: Batch,
     poison: Option<Arc<str>>,
 }
 
@@ -71,7 +73,7 @@ impl Disk {
             let held = from.take_while(move |(key, _)| key.starts_with(&prefix));
             held.map(move |(key, value)| (family.name(), key.clone(), value.clone()))
         };
-        [Family::Journal, Family::Rows, Family::Merkle, Family::Repair].into_iter().flat_map(of_family).collect()
+        [Family::Journal, Family::Rows, Family::Repair].into_iter().flat_map(of_family).collect()
     }
 
     pub fn is_established(&self) -> bool {
@@ -125,7 +127,7 @@ impl Disk {
     pub fn reopen(&self) {
         let mut state = self.lock();
         state.image.unsynced.clear();
-        (state.failing, state.poison) = (None, None);
+        (state.failing, state.poison, state.table) = (None, None, Batch::default());
     }
 
     /// What no store does: a write that the next power cut may take.
@@ -239,6 +241,23 @@ impl Medium for Disk {
         self.write(batch, true)
     }
 
+    fn add_to_table(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.alive()?;
+        for (key, value) in entries {
+            let last = state.table.0.last();
+            let ascends = last.is_none_or(|last| matches!(last, Write::Put(_, last, _) if *last < key));
+            assert!(ascends, "a table's keys ascend, and {} does not", key.escape_ascii());
+            state.table.put(Family::Rows, key, value);
+        }
+        Ok(())
+    }
+
+    fn end_table(&self) -> Result<(), StoreError> {
+        let table = std::mem::take(&mut self.lock().table);
+        self.write(table, true)
+    }
+
     fn health(&self) -> Result<(), StoreError> {
         self.lock().alive()
     }
@@ -314,6 +333,14 @@ impl Medium for Untouched {
     }
 
     fn write_synced(&self, _: Batch) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn add_to_table(&self, _: Vec<Entry>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn end_table(&self) -> Result<(), StoreError> {
         Ok(())
     }
 

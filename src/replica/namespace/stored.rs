@@ -6,7 +6,6 @@ use crate::crdt::{Row, VersionVector};
 use crate::merkle::{LEAVES, Leaf, Sum};
 
 use super::super::census::Census;
-use super::super::rows::RowId;
 use super::Namespace;
 
 /// The rows on disk, as the parts of checkpoints left them that were given out.
@@ -43,7 +42,7 @@ impl Stored {
 impl Namespace {
     /// The rows of a leaf that the disk lacks, with their keys and committed values, and what the leaf there adds up to with
     /// all of them: the same as here.
-    pub(in super::super) fn write_leaf(&mut self, leaf: Leaf, mut write: impl FnMut(RowId, Key, Row)) -> Sum {
+    pub(in super::super) fn write_leaf(&mut self, leaf: Leaf, mut write: impl FnMut(Key, Row)) -> Sum {
         let sum = self.tree.leaf(leaf);
         self.stored.leaves[usize::from(leaf.0)] = sum;
         for row in self.rows.write_leaf(leaf) {
@@ -51,14 +50,14 @@ impl Namespace {
             if cell.is_stored_first() {
                 self.stored.census.add(cell.key.len());
             }
-            write(row, cell.key.clone(), cell.row.clone());
+            write(cell.key.clone(), cell.row.clone());
         }
         sum
     }
 
-    /// A checkpoint has written the row.
-    pub(in super::super) fn written(&mut self, row: RowId) {
-        self.rows.written(row);
+    /// The table under way is on the disk.
+    pub(in super::super) fn table_ended(&mut self) {
+        self.rows.table_ended();
     }
 
     /// The counters that are on disk once all parts of checkpoints that were given out are written.

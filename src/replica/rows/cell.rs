@@ -9,7 +9,7 @@ use crate::merkle::{Hasher, Place, Sum};
 
 use super::super::reach::Reach;
 use super::super::trail::Trail;
-use super::LoadId;
+use super::{LoadId, Tables};
 
 /// One row in memory. Most are at rest, so what only some have is kept apart: millions of these are what memory is for.
 pub(in super::super) struct Cell {
@@ -28,8 +28,8 @@ pub(in super::super) struct Cell {
     pub(super) next_dirty: u32,
     /// Whether the committed state is newer than the row on disk.
     pub(super) dirty: bool,
-    /// Whether a checkpoint is writing the row.
-    pub(super) checkpointing: bool,
+    /// The table into which a checkpoint wrote the row last; see [`Tables`].
+    pub(super) table: u8,
     /// Whether there is a row on disk, older or not, or a checkpoint is to write one.
     pub(super) stored: bool,
     /// Touched since the eviction hand last passed.
@@ -197,9 +197,10 @@ impl Cell {
         });
     }
 
-    pub(super) fn is_evictable(&self) -> bool {
+    /// Whether nobody needs it here, and the disk has it unless it is in the table under way.
+    pub(super) fn is_evictable(&self, tables: Tables) -> bool {
         let needed =
             self.busy.as_ref().is_some_and(|busy| !busy.pending.is_empty() || busy.waiting.is_some() || busy.pins > 0);
-        !(self.dirty || self.checkpointing || needed)
+        !(self.dirty || tables.is_under_way(self.table) || needed)
     }
 }

@@ -1,6 +1,7 @@
 //! The rows of one namespace that are in memory: found by key, chained by leaf, and which of them are dirty or may leave.
 
 mod cell;
+mod tables;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use crate::merkle::{Hasher, LEAVES, Leaf, LeafSet, Place, Sum};
 
 use cell::Busy;
 pub(super) use cell::Cell;
+use tables::Tables;
 
 /// Names a cell while it is in memory.
 pub(super) type RowId = usize;
@@ -38,6 +40,7 @@ pub(super) struct Rows {
     /// Leaves that are being read from disk, and by how many: their cells stay, or what a cell held and the reading did
     /// not see would be missed.
     held: BTreeMap<Leaf, usize>,
+    tables: Tables,
 }
 
 impl Rows {
@@ -52,6 +55,7 @@ impl Rows {
             dirty: vec![NONE; LEAVES].into(),
             dirty_leaves: LeafSet::new(),
             held: BTreeMap::new(),
+            tables: Tables::default(),
         }
     }
 
@@ -74,6 +78,11 @@ impl Rows {
             cell.place == place && &*cell.key == key
         });
         found.map(|name| *name as usize)
+    }
+
+    /// The row that most likely stands at `place`, by a look at the table alone: one of ten is another one.
+    pub(super) fn likely(&self, place: Place) -> Option<RowId> {
+        self.table.find(place.0, |_| true).map(|name| *name as usize)
     }
 
     /// Reads a little of each of these rows, before more is done with one after the other: so they are on their way
@@ -111,7 +120,7 @@ impl Rows {
             after: NONE,
             next_dirty: NONE,
             dirty: false,
-            checkpointing: false,
+            table: Tables::NONE,
             stored: false,
             referenced: true,
         });
@@ -188,7 +197,7 @@ impl Rows {
         self.dirty_leaves.iter()
     }
 
-    /// All dirty rows of a leaf go to disk, in this order.
+    /// All dirty rows of a leaf go into the table under way, in this order.
     pub(super) fn write_leaf(&mut self, leaf: Leaf) -> Vec<RowId> {
         let first = std::mem::replace(&mut self.dirty[usize::from(leaf.0)], NONE);
         self.dirty_leaves.remove(leaf);
@@ -197,7 +206,7 @@ impl Rows {
         for id in &rows {
             let cell = &mut self.cells[*id];
             cell.dirty = false;
-            cell.checkpointing = true;
+            cell.table = self.tables.under_way();
         }
         rows
     }
@@ -208,9 +217,9 @@ impl Rows {
         std::iter::successors(known(first), |id| known(self.cells[*id].next_dirty)).collect()
     }
 
-    /// A checkpoint has written the row.
-    pub(super) fn written(&mut self, id: RowId) {
-        self.cells[id].checkpointing = false;
+    /// The table under way is on the disk, with all rows that went into it.
+    pub(super) fn table_ended(&mut self) {
+        self.tables.next();
     }
 
     /// Lets `load` wait for the row; the same load may wait for it only once.
@@ -258,7 +267,7 @@ impl Rows {
             let Some(cell) = self.cells.get_mut(self.hand) else { continue };
             if cell.referenced {
                 cell.referenced = false;
-            } else if cell.is_evictable() && !self.held.contains_key(&cell.place.leaf()) {
+            } else if cell.is_evictable(self.tables) && !self.held.contains_key(&cell.place.leaf()) {
                 self.remove(self.hand);
                 left -= 1;
             }

@@ -178,7 +178,13 @@ fn child_that_meets_a_full_disk() {
     assert_eq!(
         poison(
             store
-                .checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], census: vec![], position: None })
+                .checkpoint(&CheckpointChunk {
+                    rows: vec![],
+                    leaves: vec![],
+                    census: vec![],
+                    ends_table: true,
+                    position: None
+                })
                 .unwrap_err()
         ),
         cause

@@ -7,6 +7,7 @@ mod journal;
 mod purge;
 mod recovery;
 mod refusal;
+mod tables;
 
 use std::path::Path;
 
@@ -101,7 +102,7 @@ fn dirty(space: &RecoveredSpace) -> Vec<(Key, Row)> {
 fn checkpoint(store: &Store, rows: &[(&str, Row)], position: Option<VersionVector>) {
     let rows = rows.iter().map(|(text, row)| (SPACE, key(text), row.clone())).collect();
     let position = position.map(|vector| Position { vectors: vec![(SPACE, vector)], ..Position::default() });
-    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], census: vec![], position }).unwrap();
+    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], census: vec![], ends_table: true, position }).unwrap();
 }
 
 fn vector(marks: &[(ReplicaId, Mark)]) -> VersionVector {

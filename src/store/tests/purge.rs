@@ -23,7 +23,9 @@ fn filled(path: &Path) -> Options {
         let rows = vec![(namespace, key(&format!("a-row-that-is-{word}")), row(&[(own(), 1, 0)]))];
         let position = Position { vectors: vec![(namespace, vector(&[(own(), author.mark)]))], ..Position::default() };
         let leaves = vec![(namespace, Leaf(3), Sum(number.into()))];
-        store.checkpoint(&CheckpointChunk { rows, leaves, census: vec![], position: Some(position) }).unwrap();
+        store
+            .checkpoint(&CheckpointChunk { rows, leaves, census: vec![], ends_table: true, position: Some(position) })
+            .unwrap();
         commit(&store, &[author.write(&[(&format!("a-record-that-is-{word}"), 1)])]);
         let rows = vec![RepairedRow { key: format!("repaired-{word}"), row: Row::default() }];
         repair(&store, Repaired { namespace, number, rows, reach: vec![(remote(), 9)], adopted: vec![] });

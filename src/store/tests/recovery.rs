@@ -143,6 +143,7 @@ fn a_namespace_that_is_not_configured_keeps_everything_through_starts_commits_an
         rows: vec![(OTHER_SPACE, key("a"), row(&[(remote(), 1, 0)]))],
         leaves: vec![(OTHER_SPACE, Leaf(3), Sum(5))],
         census: vec![(OTHER_SPACE, Census { keys: 1, bytes: 65 })],
+        ends_table: true,
         position: Some(Position {
             vectors: vec![(OTHER_SPACE, vector(&[(remote(), theirs.mark)]))],
             ..Position::default()
@@ -157,7 +158,7 @@ fn a_namespace_that_is_not_configured_keeps_everything_through_starts_commits_an
     drop(store);
     let (store, before) = open(dir.path());
     let (kept, before) = (entries(&store, OTHER_SPACE), before.spaces[1].clone());
-    assert_eq!((kept.len(), dirty(&before).len()), (7, 4));
+    assert_eq!((kept.len(), dirty(&before).len()), (8, 4));
     drop(store);
 
     let narrow = Options { namespaces: vec![SPACE], ..options(dir.path()) };
@@ -169,7 +170,13 @@ fn a_namespace_that_is_not_configured_keeps_everything_through_starts_commits_an
         let vectors = vec![(SPACE, vector(&[(own(), ours.mark)]))];
         let position = Position { vectors, repaired: recovered.repaired + 1, ..Position::default() };
         store
-            .checkpoint(&CheckpointChunk { rows: vec![], leaves: vec![], census: vec![], position: Some(position) })
+            .checkpoint(&CheckpointChunk {
+                rows: vec![],
+                leaves: vec![],
+                census: vec![],
+                ends_table: true,
+                position: Some(position),
+            })
             .unwrap();
         store.truncate(SPACE, &[(own(), 0..ours.mark.seq)]).unwrap();
         assert_eq!(entries(&store, OTHER_SPACE), kept);
@@ -263,7 +270,15 @@ fn what_repair_brought_is_found_again_until_a_checkpoint_covers_it() {
     let rows = rows.iter().map(|(key, row)| (SPACE, key.clone(), row.clone())).collect();
     let position =
         Position { vectors: vec![(SPACE, vector(&[(remote(), theirs.mark)]))], repaired: 2, ..Position::default() };
-    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], census: vec![], position: Some(position) }).unwrap();
+    store
+        .checkpoint(&CheckpointChunk {
+            rows,
+            leaves: vec![],
+            census: vec![],
+            ends_table: true,
+            position: Some(position),
+        })
+        .unwrap();
     drop(store);
     let (_, recovered) = open(dir.path());
     assert_eq!((recovered.repaired, dirty(&recovered.spaces[0])), (2, vec![]), "numbers are never used twice");
@@ -315,7 +330,9 @@ fn a_leaf_is_read_by_place_and_adds_up() {
     let mut keys: Vec<Key> = (0..500).map(|number| key(&format!("key-{number}"))).collect();
     keys.sort_by_key(|key| hasher.place(key));
     let rows: Vec<_> = keys.iter().map(|key| (SPACE, key.clone(), row(&[(own(), 3, 1)]))).collect();
-    store.checkpoint(&CheckpointChunk { rows, leaves: vec![], census: vec![], position: None }).unwrap();
+    store
+        .checkpoint(&CheckpointChunk { rows, leaves: vec![], census: vec![], ends_table: true, position: None })
+        .unwrap();
     let leaves: Vec<Leaf> = (0..=u16::MAX).map(Leaf).collect();
     let load = |leaves: Vec<Leaf>, from, rows_max| {
         let asked = LoadLeaves { ticket: 1, namespace: SPACE, leaves, from, upto: Place(u64::MAX), rows_max };

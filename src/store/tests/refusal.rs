@@ -71,7 +71,7 @@ fn a_newer_directory_is_refused_with_both_versions() {
     tamper(dir.path(), Family::Meta, b"format", &[FORMAT + 2]);
     let message = refusal(&options(dir.path()));
     assert!(
-        message.contains("it is in format 4, and this program knows formats up to 2; start the newer"),
+        message.contains("it is in format 5, and this program knows formats up to 3; start the newer"),
         "{message}"
     );
 }
@@ -81,7 +81,7 @@ fn a_newer_record_is_refused_with_both_versions() {
     let dir = established();
     tamper(dir.path(), Family::Meta, b"ceiling", &[7, 1]);
     let message = refusal(&options(dir.path()));
-    assert!(message.contains("it is in format 7, and this program knows formats up to 2"), "{message}");
+    assert!(message.contains("it is in format 7, and this program knows formats up to 3"), "{message}");
 }
 
 #[test]
