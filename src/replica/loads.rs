@@ -94,8 +94,8 @@ impl Loads {
 
     /// Finds all of these rows; false if one of them is not in memory yet.
     ///
-    /// Hashed first and looked up then: in a loop as short as the second, the processor has several rows on their way
-    /// from memory at a time.
+    /// Every step is done for all of them before the next: in short loops, the processor has several rows on their way from
+    /// memory at a time. So they are hashed, then guessed at by the table, then read a little, and then looked up.
     fn find<'a>(
         &mut self,
         namespaces: &Namespaces,
@@ -103,9 +103,13 @@ impl Loads {
         wanted: impl Iterator<Item = (NamespaceId, &'a str)> + Clone,
     ) -> bool {
         let Self { found, places, .. } = self;
-        found.clear();
         places.clear();
         places.extend(wanted.clone().map(|(_, key)| hasher.place(key)));
+        let held = wanted.clone().map(|(namespace, _)| namespaces.get(namespace));
+        found.clear();
+        found.extend(held.clone().zip(&*places).map(|(held, place)| held?.likely(*place)));
+        held.zip(&*found).filter_map(|(held, row)| held.zip(*row)).for_each(|(held, row)| held.warm_row(row));
+        found.clear();
         for ((namespace, key), place) in wanted.zip(places) {
             let Some(held) = namespaces.get(namespace) else {
                 found.push(None);

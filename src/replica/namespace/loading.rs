@@ -25,6 +25,11 @@ impl Namespace {
         self.rows.find_at(place, key).filter(|row| !self.rows.get(*row).is_loading())
     }
 
+    /// See [`super::super::rows::Rows::likely`].
+    pub(in super::super) fn likely(&self, place: Place) -> Option<RowId> {
+        self.rows.likely(place)
+    }
+
     /// Keeps the row of a key in memory for a load, from when it is there.
     pub(in super::super) fn await_row(&mut self, key: &Key, load: LoadId) -> Awaited {
         let found = self.rows.find(key);
