@@ -171,8 +171,7 @@ fn row(number: usize, lagging: bool) -> Row {
 fn settings(own: WorkerId, peer: WorkerId) -> Settings {
     let ms = Duration::from_millis;
     let mut tuning: Tuning = toml::from_str(&snowtide::config::default_file()).unwrap();
-    tuning.cache.rows_max = 2_000_000;
-    tuning.cache.loading_rows_max = 100_000;
+    tuning.memory.loading_rows_max = 100_000;
     tuning.checkpoint.interval = ms(5_000);
     tuning.checkpoint.dirty_rows_max = 1_000_000;
     tuning.idempotency.retention = ms(60_000);
@@ -185,6 +184,7 @@ fn settings(own: WorkerId, peer: WorkerId) -> Settings {
         hasher: hasher(),
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
+        rows_bytes_max: 512 << 20,
         tuning,
         pieces: Pieces::default(),
         claim_wait: ms(3_000),

@@ -11,6 +11,7 @@ mod doorway;
 mod expiring;
 mod horizon;
 mod ids;
+mod memory;
 mod notices;
 mod orders;
 mod peer_ceilings;

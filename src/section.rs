@@ -40,6 +40,8 @@ pub enum Kind {
     Group,
     /// It is no key any more: what it set is a constant.
     Fixed,
+    /// It is no key any more: the key of its default has taken its place.
+    Moved,
 }
 
 impl Field {
@@ -67,6 +69,11 @@ impl Field {
     pub const fn fixed(key: &'static str) -> Self {
         Self { kind: Kind::Fixed, ..Self::must(key, Shape::Switch) }
     }
+
+    /// What was a key once, and which one has taken its place.
+    pub const fn moved(key: &'static str, to: &'static str) -> Self {
+        Self { kind: Kind::Moved, default: to, ..Self::must(key, Shape::Switch) }
+    }
 }
 
 /// Declares a section.
@@ -90,7 +97,8 @@ impl Field {
 /// key without default is a table of its own; with `#[serde(flatten)]`, the keys of that table stand in this one.
 ///
 /// Under `fixed` stands what no operator turns and some test does: a constant, with the path by which serde finds it. It
-/// was a key once, so whoever still sets it is told.
+/// was a key once, so whoever still sets it is told. Under `moved` stand keys, and tables of them, with the key that has
+/// taken their place: `cache to "memory.bytes_max";`.
 ///
 /// Serde need not refuse unknown keys: the inspection does, and says more.
 macro_rules! section {
@@ -108,6 +116,9 @@ macro_rules! section {
                 $(#[doc = $reason:literal])+
                 pub $constant:ident: $of:ty = $value:expr, by $path:literal;
             )+
+        })?
+        $(moved {
+            $($former:ident to $successor:literal;)+
         })?
     ) => {
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -132,6 +143,7 @@ macro_rules! section {
                     @field $key [$($text),+] $type [$($($how)+)?] $($default, $shape)?
                 ),)+
                 $($($crate::section::Field::fixed(stringify!($constant)),)+)?
+                $($($crate::section::Field::moved(stringify!($former), $successor),)+)?
             ];
 
             $($(

@@ -273,6 +273,8 @@ pub fn observe(status: &Status, map: &ClusterMap, namespaces: &BTreeMap<String, 
     meters().prometheus.run_upkeep();
     gauge!(metric::SERVING).set(f64::from(status.serving));
     gauge!(metric::ROWS_CACHED).set(status.memory.rows_cached as f64);
+    gauge!(metric::ROWS_BYTES).set(status.memory.rows_bytes as f64);
+    gauge!(metric::ROWS_BYTES_MAX).set(status.memory.rows_bytes_max as f64);
     gauge!(metric::ROWS_DIRTY).set(status.memory.rows_dirty as f64);
     gauge!(metric::BATCHES_WAITING).set(status.memory.batches_waiting as f64);
     gauge!(metric::REPAIRS).set(status.repairs.len() as f64);
@@ -393,6 +395,7 @@ impl Meters {
         for name in [
             metric::SERVING,
             metric::ROWS_CACHED,
+            metric::ROWS_BYTES,
             metric::ROWS_DIRTY,
             metric::BATCHES_WAITING,
             metric::JOURNAL_BYTES,

@@ -19,7 +19,7 @@ pub(crate) async fn measure(book: &mut Book) {
     tools::say("capacity: 10 M counters in memory");
     let dir = tempfile::tempdir().unwrap();
     let large = |mut options: Options| {
-        options.settings_of.insert(REGION.into(), vec![("cache.rows_max".into(), "20000000".into())]);
+        options.settings_of.insert(REGION.into(), vec![("memory.bytes_max".into(), "4GiB".into())]);
         options
     };
     let mut cluster = drive::node(dir.path(), large).await;
@@ -28,8 +28,8 @@ pub(crate) async fn measure(book: &mut Book) {
     cluster.terminate(REGION).await.unwrap();
     let each = data_bytes(&cluster) as f64 / f64::from(KEYS);
     book.note("disk a key, 20 bytes of it its name", "B", Goal::AtMost(60.0), each);
-    // From here on with a cache for less than half of them, as the default is.
-    cluster.set_of(REGION, &[]);
+    // From here on with room for less than half of them.
+    cluster.set_of(REGION, &[("memory.bytes_max", "768MiB")]);
     let clean = restart(&mut cluster).await;
     book.note("start after a clean stop, 10 M keys", "s", Goal::AtMost(5.0), clean);
     on_disk(book, &cluster).await;

@@ -53,6 +53,11 @@ impl Key {
         check(&text)?;
         Ok(Self(text))
     }
+
+    /// What it takes beside the value itself.
+    pub fn heap_bytes(&self) -> usize {
+        if self.0.is_heap_allocated() { self.0.capacity() } else { 0 }
+    }
 }
 
 impl Deref for Key {

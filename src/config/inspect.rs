@@ -157,6 +157,9 @@ fn hint(table: &Shape, key: &str) -> String {
     if table.has_fixed(key) {
         return "what it set is fixed now".to_owned();
     }
+    if let Some(successor) = table.moved_to(key) {
+        return format!("{successor} has taken its place");
+    }
     match nearest(table, key) {
         Some(near) => format!("did you mean {near}?"),
         None => {

@@ -147,8 +147,8 @@ fn an_unknown_key() {
 #[test]
 fn a_value_of_the_wrong_kind() {
     Site::new()
-        .file("[cache]\nrows_max = \"many\"\n")
-        .refused("prod.toml: cache.rows_max = \"many\": allowed: a whole number from 1000 to 1000000000");
+        .file("[checkpoint]\ndirty_rows_max = \"many\"\n")
+        .refused("prod.toml: checkpoint.dirty_rows_max = \"many\": allowed: a whole number from 100 to 1000000000");
     Site::new()
         .file("commit = 5\n")
         .refused("prod.toml: commit = 5: allowed: a table with the keys bytes_max, interval");
@@ -463,10 +463,34 @@ fn a_frame_that_cannot_hold_a_record() {
 }
 
 #[test]
-fn more_dirty_rows_than_rows() {
+fn more_dirty_rows_than_there_is_memory_for() {
+    let small = || Site::new().set("memory.bytes_max", "100MiB");
+    small().loads();
+    small().set("checkpoint.dirty_rows_max", "102400").loads();
+    small().set("checkpoint.dirty_rows_max", "102401").refused(
+        "flag --set: checkpoint.dirty_rows_max = 102401: allowed: at most 102400, at 256 bytes each in the 25MiB that rows \
+         get of memory (100MiB)",
+    );
+    Site::new().set("checkpoint.dirty_rows_max", "1000000000").loads();
+}
+
+#[test]
+fn so_little_memory_that_rows_would_come_and_go() {
     Site::new()
-        .file("[cache]\nrows_max = 5000\n")
-        .refused("built-in: checkpoint.dirty_rows_max = 2000000: allowed: at most cache.rows_max (5000)");
+        .set("memory.bytes_max", "1000KiB")
+        .refused("flag --set: memory.bytes_max = \"1000KiB\": allowed: 0B, or at least 1MiB");
+    Site::new().set("memory.bytes_max", "1MiB").loads();
+    Site::new().set("memory.bytes_max", "0").loads();
+}
+
+#[test]
+fn a_key_whose_place_another_has_taken() {
+    let message = "cache is not a key; memory.bytes_max has taken its place";
+    Site::new().file("[cache]\nrows_max = 5000\n").refused(&format!("prod.toml: {message}"));
+    Site::new()
+        .env("SNOWTIDE_CACHE__ROWS_MAX", "5000")
+        .refused(&format!("environment SNOWTIDE_CACHE__ROWS_MAX: {message}"));
+    Site::new().set("cache.loading_rows_max", "5000").refused(&format!("flag --set: {message}"));
 }
 
 #[test]
@@ -485,7 +509,7 @@ fn what_was_a_key_once_is_refused_and_said_to_be_fixed() {
     Site::new()
         .env("SNOWTIDE_PEER__BACKOFF_MIN", "1ms")
         .refused("environment SNOWTIDE_PEER__BACKOFF_MIN: peer.backoff_min is not a key; what it set is fixed now");
-    for key in ["cache.loading_rows_max", "drain.checkpoint", "http.streams_max", "redis.queued_bytes_max"] {
+    for key in ["memory.loading_rows_max", "drain.checkpoint", "http.streams_max", "redis.queued_bytes_max"] {
         Site::new().set(key, "1").refused(&format!("flag --set: {key} is not a key; what it set is fixed now"));
     }
     let config = Config::builtin();
@@ -649,9 +673,9 @@ fn every_problem_is_named_at_once() {
 fn what_is_nested_too_deeply_is_refused_and_harmless() {
     let deep = 50_000;
     let brackets = "[".repeat(deep);
-    Site::new().set("cache.rows_max", &brackets).refused(&format!(
-        "flag --set: cache.rows_max = \"{brackets}\": allowed: a whole number from 1000 to 1000000000"
-    ));
+    Site::new()
+        .set("api.waiting_max", &brackets)
+        .refused(&format!("flag --set: api.waiting_max = \"{brackets}\": allowed: a whole number from 1 to 1000000"));
     let key = format!("log{}", ".a".repeat(deep));
     assert!(Site::new().set(&key, "1").refusal().starts_with("flag --set: log.a.a.a"));
     for text in [format!("{key} = 1\n"), format!("[{key}]\n"), format!("log = {brackets}")] {
@@ -728,11 +752,11 @@ fn a_default_file_that_is_absent_is_no_problem() {
 #[test]
 fn text_in_the_environment_stays_text_and_lists_are_lists() {
     let site = Site::new().env("SNOWTIDE_CLUSTER__ID", "42").env("SNOWTIDE_DATA_DIR", "true");
-    let site = site.env("SNOWTIDE_NAMESPACE__ORDERS__REGIONS", "[us, eu]").env("SNOWTIDE_CACHE__ROWS_MAX", "3000000");
+    let site = site.env("SNOWTIDE_NAMESPACE__ORDERS__REGIONS", "[us, eu]").env("SNOWTIDE_API__WAITING_MAX", "3000");
     let config = site.loads().config;
     assert_eq!(config.cluster.id, "42");
     assert_eq!(config.data_dir, PathBuf::from("true"));
-    assert_eq!(config.tuning.cache.rows_max, 3_000_000);
+    assert_eq!(config.api.waiting_max, 3_000);
     assert_eq!(config.namespace["orders"].regions, ["us", "eu"]);
     assert!(config.namespace.contains_key("default"));
 }

@@ -10,14 +10,16 @@ use super::error::Problem;
 use super::map::ClusterMap;
 use super::origin::{Origin, Setting};
 use super::schema::NAMESPACE_NAME;
-use super::{Config, IdBits, Token};
+use super::{Config, IdBits, MemoryShares, Token};
 use crate::identity::NamespaceId;
-use crate::section::shape::size_in_words as size;
+use crate::section::shape::{MIB, size_in_words as size};
 
 /// An ID is a positive 64-bit number.
 const ID_BITS: u32 = 63;
 /// One connection may hold a part of the budget, which has to hold the largest request.
 const REQUESTS_IN_BUDGET: u64 = 8;
+/// With less, rows would come and go with every operation.
+const MEMORY_BYTES_MIN: u64 = MIB;
 /// Room in a frame for what surrounds the records: the head of the message, the origin, both ends.
 pub(super) const FRAME_OVERHEAD_BYTES: u64 = 64 << 10;
 
@@ -36,7 +38,7 @@ pub(super) fn problems(
     checks.quarantine();
     checks.frame();
     checks.client_bytes();
-    checks.rows();
+    checks.memory();
     checks.tokens();
     checks.ack_wait();
     checks.door_tls();
@@ -151,10 +153,16 @@ impl Checks<'_> {
         }
     }
 
-    fn rows(&mut self) {
-        let rows_max = self.config.tuning.cache.rows_max;
-        if self.config.tuning.checkpoint.dirty_rows_max > rows_max {
-            self.refuse("checkpoint.dirty_rows_max", format!("allowed: at most cache.rows_max ({rows_max})"));
+    /// What follows from the machine's memory is known at the start.
+    fn memory(&mut self) {
+        let bytes = self.config.tuning.memory.bytes_max.as_u64();
+        if bytes == 0 {
+            return;
+        }
+        if bytes < MEMORY_BYTES_MIN {
+            self.refuse("memory.bytes_max", format!("allowed: 0B, or at least {}", size(MEMORY_BYTES_MIN)));
+        } else if let Err(reason) = self.config.dirty_rows_max(&MemoryShares::of(bytes)) {
+            self.refuse("checkpoint.dirty_rows_max", reason);
         }
     }
 

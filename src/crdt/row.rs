@@ -53,6 +53,11 @@ impl<K: Kind> Slots<K> {
         other.slots.iter().fold(false, |changed, (replica, slot)| self.join_slot(*replica, *slot) | changed)
     }
 
+    /// What they take beside the value itself.
+    pub fn heap_bytes(&self) -> usize {
+        if self.slots.spilled() { self.slots.capacity() * size_of::<(ReplicaId, K)>() } else { 0 }
+    }
+
     /// No replica has ever changed this counter.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()

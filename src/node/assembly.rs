@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use bytesize::ByteSize;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -11,7 +12,7 @@ use crate::api::budget::Budget;
 use crate::api::terms::TermsCodec;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::config::map::{self, ClusterMap};
-use crate::config::{Config, Loaded, TreeSecret, warnings};
+use crate::config::{Config, Loaded, MemoryShares, TreeSecret, warnings};
 use crate::engine::{self, EngineHandle, Outlets};
 use crate::identity::{Peer, ReplicaId, WorkerId};
 use crate::ids::{IdSource, layout_of};
@@ -22,21 +23,19 @@ use crate::section::Bytes;
 use crate::store::{self, Memory, Store};
 
 use super::certificates::{Certificates, Found};
-use super::descriptors::Descriptors;
+use super::descriptors::{self, Descriptors};
 use super::doorway::Sockets;
 use super::ids::{self, Ceilings, NoCeilings};
 use super::peer_ceilings::PeerCeilings;
 use super::reading::Reader;
 use super::recovery::{Short, recover, recover_reading};
-use super::{Node, Start, settings, space};
-
-/// RocksDB's cache of blocks, indexes and filters.
-const STORE_CACHE_BYTES: usize = 128 << 20;
+use super::{Node, Start, memory, settings, space};
 
 /// What every form of a node is made from.
 struct Assembly<'a> {
     config: Arc<Config>,
     map: Arc<ClusterMap>,
+    memory: MemoryShares,
     worker: WorkerId,
     region: &'a str,
     secret: TreeSecret,
@@ -50,11 +49,13 @@ pub(super) async fn assemble(loaded: Loaded, region: &str, node: u8) -> anyhow::
     let (worker, place) = settings::place(&map, region, node)?;
     let place = place.clone();
     warnings(&config, [&place]).iter().for_each(|warning| warn!("{warning}"));
+    let memory = memory::share(&mut config)?;
     let descriptors = Descriptors::share(&mut config, place.redis.is_some())?;
+    descriptors::measure();
     let certificates = Found::read(&config, region, node)?;
     let sockets = Sockets::bind(&config, &place, &certificates.credentials)?;
     let secret = TreeSecret::of(&config.cluster);
-    let assembly = Assembly { config: Arc::new(config), map, worker, region, secret, certificates, sockets };
+    let assembly = Assembly { config: Arc::new(config), map, memory, worker, region, secret, certificates, sockets };
     let options = assembly.store_options(&descriptors)?;
     let names = assembly.config.served_namespaces(&assembly.map, worker.region()).into_keys();
     match recover(&options, names).await? {
@@ -137,8 +138,8 @@ impl Assembly<'_> {
             namespaces: self.config.served_namespaces(&self.map, self.worker.region()).into_values().collect(),
             boot_nonce: getrandom::u64().context("the system gives no randomness")?,
             memory: Memory {
-                cache: STORE_CACHE_BYTES,
-                memtables: store::MEMTABLE_BYTES_MAX,
+                cache: ByteSize(self.memory.store_cache).bytes(),
+                memtables: ByteSize(self.memory.store_memtables).bytes(),
                 open_files: descriptors.store_files,
             },
         })
@@ -149,7 +150,7 @@ impl Assembly<'_> {
     }
 
     fn replica(&self) -> Settings {
-        settings::replica(&self.config, &self.map, self.worker, Hasher::new(*self.secret.bytes()))
+        settings::replica(&self.config, &self.map, self.worker, Hasher::new(*self.secret.bytes()), &self.memory)
     }
 
     fn links(&self, recovered: &Recovered, ids: &IdSource, engine: &EngineHandle) -> Links {

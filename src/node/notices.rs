@@ -41,6 +41,7 @@ impl Notices {
             Notice::Repaired { namespace, peer, rows, whole } => {
                 info!(?namespace, peer = name(peer), rows, whole, "a repair session has ended");
             }
+            Notice::Warm { rows, ms } => info!(rows, seconds = *ms as f64 / 1_000.0, "the cache is warm"),
             Notice::Duplicate { worker, stays, loses } => self.duplicate(*worker, stays.counter, loses.counter),
             Notice::NamesFillUp(Fill { bytes, bytes_max, names }) => warn!(
                 bytes,

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use anyhow::Context;
+use bytesize::ByteSize;
 
 use crate::config::address::overlap;
 use crate::config::map::{self, ClusterMap};
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, MemoryShares};
 use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 use crate::replica::{Pieces, Quota, Settings};
+use crate::section::Bytes;
 
 /// News of a boot's end may be on its way for as many digests.
 const DIGESTS: u32 = 4;
@@ -52,7 +54,13 @@ pub(super) fn listening(config: &Config, place: &map::Node) -> anyhow::Result<Li
 }
 
 /// Everything that the replica is told once.
-pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hasher: Hasher) -> Settings {
+pub(super) fn replica(
+    config: &Config,
+    map: &ClusterMap,
+    worker: WorkerId,
+    hasher: Hasher,
+    memory: &MemoryShares,
+) -> Settings {
     Settings {
         worker,
         peers: peers(config, map, worker),
@@ -63,6 +71,7 @@ pub(super) fn replica(config: &Config, map: &ClusterMap, worker: WorkerId, hashe
         quarantine: config.ids.quarantine,
         boot_silent_after: config.peer.idle_timeout + DIGESTS * config.tuning.gossip.digest_interval,
         waiting_max: config.api.waiting_max,
+        rows_bytes_max: ByteSize(memory.rows).bytes(),
         tuning: config.tuning.clone(),
         pieces: Pieces::default(),
     }

@@ -293,7 +293,7 @@ impl Replica {
     fn settle_slot(&mut self, changed: Changed) {
         let Changed { namespace, row, replica, slot, seq } = changed;
         let Some(held) = self.namespaces.get_mut(namespace) else { return };
-        let committed = held.commit_slot(&self.settings.hasher, &changed);
+        let committed = held.commit_slot(&changed);
         self.checkpointing.dirty_rows += usize::from(committed.dirtied);
         if let Some(seq) = seq.filter(|_| committed.followed) {
             let floor = self.floor(namespace, replica);

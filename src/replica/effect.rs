@@ -257,6 +257,13 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// As much of what is on disk is in memory as there is room for, or all of it.
+    Warm {
+        /// Rows that were read for that.
+        rows: u64,
+        /// Since the start.
+        ms: u64,
+    },
     /// The table of requests that may be repeated fills up.
     NamesFillUp(Fill),
     /// A peer sent something malformed or out of place; it was ignored.

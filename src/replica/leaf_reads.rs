@@ -33,6 +33,8 @@ pub(super) enum Purpose {
     Answer { id: SessionId, ask: u64, held: Vec<(Place, u64)> },
     /// To list counters to a client.
     List { ticket: Ticket, list: List },
+    /// To have their rows in memory.
+    WarmUp,
 }
 
 impl LeafReads {
@@ -46,6 +48,11 @@ impl LeafReads {
     pub(super) fn answering(&self, peer: Peer) -> usize {
         let is_answer = |purpose: &Purpose| matches!(purpose, Purpose::Answer { id, .. } if id.with == peer);
         self.pending.values().filter(|(_, purpose)| is_answer(purpose)).count()
+    }
+
+    /// Whether nothing is being read.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
     }
 
     fn begin(&mut self, asked: LoadLeaves, purpose: Purpose) {
@@ -70,9 +77,14 @@ impl Replica {
         let Some((asked, purpose)) = self.loads.leaves.end(loaded.ticket) else { return };
         let Some(held) = self.namespaces.get_mut(asked.namespace) else { return };
         let covered = loaded.covered.min(asked.upto);
-        let listing = list(held, &asked, loaded.rows, covered);
+        // What is here stays until this event is handled.
         held.release(&asked.leaves);
+        if matches!(purpose, Purpose::WarmUp) {
+            return self.warmed(&asked, loaded.rows, covered);
+        }
+        let listing = list(held, &asked, loaded.rows, covered);
         match purpose {
+            Purpose::WarmUp => {}
             Purpose::Ask { id, ask } => self.ask_rows(id, ask, &listing, covered),
             Purpose::Answer { id, ask, held } => self.give_rows(id, ask, &held, &listing, covered),
             Purpose::List { ticket, list } => self.give_page(ticket, list, &asked, listing, covered),

@@ -12,30 +12,37 @@ use crate::crdt::{Row, Slot, VersionVector};
 use crate::identity::Boot;
 use crate::merkle::{Hasher, Leaf, Place, Sum};
 
-const SPACE: NamespaceId = NamespaceId(1);
+pub(super) const SPACE: NamespaceId = NamespaceId(1);
 const LIMIT_MAX: usize = 20;
 
 fn hasher() -> Hasher {
     Hasher::new([7; 192])
 }
 
-fn key(number: u16) -> Key {
+pub(super) fn key(number: u16) -> Key {
     Key::new(format!("{}/{number}", if number.is_multiple_of(3) { "even" } else { "odd" })).unwrap()
 }
 
 /// A replica, and a disk that does what it is told when it is told to.
-struct Bench {
-    replica: Replica,
-    now: u64,
+pub(super) struct Bench {
+    pub(super) replica: Replica,
+    pub(super) now: u64,
     disk: BTreeMap<(Place, Key), Row>,
     /// What was given to the disk and is not done.
-    jobs: VecDeque<Job>,
+    pub(super) jobs: VecDeque<Job>,
+    pub(super) answers: Vec<Result<Vec<Outcome>, Refusal>>,
+    pub(super) notices: Vec<Notice>,
     pages: Vec<Result<Page, Refusal>>,
 }
 
 impl Bench {
-    /// These counters are on disk, each at its number.
+    /// These counters are on disk, each at its number, and few fit into memory.
     fn new(stored: &BTreeSet<u16>) -> Self {
+        Self::with_room_for(20, stored)
+    }
+
+    /// The same, with room for so many in memory.
+    pub(super) fn with_room_for(rows: usize, stored: &BTreeSet<u16>) -> Self {
         let origin = ReplicaId::new(WorkerId::new(2, 0).unwrap(), 9);
         let row = |number: u16| Row::from_iter([(origin, Slot::of(number.into(), 1))]);
         let disk: BTreeMap<_, _> =
@@ -50,7 +57,10 @@ impl Bench {
             vector: VersionVector::default(),
             position: VersionVector::default(),
             reach: Vec::new(),
-            census: Census::default(),
+            census: stored.iter().fold(Census::default(), |mut census, number| {
+                census.add(key(*number).len());
+                census
+            }),
             leaves: leaves.into_iter().map(|(leaf, sum)| (Leaf(leaf), sum)).collect(),
             dirty: Vec::new(),
             journal_bytes: 0,
@@ -68,17 +78,18 @@ impl Bench {
             answered: Vec::new(),
         };
         let mut settings = Settings { peers: BTreeMap::new(), ..settings() };
-        settings.tuning.cache.rows_max = 20;
+        settings.rows_bytes_max = rows * ROW_BYTES;
         settings.tuning.checkpoint.dirty_rows_max = 40;
         let replica = Replica::new(settings, recovered, 0);
-        let mut bench = Self { replica, now: 0, disk, jobs: VecDeque::new(), pages: Vec::new() };
+        let (jobs, answers, notices, pages) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut bench = Self { replica, now: 0, disk, jobs, answers, notices, pages };
         bench.settle();
         let own = bench.replica.settings.worker;
         bench.happen(Event::Minted(ReplicaId::new(own, 5)));
         bench
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         self.replica.handle(self.now, event);
         self.settle();
     }
@@ -88,13 +99,15 @@ impl Bench {
             match effect {
                 Effect::Disk(job) => self.jobs.push_back(job),
                 Effect::Listed { answer, .. } => self.pages.push(answer),
+                Effect::Reply { answer, .. } => self.answers.push(answer),
+                Effect::Notice(notice) => self.notices.push(notice),
                 _ => {}
             }
         }
     }
 
     /// The disk does the first thing that it was given; false if there is none.
-    fn work(&mut self) -> bool {
+    pub(super) fn work(&mut self) -> bool {
         let Some(job) = self.jobs.pop_front() else { return false };
         let event = match job {
             Job::Commit(commit) => Event::Committed(commit.number),
@@ -116,7 +129,7 @@ impl Bench {
     }
 
     /// As the store does it.
-    fn leaves(&self, asked: &LoadLeaves) -> LeavesLoaded {
+    pub(super) fn leaves(&self, asked: &LoadLeaves) -> LeavesLoaded {
         let within = |place: Place| asked.from <= place && place <= asked.upto && asked.leaves.contains(&place.leaf());
         let (mut rows, mut covered) = (Vec::new(), asked.upto);
         for ((place, key), row) in self.disk.iter().filter(|((place, _), _)| within(*place)) {
@@ -131,12 +144,12 @@ impl Bench {
         LeavesLoaded { ticket: asked.ticket, rows, covered }
     }
 
-    fn add(&mut self, number: u16) {
+    pub(super) fn add(&mut self, number: u16) {
         let operations = vec![Operation { namespace: SPACE, key: key(number), action: Action::Increment(1) }];
         self.happen(Event::Submit { ticket: 0, operations, terms: None });
     }
 
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         while self.work() {}
     }
 
@@ -178,7 +191,8 @@ fn nothing_is_one_empty_page_and_an_unknown_namespace_too() {
 
 #[test]
 fn what_is_not_synced_is_not_listed_and_a_reading_does_not_miss_what_changes_meanwhile() {
-    let mut bench = Bench::new(&BTreeSet::from([1]));
+    // Nothing comes into memory by itself.
+    let mut bench = Bench::with_room_for(0, &BTreeSet::from([1]));
     bench.add(1);
     bench.add(2);
     // Both rows are loaded and changed, and the commit waits.

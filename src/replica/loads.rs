@@ -68,6 +68,11 @@ impl Loads {
         self.pending.len()
     }
 
+    /// Whether nobody waits for the disk, and nothing else is read from it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.rows == 0 && self.leaves.is_idle()
+    }
+
     /// Those for clients' batches.
     pub(super) fn batches(&self) -> usize {
         self.pending.iter().filter(|(_, load)| matches!(load.waiter, Waiter::Batch(_))).count()

@@ -23,6 +23,7 @@ mod drain_tests;
 mod durability_tests;
 pub mod effect;
 pub mod event;
+mod eviction;
 mod fork;
 #[cfg(test)]
 mod fork_tests;
@@ -45,6 +46,7 @@ mod onward;
 mod onward_tests;
 pub mod operation;
 mod peers;
+mod pieces;
 mod proof;
 #[cfg(test)]
 mod proof_tests;
@@ -73,6 +75,9 @@ mod trail;
 pub mod tuning;
 pub mod view;
 mod waits;
+mod warm_up;
+#[cfg(test)]
+mod warm_up_tests;
 
 use std::collections::VecDeque;
 
@@ -92,9 +97,9 @@ use proof::Standing;
 use readiness::Readiness;
 use scrub::Scrub;
 use waits::Waits;
+use warm_up::WarmUp;
 
 pub use census::{Census, Quota};
-pub use checkpoint::Pieces;
 pub use claims::{RefusedClaim, Sieve};
 pub use disk::{Disk, Headroom};
 pub use effect::{CheckpointChunk, Commit, Effect, Job, LoadLeaves, Notice, Position, Repaired};
@@ -102,8 +107,10 @@ pub use event::{DirtyRow, Event, JournalRead, LeavesLoaded, Recovered, Recovered
 pub use idempotency::{Answered, Fill};
 pub use message::{Digest, Heartbeat, Message, Proof, Refused, RepairStep, RepairedRow, Seal, Sighting};
 pub use operation::{List, Operation, Outcome, Page, Refusal};
+pub use pieces::Pieces;
 pub use record::{Change, Payload, Record, coalesce};
 pub use request::{Caller, RequestId, Turn};
+pub use rows::ROW_BYTES;
 pub use settings::Settings;
 pub use status::{MemoryStatus, NamespaceStatus, PeerStatus, RepairStatus, Status};
 pub use terms::{Receipt, Terms};
@@ -124,8 +131,11 @@ pub struct Replica {
     checkpointing: Checkpointing,
     loads: Loads,
     waits: Waits,
+    warm_up: WarmUp,
     idempotency: Idempotency,
     gossip: Gossip,
+    /// Rows that cannot leave memory take more than rows may.
+    is_crowded: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -141,14 +151,17 @@ impl Replica {
             checkpointing: Checkpointing::new(now + settings.tuning.checkpoint.interval.ms()),
             loads: Loads::default(),
             waits: Waits::default(),
+            warm_up: WarmUp::default(),
             idempotency: Idempotency::new(recovered.answered, now),
             gossip: Gossip::new(&settings, recovered.boot, now),
+            is_crowded: false,
             effects: VecDeque::new(),
             settings,
         };
         for space in recovered.spaces {
             replica.recover(space);
         }
+        replica.begin_warm_up();
         // Before anything else: whatever follows is done by a node that serves nobody.
         recovered.fence.into_iter().for_each(|reason| replica.fence(reason));
         replica.begin();
@@ -241,8 +254,13 @@ impl Replica {
         if self.incarnation.is_reading() {
             return self.waits.deadline().unwrap_or(u64::MAX);
         }
-        let timers =
-            [self.drain_deadline(), self.commits.linger_deadline(), self.waits.deadline(), self.incarnation.deadline()];
+        let timers = [
+            self.drain_deadline(),
+            self.commits.linger_deadline(),
+            self.waits.deadline(),
+            self.incarnation.deadline(),
+            self.warm_up_deadline(),
+        ];
         let first = timers.into_iter().flatten().min().unwrap_or(u64::MAX);
         let first = first.min(self.gossip.due_at()).min(self.checkpointing.due_at);
         first.min(self.repair_deadline()).min(self.namespaces.scrub.due_at)
@@ -250,7 +268,7 @@ impl Replica {
 
     /// Whether another batch may be submitted now; otherwise it waits in the queue before the engine.
     pub fn has_room(&self) -> bool {
-        !self.is_full() && self.waits.lined_up() == 0 && self.loads.len() < self.settings.tuning.cache.loading_rows_max
+        !self.is_full() && self.waits.lined_up() == 0 && self.loads.len() < self.settings.tuning.memory.loading_rows_max
     }
 
     /// This node.
@@ -282,16 +300,8 @@ impl Replica {
         self.advance_scrub();
         self.advance_checkpoint();
         self.advance_drain();
+        self.advance_warm_up();
         self.evict();
-    }
-
-    fn evict(&mut self) {
-        let excess = self.namespaces.cached().saturating_sub(self.settings.tuning.cache.rows_max);
-        if excess > 0 {
-            // A bounded step each time; under pressure settling comes often.
-            let step = excess.min(4_096);
-            self.namespaces.iter_mut().for_each(|held| held.evict(step));
-        }
     }
 
     fn disk_changed(&mut self, disk: Disk) {
@@ -367,6 +377,8 @@ impl Replica {
             commits: self.namespaces.iter().map(|held| held.own_mark(self.incarnation.id()).seq).sum(),
             memory: MemoryStatus {
                 rows_cached: self.namespaces.cached(),
+                rows_bytes: self.namespaces.bytes(),
+                rows_bytes_max: self.settings.rows_bytes_max,
                 rows_dirty: self.checkpointing.dirty_rows,
                 batches_waiting: self.loads.len() + self.waits.lined_up() + self.waits.len(),
                 names: self.idempotency.fill(self.settings.tuning.idempotency.bytes_max.bytes()),

@@ -59,4 +59,9 @@ impl Namespaces {
     pub(super) fn cached(&self) -> usize {
         self.iter().map(|namespace| namespace.rows().len()).sum()
     }
+
+    /// What they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.iter().map(|namespace| namespace.rows().bytes()).sum()
+    }
 }

@@ -42,8 +42,8 @@ impl Replica {
     /// Deltas are dropped while they, or the rows that they change, have no room (I6, I11); digests fetch them again.
     pub(super) fn refusal_of_deltas(&self) -> bool {
         self.readiness.disk().is_low()
-            || self.checkpointing.dirty_rows >= self.settings.tuning.checkpoint.dirty_rows_max
-            || self.loads.rows() >= self.settings.tuning.cache.loading_rows_max
+            || self.lacks_room_for_changes()
+            || self.loads.rows() >= self.settings.tuning.memory.loading_rows_max
     }
 
     /// Goes on with every origin whose deltas found the gathering commit full.

@@ -7,7 +7,7 @@ use crate::identity::{NamespaceId, WorkerId};
 use crate::merkle::Hasher;
 
 use super::census::Quota;
-use super::checkpoint::Pieces;
+use super::pieces::Pieces;
 use super::tuning::Tuning;
 
 /// One process of one node.
@@ -23,6 +23,8 @@ pub struct Settings {
     pub unsynced: BTreeSet<NamespaceId>,
     /// How many counters clients may have, where a namespace has a bound.
     pub quotas: BTreeMap<NamespaceId, Quota>,
+    /// What rows may take in memory, of `memory.bytes_max`.
+    pub rows_bytes_max: usize,
     /// The sections of the configuration that are the replica's own.
     pub tuning: Tuning,
     /// How checkpoints are written.
@@ -54,8 +56,7 @@ impl Settings {
         let mut tuning: Tuning = toml::from_str(&crate::config::default_file()).unwrap();
         tuning.commit.bytes_max = ByteSize(1 << 20);
         tuning.gossip.inflight_bytes_max = ByteSize(1 << 20);
-        tuning.cache.rows_max = 1_000;
-        tuning.cache.loading_rows_max = 1_000;
+        tuning.memory.loading_rows_max = 1_000;
         tuning.checkpoint.dirty_rows_max = 1_000;
         tuning.repair.session_max = ms(60_000);
         tuning.hints.max_age = ms(60_000);
@@ -70,6 +71,7 @@ impl Settings {
             hasher: Hasher::new([7; 192]),
             unsynced: BTreeSet::new(),
             quotas: BTreeMap::new(),
+            rows_bytes_max: 1_000 * super::rows::ROW_BYTES,
             tuning,
             pieces: Pieces::default(),
             claim_wait: ms(3_000),

@@ -38,6 +38,10 @@ pub struct Status {
 pub struct MemoryStatus {
     /// Rows.
     pub rows_cached: usize,
+    /// What they take.
+    pub rows_bytes: usize,
+    /// What they may take.
+    pub rows_bytes_max: usize,
     /// Rows changed since the last checkpoint.
     pub rows_dirty: usize,
     /// Batches that wait: for rows, for their turn, for a token or for other regions.

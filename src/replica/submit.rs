@@ -49,8 +49,8 @@ impl Replica {
         if writes && self.readiness.disk().is_low() {
             return Some(Refusal::DiskLow);
         }
-        let overloaded = (writes && self.checkpointing.dirty_rows >= self.settings.tuning.checkpoint.dirty_rows_max)
-            || self.loads.rows() >= self.settings.tuning.cache.loading_rows_max;
+        let overloaded = (writes && self.lacks_room_for_changes())
+            || self.loads.rows() >= self.settings.tuning.memory.loading_rows_max;
         overloaded.then_some(Refusal::Overloaded)
     }
 

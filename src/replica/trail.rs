@@ -42,6 +42,11 @@ impl Trail {
         self.places.iter().rev().find(|(seq, _)| *seq <= floor).map(|(_, slot)| *slot)
     }
 
+    /// What it takes beside the value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.places.capacity() * size_of::<(u64, Slot)>()
+    }
+
     pub(super) fn last_seq(&self) -> u64 {
         self.places.last().map_or(0, |(seq, _)| *seq)
     }

@@ -30,14 +30,17 @@ section! {
         /// How a start proves that this node's history is whole.
         pub incarnation: Incarnation;
 
-        /// What is held in memory.
-        pub cache: Cache;
+        /// How much memory counters take.
+        pub memory: Memory;
 
         /// How changed rows get to their place on disk.
         pub checkpoint: Checkpoint;
 
         /// How a node stops.
         pub drain: Drain;
+    }
+    moved {
+        cache to "memory.bytes_max";
     }
 }
 
@@ -143,18 +146,26 @@ section! {
 }
 
 section! {
-    /// `[cache]`
-    pub struct Cache {
-        /// Rows in memory, about 120 bytes each with keys of 20 bytes, and more while they are being changed. At the
-        /// bound, rows that are safely on disk leave memory and are loaded again when they are needed; if none is,
-        /// operations on other rows wait for the next checkpoint.
-        pub rows_max: usize = 4000000, count(1_000, 1_000_000_000);
+    /// `[memory]`
+    pub struct Memory {
+        /// What counters may take in memory, with what RocksDB holds of them. "0B" is half of what the machine has, or
+        /// half of what the node's control group allows, if that is less; and 1GiB where the system tells neither.
+        /// Where several nodes share a machine, set it. RocksDB's cache of blocks, indexes and filters gets an eighth
+        /// of it, and 128MiB at least; 192MiB are for what RocksDB gathers before it writes. Rows get the rest, and a
+        /// quarter of it at least: a row takes about 100 bytes, and beside that its key if this is longer than 24
+        /// bytes, and 24 bytes for each node that counts it, where these are more than one. At the bound, rows that
+        /// are safely on disk leave memory and are loaded again when they are needed; if those that are not take far
+        /// more than rows may, writes are refused with 503 overloaded until the next checkpoint, which begins at once.
+        /// What is not part of it: requests, answers and connections of clients (api.client_bytes_max), the table of
+        /// repeated requests (idempotency.bytes_max), commits on their way to the disk and to peers, and the process
+        /// itself. What is set is 1MiB at least.
+        pub bytes_max: ByteSize = "0B", size(0, 64 * TIB);
     }
     fixed {
         /// Rows that are being read from disk for operations that wait for them. At the bound further batches are
         /// refused with 503 overloaded, and deltas of peers are dropped and fetched again later. No more batches than
         /// that wait for rows.
-        pub loading_rows_max: usize = 200_000, by "Cache::loading_rows_max";
+        pub loading_rows_max: usize = 200_000, by "Memory::loading_rows_max";
     }
 }
 
@@ -167,7 +178,8 @@ section! {
         pub interval: Duration = "10s", duration(100, 10 * MINUTE);
 
         /// Rows changed since the last checkpoint. Near the bound a checkpoint starts early; at it writes are refused
-        /// with 503 overloaded. It cannot be more than cache.rows_max.
+        /// with 503 overloaded. They cannot leave memory, so each is reckoned at 256 bytes of what memory.bytes_max
+        /// gives rows: what is set must fit into that, and the default is lowered until it does.
         pub dirty_rows_max: usize = 2000000, count(100, 1_000_000_000);
     }
 }

@@ -135,12 +135,18 @@ impl Shape {
 
     /// The keys of a table, with those of the groups in it.
     pub fn keys(&self) -> impl Iterator<Item = &'static Field> {
-        self.fields().into_iter().filter(|field| field.kind != Kind::Fixed)
+        self.fields().into_iter().filter(|field| !matches!(field.kind, Kind::Fixed | Kind::Moved))
     }
 
     /// Whether `key` of a table is a constant by now.
     pub fn has_fixed(&self, key: &str) -> bool {
         self.fields().into_iter().any(|field| field.kind == Kind::Fixed && field.key == key)
+    }
+
+    /// Which key has taken the place of `key` of a table.
+    pub fn moved_to(&self, key: &str) -> Option<&'static str> {
+        let moved = self.fields().into_iter().find(|field| field.kind == Kind::Moved && field.key == key);
+        moved.map(|field| field.default)
     }
 
     fn fields(&self) -> Vec<&'static Field> {

@@ -82,6 +82,8 @@ metrics! {
         "How far the true offset may be from the measured one";
     CLOCK_BELIEVED: Gauge = "snowtide_clock_believed", Count, "1 while this node believes its own clock";
     ROWS_CACHED: Gauge = "snowtide_rows_cached", Count, "Rows in memory";
+    ROWS_BYTES: Gauge = "snowtide_rows_bytes", Bytes, "What they take";
+    ROWS_BYTES_MAX: Gauge = "snowtide_rows_bytes_max", Bytes, "What they may take";
     ROWS_DIRTY: Gauge = "snowtide_rows_dirty", Count, "Rows changed since the last checkpoint";
     IDEMPOTENCY_BYTES: Gauge = "snowtide_idempotency_bytes", Bytes, "What idempotency keys and sessions take in memory";
     IDEMPOTENCY_BYTES_MAX: Gauge = "snowtide_idempotency_bytes_max", Bytes, "What they may take";

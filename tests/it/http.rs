@@ -48,7 +48,7 @@ async fn page(address: SocketAddr, query: &str, walked: &mut BTreeMap<String, St
 async fn a_walk_tells_of_every_counter_whether_it_is_in_memory_or_on_disk_and_goes_on_after_a_crash() {
     // So few rows stay in memory that most are read from disk.
     let small = |options: Options| {
-        let options = options.set("cache.rows_max", "1000").set("checkpoint.dirty_rows_max", "500");
+        let options = options.set("memory.bytes_max", "1MiB").set("checkpoint.dirty_rows_max", "500");
         Options { regions: Some(1), ..options.set("checkpoint.interval", "100ms") }
     };
     let mut bed = Bed::start(small).await;

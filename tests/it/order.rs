@@ -12,8 +12,8 @@ use snowtide::identity::{Boot, NamespaceId, Peer, ReplicaId, WorkerId};
 use snowtide::merkle::Hasher;
 use snowtide::replica::tuning::Tuning;
 use snowtide::replica::{
-    Change, Digest, Effect, Event, Job, Message, Operation, Outcome, Payload, Pieces, Record, Recovered, Replica,
-    Settings,
+    Change, Digest, Effect, Event, Job, Message, Operation, Outcome, Payload, Pieces, ROW_BYTES, Record, Recovered,
+    Replica, Settings,
 };
 use snowtide_protocol::{Action, Key};
 
@@ -36,8 +36,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
     let mut tuning: Tuning = toml::from_str(&snowtide::config::default_file()).unwrap();
     tuning.commit.bytes_max = ByteSize(1 << 20);
     tuning.gossip.inflight_bytes_max = ByteSize(1 << 20);
-    tuning.cache.rows_max = 1_000;
-    tuning.cache.loading_rows_max = 1_000;
+    tuning.memory.loading_rows_max = 1_000;
     tuning.checkpoint.interval = ms(500);
     tuning.checkpoint.dirty_rows_max = 1_000;
     tuning.repair.session_max = ms(60_000);
@@ -54,6 +53,7 @@ pub(crate) fn settings(peer: WorkerId) -> Settings {
         hasher: Hasher::new([7; 192]),
         unsynced: BTreeSet::new(),
         quotas: BTreeMap::new(),
+        rows_bytes_max: 1_000 * ROW_BYTES,
         tuning,
         pieces: Pieces::default(),
         claim_wait: ms(3_000),

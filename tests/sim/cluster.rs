@@ -12,7 +12,7 @@ use snowtide::config::default_file;
 use snowtide::identity::{NamespaceId, WorkerId};
 use snowtide::merkle::{Hasher, SECRET_BYTES};
 use snowtide::replica::tuning::{Hints, Idempotency, Tuning};
-use snowtide::replica::{Pieces, Quota, Settings};
+use snowtide::replica::{Pieces, Quota, ROW_BYTES, Settings};
 use snowtide::store::{Memory, Options};
 
 use super::clock::Clock;
@@ -86,8 +86,8 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
     tuning.gossip.digest_interval = ms(any(&[1_000, 3_000, 6_000]));
     tuning.gossip.inflight_bytes_max = ByteSize(any(&[1_000, 16_384]));
     tuning.gossip.fetch_timeout = ms(any(&[1_000, 2_000]));
-    tuning.cache.rows_max = bytes(any(&[2, 8, 100]));
-    tuning.cache.loading_rows_max = bytes(any(&[30, 1_000])).max(least);
+    let rows_bytes_max = bytes(any(&[2, 8, 100])) * ROW_BYTES;
+    tuning.memory.loading_rows_max = bytes(any(&[30, 1_000])).max(least);
     tuning.checkpoint.interval = ms(any(&[500, 3_000, 20_000]));
     tuning.checkpoint.dirty_rows_max = bytes(any(&[30, 1_000])).max(least);
     tuning.repair.interval = ms(any(&[2_000, 5_000, 20_000]));
@@ -110,6 +110,7 @@ pub fn settings(rng: &mut SmallRng, wide: bool, only: Option<Way>) -> Settings {
         hasher: hasher(),
         unsynced: BTreeSet::new(),
         quotas,
+        rows_bytes_max,
         tuning,
         pieces,
         claim_wait: ms(3_000),

@@ -175,6 +175,7 @@ impl World {
             Notice::Unproven { .. } => "starts unproven",
             Notice::BadMessage { .. } => "bad messages",
             Notice::NamesFillUp(_) => "full tables of names",
+            Notice::Warm { .. } => "caches filled after a start",
         });
     }
 

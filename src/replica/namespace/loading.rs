@@ -48,9 +48,14 @@ impl Namespace {
         self.rows.loaded(key, row)
     }
 
+    /// Takes rows of leaves that were held since before they were read, where memory has none; how many these are.
+    pub(in super::super) fn take_stored(&mut self, rows: Vec<(Key, Row)>) -> u64 {
+        rows.into_iter().map(|(key, row)| u64::from(self.rows.insert_stored(key, row))).sum()
+    }
+
     /// See [`Rows::evict`].
-    pub(in super::super) fn evict(&mut self, excess: usize) {
-        self.rows.evict(excess);
+    pub(in super::super) fn evict(&mut self, bytes: usize) {
+        self.rows.evict(bytes);
     }
 
     /// Leaves are read from disk until [`Self::release`]: none of their rows leaves memory meanwhile.

@@ -274,11 +274,11 @@ impl Namespace {
 /// What a synced commit makes visible (I1).
 impl Namespace {
     /// A slot's change is synced, and with it part of the committed row.
-    pub(super) fn commit_slot(&mut self, hasher: &Hasher, changed: &Changed) -> Committed {
+    pub(super) fn commit_slot(&mut self, changed: &Changed) -> Committed {
         let Changed { row, replica, slot, .. } = *changed;
-        let cell = self.rows.get_mut(row);
-        let absent = cell.row.is_empty();
-        let grown = cell.settle(hasher, replica, slot);
+        let absent = self.rows.get(row).row.is_empty();
+        let grown = self.rows.settle(row, replica, slot);
+        let cell = self.rows.get(row);
         if absent && !cell.row.is_empty() {
             self.counters.committed.add(cell.key.len());
         }
@@ -312,14 +312,14 @@ impl Namespace {
 
     /// Follows a row's slots from now on, so that it can be told how far they are settled.
     pub(super) fn follow(&mut self, row: RowId) {
-        self.rows.get_mut(row).follow(&self.committed, &self.reach);
+        self.rows.follow(row, &self.committed, &self.reach);
     }
 
     /// A commit moves a slot of a row that is followed to a place in its origin's log, up to `floor` of which every peer holds;
     /// the vector stands where it did before.
     pub(super) fn follow_on(&mut self, row: RowId, origin: ReplicaId, place: (u64, Slot), floor: u64) {
         let before = (!self.is_ahead(origin)).then(|| self.committed.mark(origin).seq);
-        self.rows.get_mut(row).follow_on(origin, before, place, floor);
+        self.rows.follow_on(row, origin, before, place, floor);
     }
 }
 

@@ -11,6 +11,11 @@ use super::super::reach::Reach;
 use super::super::trail::Trail;
 use super::{LoadId, Tables};
 
+/// A bucket of the table that finds cells: a name and a byte of its hash.
+const BUCKET_BYTES: usize = size_of::<u32>() + 1;
+/// What every row takes: its cell, and its share of the table when that has just doubled and is seven sixteenths full.
+pub const ROW_BYTES: usize = size_of::<Cell>() + (16 * BUCKET_BYTES).div_ceil(7);
+
 /// One row in memory. Most are at rest, so what only some have is kept apart: millions of these are what memory is for.
 pub(in super::super) struct Cell {
     /// The counter's key.
@@ -61,6 +66,18 @@ impl Busy {
 }
 
 impl Cell {
+    /// What the row takes in memory, that apart which it needs only while it is being loaded or changed: the bounds of
+    /// loads and commits are bounds of that.
+    pub(super) fn bytes(&self) -> usize {
+        ROW_BYTES + self.key.heap_bytes() + self.row.heap_bytes() + self.trails_bytes()
+    }
+
+    fn trails_bytes(&self) -> usize {
+        let Some(busy) = self.busy.as_ref().filter(|busy| !busy.trails.is_empty()) else { return 0 };
+        let within: usize = busy.trails.iter().map(Trail::heap_bytes).sum();
+        size_of::<Busy>() + busy.trails.capacity() * size_of::<Trail>() + within
+    }
+
     /// Whether the row is still being read from disk.
     pub(in super::super) fn is_loading(&self) -> bool {
         self.busy.as_ref().is_some_and(|busy| busy.waiting.is_some())
@@ -101,7 +118,7 @@ impl Cell {
     ///
     /// A slot stands at its origin's seq in the committed vector, unless repair may have brought it ahead of that; then it is
     /// known only from the next record that changes it.
-    pub(in super::super) fn follow(&mut self, committed: &VersionVector, reach: &Reach) {
+    pub(super) fn follow(&mut self, committed: &VersionVector, reach: &Reach) {
         let trails = &mut self.busy.get_or_insert_default().trails;
         let at_vector = |origin| reach.of(origin) <= committed.mark(origin).seq;
         for (origin, slot) in self.row.slots().iter().filter(|(origin, _)| at_vector(*origin)) {
@@ -113,13 +130,7 @@ impl Cell {
 
     /// A slot of a row that is followed has moved to a place in its origin's log; the vector stands at `before`, if that tells
     /// where a slot is that has no trail. Every peer is known to hold the log up to `floor`.
-    pub(in super::super) fn follow_on(
-        &mut self,
-        origin: ReplicaId,
-        before: Option<u64>,
-        place: (u64, Slot),
-        floor: u64,
-    ) {
+    pub(super) fn follow_on(&mut self, origin: ReplicaId, before: Option<u64>, place: (u64, Slot), floor: u64) {
         let trails = &mut self.busy.get_or_insert_default().trails;
         match trails.iter_mut().find(|trail| trail.origin() == origin) {
             Some(trail) => trail.push(place, floor),
@@ -168,7 +179,7 @@ impl Cell {
     }
 
     /// The commit that held `slot` is synced: it becomes part of the committed row. Returns what that adds to the leaf.
-    pub(in super::super) fn settle(&mut self, hasher: &Hasher, replica: ReplicaId, slot: Slot) -> Sum {
+    pub(super) fn settle(&mut self, hasher: &Hasher, replica: ReplicaId, slot: Slot) -> Sum {
         let old = self.row.slot(replica);
         let new = old.join(slot);
         if let Some(busy) = &mut self.busy {

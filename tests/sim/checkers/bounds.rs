@@ -1,6 +1,6 @@
 //! G7: what a replica says of itself stays within its settings.
 
-use snowtide::replica::{Settings, Status};
+use snowtide::replica::{ROW_BYTES, Settings, Status};
 use snowtide::section::Bytes;
 
 /// A changed slot in a record, with its key, takes less.
@@ -12,9 +12,9 @@ pub fn check(node: usize, status: &Status, settings: &Settings, batch_max: usize
         (is > bound).then(|| format!("G7: node {node} has {is} {what}, the bound is {bound}"))
     };
     // Rows that are dirty, or that something waits for, cannot leave memory.
-    let rows_max = settings.tuning.cache.rows_max
+    let rows_max = settings.rows_bytes_max / ROW_BYTES
         + settings.tuning.checkpoint.dirty_rows_max
-        + settings.tuning.cache.loading_rows_max
+        + settings.tuning.memory.loading_rows_max
         + batch_max;
     // What closes a commit or fills a window is sent whole.
     let inflight_max = settings.tuning.gossip.inflight_bytes_max.bytes()
