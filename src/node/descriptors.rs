@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
 use crate::config::Config;
-use crate::store;
+use crate::{store, telemetry};
 
 /// Standard streams, the runtime's own, listeners, the control socket, files that are read in passing, and connections
 /// that are just being turned away, 32 of which are still listened to.
@@ -121,6 +121,11 @@ pub(super) fn open() -> io::Result<usize> {
     let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd"))?;
     // One of them is the list itself.
     Ok(listed.count().saturating_sub(1))
+}
+
+/// Tells the metrics how many there are and may be.
+pub(super) fn measure() {
+    telemetry::descriptors_counted(open().ok(), limit());
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Watch {
     async fn measure(&self) -> Option<()> {
         let store = self.store.clone();
         let looked = tokio::task::spawn_blocking(move || {
-            telemetry::descriptors_counted(descriptors::open().ok(), descriptors::limit());
+            descriptors::measure();
             (store.health(), store.journal_bytes())
         });
         let (health, journal) = looked.await.ok()?;

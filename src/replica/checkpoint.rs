@@ -14,22 +14,7 @@ use crate::section::Milliseconds;
 use super::Replica;
 use super::effect::{CheckpointChunk, Effect, Job, Position};
 use super::namespace::Namespace;
-
-/// Into what pieces checkpoints are cut, more or less: a leaf is never divided.
-#[derive(Clone, Copy, Debug)]
-pub struct Pieces {
-    /// Rows in one part: few enough that making it does not hold up the engine.
-    pub part_rows: usize,
-    /// Rows in one table. The more there are, the fewer tables the store has to look into and to merge; but none of them may
-    /// leave memory before its table ends.
-    pub table_rows: usize,
-}
-
-impl Default for Pieces {
-    fn default() -> Self {
-        Self { part_rows: 1_024, table_rows: 262_144 }
-    }
-}
+use super::pieces::Pieces;
 
 /// How often a checkpoint that has no room looks again.
 const CHECKPOINT_RETRY_MS: u64 = 100;
@@ -87,7 +72,8 @@ impl Replica {
             return;
         }
         let dirty = self.checkpointing.dirty_rows;
-        let due = self.now >= self.checkpointing.due_at || dirty > self.settings.tuning.checkpoint.dirty_rows_max / 2;
+        let pressing = dirty > self.settings.tuning.checkpoint.dirty_rows_max / 2 || (self.is_crowded && dirty > 0);
+        let due = self.now >= self.checkpointing.due_at || pressing;
         if due && self.checkpointing.running.is_none() {
             self.checkpointing.due_at = self.now + self.settings.tuning.checkpoint.interval.ms();
             if dirty > 0 {

@@ -3,7 +3,7 @@
 //! Every record of the write-ahead logs and of the manifest is read with its checksum, then every block of every table,
 //! then every key and value is decoded; and recovery must come out, so the logs in the journal must chain. What is wrong is
 //! gathered rather than stopped at, so that one look tells all. Nothing is changed, except that the end of a write-ahead
-//! log is mended or cut off where it is torn, and a table that was never finished removed, as a start would do.
+//! log is mended or cut off where it is torn, as a start would do.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -51,6 +51,7 @@ impl Database {
             let options = tuning::database_options(create, sizes, warnings)?;
             DB::open_cf_descriptors(&options, path, Self::families(path, sizes, cache)?)
         })?;
+        table::remove_left_over(path).map_err(OpenRefusal::directory("remove an unfinished table"))?;
         let look = database.look();
         database.allow_compactions(look.judge(&look, Headroom::Ample, 0).compacts);
         Ok(database)
@@ -68,7 +69,9 @@ impl Database {
     pub(super) fn remove_unnamed_tables(&self) {
         let removed = self.db.live_files().map_err(|error| error.to_string()).and_then(|files| {
             let named = files.into_iter().map(|file| file.name.trim_start_matches('/').to_owned()).collect();
-            space::remove_unnamed_tables(self.db.path(), &named).map_err(|error| error.to_string())
+            let removed = table::remove_left_over(self.db.path())
+                .and_then(|left| Ok(left + space::remove_unnamed_tables(self.db.path(), &named)?));
+            removed.map_err(|error| error.to_string())
         });
         match removed {
             Ok(0) => {}
@@ -83,7 +86,6 @@ impl Database {
         open: impl FnOnce(Sizes, &Cache, &Warnings) -> Result<DB, Error>,
     ) -> Result<Self, OpenRefusal> {
         let _lock = directory::lock(path)?;
-        table::remove_left_over(path).map_err(OpenRefusal::directory("remove an unfinished table"))?;
         for repair in wal::settle(path)? {
             tracing::warn!("{repair}");
         }

@@ -64,10 +64,10 @@ impl Table {
     }
 }
 
-/// Removes what a process left that ended while it wrote a table.
-pub(super) fn remove_left_over(directory: &Path) -> io::Result<()> {
-    match fs::remove_file(directory.join(NAME)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// Removes what a process left that ended while it wrote a table, and tells how much that was.
+pub(super) fn remove_left_over(directory: &Path) -> io::Result<u64> {
+    let path = directory.join(NAME);
+    let Ok(found) = fs::metadata(&path) else { return Ok(0) };
+    fs::remove_file(path)?;
+    Ok(found.len())
 }

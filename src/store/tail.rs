@@ -19,17 +19,24 @@ impl Tail {
     ///
     /// Rows replace what is on disk: checkpoints hand over whole committed rows, and a committed row covers every earlier one.
     pub(super) fn entries(&mut self, hasher: &Hasher, part: &CheckpointChunk) -> Vec<Entry> {
-        let rows =
-            part.rows.iter().map(|(namespace, key, row)| (row_key(*namespace, hasher.place(key), key), seal(row)));
-        let mut entries: Vec<Entry> = rows.collect();
+        let mut entries = Vec::with_capacity(part.rows.len());
+        for (namespace, key, row) in &part.rows {
+            entries.push((row_key(*namespace, hasher.place(key), key), seal(row)));
+        }
         let leaves = part.leaves.iter().map(|(namespace, leaf, sum)| (leaf_key(*namespace, *leaf), seal(sum)));
         self.0.extend(leaves);
         self.0.extend(part.census.iter().map(|(namespace, census)| (census_key(*namespace).to_vec(), seal(census))));
-        let last = entries.iter().map(|(key, _)| key).max();
-        let later =
-            if part.ends_table { BTreeMap::new() } else { last.map(|last| self.0.split_off(last)).unwrap_or_default() };
-        entries.extend(std::mem::replace(&mut self.0, later));
+        entries.extend(self.take_due(part, entries.iter().map(|(key, _)| key).max().cloned()));
         entries.sort_unstable();
         entries
+    }
+    /// Those whose turn has come when the rows of this part have, the last of which is `last`.
+    fn take_due(&mut self, part: &CheckpointChunk, last: Option<Vec<u8>>) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        if part.ends_table {
+            return std::mem::take(&mut self.0);
+        }
+        let Some(last) = last else { return BTreeMap::new() };
+        let later = self.0.split_off(&last);
+        std::mem::replace(&mut self.0, later)
     }
 }

@@ -1,20 +1,26 @@
 //! The rows of one namespace that are in memory: found by key, chained by leaf, and which of them are dirty or may leave.
 
 mod cell;
+mod cells;
+mod index;
 mod tables;
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashTable;
-use slab::Slab;
 use smallvec::SmallVec;
 use snowtide_protocol::Key;
 
-use crate::crdt::Row;
+use crate::crdt::{Row, Slot, VersionVector};
+use crate::identity::ReplicaId;
 use crate::merkle::{Hasher, LEAVES, Leaf, LeafSet, Place, Sum};
+
+use super::reach::Reach;
 
 use cell::Busy;
 pub(super) use cell::Cell;
+pub use cell::ROW_BYTES;
+use cells::Cells;
+use index::Index;
 use tables::Tables;
 
 /// Names a cell while it is in memory.
@@ -26,9 +32,10 @@ const NONE: u32 = u32::MAX;
 
 /// A namespace's rows in memory, found by key.
 pub(super) struct Rows {
-    /// By name, as chains have them.
-    table: HashTable<u32>,
-    cells: Slab<Cell>,
+    index: Index,
+    cells: Cells,
+    /// What they take, kept up wherever one comes, goes, or changes its size; see [`Cell::bytes`].
+    bytes: usize,
     hasher: Hasher,
     hand: usize,
     /// The first cell of each leaf's chain.
@@ -47,8 +54,9 @@ impl Rows {
     /// The hasher's secret keeps clients from choosing keys that collide.
     pub(super) fn new(hasher: Hasher) -> Self {
         Self {
-            table: HashTable::new(),
-            cells: Slab::new(),
+            index: Index::new(),
+            cells: Cells::default(),
+            bytes: 0,
             hasher,
             hand: 0,
             chains: vec![NONE; LEAVES].into(),
@@ -63,6 +71,11 @@ impl Rows {
         self.cells.len()
     }
 
+    /// What they take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn find(&self, key: &str) -> Option<RowId> {
         self.find_at(self.hasher.place(key), key)
     }
@@ -73,16 +86,16 @@ impl Rows {
 
     /// The row of a key that stands at `place`.
     pub(super) fn find_at(&self, place: Place, key: &str) -> Option<RowId> {
-        let found = self.table.find(place.0, |name| {
-            let cell = &self.cells[*name as usize];
+        let found = self.index.find(place, |name| {
+            let cell = &self.cells[name as usize];
             cell.place == place && &*cell.key == key
         });
-        found.map(|name| *name as usize)
+        found.map(|name| name as usize)
     }
 
-    /// The row that most likely stands at `place`, by a look at the table alone: one of ten is another one.
+    /// The row that most likely stands at `place`, by a look at the index alone: one of ten is another one.
     pub(super) fn likely(&self, place: Place) -> Option<RowId> {
-        self.table.find(place.0, |_| true).map(|name| *name as usize)
+        self.index.find(place, |_| true).map(|name| name as usize)
     }
 
     /// Reads a little of each of these rows, before more is done with one after the other: so they are on their way
@@ -97,20 +110,31 @@ impl Rows {
 
     /// A row that is not in memory yet and has to be loaded.
     pub(super) fn insert_loading(&mut self, key: Key) -> RowId {
-        self.insert(key, Row::default(), Some(SmallVec::new()))
+        self.insert(self.hasher.place(&key), key, Row::default(), Some(SmallVec::new()))
+    }
+
+    /// A row as it is on disk, that nobody has used; false if its key has a cell, which is newer or waits for it.
+    pub(super) fn insert_stored(&mut self, key: Key, row: Row) -> bool {
+        let place = self.hasher.place(&key);
+        if row.is_empty() || self.find_at(place, &key).is_some() {
+            return false;
+        }
+        let id = self.insert(place, key, row, None);
+        let cell = &mut self.cells[id];
+        (cell.stored, cell.referenced) = (true, false);
+        true
     }
 
     /// A row that recovery read from disk, where it is `stored`, and from the journal; returns what that added.
     pub(super) fn insert_recovered(&mut self, key: Key, stored: &Row, row: Row) -> (RowId, Sum) {
         let grown = self.hasher.row(&key, &row).minus(self.hasher.row(&key, stored));
-        let id = self.insert(key, row, None);
+        let id = self.insert(self.hasher.place(&key), key, row, None);
         self.cells[id].stored = !stored.is_empty();
         self.changed(id);
         (id, grown)
     }
 
-    fn insert(&mut self, key: Key, row: Row, waiting: Option<SmallVec<[LoadId; 2]>>) -> RowId {
-        let place = self.hasher.place(&key);
+    fn insert(&mut self, place: Place, key: Key, row: Row, waiting: Option<SmallVec<[LoadId; 2]>>) -> RowId {
         let id = self.cells.insert(Cell {
             key,
             place,
@@ -124,8 +148,9 @@ impl Rows {
             stored: false,
             referenced: true,
         });
+        self.bytes += self.cells[id].bytes();
         let cells = &self.cells;
-        self.table.insert_unique(place.0, link(id), |name| cells[*name as usize].place.0);
+        self.index.insert(place, link(id), |name| cells[name as usize].place);
         self.chain(id, place.leaf());
         id
     }
@@ -213,7 +238,7 @@ impl Rows {
 
     /// A chain of dirty cells.
     fn dirty_from(&self, first: u32) -> Vec<RowId> {
-        let known = |name: u32| Some(name as usize).filter(|id| self.cells.contains(*id));
+        let known = |name: u32| Some(name as usize).filter(|id| self.cells.get(*id).is_some());
         std::iter::successors(known(first), |id| known(self.cells[*id].next_dirty)).collect()
     }
 
@@ -248,19 +273,58 @@ impl Rows {
     /// The row has arrived; returns what waited for it. A row that nobody asked for is ignored.
     pub(super) fn loaded(&mut self, key: &str, row: Row) -> SmallVec<[LoadId; 2]> {
         let Some(id) = self.find(key) else { return SmallVec::new() };
-        let cell = &mut self.cells[id];
-        let Some(waiting) = cell.busy.as_mut().and_then(|busy| busy.waiting.take()) else { return SmallVec::new() };
-        cell.stored = !row.is_empty();
-        cell.row = row;
-        cell.rest();
-        waiting
+        self.resize(id, |cell| {
+            let Some(waiting) = cell.busy.as_mut().and_then(|busy| busy.waiting.take()) else { return SmallVec::new() };
+            cell.stored = !row.is_empty();
+            cell.row = row;
+            cell.rest();
+            waiting
+        })
     }
 
-    /// Drops clean rows that were not touched lately until `excess` are gone or the hand has gone round (CLOCK).
+    /// The commit that held `slot` is synced, see [`Cell::settle`].
+    pub(super) fn settle(&mut self, id: RowId, replica: ReplicaId, slot: Slot) -> Sum {
+        let cell = &mut self.cells[id];
+        cell.referenced = true;
+        let before = cell.row.heap_bytes();
+        let grown = cell.settle(&self.hasher, replica, slot);
+        // Slots only come.
+        self.bytes += cell.row.heap_bytes().saturating_sub(before);
+        grown
+    }
+
+    /// See [`Cell::follow`].
+    pub(super) fn follow(&mut self, id: RowId, committed: &VersionVector, reach: &Reach) {
+        self.resize(id, |cell| cell.follow(committed, reach));
+    }
+
+    /// See [`Cell::follow_on`].
+    pub(super) fn follow_on(
+        &mut self,
+        id: RowId,
+        origin: ReplicaId,
+        before: Option<u64>,
+        place: (u64, Slot),
+        floor: u64,
+    ) {
+        self.resize(id, |cell| cell.follow_on(origin, before, place, floor));
+    }
+
+    /// A change that may change what a row takes.
+    fn resize<T>(&mut self, id: RowId, change: impl FnOnce(&mut Cell) -> T) -> T {
+        let cell = &mut self.cells[id];
+        let before = cell.bytes();
+        let done = change(cell);
+        self.bytes = self.bytes + cell.bytes() - before;
+        done
+    }
+
+    /// Drops clean rows that were not touched lately until they took `excess` bytes or the hand has gone round (CLOCK).
     ///
     /// I11: a row leaves memory only once its latest committed value is durable in `rows`.
     pub(super) fn evict(&mut self, excess: usize) {
-        let (mut left, mut steps) = (excess, self.cells.capacity().min(excess.saturating_mul(4)));
+        let rows = excess.div_ceil(ROW_BYTES);
+        let (mut left, mut steps) = (excess, self.cells.capacity().min(rows.saturating_mul(4)));
         while left > 0 && steps > 0 {
             steps -= 1;
             self.hand = if self.hand + 1 < self.cells.capacity() { self.hand + 1 } else { 0 };
@@ -268,18 +332,27 @@ impl Rows {
             if cell.referenced {
                 cell.referenced = false;
             } else if cell.is_evictable(self.tables) && !self.held.contains_key(&cell.place.leaf()) {
-                self.remove(self.hand);
-                left -= 1;
+                left = left.saturating_sub(self.remove(self.hand));
             }
         }
     }
 
-    fn remove(&mut self, id: RowId) {
-        if let Ok(entry) = self.table.find_entry(self.cells[id].place.0, |held| *held == link(id)) {
-            entry.remove();
-        }
+    /// What the row took.
+    fn remove(&mut self, id: RowId) -> usize {
         let cell = self.cells.remove(id);
+        self.index.remove(cell.place, link(id));
         self.unchain(&cell);
+        let bytes = cell.bytes();
+        self.bytes -= bytes;
+        bytes
+    }
+}
+
+#[cfg(test)]
+impl Rows {
+    /// What they take, counted one by one.
+    pub(super) fn recounted(&self) -> usize {
+        self.cells.iter().map(Cell::bytes).sum()
     }
 }
 

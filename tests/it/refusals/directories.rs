@@ -126,7 +126,7 @@ async fn a_directory_in_a_newer_format() {
     database.put_cf(database.cf_handle("meta").unwrap(), b"format", [9]).unwrap();
     drop(database);
     let ended = ground.serve(&data, &[]).await;
-    ended.refused(1, &["it is in format 9", "knows formats up to 2", "start the newer program that wrote it"]);
+    ended.refused(1, &["it is in format 9", "knows formats up to 3", "start the newer program that wrote it"]);
 }
 
 #[tokio::test]
