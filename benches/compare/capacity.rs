@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use snowtide::clock;
-use snowtide_dev::{Cluster, Options};
+use snowtide_client::Connection;
+use snowtide_dev::Cluster;
 
 use crate::book::{Book, Goal};
 use crate::cost;
@@ -12,54 +13,57 @@ use crate::drive::{self, REGION};
 use crate::tools;
 
 const KEYS: u32 = 10_000_000;
+const FEWER_KEYS: u32 = 1_000_000;
 const FEW_KEYS: u32 = 10_000;
 const LASTING: Duration = Duration::from_secs(8);
+/// Room for less than half of the rows.
+const LITTLE_MEMORY: &str = "768MiB";
 
 pub(crate) async fn measure(book: &mut Book) {
-    tools::say("capacity: 10 M counters in memory");
+    tools::say("capacity: 10 M counters");
     let dir = tempfile::tempdir().unwrap();
-    let large = |mut options: Options| {
-        options.settings_of.insert(REGION.into(), vec![("memory.bytes_max".into(), "4GiB".into())]);
-        options
-    };
-    let mut cluster = drive::node(dir.path(), large).await;
-    in_memory(book, &cluster).await;
-    tools::say("capacity: 10 M counters on disk");
-    cluster.terminate(REGION).await.unwrap();
-    let each = data_bytes(&cluster) as f64 / f64::from(KEYS);
-    book.note("disk a key, 20 bytes of it its name", "B", Goal::AtMost(60.0), each);
-    // From here on with room for less than half of them.
-    cluster.set_of(REGION, &[("memory.bytes_max", "768MiB")]);
-    let clean = restart(&mut cluster).await;
-    book.note("start after a clean stop, 10 M keys", "s", Goal::AtMost(5.0), clean);
-    on_disk(book, &cluster).await;
+    let mut cluster = drive::node(dir.path(), |options| options).await;
+    let many = in_memory(book, &cluster).await;
+    tools::say("capacity: stops and starts");
     let begun = clock::monotonic();
     cluster.terminate(REGION).await.unwrap();
     book.note("clean stop right after full load, 10 M keys", "s", Goal::AtMost(3.0), begun.elapsed().as_secs_f64());
-    restart(&mut cluster).await;
+    let each = data_bytes(&cluster) as f64 / f64::from(KEYS);
+    book.note("disk a key, 20 bytes of it its name", "B", Goal::AtMost(60.0), each);
+    let clean = restart(&mut cluster).await;
+    book.note("start after a clean stop, 10 M keys", "s", Goal::AtMost(5.0), clean);
     kill_under_load(&mut cluster).await;
     let crashed = restart(&mut cluster).await;
     book.note("start after kill -9 at full load, 10 M keys", "s", Goal::AtMost(4.0), crashed);
+    tools::say("capacity: most of 10 M counters on disk alone");
+    cluster.terminate(REGION).await.unwrap();
+    cluster.set_of(REGION, &[("memory.bytes_max", LITTLE_MEMORY)]);
+    restart(&mut cluster).await;
+    let cold = rate(&drive::client(&cluster, REGION).await, KEYS).await;
+    book.note("increments over QUIC, 10 M keys, most of them on disk alone", "/s", Goal::None, cold);
+    book.note("  against all of them in memory", "×", Goal::None, cold / many);
 }
 
-async fn in_memory(book: &mut Book, cluster: &Cluster) {
+/// Increments a second with 10 M keys, all of them in memory.
+async fn in_memory(book: &mut Book, cluster: &Cluster) -> f64 {
     let (client, pid) = (drive::client(cluster, REGION).await, drive::endpoint(cluster).pid.unwrap());
     drive::fill(&client, FEW_KEYS).await;
     let empty = cost::resident(pid);
+    drive::fill(&client, FEWER_KEYS).await;
+    let fewer = rate(&client, FEWER_KEYS).await;
+    book.note("increments over QUIC, one client, 1 M keys", "/s", Goal::None, fewer);
     drive::fill(&client, KEYS).await;
     let each = (cost::resident(pid) - empty) as f64 / f64::from(KEYS);
     book.note("memory a cached key, 20 bytes of it its name", "B", Goal::AtMost(100.0), each);
+    let many = rate(&client, KEYS).await;
+    book.note("increments over QUIC, one client, 10 M keys", "/s", Goal::None, many);
+    book.note("  ratio", "×", Goal::AtLeast(0.6), many / fewer);
+    many
 }
 
-async fn on_disk(book: &mut Book, cluster: &Cluster) {
-    let client = drive::client(cluster, REGION).await;
-    drive::churn(&client, FEW_KEYS, LASTING / 4).await;
-    let few = drive::churn(&client, FEW_KEYS, LASTING).await;
-    drive::churn(&client, KEYS, LASTING / 4).await;
-    let many = drive::churn(&client, KEYS, LASTING).await;
-    book.note("increments over QUIC, 10 k keys", "/s", Goal::None, few);
-    book.note("increments over QUIC, 10 M keys, most of them on disk alone", "/s", Goal::None, many);
-    book.note("  ratio", "×", Goal::AtLeast(0.6), many / few);
+async fn rate(client: &Connection, keys: u32) -> f64 {
+    drive::churn(client, keys, LASTING / 4).await;
+    drive::churn(client, keys, LASTING).await
 }
 
 fn data_bytes(cluster: &Cluster) -> u64 {

@@ -83,7 +83,7 @@ impl Database {
     fn open_by(
         path: &Path,
         memory: Memory,
-        open: impl FnOnce(Sizes, &Cache, &Warnings) -> Result<DB, Error>,
+        open: impl Fn(Sizes, &Cache, &Warnings) -> Result<DB, Error>,
     ) -> Result<Self, OpenRefusal> {
         let _lock = directory::lock(path)?;
         for repair in wal::settle(path)? {
@@ -93,7 +93,15 @@ impl Database {
         let warnings = Warnings::default();
         let sizes = Sizes::new(memory, space::of(path).total);
         let cache = tuning::block_cache(sizes);
-        match open(sizes, &cache, &warnings) {
+        let opened = open(sizes, &cache, &warnings).or_else(|error| {
+            let put_back = table::put_back(path, error.as_ref()).ok_or_else(|| error.clone())?;
+            open(sizes, &cache, &warnings).map_err(|_| {
+                // It was another one that is missing.
+                let _ = std::fs::remove_file(put_back);
+                error
+            })
+        });
+        match opened {
             Ok(db) => Ok(Self {
                 db,
                 warnings,

@@ -64,6 +64,16 @@ impl Table {
     }
 }
 
+/// RocksDB takes a table in under a name of its own, and removes that name if the manifest cannot be synced, although the
+/// disk may keep what the manifest says of it. Then a start misses the file: this gives it its name back, where `complaint` is
+/// about that. Returns the path if so; RocksDB compares its length with what the manifest has.
+pub(super) fn put_back(directory: &Path, complaint: &str) -> Option<PathBuf> {
+    let missing = complaint.split(['/', ':', ' ']).find(|part| part.ends_with(".sst"))?;
+    let (file, path) = (directory.join(NAME), directory.join(missing));
+    let put = !path.exists() && fs::hard_link(file, &path).is_ok();
+    (put && File::open(directory).and_then(|directory| directory.sync_all()).is_ok()).then_some(path)
+}
+
 /// Removes what a process left that ended while it wrote a table, and tells how much that was.
 pub(super) fn remove_left_over(directory: &Path) -> io::Result<u64> {
     let path = directory.join(NAME);

@@ -16,6 +16,8 @@ use crate::order::{LONG_MS, NAMESPACE, settings, worker};
 const INCARNATIONS: u64 = 1_000;
 /// Counters that every incarnation changes.
 const KEYS: u64 = 16;
+/// What all slots take, and more.
+const ROOM_BYTES: usize = 4 << 20;
 /// Reads that are timed.
 const READS: u32 = 20_000;
 
@@ -50,6 +52,7 @@ impl<'a> Life<'a> {
         let recovered = Recovered { spaces: vec![space], ..Recovered::of_new_directory(boot, []) };
         let mut settings = settings(peer.worker);
         settings.tuning.checkpoint.interval = Duration::from_millis(LONG_MS / 2);
+        settings.rows_bytes_max = ROOM_BYTES;
         let replica = Replica::new(settings, recovered, 0);
         let mut life = Self { replica, disk, now: 0, answers: Vec::new(), digest_bytes: 0 };
         // Real ones have 54 random bits; a multiplicative hash spreads as well, and is the same in every run.

@@ -17,6 +17,8 @@ pub(super) struct Cells {
     /// Pages with room.
     open: Vec<usize>,
     len: usize,
+    /// All names are below.
+    bound: RowId,
 }
 
 impl Cells {
@@ -25,8 +27,8 @@ impl Cells {
     }
 
     /// All names are below.
-    pub(super) fn capacity(&self) -> usize {
-        self.pages.len() * PAGE
+    pub(super) fn bound(&self) -> RowId {
+        self.bound
     }
 
     #[cfg(test)]
@@ -50,6 +52,7 @@ impl Cells {
             self.open.pop();
         }
         self.len += 1;
+        self.bound = self.bound.max(id + 1);
         id
     }
 

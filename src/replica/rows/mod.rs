@@ -324,10 +324,10 @@ impl Rows {
     /// I11: a row leaves memory only once its latest committed value is durable in `rows`.
     pub(super) fn evict(&mut self, excess: usize) {
         let rows = excess.div_ceil(ROW_BYTES);
-        let (mut left, mut steps) = (excess, self.cells.capacity().min(rows.saturating_mul(4)));
+        let (mut left, mut steps) = (excess, self.cells.bound().min(rows.saturating_mul(4)));
         while left > 0 && steps > 0 {
             steps -= 1;
-            self.hand = if self.hand + 1 < self.cells.capacity() { self.hand + 1 } else { 0 };
+            self.hand = if self.hand + 1 < self.cells.bound() { self.hand + 1 } else { 0 };
             let Some(cell) = self.cells.get_mut(self.hand) else { continue };
             if cell.referenced {
                 cell.referenced = false;

@@ -71,3 +71,25 @@ fn an_unfinished_table_is_gone_after_a_start() {
     drop(store);
     assert_eq!(found(&open(dir.path()).0, &whole), (whole.rows.len(), 300, Some(whole.rows.len() as u64)));
 }
+
+/// RocksDB gives up a table's name if the manifest cannot be synced; the disk may keep what the manifest says.
+#[test]
+fn a_table_that_the_manifest_names_and_that_lost_its_name_gets_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let whole = part(&store, SPACE, 0..300, true);
+    store.checkpoint(&whole).unwrap();
+    drop(store);
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let table = files.filter(|path| path.extension().is_some_and(|found| found == "sst")).max().unwrap();
+    let unnamed = dir.path().join("SNOWTIDE.table");
+    std::fs::rename(&table, &unnamed).unwrap();
+    let (store, _) = open(dir.path());
+    assert_eq!(found(&store, &whole), (whole.rows.len(), 300, Some(whole.rows.len() as u64)));
+    drop(store);
+    // Another file does not do, and is not taken for it.
+    std::fs::rename(&table, dir.path().join("away")).unwrap();
+    std::fs::write(&unnamed, "of something else").unwrap();
+    let refused = Store::open(&options(dir.path())).err().unwrap().to_string();
+    assert!(refused.contains("No such file") && !table.exists(), "{refused}");
+}
