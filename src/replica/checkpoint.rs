@@ -16,6 +16,8 @@ use super::effect::{CheckpointChunk, Effect, Job, Position};
 use super::namespace::Namespace;
 use super::pieces::Pieces;
 
+/// Parts that are made and not written.
+const PARTS_MAX: usize = 2;
 /// How often a checkpoint that has no room looks again.
 const CHECKPOINT_RETRY_MS: u64 = 100;
 
@@ -35,8 +37,8 @@ struct Running {
     left: VecDeque<(NamespaceId, Leaf)>,
     /// Rows in the table under way, those of the part that is being written among them.
     staged: usize,
-    /// The part that is being written, if one is.
-    writing: Option<Part>,
+    /// The parts that are being written, the oldest first.
+    writing: VecDeque<Part>,
     /// What the rows on disk will cover: the committed vectors when the checkpoint began. Rows that change later are
     /// written with later values, which is harmless (I5).
     position: Position,
@@ -46,6 +48,14 @@ struct Running {
 #[derive(Clone, Copy, Debug)]
 struct Part {
     ends_table: bool,
+}
+
+impl Running {
+    /// Whether another part may be made, so that neither the engine nor the disk waits for the other. The next table begins when
+    /// the one before has ended: until then, all rows that were handed to the disk count as rows of one table.
+    fn has_room(&self) -> bool {
+        self.writing.len() < PARTS_MAX && self.writing.back().is_none_or(|last| !last.ends_table)
+    }
 }
 
 impl Checkpointing {
@@ -60,7 +70,7 @@ impl Checkpointing {
 
     /// Whether leaves on the disk are as they were last written: no part of a table is waiting for the rest.
     pub(super) fn is_between_tables(&self) -> bool {
-        self.running.as_ref().is_none_or(|running| running.staged == 0 && running.writing.is_none())
+        self.running.as_ref().is_none_or(|running| running.staged == 0 && running.writing.is_empty())
     }
 }
 
@@ -81,7 +91,9 @@ impl Replica {
             }
             self.truncate();
         }
-        self.write_part();
+        while self.checkpointing.running.as_ref().is_some_and(Running::has_room) {
+            self.write_part();
+        }
     }
 
     fn begin_checkpoint(&mut self) {
@@ -93,14 +105,12 @@ impl Replica {
             held.rows().dirty_leaves().map(|leaf| (id, leaf)).collect::<Vec<_>>()
         };
         let left = self.namespaces.iter().flat_map(leaves).collect();
-        self.checkpointing.running = Some(Running { left, staged: 0, writing: None, position });
+        self.checkpointing.running = Some(Running { left, staged: 0, writing: VecDeque::new(), position });
     }
 
-    /// Has the next part written, unless one is being written or nothing runs.
+    /// Has the next part written, if one may be.
     fn write_part(&mut self) {
-        let Some(running) = self.checkpointing.running.as_mut().filter(|running| running.writing.is_none()) else {
-            return;
-        };
+        let Some(running) = self.checkpointing.running.as_mut().filter(|running| running.has_room()) else { return };
         let Pieces { part_rows, table_rows } = self.settings.pieces;
         let mut rows = Vec::with_capacity(self.checkpointing.dirty_rows.min(part_rows));
         let (mut leaves, mut touched) = (Vec::new(), BTreeSet::new());
@@ -116,7 +126,7 @@ impl Replica {
         let is_last = running.left.is_empty();
         let ends_table = is_last || running.staged >= table_rows;
         let position = is_last.then(|| running.position.clone());
-        running.writing = Some(Part { ends_table });
+        running.writing.push_back(Part { ends_table });
         let census = |id: NamespaceId| Some((id, self.namespaces.get(id)?.stored_census()));
         let census = touched.into_iter().filter_map(census).collect();
         let part = CheckpointChunk { rows, leaves, census, ends_table, position };
@@ -127,7 +137,7 @@ impl Replica {
     /// the position.
     pub(super) fn checkpointed(&mut self) {
         let Some(running) = &mut self.checkpointing.running else { return };
-        let Some(Part { ends_table: true }) = running.writing.take() else { return };
+        let Some(Part { ends_table: true }) = running.writing.pop_front() else { return };
         self.checkpointing.dirty_rows -= std::mem::take(&mut running.staged);
         self.namespaces.iter_mut().for_each(Namespace::table_ended);
         if let Some(done) = self.checkpointing.running.take_if(|running| running.left.is_empty()) {

@@ -143,8 +143,10 @@ pub(super) fn family_options(family: Option<Family>, sizes: Sizes, cache: &Cache
         _ => sizes.small_memtable(),
     });
     if family == Some(Family::Rows) {
-        // Most counters that are loaded are new: a filter answers for them without touching a block.
-        blocks.set_bloom_filter(10.0, false);
+        // Most counters that are loaded are new: a filter answers for them without touching a block. With 10 bits a key, one
+        // of a hundred would be looked for all the same, and blocks that nobody needs fill the cache; with 16, one of a
+        // thousand or two.
+        blocks.set_bloom_filter(16.0, false);
     }
     options.set_block_based_table_factory(&blocks);
     options
