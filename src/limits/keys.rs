@@ -1,0 +1,353 @@
+//! The keys of one shard: entries and what was heard of them, at places that never move, and the queues of what is to be
+//! told. It has room for so many and takes no more.
+
+use std::sync::Arc;
+
+use super::entry::{Entry, NONE};
+use super::index::Index;
+use super::key::KeyHash;
+use super::policy::Algorithm;
+use super::rule::{PolicyId, Rule, Rules};
+use super::slot::{self, Slot, Teller};
+use super::timeline::Moment;
+
+/// Of the keys that a policy may have, this part may be known from others alone.
+const HEARD_PART: u32 = 4;
+/// What free entries have: there are never so many.
+const NO_POLICY: PolicyId = PolicyId(u16::MAX);
+
+/// What a node does with a new key when there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The key with the least use goes, of the policy that is furthest over its part of the room.
+    #[default]
+    Evict,
+    /// It is denied, unless another policy than its own is furthest over.
+    Deny,
+}
+
+/// How many keys a policy has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    pub(super) all: u32,
+    /// Those that this node has not decided on.
+    pub(super) heard: u32,
+}
+
+/// Keys of a policy in the order in which they are to be told, linked through their entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queue {
+    first: u32,
+    last: u32,
+    pub(super) len: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) entries: Vec<Entry>,
+    capacity: u32,
+    /// The first of the free entries, linked by `after`.
+    free: u32,
+    index: Index,
+    slots: Vec<Slot>,
+    slots_max: usize,
+    free_slot: u32,
+    pub(super) queues: Vec<Queue>,
+    pub(super) counts: Vec<Count>,
+    /// Where the search for a victim goes on.
+    pub(super) cursor: u32,
+    pub(super) when_full: WhenFull,
+    /// Keys that went while they were in use, and records of peers for which there was no room.
+    pub(super) evicted: u64,
+    pub(super) unheard: u64,
+}
+
+impl Queue {
+    const EMPTY: Self = Self { first: NONE, last: NONE, len: 0 };
+}
+
+impl Keys {
+    /// For so many keys, and at most `peers` slots for each on average.
+    pub(super) fn new(capacity: u32, peers: usize, when_full: WhenFull) -> Self {
+        let entries = usize::try_from(capacity).unwrap_or(0);
+        let (free, free_slot, cursor) = (NONE, slot::NONE, 0);
+        Self {
+            entries: Vec::with_capacity(entries),
+            capacity,
+            free,
+            index: Index::new(entries),
+            slots: Vec::new(),
+            slots_max: entries.saturating_mul(peers),
+            free_slot,
+            queues: Vec::new(),
+            counts: Vec::new(),
+            cursor,
+            when_full,
+            evicted: 0,
+            unheard: 0,
+        }
+    }
+
+    pub(super) fn find(&self, key: KeyHash) -> Option<u32> {
+        self.index.find(key, |at| self.get(at).is_some_and(|entry| entry.key == key))
+    }
+
+    pub(super) fn get(&self, at: u32) -> Option<&Entry> {
+        self.entries.get(at as usize)
+    }
+
+    pub(super) fn get_mut(&mut self, at: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(at as usize)
+    }
+
+    /// An entry and what was heard of it.
+    pub(super) fn with_heard(&mut self, at: u32) -> Option<(&mut Entry, Heard<'_>)> {
+        let entry = self.entries.get_mut(at as usize)?;
+        let heard = Heard { slots: &self.slots, next: entry.heard };
+        Some((entry, heard))
+    }
+
+    pub(super) fn heard(&self, entry: &Entry) -> Heard<'_> {
+        Heard { slots: &self.slots, next: entry.heard }
+    }
+
+    /// Makes an entry for a key that this node decides on, or was told of. `None` if there is no room for it.
+    pub(super) fn insert(&mut self, rules: &Rules, entry: Entry, now: Moment) -> Option<u32> {
+        let policy = entry.policy;
+        if !entry.is_decided() && self.count(policy).heard >= (self.quota() / HEARD_PART).max(1) {
+            self.evict_heard(rules, policy, now)?;
+        }
+        if self.is_full() {
+            self.evict(rules, policy, now)?;
+        }
+        let count = self.counts.get_mut(usize::from(policy.0))?;
+        count.all += 1;
+        count.heard += u32::from(!entry.is_decided());
+        Some(self.place(entry))
+    }
+
+    /// Each policy's part of the room.
+    pub(super) fn quota(&self) -> u32 {
+        self.capacity / u32::try_from(self.counts.len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.free == NONE && self.entries.len() >= self.capacity as usize
+    }
+
+    fn count(&self, policy: PolicyId) -> Count {
+        self.counts.get(usize::from(policy.0)).copied().unwrap_or_default()
+    }
+
+    fn place(&mut self, entry: Entry) -> u32 {
+        let (key, free) = (entry.key, self.free);
+        let at = match self.get_mut(free) {
+            Some(held) => {
+                let next = held.after;
+                *held = entry;
+                self.free = next;
+                free
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).unwrap_or(NONE)
+            }
+        };
+        self.index.insert(key, at);
+        at
+    }
+
+    /// Takes a key out, with all that was heard of it.
+    pub(super) fn remove(&mut self, at: u32) {
+        self.unqueue(at);
+        let Some(entry) = self.get(at).cloned() else { return };
+        let entries = &self.entries;
+        self.index.remove(entry.key, at, |at| entries.get(at as usize).map_or(KeyHash::of(0), |entry| entry.key));
+        self.free_slots(entry.heard);
+        if let Some(count) = self.counts.get_mut(usize::from(entry.policy.0)) {
+            count.all -= 1;
+            count.heard -= u32::from(!entry.is_decided());
+        }
+        let free = std::mem::replace(&mut self.free, at);
+        if let Some(held) = self.get_mut(at) {
+            *held = Entry::new(entry.key, NO_POLICY, 0);
+            held.after = free;
+        }
+    }
+
+    /// This node decides on the key: it is not only heard of.
+    pub(super) fn decide_on(&mut self, at: u32) {
+        let Some(entry) = self.entries.get_mut(at as usize).filter(|entry| !entry.is_decided()) else { return };
+        entry.set_decided();
+        if let Some(count) = self.counts.get_mut(usize::from(entry.policy.0)) {
+            count.heard -= 1;
+        }
+    }
+
+    /// Joins what a teller said of a key. Returns what is new in it; `None` if there is no room for a slot.
+    pub(super) fn join(&mut self, at: u32, teller: Teller, number: u32, total: u64) -> Option<u64> {
+        let slot = match self.slot_of(at, |slot| slot.teller == teller) {
+            Some(slot) => slot,
+            None => self.add_slot(at, teller)?,
+        };
+        Some(self.slots.get_mut(slot as usize)?.join(number, total))
+    }
+
+    fn slot_of(&self, at: u32, is: impl Fn(&Slot) -> bool) -> Option<u32> {
+        let mut heard = self.heard(self.get(at)?);
+        std::iter::from_fn(|| heard.step()).find(|(_, slot)| is(slot)).map(|(place, _)| place)
+    }
+
+    /// A slot for a boot that this key has not heard of. What the worker's boot before it told is put with all earlier.
+    fn add_slot(&mut self, at: u32, teller: Teller) -> Option<u32> {
+        let earlier = teller.earlier_boots();
+        if teller != earlier
+            && let Some(old) = self.slot_of(at, |slot| slot.teller != earlier && slot.teller.is_same_worker(teller))
+        {
+            return self.retire(at, old, teller);
+        }
+        let place = self.take_slot(Slot::new(teller))?;
+        let entry = self.entries.get_mut(at as usize)?;
+        let next = std::mem::replace(&mut entry.heard, place);
+        self.slots.get_mut(place as usize)?.next = next;
+        Some(place)
+    }
+
+    /// Takes over the slot of a worker's boot before this one.
+    fn retire(&mut self, at: u32, old: u32, teller: Teller) -> Option<u32> {
+        let retired = *self.slots.get(old as usize)?;
+        let earlier = teller.earlier_boots();
+        match self.slot_of(at, |slot| slot.teller == earlier) {
+            Some(place) => {
+                self.slots.get_mut(place as usize)?.absorb(&retired);
+                let slot = self.slots.get_mut(old as usize)?;
+                *slot = Slot::new(teller);
+                slot.next = retired.next;
+                Some(old)
+            }
+            None => {
+                self.slots.get_mut(old as usize)?.teller = earlier;
+                self.add_slot(at, teller)
+            }
+        }
+    }
+
+    fn take_slot(&mut self, slot: Slot) -> Option<u32> {
+        let free = self.free_slot;
+        if let Some(held) = self.slots.get_mut(free as usize) {
+            self.free_slot = held.next;
+            *held = slot;
+            return Some(free);
+        }
+        if self.slots.len() >= self.slots_max {
+            return None;
+        }
+        self.slots.push(slot);
+        u32::try_from(self.slots.len() - 1).ok()
+    }
+
+    fn free_slots(&mut self, mut at: u32) {
+        while let Some(slot) = self.slots.get_mut(at as usize) {
+            let next = std::mem::replace(&mut slot.next, self.free_slot);
+            self.free_slot = std::mem::replace(&mut at, next);
+        }
+    }
+
+    /// Puts a key at the end of its policy's queue, if it stands in none.
+    pub(super) fn queue(&mut self, at: u32) {
+        let Some(entry) = self.entries.get_mut(at as usize).filter(|entry| !entry.is_queued()) else { return };
+        let Some(queue) = self.queues.get_mut(usize::from(entry.policy.0)) else { return };
+        entry.set_queued(true);
+        (entry.before, entry.after) = (queue.last, NONE);
+        let last = std::mem::replace(&mut queue.last, at);
+        queue.len += 1;
+        if last == NONE {
+            queue.first = at;
+        } else if let Some(last) = self.get_mut(last) {
+            last.after = at;
+        }
+    }
+
+    /// The key that has waited longest, out of its queue.
+    pub(super) fn next_to_tell(&mut self, policy: PolicyId) -> Option<&mut Entry> {
+        let at = self.queues.get(usize::from(policy.0))?.first;
+        self.unqueue(at);
+        self.get_mut(at)
+    }
+
+    fn unqueue(&mut self, at: u32) {
+        let Some(entry) = self.entries.get_mut(at as usize).filter(|entry| entry.is_queued()) else { return };
+        entry.set_queued(false);
+        let (policy, before, after) = (entry.policy, entry.before, entry.after);
+        let Some(queue) = self.queues.get_mut(usize::from(policy.0)) else { return };
+        queue.len -= 1;
+        if before == NONE {
+            queue.first = after;
+        }
+        if after == NONE {
+            queue.last = before;
+        }
+        if let Some(entry) = self.get_mut(before) {
+            entry.after = after;
+        }
+        if let Some(entry) = self.get_mut(after) {
+            entry.before = before;
+        }
+    }
+
+    /// Other policies hold from now on: each of `old` has become the one that `new_id` says, or is gone with its keys.
+    /// This visits every key.
+    pub(super) fn renumber(&mut self, policies: usize, new_id: impl Fn(PolicyId) -> Option<PolicyId>) {
+        let held = (0u32..).zip(&self.entries).filter(|(_, entry)| entry.policy != NO_POLICY);
+        let (stay, go): (Vec<_>, Vec<_>) = held.map(|(at, e)| (at, new_id(e.policy))).partition(|(_, id)| id.is_some());
+        go.into_iter().for_each(|(at, _)| self.remove(at));
+        let queued: Vec<u32> = stay.iter().map(|(at, _)| *at).filter(|at| self.get(*at).is_some_and(Entry::is_queued)).collect();
+        queued.iter().for_each(|at| self.unqueue(*at));
+        (self.queues, self.counts) = (vec![Queue::EMPTY; policies], vec![Count::default(); policies]);
+        for (at, id) in stay {
+            let (Some(entry), Some(id)) = (self.entries.get_mut(at as usize), id) else { continue };
+            entry.policy = id;
+            if let Some(count) = self.counts.get_mut(usize::from(id.0)) {
+                count.all += 1;
+                count.heard += u32::from(!entry.is_decided());
+            }
+        }
+        queued.into_iter().for_each(|at| self.queue(at));
+    }
+}
+
+/// What was heard of one key.
+#[derive(Clone)]
+pub(super) struct Heard<'a> {
+    slots: &'a [Slot],
+    next: u32,
+}
+
+impl<'a> Heard<'a> {
+    /// Of a key that nobody told of.
+    pub(super) const NOTHING: Self = Heard { slots: &[], next: slot::NONE };
+
+    fn step(&mut self) -> Option<(u32, &'a Slot)> {
+        let place = self.next;
+        let slot = self.slots.get(place as usize)?;
+        self.next = slot.next;
+        Some((place, slot))
+    }
+}
+
+impl<'a> Iterator for Heard<'a> {
+    type Item = &'a Slot;
+
+    fn next(&mut self) -> Option<&'a Slot> {
+        self.step().map(|(_, slot)| slot)
+    }
+}
+
+/// Whether nothing that a policy can still ask for is lost with this entry.
+pub(super) fn is_stale(rule: &Arc<Rule>, entry: &Entry, now: Moment) -> bool {
+    let windows = rule.windows;
+    // A peer may have been a window ahead when it told.
+    let old = windows.number(now.unix_ms) > entry.number.saturating_add(1 + windows.memory);
+    let drained = || entry.untold == 0 && entry.level().drained(rule.own.units, now).scaled == 0;
+    old && (rule.policy.algorithm != Algorithm::Gcra || drained())
+}

@@ -1,0 +1,133 @@
+//! A policy as one node decides by it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::identity::WorkerId;
+
+use super::fingerprint::Fingerprint;
+use super::policy::{Algorithm, Mode, Policy, PolicyError};
+use super::shares;
+use super::standing::View;
+use super::window::Windows;
+use super::workers::Workers;
+
+/// Use that is not told yet may reach this part of a limit, all nodes but one taken together.
+const UNTOLD_PERCENT: u64 = 5;
+
+/// Which policy: its place in the list that the node was given last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyId(pub u16);
+
+/// What some nodes may admit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pool {
+    pub(super) members: Workers,
+    /// In a window.
+    pub(super) units: u64,
+    /// At once.
+    pub(super) burst: u64,
+}
+
+/// The numbers of a policy, worked out for one node.
+#[derive(Debug)]
+pub(super) struct Rule {
+    me: WorkerId,
+    pub(super) policy: Policy,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) windows: Windows,
+    /// What this node may admit if it knows of nobody.
+    pub(super) own: Pool,
+    /// What all may admit together.
+    pub(super) whole: Pool,
+    /// Use of one key is told when so much of it is not.
+    pub(super) threshold: u64,
+    units: BTreeMap<WorkerId, u64>,
+    bursts: BTreeMap<WorkerId, u64>,
+}
+
+impl Rule {
+    pub(super) fn new(policy: Policy, me: WorkerId) -> Result<Self, PolicyError> {
+        policy.check()?;
+        let units = shares::split(policy.limit, &policy.weights);
+        let bursts = shares::split(policy.burst, &policy.weights);
+        let all: Workers = policy.weights.keys().copied().collect();
+        let whole = Pool { members: all, units: policy.limit, burst: policy.burst };
+        let share = |of: &BTreeMap<WorkerId, u64>, total| if policy.mode == Mode::Local { total } else { of_one(of, me) };
+        let (own, burst) = (share(&units, policy.limit), share(&bursts, policy.burst));
+        Ok(Self {
+            me,
+            fingerprint: Fingerprint::of(&policy),
+            windows: Windows::of(policy.algorithm, policy.window_ms),
+            own: Pool { members: Workers::only(me), units: own, burst },
+            whole,
+            threshold: threshold(&policy, all.len()),
+            units,
+            bursts,
+            policy,
+        })
+    }
+
+    /// What these nodes may admit together.
+    pub(super) fn pool(&self, members: Workers) -> Pool {
+        let sum = |of: &BTreeMap<WorkerId, u64>| of.iter().filter(|(w, _)| members.contains(**w)).map(|(_, u)| u).sum();
+        Pool { members, units: sum(&self.units), burst: sum(&self.bursts) }
+    }
+
+    /// Whether nodes tell each other what they admit.
+    pub(super) fn is_told(&self) -> bool {
+        self.policy.mode == Mode::Shared && self.whole.members.len() > 1
+    }
+
+    /// Whether `worker` decides by this policy.
+    pub(super) fn is_decided_by(&self, worker: WorkerId) -> bool {
+        self.whole.members.contains(worker)
+    }
+
+    pub(super) fn is_decided_by_me(&self) -> bool {
+        self.is_decided_by(self.me)
+    }
+
+    /// The most that one node can admit to one key in one window, so that whoever claims more is not believed. What
+    /// `gcra` carries over from the window before counts again.
+    pub(super) fn claim_max(&self) -> u64 {
+        match self.policy.algorithm {
+            Algorithm::Fixed | Algorithm::Sliding => self.policy.limit,
+            Algorithm::Gcra => 2 * (self.policy.limit + self.policy.burst),
+        }
+    }
+
+    /// Whether keys that were counted by `other` can be counted on by this rule.
+    pub(super) fn continues(&self, other: &Self) -> bool {
+        let kept = |rule: &Self| (rule.policy.name.clone(), rule.policy.algorithm, rule.policy.window_ms, rule.policy.mode);
+        kept(self) == kept(other)
+    }
+}
+
+fn of_one(of: &BTreeMap<WorkerId, u64>, worker: WorkerId) -> u64 {
+    of.get(&worker).copied().unwrap_or(0)
+}
+
+fn threshold(policy: &Policy, nodes: u32) -> u64 {
+    let smallest = policy.limit.min(policy.cost_max());
+    (smallest * UNTOLD_PERCENT / 100 / u64::from(nodes.saturating_sub(1).max(1))).max(1)
+}
+
+/// All rules of a node, each with how it stands with the others; what shards look at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rules(pub(super) Vec<(Arc<Rule>, View)>);
+
+impl Rules {
+    pub(super) fn get(&self, id: PolicyId) -> Option<(&Rule, &View)> {
+        self.0.get(usize::from(id.0)).map(|(rule, view)| (&**rule, view))
+    }
+
+    pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<PolicyId> {
+        let at = self.0.iter().position(|(rule, _)| rule.fingerprint == fingerprint)?;
+        u16::try_from(at).ok().map(PolicyId)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PolicyId, &(Arc<Rule>, View))> {
+        (0..).map(PolicyId).zip(&self.0)
+    }
+}

@@ -1,0 +1,200 @@
+//! All keys of a node, in shards: decisions from many threads at once, each under the lock of its shard.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::identity::WorkerId;
+
+use super::decision::{Decision, Refusal};
+use super::index::ENTRIES_MAX;
+use super::key::KeyHash;
+use super::keys::{Keys, WhenFull};
+use super::message::Total;
+use super::rule::{PolicyId, Rules};
+use super::shard::{Shard, Survey};
+use super::slot::Teller;
+use super::timeline::Moment;
+
+/// One decision of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// By which policy.
+    pub policy: PolicyId,
+    /// On which key.
+    pub key: KeyHash,
+    /// How much; zero looks.
+    pub cost: u64,
+}
+
+/// What a thread needs to decide on a round: kept from one to the next, so that nothing is allocated.
+#[derive(Debug, Default)]
+pub struct Round {
+    order: Vec<(u32, u32)>,
+}
+
+/// How large a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Keys in all.
+    pub keys_max: u32,
+    /// Locks; a power of two.
+    pub shards: u32,
+    /// What happens to a new key when there is no room.
+    pub when_full: WhenFull,
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Keys.
+    pub keys: u64,
+    /// Of them, those that this node has not decided on.
+    pub heard: u64,
+    /// Keys that went while they were in use.
+    pub evicted: u64,
+    /// Records of peers for which there was no room.
+    pub unheard: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    shards: Box<[Mutex<Shard>]>,
+    /// How far a hash is shifted to get its shard.
+    shift: u32,
+}
+
+impl Table {
+    /// `peers` is how many nodes tell this one of their keys.
+    pub(super) fn new(room: Room, peers: usize) -> Self {
+        let shards = room.shards.clamp(1, 1 << 16).next_power_of_two();
+        let each = room.keys_max.div_ceil(shards).clamp(1, ENTRIES_MAX);
+        let shard = |_| {
+            let keys = Keys::new(each, peers, room.when_full);
+            Mutex::new(Shard { rules: Arc::default(), keys, fenced: false })
+        };
+        Self { shards: (0..shards).map(shard).collect(), shift: 64 - shards.trailing_zeros() }
+    }
+
+    pub(super) fn decide(&self, now: Moment, request: Request) -> Result<Decision, Refusal> {
+        let mut shard = self.lock(self.shard_of(request.key)).ok_or(Refusal::Fenced)?;
+        shard.decide(now, request.policy, request.key, request.cost)
+    }
+
+    /// Decides on all, each shard locked once. Requests of one key are decided in their order; so are the answers.
+    pub(super) fn decide_all(
+        &self,
+        now: Moment,
+        round: &mut Round,
+        requests: &[Request],
+        mut answer: impl FnMut(usize, Result<Decision, Refusal>),
+    ) {
+        round.order.clear();
+        round.order.extend((0..).zip(requests).map(|(at, request)| (self.shard_of(request.key), at)));
+        round.order.sort_unstable();
+        for run in round.order.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some((shard, _)) = run.first() else { continue };
+            let mut shard = self.lock(*shard);
+            for (_, at) in run {
+                let at = *at as usize;
+                let Some(request) = requests.get(at) else { continue };
+                let decided = shard.as_mut().map(|s| s.decide(now, request.policy, request.key, request.cost));
+                answer(at, decided.unwrap_or(Err(Refusal::Fenced)));
+            }
+        }
+    }
+
+    pub(super) fn hear(&self, now: Moment, id: PolicyId, teller: Teller, total: Total) {
+        if let Some(mut shard) = self.lock(self.shard_of(total.key)) {
+            shard.hear(now, id, teller, total);
+        }
+    }
+
+    /// How many keys of each policy are to be told.
+    pub(super) fn queued(&self) -> Vec<usize> {
+        let mut queued = Vec::new();
+        for shard in self.locked() {
+            queued.resize(queued.len().max(shard.keys.queues.len()), 0);
+            queued.iter_mut().zip(&shard.keys.queues).for_each(|(sum, queue)| *sum += queue.len as usize);
+        }
+        queued
+    }
+
+    /// Takes at most so many totals out of a policy's queues, beginning with shard `from`. Returns where to go on.
+    pub(super) fn tell(&self, id: PolicyId, most: usize, from: u32, totals: &mut Vec<Total>) -> u32 {
+        let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
+        let mut at = from % shards;
+        for _ in 0..shards {
+            let Some(mut shard) = self.lock(at) else { break };
+            shard.tell(id, most.saturating_sub(totals.len()), totals);
+            if totals.len() >= most {
+                break;
+            }
+            at = (at + 1) % shards;
+        }
+        at
+    }
+
+    /// Goes on through all entries, shard by shard; see [`Shard::survey`].
+    pub(super) fn survey(
+        &self,
+        (shard, from): (u32, usize),
+        many: usize,
+        peer: (WorkerId, Teller, u64),
+    ) -> (Survey, Option<(u32, usize)>) {
+        let mut told = Survey::default();
+        let Some(held) = self.lock(shard) else { return (told, None) };
+        let next = match held.survey(from, many, peer, &mut told) {
+            Some(next) => (shard, next),
+            None => (shard + 1, 0),
+        };
+        (told, ((next.0 as usize) < self.shards.len()).then_some(next))
+    }
+
+    /// From now on these rules hold, of the same policies.
+    pub(super) fn publish(&self, rules: &Arc<Rules>) {
+        self.locked().for_each(|mut shard| shard.rules = rules.clone());
+    }
+
+    /// From now on these rules hold, of other policies; see [`Keys::renumber`].
+    pub(super) fn replace(&self, rules: &Arc<Rules>, new_id: impl Fn(PolicyId) -> Option<PolicyId>) {
+        for mut shard in self.locked() {
+            shard.rules = rules.clone();
+            shard.keys.renumber(rules.0.len(), &new_id);
+        }
+    }
+
+    /// No more decisions. When this returns, none is being made.
+    pub(super) fn fence(&self) {
+        self.locked().for_each(|mut shard| shard.fenced = true);
+    }
+
+    pub(super) fn fill(&self) -> Fill {
+        self.locked().fold(Fill::default(), |mut fill, shard| {
+            fill.keys += shard.keys.counts.iter().map(|count| u64::from(count.all)).sum::<u64>();
+            fill.heard += shard.keys.counts.iter().map(|count| u64::from(count.heard)).sum::<u64>();
+            fill.evicted += shard.keys.evicted;
+            fill.unheard += shard.keys.unheard;
+            fill
+        })
+    }
+
+    fn shard_of(&self, key: KeyHash) -> u32 {
+        u32::try_from(key.high.checked_shr(self.shift).unwrap_or(0)).unwrap_or(0)
+    }
+
+    fn locked(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().map(lock)
+    }
+
+    fn lock(&self, at: u32) -> Option<MutexGuard<'_, Shard>> {
+        self.shards.get(at as usize).map(lock)
+    }
+}
+
+/// A panic under the lock would leave the shard in an unknown state: it decides nothing more.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
+        let mut shard = poisoned.into_inner();
+        shard.fenced = true;
+        shard
+    })
+}
