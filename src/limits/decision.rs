@@ -7,7 +7,6 @@ use super::policy::{Algorithm, Mode};
 use super::rule::{Pool, Rule};
 use super::standing::{Standing, View};
 use super::timeline::Moment;
-use super::window::Windows;
 
 /// What a node answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +91,7 @@ fn by_windows(
     now: Moment,
     cost: u64,
 ) -> Decision {
-    let known = |entry: &Entry, pool: &Pool| known(rule.windows, entry, heard.clone(), pool, rule, now);
+    let known = |entry: &Entry, pool: &Pool| known(rule, entry, heard.clone(), pool, now);
     let (pool, room) = match view.standing(rule, entry.number, now) {
         Standing::Whole(pool) => (pool, pool.units.saturating_sub(known(entry, pool))),
         Standing::Rest(pool) => {
@@ -111,20 +110,22 @@ fn by_windows(
     Decision { admitted, limit: rule.policy.limit, remaining, reset_ms, retry_after_ms, window: entry.number }
 }
 
-/// All that is known to have been used by members of a pool, this node's earlier boots among them.
-fn known(windows: Windows, entry: &Entry, heard: Heard<'_>, pool: &Pool, rule: &Rule, now: Moment) -> u64 {
-    let number = entry.number;
-    let left_ms = windows.length_ms - windows.passed_ms(number, now);
-    // Of the window before, as much counts as of it lies within the last window's length.
-    let still = |before: u64| before.saturating_mul(left_ms).div_ceil(windows.length_ms);
-    let weighed = |used: u64, before: u64| used.saturating_add(if windows.memory == 0 { 0 } else { still(before) });
-    let own = weighed(entry.used, entry.used_before());
-    if rule.policy.mode != Mode::Shared {
-        return own;
+/// All that is known to have been used by members of a pool, this node's earlier boots among them. Of the window before,
+/// as much counts as of it lies within the last window's length.
+fn known(rule: &Rule, entry: &Entry, heard: Heard<'_>, pool: &Pool, now: Moment) -> u64 {
+    let (windows, number) = (rule.windows, entry.number);
+    let (mut used, mut before) = (entry.used, entry.used_before());
+    if rule.policy.mode == Mode::Shared {
+        for slot in heard.filter(|slot| pool.members.contains_bits(slot.teller.worker_bits())) {
+            used = used.saturating_add(slot.at(number));
+            before = before.saturating_add(number.checked_sub(1).map_or(0, |number| slot.at(number)));
+        }
     }
-    let of_members = heard.filter(|slot| pool.members.contains_bits(slot.teller.worker_bits()));
-    let before = |slot: &super::slot::Slot| number.checked_sub(1).map_or(0, |before| slot.at(before));
-    of_members.fold(own, |sum, slot| sum.saturating_add(weighed(slot.at(number), before(slot))))
+    if windows.memory == 0 || before == 0 {
+        return used;
+    }
+    let left_ms = windows.length_ms - windows.passed_ms(number, now);
+    used.saturating_add(before.saturating_mul(left_ms).div_ceil(windows.length_ms))
 }
 
 fn part(units: u64, share: u64, whole: u64) -> u64 {
