@@ -22,10 +22,11 @@ impl Level {
         Self { scaled, at_ms: self.at_ms.max(now.mono_ms) }
     }
 
-    /// With so many units more. What comes of others is never more than a burst and a window: whatever they claim, it has
-    /// drained after that.
+    /// With so many units more. It is never above what all nodes can have come to at once, whatever somebody claims.
     pub(super) fn plus(self, units: u64, rule: &Rule) -> Self {
-        let most = (rule.policy.burst + rule.policy.limit).saturating_mul(rule.policy.window_ms);
+        let nodes = u64::from(rule.whole.members.len());
+        let most = rule.policy.burst.saturating_mul(nodes).saturating_add(rule.policy.limit);
+        let most = most.saturating_mul(rule.policy.window_ms);
         let more = units.saturating_mul(rule.policy.window_ms);
         Self { scaled: self.scaled.saturating_add(more).min(most.max(self.scaled)), ..self }
     }

@@ -124,13 +124,16 @@ impl Ledger {
             }
             bounds.insert(*number, bound);
         }
-        if versions[0].algorithm == Algorithm::Sliding {
-            return judge_weighed(book, &bounds, versions[0].window_ms, tally);
-        }
-        if plan.faults.keys().any(|fault| fault.is_of_clocks()) {
+        let (Some(latest), Some(earliest)) = (plan.offsets_ms.iter().max(), plan.offsets_ms.iter().min()) else { return Ok(()) };
+        let apart_ms = latest.abs_diff(*earliest);
+        if plan.faults.keys().any(|fault| fault.is_of_clocks()) || apart_ms >= versions[0].window_ms {
+            // Nodes whose clocks are set at will have no time in common: only numbers have bounds.
             return Ok(());
         }
-        self.judge_spans(book, plan, &bounds, versions[0].window_ms, tally)
+        if versions[0].algorithm == Algorithm::Sliding {
+            return judge_weighed(book, &bounds, (versions[0].window_ms, apart_ms), tally);
+        }
+        judge_spans(book, &bounds, versions[0].window_ms - apart_ms, tally)
     }
 
     /// What all nodes may admit in a window in which they admitted this.
@@ -150,6 +153,7 @@ impl Ledger {
         };
         let most = used.iter().map(|version| versions[*version].limit).max().unwrap_or(0);
         let threshold = used.iter().map(|version| versions[*version].threshold()).max().unwrap_or(0);
+        let is_shared = versions[0].mode == Mode::Shared;
         let (mut unknown, mut restarts) = (Vec::new(), 0);
         for node in &nodes {
             let burst = most_within(of(*node), delay_ms);
@@ -158,29 +162,12 @@ impl Ledger {
             for (boot, _) in starts.iter().skip(1) {
                 let before_tables: u64 = of(*node).filter(|a| a.boot == *boot && !a.is_told).map(|a| a.cost).sum();
                 let alone = share(*node, &used);
-                restarts += threshold + burst + if self.restarts_only { alone.min(before_tables) } else { alone };
+                restarts += threshold + burst + if self.restarts_only && is_shared { alone.min(before_tables) } else { alone };
             }
         }
         let told = unknown.iter().sum::<u64>() - unknown.iter().min().unwrap_or(&0);
-        let slack = if versions[0].mode == Mode::Shared { told + restarts } else { restarts };
+        let slack = if is_shared { told + restarts } else { restarts };
         Bound { limit, slack }
-    }
-
-    /// Any time of a window's length, less what clocks differ by, meets two numbers.
-    fn judge_spans(
-        &self,
-        book: &Book,
-        plan: &Plan,
-        bounds: &BTreeMap<u32, Bound>,
-        window_ms: u64,
-        tally: &mut Tally,
-    ) -> Result<(), String> {
-        let (Some(latest), Some(earliest)) = (plan.offsets_ms.iter().max(), plan.offsets_ms.iter().min()) else { return Ok(()) };
-        let Some(span_ms) = window_ms.checked_sub(latest.abs_diff(*earliest)) else { return Ok(()) };
-        let most = most_within(book.admitted.iter(), span_ms.saturating_sub(1));
-        let bound = 2 * bounds.values().map(|bound| bound.whole()).max().unwrap_or(0);
-        tally.row(Row::AnyTime, most, bound);
-        if most > bound { Err(format!("{most} admitted within {span_ms} ms, {bound} at most")) } else { Ok(()) }
     }
 
     fn judge_levels(&self, book: &Book, plan: &Plan, versions: &[Version], tally: &mut Tally) -> Result<(), String> {
@@ -200,7 +187,9 @@ impl Ledger {
         }
         let slack = unknown.iter().sum::<u64>() - unknown.iter().min().unwrap_or(&0);
         let changed: u64 = versions.iter().skip(1).map(|version| version.burst).sum();
-        let bound = burst + slack + restarts + changed;
+        // What is on its way when a side ends is lost for good, and what was above the burst is forgiven: once for each end.
+        let ends = if plan.faults.is_empty() { 0 } else { self.disturbed.len() as u64 };
+        let bound = burst + slack * (1 + ends) + restarts + changed;
         let rate = (1.0 + EPSILON) * limit as f64 / window_ms as f64;
         let (mut level, mut highest, mut last_ms) = (0.0f64, 0.0f64, 0);
         for admitted in &book.admitted {
@@ -217,8 +206,21 @@ impl Ledger {
     }
 }
 
-/// At each moment, this window and the last one weighted.
-fn judge_weighed(book: &Book, bounds: &BTreeMap<u32, Bound>, window_ms: u64, tally: &mut Tally) -> Result<(), String> {
+/// Any time of a window's length, less what clocks differ by, meets two numbers.
+fn judge_spans(book: &Book, bounds: &BTreeMap<u32, Bound>, span_ms: u64, tally: &mut Tally) -> Result<(), String> {
+    let most = most_within(book.admitted.iter(), span_ms.saturating_sub(1));
+    let bound = 2 * bounds.values().map(|bound| bound.whole()).max().unwrap_or(0);
+    tally.row(Row::AnyTime, most, bound);
+    if most > bound { Err(format!("{most} admitted within {span_ms} ms, {bound} at most")) } else { Ok(()) }
+}
+
+/// At each moment, this window and the last one weighted. Nodes whose clocks are apart weigh it differently.
+fn judge_weighed(
+    book: &Book,
+    bounds: &BTreeMap<u32, Bound>,
+    (window_ms, apart_ms): (u64, u64),
+    tally: &mut Tally,
+) -> Result<(), String> {
     let mut totals: BTreeMap<u32, u64> = BTreeMap::new();
     for admitted in &book.admitted {
         *totals.entry(admitted.window).or_default() += admitted.cost;
@@ -228,7 +230,7 @@ fn judge_weighed(book: &Book, bounds: &BTreeMap<u32, Bound>, window_ms: u64, tal
         let slack = bounds.get(&(admitted.window - 1)).map_or(0, |bound| bound.slack);
         let earlier = bounds.get(&(admitted.window - 1)).map_or(0, |bound| bound.limit);
         let bound = bounds[&admitted.window];
-        let bound = bound.limit.max(earlier) + bound.slack + slack;
+        let bound = bound.limit.max(earlier) + bound.slack + slack + (before * apart_ms).div_ceil(window_ms);
         tally.row(Row::Sliding, weighed, bound);
         if weighed > bound {
             let number = admitted.window;
@@ -236,7 +238,7 @@ fn judge_weighed(book: &Book, bounds: &BTreeMap<u32, Bound>, window_ms: u64, tal
         }
     }
     let most = most_within(book.admitted.iter(), window_ms - 1);
-    tally.sliding(most, bounds.values().map(|bound| bound.limit).max().unwrap_or(0));
+    tally.sliding(most, bounds.values().map(|bound| bound.whole()).max().unwrap_or(0));
     Ok(())
 }
 

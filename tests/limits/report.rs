@@ -34,7 +34,7 @@ pub struct Tally {
     pub faults: BTreeMap<Fault, u64>,
     /// How often each row was checked, and the greatest part of its bound that was used.
     pub rows: BTreeMap<Row, (u64, f64)>,
-    /// The most that `sliding` admitted within a window's length, in parts of the limit.
+    /// The most that `sliding` admitted within any window's length, in parts of what one window may come to.
     pub sliding_most: f64,
 }
 
@@ -45,8 +45,8 @@ impl Tally {
         (*count, *closest) = (*count + 1, closest.max(part));
     }
 
-    pub fn sliding(&mut self, most: u64, limit: u64) {
-        self.sliding_most = self.sliding_most.max(most as f64 / limit.max(1) as f64);
+    pub fn sliding(&mut self, most: u64, bound: u64) {
+        self.sliding_most = self.sliding_most.max(most as f64 / bound.max(1) as f64);
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -90,7 +90,7 @@ impl Tally {
         let faults: Vec<String> = self.faults.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
         format!(
             "  {:.2} cluster-hours, {:.2} node-hours; {} decisions, {} admitted, {} denied ({} of them judged), {} messages, \
-             {} keys of floods, {} keys evicted\n  closest: {}; sliding within a window's length {:.3} of its limit\n  faults: {}",
+             {} keys of floods, {} keys evicted\n  closest: {}; sliding within a window's length {:.3} of one window's bound\n  faults: {}",
             hours(self.cluster_ms),
             hours(self.node_ms),
             self.decisions,
