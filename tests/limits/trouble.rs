@@ -256,7 +256,6 @@ impl World {
         self.note(|| "everything heals".to_owned());
         self.is_healing = true;
         for node in 0..self.plan.nodes {
-            self.nodes[node].paused_until_ms = 0;
             self.nodes[node].doubts_until_ms = 0;
             self.nodes[node].offset_ms = 0;
             self.start(node);
@@ -272,6 +271,7 @@ impl World {
                 self.mend(node, other);
             }
         }
+        // Whoever stands still wakes up within that.
         self.disturb(6_000);
     }
 }
