@@ -1,7 +1,7 @@
 //! Clients: each asks for a key in a way of its own, and some know where windows end.
 
 use rand::RngExt;
-use snowtide::limits::{Algorithm, KeyHash, Moment, Request};
+use snowtide::limits::{Algorithm, KeyHash, Mode, Moment, Request};
 
 use super::ledger::Admitted;
 use super::plan::{Pattern, Version};
@@ -95,25 +95,41 @@ impl World {
             }
         } else {
             self.tally.denied += 1;
-            self.judge_denial(demand, decision.window, passed_ms, cost);
+            self.judge_denial((demand, node), decision.window, passed_ms, cost);
         }
     }
 
-    /// While nothing is wrong, what is denied would not have fit.
-    fn judge_denial(&mut self, demand: usize, window: u32, passed_ms: u64, cost: u64) {
+    /// While nothing is wrong, what is denied would not have fit. Nor would it where a boot has its share of a rest.
+    fn judge_denial(&mut self, (demand, node): (usize, usize), window: u32, passed_ms: u64, cost: u64) {
         let version = &self.versions[self.plan.demands[demand].policy][0];
         let memory = 2 + u64::from(version.algorithm == Algorithm::Sliding);
         let calm_ms = self.now.saturating_sub((memory + 1) * version.window_ms);
-        if version.algorithm == Algorithm::Gcra || !self.is_whole(version, calm_ms) {
+        if version.algorithm == Algorithm::Gcra || version.mode != Mode::Shared {
             return;
         }
+        let left_ms = version.window_ms - passed_ms.min(version.window_ms);
+        let Some(claimed) = self.ledger.claimed(demand, window, version, left_ms) else { return };
+        let known = self.ledger.weighed(demand, window, passed_ms, version.window_ms) + claimed;
+        let (fits, what) = if self.is_whole(version, calm_ms) {
+            (version.limit.saturating_sub(known), "what fits")
+        } else if self.begins_in(node, version, passed_ms) {
+            let mine = self.ledger.used_by(demand, window, (node, self.nodes[node].boot));
+            let left = version.limit.saturating_sub(known - mine);
+            ((left * version.share(node).0 / version.limit).saturating_sub(mine), "its share of the rest")
+        } else {
+            return;
+        };
         self.tally.judged += 1;
-        let known = self.ledger.weighed(demand, window, passed_ms, version.window_ms);
-        if self.ledger.is_claimed(demand, self.now, 3 * version.window_ms) || known + cost > version.limit {
-            return;
+        if cost <= fits {
+            let (name, limit) = (version.name, version.limit);
+            self.finding(format!("{name} key {demand}: node {node} denies {cost}, {what}: {known} of {limit} used in {window}"));
         }
-        let text = format!("{} key {demand}: {cost} denied, though {known} of {} were used in window {window}", version.name, version.limit);
-        self.finding(text);
+    }
+
+    /// Whether a node's boot began in the present window of `fixed`, and all that was changed since are restarts.
+    fn begins_in(&self, node: usize, version: &Version, passed_ms: u64) -> bool {
+        let began = self.mono_ms(node) < passed_ms;
+        began && version.algorithm == Algorithm::Fixed && self.ledger.restarts_only
     }
 
     /// Whether all nodes have had everything they need to count together since then.
@@ -123,8 +139,7 @@ impl World {
         let clocks = (0..self.plan.nodes).all(|node| self.clock_off_ms(node) < version.window_ms / 20);
         let same = self.nodes.iter().all(|node| node.limits.is_some() && node.versions.iter().all(|v| *v == 0));
         let all = streams.filter(|stream| !stream.is_broken).count() == self.plan.nodes * (self.plan.nodes - 1);
-        version.mode == snowtide::limits::Mode::Shared
-            && !is_cut
+        !is_cut
             && all
             && same
             && clocks

@@ -31,8 +31,8 @@ pub struct Admitted {
 pub struct Ledger {
     /// When nodes may see each other differently.
     pub disturbed: Vec<(u64, u64)>,
-    /// Demands of which somebody lied, and when.
-    pub claims: Vec<(usize, u64)>,
+    /// Demands of which somebody lied, and in which window.
+    pub claims: Vec<(usize, u32)>,
     books: Vec<Book>,
     delay_ms: u64,
     /// Nothing but restarts goes wrong, so that what is remembered elsewhere always comes back.
@@ -77,8 +77,24 @@ impl Ledger {
         self.disturbed.iter().any(|(from, to)| *from <= to_ms && from_ms <= *to)
     }
 
-    pub fn is_claimed(&self, demand: usize, now: u64, memory_ms: u64) -> bool {
-        self.claims.iter().any(|(of, at_ms)| *of == demand && now <= at_ms + memory_ms)
+    /// What lies make of a key's use in a window, in which `left_ms` are left; `None` if they may deny everything there.
+    /// Nobody is believed further ahead than a window, and no more than there is.
+    pub fn claimed(&self, demand: usize, window: u32, version: &Version, left_ms: u64) -> Option<u64> {
+        let (mut claimed, sliding) = (0, version.algorithm == Algorithm::Sliding);
+        for (_, at) in self.claims.iter().filter(|(of, _)| *of == demand) {
+            match window.checked_sub(*at) {
+                Some(0..2) => return None,
+                Some(2) if sliding => claimed += (version.limit * left_ms).div_ceil(version.window_ms),
+                _ => {}
+            }
+        }
+        Some(claimed)
+    }
+
+    /// What one boot admitted in a window.
+    pub fn used_by(&self, demand: usize, window: u32, boot: (usize, u64)) -> u64 {
+        let recent = self.books[demand].admitted.iter().rev().take_while(|a| a.window + 1 >= window);
+        recent.filter(|a| a.window == window && (a.node, a.boot) == boot).map(|a| a.cost).sum()
     }
 
     /// What was used in a window, and in the one before as far as it counts still.

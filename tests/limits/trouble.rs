@@ -247,7 +247,7 @@ impl World {
         let total = |window: &u32| Total { key: key(wanted.policy, wanted.key), window: *window, units: 1 << 63 };
         let told = Told { fingerprint: Fingerprint::of(&version.policy()), totals: all.iter().map(total).collect() };
         let message = *[Message::Totals as fn(_) -> _, Message::Table, Message::Yours].choose(&mut self.rng).expect("not empty");
-        self.ledger.claims.push((demand, self.now));
+        self.ledger.claims.push((demand, present));
         self.say(from, to, message(vec![told]));
     }
 
