@@ -10,7 +10,7 @@ export CXX := clang++
 CARGO ?= cargo
 BIN = $(CARGO_TARGET_DIR)/release
 
-.PHONY: help setup build dist demo test strangers sim planted schemathesis soak bench fuzz structure lint clean
+.PHONY: help setup build dist demo test strangers sim model planted schemathesis soak bench fuzz structure lint clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -44,11 +44,15 @@ test: setup ## Runs every test, over the same seeds each time.
 	$(CARGO) test --release --workspace --test addresses
 	$(CARGO) test --release --workspace --test disk
 	$(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1
+	$(CARGO) test --release --workspace --test limits -- --nocapture --test-threads=1
 
 strangers: setup ## Attacks a node with 2000 clients that take and give nothing, in each of many ways, beside ordinary ones. STRANGERS_SECONDS=60 each.
 	$(CARGO) build --release --workspace --bins --tests
 	STRANGERS_SECONDS=$${STRANGERS_SECONDS:-60} STRANGERS_CLIENTS=$${STRANGERS_CLIENTS:-2000} \
 	  $(CARGO) test --release --workspace --test it strangers:: -- --nocapture
+
+model: setup ## Runs the model of limits alone, over fresh seeds: 30 seconds of each scenario. SIM_SECONDS=300 takes longer, SIM_SEEDS=7..8 MODEL=cuts repeats one.
+	SIM_SECONDS=$${SIM_SECONDS:-30} $(CARGO) test --release --workspace --test limits -- --nocapture --test-threads=1 $(MODEL)
 
 sim: setup ## Runs the simulator alone, over fresh seeds. SIM_SECONDS=3600 takes an hour of them, SIM_SEEDS=7..8 repeats one.
 	SIM_SECONDS=$${SIM_SECONDS:-60} $(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1 $(SIM)
@@ -75,7 +79,7 @@ endif
 bench: setup ## Measures speed beside Redis, other ID generators and the machine itself. BENCH=doors chooses sections.
 	./scripts/setup redis-server wrk strace
 	$(CARGO) build --release --workspace --bins --tests
-	$(CARGO) bench --profile release --workspace --bench ids --bench repair --bench compare
+	$(CARGO) bench --profile release --workspace --bench ids --bench limits --bench repair --bench compare
 
 fuzz: setup ## Feeds every decoder with a million inputs, guided by the branches they take. FUZZ=journal chooses, FUZZ_RUNS=... how many.
 	./scripts/fuzz $(FUZZ)

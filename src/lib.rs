@@ -2,7 +2,7 @@
 //!
 //! The map, from the inside out. Arrows point one way; a test holds this.
 //!
-//! - Pure, told the time and given their randomness (I7): [`identity`], [`crdt`], [`snowflake`], [`replica`].
+//! - Pure, told the time and given their randomness (I7): [`identity`], [`crdt`], [`snowflake`], [`limits`], [`replica`].
 //! - [`clock`] is the sole reader of the operating system's clocks, [`codec`] the one encoding.
 //! - [`store`] keeps the replica's records in RocksDB; [`engine`] drives replica and store on one thread.
 //! - [`ids`] mints IDs; [`peer`] links nodes; [`api`] serves clients; [`telemetry`] keeps the metrics of all of them.
@@ -26,6 +26,7 @@ pub mod engine;
 pub mod fuzzing;
 pub mod identity;
 pub mod ids;
+pub mod limits;
 pub mod merkle;
 pub mod node;
 pub mod peer;

@@ -49,7 +49,14 @@ pub enum Refusal {
 }
 
 /// Admits if it fits, and charges only then.
-pub(super) fn decide(rule: &Rule, view: &View, entry: &mut Entry, heard: Heard<'_>, now: Moment, cost: u64) -> Decision {
+pub(super) fn decide(
+    rule: &Rule,
+    view: &View,
+    entry: &mut Entry,
+    heard: Heard<'_>,
+    now: Moment,
+    cost: u64,
+) -> Decision {
     entry.roll(rule.policy.algorithm, rule.windows.number(now.unix_ms));
     match rule.policy.algorithm {
         Algorithm::Gcra => by_level(rule, view, entry, now, cost),
@@ -83,14 +90,7 @@ pub(super) fn settle_level<'a>(rule: &'a Rule, view: &'a View, entry: &mut Entry
     pool
 }
 
-fn by_windows(
-    rule: &Rule,
-    view: &View,
-    entry: &mut Entry,
-    heard: Heard<'_>,
-    now: Moment,
-    cost: u64,
-) -> Decision {
+fn by_windows(rule: &Rule, view: &View, entry: &mut Entry, heard: Heard<'_>, now: Moment, cost: u64) -> Decision {
     let known = |entry: &Entry, pool: &Pool| known(rule, entry, heard.clone(), pool, now);
     let (pool, room) = match view.standing(rule, entry.number, now) {
         Standing::Whole(pool) => (pool, pool.units.saturating_sub(known(entry, pool))),
@@ -104,7 +104,8 @@ fn by_windows(
     if admitted {
         entry.charge(cost);
     }
-    let reset_ms = rule.windows.left_ms(entry.number, now).saturating_add(u64::from(rule.windows.memory) * rule.windows.length_ms);
+    let reset_ms =
+        rule.windows.left_ms(entry.number, now).saturating_add(u64::from(rule.windows.memory) * rule.windows.length_ms);
     let retry_after_ms = if admitted { 0 } else { retry_after_ms(rule, entry, pool, known(entry, pool), now, cost) };
     let remaining = if admitted { room - cost } else { room };
     Decision { admitted, limit: rule.policy.limit, remaining, reset_ms, retry_after_ms, window: entry.number }

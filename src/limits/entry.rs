@@ -135,9 +135,11 @@ mod tests {
 
     #[test]
     fn windows_forget_and_levels_do_not() {
-        for (algorithm, next, later) in
-            [(Algorithm::Fixed, (0, 0), (0, 0)), (Algorithm::Sliding, (0, 5), (0, 0)), (Algorithm::Gcra, (5, 0), (5, 0))]
-        {
+        for (algorithm, next, later) in [
+            (Algorithm::Fixed, (0, 0), (0, 0)),
+            (Algorithm::Sliding, (0, 5), (0, 0)),
+            (Algorithm::Gcra, (5, 0), (5, 0)),
+        ] {
             let mut entry = entry(5);
             entry.roll(algorithm, 99);
             assert_eq!((entry.used, entry.number), (5, 100), "a window never comes again");

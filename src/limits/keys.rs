@@ -301,7 +301,8 @@ impl Keys {
         let held = (0u32..).zip(&self.entries).filter(|(_, entry)| entry.policy != NO_POLICY);
         let (stay, go): (Vec<_>, Vec<_>) = held.map(|(at, e)| (at, new_id(e.policy))).partition(|(_, id)| id.is_some());
         go.into_iter().for_each(|(at, _)| self.remove(at));
-        let queued: Vec<u32> = stay.iter().map(|(at, _)| *at).filter(|at| self.get(*at).is_some_and(Entry::is_queued)).collect();
+        let queued: Vec<u32> =
+            stay.iter().map(|(at, _)| *at).filter(|at| self.get(*at).is_some_and(Entry::is_queued)).collect();
         queued.iter().for_each(|at| self.unqueue(*at));
         (self.queues, self.counts) = (vec![Queue::EMPTY; policies], vec![Count::default(); policies]);
         for (at, id) in stay {

@@ -70,7 +70,9 @@ pub use fingerprint::Fingerprint;
 pub use key::{KeyHash, KeyHasher, SECRET_BYTES};
 pub use keys::WhenFull;
 pub use message::{Beat, Echo, Message, Naming, Opening, Told, Total, Violation};
-pub use policy::{Algorithm, LIMIT_MAX, Mode, NAME_BYTES_MAX, POLICIES_MAX, Policy, PolicyError, WINDOW_MAX_MS, WINDOW_MIN_MS};
+pub use policy::{
+    Algorithm, LIMIT_MAX, Mode, NAME_BYTES_MAX, POLICIES_MAX, Policy, PolicyError, WINDOW_MAX_MS, WINDOW_MIN_MS,
+};
 pub use rule::PolicyId;
 pub use sharing::Pace;
 pub use table::{Fill, Request, Room, Round};
@@ -182,3 +184,6 @@ impl Limits {
         self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,8 @@ impl Rule {
         let bursts = shares::split(policy.burst, &policy.weights);
         let all: Workers = policy.weights.keys().copied().collect();
         let whole = Pool { members: all, units: policy.limit, burst: policy.burst };
-        let share = |of: &BTreeMap<WorkerId, u64>, total| if policy.mode == Mode::Local { total } else { of_one(of, me) };
+        let share =
+            |of: &BTreeMap<WorkerId, u64>, total| if policy.mode == Mode::Local { total } else { of_one(of, me) };
         let (own, burst) = (share(&units, policy.limit), share(&bursts, policy.burst));
         Ok(Self {
             me,
@@ -99,7 +100,8 @@ impl Rule {
 
     /// Whether keys that were counted by `other` can be counted on by this rule.
     pub(super) fn continues(&self, other: &Self) -> bool {
-        let kept = |rule: &Self| (rule.policy.name.clone(), rule.policy.algorithm, rule.policy.window_ms, rule.policy.mode);
+        let kept =
+            |rule: &Self| (rule.policy.name.clone(), rule.policy.algorithm, rule.policy.window_ms, rule.policy.mode);
         kept(self) == kept(other)
     }
 }

@@ -112,7 +112,13 @@ impl Shard {
 
     /// Goes on through the entries from a place on, for a peer that began at `began_ms`. Returns where to go on, if there
     /// is more.
-    pub(super) fn survey(&self, from: usize, many: usize, peer: (WorkerId, Teller, u64), told: &mut Survey) -> Option<usize> {
+    pub(super) fn survey(
+        &self,
+        from: usize,
+        many: usize,
+        peer: (WorkerId, Teller, u64),
+        told: &mut Survey,
+    ) -> Option<usize> {
         let (_, _, began_ms) = peer;
         let entries = self.keys.entries.get(from..).unwrap_or_default();
         for entry in entries.iter().take(many) {
@@ -124,14 +130,21 @@ impl Shard {
         (entries.len() > many).then_some(from + many)
     }
 
-    fn survey_entry(&self, rule: &Rule, entry: &Entry, (worker, teller, _): (WorkerId, Teller, u64), told: &mut Survey) {
+    fn survey_entry(
+        &self,
+        rule: &Rule,
+        entry: &Entry,
+        (worker, teller, _): (WorkerId, Teller, u64),
+        told: &mut Survey,
+    ) {
         let total = |window, units| (entry.policy, Total { key: entry.key, window, units });
         let before = if rule.policy.algorithm == Algorithm::Sliding { entry.used_before() } else { 0 };
         let used = [(entry.number, entry.used), (entry.number.saturating_sub(1), before)];
         told.ours.extend(used.into_iter().filter(|(_, units)| *units > 0).map(|(window, units)| total(window, units)));
         // What a worker's earlier boots used is the sum of what each of them told.
         let earlier = self.keys.heard(entry).filter(|slot| slot.teller.is_of(worker) && slot.teller != teller);
-        let mut sum = [entry.number.saturating_add(1), entry.number, entry.number.saturating_sub(1)].map(|of| (of, 0u64));
+        let mut sum =
+            [entry.number.saturating_add(1), entry.number, entry.number.saturating_sub(1)].map(|of| (of, 0u64));
         for (window, units) in earlier.flat_map(super::slot::Slot::totals) {
             let same = sum.iter_mut().filter(|(of, _)| *of == window);
             same.for_each(|(_, sum)| *sum = sum.saturating_add(units));

@@ -130,7 +130,8 @@ impl Sharing {
             let kept = old.filter(|(_, (old, _))| old.fingerprint == rule.fingerprint);
             let kept = kept.and_then(|(id, (_, view))| Some((*view, *self.named.get(usize::from(id.0))?)));
             let epoch = old.map_or(0, |(_, (_, view))| view.epoch);
-            let begun = || now.map_or_else(View::default, |now| View::begin(&rule, rule.windows.number(now.unix_ms), epoch));
+            let begun =
+                || now.map_or_else(View::default, |now| View::begin(&rule, rule.windows.number(now.unix_ms), epoch));
             let (view, names) = kept.unwrap_or_else(|| (begun(), fresh));
             named.push(names);
             rules.0.push((Arc::new(rule), view));
@@ -212,7 +213,9 @@ impl Sharing {
                 self.hear_naming(from, naming)?;
                 self.settle_at(table, mono_ms);
             }
-            Message::Totals(told) | Message::Table(told) => self.hear(table, from, told, mono_ms, |link| link.teller(from))?,
+            Message::Totals(told) | Message::Table(told) => {
+                self.hear(table, from, told, mono_ms, |link| link.teller(from))?
+            }
             Message::Yours(told) => {
                 let earlier = Teller::earlier(self.me.worker);
                 self.hear(table, from, told, mono_ms, |_| earlier)?;

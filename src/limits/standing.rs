@@ -58,7 +58,8 @@ impl View {
     /// Takes what is known of the others now. A side that has ended is remembered with the window in which it did.
     pub(super) fn update(&mut self, together: Option<Together>, rule: &Rule, now: Moment) {
         let same = |old: &Together| {
-            now.mono_ms < old.until_ms && together.is_some_and(|new| (old.pool, old.since_ms) == (new.pool, new.since_ms))
+            now.mono_ms < old.until_ms
+                && together.is_some_and(|new| (old.pool, old.since_ms) == (new.pool, new.since_ms))
         };
         if let Some(old) = self.together.filter(|old| !same(old)) {
             self.broken = old.ended(rule, now).map(|number| (number, old.pool)).or(self.broken);

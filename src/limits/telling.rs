@@ -1,8 +1,8 @@
 //! What is told when: a bounded number of totals at a time, shared out by policy, so that a flood of one delays no other.
 
+use super::message::Total;
 use super::rule::PolicyId;
 use super::table::Table;
-use super::message::Total;
 
 /// Where each policy's telling stands.
 #[derive(Clone, Debug, Default)]

@@ -28,7 +28,9 @@ pub struct Moment {
 impl Moment {
     /// What the window time was at another moment near this one.
     pub(super) fn unix_at(self, mono_ms: u64) -> u64 {
-        self.unix_ms.saturating_add(mono_ms.saturating_sub(self.mono_ms)).saturating_sub(self.mono_ms.saturating_sub(mono_ms))
+        self.unix_ms
+            .saturating_add(mono_ms.saturating_sub(self.mono_ms))
+            .saturating_sub(self.mono_ms.saturating_sub(mono_ms))
     }
 }
 

@@ -64,7 +64,11 @@ impl World {
         for node in 0..self.plan.nodes {
             self.at(self.now, Happening::Request { demand, node, cost });
         }
-        (version.window_ms / times).max(20)
+        // Or as soon as it has drained.
+        version
+            .window_ms
+            .checked_div(times)
+            .map_or(cost * version.window_ms / version.limit + 1, |wait_ms| wait_ms.max(20))
     }
 
     pub fn request(&mut self, demand: usize, node: usize, cost: u64) {
@@ -74,9 +78,16 @@ impl World {
         let request = Request { policy, key: key(wanted.policy, wanted.key), cost };
         let Ok(decision) = limits.decide(now, request) else { return };
         let version = self.nodes[node].versions[wanted.policy];
-        let passed_ms = now.unix_ms.saturating_sub(u64::from(decision.window) * self.plan.policies[wanted.policy].window_ms);
+        let passed_ms =
+            now.unix_ms.saturating_sub(u64::from(decision.window) * self.plan.policies[wanted.policy].window_ms);
         self.tally.decisions += 1;
-        self.note(|| format!("node {node} demand {demand} cost {cost} at {} {now:?}: {decision:?} {:?}", now.unix_ms, limits.side(policy)));
+        self.note(|| {
+            format!(
+                "node {node} demand {demand} cost {cost} at {} {now:?}: {decision:?} {:?}",
+                now.unix_ms,
+                limits.side(policy)
+            )
+        });
         let told = self.others_told(node);
         if decision.admitted {
             self.tally.admitted += 1;
@@ -122,7 +133,9 @@ impl World {
         self.tally.judged += 1;
         if cost <= fits {
             let (name, limit) = (version.name, version.limit);
-            self.finding(format!("{name} key {demand}: node {node} denies {cost}, {what}: {known} of {limit} used in {window}"));
+            self.finding(format!(
+                "{name} key {demand}: node {node} denies {cost}, {what}: {known} of {limit} used in {window}"
+            ));
         }
     }
 
@@ -139,11 +152,7 @@ impl World {
         let clocks = (0..self.plan.nodes).all(|node| self.clock_off_ms(node) < version.window_ms / 20);
         let same = self.nodes.iter().all(|node| node.limits.is_some() && node.versions.iter().all(|v| *v == 0));
         let all = streams.filter(|stream| !stream.is_broken).count() == self.plan.nodes * (self.plan.nodes - 1);
-        !is_cut
-            && all
-            && same
-            && clocks
-            && !self.ledger.is_disturbed(since_ms, self.now)
+        !is_cut && all && same && clocks && !self.ledger.is_disturbed(since_ms, self.now)
     }
 
     pub fn clock_off_ms(&self, node: usize) -> u64 {

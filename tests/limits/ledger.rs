@@ -136,11 +136,15 @@ impl Ledger {
             tally.row(row, total, bound.whole());
             if total > bound.whole() {
                 let who: BTreeSet<_> = all.iter().map(|a| (a.node, a.boot, a.version)).collect();
-                return Err(format!("{total} admitted in window {number}, {bound:?} at most; by {who:?}, {from_ms} to {to_ms} ms"));
+                return Err(format!(
+                    "{total} admitted in window {number}, {bound:?} at most; by {who:?}, {from_ms} to {to_ms} ms"
+                ));
             }
             bounds.insert(*number, bound);
         }
-        let (Some(latest), Some(earliest)) = (plan.offsets_ms.iter().max(), plan.offsets_ms.iter().min()) else { return Ok(()) };
+        let (Some(latest), Some(earliest)) = (plan.offsets_ms.iter().max(), plan.offsets_ms.iter().min()) else {
+            return Ok(());
+        };
         let apart_ms = latest.abs_diff(*earliest);
         if plan.faults.keys().any(|fault| fault.is_of_clocks()) || apart_ms >= versions[0].window_ms {
             // Nodes whose clocks are set at will have no time in common: only numbers have bounds.
@@ -164,7 +168,8 @@ impl Ledger {
         let limit = if let [version] = used.iter().collect::<Vec<_>>()[..] {
             versions[*version].limit
         } else {
-            let mine = |node: usize| if nodes.contains(&node) { of(node).map(|a| a.version).collect() } else { used.clone() };
+            let mine =
+                |node: usize| if nodes.contains(&node) { of(node).map(|a| a.version).collect() } else { used.clone() };
             (0..versions[0].weights.len()).map(|node| share(node, &mine(node))).sum()
         };
         let most = used.iter().map(|version| versions[*version].limit).max().unwrap_or(0);
@@ -178,7 +183,8 @@ impl Ledger {
             for (boot, _) in starts.iter().skip(1) {
                 let before_tables: u64 = of(*node).filter(|a| a.boot == *boot && !a.is_told).map(|a| a.cost).sum();
                 let alone = share(*node, &used);
-                restarts += threshold + burst + if self.restarts_only && is_shared { alone.min(before_tables) } else { alone };
+                restarts +=
+                    threshold + burst + if self.restarts_only && is_shared { alone.min(before_tables) } else { alone };
             }
         }
         let told = unknown.iter().sum::<u64>() - unknown.iter().min().unwrap_or(&0);
@@ -218,7 +224,9 @@ impl Ledger {
         if highest <= bound {
             return Ok(());
         }
-        Err(format!("{highest} more than the rate admitted, {bound} at most: burst {burst}, {slack} unknown, {restarts} for restarts"))
+        Err(format!(
+            "{highest} more than the rate admitted, {bound} at most: burst {burst}, {slack} unknown, {restarts} for restarts"
+        ))
     }
 }
 
@@ -250,7 +258,9 @@ fn judge_weighed(
         tally.row(Row::Sliding, weighed, bound);
         if weighed > bound {
             let number = admitted.window;
-            return Err(format!("{weighed} admitted in window {number} and the last one weighted, {bound} at most, {admitted:?}"));
+            return Err(format!(
+                "{weighed} admitted in window {number} and the last one weighted, {bound} at most, {admitted:?}"
+            ));
         }
     }
     let most = most_within(book.admitted.iter(), window_ms - 1);

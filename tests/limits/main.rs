@@ -46,7 +46,8 @@ fn cuts() {
 
 #[test]
 fn flaps() {
-    let draw = |rng: &mut SmallRng| Plan::draw(rng).with(Fault::Flaps, 2.0).with(Fault::Drop, 2.0).with(Fault::Hold, 2.0);
+    let draw =
+        |rng: &mut SmallRng| Plan::draw(rng).with(Fault::Flaps, 2.0).with(Fault::Drop, 2.0).with(Fault::Hold, 2.0);
     scenario("flaps", 20, draw, &[Fault::Flaps, Fault::Drop, Fault::Hold]);
 }
 
@@ -63,7 +64,8 @@ fn pauses() {
 
 #[test]
 fn rollouts() {
-    let draw = |rng: &mut SmallRng| Plan::draw(rng).with(Fault::Rollout, 0.5).with(Fault::Shares, 0.5).with(Fault::Map, 0.5);
+    let draw =
+        |rng: &mut SmallRng| Plan::draw(rng).with(Fault::Rollout, 0.5).with(Fault::Shares, 0.5).with(Fault::Map, 0.5);
     scenario("rollouts", 20, draw, &[Fault::Rollout, Fault::Shares, Fault::Map]);
 }
 
@@ -90,7 +92,8 @@ fn silence() {
         let mut plan = Plan::draw(rng);
         plan.duration_ms = 1_000_000;
         plan.policies.iter_mut().for_each(|policy| policy.window_ms = 1_000);
-        plan.demands.iter_mut().for_each(|demand| demand.pattern = Pattern::Quiet(rng.random_range(1..40)));
+        plan.demands.iter_mut().for_each(|demand| demand.pattern = Pattern::Quiet(rng.random_range(0..40)));
+        plan.demands[4].pattern = Pattern::Quiet(0);
         plan.demands[0].pattern = Pattern::Steady(2.0);
         plan.demands[2].pattern = Pattern::Waves(2.0);
         plan

@@ -51,7 +51,9 @@ impl World {
 
     pub fn arrive(&mut self, from: usize, to: usize, id: u64, message: Message) {
         let stream = self.streams[from][to];
-        let Some(limits) = self.nodes[to].limits.clone().filter(|_| stream.id == id && !stream.is_broken) else { return };
+        let Some(limits) = self.nodes[to].limits.clone().filter(|_| stream.id == id && !stream.is_broken) else {
+            return;
+        };
         let mono_ms = self.mono_ms(to);
         if let Err(violation) = limits.receive(super::plan::worker(from as u8), message, mono_ms) {
             self.finding(format!("node {to} refuses what node {from} says: {violation}"));

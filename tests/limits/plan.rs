@@ -37,7 +37,7 @@ pub enum Pattern {
     Lopsided(f64, usize),
     /// As much as there is just before windows end and just after they begin, of all nodes.
     Edges,
-    /// Of all nodes, so little at a time that it is not told, so many times a window.
+    /// Of all nodes, so little at a time that it is not told, so many times a window; zero is whenever it has drained.
     Quiet(u64),
     /// Like `Steady`, in floods of a tenth of a window with pauses between them.
     Waves(f64),
@@ -109,18 +109,19 @@ impl Plan {
     /// A plan with no faults; `rng` draws the rest.
     pub fn draw(rng: &mut SmallRng) -> Self {
         let nodes = *[2, 3, 3, 3, 4, 5].choose(rng).expect("not empty");
-        let weights: Vec<u32> = (0..nodes).map(|_| if rng.random_bool(0.7) { 1 } else { rng.random_range(1..4) }).collect();
+        let weights: Vec<u32> =
+            (0..nodes).map(|_| if rng.random_bool(0.7) { 1 } else { rng.random_range(1..4) }).collect();
         let mut policies = Vec::new();
-        for (name, algorithm) in [("fixed", Algorithm::Fixed), ("sliding", Algorithm::Sliding), ("gcra", Algorithm::Gcra)] {
+        for (name, algorithm) in
+            [("fixed", Algorithm::Fixed), ("sliding", Algorithm::Sliding), ("gcra", Algorithm::Gcra)]
+        {
             let window_ms = *[1_000, 2_000, 5_000, 10_000, 20_000, 30_000].choose(rng).expect("not empty");
             let unit = *[1, 3, 10, 30, 100].choose(rng).expect("not empty");
             policies.push(Version::new(name, algorithm, window_ms, unit, &weights));
         }
         let split = Version { mode: Mode::Split, name: "split", ..policies[0].clone() };
         policies.push(split);
-        let demands = (0..policies.len()).flat_map(|policy| {
-            (0..2).map(move |key| (policy, key))
-        });
+        let demands = (0..policies.len()).flat_map(|policy| (0..2).map(move |key| (policy, key)));
         let demands = demands.map(|(policy, key)| Demand { policy, key, pattern: pattern(rng, nodes) }).collect();
         Self {
             nodes,

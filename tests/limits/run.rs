@@ -72,7 +72,9 @@ fn demand_that_all_count_together(world: &mut World) {
             let side = limits.find(policy.name).map_or(0, |id| limits.side(id).len());
             let is_shared = policy.mode == snowtide::limits::Mode::Shared && world.plan.flood == 0;
             if is_shared && side as usize != world.plan.nodes {
-                world.finding(format!("node {node} counts with {side} nodes under policy {at} long after all has healed"));
+                world.finding(format!(
+                    "node {node} counts with {side} nodes under policy {at} long after all has healed"
+                ));
             }
         }
     }
@@ -91,7 +93,10 @@ fn demand_that_nothing_is_remembered(world: &mut World) {
             let due = if version.mode == snowtide::limits::Mode::Shared && world.plan.flood == 0 { whole } else { 0 };
             if decision.remaining < due {
                 let remaining = decision.remaining;
-                world.finding(format!("{} key {}: node {node} has {remaining} of {due} long after the last demand", version.name, demand.key));
+                world.finding(format!(
+                    "{} key {}: node {node} has {remaining} of {due} long after the last demand",
+                    version.name, demand.key
+                ));
             }
         }
     }

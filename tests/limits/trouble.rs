@@ -182,7 +182,8 @@ impl World {
             _ => (at(from), at(to)) != (0, 1),
         };
         let nodes = 0..self.plan.nodes;
-        let ways = nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to))).filter(|(from, to)| from != to);
+        let ways =
+            nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to))).filter(|(from, to)| from != to);
         let cut: Vec<(usize, usize)> = ways.filter(|(from, to)| !stays(*from, *to)).collect();
         self.disturb(0);
         cut.iter().for_each(|(from, to)| self.cut(*from, *to));
@@ -246,7 +247,8 @@ impl World {
         let all = [present - 1, present, present + 1, present + 7, u32::MAX, 0];
         let total = |window: &u32| Total { key: key(wanted.policy, wanted.key), window: *window, units: 1 << 63 };
         let told = Told { fingerprint: Fingerprint::of(&version.policy()), totals: all.iter().map(total).collect() };
-        let message = *[Message::Totals as fn(_) -> _, Message::Table, Message::Yours].choose(&mut self.rng).expect("not empty");
+        let message =
+            *[Message::Totals as fn(_) -> _, Message::Table, Message::Yours].choose(&mut self.rng).expect("not empty");
         self.ledger.claims.push((demand, present));
         self.say(from, to, message(vec![told]));
     }

@@ -20,15 +20,38 @@ const BEGIN_MS: u64 = 1_800_000_000_000;
 /// What happens at some moment.
 #[derive(Debug)]
 pub enum Happening {
-    Tick { node: usize, boot: u64 },
+    Tick {
+        node: usize,
+        boot: u64,
+    },
     Start(usize),
-    Connect { from: usize, to: usize },
-    Arrive { from: usize, to: usize, id: u64, message: Message },
-    Close { from: usize, to: usize, id: u64 },
-    End { from: usize, to: usize, id: u64 },
+    Connect {
+        from: usize,
+        to: usize,
+    },
+    Arrive {
+        from: usize,
+        to: usize,
+        id: u64,
+        message: Message,
+    },
+    Close {
+        from: usize,
+        to: usize,
+        id: u64,
+    },
+    End {
+        from: usize,
+        to: usize,
+        id: u64,
+    },
     Ask(usize),
     /// A client asks one node.
-    Request { demand: usize, node: usize, cost: u64 },
+    Request {
+        demand: usize,
+        node: usize,
+        cost: u64,
+    },
     Flood,
     Trouble(Trouble),
 }

@@ -35,6 +35,8 @@ pub(crate) struct Bug {
     replace: String,
     #[serde(default = "swarm")]
     pub(crate) scenario: String,
+    #[serde(default = "sim")]
+    pub(crate) test: String,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +47,10 @@ struct List {
 
 fn swarm() -> String {
     "swarm".to_owned()
+}
+
+fn sim() -> String {
+    "sim".to_owned()
 }
 
 /// All bugs, in the order of the list. Their numbers begin with 1.

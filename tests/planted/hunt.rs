@@ -1,5 +1,6 @@
 //! The hunt: the simulator runs with one bug planted, over more and more seeds, until one of its checkers objects.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -24,8 +25,11 @@ pub(crate) struct Catch {
     pub(crate) took: Duration,
 }
 
-/// Builds the simulator over the copy; returns the program.
-pub(crate) fn build(copy: &Path) -> Result<PathBuf, String> {
+/// Where the simulators are, by the names of their tests.
+pub(crate) type Programs = BTreeMap<String, PathBuf>;
+
+/// Builds these tests over the copy.
+pub(crate) fn build(copy: &Path, tests: &BTreeSet<&str>) -> Result<Programs, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     // What cargo tells this process of itself would make build scripts run again.
@@ -33,7 +37,8 @@ pub(crate) fn build(copy: &Path) -> Result<PathBuf, String> {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
         command.env_remove(name);
     }
-    command.current_dir(copy).args(["test", "--release", "--offline", "--workspace", "--test", "sim", "--no-run"]);
+    command.current_dir(copy).args(["test", "--release", "--offline", "--workspace", "--no-run"]);
+    command.args(tests.iter().flat_map(|test| ["--test", test]));
     let built = command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit()).output();
     let built = built.map_err(|error| format!("cargo does not run: {error}"))?;
     if !built.status.success() {
@@ -42,13 +47,18 @@ pub(crate) fn build(copy: &Path) -> Result<PathBuf, String> {
     let messages = String::from_utf8_lossy(&built.stdout).into_owned();
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     // The binaries are built as well.
-    let mut ours = messages.filter(|message| message["target"]["name"] == "sim");
-    let program = ours.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    program.ok_or_else(|| "cargo built no program".to_owned())
+    let named = messages.filter_map(|message| {
+        let name = message["target"]["name"].as_str().filter(|name| tests.contains(name))?;
+        Some((name.to_owned(), PathBuf::from(message["executable"].as_str()?)))
+    });
+    let programs: Programs = named.collect();
+    let missing = tests.iter().find(|test| !programs.contains_key(**test));
+    missing.map_or(Ok(programs.clone()), |test| Err(format!("cargo built no program for {test}")))
 }
 
 /// The simulator with nothing planted objects to none of the first `seeds`.
-pub(crate) fn sound(program: &Path, scenario: &str, seeds: u64) -> Result<(), String> {
+pub(crate) fn sound(programs: &Programs, (test, scenario): (&str, &str), seeds: u64) -> Result<(), String> {
+    let program = programs.get(test).ok_or_else(|| format!("there is no test {test}"))?;
     match run(program, scenario, None, (1, seeds.saturating_add(1)))? {
         Some((seed, finding)) => Err(format!("{scenario} fails without any bug, at seed {seed}: {finding}")),
         None => Ok(()),
@@ -56,7 +66,8 @@ pub(crate) fn sound(program: &Path, scenario: &str, seeds: u64) -> Result<(), St
 }
 
 /// Looks for one bug.
-pub(crate) fn hunt(program: &Path, number: usize, bug: &Bug) -> Result<Catch, String> {
+pub(crate) fn hunt(programs: &Programs, number: usize, bug: &Bug) -> Result<Catch, String> {
+    let program = programs.get(&bug.test).ok_or_else(|| format!("there is no test {}", bug.test))?;
     let began = Stopwatch::start();
     let took = || Duration::from_millis(began.elapsed_ms());
     let (mut from, mut many) = (1, FIRST);

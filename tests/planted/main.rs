@@ -19,7 +19,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use bugs::Bug;
-use hunt::{Catch, SEEDS_MAX};
+use hunt::{Catch, Programs, SEEDS_MAX};
 
 /// Findings are cut to this for the table.
 const FINDING_CHARS: usize = 110;
@@ -42,25 +42,25 @@ fn run(words: &[String]) -> Result<bool, String> {
     let bugs = bugs::list(root)?;
     let copy = target_dir(root).join("planted").join("source");
     bugs::plant(root, &copy, &bugs)?;
-    let program = hunt::build(&copy)?;
     let chosen = |bug: &Bug| words.is_empty() || words.iter().any(|word| bug.name.contains(word.as_str()));
     let chosen: Vec<(usize, &Bug)> = (1..).zip(&bugs).filter(|(_, bug)| chosen(bug)).collect();
-    let catches = hunt_all(&program, &chosen)?;
+    let programs = hunt::build(&copy, &chosen.iter().map(|(_, bug)| bug.test.as_str()).collect())?;
+    let catches = hunt_all(&programs, &chosen)?;
     println!("{}", table(&catches));
-    sound(&program, &catches)?;
+    sound(&programs, &catches)?;
     let survivors = catches.iter().filter(|(_, catch)| catch.finding.is_none()).count();
     println!("{} bugs planted, {survivors} not found", catches.len());
     Ok(survivors == 0 && !catches.is_empty())
 }
 
 /// Hunts for all, as many at a time as there are cores; in the order of the list.
-fn hunt_all<'a>(program: &Path, chosen: &[(usize, &'a Bug)]) -> Result<Vec<(&'a Bug, Catch)>, String> {
+fn hunt_all<'a>(programs: &Programs, chosen: &[(usize, &'a Bug)]) -> Result<Vec<(&'a Bug, Catch)>, String> {
     let bar = ProgressBar::new(chosen.len() as u64);
     let style = ProgressStyle::with_template("{pos}/{len} {wide_msg}").map_err(|error| error.to_string())?;
     bar.set_style(style);
     let catches = at_once(chosen, |(number, bug)| {
         bar.set_message(bug.name.clone());
-        let catch = hunt::hunt(program, *number, bug)?;
+        let catch = hunt::hunt(programs, *number, bug)?;
         // Each is told at once, so that a run that is broken off has told something.
         bar.suspend(|| println!("{}", said(bug, &catch)));
         bar.inc(1);
@@ -71,14 +71,14 @@ fn hunt_all<'a>(program: &Path, chosen: &[(usize, &'a Bug)]) -> Result<Vec<(&'a 
 }
 
 /// With nothing planted, the simulator objects to none of the seeds at which it found something: so that was the bug.
-fn sound(program: &Path, catches: &[(&Bug, Catch)]) -> Result<(), String> {
-    let mut seeds: BTreeMap<&str, u64> = BTreeMap::new();
+fn sound(programs: &Programs, catches: &[(&Bug, Catch)]) -> Result<(), String> {
+    let mut seeds: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (bug, catch) in catches {
-        let most = seeds.entry(&bug.scenario).or_default();
+        let most = seeds.entry((bug.test.as_str(), bug.scenario.as_str())).or_default();
         *most = catch.seeds.max(*most);
     }
     let seeds: Vec<_> = seeds.into_iter().collect();
-    at_once(&seeds, |(scenario, seeds)| hunt::sound(program, scenario, *seeds)).map(|_| ())
+    at_once(&seeds, |(scenario, seeds)| hunt::sound(programs, *scenario, *seeds)).map(|_| ())
 }
 
 /// Does it to each, on as many threads as there are cores; the results are in order.

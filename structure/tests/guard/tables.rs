@@ -5,7 +5,7 @@
 use super::Table;
 
 /// Pure modules are told the time and given their randomness; they do no I/O.
-pub(crate) const PURE: [&str; 6] = ["identity", "crdt", "merkle", "snowflake", "section", "replica"];
+pub(crate) const PURE: [&str; 7] = ["identity", "crdt", "limits", "merkle", "snowflake", "section", "replica"];
 
 /// What no pure module may name.
 pub(crate) const FORBIDDEN: [&str; 18] = [
@@ -81,6 +81,7 @@ const SERVER: Table = &[
     ("fuzzing", &["api", "config", "peer", "store"]),
     ("identity", &[]),
     ("ids", &["clock", "config", "identity", "snowflake"]),
+    ("limits", &["identity"]),
     ("main", &["cli"]),
     ("merkle", &["crdt", "identity"]),
     (
