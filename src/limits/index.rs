@@ -32,7 +32,7 @@ impl Index {
     pub(super) fn insert(&mut self, key: KeyHash, at: u32) {
         let free = self.probe(self.home(key)).find(|(_, cell)| *cell == 0).map(|(place, _)| place);
         if let Some(cell) = free.and_then(|place| self.cells.get_mut(place)) {
-            *cell = tag(key) << 24 | (at + 1);
+            *cell = (tag(key) << 24) | (at + 1);
         }
     }
 
@@ -69,7 +69,7 @@ impl Index {
 
     /// Spreads all hashes over all cells, in order (Lemire, "Fast Random Integer Generation in an Interval", 2019).
     fn home(&self, key: KeyHash) -> usize {
-        usize::try_from((key.low >> 32) * self.cells.len() as u64 >> 32).unwrap_or(0)
+        usize::try_from(((key.low >> 32) * self.cells.len() as u64) >> 32).unwrap_or(0)
     }
 
     fn next(&self, place: usize) -> usize {

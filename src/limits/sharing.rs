@@ -214,7 +214,7 @@ impl Sharing {
                 self.settle_at(table, mono_ms);
             }
             Message::Totals(told) | Message::Table(told) => {
-                self.hear(table, from, told, mono_ms, |link| link.teller(from))?
+                self.hear(table, from, told, mono_ms, |link| link.teller(from))?;
             }
             Message::Yours(told) => {
                 let earlier = Teller::earlier(self.me.worker);

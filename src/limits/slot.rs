@@ -31,20 +31,20 @@ pub(super) struct Slot {
 
 impl Units {
     fn of(units: u64) -> Self {
-        let part = |shift: u32| u16::try_from(units.min((1 << 48) - 1) >> shift & 0xffff).unwrap_or(u16::MAX);
+        let part = |shift: u32| u16::try_from((units.min((1 << 48) - 1) >> shift) & 0xffff).unwrap_or(u16::MAX);
         Self([part(0), part(16), part(32)])
     }
 
     fn get(self) -> u64 {
         let [low, middle, high] = self.0.map(u64::from);
-        low | middle << 16 | high << 32
+        low | (middle << 16) | (high << 32)
     }
 }
 
 impl Teller {
     /// A boot of a worker. Numbers come around after four million boots.
     pub(super) fn new(worker: WorkerId, boot: u32) -> Self {
-        Self(boot << WORKER_BITS | u32::from(worker.bits()))
+        Self((boot << WORKER_BITS) | u32::from(worker.bits()))
     }
 
     /// All boots of a worker before its present one.

@@ -9,6 +9,8 @@ use super::world::{Happening, World};
 
 /// What is asked just before and after an edge comes within so much time.
 const EDGE_MS: u64 = 30;
+/// What is asked in silence pauses once in so long.
+const SILENCE_MS: u64 = 9_000;
 
 impl World {
     /// What a demand asks for at this moment, and when it asks again.
@@ -60,6 +62,11 @@ impl World {
 
     /// One unit less than is told, of every node, spread over the window.
     fn in_silence(&mut self, demand: usize, version: &Version, times: u64) -> u64 {
+        let pause_ms = SILENCE_MS - self.now % SILENCE_MS;
+        if times == 0 && pause_ms <= SILENCE_MS / 3 {
+            // Whatever was used has drained before it goes on.
+            return pause_ms;
+        }
         let cost = version.threshold().saturating_sub(1).max(1);
         for node in 0..self.plan.nodes {
             self.at(self.now, Happening::Request { demand, node, cost });

@@ -92,7 +92,10 @@ fn silence() {
         let mut plan = Plan::draw(rng);
         plan.duration_ms = 1_000_000;
         plan.policies.iter_mut().for_each(|policy| policy.window_ms = 1_000);
-        plan.demands.iter_mut().for_each(|demand| demand.pattern = Pattern::Quiet(rng.random_range(0..40)));
+        plan.demands.iter_mut().for_each(|demand| demand.pattern = Pattern::Quiet(rng.random_range(1..40)));
+        // Large enough that there is something between nothing and what is told.
+        let gcra = &mut plan.policies[2];
+        (gcra.limit, gcra.burst) = (gcra.sum() * 200, gcra.sum() * 100);
         plan.demands[4].pattern = Pattern::Quiet(0);
         plan.demands[0].pattern = Pattern::Steady(2.0);
         plan.demands[2].pattern = Pattern::Waves(2.0);
