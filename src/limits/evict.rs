@@ -3,7 +3,8 @@
 
 use super::entry::Entry;
 use super::keys::{Keys, WhenFull, is_stale};
-use super::rule::{PolicyId, Rules};
+use super::rule::PolicyId;
+use super::rules::Rules;
 use super::timeline::Moment;
 
 /// Entries that a decision looks at.

@@ -7,7 +7,8 @@ use super::entry::{Entry, NONE};
 use super::index::Index;
 use super::key::KeyHash;
 use super::policy::Algorithm;
-use super::rule::{PolicyId, Rule, Rules};
+use super::rule::{PolicyId, Rule};
+use super::rules::Rules;
 use super::slot::{self, Slot, Teller};
 use super::timeline::Moment;
 

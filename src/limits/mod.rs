@@ -47,6 +47,7 @@ mod link;
 mod message;
 mod policy;
 mod rule;
+mod rules;
 mod shard;
 mod shares;
 mod sharing;

@@ -1,14 +1,12 @@
 //! A policy as one node decides by it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::identity::WorkerId;
 
 use super::fingerprint::Fingerprint;
 use super::policy::{Algorithm, Mode, Policy, PolicyError};
 use super::shares;
-use super::standing::View;
 use super::window::Windows;
 use super::workers::Workers;
 
@@ -113,23 +111,4 @@ fn of_one(of: &BTreeMap<WorkerId, u64>, worker: WorkerId) -> u64 {
 fn threshold(policy: &Policy, nodes: u32) -> u64 {
     let smallest = policy.limit.min(policy.cost_max());
     (smallest * UNTOLD_PERCENT / 100 / u64::from(nodes.saturating_sub(1).max(1))).max(1)
-}
-
-/// All rules of a node, each with how it stands with the others; what shards look at.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rules(pub(super) Vec<(Arc<Rule>, View)>);
-
-impl Rules {
-    pub(super) fn get(&self, id: PolicyId) -> Option<(&Rule, &View)> {
-        self.0.get(usize::from(id.0)).map(|(rule, view)| (&**rule, view))
-    }
-
-    pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<PolicyId> {
-        let at = self.0.iter().position(|(rule, _)| rule.fingerprint == fingerprint)?;
-        u16::try_from(at).ok().map(PolicyId)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (PolicyId, &(Arc<Rule>, View))> {
-        (0..).map(PolicyId).zip(&self.0)
-    }
 }

@@ -13,7 +13,8 @@ use super::key::KeyHash;
 use super::keys::{Heard, Keys};
 use super::message::Total;
 use super::policy::Algorithm;
-use super::rule::{PolicyId, Rule, Rules};
+use super::rule::{PolicyId, Rule};
+use super::rules::Rules;
 use super::slot::Teller;
 use super::timeline::Moment;
 
