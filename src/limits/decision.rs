@@ -60,7 +60,7 @@ pub(super) fn decide(
     entry.roll(rule.policy.algorithm, rule.windows.number(now.unix_ms));
     match rule.policy.algorithm {
         Algorithm::Gcra => by_level(rule, view, entry, now, cost),
-        Algorithm::Fixed | Algorithm::Sliding => by_windows(rule, view, entry, &heard, now, cost),
+        Algorithm::Fixed | Algorithm::Sliding => by_windows(rule, view, entry, heard, now, cost),
     }
 }
 
@@ -90,8 +90,8 @@ pub(super) fn settle_level<'a>(rule: &'a Rule, view: &'a View, entry: &mut Entry
     pool
 }
 
-fn by_windows(rule: &Rule, view: &View, entry: &mut Entry, heard: &Heard<'_>, now: Moment, cost: u64) -> Decision {
-    let known = |entry: &Entry, pool: &Pool| known(rule, entry, heard.clone(), pool, now);
+fn by_windows(rule: &Rule, view: &View, entry: &mut Entry, heard: Heard<'_>, now: Moment, cost: u64) -> Decision {
+    let known = |entry: &Entry, pool: &Pool| known(rule, entry, heard, pool, now);
     let (pool, room) = match view.standing(rule, entry.number, now) {
         Standing::Whole(pool) => (pool, pool.units.saturating_sub(known(entry, pool))),
         Standing::Rest(pool) => {

@@ -110,7 +110,7 @@ mod tests {
             for (number, comes) in steps {
                 let (at, known) = (u32::try_from(number).unwrap(), map.contains_key(&number));
                 if comes && !known {
-                    slab[number as usize] = key(number);
+                    slab[usize::try_from(number).unwrap()] = key(number);
                     index.insert(key(number), at);
                     map.insert(number, at);
                 } else if !comes && known {

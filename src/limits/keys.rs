@@ -319,7 +319,7 @@ impl Keys {
 }
 
 /// What was heard of one key.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Heard<'a> {
     slots: &'a [Slot],
     next: u32,
