@@ -239,7 +239,9 @@ impl Rows {
     /// A chain of dirty cells.
     fn dirty_from(&self, first: u32) -> Vec<RowId> {
         let known = |name: u32| Some(name as usize).filter(|id| self.cells.get(*id).is_some());
-        std::iter::successors(known(first), |id| known(self.cells[*id].next_dirty)).collect()
+        let chain = std::iter::successors(known(first), |id| known(self.cells[*id].next_dirty));
+        // However broken, it has no more of them than there are.
+        chain.take(self.cells.len()).collect()
     }
 
     /// The table under way is on the disk, with all rows that went into it.
