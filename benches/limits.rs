@@ -91,7 +91,7 @@ fn limits(algorithm: Algorithm) -> (Limits, Stopwatch) {
     let weights = (0..3).map(|region| (WorkerId::new(region, 0).unwrap(), 1));
     let policy = Policy::new("per-user", algorithm, 3_000, 60_000).shared_by(weights);
     limits.tick(Reading { mono_ms: watch.elapsed_ms(), wall_ms: Some(clock::wall_ms()) });
-    limits.replace(vec![policy], watch.elapsed_ms()).unwrap();
+    limits.replace(vec![policy], None, watch.elapsed_ms()).unwrap();
     let (hasher, policy, now) =
         (hasher(), limits.find("per-user").unwrap(), limits.moment(watch.elapsed_ms()).unwrap());
     for name in names() {

@@ -31,9 +31,9 @@ pub enum Refusal {
     /// It is fenced.
     #[error("this node is fenced")]
     Fenced,
-    /// There is none of this number.
-    #[error("no such policy")]
-    UnknownPolicy,
+    /// The policy is gone, or counts anew, since it was looked up. Look it up again, after [`super::Limits::settle`].
+    #[error("the policy has changed")]
+    Changed,
     /// The policy is other nodes' business.
     #[error("this node does not decide by this policy")]
     NotHere,

@@ -3,7 +3,7 @@
 use super::key::KeyHash;
 use super::level::Level;
 use super::policy::Algorithm;
-use super::rule::PolicyId;
+use super::rule::Place;
 use super::slot;
 
 /// No entry.
@@ -15,6 +15,8 @@ const RESTED: u8 = 1;
 const QUEUED: u8 = 2;
 /// This node has decided on the key. Others were only heard of.
 const DECIDED: u8 = 4;
+/// Its policy came with a request.
+const GIVEN: u8 = 8;
 
 /// One key.
 #[derive(Clone, Debug)]
@@ -33,14 +35,14 @@ pub(super) struct Entry {
     /// The neighbours in the queue, or the next free entry.
     pub(super) after: u32,
     pub(super) before: u32,
-    pub(super) policy: PolicyId,
+    pub(super) policy: Place,
     flags: u8,
     /// The epoch of the side whose level this is; zero is the node's own.
     pub(super) epoch: u8,
 }
 
 impl Entry {
-    pub(super) fn new(key: KeyHash, policy: PolicyId, number: u32) -> Self {
+    pub(super) fn new(key: KeyHash, policy: Place, number: u32) -> Self {
         let (used, memory, untold, flags, epoch) = (0, [0; 2], 0, 0, 0);
         Self { key, used, memory, untold, number, heard: slot::NONE, after: NONE, before: NONE, policy, flags, epoch }
     }
@@ -109,6 +111,14 @@ impl Entry {
         self.set(DECIDED, true);
     }
 
+    pub(super) fn is_given(&self) -> bool {
+        self.is(GIVEN)
+    }
+
+    pub(super) fn set_given(&mut self, given: bool) {
+        self.set(GIVEN, given);
+    }
+
     fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -123,7 +133,7 @@ mod tests {
     use super::*;
 
     fn entry(used: u64) -> Entry {
-        let mut entry = Entry::new(KeyHash::of(7), PolicyId(0), 100);
+        let mut entry = Entry::new(KeyHash::of(7), Place(0), 100);
         entry.charge(used);
         entry
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::policy::{Algorithm, Mode, Policy};
+use super::policy::{Mode, Policy};
 
 /// A hash of everything that a policy says: its numbers and shares, and all nodes that decide by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -14,17 +14,12 @@ pub struct Fingerprint(u64);
 impl Fingerprint {
     /// Of a policy. The encoding never changes: another would part nodes of two versions.
     pub fn of(policy: &Policy) -> Self {
-        let algorithm = match policy.algorithm {
-            Algorithm::Fixed => 0,
-            Algorithm::Sliding => 1,
-            Algorithm::Gcra => 2,
-        };
         let mode = match policy.mode {
             Mode::Shared => 0,
             Mode::Split => 1,
             Mode::Local => 2,
         };
-        let mut bytes = vec![algorithm, mode];
+        let mut bytes = vec![policy.algorithm.number(), mode];
         for number in [policy.limit, policy.window_ms, policy.burst] {
             bytes.extend(number.to_le_bytes());
         }
@@ -47,6 +42,7 @@ impl fmt::Debug for Fingerprint {
 mod tests {
     use super::*;
     use crate::identity::WorkerId;
+    use crate::limits::policy::Algorithm;
 
     #[test]
     fn everything_that_a_policy_says_counts() {

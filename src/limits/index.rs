@@ -28,6 +28,12 @@ impl Index {
         held.filter(|(_, cell)| cell >> 24 == tag).map(|(_, cell)| position(cell)).find(|at| is(*at))
     }
 
+    /// Where the key is likely to be, by the first cell alone.
+    pub(super) fn guess(&self, key: KeyHash) -> Option<u32> {
+        let cell = self.cells.get(self.home(key))?;
+        (cell >> 24 == tag(key)).then(|| position(*cell))
+    }
+
     /// Adds a key that is not there. There is always a free cell, since there are more cells than entries.
     pub(super) fn insert(&mut self, key: KeyHash, at: u32) {
         let free = self.probe(self.home(key)).find(|(_, cell)| *cell == 0).map(|(place, _)| place);

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
 
+use super::given::Given;
+
 /// Length of the cluster's secret.
 pub const SECRET_BYTES: usize = 192;
 /// A policy's name and a key of so many bytes together are hashed from the stack.
 const SHORT_BYTES: usize = 128;
+/// Stands in front of numbers, where names have their length.
+const GIVEN: u32 = u32::MAX;
 
 /// What stands for a key of one policy, the same on every node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -47,8 +51,17 @@ impl KeyHasher {
     /// What stands for `key` under the policy of this name.
     pub fn hash(&self, policy: &str, key: &[u8]) -> KeyHash {
         // The length keeps ("ab", "c") and ("a", "bc") apart.
-        let length = u32::try_from(policy.len()).unwrap_or(u32::MAX).to_le_bytes();
-        let parts = [&length, policy.as_bytes(), key];
+        self.hash_parts(u32::try_from(policy.len()).unwrap_or(GIVEN - 1), policy.as_bytes(), key)
+    }
+
+    /// What stands for `key` under the policy that came with its request.
+    pub fn hash_given(&self, given: &Given, key: &[u8]) -> KeyHash {
+        self.hash_parts(GIVEN, &given.bytes(), key)
+    }
+
+    fn hash_parts(&self, first: u32, policy: &[u8], key: &[u8]) -> KeyHash {
+        let first = first.to_le_bytes();
+        let parts = [&first, policy, key];
         let mut bytes = [0; SHORT_BYTES];
         match bytes.get_mut(..parts.iter().map(|part| part.len()).sum()) {
             Some(whole) => {
@@ -91,6 +104,9 @@ mod tests {
             hasher.hash("", b"abc"),
             hasher.hash("ab", b"d"),
             KeyHasher::new(secret(89)).hash("ab", b"c"),
+            hasher.hash_given(&Given::fixed(1, 2), b"c"),
+            hasher.hash_given(&Given::fixed(2, 1), b"c"),
+            hasher.hash(&Given::fixed(1, 2).to_string(), b"c"),
         ];
         for (at, hash) in all.iter().enumerate() {
             assert!(!all[..at].contains(hash));

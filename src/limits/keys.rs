@@ -1,21 +1,23 @@
 //! The keys of one shard: entries and what was heard of them, at places that never move, and the queues of what is to be
 //! told. It has room for so many and takes no more.
 
-use std::sync::Arc;
+use std::hint::black_box;
 
 use super::entry::{Entry, NONE};
 use super::index::Index;
 use super::key::KeyHash;
 use super::policy::Algorithm;
-use super::rule::{PolicyId, Rule};
+use super::rule::{Place, Rule};
 use super::rules::Rules;
 use super::slot::{self, Slot, Teller};
 use super::timeline::Moment;
 
-/// Of the keys that a policy may have, this part may be known from others alone.
+/// So many keys are fetched at once: more are on their way at a time than a processor keeps track of.
+pub(super) const FETCHED: usize = 32;
+/// Of the keys that a part may have, this part may be known from others alone.
 const HEARD_PART: u32 = 4;
 /// What free entries have: there are never so many.
-const NO_POLICY: PolicyId = PolicyId(u16::MAX);
+const NO_POLICY: Place = Place(u16::MAX);
 
 /// What a node does with a new key when there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +29,12 @@ pub enum WhenFull {
     Deny,
 }
 
-/// How many keys a policy has.
+/// Among whom the room is shared out: each policy that was declared, and all that came with requests together, so that
+/// whoever makes up policies takes no room from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part(pub(super) usize);
+
+/// How many keys a part has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count {
     pub(super) all: u32,
@@ -53,8 +60,12 @@ pub(super) struct Keys {
     slots: Vec<Slot>,
     slots_max: usize,
     free_slot: u32,
-    pub(super) queues: Vec<Queue>,
+    /// By place.
+    queues: Vec<Queue>,
+    /// By part.
     pub(super) counts: Vec<Count>,
+    /// How many parts there are; counts of policies that are gone are not among them.
+    parts: u32,
     /// Where the search for a victim goes on.
     pub(super) cursor: u32,
     pub(super) when_full: WhenFull,
@@ -63,8 +74,23 @@ pub(super) struct Keys {
     pub(super) unheard: u64,
 }
 
+/// Where a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    At(u32),
+    Nowhere,
+    /// Under another policy.
+    Elsewhere,
+}
+
 impl Queue {
     const EMPTY: Self = Self { first: NONE, last: NONE, len: 0 };
+}
+
+impl Part {
+    pub(super) fn of(entry: &Entry) -> Self {
+        if entry.is_given() { Self(0) } else { Self(1 + usize::from(entry.policy.0)) }
+    }
 }
 
 impl Keys {
@@ -82,6 +108,7 @@ impl Keys {
             free_slot,
             queues: Vec::new(),
             counts: Vec::new(),
+            parts: 0,
             cursor,
             when_full,
             evicted: 0,
@@ -91,6 +118,30 @@ impl Keys {
 
     pub(super) fn find(&self, key: KeyHash) -> Option<u32> {
         self.index.find(key, |at| self.get(at).is_some_and(|entry| entry.key == key))
+    }
+
+    /// The same under a policy. What is there of the key under another one, is left of one that is gone, or somebody
+    /// lied; unless it `may_stay`, it goes.
+    pub(super) fn find_of(&mut self, policy: Place, key: KeyHash, may_stay: impl Fn(Place) -> bool) -> Found {
+        let Some(at) = self.find(key) else { return Found::Nowhere };
+        let held = self.get(at).map_or(NO_POLICY, |entry| entry.policy);
+        if held == policy {
+            return Found::At(at);
+        }
+        if may_stay(held) {
+            return Found::Elsewhere;
+        }
+        self.remove(at);
+        Found::Nowhere
+    }
+
+    /// Reads a little of where these keys are likely to be, so that the processor fetches all of it at once, and none has
+    /// to be waited for when the keys are decided on, one after another.
+    pub(super) fn fetch(&self, keys: impl Iterator<Item = KeyHash> + Clone) {
+        let mut guesses = [None; FETCHED];
+        guesses.iter_mut().zip(keys).for_each(|(guess, key)| *guess = self.index.guess(key));
+        let entries = guesses.iter().flatten().filter_map(|at| self.get(*at));
+        black_box(entries.fold(0, |read, entry| read ^ entry.key.low));
     }
 
     pub(super) fn get(&self, at: u32) -> Option<&Entry> {
@@ -114,30 +165,35 @@ impl Keys {
 
     /// Makes an entry for a key that this node decides on, or was told of. `None` if there is no room for it.
     pub(super) fn insert(&mut self, rules: &Rules, entry: Entry, now: Moment) -> Option<u32> {
-        let policy = entry.policy;
-        if !entry.is_decided() && self.count(policy).heard >= (self.quota() / HEARD_PART).max(1) {
-            self.evict_heard(rules, policy, now)?;
+        let part = Part::of(&entry);
+        if !entry.is_decided() && self.count(part).heard >= (self.quota() / HEARD_PART).max(1) {
+            self.evict_heard(rules, part, now)?;
         }
         if self.is_full() {
-            self.evict(rules, policy, now)?;
+            self.evict(rules, part, now)?;
         }
-        let count = self.counts.get_mut(usize::from(policy.0))?;
+        let count = self.counts.get_mut(part.0)?;
         count.all += 1;
         count.heard += u32::from(!entry.is_decided());
         Some(self.place(entry))
     }
 
-    /// Each policy's part of the room.
+    /// Keys for each part.
     pub(super) fn quota(&self) -> u32 {
-        self.capacity / u32::try_from(self.counts.len()).unwrap_or(u32::MAX).max(1)
+        self.capacity / self.parts.max(1)
     }
 
     fn is_full(&self) -> bool {
         self.free == NONE && self.entries.len() >= self.capacity as usize
     }
 
-    fn count(&self, policy: PolicyId) -> Count {
-        self.counts.get(usize::from(policy.0)).copied().unwrap_or_default()
+    pub(super) fn count(&self, part: Part) -> Count {
+        self.counts.get(part.0).copied().unwrap_or_default()
+    }
+
+    /// How many keys wait under each place.
+    pub(super) fn queued(&self) -> impl Iterator<Item = usize> {
+        self.queues.iter().map(|queue| queue.len as usize)
     }
 
     fn place(&mut self, entry: Entry) -> u32 {
@@ -165,7 +221,7 @@ impl Keys {
         let entries = &self.entries;
         self.index.remove(entry.key, at, |at| entries.get(at as usize).map_or(KeyHash::of(0), |entry| entry.key));
         self.free_slots(entry.heard);
-        if let Some(count) = self.counts.get_mut(usize::from(entry.policy.0)) {
+        if let Some(count) = self.counts.get_mut(Part::of(&entry).0) {
             count.all -= 1;
             count.heard -= u32::from(!entry.is_decided());
         }
@@ -180,7 +236,7 @@ impl Keys {
     pub(super) fn decide_on(&mut self, at: u32) {
         let Some(entry) = self.entries.get_mut(at as usize).filter(|entry| !entry.is_decided()) else { return };
         entry.set_decided();
-        if let Some(count) = self.counts.get_mut(usize::from(entry.policy.0)) {
+        if let Some(count) = self.counts.get_mut(Part::of(entry).0) {
             count.heard -= 1;
         }
     }
@@ -270,7 +326,7 @@ impl Keys {
     }
 
     /// The key that has waited longest, out of its queue.
-    pub(super) fn next_to_tell(&mut self, policy: PolicyId) -> Option<&mut Entry> {
+    pub(super) fn next_to_tell(&mut self, policy: Place) -> Option<&mut Entry> {
         let at = self.queues.get(usize::from(policy.0))?.first;
         self.unqueue(at);
         self.get_mut(at)
@@ -296,25 +352,27 @@ impl Keys {
         }
     }
 
-    /// Other policies hold from now on: each of `old` has become the one that `new_id` says, or is gone with its keys.
-    /// This visits every key.
-    pub(super) fn renumber(&mut self, policies: usize, new_id: impl Fn(PolicyId) -> Option<PolicyId>) {
-        let held = (0u32..).zip(&self.entries).filter(|(_, entry)| entry.policy != NO_POLICY);
-        let (stay, go): (Vec<_>, Vec<_>) = held.map(|(at, e)| (at, new_id(e.policy))).partition(|(_, id)| id.is_some());
-        go.into_iter().for_each(|(at, _)| self.remove(at));
-        let queued: Vec<u32> =
-            stay.iter().map(|(at, _)| *at).filter(|at| self.get(*at).is_some_and(Entry::is_queued)).collect();
-        queued.iter().for_each(|at| self.unqueue(*at));
-        (self.queues, self.counts) = (vec![Queue::EMPTY; policies], vec![Count::default(); policies]);
-        for (at, id) in stay {
-            let (Some(entry), Some(id)) = (self.entries.get_mut(at as usize), id) else { continue };
-            entry.policy = id;
-            if let Some(count) = self.counts.get_mut(usize::from(id.0)) {
-                count.all += 1;
-                count.heard += u32::from(!entry.is_decided());
-            }
-        }
-        queued.into_iter().for_each(|at| self.queue(at));
+    /// There are so many places and parts from now on.
+    pub(super) fn arrange(&mut self, places: usize, parts: usize) {
+        self.queues.resize(places.max(self.queues.len()), Queue::EMPTY);
+        self.counts.resize((places + 1).max(self.counts.len()), Count::default());
+        self.parts = u32::try_from(parts).unwrap_or(u32::MAX);
+    }
+
+    /// Goes on through the entries from a place on and takes out those whose policy is gone. Returns where to go on, if
+    /// there is more.
+    pub(super) fn sweep(&mut self, rules: &Rules, from: usize, many: usize) -> Option<usize> {
+        let entries = (0u32..).zip(&self.entries).skip(from).take(many);
+        let gone = entries.filter(|(_, entry)| entry.policy != NO_POLICY && rules.held(entry.policy).is_none());
+        let gone: Vec<u32> = gone.map(|(at, _)| at).collect();
+        gone.into_iter().for_each(|at| self.remove(at));
+        let next = from.saturating_add(many);
+        (self.entries.len() > next).then_some(next)
+    }
+
+    /// Whether nobody has this entry.
+    pub(super) fn is_free(entry: &Entry) -> bool {
+        entry.policy == NO_POLICY
     }
 }
 
@@ -346,7 +404,7 @@ impl<'a> Iterator for Heard<'a> {
 }
 
 /// Whether nothing that a policy can still ask for is lost with this entry.
-pub(super) fn is_stale(rule: &Arc<Rule>, entry: &Entry, now: Moment) -> bool {
+pub(super) fn is_stale(rule: &Rule, entry: &Entry, now: Moment) -> bool {
     let windows = rule.windows;
     // A peer may have been a window ahead when it told.
     let old = windows.number(now.unix_ms) > entry.number.saturating_add(1 + windows.memory);

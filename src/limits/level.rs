@@ -24,9 +24,7 @@ impl Level {
 
     /// With so many units more. It is never above what all nodes can have come to at once, whatever somebody claims.
     pub(super) fn plus(self, units: u64, rule: &Rule) -> Self {
-        let nodes = u64::from(rule.whole.members.len());
-        let most = rule.policy.burst.saturating_mul(nodes).saturating_add(rule.policy.limit);
-        let most = most.saturating_mul(rule.policy.window_ms);
+        let most = rule.level_max().saturating_mul(rule.policy.window_ms);
         let more = units.saturating_mul(rule.policy.window_ms);
         Self { scaled: self.scaled.saturating_add(more).min(most.max(self.scaled)), ..self }
     }

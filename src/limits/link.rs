@@ -21,6 +21,38 @@ const CLOCK_OFF_PART: u64 = 8;
 /// How much of a table is still to be told: the shard, and the place in it.
 pub(super) type Cursor = (u32, usize);
 
+/// Why a node does not count with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Parted {
+    /// The policy is each node's own business.
+    #[error("each node counts by itself")]
+    ByItself,
+    /// No stream to it is open.
+    #[error("there is no stream to it")]
+    NoLink,
+    /// No stream from it is open, or nothing has come on it for the presence time.
+    #[error("nothing is heard of it")]
+    NotHeard,
+    /// It has not heard of this node for the presence time.
+    #[error("it does not hear this node")]
+    NotEchoed,
+    /// It does not have the policy, or other numbers, shares or nodes in it.
+    #[error("it has another policy, or none, of this name")]
+    OtherPolicy,
+    /// Its window time is further from this node's than an eighth of a window.
+    #[error("its clock is {ahead_ms} ms ahead")]
+    ClockOff {
+        /// Milliseconds; less than zero if it is behind.
+        ahead_ms: i64,
+    },
+    /// This node has more to tell than goes out.
+    #[error("this node is behind with telling")]
+    Behind,
+    /// It counts with others than this node would.
+    #[error("it does not name the same nodes")]
+    NamesOthers,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Link {
     boot: Option<Boot>,
@@ -100,13 +132,20 @@ impl Link {
         Some(Echo { number, held_ms: mono_ms.saturating_sub(heard_ms) })
     }
 
-    /// Until when the peer is present under a rule, if it is, unless more is heard of it.
-    pub(super) fn present_until(&self, rule: &Rule, now: Moment, presence_ms: u64) -> Option<u64> {
-        let incoming = self.incoming.as_ref().filter(|_| self.is_open)?;
-        let agrees = incoming.fingerprints.contains(&rule.fingerprint);
+    /// Until when the peer is present under a rule, unless more is heard of it; or why it is not.
+    pub(super) fn presence(&self, rule: &Rule, now: Moment, presence_ms: u64) -> Result<u64, Parted> {
+        if !self.is_open {
+            return Err(Parted::NoLink);
+        }
+        let lasts = |at_ms: u64| Some(at_ms.saturating_add(presence_ms)).filter(|until_ms| now.mono_ms < *until_ms);
+        let incoming = self.incoming.as_ref().ok_or(Parted::NotHeard)?;
+        incoming.beat.and_then(|(_, at_ms)| lasts(at_ms)).ok_or(Parted::NotHeard)?;
+        let until_ms = self.echoed_ms.and_then(lasts).ok_or(Parted::NotEchoed)?;
+        if !incoming.fingerprints.contains(&rule.fingerprint) {
+            return Err(Parted::OtherPolicy);
+        }
         let is_off = self.ahead_ms.unsigned_abs() > rule.policy.window_ms / CLOCK_OFF_PART;
-        let until_ms = self.echoed_ms?.saturating_add(presence_ms);
-        (agrees && !is_off && now.mono_ms < until_ms).then_some(until_ms)
+        if is_off { Err(Parted::ClockOff { ahead_ms: self.ahead_ms }) } else { Ok(until_ms) }
     }
 
     /// Whom the peer names under a policy, and since when.

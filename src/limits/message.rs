@@ -8,6 +8,7 @@ use bincode::{Decode, Encode};
 use crate::identity::Boot;
 
 use super::fingerprint::Fingerprint;
+use super::given::Given;
 use super::key::KeyHash;
 use super::workers::Workers;
 
@@ -16,6 +17,8 @@ use super::workers::Workers;
 pub enum Message {
     /// Who speaks; again when its policies have changed.
     Opening(Opening),
+    /// Policies that came to the sender with requests: some that it named in its opening, or more.
+    Brought(Vec<Brought>),
     /// The sender lives, and whom it heard.
     Beat(Beat),
     /// With whom the sender would count from now on.
@@ -39,6 +42,15 @@ pub struct Opening {
     pub began_ms: u64,
     /// The policies that it shares.
     pub fingerprints: Vec<Fingerprint>,
+}
+
+/// A policy that came with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Brought {
+    /// By its numbers and by what the sender's configuration says of all such policies.
+    pub fingerprint: Fingerprint,
+    /// Its numbers, by which the receiver can take it in.
+    pub given: Given,
 }
 
 /// Sent ten times in the time within which a node has to be heard.

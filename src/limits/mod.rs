@@ -39,19 +39,24 @@ mod decision;
 mod entry;
 mod evict;
 mod fingerprint;
+mod given;
 mod index;
 mod key;
 mod keys;
 mod level;
 mod link;
+mod listing;
 mod message;
+mod policies;
 mod policy;
+mod register;
 mod rule;
 mod rules;
 mod shard;
 mod shares;
 mod sharing;
 mod slot;
+mod speaking;
 mod standing;
 mod table;
 mod telling;
@@ -59,22 +64,30 @@ mod timeline;
 mod window;
 mod workers;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
 
 use crate::identity::{Peer, WorkerId};
 
+use register::Directory;
 use sharing::Sharing;
 use table::Table;
+use timeline::Timeline;
 
 pub use decision::{Decision, Refusal};
 pub use fingerprint::Fingerprint;
+pub use given::{GIVEN_MAX, Given, GivenError, Template};
 pub use key::{KeyHash, KeyHasher, SECRET_BYTES};
 pub use keys::WhenFull;
-pub use message::{Beat, Echo, Message, Naming, Opening, Told, Total, Violation};
+pub use link::Parted;
+pub use listing::Listed;
+pub use message::{Beat, Brought, Echo, Message, Naming, Opening, Told, Total, Violation};
 pub use policy::{
     Algorithm, LIMIT_MAX, Mode, NAME_BYTES_MAX, POLICIES_MAX, Policy, PolicyError, WINDOW_MAX_MS, WINDOW_MIN_MS,
 };
 pub use rule::PolicyId;
+pub use shard::Usage;
 pub use sharing::Pace;
 pub use table::{Fill, Request, Room, Round};
 pub use timeline::{Moment, Reading};
@@ -82,35 +95,55 @@ pub use workers::Workers;
 
 /// The limits of one node, for all its threads.
 ///
-/// Doors ask for the [`Self::moment`] of a round and decide; they meet only at the lock of a shard. One thread calls
-/// [`Self::tick`] and sends what [`Self::poll`] returns; the links tell what comes and goes. None of that is on the path of
-/// a decision.
+/// Doors look policies up, ask for the [`Self::moment`] of a round and decide; they meet only at the lock of a shard. One
+/// thread calls [`Self::tick`] and sends what [`Self::poll`] returns; the links tell what comes and goes. None of that is on
+/// the path of a decision.
 #[derive(Debug)]
 pub struct Limits {
     table: Table,
     sharing: Mutex<Sharing>,
+    directory: ArcSwap<Directory>,
+    timeline: ArcSwap<Timeline>,
 }
 
 impl Limits {
     /// Of a boot of a node, without a policy.
     pub fn new(me: Peer, room: Room, pace: Pace, peers: usize) -> Self {
-        Self { table: Table::new(room, peers), sharing: Mutex::new(Sharing::new(me, pace)) }
+        let (directory, timeline) = (ArcSwap::default(), ArcSwap::default());
+        Self { table: Table::new(room, peers), sharing: Mutex::new(Sharing::new(me, pace)), directory, timeline }
     }
 
-    /// Takes these policies in place of all earlier ones; none, if one of them is absurd. Keys are kept under a policy
-    /// of the same name, algorithm, window and mode. This visits every key.
-    pub fn replace(&self, policies: Vec<Policy>, mono_ms: u64) -> Result<(), PolicyError> {
-        self.sharing().replace(&self.table, policies, mono_ms)
+    /// Takes these policies in place of all earlier ones, and requests' own by this template; none, if one of them is
+    /// absurd. Keys are kept under a policy of the same name, algorithm, window and mode. Policies that came with requests
+    /// stay for as long as there is a template.
+    pub fn replace(&self, policies: Vec<Policy>, template: Option<Template>, mono_ms: u64) -> Result<(), PolicyError> {
+        self.change(|sharing| sharing.replace(&self.table, policies, template, mono_ms))
     }
 
-    /// The policy of this name. Numbers hold until policies are replaced.
+    /// The policy that was declared under this name.
     pub fn find(&self, name: &str) -> Option<PolicyId> {
-        self.sharing().find(name)
+        self.directory.load().find(name)
+    }
+
+    /// The policy that has these numbers, as a request brought them; it is taken in if need be. Keys under it are hashed by
+    /// [`KeyHasher::hash_given`].
+    pub fn given(&self, given: &Given, mono_ms: u64) -> Result<PolicyId, GivenError> {
+        let directory = self.directory.load();
+        if let Some(id) = directory.given(given) {
+            return Ok(id);
+        }
+        directory.takes(1)?;
+        self.change(|sharing| sharing.give(&self.table, *given, mono_ms))
+    }
+
+    /// Waits until no change of policies is under way: what is looked up after that is not [`Refusal::Changed`] by it.
+    pub fn settle(&self) {
+        drop(self.sharing());
     }
 
     /// This moment, by which decisions are made; `None` until a wall clock was believed.
     pub fn moment(&self, mono_ms: u64) -> Option<Moment> {
-        self.sharing().timeline.at(mono_ms)
+        self.timeline.load().at(mono_ms)
     }
 
     /// Decides on one key.
@@ -131,7 +164,10 @@ impl Limits {
 
     /// Reads the clocks and says what is due. To be called every `limits.interval`.
     pub fn tick(&self, reading: Reading) {
-        self.sharing().tick(&self.table, reading);
+        self.change(|sharing| {
+            sharing.tick(&self.table, reading);
+            self.timeline.store(Arc::new(sharing.timeline));
+        });
     }
 
     /// The next message, and to whom.
@@ -156,7 +192,7 @@ impl Limits {
 
     /// A message has come on the stream from a peer; after an error the stream has to end.
     pub fn receive(&self, from: WorkerId, message: Message, mono_ms: u64) -> Result<(), Violation> {
-        self.sharing().receive(&self.table, from, message, mono_ms)
+        self.change(|sharing| sharing.receive(&self.table, from, message, mono_ms))
     }
 
     /// No more decisions, for good. When this returns, none is being made.
@@ -174,9 +210,27 @@ impl Limits {
         self.sharing().has_table(peer)
     }
 
+    /// All policies, and how each stands.
+    ///
+    /// Nothing here resets what was used of a key: totals only grow, so whatever a node took back of its own use would come
+    /// back with the next of its totals that is greater, and peers would not hear of the difference.
+    pub fn list(&self, mono_ms: u64) -> Vec<Listed> {
+        self.sharing().list(&self.table, mono_ms)
+    }
+
     /// How full the table is.
     pub fn fill(&self) -> Fill {
         self.table.fill()
+    }
+
+    /// Changes what is shared, and tells doors where policies are now. Shards know of a new policy before doors do.
+    fn change<R>(&self, change: impl FnOnce(&mut Sharing) -> R) -> R {
+        let mut sharing = self.sharing();
+        let result = change(&mut sharing);
+        if !Arc::ptr_eq(&sharing.register.directory, &self.directory.load()) {
+            self.directory.store(sharing.register.directory.clone());
+        }
+        result
     }
 
     /// What is shared is changed step by step, each of them sound: a panic in one leaves nothing half done that is not

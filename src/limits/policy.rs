@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bincode::{Decode, Encode};
+
 use crate::identity::WorkerId;
 
 /// The most units that a limit or a burst may have.
@@ -14,11 +16,11 @@ pub const WINDOW_MAX_MS: u64 = 1 << 31;
 const SCALE_MAX: u64 = 1 << 60;
 /// A name is part of what is hashed for each key.
 pub const NAME_BYTES_MAX: usize = 64;
-/// Policies that one node may have.
+/// Policies that one node may declare.
 pub const POLICIES_MAX: usize = 1_024;
 
 /// How use is counted against the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Algorithm {
     /// So many units in each window.
     Fixed,
@@ -26,6 +28,17 @@ pub enum Algorithm {
     Sliding,
     /// A level that drains at `limit` units in a window and holds `burst` (the generic cell rate algorithm, ITU-T I.371).
     Gcra,
+}
+
+impl Algorithm {
+    /// What stands for it in whatever is hashed; it never changes.
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Fixed => 0,
+            Self::Sliding => 1,
+            Self::Gcra => 2,
+        }
+    }
 }
 
 /// Whose use counts.
@@ -79,6 +92,12 @@ pub enum PolicyError {
     /// Nobody decides, or nobody has a share.
     #[error("at least one node needs a share above zero")]
     Shares,
+    /// Requests could not say which is meant.
+    #[error("two policies have the same name")]
+    Twice,
+    /// Peers would not take them.
+    #[error("there are at most {POLICIES_MAX} policies")]
+    TooMany,
 }
 
 impl Policy {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::identity::WorkerId;
 
 use super::fingerprint::Fingerprint;
+use super::given::{Given, Template};
 use super::policy::{Algorithm, Mode, Policy, PolicyError};
 use super::shares;
 use super::window::Windows;
@@ -12,10 +13,20 @@ use super::workers::Workers;
 
 /// Use that is not told yet may reach this part of a limit, all nodes but one taken together.
 const UNTOLD_PERCENT: u64 = 5;
+/// A policy that came with a request stays for at least so long without use.
+const FORGETS_MIN_MS: u64 = 60_000;
 
-/// Which policy: its place in the list that the node was given last.
+/// Where a rule stands among all of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PolicyId(pub u16);
+pub(super) struct Place(pub(super) u16);
+
+/// Which policy of a node. It is never taken for another one: when the policy is gone, or counts anew, decisions by it are
+/// refused ([`super::Refusal::Changed`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyId {
+    pub(super) place: Place,
+    pub(super) serial: u32,
+}
 
 /// What some nodes may admit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +43,8 @@ pub(super) struct Pool {
 pub(super) struct Rule {
     me: WorkerId,
     pub(super) policy: Policy,
+    /// The numbers, if they came with a request.
+    pub(super) given: Option<Given>,
     pub(super) fingerprint: Fingerprint,
     pub(super) windows: Windows,
     /// What this node may admit if it knows of nobody.
@@ -45,7 +58,17 @@ pub(super) struct Rule {
 }
 
 impl Rule {
+    /// By a policy that was declared.
     pub(super) fn new(policy: Policy, me: WorkerId) -> Result<Self, PolicyError> {
+        Self::of(policy, None, me)
+    }
+
+    /// By a policy that came with a request.
+    pub(super) fn given(given: Given, template: &Template, me: WorkerId) -> Result<Self, PolicyError> {
+        Self::of(template.policy(given), Some(given), me)
+    }
+
+    fn of(policy: Policy, given: Option<Given>, me: WorkerId) -> Result<Self, PolicyError> {
         policy.check()?;
         let units = shares::split(policy.limit, &policy.weights);
         let bursts = shares::split(policy.burst, &policy.weights);
@@ -56,6 +79,7 @@ impl Rule {
         let (own, burst) = (share(&units, policy.limit), share(&bursts, policy.burst));
         Ok(Self {
             me,
+            given,
             fingerprint: Fingerprint::of(&policy),
             windows: Windows::of(policy.algorithm, policy.window_ms),
             own: Pool { members: Workers::only(me), units: own, burst },
@@ -94,6 +118,23 @@ impl Rule {
             Algorithm::Fixed | Algorithm::Sliding => self.policy.limit,
             Algorithm::Gcra => 2 * (self.policy.limit + self.policy.burst),
         }
+    }
+
+    /// After so long without use, nothing that the policy can still ask for is known of any key: windows are over, and
+    /// levels have drained, be it at this node's own share of the rate.
+    pub(super) fn forgets_ms(&self) -> u64 {
+        let windows = match self.policy.algorithm {
+            Algorithm::Fixed => 2,
+            Algorithm::Sliding => 3,
+            Algorithm::Gcra => 2u64.max(self.level_max().div_ceil(self.own.units.max(1))),
+        };
+        windows.saturating_mul(self.policy.window_ms).max(FORGETS_MIN_MS)
+    }
+
+    /// Units that all nodes can have come to at once, in a level of `gcra`.
+    pub(super) fn level_max(&self) -> u64 {
+        let nodes = u64::from(self.whole.members.len());
+        self.policy.burst.saturating_mul(nodes).saturating_add(self.policy.limit)
     }
 
     /// Whether keys that were counted by `other` can be counted on by this rule.

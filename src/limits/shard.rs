@@ -10,10 +10,10 @@ use crate::identity::WorkerId;
 use super::decision::{self, Decision, Refusal};
 use super::entry::Entry;
 use super::key::KeyHash;
-use super::keys::{Heard, Keys};
+use super::keys::{Found, Heard, Keys};
 use super::message::Total;
 use super::policy::Algorithm;
-use super::rule::{PolicyId, Rule};
+use super::rule::{Place, PolicyId, Rule};
 use super::rules::Rules;
 use super::slot::Teller;
 use super::timeline::Moment;
@@ -25,59 +25,132 @@ const WINDOWS_OFF_MAX: u32 = 1;
 pub(super) struct Shard {
     pub(super) rules: Arc<Rules>,
     pub(super) keys: Keys,
+    /// By place.
+    usage: Vec<Usage>,
     pub(super) fenced: bool,
+}
+
+/// What was decided by one policy, since the node has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// All decisions; those that look are among them.
+    pub decisions: u64,
+    /// Units that were admitted.
+    pub admitted: u64,
+    /// Decisions that denied.
+    pub denied: u64,
+    /// When a decision was made last, in this boot's monotonic time.
+    pub decided_ms: Option<u64>,
+    /// When peers told of a key last, in the same time.
+    pub heard_ms: Option<u64>,
+}
+
+impl Usage {
+    fn count(&mut self, decided: &Decision, cost: u64, now: Moment) {
+        self.decisions += 1;
+        self.denied += u64::from(!decided.admitted);
+        self.admitted = self.admitted.saturating_add(if decided.admitted { cost } else { 0 });
+        self.decided_ms = self.decided_ms.max(Some(now.mono_ms));
+    }
+
+    /// Adds what another shard counted.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.decisions += other.decisions;
+        self.admitted = self.admitted.saturating_add(other.admitted);
+        self.denied += other.denied;
+        self.decided_ms = self.decided_ms.max(other.decided_ms);
+        self.heard_ms = self.heard_ms.max(other.heard_ms);
+    }
 }
 
 /// What a peer that began lately is told of some entries.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    pub(super) ours: Vec<(PolicyId, Total)>,
-    pub(super) yours: Vec<(PolicyId, Total)>,
+    pub(super) ours: Vec<(Place, Total)>,
+    pub(super) yours: Vec<(Place, Total)>,
 }
 
 impl Shard {
+    pub(super) fn new(keys: Keys) -> Self {
+        Self { rules: Arc::default(), keys, usage: Vec::new(), fenced: false }
+    }
+
+    /// Other policies hold from now on, each at a place that none of them had that may still have keys.
+    pub(super) fn arrange(&mut self, rules: &Arc<Rules>) {
+        self.usage.resize(rules.places().max(self.usage.len()), Usage::default());
+        for (place, usage) in (0..).map(Place).zip(&mut self.usage) {
+            let serial = |rules: &Rules| rules.held(place).map(|held| held.serial);
+            if serial(rules) != serial(&self.rules) {
+                *usage = Usage::default();
+            }
+        }
+        self.keys.arrange(rules.places(), rules.parts());
+        self.rules = rules.clone();
+    }
+
+    /// What was decided under a place.
+    pub(super) fn usage(&self, place: Place) -> Usage {
+        self.usage.get(usize::from(place.0)).copied().unwrap_or_default()
+    }
+
     /// Decides on a key. No allocation, no system call, and a bounded number of steps.
     pub(super) fn decide(&mut self, now: Moment, id: PolicyId, key: KeyHash, cost: u64) -> Result<Decision, Refusal> {
         if self.fenced {
             return Err(Refusal::Fenced);
         }
-        let (rule, view) = self.rules.get(id).ok_or(Refusal::UnknownPolicy)?;
+        let (rule, view) = self.rules.resolve(id).ok_or(Refusal::Changed)?;
         if !rule.is_decided_by_me() {
             return Err(Refusal::NotHere);
         }
         if cost > rule.policy.cost_max() {
             return Err(Refusal::Never { max: rule.policy.cost_max() });
         }
-        let new = || Entry::new(key, id, rule.windows.number(now.unix_ms));
-        let at = match self.keys.find(key) {
-            Some(at) => at,
-            None if cost == 0 => return Ok(decision::decide(rule, view, &mut new(), Heard::NOTHING, now, 0)),
-            None => {
+        let new = || entry(rule, id.place, key, rule.windows.number(now.unix_ms));
+        let at = match self.keys.find_of(id.place, key, |_| false) {
+            Found::At(at) => Some(at),
+            _ if cost == 0 => None,
+            _ => {
                 let mut entry = new();
                 entry.set_decided();
-                self.keys.insert(&self.rules, entry, now).ok_or(Refusal::Full)?
+                Some(self.keys.insert(&self.rules, entry, now).ok_or(Refusal::Full)?)
             }
         };
-        self.keys.decide_on(at);
-        let (entry, heard) = self.keys.with_heard(at).ok_or(Refusal::Full)?;
-        let decided = decision::decide(rule, view, entry, heard, now, cost);
-        if rule.is_told() && u64::from(entry.untold) >= rule.threshold {
-            self.keys.queue(at);
+        let decided = match at {
+            None => decision::decide(rule, view, &mut new(), Heard::NOTHING, now, 0),
+            Some(at) => {
+                self.keys.decide_on(at);
+                let (entry, heard) = self.keys.with_heard(at).ok_or(Refusal::Full)?;
+                let decided = decision::decide(rule, view, entry, heard, now, cost);
+                if rule.is_told() && u64::from(entry.untold) >= rule.threshold {
+                    self.keys.queue(at);
+                }
+                decided
+            }
+        };
+        if let Some(usage) = self.usage.get_mut(usize::from(id.place.0)) {
+            usage.count(&decided, cost, now);
         }
         Ok(decided)
     }
 
     /// Joins what a boot of a peer admitted to a key, or an earlier boot of this node.
-    pub(super) fn hear(&mut self, now: Moment, id: PolicyId, teller: Teller, total: Total) {
-        let Some((rule, view)) = self.rules.get(id).filter(|(rule, _)| rule.is_told()) else { return };
+    pub(super) fn hear(&mut self, now: Moment, place: Place, teller: Teller, total: Total) {
+        let Some((rule, view)) = self.rules.get(place).filter(|(rule, _)| rule.is_told()) else { return };
         let present = rule.windows.number(now.unix_ms);
         let units = total.units.min(rule.claim_max());
         if total.window.abs_diff(present) > WINDOWS_OFF_MAX || units == 0 {
             return;
         }
-        let entry = || Entry::new(total.key, id, present);
-        let at = self.keys.find(total.key).or_else(|| self.keys.insert(&self.rules, entry(), now));
-        let Some(at) = at.filter(|at| self.keys.get(*at).is_some_and(|entry| entry.policy == id)) else {
+        if let Some(usage) = self.usage.get_mut(usize::from(place.0)) {
+            usage.heard_ms = usage.heard_ms.max(Some(now.mono_ms));
+        }
+        let rules = &self.rules;
+        let at = match self.keys.find_of(place, total.key, |other| rules.held(other).is_some()) {
+            Found::At(at) => Some(at),
+            Found::Nowhere => self.keys.insert(rules, entry(rule, place, total.key, present), now),
+            Found::Elsewhere => None,
+        };
+        let Some(at) = at else {
             self.keys.unheard += 1;
             return;
         };
@@ -98,11 +171,11 @@ impl Shard {
     }
 
     /// What waits longest of a policy, at most so much; it counts as told.
-    pub(super) fn tell(&mut self, id: PolicyId, most: usize, totals: &mut Vec<Total>) {
-        let Some((rule, _)) = self.rules.get(id) else { return };
+    pub(super) fn tell(&mut self, place: Place, most: usize, totals: &mut Vec<Total>) {
+        let Some((rule, _)) = self.rules.get(place) else { return };
         let claim_max = rule.claim_max();
         for _ in 0..most {
-            let Some(entry) = self.keys.next_to_tell(id) else { break };
+            let Some(entry) = self.keys.next_to_tell(place) else { break };
             // What was not told of a window that is over stays below the threshold.
             if entry.untold > 0 {
                 entry.untold = 0;
@@ -152,4 +225,10 @@ impl Shard {
         }
         told.yours.extend(sum.into_iter().filter(|(_, units)| *units > 0).map(|(window, units)| total(window, units)));
     }
+}
+
+fn entry(rule: &Rule, place: Place, key: KeyHash, number: u32) -> Entry {
+    let mut entry = Entry::new(key, place, number);
+    entry.set_given(rule.given.is_some());
+    entry
 }

@@ -6,29 +6,25 @@
 //! agrees with is alone. Words that are on their way make two nodes see a side differently, for at most the presence
 //! time and one way.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::identity::{Peer, WorkerId};
 
-use super::link::Link;
-use super::message::{Beat, Message, Naming, Opening, Told, Total, Violation};
-use super::policy::{POLICIES_MAX, Policy, PolicyError};
-use super::rule::{PolicyId, Rule};
-use super::rules::Rules;
+use super::given::GIVEN_MAX;
+use super::link::{Link, Parted};
+use super::message::{Beat, Message, Naming, Opening, Told, Violation};
+use super::policy::POLICIES_MAX;
+use super::register::Register;
+use super::rule::{Place, PolicyId, Rule};
+use super::rules::{Held, Rules};
 use super::slot::Teller;
 use super::standing::{Together, View};
 use super::table::Table;
 use super::telling::Telling;
 use super::timeline::{Moment, Reading, Timeline};
 use super::workers::Workers;
-
-/// Beats in the time within which a node has to be heard.
-const BEATS: u64 = 10;
-/// Entries that one piece of a table looks at.
-const PIECE: usize = 1_024;
-/// Pieces for each peer at a time.
-const PIECES: usize = 8;
 
 /// How nodes share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,28 +43,31 @@ impl Default for Pace {
 
 /// Whom this node names under one rule.
 #[derive(Clone, Copy, Debug)]
-struct Named {
-    members: Workers,
-    since_ms: u64,
+pub(super) struct Named {
+    pub(super) members: Workers,
+    pub(super) since_ms: u64,
     /// Until then, unless more is heard; in monotonic time.
     until_ms: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Sharing {
-    me: Peer,
-    pace: Pace,
+    pub(super) me: Peer,
+    pub(super) pace: Pace,
     pub(super) timeline: Timeline,
     /// When the node began to count, by its window time.
-    began_ms: Option<u64>,
-    rules: Arc<Rules>,
-    /// Beside each rule.
+    pub(super) began_ms: Option<u64>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) register: Register,
+    /// By place.
     named: Vec<Named>,
-    links: BTreeMap<WorkerId, Link>,
-    telling: Telling,
+    pub(super) links: BTreeMap<WorkerId, Link>,
+    pub(super) telling: Telling,
     /// Beats that may still be echoed in time: their numbers, and when they were sent.
-    beats: VecDeque<(u64, u64)>,
-    beat_due_ms: u64,
+    pub(super) beats: VecDeque<(u64, u64)>,
+    pub(super) beat_due_ms: u64,
+    /// When policies are looked at next.
+    pub(super) look_due_ms: u64,
     pub(super) outbox: VecDeque<(WorkerId, Message)>,
 }
 
@@ -80,11 +79,13 @@ impl Sharing {
             timeline: Timeline::default(),
             began_ms: None,
             rules: Arc::default(),
+            register: Register::default(),
             named: Vec::new(),
             links: BTreeMap::new(),
             telling: Telling::default(),
             beats: VecDeque::new(),
             beat_due_ms: 0,
+            look_due_ms: 0,
             outbox: VecDeque::new(),
         }
     }
@@ -100,6 +101,7 @@ impl Sharing {
         self.settle(table, now);
         self.announce(table, now);
         self.tell_tables(table, now);
+        self.tidy(table, now);
         if now.mono_ms >= self.beat_due_ms {
             self.beat(now);
         }
@@ -110,51 +112,16 @@ impl Sharing {
         self.began_ms = Some(now.unix_ms);
         self.beat_due_ms = now.mono_ms;
         let mut rules = Rules::clone(&self.rules);
-        for (rule, view) in &mut rules.0 {
+        for (_, Held { rule, view, .. }) in rules.iter_mut() {
             *view = View::begin(rule, rule.windows.number(now.unix_ms), view.epoch);
         }
         self.publish(table, rules);
-        let open: Vec<WorkerId> = self.open_links().collect();
-        open.into_iter().for_each(|to| self.introduce(to));
-    }
-
-    /// Takes other policies from now on. Keys of those that count as before are kept.
-    pub(super) fn replace(&mut self, table: &Table, policies: Vec<Policy>, mono_ms: u64) -> Result<(), PolicyError> {
-        let new: Vec<Rule> = policies.into_iter().map(|p| Rule::new(p, self.me.worker)).collect::<Result<_, _>>()?;
-        let now = self.timeline.at(mono_ms);
-        let alone = Named { members: Workers::only(self.me.worker), since_ms: u64::MAX, until_ms: u64::MAX };
-        let fresh = Named { since_ms: now.map_or(u64::MAX, |now| now.unix_ms), ..alone };
-        let (mut rules, mut named, mut new_ids) = (Rules::default(), Vec::new(), BTreeMap::new());
-        for (at, rule) in (0..).map(PolicyId).zip(new) {
-            let old = self.rules.iter().find(|(_, (old, _))| rule.continues(old));
-            new_ids.extend(old.map(|(id, _)| (id, at)));
-            let kept = old.filter(|(_, (old, _))| old.fingerprint == rule.fingerprint);
-            let kept = kept.and_then(|(id, (_, view))| Some((*view, *self.named.get(usize::from(id.0))?)));
-            let epoch = old.map_or(0, |(_, (_, view))| view.epoch);
-            let begun =
-                || now.map_or_else(View::default, |now| View::begin(&rule, rule.windows.number(now.unix_ms), epoch));
-            let (view, names) = kept.unwrap_or_else(|| (begun(), fresh));
-            named.push(names);
-            rules.0.push((Arc::new(rule), view));
-        }
-        (self.rules, self.named) = (Arc::new(rules), named);
-        self.telling.forget();
-        table.replace(&self.rules, |id| new_ids.get(&id).copied());
-        let open: Vec<WorkerId> = self.open_links().collect();
-        open.into_iter().for_each(|to| self.introduce(to));
-        if let Some(now) = now {
-            self.settle(table, now);
-        }
-        Ok(())
-    }
-
-    pub(super) fn find(&self, name: &str) -> Option<PolicyId> {
-        self.rules.iter().find(|(_, (rule, _))| rule.policy.name == name).map(|(id, _)| id)
+        self.introduce_all();
     }
 
     /// With whom this node counts under a policy, or would from the next window on.
     pub(super) fn side(&self, id: PolicyId) -> Workers {
-        let together = self.rules.get(id).and_then(|(_, view)| view.together);
+        let together = self.rules.resolve(id).and_then(|(_, view)| view.together);
         together.map_or(Workers::only(self.me.worker), |together| together.pool.members)
     }
 
@@ -214,6 +181,7 @@ impl Sharing {
                 self.hear_naming(from, naming)?;
                 self.settle_at(table, mono_ms);
             }
+            Message::Brought(brought) => self.learn(table, from, &brought, mono_ms)?,
             Message::Totals(told) | Message::Table(told) => {
                 self.hear(table, from, told, mono_ms, |link| link.teller(from))?;
             }
@@ -230,7 +198,7 @@ impl Sharing {
     }
 
     fn open(&mut self, table: &Table, from: WorkerId, opening: Opening, mono_ms: u64) -> Result<(), Violation> {
-        if opening.fingerprints.len() > POLICIES_MAX {
+        if opening.fingerprints.len() > POLICIES_MAX + GIVEN_MAX {
             return Err(Violation::TooManyPolicies);
         }
         self.settle_at(table, mono_ms);
@@ -274,13 +242,13 @@ impl Sharing {
         let link = self.links.get(&from).filter(|link| link.incoming.is_some()).ok_or(Violation::NotOpened)?;
         let Some(now) = self.timeline.at(mono_ms) else { return Ok(()) };
         for Told { fingerprint, totals } in told {
-            let Some(id) = self.rules.find(fingerprint) else { continue };
-            totals.into_iter().for_each(|total| table.hear(now, id, teller(link), total));
+            let Some(place) = self.register.by_fingerprint(fingerprint) else { continue };
+            totals.into_iter().for_each(|total| table.hear(now, place, teller(link), total));
         }
         Ok(())
     }
 
-    fn settle_at(&mut self, table: &Table, mono_ms: u64) {
+    pub(super) fn settle_at(&mut self, table: &Table, mono_ms: u64) {
         if let Some(now) = self.timeline.at(mono_ms).filter(|_| self.began_ms.is_some()) {
             self.settle(table, now);
         }
@@ -291,43 +259,85 @@ impl Sharing {
     /// To be done before anything that is heard takes effect, too: presence that has run out in the meantime has been
     /// broken, whatever comes now.
     fn settle(&mut self, table: &Table, now: Moment) {
-        let mut views = Vec::with_capacity(self.rules.0.len());
-        let mut changed = Vec::new();
-        for ((id, (rule, view)), named) in self.rules.iter().zip(&self.named) {
-            let names = self.names(id, rule, *named, now);
-            if (names.members, names.since_ms) != (named.members, named.since_ms) {
-                changed.push((rule.fingerprint, names));
+        let mut rules = Cow::Borrowed(&*self.rules);
+        let (mut names, mut namings) = (Vec::new(), Vec::new());
+        for (place, Held { rule, view: before, .. }) in self.rules.iter() {
+            let (named, mut view) = (self.named(place), *before);
+            let now_named = self.names(place, rule, named, now);
+            if (now_named.members, now_named.since_ms) != (named.members, named.since_ms) {
+                let (members, since_ms) = (now_named.members, now_named.since_ms);
+                namings.push(Naming { fingerprint: rule.fingerprint, members, since_ms });
             }
-            let mut view = *view;
-            view.update(self.agreed(rule, names), rule, now);
-            views.push((view, names));
+            names.push((place, now_named));
+            view.update(self.agreed(rule, now_named), rule, now);
+            if view != *before {
+                rules.to_mut().set_view(place, view);
+            }
         }
-        let before: Vec<View> = self.rules.0.iter().map(|(_, view)| *view).collect();
-        self.named = views.iter().map(|(_, names)| *names).collect();
-        let views: Vec<View> = views.into_iter().map(|(view, _)| view).collect();
-        if views != before {
-            let rules = self.rules.0.iter().zip(views).map(|((rule, _), view)| (rule.clone(), view));
-            self.publish(table, Rules(rules.collect()));
+        let changed = if let Cow::Owned(rules) = rules { Some(rules) } else { None };
+        names.into_iter().for_each(|(place, names)| self.set_named(place, names));
+        changed.into_iter().for_each(|rules| self.publish(table, rules));
+        namings.into_iter().for_each(|naming| self.send_all(&Message::Naming(naming)));
+    }
+
+    /// Whom this node names under the rule at a place.
+    pub(super) fn named(&self, place: Place) -> Named {
+        let alone = Named { members: Workers::only(self.me.worker), since_ms: u64::MAX, until_ms: u64::MAX };
+        self.named.get(usize::from(place.0)).copied().unwrap_or(alone)
+    }
+
+    fn set_named(&mut self, place: Place, names: Named) {
+        let at = usize::from(place.0);
+        if at >= self.named.len() {
+            self.named.resize(at + 1, self.named(Place(u16::MAX)));
         }
-        for (fingerprint, names) in changed {
-            let naming = Naming { fingerprint, members: names.members, since_ms: names.since_ms };
-            self.send_all(&Message::Naming(naming));
+        if let Some(held) = self.named.get_mut(at) {
+            *held = names;
         }
     }
 
+    /// A rule that has its place from now on names nobody else yet.
+    pub(super) fn name_alone(&mut self, place: Place, now: Option<Moment>) {
+        let members = Workers::only(self.me.worker);
+        let since_ms = now.map_or(u64::MAX, |now| now.unix_ms);
+        self.set_named(place, Named { members, since_ms, until_ms: u64::MAX });
+    }
+
     /// Whom this node names now. A node that cannot tell what it admits in time names nobody else.
-    fn names(&self, id: PolicyId, rule: &Rule, before: Named, now: Moment) -> Named {
+    fn names(&self, place: Place, rule: &Rule, before: Named, now: Moment) -> Named {
         let mut present = Named { members: Workers::only(self.me.worker), since_ms: now.unix_ms, until_ms: u64::MAX };
         let tells = rule.is_told() && rule.is_decided_by_me();
-        if tells && !self.telling.is_behind(id, now.mono_ms, self.pace.presence_ms) {
+        if tells && !self.is_behind(place, now.mono_ms) {
             for (worker, link) in self.links.iter().filter(|(worker, _)| rule.is_decided_by(**worker)) {
-                let Some(until_ms) = link.present_until(rule, now, self.pace.presence_ms) else { continue };
+                let Ok(until_ms) = link.presence(rule, now, self.pace.presence_ms) else { continue };
                 present.members.insert(*worker);
                 present.until_ms = present.until_ms.min(until_ms);
             }
         }
         let goes_on = present.members == before.members && now.mono_ms < before.until_ms;
         if goes_on { Named { since_ms: before.since_ms, ..present } } else { present }
+    }
+
+    fn is_behind(&self, place: Place, mono_ms: u64) -> bool {
+        self.telling.is_behind(place, mono_ms, self.pace.presence_ms)
+    }
+
+    /// Why a node that decides by a rule is not on this node's side, if it is not.
+    pub(super) fn parted(&self, place: Place, rule: &Rule, worker: WorkerId, mono_ms: u64) -> Option<Parted> {
+        if !rule.is_told() || !rule.is_decided_by_me() {
+            return Some(Parted::ByItself);
+        }
+        if self.is_behind(place, mono_ms) {
+            return Some(Parted::Behind);
+        }
+        let (Some(now), Some(link)) = (self.timeline.at(mono_ms), self.links.get(&worker)) else {
+            return Some(Parted::NoLink);
+        };
+        if let Err(parted) = link.presence(rule, now, self.pace.presence_ms) {
+            return Some(parted);
+        }
+        let names_the_same = link.naming(rule.fingerprint).is_some_and(|(of, _)| of == self.named(place).members);
+        (!names_the_same).then_some(Parted::NamesOthers)
     }
 
     /// The side that all those named agree on.
@@ -349,105 +359,4 @@ impl Sharing {
         self.rules = Arc::new(rules);
         table.publish(&self.rules);
     }
-
-    /// Tells what is due of all keys to everybody.
-    fn announce(&mut self, table: &Table, now: Moment) {
-        let told = self.telling.take(table, self.pace.totals_max, now.mono_ms);
-        let told = self.by_fingerprint(told);
-        if !told.is_empty() {
-            self.send_all(&Message::Totals(told));
-        }
-    }
-
-    fn by_fingerprint(&self, totals: Vec<(PolicyId, Vec<Total>)>) -> Vec<Told> {
-        let told = totals.into_iter().filter_map(|(id, totals)| {
-            let (rule, _) = self.rules.get(id)?;
-            Some(Told { fingerprint: rule.fingerprint, totals })
-        });
-        told.collect()
-    }
-
-    /// Goes on with the tables that peers are owed.
-    fn tell_tables(&mut self, table: &Table, now: Moment) {
-        let owed: Vec<WorkerId> = self.links.iter().filter(|(_, link)| link.table.is_some()).map(|(w, _)| *w).collect();
-        for worker in owed {
-            for _ in 0..PIECES {
-                self.tell_piece(table, worker, now);
-            }
-        }
-    }
-
-    fn tell_piece(&mut self, table: &Table, to: WorkerId, now: Moment) {
-        let Some(link) = self.links.get(&to) else { return };
-        let (Some(cursor), Some(incoming)) = (link.table, &link.incoming) else { return };
-        let (teller, began_ms) = (link.teller(to), incoming.began_ms);
-        let needs = |rule: &Rule| {
-            let windows = rule.windows;
-            rule.is_told() && windows.remembers(windows.number(began_ms), windows.number(now.unix_ms).saturating_sub(1))
-        };
-        let (told, next) = if self.rules.0.iter().any(|(rule, _)| needs(rule)) {
-            table.survey(cursor, PIECE, (to, teller, began_ms))
-        } else {
-            Default::default()
-        };
-        let messages = [(told.ours, Message::Table as fn(_) -> _), (told.yours, Message::Yours)];
-        for (totals, message) in messages {
-            let told = self.by_fingerprint(grouped(totals));
-            if !told.is_empty() {
-                self.outbox.push_back((to, message(told)));
-            }
-        }
-        if next.is_none() {
-            self.outbox.push_back((to, Message::TableEnd));
-        }
-        if let Some(link) = self.links.get_mut(&to) {
-            link.table = next;
-        }
-    }
-
-    fn beat(&mut self, now: Moment) {
-        self.beat_due_ms = now.mono_ms.saturating_add(self.pace.presence_ms / BEATS);
-        let number = self.beats.back().map_or(self.me.boot.nonce, |(number, _)| number.wrapping_add(1));
-        self.beats.push_back((number, now.mono_ms));
-        let old = |sent_ms: u64| sent_ms.saturating_add(self.pace.presence_ms) <= now.mono_ms;
-        while self.beats.len() > 1 && self.beats.front().is_some_and(|(_, sent_ms)| old(*sent_ms)) {
-            self.beats.pop_front();
-        }
-        let open: Vec<WorkerId> = self.open_links().collect();
-        for to in open {
-            let echo = self.links.get(&to).and_then(|link| link.echo(now.mono_ms));
-            self.outbox.push_back((to, Message::Beat(Beat { number, unix_ms: now.unix_ms, echo })));
-        }
-    }
-
-    /// What a stream begins with.
-    fn introduce(&mut self, to: WorkerId) {
-        let Some(began_ms) = self.began_ms else { return };
-        let told = || self.rules.0.iter().zip(&self.named).filter(|((rule, _), _)| rule.is_told());
-        let fingerprints = told().map(|((rule, _), _)| rule.fingerprint).collect();
-        let opening = Opening { boot: self.me.boot, began_ms, fingerprints };
-        let namings = told().map(|((rule, _), named)| {
-            let (fingerprint, members, since_ms) = (rule.fingerprint, named.members, named.since_ms);
-            Message::Naming(Naming { fingerprint, members, since_ms })
-        });
-        let messages: Vec<Message> = [Message::Opening(opening)].into_iter().chain(namings).collect();
-        self.outbox.extend(messages.into_iter().map(|message| (to, message)));
-    }
-
-    fn send_all(&mut self, message: &Message) {
-        let open: Vec<WorkerId> = self.open_links().collect();
-        self.outbox.extend(open.into_iter().map(|to| (to, message.clone())));
-    }
-
-    fn open_links(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        self.links.iter().filter(|(_, link)| link.is_open).map(|(worker, _)| *worker)
-    }
-}
-
-fn grouped(totals: Vec<(PolicyId, Total)>) -> Vec<(PolicyId, Vec<Total>)> {
-    let mut groups: BTreeMap<PolicyId, Vec<Total>> = BTreeMap::new();
-    for (id, total) in totals {
-        groups.entry(id).or_default().push(total);
-    }
-    groups.into_iter().collect()
 }

@@ -7,11 +7,11 @@ use crate::identity::WorkerId;
 use super::decision::{Decision, Refusal};
 use super::index::ENTRIES_MAX;
 use super::key::KeyHash;
-use super::keys::{Keys, WhenFull};
+use super::keys::{FETCHED, Keys, WhenFull};
 use super::message::Total;
-use super::rule::PolicyId;
+use super::rule::{Place, PolicyId};
 use super::rules::Rules;
-use super::shard::{Shard, Survey};
+use super::shard::{Shard, Survey, Usage};
 use super::slot::Teller;
 use super::timeline::Moment;
 
@@ -70,7 +70,7 @@ impl Table {
         let each = room.keys_max.div_ceil(shards).clamp(1, ENTRIES_MAX);
         let shard = |_| {
             let keys = Keys::new(each, peers, room.when_full);
-            Mutex::new(Shard { rules: Arc::default(), keys, fenced: false })
+            Mutex::new(Shard::new(keys))
         };
         Self { shards: (0..shards).map(shard).collect(), shift: 64 - shards.trailing_zeros() }
     }
@@ -93,39 +93,40 @@ impl Table {
         round.order.sort_unstable();
         for run in round.order.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((shard, _)) = run.first() else { continue };
-            let mut shard = self.lock(*shard);
-            for (_, at) in run {
-                let at = *at as usize;
-                let Some(request) = requests.get(at) else { continue };
-                let decided = shard.as_mut().map(|s| s.decide(now, request.policy, request.key, request.cost));
-                answer(at, decided.unwrap_or(Err(Refusal::Fenced)));
+            let Some(mut shard) = self.lock(*shard) else { continue };
+            for some in run.chunks(FETCHED) {
+                let asked = some.iter().filter_map(|(_, at)| Some((*at as usize, requests.get(*at as usize)?)));
+                shard.keys.fetch(asked.clone().map(|(_, request)| request.key));
+                for (at, request) in asked {
+                    answer(at, shard.decide(now, request.policy, request.key, request.cost));
+                }
             }
         }
     }
 
-    pub(super) fn hear(&self, now: Moment, id: PolicyId, teller: Teller, total: Total) {
+    pub(super) fn hear(&self, now: Moment, place: Place, teller: Teller, total: Total) {
         if let Some(mut shard) = self.lock(self.shard_of(total.key)) {
-            shard.hear(now, id, teller, total);
+            shard.hear(now, place, teller, total);
         }
     }
 
-    /// How many keys of each policy are to be told.
+    /// How many keys of each place are to be told.
     pub(super) fn queued(&self) -> Vec<usize> {
         let mut queued = Vec::new();
         for shard in self.locked() {
-            queued.resize(queued.len().max(shard.keys.queues.len()), 0);
-            queued.iter_mut().zip(&shard.keys.queues).for_each(|(sum, queue)| *sum += queue.len as usize);
+            queued.resize(queued.len().max(shard.rules.places()), 0);
+            queued.iter_mut().zip(shard.keys.queued()).for_each(|(sum, many)| *sum += many);
         }
         queued
     }
 
     /// Takes at most so many totals out of a policy's queues, beginning with shard `from`. Returns where to go on.
-    pub(super) fn tell(&self, id: PolicyId, most: usize, from: u32, totals: &mut Vec<Total>) -> u32 {
+    pub(super) fn tell(&self, place: Place, most: usize, from: u32, totals: &mut Vec<Total>) -> u32 {
         let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let mut at = from % shards;
         for _ in 0..shards {
             let Some(mut shard) = self.lock(at) else { break };
-            shard.tell(id, most.saturating_sub(totals.len()), totals);
+            shard.tell(place, most.saturating_sub(totals.len()), totals);
             if totals.len() >= most {
                 break;
             }
@@ -155,12 +156,26 @@ impl Table {
         self.locked().for_each(|mut shard| shard.rules = rules.clone());
     }
 
-    /// From now on these rules hold, of other policies; see [`Keys::renumber`].
-    pub(super) fn replace(&self, rules: &Arc<Rules>, new_id: impl Fn(PolicyId) -> Option<PolicyId>) {
-        for mut shard in self.locked() {
-            shard.rules = rules.clone();
-            shard.keys.renumber(rules.0.len(), &new_id);
-        }
+    /// From now on these rules hold, of other policies. Keys of those that are gone stay until they are swept.
+    pub(super) fn arrange(&self, rules: &Arc<Rules>) {
+        self.locked().for_each(|mut shard| shard.arrange(rules));
+    }
+
+    /// Goes on through all entries, shard by shard, and takes out those whose policy is gone. Returns where to go on, if
+    /// there is more.
+    pub(super) fn sweep(&self, (at, from): (u32, usize), many: usize) -> Option<(u32, usize)> {
+        let mut shard = self.lock(at)?;
+        let Shard { rules, keys, .. } = &mut *shard;
+        let next = keys.sweep(rules, from, many).map_or((at + 1, 0), |next| (at, next));
+        ((next.0 as usize) < self.shards.len()).then_some(next)
+    }
+
+    /// What was decided under a place, by all shards.
+    pub(super) fn usage(&self, place: Place) -> Usage {
+        self.locked().fold(Usage::default(), |mut sum, shard| {
+            sum.add(&shard.usage(place));
+            sum
+        })
     }
 
     /// No more decisions. When this returns, none is being made.

@@ -1,7 +1,8 @@
 //! What is told when: a bounded number of totals at a time, shared out by policy, so that a flood of one delays no other.
 
 use super::message::Total;
-use super::rule::PolicyId;
+use super::rule::Place;
+use super::rules::Rules;
 use super::table::Table;
 
 /// Where each policy's telling stands.
@@ -20,32 +21,57 @@ struct Turn {
 
 impl Telling {
     /// Takes what is to be told now.
-    pub(super) fn take(&mut self, table: &Table, budget: usize, mono_ms: u64) -> Vec<(PolicyId, Vec<Total>)> {
+    pub(super) fn take(
+        &mut self,
+        table: &Table,
+        rules: &Rules,
+        budget: usize,
+        mono_ms: u64,
+    ) -> Vec<(Place, Vec<Total>)> {
         let queued = table.queued();
-        self.policies.resize(queued.len(), Turn::default());
-        let allotted = allot(budget, &queued);
+        self.policies.resize(rules.places().max(self.policies.len()), Turn::default());
         let mut told = Vec::new();
-        for ((at, turn), (queued, most)) in self.policies.iter_mut().enumerate().zip(queued.into_iter().zip(allotted)) {
+        for (place, queued, most) in allotted(budget, &queued, rules) {
+            let Some(turn) = self.policies.get_mut(usize::from(place.0)) else { continue };
             let waits = queued > most;
             turn.behind_since_ms = waits.then(|| turn.behind_since_ms.unwrap_or(mono_ms));
-            let Some(id) = u16::try_from(at).ok().map(PolicyId).filter(|_| most > 0) else { continue };
+            if most == 0 {
+                continue;
+            }
             let mut totals = Vec::new();
-            turn.shard = table.tell(id, most, turn.shard, &mut totals);
-            told.extend((!totals.is_empty()).then_some((id, totals)));
+            turn.shard = table.tell(place, most, turn.shard, &mut totals);
+            told.extend((!totals.is_empty()).then_some((place, totals)));
         }
         told
     }
 
     /// Whether this node has been unable to tell all of a policy for so long.
-    pub(super) fn is_behind(&self, id: PolicyId, mono_ms: u64, most_ms: u64) -> bool {
-        let turn = self.policies.get(usize::from(id.0));
+    pub(super) fn is_behind(&self, place: Place, mono_ms: u64, most_ms: u64) -> bool {
+        let turn = self.policies.get(usize::from(place.0));
         turn.and_then(|turn| turn.behind_since_ms).is_some_and(|since| mono_ms.saturating_sub(since) >= most_ms)
     }
 
-    /// Other policies hold: what was known of the old ones is void.
-    pub(super) fn forget(&mut self) {
-        self.policies.clear();
+    /// Another policy has this place: what was known of the old one is void.
+    pub(super) fn forget(&mut self, place: Place) {
+        if let Some(turn) = self.policies.get_mut(usize::from(place.0)) {
+            *turn = Turn::default();
+        }
     }
+}
+
+/// For each policy: how many of its keys wait, and how many may be told now. All policies that came with requests have as
+/// much together as one that was declared.
+fn allotted(budget: usize, queued: &[usize], rules: &Rules) -> Vec<(Place, usize, usize)> {
+    let waiting =
+        rules.iter().map(|(place, held)| (place, queued.get(usize::from(place.0)).copied().unwrap_or(0), held));
+    let (given, declared): (Vec<_>, Vec<_>) = waiting.partition(|(_, _, held)| held.rule.given.is_some());
+    let wanted = |of: &[(Place, usize, _)]| of.iter().map(|(_, queued, _)| *queued).collect::<Vec<_>>();
+    let mut parts = wanted(&declared);
+    parts.push(wanted(&given).into_iter().sum());
+    let mut of_declared = allot(budget, &parts);
+    let of_given = allot(of_declared.pop().unwrap_or(0), &wanted(&given));
+    let each = declared.into_iter().chain(given).zip(of_declared.into_iter().chain(of_given));
+    each.map(|((place, queued, _), most)| (place, queued, most)).collect()
 }
 
 /// Shares a budget out: nobody gets more than he wants, and whoever does not get all gets as much as anybody (max-min).

@@ -1,7 +1,7 @@
 //! Clients: each asks for a key in a way of its own, and some know where windows end.
 
 use rand::RngExt;
-use snowtide::limits::{Algorithm, KeyHash, Mode, Moment, Request};
+use snowtide::limits::{Algorithm, Decision, Given, KeyHash, Mode, Moment, PolicyId, Refusal, Request};
 
 use super::ledger::Admitted;
 use super::plan::{Pattern, Version};
@@ -11,6 +11,8 @@ use super::world::{Happening, World};
 const EDGE_MS: u64 = 30;
 /// What is asked in silence pauses once in so long.
 const SILENCE_MS: u64 = 9_000;
+/// What is asked seldom is asked for at most so long.
+const SELDOM_MS: u64 = 8_000;
 
 impl World {
     /// What a demand asks for at this moment, and when it asks again.
@@ -31,6 +33,12 @@ impl World {
                 let wait_ms = self.one(demand, node, &version, times * 5.0);
                 let (ends, next) = ((self.now + wait_ms) / wave_ms, self.now / wave_ms);
                 if ends % 5 == 0 || next % 5 != 0 { wait_ms } else { (5 - ends % 5) * wave_ms }
+            }
+            Pattern::Seldom(times) => {
+                let node = self.rng.random_range(0..self.plan.nodes);
+                let wait_ms = self.one(demand, node, &version, times);
+                let ends = (self.now + wait_ms) / SELDOM_MS * SELDOM_MS > self.now;
+                if ends { wait_ms + self.rng.random_range(70_000..200_000) } else { wait_ms }
             }
             Pattern::Edges => self.at_an_edge(demand, &version),
             Pattern::Quiet(times) => self.in_silence(demand, &version, times),
@@ -80,20 +88,14 @@ impl World {
 
     pub fn request(&mut self, demand: usize, node: usize, cost: u64) {
         let wanted = self.plan.demands[demand];
-        let Some((limits, now)) = self.decider(node) else { return };
-        let Some(policy) = limits.find(self.plan.policies[wanted.policy].name) else { return };
-        let request = Request { policy, key: key(wanted.policy, wanted.key), cost };
-        let Ok(decision) = limits.decide(now, request) else { return };
+        let Some((policy, now, decision)) = self.decide(demand, node, cost) else { return };
         let version = self.nodes[node].versions[wanted.policy];
         let passed_ms =
             now.unix_ms.saturating_sub(u64::from(decision.window) * self.plan.policies[wanted.policy].window_ms);
         self.tally.decisions += 1;
+        let side = self.nodes[node].limits.as_ref().map(|limits| limits.side(policy));
         self.note(|| {
-            format!(
-                "node {node} demand {demand} cost {cost} at {} {now:?}: {decision:?} {:?}",
-                now.unix_ms,
-                limits.side(policy)
-            )
+            format!("node {node} demand {demand} cost {cost} at {} {now:?}: {decision:?} {:?}", now.unix_ms, side)
         });
         let told = self.others_told(node);
         if decision.admitted {
@@ -115,6 +117,66 @@ impl World {
             self.tally.denied += 1;
             self.judge_denial((demand, node), decision.window, passed_ms, cost);
         }
+    }
+
+    /// Asks a node, as a door does that keeps what it has looked up until it is told that this holds no more.
+    fn decide(&mut self, demand: usize, node: usize, cost: u64) -> Option<(PolicyId, Moment, Decision)> {
+        let wanted = self.plan.demands[demand];
+        let (limits, now) = self.decider(node)?;
+        for _ in 0..2 {
+            let policy = match self.nodes[node].ids.get(&wanted.policy) {
+                Some(id) => *id,
+                None => self.look_up(node, wanted.policy)?,
+            };
+            match limits.decide(now, Request { policy, key: key(wanted.policy, wanted.key), cost }) {
+                Err(Refusal::Changed) => {
+                    self.tally.changed += 1;
+                    self.nodes[node].ids.remove(&wanted.policy);
+                }
+                decided => return Some((policy, now, decided.ok()?)),
+            }
+        }
+        self.finding(format!("node {node} says that what was just looked up has changed: demand {demand}"));
+        None
+    }
+
+    fn look_up(&mut self, node: usize, policy: usize) -> Option<PolicyId> {
+        let (mono_ms, version) = (self.mono_ms(node), self.plan.policies[policy].clone());
+        let limits = self.nodes[node].limits.clone()?;
+        let found =
+            if version.is_given { limits.given(&version.given(), mono_ms).ok() } else { limits.find(version.name) };
+        self.drain(node);
+        let Some(id) = found else {
+            self.tally.refused += u64::from(version.is_given);
+            return None;
+        };
+        self.nodes[node].ids.insert(policy, id);
+        if version.is_given {
+            // The others hear of it now, if they did not have it.
+            self.tally.given += 1;
+            self.disturb(0);
+        }
+        Some(id)
+    }
+
+    /// Somebody makes up policies, and asks for each of them once.
+    pub fn invent(&mut self, node: usize) {
+        let Some((limits, now)) = self.decider(node) else { return };
+        for _ in 0..self.rng.random_range(1..=self.plan.given_max) {
+            let (limit, window_ms) = (self.rng.random_range(1..1 << 30), self.rng.random_range(1_000..5_000));
+            let given = match self.rng.random_range(0..3) {
+                0 => Given::fixed(limit, window_ms),
+                1 => Given::sliding(limit, window_ms),
+                _ => Given::gcra(limit, window_ms, limit),
+            };
+            let Ok(policy) = limits.given(&given, now.mono_ms) else {
+                self.tally.refused += 1;
+                continue;
+            };
+            self.tally.given += 1;
+            let _ = limits.decide(now, Request { policy, key: KeyHash::of(u128::from(limit)), cost: 1 });
+        }
+        self.drain(node);
     }
 
     /// While nothing is wrong, what is denied would not have fit. Nor would it where a boot has its share of a rest.

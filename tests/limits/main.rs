@@ -85,6 +85,31 @@ fn claims() {
     scenario("claims", 20, |rng| Plan::draw(rng).with(Fault::Claim, 4.0), &[Fault::Claim]);
 }
 
+/// Policies come with requests, on nodes that cuts and restarts keep from each other.
+#[test]
+fn given() {
+    let draw = |rng: &mut SmallRng| {
+        let plan = Plan::draw(rng).given(rng);
+        plan.with(Fault::Kill, 0.5).with(Fault::Halves, 0.3).with(Fault::OneWayCut, 0.3)
+    };
+    let total = scenario("given", 20, draw, &[Fault::Kill, Fault::Halves, Fault::OneWayCut]);
+    assert!(total.given > 0, "no policy came with a request");
+}
+
+/// The same, and clients make up more policies than there may be.
+#[test]
+fn inventions() {
+    let draw = |rng: &mut SmallRng| {
+        let mut plan = Plan::draw(rng).given(rng).with(Fault::Invent, 1.0).with(Fault::Kill, 0.2);
+        (plan.given_max, plan.duration_ms) = (rng.random_range(4..16), 480_000);
+        let seldom = plan.demands.iter_mut().filter(|_| rng.random_bool(0.5)).collect::<Vec<_>>();
+        seldom.into_iter().for_each(|demand| demand.pattern = Pattern::Seldom(rng.random_range(1.0..4.0)));
+        plan
+    };
+    let total = scenario("inventions", 8, draw, &[Fault::Invent, Fault::Kill]);
+    assert!(total.refused > 0 && total.changed > 0, "there was room for all policies, or none has ever gone");
+}
+
 /// Every node uses a unit less than is told, again and again, for a thousand windows.
 #[test]
 fn silence() {
@@ -128,7 +153,7 @@ fn swarm() {
                 plan = plan.with(fault, rng.random_range(0.1..1.5));
             }
         }
-        plan
+        if rng.random_bool(0.3) { plan.given(rng) } else { plan }
     };
     scenario("swarm", 60, draw, &Fault::ALL);
 }

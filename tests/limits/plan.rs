@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use snowtide::identity::WorkerId;
-use snowtide::limits::{Algorithm, Mode, Policy};
+use snowtide::limits::{Algorithm, Given, Mode, Policy, Template};
 
 use super::trouble::Fault;
 
@@ -21,6 +21,8 @@ pub struct Version {
     pub name: &'static str,
     pub algorithm: Algorithm,
     pub mode: Mode,
+    /// It comes with requests, and is not declared.
+    pub is_given: bool,
     pub window_ms: u64,
     pub limit: u64,
     pub burst: u64,
@@ -41,6 +43,8 @@ pub enum Pattern {
     Quiet(u64),
     /// Like `Steady`, in floods of a tenth of a window with pauses between them.
     Waves(f64),
+    /// Like `Steady`, for some seconds, with pauses of minutes between them.
+    Seldom(f64),
 }
 
 /// One key, and what is asked of it.
@@ -66,6 +70,8 @@ pub struct Plan {
     pub keys_max: u32,
     /// New keys a second that one region makes up under the policy `flood`.
     pub flood: u64,
+    /// Policies that a node takes from requests.
+    pub given_max: usize,
 }
 
 impl Version {
@@ -73,13 +79,33 @@ impl Version {
         let sum: u64 = weights.iter().map(|w| u64::from(*w)).sum();
         let weights = weights.iter().map(|w| Some(*w)).collect();
         let (limit, burst) = (sum * unit, sum * unit.div_ceil(2));
-        Self { name, algorithm, mode: Mode::Shared, window_ms, limit, burst, weights }
+        Self { name, algorithm, mode: Mode::Shared, is_given: false, window_ms, limit, burst, weights }
     }
 
     pub fn policy(&self) -> Policy {
-        let weights = (0u8..).zip(&self.weights).filter_map(|(node, w)| Some((worker(node), (*w)?)));
-        let base = Policy::new(self.name, self.algorithm, self.limit, self.window_ms).shared_by(weights);
-        Policy { mode: self.mode, burst: self.burst, ..base }
+        if self.is_given {
+            return self.template(0).policy(self.given());
+        }
+        let base = Policy::new(self.name, self.algorithm, self.limit, self.window_ms);
+        Policy { mode: self.mode, burst: self.burst, weights: self.workers(), ..base }
+    }
+
+    /// The numbers that requests bring.
+    pub fn given(&self) -> Given {
+        match self.algorithm {
+            Algorithm::Fixed => Given::fixed(self.limit, self.window_ms),
+            Algorithm::Sliding => Given::sliding(self.limit, self.window_ms),
+            Algorithm::Gcra => Given::gcra(self.limit, self.window_ms, self.burst),
+        }
+    }
+
+    /// What nodes know of such policies beforehand.
+    pub fn template(&self, policies_max: usize) -> Template {
+        Template { mode: self.mode, weights: self.workers(), policies_max }
+    }
+
+    fn workers(&self) -> BTreeMap<WorkerId, u32> {
+        (0u8..).zip(&self.weights).filter_map(|(node, w)| Some((worker(node), (*w)?))).collect()
     }
 
     pub fn sum(&self) -> u64 {
@@ -133,7 +159,15 @@ impl Plan {
             duration_ms: 240_000,
             keys_max: 4_096,
             flood: 0,
+            given_max: 64,
         }
+    }
+
+    /// Some of the policies come with requests.
+    pub fn given(mut self, rng: &mut SmallRng) -> Self {
+        let shared = self.policies.iter_mut().filter(|policy| policy.mode == Mode::Shared);
+        shared.for_each(|policy| policy.is_given = rng.random_bool(0.7));
+        self
     }
 
     pub fn with(mut self, fault: Fault, a_minute: f64) -> Self {

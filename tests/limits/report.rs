@@ -31,6 +31,11 @@ pub struct Tally {
     pub flooded: u64,
     pub messages: u64,
     pub evicted: u64,
+    /// Policies that came with requests: how often one was looked up, and how often there was no room.
+    pub given: u64,
+    pub refused: u64,
+    /// How often a policy was not what it had been.
+    pub changed: u64,
     pub faults: BTreeMap<Fault, u64>,
     /// How often each row was checked, and the greatest part of its bound that was used.
     pub rows: BTreeMap<Row, (u64, f64)>,
@@ -60,6 +65,9 @@ impl Tally {
         self.flooded += other.flooded;
         self.messages += other.messages;
         self.evicted += other.evicted;
+        self.given += other.given;
+        self.refused += other.refused;
+        self.changed += other.changed;
         self.sliding_most = self.sliding_most.max(other.sliding_most);
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
@@ -90,7 +98,7 @@ impl Tally {
         let faults: Vec<String> = self.faults.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
         format!(
             "  {:.2} cluster-hours, {:.2} node-hours; {} decisions, {} admitted, {} denied ({} of them judged), {} messages, \
-             {} keys of floods, {} keys evicted\n  closest: {}; sliding within a window's length {:.3} of one window's bound\n  faults: {}",
+             {} keys of floods, {} keys evicted, {} policies given and {} refused, {} changed\n  closest: {}; sliding within a window's length {:.3} of one window's bound\n  faults: {}",
             hours(self.cluster_ms),
             hours(self.node_ms),
             self.decisions,
@@ -100,6 +108,9 @@ impl Tally {
             self.messages,
             self.flooded,
             self.evicted,
+            self.given,
+            self.refused,
+            self.changed,
             rows.join(", "),
             self.sliding_most,
             faults.join(", ")

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rand::rngs::SmallRng;
 use snowtide::clock::Stopwatch;
-use snowtide::limits::{Algorithm, Request};
+use snowtide::limits::{Algorithm, Listed, Mode, Request};
 
 use super::clients::key;
 use super::plan::Plan;
@@ -66,14 +66,24 @@ fn live(world: &mut World) {
 }
 
 fn demand_that_all_count_together(world: &mut World) {
-    for (at, policy) in world.plan.policies.clone().into_iter().enumerate() {
-        for node in 0..world.plan.nodes {
-            let Some((limits, _)) = world.decider(node) else { continue };
-            let side = limits.find(policy.name).map_or(0, |id| limits.side(id).len());
-            let is_shared = policy.mode == snowtide::limits::Mode::Shared && world.plan.flood == 0;
-            if is_shared && side as usize != world.plan.nodes {
+    let lists: Vec<_> = (0..world.plan.nodes)
+        .filter_map(|node| Some((node, world.nodes[node].limits.clone()?.list(world.mono_ms(node)))))
+        .collect();
+    for version in world.plan.policies.clone() {
+        let name = version.policy().name;
+        let on = |list: &[Listed]| list.iter().find(|listed| listed.policy.name == name).cloned();
+        // A policy that nobody asked for is on no node. After many were made up, it may be on some.
+        let is_used = lists.iter().any(|(_, list)| on(list).is_some_and(|listed| listed.usage.decisions > 0));
+        let is_shared = version.mode == Mode::Shared && world.plan.flood == 0 && is_used;
+        if !is_shared || (version.is_given && world.plan.faults.contains_key(&Fault::Invent)) {
+            continue;
+        }
+        for (node, list) in &lists {
+            let side = on(list).map_or(0, |listed| listed.side.len());
+            if side as usize != world.plan.nodes {
+                let parted = on(list).map(|listed| listed.parted);
                 world.finding(format!(
-                    "node {node} counts with {side} nodes under policy {at} long after all has healed"
+                    "node {node} counts with {side} nodes under {name} long after all has healed: {parted:?}"
                 ));
             }
         }
@@ -86,11 +96,16 @@ fn demand_that_nothing_is_remembered(world: &mut World) {
         let version = world.plan.policies[demand.policy].clone();
         for node in 0..world.plan.nodes {
             let Some((limits, now)) = world.decider(node) else { continue };
-            let Some(policy) = limits.find(version.name) else { continue };
-            let request = Request { policy, key: key(demand.policy, demand.key), cost: 0 };
+            let Some(policy) = limits.list(now.mono_ms).into_iter().find(|of| of.policy.name == version.policy().name)
+            else {
+                continue;
+            };
+            let request = Request { policy: policy.id, key: key(demand.policy, demand.key), cost: 0 };
             let Ok(decision) = limits.decide(now, request) else { continue };
             let whole = if version.algorithm == Algorithm::Gcra { version.burst } else { version.limit };
-            let due = if version.mode == snowtide::limits::Mode::Shared && world.plan.flood == 0 { whole } else { 0 };
+            let is_shared = version.mode == Mode::Shared && world.plan.flood == 0;
+            let lacks = version.is_given && world.plan.faults.contains_key(&Fault::Invent);
+            let due = if is_shared && !lacks { whole } else { 0 };
             if decision.remaining < due {
                 let remaining = decision.remaining;
                 world.finding(format!(

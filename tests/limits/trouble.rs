@@ -47,6 +47,8 @@ pub enum Fault {
     Doubt,
     /// A peer claims what no node can have admitted.
     Claim,
+    /// Clients make up policies that come with their requests.
+    Invent,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ pub enum Trouble {
 }
 
 impl Fault {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::OneWayCut,
         Self::Chain,
         Self::Bridge,
@@ -78,6 +80,7 @@ impl Fault {
         Self::Leap,
         Self::Doubt,
         Self::Claim,
+        Self::Invent,
     ];
 
     /// Whether windows are not numbered steadily while it lasts.
@@ -161,6 +164,11 @@ impl World {
             Fault::Leap => self.step(node, 3_600_000),
             Fault::Doubt => self.nodes[node].doubts_until_ms = self.now + self.rng.random_range(500..10_000),
             Fault::Claim => self.claim(),
+            Fault::Invent => {
+                // From now on policies go that others need, and come again.
+                self.disturb(self.plan.duration_ms);
+                self.invent(node);
+            }
         }
     }
 
@@ -211,7 +219,8 @@ impl World {
 
     /// Another version of a policy reaches the nodes one by one.
     fn roll_out(&mut self, fault: Fault) {
-        let policy = self.rng.random_range(0..self.plan.policies.len());
+        let declared = (0..self.plan.policies.len()).filter(|policy| !self.plan.policies[*policy].is_given);
+        let policy = *declared.collect::<Vec<_>>().choose(&mut self.rng).expect("`split` is declared");
         let first = self.versions[policy][0].clone();
         let mut weights = first.weights.clone();
         match fault {

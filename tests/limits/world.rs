@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use snowtide::identity::{Boot, Peer};
-use snowtide::limits::{Limits, Message, Pace, Reading, Room, WhenFull};
+use snowtide::limits::{Limits, Message, Pace, PolicyId, Reading, Room, WhenFull};
 
 use super::ledger::Ledger;
 use super::network::Stream;
@@ -69,6 +69,8 @@ pub struct Node {
     pub paused_until_ms: u64,
     /// The version of each policy that it has.
     pub versions: Vec<usize>,
+    /// What its door has looked up.
+    pub ids: BTreeMap<usize, PolicyId>,
 }
 
 pub struct World {
@@ -114,6 +116,7 @@ impl World {
             doubts_until_ms: 0,
             paused_until_ms: 0,
             versions: vec![0; plan.policies.len()],
+            ids: BTreeMap::new(),
         };
         let mut world = Self {
             now: 0,
@@ -224,6 +227,7 @@ impl World {
             return;
         }
         (held.boot, held.booted_ms) = (held.boot + 1, self.now);
+        held.ids.clear();
         let limits = Limits::new(held.peer(), room, pace, self.plan.nodes);
         held.limits = Some(Arc::new(limits));
         let boot = held.boot;
@@ -250,14 +254,15 @@ impl World {
     pub fn give(&mut self, node: usize, policies: Vec<snowtide::limits::Policy>) {
         let mono_ms = self.mono_ms(node);
         if let Some(limits) = self.nodes[node].limits.clone() {
-            limits.replace(policies, mono_ms).expect("the policies make sense");
+            let template = self.plan.policies[0].template(self.plan.given_max);
+            limits.replace(policies, Some(template), mono_ms).expect("the policies make sense");
             self.drain(node);
         }
     }
 
     pub fn policies_of(&self, node: usize) -> Vec<snowtide::limits::Policy> {
-        let versions = self.nodes[node].versions.iter().zip(&self.versions);
-        versions.map(|(version, all)| all[*version].policy()).collect()
+        let versions = self.nodes[node].versions.iter().zip(&self.versions).map(|(version, all)| &all[*version]);
+        versions.filter(|version| !version.is_given).map(Version::policy).collect()
     }
 
     /// From now until the nodes have come to terms with it, they may see each other differently.
