@@ -18,7 +18,7 @@ pub const REGIONS_MAX: u8 = 32;
 const RANDOM_BITS: u32 = 64 - WORKER_BITS;
 
 /// A worker id: region and node, ten bits of every ID. One live process at a time may hold it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Serialize, Deserialize)]
 pub struct WorkerId(u16);
 
 impl<C> Decode<C> for WorkerId {

@@ -26,6 +26,7 @@ pub mod engine;
 pub mod fuzzing;
 pub mod identity;
 pub mod ids;
+pub mod limiter;
 pub mod limits;
 pub mod merkle;
 pub mod node;

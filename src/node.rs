@@ -11,6 +11,8 @@ mod doorway;
 mod expiring;
 mod horizon;
 mod ids;
+mod limits;
+mod limits_seen;
 mod memory;
 mod notices;
 mod orders;
@@ -36,6 +38,7 @@ use tracing::warn;
 use crate::api::{Doors, Stage};
 use crate::config::Loaded;
 use crate::engine::News;
+use crate::limiter::Keeper;
 use crate::peer::Links;
 use crate::replica::Disk;
 use crate::store::Store;
@@ -65,6 +68,7 @@ pub struct Node {
     sockets: Sockets,
     links: Links,
     certificates: Certificates,
+    keeper: Keeper,
     engine: JoinHandle<()>,
     news: mpsc::UnboundedReceiver<News>,
     clock_confirmed: bool,
@@ -121,6 +125,7 @@ impl Node {
         }
         self.links.stop();
         open.end().await;
+        drop(self.keeper);
         self.doors.engine.stop();
         let tidies = farewell.is_ok() && !self.disk.borrow().is_out();
         end(self.engine, self.store, tidies).await;

@@ -57,9 +57,13 @@ pub const DRAINING: Duration = Duration::from_secs(3);
 const CLIENT_WINDOW_BYTES: u32 = 32 << 10;
 /// Unread bytes per peer: enough for 80 MB/s at 200 ms.
 const PEER_WINDOW_BYTES: u32 = 16 << 20;
+/// The same for what a peer tells of limits, which must not wait for its other messages: ten times what is told at once.
+const LIMITS_WINDOW_BYTES: u32 = 2 << 20;
+/// Unidirectional streams of a peer: that of its messages, that of its limits, and one that was broken off.
+const PEER_STREAMS_MAX: u32 = 3;
 /// Unacknowledged bytes that we hold for one connection of a client, and for a link.
 const CLIENT_SEND_BYTES: u64 = 2 << 20;
-const SEND_WINDOW_BYTES: u64 = 16 << 20;
+const SEND_WINDOW_BYTES: u64 = (16 << 20) + LIMITS_WINDOW_BYTES as u64;
 /// Bytes that a link may have under way before congestion control has learnt anything. It learns only from links that are
 /// busy, so with the usual ten packets what gathers in a pause of a tenth of a second would wait for acknowledgements.
 const LINK_INITIAL_WINDOW_BYTES: u64 = 64 << 10;
@@ -292,7 +296,7 @@ fn acceptor(quic: &Quic, peer: &PeerLinks, credentials: &Credentials) -> Result<
     transport
         .max_idle_timeout(Some(idle(quic.idle_timeout.max(peer.idle_timeout))))
         .max_concurrent_bidi_streams(VarInt::from_u32(quic.streams_max.max(1)))
-        .max_concurrent_uni_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(PEER_STREAMS_MAX))
         .receive_window(VarInt::from_u32(CLIENT_WINDOW_BYTES))
         .stream_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES))
         .send_window(CLIENT_SEND_BYTES)
@@ -390,7 +394,7 @@ where
     async fn serve(&self, connection: Connection) {
         match protocol(&connection).as_deref() {
             Some(PEER_ALPN) => {
-                connection.set_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES));
+                connection.set_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES + LIMITS_WINDOW_BYTES));
                 connection.set_send_window(SEND_WINDOW_BYTES);
                 match &self.links {
                     Some(links) => links.accept(connection).await,

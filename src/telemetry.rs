@@ -77,6 +77,14 @@ pub enum Verb {
     Watch,
     /// A ticket for that.
     WatchTicket,
+    /// One decision of a limit.
+    Limit,
+    /// A look at one.
+    LookAtLimit,
+    /// Decisions of limits, several at once.
+    Limits,
+    /// All policies of limits.
+    ListPolicies,
     /// New IDs.
     MintIds,
     /// What an ID is made of.
@@ -91,11 +99,15 @@ pub enum Verb {
 
 impl Verb {
     /// All that is no single operation.
-    const OTHERS: [Self; 9] = [
+    const OTHERS: [Self; 13] = [
         Self::Batch,
         Self::List,
         Self::Watch,
         Self::WatchTicket,
+        Self::Limit,
+        Self::LookAtLimit,
+        Self::Limits,
+        Self::ListPolicies,
         Self::MintIds,
         Self::DecodeId,
         Self::IdBounds,
@@ -116,6 +128,10 @@ impl Verb {
             Self::List => "list",
             Self::Watch => "watch",
             Self::WatchTicket => "watch_ticket",
+            Self::Limit => "limit",
+            Self::LookAtLimit => "look_at_limit",
+            Self::Limits => "limits",
+            Self::ListPolicies => "list_policies",
             Self::MintIds => "mint_ids",
             Self::DecodeId => "decode_id",
             Self::IdBounds => "id_bounds",
@@ -322,6 +338,70 @@ fn observe_peers(status: &Status, map: &ClusterMap) {
         }
         gauge!(metric::PEER_INFLIGHT_BYTES, "peer" => name).set(peer.inflight_bytes as f64);
     }
+}
+
+/// How a policy of limits stands, or all together that requests bring along.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyUse {
+    /// Its name.
+    pub policy: String,
+    /// Decisions that admitted, since the start.
+    pub admitted: u64,
+    /// Those that denied.
+    pub denied: u64,
+    /// Units that were admitted.
+    pub units: u64,
+    /// Nodes that do not count together with this one.
+    pub parted: usize,
+    /// Units beyond the limit that a key may get in a window at most.
+    pub overshoot_max: u64,
+}
+
+/// How full the table of limits is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeysHeld {
+    /// Keys.
+    pub keys: u64,
+    /// Of them, those that only peers decided on.
+    pub heard: u64,
+    /// Keys that there may be.
+    pub keys_max: u64,
+    /// Keys that went while they were in use, since the start.
+    pub evicted: u64,
+    /// What peers told and there was no room for, since the start.
+    pub unheard: u64,
+}
+
+/// How limits stand. To be called every second.
+pub fn observe_limits(policies: &[PolicyUse], keys: &KeysHeld) {
+    for PolicyUse { policy, admitted, denied, units, parted, overshoot_max } in policies {
+        for (decision, count) in [("admitted", admitted), ("denied", denied)] {
+            counter!(metric::LIMIT_DECISIONS, "policy" => policy.clone(), "decision" => decision).absolute(*count);
+        }
+        counter!(metric::LIMIT_ADMITTED, "policy" => policy.clone()).absolute(*units);
+        gauge!(metric::LIMIT_PARTED, "policy" => policy.clone()).set(*parted as f64);
+        gauge!(metric::LIMIT_OVERSHOOT_MAX, "policy" => policy.clone()).set(*overshoot_max as f64);
+    }
+    gauge!(metric::LIMIT_KEYS).set(keys.keys as f64);
+    gauge!(metric::LIMIT_KEYS_HEARD).set(keys.heard as f64);
+    gauge!(metric::LIMIT_KEYS_MAX).set(keys.keys_max as f64);
+    counter!(metric::LIMIT_KEYS_EVICTED).absolute(keys.evicted);
+    counter!(metric::LIMIT_UNHEARD).absolute(keys.unheard);
+}
+
+/// So many messages about limits of so many bytes were written to a peer.
+pub fn limits_sent(messages: u64, bytes: usize) {
+    limits_carried("sent", messages, bytes);
+}
+
+/// So many were read from a peer.
+pub fn limits_received(messages: u64, bytes: usize) {
+    limits_carried("received", messages, bytes);
+}
+
+fn limits_carried(direction: &'static str, messages: u64, bytes: usize) {
+    counter!(metric::LIMIT_MESSAGES, "direction" => direction).increment(messages);
+    counter!(metric::LIMIT_BYTES, "direction" => direction).increment(bytes as u64);
 }
 
 /// Whether we believe our own clock.

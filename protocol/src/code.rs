@@ -95,6 +95,14 @@ codes! {
     IdempotencyFull, "idempotency_full", "Too many requests remembered", 503, Some(30_000);
     /// The namespace holds as many counters as it may, and this would be a new one. Those that exist go on.
     QuotaExceeded, "quota_exceeded", "Quota of the namespace reached", 507, None;
+    /// A limit denies the request, which asked to be told so by an error. Nothing was charged.
+    LimitExceeded, "limit_exceeded", "Request cannot be satisfied as assigned quota has been exceeded", 429, None;
+    /// This node knows no policy of this name.
+    UnknownPolicy, "unknown_policy", "Unknown policy", 404, None;
+    /// The cost is above what the policy can ever admit at once; the same request will always fail.
+    CostTooHigh, "cost_too_high", "Cost above the limit", 422, None;
+    /// The node counts as many keys, or knows as many policies that requests brought along, as it may. Nothing was charged.
+    LimitsFull, "limits_full", "No room for another key", 503, Some(1_000);
 }
 
 impl Code {

@@ -1,7 +1,8 @@
-//! Operations as JSON has them in the batches of the HTTP door:
-//! `{"increment": {"namespace": "default", "key": "visits", "by": "5"}}`.
+//! Operations and checks of limits as JSON has them in the batches of the HTTP door:
+//! `{"increment": {"namespace": "default", "key": "visits", "by": "5"}}`,
+//! `{"limit": {"policy": "default", "key": "alice", "cost": 1}}`.
 //!
-//! Names and arguments are those of the [`Action`], so this file knows none of them by itself. Reading copies no text that has no
+//! Names and arguments of operations are those of the [`Action`], so this file knows none of them by itself. Reading copies no text that has no
 //! escapes, and takes objects alone.
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use serde::de::{Error, IgnoredAny, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::action::{Action, BY_DEFAULT};
+use crate::limit::Numbers;
 
 /// One operation of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,90 @@ pub struct JsonOperation<'a> {
     pub key: Cow<'a, str>,
     /// What to do with it.
     pub action: Action,
+}
+
+/// One decision of a limit in a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonCheck<'a> {
+    /// By which policy.
+    #[serde(borrow)]
+    pub policy: JsonPolicy<'a>,
+    /// On which key.
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    /// How much is to be charged; zero looks.
+    #[serde(default = "one")]
+    pub cost: u64,
+}
+
+/// A policy by its name, or its numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum JsonPolicy<'a> {
+    /// One of the node's configuration.
+    Named(Cow<'a, str>),
+    /// These numbers, which are part of the key.
+    Given(Numbers),
+}
+
+/// One member of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JsonItem<'a> {
+    /// On a counter.
+    Operation(JsonOperation<'a>),
+    /// Of a limit.
+    Check(JsonCheck<'a>),
+}
+
+/// The name of a check.
+const LIMIT: &str = "limit";
+
+const fn one() -> u64 {
+    1
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonPolicy<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PolicyVisitor)
+    }
+}
+
+struct PolicyVisitor;
+
+impl<'de> Visitor<'de> for PolicyVisitor {
+    type Value = JsonPolicy<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a policy, or an object with its numbers")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<JsonPolicy<'de>, E> {
+        Ok(JsonPolicy::Named(name.into()))
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<JsonPolicy<'de>, E> {
+        Ok(JsonPolicy::Named(name.to_owned().into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<JsonPolicy<'de>, A::Error> {
+        Numbers::deserialize(MapAccessDeserializer::new(members)).map(JsonPolicy::Given)
+    }
+}
+
+impl Serialize for JsonItem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Operation(operation) => operation.serialize(serializer),
+            Self::Check(check) => serializer.serialize_newtype_variant("item", 0, LIMIT, check),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonItem<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ItemVisitor)
+    }
 }
 
 /// What stands behind an operation's name.
@@ -49,24 +135,24 @@ impl Serialize for JsonOperation<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for JsonOperation<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(OperationVisitor)
-    }
-}
+struct ItemVisitor;
 
-struct OperationVisitor;
-
-impl<'de> Visitor<'de> for OperationVisitor {
-    type Value = JsonOperation<'de>;
+impl<'de> Visitor<'de> for ItemVisitor {
+    type Value = JsonItem<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with one member, whose name is one of ")?;
-        f.write_str(&Action::ALL.map(Action::name).join(", "))
+        f.write_str(&Action::ALL.map(Action::name).join(", "))?;
+        write!(f, ", {LIMIT}")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonOperation<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonItem<'de>, A::Error> {
         let Some(Name(name)) = map.next_key()? else { return Err(A::Error::invalid_length(0, &self)) };
+        if name == LIMIT {
+            let Object(check) = map.next_value()?;
+            let end = map.next_key::<IgnoredAny>()?;
+            return if end.is_some() { Err(A::Error::invalid_length(2, &self)) } else { Ok(JsonItem::Check(check)) };
+        }
         let named = Action::ALL.into_iter().find(|action| action.name() == name);
         let named = named.ok_or_else(|| A::Error::invalid_value(Unexpected::Str(&name), &self))?;
         let Object(Members { namespace, key, by }) = map.next_value()?;
@@ -75,7 +161,7 @@ impl<'de> Visitor<'de> for OperationVisitor {
         }
         let action = by.map_or(Some(named), |By(by)| named.with_by(by));
         let action = action.ok_or_else(|| A::Error::unknown_field("by", &["namespace", "key"]))?;
-        Ok(JsonOperation { namespace, key, action })
+        Ok(JsonItem::Operation(JsonOperation { namespace, key, action }))
     }
 }
 
@@ -175,19 +261,35 @@ mod tests {
         for action in Action::ALL.into_iter().chain([Action::Increment(i64::MIN)]) {
             let operation = JsonOperation { namespace: "n".into(), key: "a\"b".into(), action };
             let json = serde_json::to_string(&operation).unwrap();
-            assert_eq!(serde_json::from_str::<JsonOperation<'_>>(&json).unwrap(), operation, "{json}");
+            assert_eq!(serde_json::from_str::<JsonItem<'_>>(&json).unwrap(), JsonItem::Operation(operation), "{json}");
         }
         let bare = r#"{"increment":{"namespace":"n","key":"k"}}"#;
-        let operation: JsonOperation<'_> = serde_json::from_str(bare).unwrap();
+        let JsonItem::Operation(operation) = serde_json::from_str(bare).unwrap() else { panic!("no operation") };
         assert_eq!(operation.action, Action::Increment(1));
         assert!(matches!((operation.namespace, operation.key), (Cow::Borrowed("n"), Cow::Borrowed("k"))));
     }
 
     #[test]
+    fn checks_come_back_from_their_json() {
+        let numbers = Numbers { algorithm: crate::limit::Algorithm::Gcra, limit: 30, window_ms: 60_000, burst: 16 };
+        for policy in [JsonPolicy::Named("p\"".into()), JsonPolicy::Given(numbers)] {
+            let item = JsonItem::Check(JsonCheck { policy, key: "k".into(), cost: 7 });
+            let json = serde_json::to_string(&item).unwrap();
+            assert_eq!(serde_json::from_str::<JsonItem<'_>>(&json).unwrap(), item, "{json}");
+        }
+        let JsonItem::Check(check) = serde_json::from_str(r#"{"limit":{"policy":"p","key":"k"}}"#).unwrap() else {
+            panic!("no check")
+        };
+        assert_eq!(check, JsonCheck { policy: JsonPolicy::Named("p".into()), key: "k".into(), cost: 1 });
+    }
+
+    #[test]
     fn what_is_no_operation_is_refused_and_why_is_said() {
         for (json, words) in [
-            ("{}", "one of increment, get"),
-            (r#""get""#, "one of increment, get"),
+            (r#"{"limit":{"policy":"p","key":"k","by":1}}"#, "unknown field `by`"),
+            (r#"{"limit":{"policy":7,"key":"k"}}"#, "the name of a policy, or an object with its numbers"),
+            ("{}", "one of increment, get, limit"),
+            (r#""get""#, "one of increment, get, limit"),
             (r#"{"delete":{"namespace":"n","key":"k"}}"#, "\"delete\", expected an object with one member"),
             (r#"{"get":{"namespace":"n","key":"k","by":1}}"#, "unknown field `by`, expected `namespace` or `key`"),
             (r#"{"increment":{"namespace":"n","key":"k","by":null}}"#, "a signed 64-bit integer"),
@@ -196,7 +298,7 @@ mod tests {
             (r#"{"get":["n","k"]}"#, "expected a JSON object"),
             (r#"{"get":{"namespace":"n","key":"k"},"get":{"namespace":"n","key":"k"}}"#, "with one member"),
         ] {
-            let error = serde_json::from_str::<JsonOperation<'_>>(json).unwrap_err().to_string();
+            let error = serde_json::from_str::<JsonItem<'_>>(json).unwrap_err().to_string();
             assert!(error.contains(words), "{json}: {error}");
         }
     }

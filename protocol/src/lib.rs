@@ -11,6 +11,7 @@ pub mod frame;
 pub mod id;
 pub mod json;
 pub mod key;
+pub mod limit;
 pub mod receive;
 mod token;
 mod view;

@@ -6,7 +6,8 @@
 //! server's first is [`Greeting`]; then requests flow one way and [`Response`]s the other, in any order, matched by id.
 //!
 //! A request frame is a [`RequestHead`]. If it asks for a batch, that many namespace names (strings) follow, and then
-//! that many [`WireOperation`]s; if it asks for a batch on terms, a [`WireTerms`] comes before them. So a reader knows every count before it reads, or makes room for, what is counted.
+//! that many [`WireOperation`]s; if it asks for a batch on terms, a [`WireTerms`] comes before them; if it asks limits, that
+//! many [`WirePolicy`]s follow and then that many [`WireCheck`]s. So a reader knows every count before it reads, or makes room for, what is counted.
 //!
 //! A frame that is malformed or too long closes the connection with one of the codes in [`close`] and a reason for
 //! people. Anything else that is wrong with a request is answered with a [`WireError`], and the stream goes on.
@@ -17,12 +18,13 @@ use crate::ack::Ack;
 use crate::action::Action;
 use crate::code::Code;
 use crate::id::IdScheme;
+use crate::limit::{Decision, Numbers};
 use crate::view::View;
 
 /// The application protocol, RFC 7301.
 pub const ALPN: &[u8] = b"snowtide-client/1";
 /// The version of the frames. No other is spoken.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Bytes of the length in front of every frame.
 pub const LENGTH_BYTES: usize = 4;
 /// A longer frame is refused before it is read. A server may set a lower limit and tells so in [`Welcome`].
@@ -33,6 +35,8 @@ pub const HELLO_BYTES_MAX: usize = 8 << 10;
 pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 /// Names of namespaces in one batch.
 pub const BATCH_NAMESPACES_MAX: usize = 256;
+/// Policies in one batch of decisions.
+pub const BATCH_POLICIES_MAX: usize = 256;
 /// The longest name of a namespace, in bytes of UTF-8.
 pub const NAMESPACE_BYTES_MAX: usize = 255;
 /// IDs in one request.
@@ -123,6 +127,33 @@ pub enum Ask {
         /// Then so many [`WireOperation`]s, at most [`BATCH_OPERATIONS_MAX`].
         operations: u32,
     },
+    /// Decisions of limits, in order for each key.
+    Limits {
+        /// So many [`WirePolicy`]s follow, at most [`BATCH_POLICIES_MAX`].
+        policies: u32,
+        /// Then so many [`WireCheck`]s, at most [`BATCH_OPERATIONS_MAX`].
+        checks: u32,
+    },
+}
+
+/// A policy by which decisions are asked, borrowed from its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum WirePolicy<'a> {
+    /// One of the node's configuration.
+    Named(&'a str),
+    /// These numbers, which are part of the key.
+    Given(Numbers),
+}
+
+/// One decision that is asked, borrowed from its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct WireCheck<'a> {
+    /// A position in the batch's list of policies.
+    pub policy: u32,
+    /// UTF-8, 1 to [`KEY_BYTES_MAX`](crate::key::KEY_BYTES_MAX) bytes.
+    pub key: &'a str,
+    /// How much is to be charged; zero looks.
+    pub cost: u64,
 }
 
 /// What a batch asks beyond its operations, borrowed from its frame.
@@ -196,6 +227,8 @@ pub enum AnswerRef<'a> {
     Ids(&'a [IdRun]),
     /// As [`Answer::OnTerms`].
     OnTerms(&'a OnTerms),
+    /// As [`Answer::Limits`].
+    Limits(&'a [Result<Decision, Code>]),
 }
 
 /// What a server can answer.
@@ -207,6 +240,8 @@ pub enum Answer {
     Ids(Vec<IdRun>),
     /// A batch on terms.
     OnTerms(OnTerms),
+    /// One result per check, in order: the decision, or the reason why there is none.
+    Limits(Vec<Result<Decision, Code>>),
 }
 
 /// The answer to a batch on terms. What was not asked for is empty.
@@ -294,12 +329,20 @@ mod tests {
         )
     }
 
+    fn decision() -> impl Strategy<Value = Decision> {
+        (any::<bool>(), any::<[u64; 4]>()).prop_map(|(admitted, [limit, remaining, reset_ms, retry_after_ms])| {
+            Decision { admitted, limit, remaining, reset_ms, retry_after_ms }
+        })
+    }
+
     fn answer() -> impl Strategy<Value = Answer> {
         let result = prop_oneof![any::<i128>().prop_map(Ok), code().prop_map(Err)];
         let run = (any::<u64>(), any::<u32>()).prop_map(|(first, count)| IdRun { first, count });
         prop_oneof![
             prop::collection::vec(result, 0..50).prop_map(Answer::Batch),
             prop::collection::vec(run, 0..50).prop_map(Answer::Ids),
+            prop::collection::vec(prop_oneof![decision().prop_map(Ok), code().prop_map(Err)], 0..50)
+                .prop_map(Answer::Limits),
             on_terms().prop_map(Answer::OnTerms),
         ]
     }
@@ -337,6 +380,7 @@ mod tests {
                 Ok(Answer::Batch(results)) => Ok(AnswerRef::Batch(results)),
                 Ok(Answer::Ids(runs)) => Ok(AnswerRef::Ids(runs)),
                 Ok(Answer::OnTerms(answer)) => Ok(AnswerRef::OnTerms(answer)),
+                Ok(Answer::Limits(decided)) => Ok(AnswerRef::Limits(decided)),
                 Err(error) => Err(error),
             };
             prop_assert_eq!(codec::encode(&ResponseRef { id: response.id, answer: borrowed }), bytes);
@@ -358,6 +402,8 @@ mod tests {
             let mut cursor = Cursor::new(&bytes);
             if cursor.read::<RequestHead>().is_ok() {
                 let _ = cursor.read::<WireTerms<'_>>();
+                let _ = cursor.read::<WirePolicy<'_>>();
+                let _ = cursor.read::<WireCheck<'_>>();
                 while cursor.read::<WireOperation<'_>>().is_ok() {}
             }
         }

@@ -23,6 +23,7 @@ use crate::config::map::ClusterMap;
 use crate::engine::EngineHandle;
 use crate::identity::{NamespaceId, ReplicaId, WorkerId};
 use crate::ids::IdSource;
+use crate::limiter::Limiter;
 
 use bearer::Bearers;
 use budget::Budget;
@@ -50,6 +51,8 @@ pub struct Doors {
     pub engine: EngineHandle,
     /// IDs.
     pub ids: IdSource,
+    /// Limits.
+    pub limiter: Limiter,
     /// What clients may make this process hold.
     pub budget: Arc<Budget>,
     /// Where the node stands.

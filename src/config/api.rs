@@ -66,10 +66,10 @@ section! {
         ///   [[api.tokens]]
         ///   name = "billing"                      # 1 to 64 printable characters, no space at either end
         ///   token = "at-least-16-characters"      # 16 to 256 letters, digits and -._~+/=
-        ///   access = ["read", "write"]            # "read" counters, "write" them, mint "ids", look at the cluster as "admin"
+        ///   access = ["read", "write"]            # "read" counters, "write" them, mint "ids", ask "limits", look at the cluster as "admin"
         ///   namespaces = ["invoices"]             # in these namespaces only; without it in all
         ///
-        /// None of the four includes another: an increment is answered with the counter's value all the same. "admin"
+        /// None of the five includes another: an increment is answered with the counter's value all the same. "admin"
         /// is for /v1/cluster. Taking IDs apart asks for any token; probes, metrics and the documentation ask for none.
         pub tokens: Vec<Token> = [], Shape::List(&TOKEN);
 
@@ -102,7 +102,7 @@ pub struct Token {
 const TOKEN: Shape = Shape::Table(&[
     Field::must("name", TOKEN_NAME),
     Field::must("token", TOKEN_SECRET),
-    Field::must("access", Shape::List(&Shape::OneOf(&["read", "write", "ids", "admin"]))),
+    Field::must("access", Shape::List(&Shape::OneOf(&["read", "write", "ids", "limits", "admin"]))),
     Field::may("namespaces", Shape::List(&NAMESPACE_NAME)),
 ]);
 
@@ -116,6 +116,8 @@ pub enum Permission {
     Write,
     /// IDs are minted.
     Ids,
+    /// Limits are asked, and charged.
+    Limits,
     /// The cluster is looked at.
     Admin,
 }
@@ -136,6 +138,7 @@ impl Permission {
             Self::Read => "read",
             Self::Write => "write",
             Self::Ids => "ids",
+            Self::Limits => "limits",
             Self::Admin => "admin",
         }
     }

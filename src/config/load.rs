@@ -2,7 +2,8 @@
 //!
 //! The order: the built-in defaults, `config/default.toml` of the working directory, the file of `--config`, the
 //! region files, the environment, flags. Tables merge key by key; single values and lists are replaced. One exception:
-//! a file that names namespaces names all of them, so that a cluster need not keep the built-in one.
+//! a file that names namespaces names all of them, and likewise policies of limits, so that a cluster need not keep the
+//! built-in ones.
 //!
 //! Region files are the cluster's map. They share no key with the rest, and no variable or flag reaches into them: a
 //! map that differs from node to node would be no map.
@@ -27,6 +28,8 @@ const DEFAULT_FILE: &str = "config/default.toml";
 const ENV_PREFIX: &str = "SNOWTIDE_";
 const ENV_SEPARATOR: &str = "__";
 const NAMESPACES: &str = "namespace";
+const LIMITS: &str = "limits";
+const POLICIES: &str = "policy";
 const TOKENS: &str = "api.tokens";
 const TOKENS_FILE: &str = "api.tokens_file";
 
@@ -158,6 +161,13 @@ fn lay_over(layers: &mut Vec<Layer>, layer: Layer) {
     if layer.values.contains_key(NAMESPACES) {
         for below in layers.iter_mut() {
             below.values.remove(NAMESPACES);
+        }
+    }
+    if layer.values.get(LIMITS).and_then(|limits| limits.find_ref(POLICIES)).is_some() {
+        for below in layers.iter_mut() {
+            if let Some(Value::Dict(_, limits)) = below.values.get_mut(LIMITS) {
+                limits.remove(POLICIES);
+            }
         }
     }
     layers.push(layer);

@@ -18,6 +18,7 @@ pub(crate) mod fuzzed;
 mod ids;
 mod inspect;
 mod layer;
+mod limits;
 mod load;
 pub mod map;
 mod memory;
@@ -27,6 +28,7 @@ mod regions;
 mod schema;
 mod secret;
 mod sections;
+mod share;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -42,6 +44,7 @@ pub use directives::log_filter;
 pub use doors::{DoorTls, Http, HttpCors, Quic, Redis};
 pub use error::{ConfigError, Problem};
 pub use ids::{IdBits, Ids};
+pub use limits::{Given, LimitMode, LimitPolicy, Limits, WhenFull};
 pub use load::{Flag, Loaded, Sources};
 pub use memory::MemoryShares;
 pub use origin::{Origin, Setting};
@@ -92,6 +95,9 @@ section! {
         /// What the replica is told.
         #[serde(flatten)]
         pub tuning: Tuning;
+
+        /// Limits of rates, and how nodes share what they admit.
+        pub limits: Limits;
 
         /// What peers send each other.
         pub frame: Frame;

@@ -2,9 +2,12 @@
 //!
 //! The words here are the words of the error messages and of `config/default.toml`.
 
+use snowtide_protocol::limit::POLICY_BYTES_MAX;
+
 use super::Config;
 use super::address::{Address, Listen};
 use super::directives::log_filter;
+use super::share::RegionShare;
 use crate::identity::REGIONS_MAX;
 use crate::section::Field;
 use crate::section::shape::{Shape, count};
@@ -58,6 +61,21 @@ pub(super) const EPOCH: Shape = Shape::Text {
 pub(super) const NAMESPACE_NAME: Shape = Shape::Text {
     allowed: "1 to 64 lower-case letters, digits, dashes and underscores",
     accepts: |text| is_word(text, 64, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b)),
+};
+
+/// What a policy of limits may be called.
+pub(super) const POLICY_NAME: Shape = Shape::Text {
+    allowed: "1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first",
+    accepts: |text| {
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && is_word(text, POLICY_BYTES_MAX, |b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    },
+};
+
+/// A region, and the weight of its share.
+pub(super) const REGION_SHARE: Shape = Shape::Text {
+    allowed: "a region's name, or one with a weight from 0 to 1000, such as \"eu-west:2\"",
+    accepts: |text| RegionShare::read(text).is_some(),
 };
 
 pub(super) const REGION_NAME: Shape = Shape::Text {

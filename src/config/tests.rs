@@ -629,7 +629,7 @@ fn bad_tokens_are_refused_and_never_shown() {
         "prod.toml: api.tokens = (redacted): allowed: a list, each item a table with the keys name, token, access, namespaces",
     );
     Site::new().file("[[api.tokens]]\nname = \"ci\"\naccess = [\"all\"]\n").refused(
-        "prod.toml: api.tokens[0].access[0] = \"all\": allowed: \"read\" or \"write\" or \"ids\" or \"admin\"\n\
+        "prod.toml: api.tokens[0].access[0] = \"all\": allowed: \"read\" or \"write\" or \"ids\" or \"limits\" or \"admin\"\n\
          prod.toml: api.tokens[0].token is missing; allowed: 16 to 256 letters, digits and -._~+/=",
     );
     let scoped = |name: &str, secret: &str, scope: &str| {
@@ -879,7 +879,7 @@ fn every_key_is_explained_and_told_with_what_is_allowed() {
     let (file, page) = (default_file(), page());
     let documented = comments(&file);
     let every = keys(&toml_of(&file), "");
-    assert_eq!(every.len(), 77);
+    assert_eq!(every.len(), 87);
     for key in every {
         let (text, allowed) = documented[&key].split_once(" Allowed: ").unwrap_or_else(|| panic!("{key}"));
         assert!(!text.is_empty() && allowed.ends_with('.'), "{key}: {text}");

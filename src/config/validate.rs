@@ -1,17 +1,20 @@
 //! What values must be together, once each is allowed by itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
+use snowtide_protocol::limit::Algorithm;
 
 use super::address::overlap;
 use super::error::Problem;
 use super::map::ClusterMap;
 use super::origin::{Origin, Setting};
 use super::schema::NAMESPACE_NAME;
-use super::{Config, IdBits, MemoryShares, Token};
+use super::share::RegionShare;
+use super::{Config, IdBits, LimitPolicy, MemoryShares, Token};
 use crate::identity::NamespaceId;
+use crate::limits::POLICIES_MAX;
 use crate::section::shape::{MIB, size_in_words as size};
 
 /// An ID is a positive 64-bit number.
@@ -45,6 +48,7 @@ pub(super) fn problems(
     checks.listen();
     checks.namespaces();
     checks.namespace_ids();
+    checks.policies();
     checks.problems
 }
 
@@ -259,6 +263,39 @@ impl Checks<'_> {
                     value: format!("{name:?}"),
                     reason: format!("{first:?} hashes to the same number; allowed: any other name for one of them"),
                 });
+            }
+        }
+    }
+
+    fn policies(&mut self) {
+        if self.config.limits.policy.len() > POLICIES_MAX {
+            self.refuse("limits.policy", format!("allowed: at most {POLICIES_MAX} policies"));
+        }
+        for (name, policy) in &self.config.limits.policy {
+            let key = format!("limits.policy.{name}");
+            self.policy_regions(&format!("{key}.regions"), policy);
+            if policy.burst > 0 && policy.algorithm != Algorithm::Gcra {
+                let reason = format!("{key}.algorithm = \"{}\" has none; allowed: 0", policy.algorithm);
+                self.refuse(&format!("{key}.burst"), reason);
+            }
+            if let Err(error) = policy.policy(name, self.map).check()
+                && !self.map.regions.is_empty()
+            {
+                self.refuse(&key, error.to_string());
+            }
+        }
+    }
+
+    fn policy_regions(&mut self, key: &str, policy: &LimitPolicy) {
+        let mut seen = BTreeSet::new();
+        for RegionShare { region, .. } in policy.regions.iter().filter_map(|text| RegionShare::read(text)) {
+            if self.map.region(region).is_none() {
+                let known: Vec<_> = self.map.regions.iter().map(|region| region.name.as_str()).collect();
+                let known = known.join(", ");
+                self.refuse(key, format!("no region is named {region:?}; allowed: some of {known}"));
+            }
+            if !seen.insert(region) {
+                self.refuse(key, format!("{region:?} is there twice; allowed: each region once"));
             }
         }
     }

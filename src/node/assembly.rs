@@ -11,11 +11,13 @@ use crate::api::bearer::Bearers;
 use crate::api::budget::Budget;
 use crate::api::terms::TermsCodec;
 use crate::api::{Doors, Namespaces, Stage};
+use crate::clock;
 use crate::config::map::{self, ClusterMap};
 use crate::config::{Config, Loaded, MemoryShares, TreeSecret, warnings};
 use crate::engine::{self, EngineHandle, Outlets};
-use crate::identity::{Peer, ReplicaId, WorkerId};
+use crate::identity::{Boot, Peer, ReplicaId, WorkerId};
 use crate::ids::{IdSource, layout_of};
+use crate::limiter::{Keeper, Limiter};
 use crate::merkle::Hasher;
 use crate::peer::{Links, LinksConfig, LocalNode};
 use crate::replica::{Event, Recovered, Settings};
@@ -29,7 +31,7 @@ use super::ids::{self, Ceilings, NoCeilings};
 use super::peer_ceilings::PeerCeilings;
 use super::reading::Reader;
 use super::recovery::{Short, recover, recover_reading};
-use super::{Node, Start, memory, settings, space};
+use super::{Node, Start, limits, memory, settings, space};
 
 /// What every form of a node is made from.
 struct Assembly<'a> {
@@ -78,7 +80,8 @@ impl Assembly<'_> {
         let disk = watch::Sender::new(disk);
         let ceilings = Ceilings { store: store.clone(), disk: disk.subscribe() };
         let ids = ids::source(&self.config, self.worker, &recovered, ceilings, &handle)?;
-        let links = self.links(&recovered, &ids, &handle);
+        let (limiter, keeper) = self.limits(recovered.boot, limits::believed(ids.clone()))?;
+        let links = self.links(&recovered, &ids, &handle, &limiter);
         let (sender, news) = mpsc::unbounded_channel();
         let to_peers = links.clone();
         let outlets = Outlets { send: Box::new(move |to, message| to_peers.send(to, message)), news: sender };
@@ -87,7 +90,7 @@ impl Assembly<'_> {
         let engine = engine::start(inlets, self.replica(), recovered, &store, outlets);
         let engine = engine.context("cannot start a thread")?;
         let (stage, stages) = watch::channel(Stage::Starting);
-        let doors = self.doors(handle, ids, stages, unproven);
+        let doors = self.doors(handle, ids, limiter, stages, unproven);
         let (certificates, sockets) = self.in_force(Some(links.clone()));
         Ok(Node {
             doors,
@@ -98,6 +101,7 @@ impl Assembly<'_> {
             sockets,
             links,
             certificates,
+            keeper,
             engine,
             news,
             clock_confirmed: false,
@@ -115,12 +119,14 @@ impl Assembly<'_> {
         let (sender, news) = mpsc::unbounded_channel();
         let outlets = Outlets { send: Box::new(|_, _| ()), news: sender };
         let store = Arc::new(store);
+        // Nobody confirms its clock, and nobody else's windows go by it.
+        let (limiter, keeper) = self.limits(recovered.boot, || Some(clock::wall_ms()))?;
         let engine = engine::start_reading(inlets, self.replica(), recovered, shortage.disk, &store, outlets);
         let engine = engine.context("cannot start a thread")?;
         let stage = watch::Sender::new(Stage::Ready);
-        let doors = self.doors(handle, ids, stage.subscribe(), incarnation);
+        let doors = self.doors(handle, ids, limiter, stage.subscribe(), incarnation);
         let (certificates, sockets) = self.in_force(None);
-        Ok(Reader { doors, sockets, certificates, options, shortage, tried, stage, engine, news })
+        Ok(Reader { doors, sockets, certificates, keeper, options, shortage, tried, stage, engine, news })
     }
 
     /// What to open, and for whom.
@@ -153,7 +159,16 @@ impl Assembly<'_> {
         settings::replica(&self.config, &self.map, self.worker, Hasher::new(*self.secret.bytes()), &self.memory)
     }
 
-    fn links(&self, recovered: &Recovered, ids: &IdSource, engine: &EngineHandle) -> Links {
+    fn limits(
+        &self,
+        boot: Boot,
+        wall_ms: impl Fn() -> Option<u64> + Send + 'static,
+    ) -> anyhow::Result<(Limiter, Keeper)> {
+        let me = Peer { worker: self.worker, boot };
+        limits::begin(&self.config, &self.map, me, &self.secret, wall_ms)
+    }
+
+    fn links(&self, recovered: &Recovered, ids: &IdSource, engine: &EngineHandle, limiter: &Limiter) -> Links {
         Links::start(LinksConfig {
             local: LocalNode {
                 cluster: self.config.cluster.id.clone(),
@@ -168,6 +183,7 @@ impl Assembly<'_> {
             map: self.map.clone(),
             engine: engine.clone(),
             clock: Arc::new(ids.clone()),
+            limiter: limiter.clone(),
             endpoint: self.sockets.endpoint.clone(),
             credentials: self.certificates.credentials.clone(),
         })
@@ -177,6 +193,7 @@ impl Assembly<'_> {
         &self,
         engine: EngineHandle,
         ids: IdSource,
+        limiter: Limiter,
         stage: watch::Receiver<Stage>,
         incarnation: Option<ReplicaId>,
     ) -> Doors {
@@ -187,6 +204,7 @@ impl Assembly<'_> {
             region: self.region.into(),
             engine,
             ids,
+            limiter,
             stage,
             incarnation: watch::Sender::new(incarnation),
             bearers: Bearers::new(&self.config.api.tokens),

@@ -21,6 +21,7 @@ use crate::api::{Doors, Stage};
 use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::engine::News;
+use crate::limiter::Keeper;
 use crate::replica::Event;
 use crate::store::{self, Shortage, Store};
 use crate::telemetry;
@@ -42,6 +43,7 @@ pub struct Reader {
     pub(super) doors: Doors,
     pub(super) sockets: Sockets,
     pub(super) certificates: Certificates,
+    pub(super) keeper: Keeper,
     pub(super) options: store::Options,
     pub(super) shortage: Shortage,
     /// There seemed to be room, and there was none.
@@ -83,6 +85,7 @@ impl Reader {
         open.close();
         open.see_off().await;
         open.end().await;
+        drop(self.keeper);
         self.doors.engine.stop();
         let engine = self.engine;
         // The directory must be free before it is opened again.

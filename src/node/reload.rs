@@ -17,11 +17,21 @@ use crate::audit;
 use crate::clock;
 use crate::config::map::ClusterMap;
 use crate::config::{Config, DoorTls, Loaded, Sources, differing};
+use crate::limiter::{Declared, Limiter, template};
 
 use super::certificates::{Certificates, Ready};
 
 /// What can change while the node lives: these keys, and those below them.
-const LIVE: [&str; 6] = ["api.tokens", "api.tokens_file", "log.filter", "tls.dir", "http.tls", "redis.tls"];
+const LIVE: [&str; 8] = [
+    "api.tokens",
+    "api.tokens_file",
+    "http.tls",
+    "limits.given",
+    "limits.policy",
+    "log.filter",
+    "redis.tls",
+    "tls.dir",
+];
 /// Between two reloads by signals. However many come meanwhile, they are one.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Stands for the region files among keys.
@@ -62,6 +72,7 @@ pub(super) struct Reloader {
     config: Config,
     map: Arc<ClusterMap>,
     bearers: Bearers,
+    limiter: Limiter,
     certificates: Certificates,
 }
 
@@ -73,8 +84,8 @@ impl fmt::Debug for Reloads {
 
 impl Reloader {
     pub(super) fn new(reloads: Reloads, doors: &Doors, certificates: Certificates) -> Self {
-        let (map, bearers) = (doors.map.clone(), doors.bearers.clone());
-        Self { config: reloads.configured.clone(), reloads, map, bearers, certificates }
+        let (map, bearers, limiter) = (doors.map.clone(), doors.bearers.clone(), doors.limiter.clone());
+        Self { config: reloads.configured.clone(), reloads, map, bearers, limiter, certificates }
     }
 
     /// The configuration of which all is in force, or comes into force with a restart.
@@ -121,6 +132,9 @@ impl Reloader {
         let Loaded { config, map, .. } = loaded.await.map_err(|ended| ended.to_string())??;
         let ready = self.certificates.prepare(&config).map_err(|error| format!("{error:#}"))?;
         (self.reloads.relog)(&config.log.filter)?;
+        // By the map that is in force.
+        let (declared, template) = (Declared::all(&config.limits, &self.map), template(&config.limits, &self.map));
+        self.limiter.replace(declared, template).map_err(|error| error.to_string())?;
         Ok(self.take_up(config, &map, ready))
     }
 
@@ -133,6 +147,8 @@ impl Reloader {
         changed.extend(ready.changed.iter().cloned());
         self.certificates.adopt(ready);
         self.bearers.replace(&config.api.tokens);
+        self.config.limits.policy = config.limits.policy;
+        self.config.limits.given = config.limits.given;
         self.config.log.filter = config.log.filter;
         self.config.api.tokens = config.api.tokens;
         self.config.api.tokens_file = config.api.tokens_file;

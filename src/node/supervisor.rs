@@ -173,6 +173,7 @@ impl Supervisor {
         // A disk that takes no ceiling is why IDs fence themselves; that ends with the process (I9).
         let by_disk = self.doors.ids.fenced().borrow().is_some();
         self.doors.ids.fence(reason);
+        self.doors.limiter.fence();
         if !by_disk && let Err(error) = self.store.put_fence(reason) {
             error!(%error, "the fence could not be written down: a restart would forget it");
         }

@@ -18,6 +18,7 @@ use crate::telemetry;
 use super::descriptors;
 use super::expiring::Expiring;
 use super::horizon::Horizon;
+use super::limits_seen::Seen;
 use super::peer_ceilings::PeerCeilings;
 
 const PERIOD_MS: u64 = 1_000;
@@ -39,12 +40,15 @@ impl Watch {
         let mut ticks = interval(Duration::from_millis(PERIOD_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut written, mut writing) = (Stopwatch::start(), tokio::spawn(async {}));
+        let limits = &self.doors.config.limits;
+        let mut seen = Seen::new(self.doors.limiter.clone(), limits.keys_max, limits.interval.ms());
         let (mut horizon, uptime) = (Horizon::new(&self.doors.config), Stopwatch::start());
         loop {
             ticks.tick().await;
             horizon.look(clock::wall_ms(), uptime.elapsed_ms());
             self.expiring.look(clock::wall_ms(), uptime.elapsed_ms());
             audit::sweep();
+            seen.look(PERIOD_MS);
             // It is not waited for: RocksDB may hold a write back for ever after an error, which only a look at the
             // store's health tells.
             if self.is_due(&written)

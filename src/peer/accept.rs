@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quinn::{Connection, ConnectionError, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -33,7 +33,7 @@ use super::link::Link;
 use super::messages::Incoming;
 use super::pulse::Rival;
 use super::seal::UNBOUND;
-use super::{Shared, brief, certificate, pulse, seal};
+use super::{Shared, brief, certificate, limits, pulse, seal};
 
 /// Messages of one link that the engine has not handled yet. One more waits in the peer's send queue (I6).
 const UNHANDLED_MESSAGES_MAX: usize = 64;
@@ -188,7 +188,23 @@ fn is_lost(connection: &Connection, error: &io::Error) -> bool {
 /// `Ok` with what was malformed, or `Err` with how the link was lost.
 async fn read(shared: &Shared, link: &Link, connection: &Connection, peer: Peer) -> Result<String, String> {
     let lost = |error: &dyn std::fmt::Display| error.to_string();
-    let mut stream = compressed::reader(connection.accept_uni().await.map_err(|error| lost(&error))?);
+    // The dialer opens this stream first.
+    let stream = connection.accept_uni().await.map_err(|error| lost(&error))?;
+    tokio::select! {
+        end = read_messages(shared, link, connection, peer, stream) => end,
+        end = limits::hear(shared, connection, peer) => end,
+    }
+}
+
+async fn read_messages(
+    shared: &Shared,
+    link: &Link,
+    connection: &Connection,
+    peer: Peer,
+    stream: RecvStream,
+) -> Result<String, String> {
+    let lost = |error: &dyn std::fmt::Display| error.to_string();
+    let mut stream = compressed::reader(stream);
     let room = Arc::new(Semaphore::new(UNHANDLED_MESSAGES_MAX));
     let mut incoming = Incoming::new(shared.frame_bytes_max);
     let mut first = true;

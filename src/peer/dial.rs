@@ -24,7 +24,7 @@ use super::end::{End, no_connection, unreachable};
 use super::hello::{self, Agreement, HELLO_BYTES_MAX, HelloReply, Refusal};
 use super::link::{Link, LinkState, STOPPING};
 use super::messages::Outgoing;
-use super::{Shared, brief, certificate, pulse, seal};
+use super::{Shared, brief, certificate, limits, pulse, seal};
 use super::{compressed, frame};
 
 /// Messages gathered into one write.
@@ -195,6 +195,7 @@ async fn carry(
         error = write(link, stream, messages, shared.frame_bytes_max) => {
             End::Lost(connection.close_reason().map_or(error, |reason| brief(&reason.to_string())))
         }
+        error = limits::tell(shared, connection, peer) => End::Lost(brief(&error)),
         error = pulse::answer(shared, connection) => End::Lost(brief(&error.to_string())),
         why = shared.dialer.endpoint.distrust(connection, Some(&link.certified)) => End::Distrust(brief(&why)),
         () = other_boot(called, peer.boot) => End::Restarted,

@@ -18,6 +18,7 @@ use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Namespace, PeerLinks, Quic};
 use crate::engine::{EngineHandle, Recorded};
 use crate::identity::{Boot, Peer, WorkerId};
+use crate::limiter::Limiter;
 use crate::quic::{BindError, Endpoint, Serving};
 use crate::replica::{Event, Message};
 use crate::tls::Credentials;
@@ -148,6 +149,7 @@ impl Station {
         let (engine, arrivals) = EngineHandle::recording();
         let clocks = Arc::new(Clocks::default());
         let mut config = LinksConfig {
+            limiter: Limiter::of(Peer { worker: worker(self.region), boot: boot(counter) }),
             local: LocalNode {
                 cluster: "test".into(),
                 layout: "41/5/5/12".into(),

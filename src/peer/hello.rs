@@ -16,7 +16,7 @@ use crate::replica::Seal;
 use crate::tls;
 
 /// The lowest and the highest version of the messages that this binary speaks.
-pub(super) const VERSIONS: (u16, u16) = (4, 4);
+pub(super) const VERSIONS: (u16, u16) = (5, 5);
 /// A longer greeting is refused before it is read. Enough for 1 000 namespaces in 32 regions.
 pub(super) const HELLO_BYTES_MAX: usize = 1 << 20;
 

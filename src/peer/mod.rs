@@ -5,7 +5,8 @@
 //! connections, each end repairs its own, and there is no tie to break.
 //!
 //! A link begins with a [`hello`]: each end says who it is and judges the other, and a refusal is logged once, on both
-//! sides, and tried again later. Then one unidirectional stream carries [`frame`]s of one of the [`messages`] each.
+//! sides, and tried again later. Then one unidirectional stream carries [`frame`]s of one of the [`messages`] each, and
+//! others, one after another, what was admitted by [`limits`].
 //!
 //! Links promise order, the identity of the sender (its certificate names it, and its boot comes with every message)
 //! and that of two live processes with one worker id only the first keeps its link (see [`accept`]). They do not
@@ -23,6 +24,7 @@ pub(crate) mod fixture;
 mod frame;
 pub(crate) mod fuzzed;
 mod hello;
+mod limits;
 mod link;
 mod local;
 mod messages;
@@ -51,6 +53,7 @@ use crate::config::PeerLinks;
 use crate::config::map::{ClusterMap, Region};
 use crate::engine::EngineHandle;
 use crate::identity::{ReplicaId, WorkerId};
+use crate::limiter::Limiter;
 use crate::quic::{Endpoint, Peers};
 use crate::replica::Message;
 use crate::tls::Credentials;
@@ -82,6 +85,8 @@ pub struct LinksConfig {
     pub engine: EngineHandle,
     /// This node's clock, and who wants to hear of the others'.
     pub clock: Arc<dyn Clockwork>,
+    /// This node's limits, and who wants to hear of what the others admitted.
+    pub limiter: Limiter,
     /// What peers are dialed from.
     pub endpoint: Endpoint,
     /// Who this node is, and whom it believes.
@@ -99,6 +104,7 @@ struct Shared {
     map: Arc<ClusterMap>,
     engine: EngineHandle,
     clock: Arc<dyn Clockwork>,
+    limiter: Limiter,
     dialer: Dialer,
     /// Every other node of the map.
     peers: BTreeMap<WorkerId, Link>,
@@ -193,6 +199,7 @@ impl Shared {
             frame_bytes_max: start.frame_bytes_max,
             engine: start.engine,
             clock: start.clock,
+            limiter: start.limiter,
             dialer: Dialer::new(start.endpoint, limits.idle_timeout),
             peers,
             sealer: Sealer::new(cluster, own, map.clone(), start.credentials),

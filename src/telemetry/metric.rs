@@ -123,6 +123,29 @@ metrics! {
     /// By `peer`: what it claimed of ID ceilings or of other boots.
     PEER_CLAIMS_REFUSED: Counter = "snowtide_peer_claims_refused_total", Count,
         "Claims of a peer about nodes that were not believed";
+    /// By `policy` and `decision`, `admitted` or `denied`; all policies that requests bring along are `given`. Looks are
+    /// admitted.
+    LIMIT_DECISIONS: Counter = "snowtide_limit_decisions_total", Count, "Decisions of limits, by policy";
+    /// By `policy`.
+    LIMIT_ADMITTED: Counter = "snowtide_limit_admitted_units_total", Count, "Units that limits admitted here, by policy";
+    /// By `policy`.
+    LIMIT_PARTED: Gauge = "snowtide_limit_parted_peers", Count,
+        "Nodes that decide by the policy and do not count together with this one";
+    /// By `policy`.
+    LIMIT_OVERSHOOT_MAX: Gauge = "snowtide_limit_overshoot_max_units", Count,
+        "Units beyond the limit that a key may get in a window at most, at the present rate";
+    LIMIT_KEYS: Gauge = "snowtide_limit_keys", Count, "Keys that limits count";
+    LIMIT_KEYS_HEARD: Gauge = "snowtide_limit_keys_heard", Count, "Of them, those that only peers decided on";
+    LIMIT_KEYS_MAX: Gauge = "snowtide_limit_keys_max", Count, "Keys that limits may count";
+    LIMIT_KEYS_EVICTED: Counter = "snowtide_limit_keys_evicted_total", Count,
+        "Keys in use that limits forgot, since there was no room";
+    LIMIT_UNHEARD: Counter = "snowtide_limit_records_unheard_total", Count,
+        "What peers told of keys for which limits had no room";
+    /// By `direction`, `sent` or `received`.
+    LIMIT_MESSAGES: Counter = "snowtide_limit_messages_total", Count,
+        "Messages about limits to and from peers, beats among them";
+    /// By `direction`, `sent` or `received`.
+    LIMIT_BYTES: Counter = "snowtide_limit_message_bytes_total", Bytes, "Bytes of messages about limits";
     /// By `version`.
     BUILD: Gauge = "snowtide_build_info", Count, "1, labelled with the version that runs";
     /// This one and the next two have the names that every dashboard knows.

@@ -3,6 +3,7 @@
 //! it is refused, are decided here, once for all doors.
 
 mod backend;
+mod limits;
 mod namespaces;
 mod not_served;
 mod plan;
@@ -24,6 +25,7 @@ use crate::replica::{Operation, Outcome, Terms};
 use crate::telemetry::{self, Door, Verb};
 
 pub(super) use backend::{Counts, Mints, Node};
+pub(super) use limits::Decider;
 pub use namespaces::{Named, Namespaces};
 pub use not_served::NotServed;
 pub(super) use plan::{Plan, weave};

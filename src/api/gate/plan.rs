@@ -30,6 +30,11 @@ impl<R: From<Refused>> Plan<R> {
         }
         Ok(())
     }
+
+    /// Takes the next one, which is not the engine's business.
+    pub(in crate::api) fn leave_out(&mut self, beside: R) {
+        self.left_out.push((self.operations.len().saturating_add(self.left_out.len()), beside));
+    }
 }
 
 /// Appends results in the order of the batch: what the engine said, and between that what was left out.

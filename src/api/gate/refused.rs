@@ -12,6 +12,8 @@ use super::NotServed;
 use crate::api::bearer::{Forbidden, Stranger};
 use crate::api::budget::NoRoom;
 use crate::ids::IdRefusal;
+use crate::limiter::Undecided;
+use crate::limits::{self, GivenError};
 use crate::replica::{Outcome, Refusal};
 
 const OVERFLOW: &str = "a 64-bit total of this counter at this node would overflow; the counter is unchanged";
@@ -33,6 +35,11 @@ impl Refused {
     /// For this reason.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into(), regions: Arc::default() }
+    }
+
+    /// The same request will always fail.
+    pub fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidRequest, detail)
     }
 
     /// No answer has come within `limit`.
@@ -106,6 +113,38 @@ impl From<Refusal> for Refused {
 impl From<IdRefusal> for Refused {
     fn from(IdRefusal { code, detail }: IdRefusal) -> Self {
         Self::new(code, detail)
+    }
+}
+
+impl From<Undecided> for Refused {
+    fn from(undecided: Undecided) -> Self {
+        let code = match undecided {
+            Undecided::NoClock => Code::Starting,
+        };
+        Self::new(code, undecided.to_string())
+    }
+}
+
+impl From<GivenError> for Refused {
+    fn from(error: GivenError) -> Self {
+        let code = match error {
+            GivenError::NotTaken | GivenError::Absurd(_) => Code::InvalidRequest,
+            GivenError::Full => Code::LimitsFull,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<limits::Refusal> for Refused {
+    fn from(refusal: limits::Refusal) -> Self {
+        let code = match refusal {
+            limits::Refusal::Fenced => Code::Fenced,
+            limits::Refusal::Changed => Code::Overloaded,
+            limits::Refusal::NotHere => Code::WrongRegion,
+            limits::Refusal::Never { .. } => Code::CostTooHigh,
+            limits::Refusal::Full => Code::LimitsFull,
+        };
+        Self::new(code, refusal.to_string())
     }
 }
 

@@ -7,18 +7,20 @@ use axum::body::Body;
 use axum::http::Response;
 use serde::{Deserialize, Serialize};
 use snowtide_protocol::Code;
-use snowtide_protocol::json::JsonOperation;
+use snowtide_protocol::json::{JsonCheck, JsonItem, JsonOperation, JsonPolicy};
 use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
 use utoipa::ToSchema;
 
-use crate::api::gate::{Plan, weave};
+use crate::api::gate::{Decider, Plan, weave};
 use crate::api::{Named, Refused};
 use crate::engine::Applied;
+use crate::limiter::Checks;
 use crate::replica::Outcome;
 
 use super::call::Call;
 use super::failures::Failures;
 use super::json;
+use super::limits::Decided;
 use super::operations::BatchOperation;
 use super::params;
 use super::problem::Problem;
@@ -31,7 +33,7 @@ pub(super) struct BatchRequest<'a> {
     /// Applied in order.
     #[serde(borrow)]
     #[schema(max_items = 10_000, value_type = Vec<BatchOperation>)]
-    operations: Vec<JsonOperation<'a>>,
+    operations: Vec<JsonItem<'a>>,
 }
 
 /// The answers to a batch.
@@ -64,6 +66,15 @@ pub(super) enum BatchResult {
         /// Only with `view=regions`.
         #[serde(skip_serializing_if = "Option::is_none")]
         view: Option<CounterView>,
+    },
+    /// A limit was decided.
+    Decided {
+        /// 200.
+        #[schema(example = 200)]
+        status: u16,
+        /// What was decided.
+        #[serde(flatten)]
+        decided: Decided,
     },
     /// It was not; the others are unaffected.
     Refused {
@@ -105,38 +116,136 @@ pub(super) enum BatchResult {
 pub(super) async fn batch(mut call: Call) -> Result<Response<Body>, Problem> {
     call.door.gate.admit_counting()?;
     let body = call.body().await?;
-    let plan = plan(&json::parse(&body)?, |name| call.door.doors.namespaces.named(call.pass.grant(), name));
+    let mut checks = Checks::default();
+    let plan = plan(&json::parse(&body)?, &call, &mut checks);
     let Plan { operations, left_out } = plan.map_err(|refused| call.turned_away(refused))?;
     drop(body);
     let Applied { outcomes, receipt } =
         if operations.is_empty() { Applied::default() } else { call.apply(operations).await? };
     let views = receipt::views(receipt.as_deref(), &call.door.doors.terms_codec);
-    let results = results(left_out, &outcomes, views);
+    let decided = decide(&call.door.decider, &mut checks)?;
+    let results = results(left_out, &decided, &outcomes, views);
     let (status, Acknowledged { ack, by: acknowledged_by }) =
         Acknowledged::of(&call.parameters, receipt.as_deref(), &call.door.doors.terms_codec);
     call.answer(status, &BatchResults { results, ack, acknowledged_by }, receipt.as_deref())
 }
 
-/// What the engine is asked, in the namespaces that `named` finds.
-pub(super) fn plan(request: &BatchRequest<'_>, named: impl Fn(&str) -> Named) -> Result<Plan<Refused>, Refused> {
+/// What the engine is not asked.
+#[derive(Debug)]
+pub(super) enum Beside {
+    /// It is refused.
+    Refused(Refused),
+    /// It is a limit's business, as the check at this place.
+    Check(usize),
+}
+
+impl From<Refused> for Beside {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// What batches are planned by.
+pub(super) trait Planner {
+    fn named(&self, namespace: &str) -> Named;
+    /// Refuses checks of limits altogether.
+    fn admit_checks(&self) -> Result<(), Refused>;
+    fn decider(&self) -> &Decider;
+}
+
+impl Planner for Call {
+    fn named(&self, namespace: &str) -> Named {
+        self.door.doors.namespaces.named(self.pass.grant(), namespace)
+    }
+
+    fn admit_checks(&self) -> Result<(), Refused> {
+        if self.parameters.idempotency_key.is_some() || self.parameters.session.is_some() {
+            let detail = "what limits decided is not remembered: a batch that may be repeated has none of them";
+            return Err(Refused::invalid(detail));
+        }
+        self.door.decider.admit(self.pass.grant())
+    }
+
+    fn decider(&self) -> &Decider {
+        &self.door.decider
+    }
+}
+
+/// What the engine is asked, and what limits are.
+pub(super) fn plan(
+    request: &BatchRequest<'_>,
+    planner: &impl Planner,
+    checks: &mut Checks,
+) -> Result<Plan<Beside>, Refused> {
     let count = request.operations.len();
     if count > BATCH_OPERATIONS_MAX {
         let detail = format!("a batch has at most {BATCH_OPERATIONS_MAX} operations, this one {count}");
         return Err(Refused::new(Code::TooLarge, detail));
     }
     let mut plan = Plan::default();
-    for (at, JsonOperation { namespace, key, action }) in request.operations.iter().enumerate() {
-        let pushed = plan.push(named(namespace).operation(key, *action));
+    if request.operations.iter().any(|item| matches!(item, JsonItem::Check(_))) {
+        planner.admit_checks()?;
+    }
+    for (at, item) in request.operations.iter().enumerate() {
+        let pushed = match item {
+            JsonItem::Operation(JsonOperation { namespace, key, action }) => {
+                plan.push(planner.named(namespace).operation(key, *action))
+            }
+            JsonItem::Check(check) => ask(planner.decider(), checks, check).map(|beside| plan.leave_out(beside)),
+        };
         pushed.map_err(|refused| refused.about(format_args!("operations[{at}]")))?;
     }
     Ok(plan)
 }
 
+/// Asks one decision more, unless there is no such policy here; a bad key is the whole batch's fault.
+fn ask(
+    decider: &Decider,
+    checks: &mut Checks,
+    JsonCheck { policy, key, cost }: &JsonCheck<'_>,
+) -> Result<Beside, Refused> {
+    let chosen = match policy {
+        JsonPolicy::Named(name) => decider.policy(name),
+        JsonPolicy::Given(numbers) => decider.given(*numbers),
+    };
+    match chosen {
+        Ok(chosen) => {
+            decider.ask(checks, &chosen, key, *cost)?;
+            Ok(Beside::Check(checks.len().saturating_sub(1)))
+        }
+        Err(refused) => Ok(Beside::Refused(refused)),
+    }
+}
+
+/// What was decided on each check.
+fn decide(decider: &Decider, checks: &mut Checks) -> Result<Vec<Result<Decided, Refused>>, Refused> {
+    let mut decided = vec![Err(Refused::miscounted()); checks.len()];
+    if !decided.is_empty() {
+        decider.decide(checks, |at, answer| {
+            let place = decided.get_mut(at);
+            place.into_iter().for_each(|place| *place = answer.map(Decided::from).map_err(Refused::from));
+        })?;
+    }
+    Ok(decided)
+}
+
 /// The results in the request's order.
-fn results(left_out: Vec<(usize, Refused)>, outcomes: &[Outcome], views: Vec<CounterView>) -> Vec<BatchResult> {
+fn results(
+    left_out: Vec<(usize, Beside)>,
+    decided: &[Result<Decided, Refused>],
+    outcomes: &[Outcome],
+    views: Vec<CounterView>,
+) -> Vec<BatchResult> {
     let (mut views, mut results) = (views.into_iter(), Vec::new());
     let said = outcomes.iter().map(|outcome| BatchResult::of(*outcome, views.next()));
-    weave(said, left_out.into_iter().map(|(place, refused)| (place, BatchResult::refused(refused))), &mut results);
+    let beside = |beside| match beside {
+        Beside::Refused(refused) => BatchResult::refused(refused),
+        Beside::Check(at) => match decided.get(at).cloned().unwrap_or_else(|| Err(Refused::miscounted())) {
+            Ok(decided) => BatchResult::Decided { status: 200, decided },
+            Err(refused) => BatchResult::refused(refused),
+        },
+    };
+    weave(said, left_out.into_iter().map(|(place, other)| (place, beside(other))), &mut results);
     results
 }
 
@@ -160,14 +269,60 @@ mod tests {
     use super::*;
     use crate::api::Namespaces;
     use crate::api::bearer::Grant;
+    use crate::api::known::KNOWN;
     use crate::identity::NamespaceId;
     use crate::replica::Operation;
 
-    fn plan(json: &str) -> Result<Plan<Refused>, Problem> {
-        let namespaces: Namespaces =
-            [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
-        let plan = super::plan(&json::parse(json.as_bytes())?, |name| namespaces.named(&Grant::anyone(), name));
-        Ok(plan?)
+    /// A node of these namespaces.
+    struct Alone(Namespaces);
+
+    impl Planner for Alone {
+        fn named(&self, namespace: &str) -> Named {
+            self.0.named(&Grant::anyone(), namespace)
+        }
+
+        fn admit_checks(&self) -> Result<(), Refused> {
+            Ok(())
+        }
+
+        fn decider(&self) -> &Decider {
+            &KNOWN.decider
+        }
+    }
+
+    fn plan_with(json: &str, checks: &mut Checks) -> Result<Plan<Beside>, Problem> {
+        let namespaces = [("default", 1), ("a b", 2)].map(|(name, id)| (name.to_owned(), NamespaceId(id))).into();
+        Ok(super::plan(&json::parse(json.as_bytes())?, &Alone(namespaces), checks)?)
+    }
+
+    fn plan(json: &str) -> Result<Plan<Beside>, Problem> {
+        plan_with(json, &mut Checks::default())
+    }
+
+    #[test]
+    fn limits_are_decided_beside_counters_each_in_its_place() {
+        let mut checks = Checks::default();
+        let plan = plan_with(
+            r#"{"operations":[{"limit":{"policy":"few","key":"batch","cost":2}},
+                {"get":{"namespace":"default","key":"k"}},
+                {"limit":{"policy":"none","key":"batch"}},
+                {"limit":{"policy":"few","key":"batch","cost":2}},
+                {"limit":{"policy":"few","key":"batch","cost":4}}]}"#,
+            &mut checks,
+        )
+        .unwrap();
+        assert_eq!(plan.operations.len(), 1);
+        let decided = decide(&KNOWN.decider, &mut checks).unwrap();
+        let done = results(plan.left_out, &decided, &[Outcome::Value(7)], Vec::new());
+        let json = serde_json::to_value(done).unwrap();
+        assert_eq!(
+            (&json[0]["allowed"], &json[0]["remaining"], &json[0]["limit"]),
+            (&true.into(), &1.into(), &3.into())
+        );
+        assert_eq!(json[1], serde_json::json!({"status": 200, "value": "7"}));
+        assert_eq!((&json[2]["status"], &json[2]["code"]), (&404.into(), &"unknown_policy".into()));
+        assert_eq!((&json[3]["allowed"], &json[3]["remaining"]), (&false.into(), &1.into()));
+        assert_eq!((&json[4]["status"], &json[4]["code"]), (&422.into(), &"cost_too_high".into()));
     }
 
     #[test]
@@ -187,7 +342,7 @@ mod tests {
             ]
         );
         let outcomes = [Outcome::Overflow, Outcome::Value(-1)];
-        let done = results(plan.left_out, &outcomes, Vec::new());
+        let done = results(plan.left_out, &[], &outcomes, Vec::new());
         let results_json = serde_json::to_value(done).unwrap();
         assert_eq!(results_json[0]["code"], "unknown_namespace");
         assert_eq!((&results_json[1]["status"], &results_json[1]["code"]), (&422.into(), &"counter_overflow".into()));

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::bearer::Pass;
 use crate::api::budget::{Account, Charge, Owed, Purpose};
-use crate::api::gate::Gate;
+use crate::api::gate::{Decider, Gate};
 use crate::api::idempotency;
 use crate::api::{Doors, Named, Refused};
 use crate::audit;
@@ -61,6 +61,7 @@ const DOOR: &str = telemetry::Door::Http.as_str();
 pub(super) struct Door {
     pub(super) doors: Doors,
     pub(super) gate: Gate,
+    pub(super) decider: Decider,
     pub(super) id_scheme: IdScheme,
     /// Pages of counters that are being made.
     pub(super) listings: Arc<Semaphore>,
@@ -98,6 +99,7 @@ impl Door {
             closing,
             body_bytes_max: usize::try_from(api.request_bytes_max.as_u64()).unwrap_or(usize::MAX),
             gate: Gate::new(&doors, telemetry::Door::Http),
+            decider: Decider::of(&doors),
             id_scheme: scheme_of(&doors.config.cluster.id, doors.ids.layout()),
             doors,
         }

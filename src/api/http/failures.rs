@@ -16,7 +16,7 @@ const FAILURES: [(u16, &str); 13] = [
     (400, "`invalid_request`: the same request will always fail."),
     (401, "`unauthenticated`: the node asks for a bearer token."),
     (403, "`forbidden`: the token does not allow this."),
-    (404, "`not_found`, `unknown_namespace`."),
+    (404, "`not_found`, `unknown_namespace`, `unknown_policy`."),
     (
         421,
         "`wrong_region`: the region of this node does not hold the namespace; `regions` do. Or a session is \
@@ -27,14 +27,15 @@ const FAILURES: [(u16, &str); 13] = [
     (
         422,
         "`counter_overflow`: the counter is unchanged; or `idempotency_mismatch`: the key, or the turn of the \
-         session, was used for another request, the session has gone on, or the node is on a new disk.",
+         session, was used for another request, the session has gone on, or the node is on a new disk; or \
+         `cost_too_high`: the policy can never admit so much at once.",
     ),
-    (429, "`throttled`: retry after a moment."),
+    (429, "`throttled`: retry after a moment. `limit_exceeded`: a limit denies it, and `respond=429` was asked."),
     (500, "`internal`: whether a write was carried out is unknown."),
     (
         503,
         "`starting`, `draining`, `overloaded`, `disk_low`, `clock_regressed`, `clock_ahead`, \
-         `sequence_exhausted`, `fenced`: nothing was done; retry later or elsewhere.",
+         `sequence_exhausted`, `fenced`, `limits_full`: nothing was done; retry later or elsewhere.",
     ),
     (
         504,

@@ -5,13 +5,17 @@ use axum::http::{HeaderName, HeaderValue, Request, Uri};
 use snowtide_protocol::Action;
 use snowtide_protocol::id::IdScheme;
 
+use super::batch::{self, Planner};
 use super::parameters::{Parameters, TOKEN};
 use super::paths::{self, WATCH_SUFFIX};
 use super::request_id::{REQUEST_ID, RequestId};
-use super::{auth, batch, counters, decoded, ids, json, list};
+use super::{auth, counters, decoded, ids, json, list};
 use crate::api::bearer::Grant;
-use crate::api::known::KNOWN;
+use crate::api::gate::Decider;
+use crate::api::known::{KNOWN, Known};
+use crate::api::{Named, Refused};
 use crate::identity::NamespaceId;
+use crate::limiter::Checks;
 use crate::telemetry::Verb;
 
 const HEADERS: [HeaderName; 7] = [
@@ -24,6 +28,20 @@ const HEADERS: [HeaderName; 7] = [
     REQUEST_ID,
 ];
 const SCOPE: u64 = 7;
+
+impl Planner for Known {
+    fn named(&self, namespace: &str) -> Named {
+        self.namespaces.named(&Grant::anyone(), namespace)
+    }
+
+    fn admit_checks(&self) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn decider(&self) -> &Decider {
+        &self.decider
+    }
+}
 
 /// The first byte tells what is parameters. Then a line each for the path, the query and some headers; the rest is the body.
 pub(crate) fn parameters(bytes: &[u8]) {
@@ -60,7 +78,7 @@ pub(crate) fn parameters(bytes: &[u8]) {
     let _ = ids::read(body);
     let _ = json::parse_or_default::<counters::IncrementRequest>(body);
     if let Ok(request) = json::parse::<batch::BatchRequest<'_>>(body) {
-        let _ = batch::plan(&request, |name| KNOWN.namespaces.named(&Grant::anyone(), name));
+        let _ = batch::plan(&request, &*KNOWN, &mut Checks::default());
     }
 }
 

@@ -26,12 +26,16 @@ pub(in crate::api) mod fuzzed;
 mod health;
 mod ids;
 mod json;
+mod limits;
+#[cfg(test)]
+mod limits_tests;
 mod list;
 mod openapi;
 mod operations;
 mod parameters;
 mod params;
 mod paths;
+mod policies;
 mod problem;
 mod pulse;
 mod receipt;
@@ -208,6 +212,9 @@ fn routes() -> Vec<Route> {
         v1("/v1/ids/{id}", MethodFilter::GET, Verb::DecodeId, decoded::decode),
         v1("/v1/counters/{namespace}/{key}/watch", MethodFilter::GET, Verb::Watch, watch::watch),
         v1("/v1/counters/{namespace}", MethodFilter::GET, Verb::List, list::list),
+        v1("/v1/limits", MethodFilter::GET, Verb::ListPolicies, policies::list),
+        v1("/v1/limits/{policy}/{key}", MethodFilter::POST, Verb::Limit, limits::limit),
+        v1("/v1/limits/{policy}/{key}", MethodFilter::GET, Verb::LookAtLimit, limits::look),
         v1("/v1/watch-tickets", MethodFilter::POST, Verb::WatchTicket, tickets::make),
         v1("/v1/batch", MethodFilter::POST, Verb::Batch, batch::batch),
         v1("/v1/cluster", MethodFilter::GET, Verb::Cluster, cluster::cluster),

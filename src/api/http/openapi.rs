@@ -10,24 +10,25 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::problem::ProblemBody;
-use super::{batch, bounds, cluster, counters, decoded, docs, health, ids, list, tickets, watch};
+use super::{batch, bounds, cluster, counters, decoded, docs, health, ids, limits, list, policies, tickets, watch};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Snowtide",
-        description = "IDs and counters in several regions at once. 64-bit integers are decimal strings. \
+        description = "IDs, counters and rate limits in several regions at once. 64-bit integers are decimal strings. \
             Errors are problem documents (RFC 9457) whose `code` is the same on every front door.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
         ids::mint, bounds::bounds, decoded::decode, batch::batch, list::list, watch::watch,
-        tickets::make, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
+        limits::limit, limits::look, policies::list, tickets::make, cluster::cluster, health::livez, health::readyz, health::metrics, openapi, docs::docs,
     ),
     components(schemas(ProblemBody<'static>)),
     tags(
         (name = "ids", description = "Unique, time-sortable 63-bit numbers"),
         (name = "counters", description = "Counts that every region may change at once"),
+        (name = "limits", description = "Rate limits that every region decides by at once"),
         (name = "cluster", description = "Who is there, and how far behind"),
         (name = "operations", description = "Probes, metrics, this document"),
     ),

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "only their attributes are read, by the derive")]
 
+use super::limits::GivenPolicy;
 use serde::Deserialize;
 use snowtide_protocol::Action;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
@@ -35,6 +36,32 @@ struct Changed {
     by: (),
 }
 
+/// A limit in a batch, [`snowtide_protocol::json::JsonCheck`].
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Limited {
+    /// A policy's name, or its numbers.
+    #[schema(value_type = PolicyOrNumbers)]
+    policy: (),
+    #[schema(min_length = 1, max_length = 512, example = "alice")]
+    key: String,
+    /// Default 1; 0 looks.
+    #[serde(default)]
+    cost: u64,
+}
+
+/// A policy, [`snowtide_protocol::json::JsonPolicy`].
+pub(super) enum PolicyOrNumbers {}
+
+impl PartialSchema for PolicyOrNumbers {
+    fn schema() -> RefOr<Schema> {
+        let name = ObjectBuilder::new().schema_type(Type::String).description(Some("The name of a policy"));
+        OneOfBuilder::new().item(name).item(Ref::from_schema_name(GivenPolicy::name())).into()
+    }
+}
+
+impl ToSchema for PolicyOrNumbers {}
+
 /// By how much a counter changes, [`snowtide_protocol::json::By`].
 pub(super) enum By {}
 
@@ -53,7 +80,11 @@ impl PartialSchema for BatchOperation {
                 .required(action.name())
         };
         let all = OneOfBuilder::new().description(Some("One operation of a batch."));
-        Action::ALL.into_iter().fold(all, |all, action| all.item(alternative(action))).into()
+        let limit = ObjectBuilder::new()
+            .description(Some("Decides by a limit."))
+            .property("limit", Ref::from_schema_name("BatchLimit"))
+            .required("limit");
+        Action::ALL.into_iter().fold(all, |all, action| all.item(alternative(action))).item(limit).into()
     }
 }
 
@@ -64,6 +95,8 @@ impl ToSchema for BatchOperation {
             schemas.push((members_of(action), members));
         }
         Changed::schemas(schemas);
+        schemas.push(("BatchLimit".to_owned(), Limited::schema()));
+        Limited::schemas(schemas);
     }
 }
 

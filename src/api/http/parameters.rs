@@ -50,6 +50,8 @@ pub(super) struct Parameters {
     pub(super) to: Option<String>,
     /// What a page of counters is to hold, as it was written.
     pub(super) listing: Listing,
+    /// A denial of a limit is to be an error.
+    pub(super) respond_429: bool,
     /// Shown instead of a token; looked at before anything else.
     ticket: Option<String>,
 }
@@ -113,6 +115,8 @@ impl Parameters {
                 ("limit", Verb::List) => self.listing.limit.replace(value).is_some(),
                 ("cursor", Verb::List) => self.listing.cursor.replace(value).is_some(),
                 ("ticket", Verb::Watch) => self.ticket.replace(value).is_some(),
+                ("respond", Verb::Limit) if value == "429" => std::mem::replace(&mut self.respond_429, true),
+                ("respond", Verb::Limit) => return Err(Problem::invalid("respond: allowed: 429")),
                 ("view", _) if may_read(verb) => return Err(Problem::invalid("view: allowed: regions")),
                 _ => return Err(unsupported(&name)),
             };

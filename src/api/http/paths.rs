@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::problem::Problem;
 
 const PREFIX: &str = "/v1/counters/";
+const LIMITS_PREFIX: &str = "/v1/limits/";
 /// Where a counter is watched.
 pub(super) const WATCH_SUFFIX: &str = "/watch";
 
@@ -24,6 +25,13 @@ pub(super) fn counter<'a>(path: &'a str, suffix: &str) -> Result<(Cow<'a, str>, 
 /// The name of the namespace in a path like `/v1/counters/{namespace}`.
 pub(super) fn namespace(path: &str) -> Result<Cow<'_, str>, Problem> {
     decoded(path.strip_prefix(PREFIX).ok_or_else(|| Problem::invalid("the path names no namespace"))?)
+}
+
+/// The policy and the key in a path like `/v1/limits/{policy}/{key}`.
+pub(super) fn limit(path: &str) -> Result<(Cow<'_, str>, Cow<'_, str>), Problem> {
+    let named = path.strip_prefix(LIMITS_PREFIX).and_then(|rest| rest.split_once('/'));
+    let (policy, key) = named.ok_or_else(|| Problem::invalid("the path names no policy and key"))?;
+    Ok((decoded(policy)?, decoded(key)?))
 }
 
 fn decoded(segment: &str) -> Result<Cow<'_, str>, Problem> {

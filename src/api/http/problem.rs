@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -12,6 +13,7 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use snowtide_protocol::Code;
+use snowtide_protocol::limit::Decision;
 use utoipa::ToSchema;
 
 use crate::api::Refused;
@@ -22,6 +24,8 @@ use super::request_id;
 /// The content type of every error.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 const TYPE_BASE: &str = "https://snowtide.dev/problems/";
+/// The problem type of draft-ietf-httpapi-ratelimit-headers.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 /// Why a request was not answered as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,15 @@ pub(super) struct Problem {
     pub(super) refused: Refused,
     /// What to send in `WWW-Authenticate` (RFC 6750).
     challenge: Option<&'static str>,
+    /// The limit that denies it.
+    denied: Option<Denied>,
+}
+
+/// A limit that denies a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Denied {
+    policy: String,
+    retry_after_ms: u64,
 }
 
 /// The body of every error (`application/problem+json`, RFC 9457).
@@ -56,6 +69,10 @@ pub(super) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schema(required = false, example = json!(["eu-west"]))]
     regions: &'a [String],
+    /// With `limit_exceeded`: the policies that deny it.
+    #[serde(rename = "violated-policies", skip_serializing_if = "<[&str]>::is_empty")]
+    #[schema(required = false, example = json!(["default"]))]
+    violated_policies: &'a [&'a str],
     /// The request's name, as in the header `X-Request-Id` and in this node's log.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, example = "7d0b5f2ab71c4e93-1f")]
@@ -89,6 +106,16 @@ impl Problem {
         refused.about(format_args!("{shown:?}")).into()
     }
 
+    /// A limit denies it.
+    pub(super) fn limit_exceeded(policy: &str, decision: Decision) -> Self {
+        let Decision { limit, remaining, retry_after_ms, .. } = decision;
+        let again = humantime::format_duration(Duration::from_millis(retry_after_ms));
+        let detail =
+            format!("the policy {policy:?} has {remaining} of {limit} units left for this key; again in {again}");
+        let denied = Some(Denied { policy: policy.to_owned(), retry_after_ms });
+        Self { denied, ..Self::new(Code::LimitExceeded, detail) }
+    }
+
     /// Adds a `WWW-Authenticate` header.
     pub(super) fn challenged(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
@@ -98,7 +125,8 @@ impl Problem {
     /// The document, as JSON without a line break.
     pub(super) fn body(&self) -> Vec<u8> {
         let Refused { code, detail, regions } = &self.refused;
-        let kind = format!("{TYPE_BASE}{code}");
+        let kind = if self.denied.is_some() { QUOTA_EXCEEDED.to_owned() } else { format!("{TYPE_BASE}{code}") };
+        let violated: Vec<&str> = self.denied.iter().map(|denied| denied.policy.as_str()).collect();
         let request_id = request_id::current(|name| name.id().to_owned());
         let body = ProblemBody {
             kind: &kind,
@@ -108,6 +136,7 @@ impl Problem {
             code: code.as_str(),
             retryable: code.is_retryable(),
             regions,
+            violated_policies: &violated,
             request_id: request_id.as_deref(),
         };
         // Strings, a number and a boolean: there is nothing in it that JSON could refuse.
@@ -125,7 +154,11 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         // RFC 6750, section 3.1.
         let is_forbidden = refused.code == Code::Forbidden;
-        Self { refused, challenge: is_forbidden.then_some(r#"Bearer realm="snowtide", error="insufficient_scope""#) }
+        Self {
+            refused,
+            denied: None,
+            challenge: is_forbidden.then_some(r#"Bearer realm="snowtide", error="insufficient_scope""#),
+        }
     }
 }
 
@@ -150,7 +183,8 @@ impl IntoResponse for Problem {
         *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some(ms) = code.retry_after_ms() {
+        let told = self.denied.as_ref().map(|denied| denied.retry_after_ms);
+        if let Some(ms) = told.or(code.retry_after_ms().map(u64::from)) {
             // The header has whole seconds only (RFC 9110): rounded up, so that nobody comes too early.
             headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
         }

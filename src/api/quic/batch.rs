@@ -74,7 +74,7 @@ impl Batch {
     }
 }
 
-fn at_most(count: u32, limit: usize, what: &str) -> Result<(), Rejected> {
+pub(super) fn at_most(count: u32, limit: usize, what: &str) -> Result<(), Rejected> {
     if usize::try_from(count).is_ok_and(|count| count <= limit) {
         return Ok(());
     }

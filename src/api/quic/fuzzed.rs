@@ -27,7 +27,15 @@ pub(crate) fn frames(bytes: &[u8]) {
         // A read is never longer than the room that there is for it.
         buffer.room().iter_mut().zip(read).for_each(|(to, from)| *to = *from);
         buffer.filled(read.len());
-        let mut intake = Intake::new(&KNOWN.namespaces, &KNOWN.terms_codec, &anyone, Closed::default(), &PLACES, ROOM);
+        let mut intake = Intake::new(
+            &KNOWN.namespaces,
+            &KNOWN.terms_codec,
+            &anyone,
+            &KNOWN.decider,
+            Closed::default(),
+            &PLACES,
+            ROOM,
+        );
         loop {
             match buffer.next_frame() {
                 Ok(Some(frame)) if *step == 0 => answer(frame),

@@ -17,9 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{IdBatch, Part, Submission};
 use super::batch::{Batch, Rejected};
+use super::limits::Decisions;
 use super::written;
 use crate::api::bearer::Grant;
-use crate::api::gate::Plan;
+use crate::api::gate::{Decider, Plan};
 use crate::api::idempotency;
 use crate::api::terms::TermsCodec;
 use crate::api::{Namespaces, Refused, Stage};
@@ -32,6 +33,7 @@ pub(super) struct Intake<'a> {
     namespaces: &'a Namespaces,
     terms_codec: &'a TermsCodec,
     grant: &'a Grant,
+    decider: &'a Decider,
     closed: Closed,
     /// Unanswered requests that the connection may still have.
     places: &'a Arc<Semaphore>,
@@ -40,6 +42,7 @@ pub(super) struct Intake<'a> {
     writes: Submission,
     reads: Submission,
     ids: IdBatch,
+    decisions: Decisions,
     taken: Taken,
     /// The batch at hand; kept for its memory.
     batch: Batch,
@@ -59,8 +62,8 @@ pub(super) struct Taken {
     pub(super) submissions: Vec<Submission>,
     /// For the ID source.
     pub(super) ids: Vec<IdBatch>,
-    /// Frames that can be sent at once.
-    pub(super) refusals: Vec<u8>,
+    /// Frames that can be sent at once: refusals and decisions.
+    pub(super) answers: Vec<u8>,
     /// The first thing that the caller's token does not allow, for the audit log.
     pub(super) forbidden: Option<String>,
 }
@@ -82,6 +85,7 @@ impl<'a> Intake<'a> {
         namespaces: &'a Namespaces,
         terms_codec: &'a TermsCodec,
         grant: &'a Grant,
+        decider: &'a Decider,
         closed: Closed,
         places: &'a Arc<Semaphore>,
         room: usize,
@@ -90,12 +94,14 @@ impl<'a> Intake<'a> {
             namespaces,
             terms_codec,
             grant,
+            decider,
             closed,
             places,
             room,
             writes: Submission::default(),
             reads: Submission::default(),
             ids: IdBatch::default(),
+            decisions: Decisions::default(),
             taken: Taken::default(),
             batch: Batch::default(),
         }
@@ -105,19 +111,16 @@ impl<'a> Intake<'a> {
     pub(super) fn take(&mut self, frame: &[u8]) -> Result<(), DecodeError> {
         let mut cursor = Cursor::new(frame);
         let RequestHead { id, ask } = cursor.read()?;
-        let rejected = match self.admit(ask) {
-            Err(refusal) => Some(refusal),
-            Ok(place) => match self.validate(id, ask, cursor, frame.len(), place) {
-                Ok(()) => None,
-                Err(Rejected::Refused(refusal)) => Some(refusal),
-                Err(Rejected::Malformed(error)) => return Err(error),
-            },
-        };
-        if let Some(refusal) = rejected {
+        let admitted = self.admit(ask).map_err(Rejected::from);
+        let taken = admitted.and_then(|place| self.validate(id, ask, cursor, frame.len(), place));
+        if let Err(Rejected::Malformed(error)) = taken {
+            return Err(error);
+        }
+        if let Err(Rejected::Refused(refusal)) = taken {
             if refusal.code == Code::Forbidden {
                 self.taken.forbidden.get_or_insert_with(|| refusal.detail.clone().into_owned());
             }
-            frame::append(&ResponseRef { id, answer: Err(&written(&refusal)) }, &mut self.taken.refusals);
+            frame::append(&ResponseRef { id, answer: Err(&written(&refusal)) }, &mut self.taken.answers);
         }
         Ok(())
     }
@@ -126,13 +129,14 @@ impl<'a> Intake<'a> {
     pub(super) fn finish(mut self) -> Taken {
         self.taken.submissions.extend([self.writes, self.reads].into_iter().filter(|some| !some.is_empty()));
         self.taken.ids.extend(Some(self.ids).filter(|some| !some.is_empty()));
+        self.decisions.answer(self.decider, &mut self.taken.answers);
         self.taken
     }
 
     /// Refuses early, before anything is parsed: overload must cost little.
     fn admit(&mut self, ask: Ask) -> Result<OwnedSemaphorePermit, Refused> {
         let closed = match ask {
-            Ask::Ids(_) => &self.closed.minting,
+            Ask::Ids(_) | Ask::Limits { .. } => &self.closed.minting,
             Ask::Batch { .. } | Ask::OnTerms { .. } => &self.closed.counting,
         };
         if let Some(refused) = closed {
@@ -165,6 +169,10 @@ impl<'a> Intake<'a> {
                 self.batch.read(self.namespaces, self.grant, namespaces, operations, cursor)?;
                 self.take_batch(id, None, frame_bytes, place);
                 Ok(())
+            }
+            Ask::Limits { policies, checks } => {
+                self.decider.admit(self.grant)?;
+                self.decisions.read(self.decider, id, (policies, checks), cursor)
             }
             Ask::OnTerms { namespaces, operations } => {
                 let terms = cursor.read()?;
@@ -237,6 +245,7 @@ mod tests {
     use snowtide_protocol::{Action, codec};
 
     use super::*;
+    use crate::api::known::KNOWN;
     use crate::config::map::ClusterMap;
     use crate::config::{Config, Token};
     use crate::engine::Applied;
@@ -288,7 +297,7 @@ mod tests {
         let served = served.with_elsewhere("away", &["far"]);
         let places = Arc::new(Semaphore::new(places));
         let terms_codec = terms_codec();
-        let mut intake = Intake::new(&served, &terms_codec, grant, Closed::at(stage), &places, ROOM);
+        let mut intake = Intake::new(&served, &terms_codec, grant, &KNOWN.decider, Closed::at(stage), &places, ROOM);
         for frame in frames {
             intake.take(frame)?;
         }
@@ -314,10 +323,7 @@ mod tests {
 
     /// The id and the code of every refusal.
     fn refusals(taken: &Taken) -> Vec<(u64, Code)> {
-        responses(&taken.refusals)
-            .into_iter()
-            .map(|response| (response.id, response.answer.unwrap_err().code))
-            .collect()
+        responses(&taken.answers).into_iter().map(|response| (response.id, response.answer.unwrap_err().code)).collect()
     }
 
     #[test]
@@ -338,7 +344,7 @@ mod tests {
         ];
         assert_eq!(asked, [writes, vec![(1, "a", Action::Get)]]);
         assert_eq!(taken.ids.iter().map(IdBatch::total).collect::<Vec<_>>(), [12]);
-        assert!(taken.refusals.is_empty());
+        assert!(taken.answers.is_empty());
     }
 
     #[test]
@@ -518,7 +524,7 @@ mod tests {
     fn one_request_more_than_there_are_places_is_throttled() {
         let taken = take_as(&Grant::anyone(), &Stage::Ready, 2, &[add(1, "a", 1), ids(2, 1), add(3, "a", 1)]).unwrap();
         assert_eq!(refusals(&taken), [(3, Code::Throttled)]);
-        assert!(responses(&taken.refusals)[0].answer.clone().unwrap_err().retry_after_ms.is_some());
+        assert!(responses(&taken.answers)[0].answer.clone().unwrap_err().retry_after_ms.is_some());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod batch;
 pub(in crate::api) mod fuzzed;
 mod greeting;
 mod intake;
+mod limits;
 mod session;
 
 use std::net::IpAddr;
@@ -28,7 +29,7 @@ use tokio::task::JoinSet;
 
 use super::bearer::Bearers;
 use super::budget::{Account, NoRoom};
-use super::gate::{Gate, Mints};
+use super::gate::{Decider, Gate, Mints};
 use super::terms::TermsCodec;
 use super::{Doors, Namespaces, Refused, Stage};
 use crate::config::Config;
@@ -58,6 +59,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
     let id_scheme = scheme_of(&doors.config.cluster.id, doors.ids.layout());
     let door = Door {
         gate: Arc::new(Gate::new(&doors, telemetry::Door::Quic)),
+        decider: Decider::of(&doors),
         limits: Limits::from(&*doors.config),
         bearers: doors.bearers,
         namespaces: doors.namespaces,
@@ -81,6 +83,7 @@ pub async fn serve(connection: Connection, doors: Doors) {
 /// What the streams of a connection share.
 struct Door<B> {
     gate: Arc<Gate<B>>,
+    decider: Decider,
     limits: Limits,
     bearers: Bearers,
     namespaces: Arc<Namespaces>,

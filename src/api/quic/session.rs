@@ -234,14 +234,14 @@ impl<B: Mints> Session<B> {
             None => Closed::at(&self.door.gate.stage.borrow()),
         };
         let room = self.door.gate.room();
-        let mut intake =
-            Intake::new(&self.door.namespaces, &self.door.terms_codec, pass.grant(), closed, &self.places, room);
+        let Door { namespaces, terms_codec, decider, .. } = &*self.door;
+        let mut intake = Intake::new(namespaces, terms_codec, pass.grant(), decider, closed, &self.places, room);
         let mut any = false;
         while let Some(frame) = self.buffer.next_frame().map_err(too_long)? {
             intake.take(frame).map_err(Ending::malformed)?;
             any = true;
         }
-        let Taken { submissions, ids, refusals, forbidden } = intake.finish();
+        let Taken { submissions, ids, answers, forbidden } = intake.finish();
         if let Some(why) = forbidden {
             audit::turned_away(DOOR, &self.door.from, pass.grant().name(), &why);
         }
@@ -258,7 +258,7 @@ impl<B: Mints> Session<B> {
         for ids in ids {
             self.mint(ids).await;
         }
-        self.push(&refusals);
+        self.push(&answers);
         Ok(())
     }
 

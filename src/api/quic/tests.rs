@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::api::budget::Budget;
 use crate::api::gate::Counts;
+use crate::api::known::KNOWN;
 use crate::config::map::ClusterMap;
 use crate::config::{Permission, Token};
 use crate::engine::{Answer, Applied, Awaited};
@@ -101,6 +102,7 @@ impl Front {
         let bearers = Bearers::new(tokens);
         let door = Arc::new(Door {
             gate: Arc::new(Gate::before(Arc::clone(&memory), telemetry::Door::Quic, stage_now, limits.request_timeout)),
+            decider: KNOWN.decider.clone(),
             limits,
             bearers: bearers.clone(),
             namespaces: Arc::new([("here".to_owned(), NamespaceId(1))].into()),

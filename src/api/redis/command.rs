@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use snowtide_protocol::Action;
 
 use super::answer::Shape;
+use super::limits::Check;
 use super::request::Words;
 
 /// A command that can be carried out, unless its keys or its caller's rights stand against it.
@@ -12,6 +13,8 @@ use super::request::Words;
 pub(super) enum Command<'a> {
     /// Have this done to the counters of these names, and make a reply of this shape of their values.
     Operate(Words<'a>, Action, Shape),
+    /// Decide by a limit.
+    Decide(Check<'a>),
     Ping(Option<&'a [u8]>),
     Echo(&'a [u8]),
     /// The version that is wanted, and the options.

@@ -9,6 +9,7 @@ use snowtide_protocol::receive::ReceiveBuffer;
 use super::answer::{Batch, Shape, error_of};
 use super::caller::Caller;
 use super::command::{Command, Fault};
+use super::limits::Check;
 use super::request::{Bounds, Scanner, Words};
 use super::table::{self, COMMANDS};
 use super::transaction::Transaction;
@@ -16,7 +17,8 @@ use super::{Door, info, key};
 use crate::api::bearer::Grant;
 use crate::api::budget::Account;
 use crate::audit;
-use crate::telemetry;
+use crate::clock;
+use crate::telemetry::{self, Verb};
 
 /// How errors begin that are the caller's doing: he has shown no token, one that nobody knows, or one that does not allow this.
 const TURNED_AWAY: [&str; 3] = ["NOAUTH ", "WRONGPASS ", "NOPERM "];
@@ -205,6 +207,7 @@ impl Intake {
     fn carry_out(&mut self, command: Command<'_>) {
         match command {
             Command::Operate(keys, action, shape) => self.operate(keys, action, shape),
+            Command::Decide(check) => self.decide(check),
             Command::Hello(version, options) => match self.caller.hello(&self.door.bearers, version, options) {
                 Ok(()) => self.caller.greet(&mut self.batch.tell(self.caller.version())),
                 Err(fault) => self.done(Err(fault)),
@@ -268,6 +271,20 @@ impl Intake {
             }
         }
         self.batch.owe(first, shape, self.caller.version());
+    }
+
+    /// A limit needs no engine: it is decided at once.
+    fn decide(&mut self, check: Check<'_>) {
+        let (began, decider, version) = (clock::monotonic(), &self.door.decider, self.caller.version());
+        // Who has none has been turned away.
+        let Some(grant) = self.caller.grant() else { return };
+        let decided = decider.admit(grant).and_then(|()| check.answer(decider, &mut self.batch.tell(version)));
+        let seconds = clock::monotonic().duration_since(began).as_secs_f64();
+        let code = decided.as_ref().err().map(|refused| refused.code);
+        telemetry::request_answered(telemetry::Door::Redis, Verb::Limit, code, seconds);
+        if let Err(refused) = decided {
+            self.error(&error_of(&refused));
+        }
     }
 
     fn done(&mut self, done: Result<(), Fault>) {

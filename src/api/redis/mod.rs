@@ -28,6 +28,7 @@ mod dialogue;
 pub(in crate::api) mod fuzzed;
 mod info;
 mod key;
+mod limits;
 mod refusals;
 mod reply;
 mod request;
@@ -46,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bearer::Bearers;
 use super::budget::Budget;
-use super::gate::Gate;
+use super::gate::{Decider, Gate};
 use super::threads::Threads;
 use super::{Doors, Namespaces, Stage, listening};
 use crate::clock::Stopwatch;
@@ -106,6 +107,7 @@ async fn attend(
 /// What all connections share.
 struct Door {
     gate: Gate<EngineHandle>,
+    decider: Decider,
     namespaces: Arc<Namespaces>,
     bearers: Bearers,
     limits: Limits,
@@ -147,6 +149,7 @@ impl Door {
     fn new(doors: Doors, port: u16) -> Self {
         let limits = Limits::from(&*doors.config);
         Self {
+            decider: Decider::of(&doors),
             gate: Gate::before(doors.engine, telemetry::Door::Redis, doors.stage, limits.request_timeout),
             namespaces: doors.namespaces,
             bearers: doors.bearers,

@@ -7,6 +7,7 @@ use snowtide_protocol::Action;
 
 use super::answer::Shape;
 use super::command::{Command, Fault};
+use super::limits;
 use super::refusals;
 use super::request::Words;
 use super::spec::{Family, Keys, Parse, Spec};
@@ -66,7 +67,7 @@ fn add(words: Words<'_>, by: i64) -> Command<'_> {
 }
 
 /// Every command; the frequent ones come first.
-pub(super) static COMMANDS: [Spec; 21] = [
+pub(super) static COMMANDS: [Spec; 23] = [
     counter("incr", 2, Action::Increment(1), "Adds one to a counter", |words| Ok(add(words, 1))),
     counter("get", 2, Action::Get, "Reads a counter", |words| {
         Ok(Command::Operate(words.only(1), Action::Get, Shape::Value))
@@ -93,6 +94,24 @@ pub(super) static COMMANDS: [Spec; 21] = [
     .keys(Keys::All(LOOKED_FOR))
     .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
     .takes("O(N), where N is the number of counters"),
+    Spec::new(
+        "cl.throttle",
+        -5,
+        WRITES,
+        family("module", "4.0.0", &["@write", "@fast"]),
+        "Limits a rate, by the generic cell rate algorithm",
+        |words| limits::throttle(words).map(Command::Decide),
+    )
+    .keys(Keys::One(CHANGED)),
+    Spec::new(
+        "increx",
+        -2,
+        WRITES,
+        family("string", "8.8.0", &["@write", "@string", "@fast"]),
+        "Limits a rate, in windows",
+        |words| limits::increx(words).map(Command::Decide),
+    )
+    .keys(Keys::One(CHANGED)),
     Spec::new("ping", -1, &["fast"], connection("1.0.0"), "Tells whether the node serves", |words| match words.len() {
         1 | 2 => Ok(Command::Ping(words.get(1))),
         _ => Err(wrong_number("ping")),

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::dialogue::{Dialogue, Next};
 use super::*;
+use crate::api::known::KNOWN;
 use crate::config::{Permission, Token};
 use crate::engine::Fake;
 use crate::identity::NamespaceId;
@@ -50,6 +51,7 @@ fn door_of(config: &Config, stage: Stage, engine: EngineHandle) -> (Arc<Door>, w
     let (sender, stage) = watch::channel(stage);
     let limits = Limits::from(config);
     let door = Door {
+        decider: KNOWN.decider.clone(),
         gate: Gate::before(engine, telemetry::Door::Redis, stage, config.api.request_timeout),
         namespaces: Arc::new(namespaces.with_elsewhere("orders", &["far"])),
         bearers: Bearers::new(&config.api.tokens),
@@ -126,6 +128,68 @@ fn counters_are_changed_and_read_in_the_order_of_the_commands() {
     let lines = ["INCR a", "PING", "INCRBY a 10", "GET a", "DECR likes:a", "MGET a likes:a b", "EXISTS a a b", "GET b"];
     let expected = [":1", "+PONG", ":11", "$2", "11", ":-1", "*3", "$2", "11", "$2", "-1", "$1", "0", ":2", "$1", "0"];
     assert_eq!(replies(&config(), &lines), expected);
+}
+
+#[test]
+fn limits_are_decided_in_the_order_of_the_commands() {
+    let lines = [
+        "CL.THROTTLE redis/t 1 60 3600",
+        "INCR a",
+        "cl.throttle redis/t 1 60 3600 1",
+        "CL.THROTTLE redis/t 1 60 3600",
+        "CL.THROTTLE redis/t 1 60 3600 0",
+        "CL.THROTTLE redis/t 1 60 3600 3",
+    ];
+    let found = replies(&config(), &lines);
+    let arrays: Vec<_> = found.split(|line| line == "*5").map(|array| array.join(" ")).collect();
+    assert_eq!(arrays[1], ":0 :2 :1 :-1 :60 :1", "a unit of 60 in an hour takes a minute; then INCR's reply");
+    assert!(arrays[2].starts_with(":0 :2 :0 :-1 :"), "{found:?}");
+    let [_, limited, most, left, retry, _] = [""].iter().copied().chain(arrays[3].split(' ')).collect::<Vec<_>>()[..]
+    else {
+        panic!("{found:?}")
+    };
+    let seconds: u64 = retry[1..].parse().unwrap();
+    assert_eq!((limited, most, left, (1..=60).contains(&seconds)), (":1", ":2", ":0", true), "{found:?}");
+    assert!(arrays[4].starts_with(":0 :2 :0 :-1 :"), "nothing fits always: {found:?}");
+    assert!(arrays[5].starts_with(":1 :2 :0 :-1 :"), "what can never be has no time to come back: {found:?}");
+}
+
+#[test]
+fn a_counter_with_a_bound_and_an_end_is_a_limit() {
+    let found = replies(
+        &config(),
+        &[
+            "INCREX redis/i UBOUND 2 EX 3600 ENX",
+            "increx redis/i px 3600000 enx byint 1 ubound 2",
+            "INCREX redis/i UBOUND 2 EX 3600 ENX",
+            "INCREX redis/i UBOUND 2 EX 3600 ENX BYINT 3",
+        ],
+    );
+    assert_eq!(found[..9], ["*2", ":1", ":1", "*2", ":2", ":1", "*2", ":2", ":0"]);
+    assert!(found[9].starts_with("-ERR cost_too_high: "), "{found:?}");
+    for (line, words) in [
+        ("INCREX a", "needs UBOUND"),
+        ("INCREX a UBOUND 2 EX 60", "ENX"),
+        ("INCREX a UBOUND 2 EX 60 ENX SATURATE", "without SATURATE"),
+        ("INCREX a UBOUND 2 EX 60 ENX LBOUND 0", "without LBOUND"),
+        ("INCREX a UBOUND 2 EX 60 ENX EX 60", "syntax error"),
+        ("INCREX a UBOUND 2 EX", "syntax error"),
+        ("INCREX a UBOUND 2 EX 60 ENX MORE", "syntax error"),
+        ("INCREX a UBOUND -2 EX 60 ENX", "not an integer"),
+        ("INCREX a UBOUND 0 EX 60 ENX", "a limit is 1 to"),
+        ("INCREX a UBOUND 2 PX 999 ENX", "a window is 1000 to"),
+        ("CL.THROTTLE a 15 30", "wrong number of arguments for 'cl.throttle'"),
+        ("CL.THROTTLE a 15 30 60 1 1", "wrong number of arguments for 'cl.throttle'"),
+        ("CL.THROTTLE a 15 x 60", "not an integer"),
+        ("CL.THROTTLE a 15 30 18446744073709551615", "a window is 1000 to"),
+        ("CL.THROTTLE .. 15 30 60", "another place"),
+    ] {
+        let found = replies(&config(), &[line, "PING"]);
+        assert!(found[0].starts_with("-ERR") && found[0].contains(words), "{line}: {found:?}");
+        assert_eq!(found[1..], ["+PONG"], "{line}");
+    }
+    let guarded = replies(&guarded(), &[&format!("AUTH {WRITER}"), "CL.THROTTLE a 15 30 60"]);
+    assert!(guarded[1].starts_with("-NOPERM the token") && guarded[1].contains("limits"), "{guarded:?}");
 }
 
 #[test]
@@ -249,12 +313,12 @@ fn malformed_input_is_answered_after_what_came_before_and_ends_the_connection() 
 fn what_a_node_tells_about_itself() {
     let text =
         replies(&config(), &["INFO", "INFO server", "INFO nonsense", "COMMAND COUNT", "COMMAND DOCS"]).join("\n");
-    for line in ["redis_version:7.2.0", "tcp_port:6410", "region:eu-west", "role:master", "loading:0", ":21", "*42"] {
+    for line in ["redis_version:7.2.0", "tcp_port:6410", "region:eu-west", "role:master", "loading:0", ":23", "*46"] {
         assert!(text.contains(line), "{line} is missing in {text}");
     }
     assert_eq!((text.matches("# Server").count(), text.matches("# Clients").count()), (2, 1));
     let found = replies(&config(), &["COMMAND", "CONFIG GET save appendonly nonsense", "SELECT 0", "CLIENT ID"]);
-    assert_eq!(found[..5], ["*21", "*10", "$4", "incr", ":2"]);
+    assert_eq!(found[..5], ["*23", "*10", "$4", "incr", ":2"]);
     assert!(found.join(" ").ends_with("*4 $4 save $0  $10 appendonly $3 yes +OK :1"), "{found:?}");
 }
 
@@ -272,7 +336,7 @@ fn a_row_of_command_has_the_fields_that_redis_has() {
     let found =
         replies(&config(), &["COMMAND INFO ping nonsense", "COMMAND DOCS incr nonsense", "COMMAND LIST"]).join(" ");
     assert!(found.starts_with("*2 *10 $4 ping :-1 *1 +fast :0 :0 :0 *2 "), "{found}");
-    assert!(found.contains(" *-1 *2 $4 incr *8 $7 summary ") && found.contains(" O(1) *21 $4 incr $3 get "), "{found}");
+    assert!(found.contains(" *-1 *2 $4 incr *8 $7 summary ") && found.contains(" O(1) *23 $4 incr $3 get "), "{found}");
 }
 
 const QUEUED: &str = "+QUEUED";
@@ -416,7 +480,7 @@ fn many_short_commands_with_long_replies_are_answered_in_parts() {
             break;
         }
     }
-    assert_eq!(bytes.windows(5).filter(|bytes| bytes == b"*21\r\n").count(), 1_000);
+    assert_eq!(bytes.windows(5).filter(|bytes| bytes == b"*23\r\n").count(), 1_000);
     assert!(parts > 2 && longest < 300_000, "{parts} parts, {longest} bytes");
 }
 

@@ -9,6 +9,8 @@ use snowtide::config::{Config, Sources, TreeSecret};
 use snowtide::engine;
 use snowtide::identity::{Boot, Peer, WorkerId};
 use snowtide::ids::layout_of;
+use snowtide::limiter::{Limiter, Settings};
+use snowtide::limits::{KeyHasher, Room, WhenFull};
 use snowtide::peer::{ClockReading, Clockwork, LinkState, Links, LinksConfig, LocalNode};
 use snowtide::quic::Endpoint;
 use snowtide::replica::Message;
@@ -65,6 +67,12 @@ impl Rogue {
             map,
             engine,
             clock: Arc::new(Gullible),
+            limiter: Limiter::new(Settings {
+                me: identity,
+                room: Room { keys_max: 1_000, shards: 1, when_full: WhenFull::Evict },
+                peers: 1,
+                hasher: KeyHasher::new(*TreeSecret::of(&config.cluster).bytes()),
+            }),
             endpoint: endpoint.clone(),
             credentials,
         });

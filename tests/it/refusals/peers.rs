@@ -185,7 +185,7 @@ struct Hello {
 fn hello(region: &str, number: u8, to: u8) -> Hello {
     Hello {
         cluster: "snowtide-dev".to_owned(),
-        versions: (4, 4),
+        versions: (5, 5),
         layout: "".to_owned(),
         secret: "".to_owned(),
         region: region.to_owned(),
