@@ -1,6 +1,7 @@
 //! Whether an answer fits its question, and the answer to the only operation of one.
 
 use snowtide_protocol::Code;
+use snowtide_protocol::limit::Decision;
 use snowtide_protocol::wire::{IdRun, WireError};
 
 use crate::error::Error;
@@ -14,6 +15,32 @@ pub(crate) fn miscounted(count: usize) -> Error {
 /// For an answer of another form than that of IDs.
 pub(crate) fn no_ids(count: u32) -> Error {
     Error::Protocol(format!("{count} ids were asked for, something else was answered"))
+}
+
+/// For an answer with another number of decisions than were asked.
+pub(crate) fn undecided(count: usize) -> Error {
+    Error::Protocol(format!("{count} decisions were asked for, something else was answered"))
+}
+
+/// The only decision of a batch.
+pub(crate) fn only_decision(decided: &[Result<Decision, Code>], key: &str) -> Result<Decision, Error> {
+    match decided {
+        [Ok(decision)] => Ok(*decision),
+        [Err(code)] => Err(not_decided(*code, key)),
+        _ => Err(undecided(1)),
+    }
+}
+
+/// Why there is no decision.
+fn not_decided(code: Code, key: &str) -> Error {
+    let detail = match code {
+        Code::UnknownPolicy => "this node has no policy of this name".to_owned(),
+        Code::WrongRegion => "the region of this node does not decide by this policy".to_owned(),
+        Code::CostTooHigh => "the cost is above what the policy can ever admit at once".to_owned(),
+        Code::LimitsFull => format!("this node counts as many keys as it may, and {key:?} would be a new one"),
+        _ => format!("nothing was decided on {key:?}"),
+    };
+    Error::from(WireError { code, detail, retry_after_ms: None })
 }
 
 /// The only operation of a batch.

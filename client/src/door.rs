@@ -8,12 +8,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use snowtide_protocol::Action;
 use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::limit::Decision;
 use snowtide_protocol::wire::{IdRun, Turn};
+use snowtide_protocol::{Action, Code};
 
 use crate::batch::Batch;
 use crate::error::{ConnectError, Error};
+use crate::limits::{Check, LimitBatch};
 use crate::terms::{Answered, Terms};
 
 /// A future behind a pointer, so that doors of all kinds can stand side by side.
@@ -30,8 +32,8 @@ pub(crate) trait Dial: Send + Sync {
 
 /// A connection to one node.
 pub(crate) trait Door: Send + Sync {
-    /// Sends a request once and waits for its reply, no longer than `timeout`. A `stamp` makes a write count once; what writes
-    /// nothing has none.
+    /// Sends a request once and waits for its reply, no longer than `timeout`. A `stamp` makes a write count once; nothing else
+    /// has one.
     fn send<'a>(
         &'a self,
         request: Request<'a>,
@@ -84,6 +86,10 @@ pub(crate) enum Request<'a> {
     Batch(&'a Batch, Option<&'a Terms>),
     /// So many IDs.
     Ids(u32),
+    /// One decision of a limit.
+    Limit(Check<'a>),
+    /// Several, which are not none.
+    Limits(&'a LimitBatch),
 }
 
 /// What comes back, in the form of the request.
@@ -92,6 +98,8 @@ pub(crate) enum Reply {
     Value(i128),
     Batch(Answered),
     Ids(Vec<IdRun>),
+    Limit(Decision),
+    Limits(Vec<Result<Decision, Code>>),
 }
 
 /// The name of one writing request, by which a node that knows sessions counts it once.
@@ -116,19 +124,33 @@ pub(crate) enum Kind {
     Read,
     Write,
     Mint,
+    Limit,
 }
 
 impl Request<'_> {
     pub(crate) fn kind(&self) -> Kind {
-        let writes = match self {
-            Self::Operation { action, .. } => action.is_write(),
-            Self::Batch(batch, _) => batch.writes,
-            Self::Ids(_) => return Kind::Mint,
-        };
-        if writes { Kind::Write } else { Kind::Read }
+        match self {
+            Self::Operation { .. } | Self::Batch(..) if self.writes() => Kind::Write,
+            Self::Operation { .. } | Self::Batch(..) => Kind::Read,
+            Self::Ids(_) => Kind::Mint,
+            Self::Limit(_) | Self::Limits(_) => Kind::Limit,
+        }
     }
 
+    /// Carried out twice, it counts twice: it changes counters, or charges somebody.
     pub(crate) fn writes(&self) -> bool {
+        match self {
+            Self::Operation { action, .. } => action.is_write(),
+            Self::Batch(batch, _) => batch.writes,
+            Self::Limit(check) => check.cost > 0,
+            Self::Limits(batch) => batch.charges,
+            Self::Ids(_) => false,
+        }
+    }
+
+    /// A node can be told to count it once, however often it is sent there. Decisions are no such thing: a node keeps no
+    /// record of them, since none of them waits for a disk.
+    pub(crate) fn can_count_once(&self) -> bool {
         self.kind() == Kind::Write
     }
 
@@ -147,6 +169,7 @@ impl Kind {
             Self::Read => "read",
             Self::Write => "write",
             Self::Mint => "mint",
+            Self::Limit => "limit",
         }
     }
 }

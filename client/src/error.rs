@@ -3,7 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use snowtide_protocol::wire::{BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, IDS_MAX, NAMESPACE_BYTES_MAX, WireError};
+use snowtide_protocol::limit::POLICY_BYTES_MAX;
+use snowtide_protocol::wire::{
+    BATCH_NAMESPACES_MAX, BATCH_OPERATIONS_MAX, BATCH_POLICIES_MAX, IDS_MAX, NAMESPACE_BYTES_MAX, WireError,
+};
 use snowtide_protocol::{BadKey, Code};
 
 /// No connection was made. Nothing was done anywhere.
@@ -85,7 +88,8 @@ impl ConnectError {
     }
 }
 
-/// A request failed. [`Error::is_retryable`] and [`Error::is_ambiguous`] say what that means for a write.
+/// A request failed. [`Error::is_retryable`] and [`Error::is_ambiguous`] say what that means for a write. A decision of a limit
+/// that charges something is a write, too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -161,6 +165,15 @@ pub enum InvalidArgument {
     /// The batch names too many namespaces.
     #[error("a batch names at most {BATCH_NAMESPACES_MAX} namespaces")]
     TooManyNamespaces,
+    /// The name of the policy is empty or too long.
+    #[error("the name of a policy is 1 to {POLICY_BYTES_MAX} bytes of UTF-8, this one has {0}")]
+    PolicyLength(usize),
+    /// The batch of decisions is full.
+    #[error("a batch holds at most {BATCH_OPERATIONS_MAX} checks")]
+    TooManyChecks,
+    /// The batch of decisions has too many policies.
+    #[error("a batch has at most {BATCH_POLICIES_MAX} policies")]
+    TooManyPolicies,
     /// The number of IDs is out of range.
     #[error("one request mints 1 to {IDS_MAX} ids, not {0}")]
     IdCount(u32),

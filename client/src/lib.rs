@@ -4,6 +4,7 @@
 
 mod answers;
 mod batch;
+mod check;
 mod client;
 mod coalesce;
 mod door;
@@ -11,6 +12,7 @@ mod error;
 #[cfg(feature = "http")]
 mod http;
 mod ids;
+mod limits;
 mod operations;
 #[cfg(feature = "quic")]
 mod quic;
@@ -20,6 +22,7 @@ mod terms;
 mod trust;
 
 pub use batch::Batch;
+pub use check::LimitCheck;
 pub use client::{Builder, Client, Retries};
 pub use coalesce::{Coalescer, Coalescing, NotCounted, Ticket};
 pub use door::Site;
@@ -27,8 +30,10 @@ pub use error::{ConnectError, Error, InvalidArgument};
 #[cfg(feature = "http")]
 pub use http::{HttpFailure, HttpLimits, HttpTransport};
 pub use ids::{Ids, Prefetch, Source};
+pub use limits::{LimitBatch, Policy};
 #[cfg(feature = "quic")]
 pub use quic::{Config, Connection};
+pub use snowtide_protocol::limit::{Algorithm, BadAlgorithm, Decision, Numbers};
 pub use snowtide_protocol::{Ack, BadAck, BadKey, BadToken, Code, KeyLength, Share, Token, View, id};
 pub use terms::{Answered, Counted, Terms};
 

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use snowtide_client::{Ack, Batch, Client, Code, Error, Retries, Terms, Token};
+use snowtide_client::{Ack, Batch, Client, Code, Decision, Error, LimitBatch, Retries, Terms, Token};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -114,6 +114,33 @@ async fn one_operation_and_ids_are_asked_and_told() {
     assert!(heard[0].contains("\r\nauthorization: Bearer secret\r\n"), "{}", heard[0]);
     assert!(heard[1].starts_with("POST /v1/counters/default/k/increment ") && heard[1].ends_with(r#"{"by":"-7"}"#));
     assert!(heard[2].ends_with(r#"{"count":2}"#) && heard[2].contains("\r\naccept: application/octet-stream\r\n"));
+}
+
+#[tokio::test]
+async fn decisions_are_asked_and_told() {
+    const BODY: &str = r#""allowed":true,"limit":100,"remaining":99,"reset_ms":42000,"retry_after_ms":0"#;
+    const ADMITTED: Decision =
+        Decision { admitted: true, limit: 100, remaining: 99, reset_ms: 42_000, retry_after_ms: 0 };
+    let node = Node::start("eu", |request| match request {
+        _ if request.starts_with("POST /v1/batch ") => {
+            let none = r#"{"status":503,"code":"limits_full","detail":"x"}"#;
+            Some(ok("", &format!(r#"{{"results":[{{"status":200,{BODY}}},{none}]}}"#)))
+        }
+        _ if request.starts_with("GET ") => Some(answer("404 Not Found", "", r#"{"code":"unknown_policy"}"#)),
+        _ => Some(ok("", &format!("{{{BODY}}}"))),
+    })
+    .await;
+    let client = client(&[&node]).await;
+    assert_eq!(client.limit("default", "a/b").cost(2).check().await, Ok(ADMITTED));
+    let unknown = client.limit("none", "a").peek().await;
+    assert!(matches!(unknown, Err(Error::Refused { code: Code::UnknownPolicy, .. })), "{unknown:?}");
+    let mut batch = LimitBatch::new();
+    batch.check("default", "a", 1).unwrap().check("default", "b", 1).unwrap();
+    assert_eq!(client.limits(&batch).await.unwrap(), [Ok(ADMITTED), Err(Code::LimitsFull)]);
+    let heard = node.heard();
+    assert!(heard[0].starts_with("POST /v1/limits/default/a%2Fb ") && heard[0].ends_with(r#"{"cost":2}"#));
+    assert!(heard[1].starts_with("GET /v1/limits/none/a "), "{}", heard[1]);
+    assert_eq!(heard.len(), 3);
 }
 
 #[tokio::test]

@@ -10,12 +10,15 @@ use std::time::Duration;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, RecvStream, SendStream, VarInt};
 use snowtide_client::id::IdScheme;
-use snowtide_client::{BadKey, Batch, Code, Config, ConnectError, Connection, Error, InvalidArgument, KeyLength};
+use snowtide_client::{
+    Algorithm, BadKey, Batch, Code, Config, ConnectError, Connection, Decision, Error, InvalidArgument, KeyLength,
+    LimitBatch, Numbers,
+};
 use snowtide_protocol::codec::{self, Cursor};
 use snowtide_protocol::frame::{self, FrameBuffer};
 use snowtide_protocol::wire::{
-    ALPN, Answer, Ask, FRAME_BYTES_MAX, Greeting, Hello, IdRun, RequestHead, Response, VERSION, Welcome, WireError,
-    WireOperation, close,
+    ALPN, Answer, Ask, FRAME_BYTES_MAX, Greeting, Hello, IdRun, RequestHead, Response, VERSION, Welcome, WireCheck,
+    WireError, WireOperation, WirePolicy, close,
 };
 
 /// A listening node with a certificate of its own.
@@ -119,6 +122,18 @@ impl Talk {
                 keys.push(cursor.read::<WireOperation<'_>>().unwrap().key.to_owned());
             }
         }
+        if let Ask::Limits { policies, checks } = ask {
+            for _ in 0..policies {
+                keys.push(match cursor.read::<WirePolicy<'_>>().unwrap() {
+                    WirePolicy::Named(name) => name.to_owned(),
+                    WirePolicy::Given(numbers) => format!("{numbers:?}"),
+                });
+            }
+            for _ in 0..checks {
+                let WireCheck { policy, key, cost } = cursor.read().unwrap();
+                keys.push(format!("{key} by {policy} costs {cost}"));
+            }
+        }
         cursor.finish().unwrap();
         Some(Asked { id, ask, keys })
     }
@@ -153,6 +168,42 @@ where
     };
     let both = async { tokio::join!(server, run) };
     tokio::time::timeout(Duration::from_secs(60), both).await.expect("the test hangs");
+}
+
+#[tokio::test]
+async fn decisions_travel_together_and_each_has_its_result() {
+    const DENIED: Decision = Decision { admitted: false, limit: 9, remaining: 0, reset_ms: 5, retry_after_ms: 4 };
+    let given = Numbers { algorithm: Algorithm::Gcra, limit: 30, window_ms: 60_000, burst: 16 };
+    let script = |mut talk: Talk| async move {
+        let several = talk.request().await.unwrap();
+        let asked = ["default", &format!("{given:?}"), "a by 0 costs 1", "b by 1 costs 5", "c by 0 costs 0"];
+        assert_eq!(several.keys, asked);
+        let decided = vec![Ok(DENIED), Err(Code::CostTooHigh), Ok(DENIED)];
+        talk.say(&Response { id: several.id, answer: Ok(Answer::Limits(decided)) }).await;
+        let one = talk.request().await.unwrap();
+        assert_eq!(one.keys, ["default", "a by 0 costs 1"]);
+        talk.say(&Response { id: one.id, answer: Ok(Answer::Limits(vec![Err(Code::UnknownPolicy)])) }).await;
+        let other = talk.request().await.unwrap();
+        talk.say(&Response { id: other.id, answer: Ok(Answer::Batch(vec![Ok(1)])) }).await;
+        // What charges something is in doubt when its connection goes; what looks is not.
+        for _ in 0..2 {
+            talk.request().await.unwrap();
+        }
+        talk.connection.close(VarInt::from_u32(close::DONE), b"");
+    };
+    play(script, 8, |client| async move {
+        let mut batch = LimitBatch::new();
+        batch.check("default", "a", 1).unwrap().check(given, "b", 5).unwrap().peek("default", "c").unwrap();
+        assert_eq!(client.limits(&batch).await.unwrap(), [Ok(DENIED), Err(Code::CostTooHigh), Ok(DENIED)]);
+        let unknown = client.limit("default", "a").check().await.unwrap_err();
+        assert!(matches!(&unknown, Error::Refused { code: Code::UnknownPolicy, .. }), "{unknown}");
+        assert!(matches!(client.limit("default", "a").check().await, Err(Error::Protocol(_))));
+        let (check, peek) = (client.limit("default", "a").check(), client.limit("default", "a").peek());
+        let (check, peek) = tokio::join!(check, peek);
+        assert!(check.as_ref().is_err_and(Error::is_ambiguous), "{check:?}");
+        assert!(peek.as_ref().is_err_and(Error::is_retryable), "{peek:?}");
+    })
+    .await;
 }
 
 #[tokio::test]

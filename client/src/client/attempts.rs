@@ -141,7 +141,7 @@ impl<'a> Attempts<'a> {
 
     /// The name under which a write is sent to a node: to the witness, the one that it knows.
     fn lease(&mut self, node: &Node, identity: &Identity) -> Result<Option<Lease>, Error> {
-        if !self.request.writes() {
+        if !self.request.can_count_once() {
             return Ok(None);
         }
         match self.witness.take() {

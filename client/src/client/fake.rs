@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use snowtide_protocol::limit::Decision;
 use snowtide_protocol::wire::IdRun;
 use snowtide_protocol::{Code, Token};
 use tokio::time::Instant;
@@ -146,6 +147,8 @@ impl FakeDoor {
                 ..Answered::default()
             }),
             Request::Ids(count) => Reply::Ids(vec![IdRun { first: 1, count: *count }]),
+            Request::Limit(_) => Reply::Limit(decided(value)),
+            Request::Limits(batch) => Reply::Limits(vec![Ok(decided(value)); batch.len()]),
         }
     }
 }
@@ -160,7 +163,8 @@ impl Door for FakeDoor {
         Box::pin(async move {
             let (terms, operations) = match request {
                 Request::Batch(batch, terms) => (terms.cloned(), batch.len()),
-                Request::Operation { .. } | Request::Ids(_) => (None, 1),
+                Request::Limits(batch) => (None, batch.len()),
+                Request::Operation { .. } | Request::Ids(_) | Request::Limit(_) => (None, 1),
             };
             let heard = Heard { at: Instant::now(), kind: request.kind(), stamp, timeout, terms, operations };
             self.fake.heard.lock().unwrap().push(heard);
@@ -198,6 +202,12 @@ impl Door for FakeDoor {
         self.open.store(false, Ordering::SeqCst);
         Box::pin(async {})
     }
+}
+
+/// A decision: as much is left, and it is denied if that is nothing.
+fn decided(left: i128) -> Decision {
+    let remaining = u64::try_from(left).unwrap_or_default();
+    Decision { admitted: remaining > 0, limit: 100, remaining, reset_ms: 1, retry_after_ms: 0 }
 }
 
 /// A client of these nodes.

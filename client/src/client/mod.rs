@@ -7,6 +7,8 @@ mod carried;
 mod dials;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod limit_tests;
 mod node;
 mod nodes;
 #[cfg(test)]
@@ -202,7 +204,7 @@ impl Client {
         Ok(answered)
     }
 
-    async fn perform(&self, request: Request<'_>) -> Result<Reply, Error> {
+    pub(crate) async fn perform(&self, request: Request<'_>) -> Result<Reply, Error> {
         // Neither namespaces nor keys: they must not leave their regions with logs.
         let span = tracing::debug_span!("snowtide", kind = request.kind().word());
         Attempts::new(self, request).run().instrument(span).await

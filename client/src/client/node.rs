@@ -160,9 +160,10 @@ impl Drop for Dialing {
     }
 }
 
-/// That is about what the request asked for, not about the node: no other request need wait.
+/// That is about what the request asked for, not about the node: no other request need wait. A node without room for one key
+/// more goes on with those that it knows.
 pub(super) fn is_about_the_request(code: Code) -> bool {
-    matches!(code, Code::TokenWaitExpired | Code::IdempotencyInFlight)
+    matches!(code, Code::TokenWaitExpired | Code::IdempotencyInFlight | Code::LimitsFull)
 }
 
 /// How long a refusal asks to be left alone.

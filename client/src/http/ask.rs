@@ -1,5 +1,6 @@
 //! Requests as the JSON API wants them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use snowtide_protocol::Ack;
 use snowtide_protocol::json::JsonOperation;
 
-use super::TOKEN;
+use super::{TOKEN, limits};
 use crate::batch::Batch;
 use crate::door::{Request, Site, Stamp};
 use crate::error::Error;
@@ -40,6 +41,13 @@ pub(super) fn request(request: &Request<'_>, session: Option<String>) -> Result<
         }
         Request::Batch(batch, None) => (http::Request::post("/v1/batch"), operations(batch)?),
         Request::Batch(batch, Some(terms)) => (on_terms(terms), operations(batch)?),
+        Request::Limit(check) => {
+            let target = format!("/v1/limits/{}/{}", escaped(limits::name(check.policy)), escaped(check.key));
+            let body = limits::one(check)?;
+            let method = if body.is_some() { Method::POST } else { Method::GET };
+            (Builder::new().method(method).uri(target), body.unwrap_or_default())
+        }
+        Request::Limits(batch) => (http::Request::post("/v1/batch"), limits::several(batch)?),
         Request::Ids(count) => {
             let body = format!(r#"{{"count":{count}}}"#).into_bytes();
             (http::Request::post("/v1/ids").header(ACCEPT, BYTES), body)
@@ -74,7 +82,12 @@ pub(super) fn session(Stamp { turn, incarnation, again, age }: Stamp, site: &Sit
 }
 
 fn path(namespace: &str, key: &str) -> String {
-    format!("/v1/counters/{}/{}", utf8_percent_encode(namespace, ESCAPED), utf8_percent_encode(key, ESCAPED))
+    format!("/v1/counters/{}/{}", escaped(namespace), escaped(key))
+}
+
+/// A segment of a path.
+fn escaped(text: &str) -> impl Display + '_ {
+    utf8_percent_encode(text, ESCAPED)
 }
 
 fn query(terms: &Terms) -> String {
@@ -101,10 +114,12 @@ fn operations(batch: &Batch) -> Result<Vec<u8>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use snowtide_protocol::limit::{Algorithm, Numbers};
     use snowtide_protocol::wire::Turn;
     use snowtide_protocol::{Action, Token};
 
     use super::*;
+    use crate::limits::{Check, Policy};
 
     fn text(request: &Request<'_>) -> String {
         let built = super::request(request, None).unwrap();
@@ -117,6 +132,17 @@ mod tests {
         assert_eq!(of("likes/42", Action::Get), "GET /v1/counters/default/likes%2F42 ");
         let expected = r#"POST /v1/counters/default/%E2%82%AC%25%20%3F/increment {"by":"-5"}"#;
         assert_eq!(of("€% ?", Action::Increment(-5)), expected);
+    }
+
+    #[test]
+    fn one_decision_uses_the_path_of_its_policy_and_key() {
+        let of = |policy, cost| text(&Request::Limit(Check { policy, key: "a/b", cost }));
+        assert_eq!(of(Policy::from("default"), 2), r#"POST /v1/limits/default/a%2Fb {"cost":2}"#);
+        assert_eq!(of(Policy::from("default"), 0), "GET /v1/limits/default/a%2Fb ");
+        let given = Numbers { algorithm: Algorithm::Sliding, limit: 5, window_ms: 1_000, burst: 5 };
+        let expected =
+            r#"POST /v1/limits/_/a%2Fb {"policy":{"algorithm":"sliding","limit":5,"window":"1000ms"},"cost":1}"#;
+        assert_eq!(of(Policy::from(given), 1), expected);
     }
 
     #[test]

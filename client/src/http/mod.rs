@@ -1,6 +1,8 @@
 //! The JSON API as a door, over HTTP/1.1 ([`transport`]).
 
 mod ask;
+mod json;
+mod limits;
 mod problem;
 mod reply;
 #[cfg(feature = "https")]

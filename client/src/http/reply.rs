@@ -8,7 +8,7 @@ use serde::Deserialize;
 use snowtide_protocol::wire::IdRun;
 use snowtide_protocol::{Share, Token, View};
 
-use super::{TOKEN, problem};
+use super::{TOKEN, json, limits, problem};
 use crate::answers::{counted, miscounted};
 use crate::door::{Reply, Request, Site};
 use crate::error::Error;
@@ -82,7 +82,7 @@ pub(super) fn read(request: &Request<'_>, response: &Response<Bytes>) -> Result<
     }
     match request {
         Request::Operation { .. } => {
-            let body: CounterBody<'_> = json(response.body())?;
+            let body: CounterBody<'_> = json::read(response.body())?;
             number(&body.value).map(Reply::Value)
         }
         Request::Batch(batch, terms) => {
@@ -93,11 +93,13 @@ pub(super) fn read(request: &Request<'_>, response: &Response<Bytes>) -> Result<
             Ok(Reply::Batch(answered))
         }
         Request::Ids(count) => counted(runs(response.body())?, *count).map(Reply::Ids),
+        Request::Limit(_) => limits::decision(response.body()).map(Reply::Limit),
+        Request::Limits(batch) => limits::decisions(response.body(), batch.len()).map(Reply::Limits),
     }
 }
 
 fn several(body: &[u8], count: usize) -> Result<Answered, Error> {
-    let body: BatchBody<'_> = json(body)?;
+    let body: BatchBody<'_> = json::read(body)?;
     if body.results.len() != count {
         return Err(miscounted(count));
     }
@@ -107,7 +109,7 @@ fn several(body: &[u8], count: usize) -> Result<Answered, Error> {
     for result in body.results {
         answered.results.push(match (result.status, &result.value) {
             (200, Some(value)) => Ok(number(value)?),
-            (200, None) => return Err(odd("a result without a value")),
+            (200, None) => return Err(json::odd("a result without a value")),
             (status, _) => Err(problem::code(status, result.code.as_deref())),
         });
         if has_views {
@@ -126,15 +128,15 @@ fn view(ViewBody { regions, settled, behind }: ViewBody) -> Result<View, Error> 
 
 fn token(response: &Response<Bytes>) -> Result<Option<Token>, Error> {
     let Some(header) = response.headers().get(TOKEN) else { return Ok(None) };
-    let text = header.to_str().map_err(|_| odd("a token that is no text"))?;
-    text.parse().map(Some).map_err(|error| odd(&format!("{error}")))
+    let text = header.to_str().map_err(|_| json::odd("a token that is no text"))?;
+    text.parse().map(Some).map_err(|error| json::odd(&format!("{error}")))
 }
 
 /// IDs of eight bytes each; neighbours become a run.
 fn runs(body: &[u8]) -> Result<Vec<IdRun>, Error> {
     let (ids, rest) = body.as_chunks::<8>();
     if !rest.is_empty() {
-        return Err(odd("ids that are cut short"));
+        return Err(json::odd("ids that are cut short"));
     }
     let mut runs: Vec<IdRun> = Vec::new();
     for id in ids.iter().map(|id| u64::from_be_bytes(*id)) {
@@ -149,15 +151,7 @@ fn runs(body: &[u8]) -> Result<Vec<IdRun>, Error> {
 }
 
 fn number(text: &str) -> Result<i128, Error> {
-    text.parse().map_err(|_| odd("a value that is no number"))
-}
-
-fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| odd(&error.to_string()))
-}
-
-fn odd(what: &str) -> Error {
-    Error::Protocol(format!("it answered {what}"))
+    text.parse().map_err(|_| json::odd("a value that is no number"))
 }
 
 #[cfg(test)]

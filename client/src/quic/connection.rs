@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quinn::{Endpoint, VarInt};
 use snowtide_protocol::id::IdScheme;
+use snowtide_protocol::limit::Decision;
 use snowtide_protocol::wire::{Answer, Ask, IdRun, RequestHead, Welcome, WireTerms, close};
 use snowtide_protocol::{Action, Code, codec};
 use tokio::sync::Semaphore;
@@ -16,10 +17,11 @@ use super::config::Config;
 use super::connect::{self, Connected};
 use super::lane::{Lane, Outgoing};
 use crate::CLOSE_WAIT;
-use crate::answers::{counted, miscounted, no_ids, only};
+use crate::answers::{counted, miscounted, no_ids, only, only_decision, undecided};
 use crate::batch::{self, Batch, REQUEST_HEAD_BYTES_MAX};
 use crate::door::{Reply, Request, Stamp};
 use crate::error::{ConnectError, Error, InvalidArgument};
+use crate::limits::LimitBatch;
 use crate::terms::{Answered, Terms};
 
 /// An upper bound of terms without their token.
@@ -129,14 +131,19 @@ impl Connection {
     /// Any operation.
     pub(crate) async fn operate(&self, namespace: &str, key: &str, action: Action) -> Result<i128, Error> {
         let request = Request::Operation { namespace, key, action };
-        match self.perform(request, None, self.0.request_timeout).await? {
+        match self.perform(request).await? {
             Reply::Value(value) => Ok(value),
             _ => Err(miscounted(1)),
         }
     }
 
+    /// Any request.
+    pub(crate) async fn perform(&self, request: Request<'_>) -> Result<Reply, Error> {
+        self.perform_within(request, None, self.0.request_timeout).await
+    }
+
     /// Any request, which a stamp makes count once.
-    pub(super) async fn perform(
+    pub(super) async fn perform_within(
         &self,
         request: Request<'_>,
         stamp: Option<Stamp>,
@@ -150,6 +157,11 @@ impl Connection {
             }
             Request::Batch(batch, terms) => self.batched(batch, terms, stamp, timeout).await.map(Reply::Batch),
             Request::Ids(count) => self.minted(count, timeout).await.map(Reply::Ids),
+            Request::Limit(check) => {
+                let decided = self.decided(&LimitBatch::of(check)?, timeout).await?;
+                only_decision(&decided, check.key).map(Reply::Limit)
+            }
+            Request::Limits(batch) => self.decided(batch, timeout).await.map(Reply::Limits),
         }
     }
 
@@ -188,6 +200,14 @@ impl Connection {
         match self.call(timeout, REQUEST_HEAD_BYTES_MAX, false, body).await? {
             Answer::Ids(runs) => counted(runs, count),
             _ => Err(no_ids(count)),
+        }
+    }
+
+    async fn decided(&self, batch: &LimitBatch, timeout: Duration) -> Result<Vec<Result<Decision, Code>>, Error> {
+        let body = |id, bytes: &mut Vec<u8>| batch.append_request(id, bytes);
+        match self.call(timeout, batch.weight(), batch.charges, body).await? {
+            Answer::Limits(decided) if decided.len() == batch.len() => Ok(decided),
+            _ => Err(undecided(batch.len())),
         }
     }
 

@@ -57,7 +57,7 @@ impl Door for QuicDoor {
         stamp: Option<Stamp>,
         timeout: Duration,
     ) -> Boxed<'a, Result<Reply, Error>> {
-        Box::pin(self.connection.perform(request, stamp, timeout))
+        Box::pin(self.connection.perform_within(request, stamp, timeout))
     }
 
     fn is_open(&self) -> bool {
