@@ -12,6 +12,8 @@ mod error;
 #[cfg(feature = "http")]
 mod http;
 mod ids;
+#[cfg(feature = "tower")]
+mod layer;
 mod limits;
 mod operations;
 #[cfg(feature = "quic")]
@@ -30,6 +32,8 @@ pub use error::{ConnectError, Error, InvalidArgument};
 #[cfg(feature = "http")]
 pub use http::{HttpFailure, HttpLimits, HttpTransport};
 pub use ids::{Ids, Prefetch, Source};
+#[cfg(feature = "tower")]
+pub use layer::{Denied, LimitLayer, Limited, LimitedFuture, too_many_requests};
 pub use limits::{LimitBatch, Policy};
 #[cfg(feature = "quic")]
 pub use quic::{Config, Connection};

@@ -6,6 +6,9 @@ mod policy;
 pub use batch::LimitBatch;
 pub use policy::Policy;
 
+#[cfg(feature = "tower")]
+pub(crate) use policy::Kept;
+
 /// One decision that is asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Check<'a> {

@@ -41,20 +41,20 @@ impl Policy<'_> {
 
 /// The same for a list that outlives the names.
 #[derive(Clone, Debug)]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     Named(Box<str>),
     Given(Numbers),
 }
 
 impl Kept {
-    pub(super) fn of(Policy(policy): Policy<'_>) -> Self {
+    pub(crate) fn of(Policy(policy): Policy<'_>) -> Self {
         match policy {
             WirePolicy::Named(name) => Self::Named(name.into()),
             WirePolicy::Given(numbers) => Self::Given(numbers),
         }
     }
 
-    pub(super) fn policy(&self) -> Policy<'_> {
+    pub(crate) fn policy(&self) -> Policy<'_> {
         match self {
             Self::Named(name) => (&**name).into(),
             Self::Given(numbers) => (*numbers).into(),

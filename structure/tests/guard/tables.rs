@@ -164,6 +164,7 @@ const CLIENT: Table = &[
     ("error", &[]),
     ("http", &["answers", "batch", "door", "error", "limits", "terms", "trust"]),
     ("ids", &["error", "setters"]),
+    ("layer", &["client", "error", "limits"]),
     ("limits", &["error"]),
     ("operations", &["answers", "batch", "client", "error", "quic", "terms"]),
     ("quic", &["answers", "batch", "door", "error", "limits", "setters", "terms", "trust"]),
