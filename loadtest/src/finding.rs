@@ -52,6 +52,26 @@ pub enum Finding {
         /// What it answered last.
         last_error: String,
     },
+    /// More was admitted to a key than nodes may admit that do not know all of each other.
+    OverLimit {
+        /// The key.
+        key: String,
+        /// The policy.
+        policy: String,
+        /// The number of the window; none if it was a level, above what drained.
+        window: Option<u64>,
+        /// What was certainly admitted.
+        admitted: u64,
+        /// What the policy says.
+        limit: u64,
+        /// What may come on top.
+        slack: u64,
+    },
+    /// There were more admissions than could be remembered, so not all of them were checked.
+    TooManyAdmissions {
+        /// The bound, `--limit-records-max`.
+        records_max: usize,
+    },
     /// The run was cut short because more IDs would have gone unchecked.
     TooManyIdRuns {
         /// The bound, `--id-runs-max`.
@@ -86,6 +106,9 @@ impl Finding {
     /// The word for [`Self::Unreadable`]: where there is nothing else, nothing was found to be wrong.
     pub const UNREADABLE: &str = "unreadable";
 
+    /// The word for [`Self::OverLimit`]: where there is nothing else, no counter is wrong.
+    pub const OVER_LIMIT: &str = "over_limit";
+
     /// The word in JSON and in counts.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -97,6 +120,8 @@ impl Finding {
             Self::BadAnswer { .. } => "bad_answer",
             Self::Unreadable { .. } => Self::UNREADABLE,
             Self::TooManyIdRuns { .. } => "too_many_id_runs",
+            Self::OverLimit { .. } => Self::OVER_LIMIT,
+            Self::TooManyAdmissions { .. } => "too_many_admissions",
         }
     }
 }
@@ -122,6 +147,17 @@ impl fmt::Display for Finding {
             }
             Self::Unreadable { target, last_error } => {
                 write!(f, "UNREADABLE {target}: its counters are unknown, the last answer was `{last_error}`")
+            }
+            Self::OverLimit { key, policy, window, admitted, limit, slack } => {
+                write!(f, "OVER THE LIMIT {policy}: {admitted} admitted to {key} ")?;
+                match window {
+                    Some(number) => write!(f, "in window {number}")?,
+                    None => write!(f, "above what drained")?,
+                }
+                write!(f, ", at most {limit} and {slack} that nodes need not know of each other")
+            }
+            Self::TooManyAdmissions { records_max } => {
+                write!(f, "TOO MANY ADMISSIONS to check all of them: more than {records_max} (--limit-records-max)")
             }
             Self::TooManyIdRuns { runs_max } => {
                 write!(f, "TOO MANY IDs to check all of them: more than {runs_max} separate runs (--id-runs-max)")

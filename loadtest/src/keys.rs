@@ -22,6 +22,8 @@ pub enum Kind {
     Read,
     /// The node is asked whether it lives: as little as a request over HTTP can cost.
     Live,
+    /// Keys are held to a limit.
+    Limit,
 }
 
 /// As many as there are.
@@ -29,7 +31,7 @@ pub const KINDS: usize = Kind::ALL.len();
 
 impl Kind {
     /// All of them, in the order of the mix.
-    pub const ALL: [Self; 4] = [Self::Increment, Self::Id, Self::Read, Self::Live];
+    pub const ALL: [Self; 5] = [Self::Increment, Self::Id, Self::Read, Self::Live, Self::Limit];
 
     /// The name in reports and of files.
     pub const fn name(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Kind {
             Self::Id => "id",
             Self::Read => "read",
             Self::Live => "live",
+            Self::Limit => "limit",
         }
     }
 
@@ -103,16 +106,26 @@ impl Mix {
     }
 }
 
+/// In front of the share of decisions.
+const LIMITS: &str = "limits=";
+
 impl FromStr for Mix {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const HELP: &str = "write increments:ids:reads or increments:ids:reads:livez as whole numbers, not all zero, \
-            such as 8:1:1";
-        let mut weights = text.split(':').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| HELP)?;
-        if weights.len() == KINDS - 1 {
+        const HELP: &str = "write increments:ids:reads or increments:ids:reads:livez as whole numbers, limits=N for decisions, \
+            or both, not all zero, such as 8:1:1 or 8:1:1,limits=5";
+        let (others, limits) = match text.strip_prefix(LIMITS) {
+            Some(limits) => ("0:0:0", limits),
+            None => text
+                .split_once(',')
+                .map_or((text, "0"), |(others, rest)| (others, rest.strip_prefix(LIMITS).unwrap_or(""))),
+        };
+        let mut weights = others.split(':').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| HELP)?;
+        if weights.len() == KINDS - 2 {
             weights.push(0);
         }
+        weights.push(limits.parse().map_err(|_| HELP)?);
         Self::new(weights.try_into().map_err(|_| HELP)?).ok_or(HELP)
     }
 }
@@ -183,6 +196,8 @@ pub enum Request {
     Ids(u32),
     /// Whether the node lives.
     Live,
+    /// A decision on each of these keys, which go by their numbers.
+    Limits(Vec<u32>),
 }
 
 impl Request {
@@ -192,6 +207,7 @@ impl Request {
             Self::Batch(kind, _) => *kind,
             Self::Ids(_) => Kind::Id,
             Self::Live => Kind::Live,
+            Self::Limits(_) => Kind::Limit,
         }
     }
 }
@@ -231,6 +247,7 @@ impl Requests {
         match self.kind_at(since) {
             Kind::Id => Request::Ids(batch),
             Kind::Live => Request::Live,
+            Kind::Limit => Request::Limits((0..batch).map(|_| self.key()).collect()),
             kind => Request::Batch(kind, (0..batch).map(|_| self.operation(kind)).collect()),
         }
     }
@@ -244,15 +261,19 @@ impl Requests {
     }
 
     fn operation(&mut self, kind: Kind) -> Operation {
+        let key = self.key();
+        let action = match kind {
+            Kind::Read => Action::Read,
+            _ => Action::Increment(self.rng.random_range(1..=INCREMENT_MAX)),
+        };
+        Operation { key, action }
+    }
+
+    fn key(&mut self) -> u32 {
         let Workload { popularity, celebrity, .. } = &self.workload;
         // Without a celebrity nothing is drawn for it, so that seeds mean what they meant.
         let is_celebrity = *celebrity > 0.0 && self.rng.random_bool(*celebrity);
-        let key = if is_celebrity { 0 } else { popularity.pick(&mut self.rng) };
-        let action = match kind {
-            Kind::Read => Action::Read,
-            Kind::Increment | Kind::Id | Kind::Live => Action::Increment(self.rng.random_range(1..=INCREMENT_MAX)),
-        };
-        Operation { key, action }
+        if is_celebrity { 0 } else { popularity.pick(&mut self.rng) }
     }
 }
 
@@ -306,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_celebrity_has_its_share() {
-        let workload = Workload { celebrity: 0.5, ..workload([1, 0, 0, 0], Popularity::uniform(1_000)) };
+        let workload = Workload { celebrity: 0.5, ..workload([1, 0, 0, 0, 0], Popularity::uniform(1_000)) };
         let line = Requests::new(1, 0, workload);
         let first = keys(line, 1_000).iter().filter(|key| **key == 0).count();
         assert!((4_700..5_300).contains(&first), "{first} of 10 000");
@@ -315,28 +336,28 @@ mod tests {
     fn keys(line: Requests, count: usize) -> Vec<u32> {
         let operations = line.take(count).flat_map(|request| match request {
             Request::Batch(_, operations) => operations,
-            Request::Ids(_) | Request::Live => Vec::new(),
+            _ => Vec::new(),
         });
         operations.map(|operation| operation.key).collect()
     }
 
     #[test]
     fn a_seed_decides_everything() {
-        let line = |seed| requests(seed, [8, 1, 1, 0], Popularity::uniform(100)).take(100).collect::<Vec<_>>();
+        let line = |seed| requests(seed, [8, 1, 1, 0, 0], Popularity::uniform(100)).take(100).collect::<Vec<_>>();
         assert_eq!(line(7), line(7));
         assert_ne!(line(7), line(8));
     }
 
     #[test]
     fn lanes_differ() {
-        let line = |lane| Requests::new(7, lane, workload([1, 0, 0, 0], Popularity::uniform(1_000))).next();
+        let line = |lane| Requests::new(7, lane, workload([1, 0, 0, 0, 0], Popularity::uniform(1_000))).next();
         assert_ne!(line(0), line(1));
     }
 
     #[test]
     fn the_mix_is_kept() {
         let count = |kind| {
-            let line = requests(1, [8, 1, 1, 0], Popularity::uniform(10)).take(10_000);
+            let line = requests(1, [8, 1, 1, 0, 0], Popularity::uniform(10)).take(10_000);
             line.filter(|request| request.kind() == kind).count()
         };
         assert!((7_700..8_300).contains(&count(Kind::Increment)));
@@ -347,25 +368,30 @@ mod tests {
     #[test]
     fn a_kind_of_no_weight_never_comes() {
         assert!(
-            requests(1, [0, 3, 0, 0], Popularity::uniform(10)).take(1_000).all(|request| request.kind() == Kind::Id)
+            requests(1, [0, 3, 0, 0, 0], Popularity::uniform(10)).take(1_000).all(|request| request.kind() == Kind::Id)
         );
-        assert!(Mix::new([0, 0, 0, 0]).is_none());
+        assert!(Mix::new([0, 0, 0, 0, 0]).is_none());
     }
 
     #[test]
     fn kinds_can_take_turns() {
         let turn = Some(Duration::from_millis(100));
-        let workload = Workload { turn, ..workload([0, 1, 0, 7], Popularity::uniform(10)) };
+        let workload = Workload { turn, ..workload([0, 1, 0, 7, 0], Popularity::uniform(10)) };
         let mut line = Requests::new(1, 0, workload);
         let kinds = [0, 99, 100, 199, 200].map(|ms| line.next_at(Duration::from_millis(ms)).kind());
         assert_eq!(kinds, [Kind::Id, Kind::Id, Kind::Live, Kind::Live, Kind::Id]);
     }
 
     #[test]
-    fn mixes_have_three_parts_or_four() {
-        assert_eq!("8:1:1".parse(), Ok(Mix::new([8, 1, 1, 0]).unwrap()));
-        assert_eq!("0:1:0:1".parse(), Ok(Mix::new([0, 1, 0, 1]).unwrap()));
-        for text in ["", "8", "8:1", "1:1:1:1:1", "0:0:0", "0:0:0:0", "-1:1:1", "a:b:c"] {
+    fn mixes_have_three_parts_or_four_and_a_share_of_decisions() {
+        assert_eq!("limits=2".parse(), Ok(Mix::new([0, 0, 0, 0, 2]).unwrap()));
+        assert_eq!("8:1:1,limits=5".parse(), Ok(Mix::new([8, 1, 1, 0, 5]).unwrap()));
+        assert_eq!("0:1:0:1,limits=1".parse(), Ok(Mix::new([0, 1, 0, 1, 1]).unwrap()));
+        assert_eq!("8:1:1".parse(), Ok(Mix::new([8, 1, 1, 0, 0]).unwrap()));
+        assert_eq!("0:1:0:1".parse(), Ok(Mix::new([0, 1, 0, 1, 0]).unwrap()));
+        for text in
+            ["", "8", "8:1", "1:1:1:1:1", "0:0:0", "0:0:0:0", "-1:1:1", "a:b:c", "limits=", "8:1:1,5", "8:1:1,limits=a"]
+        {
             assert!(text.parse::<Mix>().is_err(), "{text}");
         }
     }
@@ -373,7 +399,7 @@ mod tests {
     #[test]
     fn uniform_reaches_every_key_alike() {
         let mut counts = [0_u32; 10];
-        for key in keys(requests(3, [1, 0, 0, 0], Popularity::uniform(10)), 1_000) {
+        for key in keys(requests(3, [1, 0, 0, 0, 0], Popularity::uniform(10)), 1_000) {
             counts[key as usize] += 1;
         }
         assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
@@ -381,7 +407,7 @@ mod tests {
 
     #[test]
     fn zipf_prefers_the_first_and_stays_inside() {
-        let picked = keys(requests(3, [1, 0, 0, 0], Popularity::zipf(1_000, 0.99).unwrap()), 2_000);
+        let picked = keys(requests(3, [1, 0, 0, 0, 0], Popularity::zipf(1_000, 0.99).unwrap()), 2_000);
         assert!(picked.iter().all(|key| *key < 1_000));
         let of = |key| picked.iter().filter(|picked| **picked == key).count();
         assert!(of(0) > 10 * of(100).max(1), "{} and {}", of(0), of(100));
@@ -391,7 +417,7 @@ mod tests {
 
     #[test]
     fn increments_stay_in_range_and_reads_read() {
-        for request in requests(3, [1, 0, 1, 0], Popularity::uniform(10)).take(1_000) {
+        for request in requests(3, [1, 0, 1, 0, 0], Popularity::uniform(10)).take(1_000) {
             let Request::Batch(kind, operations) = request else { panic!("no IDs were asked for") };
             assert_eq!(operations.len(), 10);
             let fits = |operation: &Operation| match operation.action {

@@ -25,6 +25,7 @@ pub mod ids;
 pub mod keys;
 pub mod latency;
 pub mod ledger;
+pub mod limits;
 pub mod measure;
 pub mod plan;
 pub mod report;

@@ -1,5 +1,6 @@
 //! What a run is asked: the options of a load, in groups.
 
+mod limits;
 mod network;
 mod operations;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+pub use limits::Limits;
 pub use network::Network;
 pub use operations::{Distribution, Operations};
 
@@ -42,15 +44,21 @@ Examples:
     snowtide-loadtest --scenario likes --rate 200k --ca certs/ca.pem \\
       --target quic://127.0.0.1:7410
 
+  Decisions of a limit of 100 a second, ten times as many as it admits:
+    snowtide-loadtest --ca certs/ca.pem --rate 3000 --mix limits=1 --keys 3 \\
+      --limit gcra:100/1s:20 --target quic://127.0.0.1:7400 \\
+      --target quic://127.0.0.1:7410 --target quic://127.0.0.1:7420
+
   What an ID over HTTP costs beside a request that does nothing, by turns:
     snowtide-loadtest --target http://127.0.0.1:8410 --rate max \\
       --mix 0:1:0:1 --turns 100ms
 
 Latencies are counted from the time at which a request was meant to be sent, so a stall shows in everything behind it. \
-    At the end every counter is read in every target and compared with what was acknowledged and what was attempted.
+    At the end every counter is read in every target and compared with what was acknowledged and what was attempted, and what a \
+    limit admitted with what nodes may admit that do not know all of each other.
 
 Exit codes:
-   0  nothing was lost, invented or given twice, and every --threshold was kept
+   0  nothing was lost, invented, given twice or over a limit, and every --threshold was kept
    1  findings
    2  bad usage, or a target cannot be reached
   99  no findings, but a --threshold was crossed";
@@ -58,7 +66,7 @@ Exit codes:
 /// A load.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
-    /// A load by name or from a file: likes, views, inserts, or for a drill failover and demo; or TOML whose keys are the
+    /// A load by name or from a file: likes, views, inserts, gateway, or for a drill failover and demo; or TOML whose keys are the
     /// names of these options. What is given beside it counts more.
     #[arg(long, value_name = "NAME|FILE")]
     pub scenario: Option<String>,
@@ -74,6 +82,10 @@ pub struct Plan {
     /// What.
     #[command(flatten, next_help_heading = "What to send")]
     pub operations: Operations,
+
+    /// Which decisions.
+    #[command(flatten, next_help_heading = "Which decisions to ask")]
+    pub limits: Limits,
 
     /// What must hold.
     #[command(flatten, next_help_heading = "What to check")]
@@ -178,9 +190,10 @@ impl FromStr for Part {
 impl Plan {
     /// What one option alone cannot tell: a sentence if the options do not fit together.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { network, pace, operations, checks, .. } = self;
+        let Self { network, pace, operations, limits, checks, .. } = self;
         network.check()?;
         operations.check()?;
+        limits.check()?;
         ensure!(
             pace.rate != Rate::Max || pace.arrivals == Arrivals::Constant,
             "--arrivals says when to send, and --rate max sends whenever an answer has come"

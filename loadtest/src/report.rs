@@ -6,6 +6,7 @@ mod files;
 mod hgrm;
 mod hlog;
 mod html;
+pub mod limits;
 mod plot;
 pub mod row;
 pub mod settings;

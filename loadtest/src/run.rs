@@ -2,6 +2,7 @@
 //! of it is an [`Outcome`]; how that is told is for others.
 
 mod lane;
+mod limited;
 mod processes;
 mod progress;
 mod record;
@@ -24,6 +25,7 @@ use crate::keys::Kind;
 use crate::plan::Plan;
 use crate::timeline::Timeline;
 
+pub use limited::Limited;
 pub use processes::send_part;
 pub use record::Record;
 pub use sending::{Ids, Sent};
@@ -37,6 +39,8 @@ pub struct Outcome {
     pub sent: Sent,
     /// What the targets answered at the end.
     pub agreement: Agreement,
+    /// What came of the limits; none if no decisions were asked.
+    pub limited: Option<Limited>,
 }
 
 /// Runs the load and the check. An error means that nothing could be tested.
@@ -72,7 +76,8 @@ pub async fn run_with(
     waiting.finish_and_clear();
     conserve::judge(&agreement, &setup.readers, &record.names, expected, &record.findings);
     judge_ids(record, &sent.ids);
-    Ok(Outcome { setup, sent, agreement })
+    let limited = limited::judge(&setup, &sent);
+    Ok(Outcome { setup, sent, agreement, limited })
 }
 
 fn judge_ids(record: &Record, ids: &Ids) {

@@ -9,10 +9,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
 /// Those that the program brings along.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("likes", include_str!("../scenarios/likes.toml")),
     ("views", include_str!("../scenarios/views.toml")),
     ("inserts", include_str!("../scenarios/inserts.toml")),
+    ("gateway", include_str!("../scenarios/gateway.toml")),
     ("failover", include_str!("../scenarios/failover.toml")),
     ("demo", include_str!("../scenarios/demo.toml")),
 ];

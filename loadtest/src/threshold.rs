@@ -11,7 +11,7 @@ use crate::schedule;
 
 const SHAPE: &str = "write [OPERATION][@REGION].METRIC<VALUE, such as increment.p99<5ms, increment@eu-west.max<1s, \
     errors<0.1% or id.rate>10k";
-const OPERATIONS: &str = "increment, id, read, live or all";
+const OPERATIONS: &str = "increment, id, read, live, limit or all";
 const METRICS: &str = "p50, p99, p99.9 and so on, max, mean, rate or errors";
 
 /// A bound on one figure.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::keys::Names;
-use crate::target::{Dial, Door, Endpoint};
+use crate::target::{Asking, Dial, Door, Endpoint};
 
 /// Connections over all targets.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -72,8 +72,9 @@ impl Network {
     }
 
     /// What every connection needs.
-    pub fn dial(&self, names: Names) -> Dial {
-        Dial { ca: self.ca.clone(), token: self.token.clone(), names, timeout: self.timeout, silence: self.silence }
+    pub fn dial(&self, names: Names, asking: Asking) -> Dial {
+        let (ca, token) = (self.ca.clone(), self.token.clone());
+        Dial { ca, token, names, asking, timeout: self.timeout, silence: self.silence }
     }
 
     /// Requests that may be unanswered on one connection to this target.

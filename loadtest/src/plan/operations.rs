@@ -15,8 +15,9 @@ const PREFIX_BYTES_MAX: usize = 500;
 /// Which operations a load consists of.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Operations {
-    /// Shares of increments, IDs and reads, and over HTTP of `GET /livez`, the cheapest request there is.
-    #[arg(long, default_value = "8:1:1", value_name = "I:D:R[:L]")]
+    /// Shares of increments, IDs and reads, over HTTP of `GET /livez`, the cheapest request there is, and of decisions of a
+    /// limit; limits=N alone asks nothing but these.
+    #[arg(long, default_value = "8:1:1", value_name = "I:D:R[:L][,limits=N]")]
     pub mix: Mix,
 
     /// The kinds of the mix take turns, each for so long, instead of being mixed; their shares count for nothing then.
@@ -28,7 +29,7 @@ pub struct Operations {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(BATCH_MAX)))]
     pub batch: u32,
 
-    /// How many counters.
+    /// How many counters, and keys that are limited.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub keys: u32,
 

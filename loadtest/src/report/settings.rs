@@ -52,7 +52,7 @@ pub struct NetworkSettings {
 /// Which operations.
 #[derive(Clone, Debug, Serialize)]
 pub struct OperationSettings {
-    /// Increments, IDs, reads, questions whether the node lives.
+    /// Increments, IDs, reads, questions whether the node lives, decisions.
     pub mix: [u32; KINDS],
     /// The kinds took turns for so long each; none if they were mixed.
     pub turns_s: Option<f64>,

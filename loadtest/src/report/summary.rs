@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::drill::DrillReport;
+use super::limits::LimitsReport;
 use super::row::Row;
 use super::settings::Settings;
 use crate::finding::{Finding, Log};
@@ -31,6 +32,8 @@ pub struct Summary {
     pub generator: Generator,
     /// What was done to the cluster meanwhile, and what came of it; none unless it was a drill.
     pub drill: Option<DrillReport>,
+    /// What came of the limits; none if no decisions were asked.
+    pub limits: Option<LimitsReport>,
     /// What became of each `--threshold`.
     pub thresholds: Vec<Judged>,
     /// The first findings of each kind.
@@ -85,6 +88,7 @@ impl Summary {
             conservation: Conservation::of(outcome),
             generator: outcome.sent.usage.judge(cores, p99_ms),
             drill: outcome.sent.faults.as_ref().map(|faults| DrillReport::of(outcome, faults)),
+            limits: LimitsReport::of(outcome),
             thresholds: thresholds.map(|threshold| judge(outcome, threshold)).collect(),
             ok: findings.is_empty(),
             findings,
@@ -97,8 +101,12 @@ impl Summary {
         let Conservation { regions, counters, acknowledged_sum, ids, .. } = &self.conservation;
         if !self.ok {
             let counts = self.findings_by_kind.iter().map(|(kind, count)| format!("{count} {kind}"));
-            let unread = self.findings_by_kind.keys().all(|kind| kind == Finding::UNREADABLE);
-            let verdict = if unread { "NOT CHECKED" } else { "NOT CONSERVED" };
+            let all_are = |word: &str| self.findings_by_kind.keys().all(|kind| kind == word);
+            let verdict = match () {
+                () if all_are(Finding::UNREADABLE) => "NOT CHECKED",
+                () if all_are(Finding::OVER_LIMIT) => "OVER THE LIMIT",
+                () => "NOT CONSERVED",
+            };
             return format!("{verdict}: {}", counts.collect::<Vec<_>>().join(", "));
         }
         let regions = match regions.len() {
@@ -106,8 +114,9 @@ impl Summary {
             many => format!("{many} regions"),
         };
         let excess = self.unknown_sum().map_or_else(String::new, |sum| format!(", {sum} more from unknown outcomes"));
+        let limits = if self.limits.is_some() { ", admitted ≤ bound" } else { "" };
         format!(
-            "acknowledged = counted in each of {regions}, 0 duplicate IDs \
+            "acknowledged = counted in each of {regions}, 0 duplicate IDs{limits} \
              ({acknowledged_sum} in {counters} counters{excess}; {ids} IDs)"
         )
     }

@@ -22,6 +22,9 @@ pub fn write(out: &mut impl Write, quiet: bool, summary: &Summary) -> io::Result
             drill_tables(out, drill)?;
         }
     }
+    if let Some(limits) = summary.limits.as_ref().filter(|_| !quiet) {
+        writeln!(out, "{limits}")?;
+    }
     for judged in summary.thresholds.iter().filter(|judged| judged.crossed || !quiet) {
         writeln!(out, "{judged}")?;
     }

@@ -147,7 +147,7 @@ async fn carry(
     let sent = Instant::now();
     let answer = slot.connection.perform(&request).await;
     let times = Times { intended: slot.intended, sent, done: Instant::now() };
-    let (tally, runs) = record.settle(target, &request, answer);
+    let (tally, runs) = record.settle(target, &request, times, answer);
     record.recorder.finished(target, request.kind(), times, &tally);
     let rest = tally.failures.iter().filter_map(|(failure, _)| failure.rest()).max();
     if let (Some(until), Some(rest)) = (rests_until, rest) {

@@ -24,6 +24,7 @@ use crate::generator::Usage;
 use crate::ids::Finder;
 use crate::keys::KINDS;
 use crate::ledger::{Entry, Ledger};
+use crate::limits::books::Entries;
 use crate::measure::{Cell, Phases};
 use crate::plan::{Part, Plan};
 
@@ -36,6 +37,7 @@ const BEGIN: &str = "begin\n";
 struct PartResult {
     measured: Vec<[Cell; KINDS]>,
     ledger: Vec<Entry>,
+    admissions: Entries,
     ids: Ids,
     findings: Log,
     usage: Usage,
@@ -45,14 +47,15 @@ struct PartResult {
 impl PartResult {
     fn of(sent: Sent) -> Self {
         let Sent { record, ids, usage, measured_s, .. } = sent;
-        let Record { recorder, ledger, findings, .. } = record;
-        let (measured, findings) = (recorder.copy(), findings.so_far());
-        Self { measured, ledger: ledger.entries(), ids, findings, usage, measured_s }
+        let Record { recorder, ledger, books, findings, .. } = record;
+        let (measured, findings, admissions) = (recorder.copy(), findings.so_far(), books.into_entries());
+        Self { measured, ledger: ledger.entries(), admissions, ids, findings, usage, measured_s }
     }
 
     fn add_to(self, sent: &mut Sent, finder: &mut Finder) {
         sent.record.recorder.absorb(&self.measured);
         sent.record.ledger.absorb(&self.ledger);
+        sent.record.books.absorb(self.admissions);
         sent.record.findings.absorb(self.findings);
         sent.usage.add(&self.usage);
         sent.measured_s = sent.measured_s.max(self.measured_s);

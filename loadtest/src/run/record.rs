@@ -8,7 +8,8 @@ use crate::finding::{Finding, Findings, Miscount};
 use crate::ids::Run;
 use crate::keys::{Action, Names, Operation, Request};
 use crate::ledger::Ledger;
-use crate::measure::{Phases, Recorder};
+use crate::limits::books::{self, Books, Charge, UnixTime};
+use crate::measure::{Phases, Recorder, Times};
 use crate::target::{Answer, Failure, Fate, Outcome};
 
 /// What all lanes write down.
@@ -19,12 +20,17 @@ pub struct Record {
     pub ledger: Arc<Ledger>,
     /// What is measured.
     pub recorder: Recorder,
+    /// What was asked of a limit.
+    pub books: Books,
     /// What must not be.
     pub findings: Findings,
     /// The targets by position, for findings.
     targets: Vec<String>,
     /// Nobody else changes the counters, so that values can be judged while the run goes on.
     alone: bool,
+    /// What each decision is asked to charge.
+    cost: u32,
+    time: UnixTime,
 }
 
 impl Record {
@@ -34,7 +40,10 @@ impl Record {
             names: setup.dial.names.clone(),
             ledger: Arc::new(ledger),
             recorder: Recorder::new(setup.origins.len(), phases),
+            books: Books::new(setup.plan.limits.numbers.0.window_ms, setup.plan.limits.records_max),
             findings: Findings::default(),
+            cost: setup.plan.limits.cost,
+            time: UnixTime::from_now(),
             targets: setup.readers.iter().map(|reader| reader.name.clone()).collect(),
             alone: setup.plan.part.is_none() && setup.plan.network.processes == 1,
         }
@@ -56,7 +65,13 @@ impl Record {
     }
 
     /// Takes an answer down; what is left is the tally of the request, and its IDs.
-    pub(super) fn settle(&self, target: u16, request: &Request, answer: Result<Answer, Failure>) -> (Tally, Vec<Run>) {
+    pub(super) fn settle(
+        &self,
+        target: u16,
+        request: &Request,
+        times: Times,
+        answer: Result<Answer, Failure>,
+    ) -> (Tally, Vec<Run>) {
         let mut tally = Tally::default();
         let mut runs = Vec::new();
         match (request, answer) {
@@ -70,6 +85,7 @@ impl Record {
                 runs = given.into_iter().map(|run| Run { target, ..run }).collect();
             }
             (Request::Live, Ok(Answer::Lives)) => tally.acknowledged = 1,
+            (Request::Limits(keys), answer) => self.decided(target, keys, times, answer, &mut tally),
             (request, Ok(_)) => self.fail(request, &Failure::BAD_ANSWER, &mut tally),
             (request, Err(failure)) => self.fail(request, &failure, &mut tally),
         }
@@ -84,8 +100,34 @@ impl Record {
         match request {
             Request::Ids(count) => tally.fail(failure, u64::from(*count)),
             Request::Live => tally.fail(failure, 1),
+            Request::Limits(keys) => tally.fail(failure, keys.len() as u64),
             Request::Batch(_, operations) => operations.iter().for_each(|each| self.fail_one(*each, failure, tally)),
         }
+    }
+
+    /// A denial is done as well as an admission.
+    fn decided(&self, target: u16, keys: &[u32], times: Times, answer: Result<Answer, Failure>, tally: &mut Tally) {
+        let decided = match answer {
+            Ok(Answer::Decided(decided)) if decided.len() == keys.len() => decided,
+            Ok(_) => vec![Err(Failure::BAD_ANSWER); keys.len()],
+            Err(failure) => vec![Err(failure); keys.len()],
+        };
+        let (sent_us, done_us) = (self.time.of(times.sent), self.time.of(times.done));
+        let entry = |(key, decided): (&u32, Result<bool, Failure>)| {
+            let fate = match decided {
+                Ok(admitted) => {
+                    tally.acknowledged += 1;
+                    if admitted { books::Fate::Admitted } else { books::Fate::Denied }
+                }
+                Err(failure) => {
+                    tally.fail(&failure, 1);
+                    // What was certainly not carried out charged nothing, and nobody was denied anything.
+                    (failure.fate == Fate::Unknown).then_some(books::Fate::Unknown)?
+                }
+            };
+            Some((Charge { key: *key, target, is_known: false, cost: self.cost, sent_us, done_us }, fate))
+        };
+        self.books.take(keys.iter().zip(decided).filter_map(entry));
     }
 
     fn settle_one(&self, target: u16, operation: Operation, outcome: &Outcome, tally: &mut Tally) {
@@ -134,6 +176,9 @@ mod tests {
         Record {
             names: Names { namespace: "default".into(), prefix: "k".into() },
             ledger: Arc::new(Ledger::new(10)),
+            books: Books::new(1_000, 100),
+            cost: 3,
+            time: UnixTime::from_now(),
             recorder: Recorder::new(1, phases),
             findings: Findings::default(),
             targets: vec!["eu-west/0".into()],
@@ -146,10 +191,33 @@ mod tests {
         Request::Batch(Kind::Increment, by.iter().map(operation).collect())
     }
 
+    fn now() -> Times {
+        let now = Instant::now();
+        Times { intended: now, sent: now, done: now }
+    }
+
+    #[test]
+    fn decisions_are_taken_down_and_a_denial_is_done() {
+        let record = record();
+        let decided = [Ok(true), Ok(false), Err(Failure::refused("limits_full")), Err(Failure::TIMED_OUT)];
+        let request = Request::Limits(vec![1, 2, 3, 4]);
+        let (tally, _) = record.settle(5, &request, now(), Ok(Answer::Decided(decided.into())));
+        assert_eq!((tally.acknowledged, tally.failures.len()), (2, 2));
+        let (tally, _) = record.settle(5, &request, now(), Err(Failure::undone("disconnected")));
+        assert_eq!(tally.failed(), 4);
+        let (tally, _) = record.settle(5, &request, now(), Ok(Answer::Lives));
+        assert_eq!((tally.failed(), record.findings.so_far().counts["bad_answer"]), (4, 1));
+        let entries = record.books.into_entries();
+        assert_eq!((entries.admitted, entries.refused), (1, 1));
+        let charges: Vec<_> = entries.charges.iter().map(|charge| (charge.key, charge.is_known, charge.cost)).collect();
+        let unclear = [1, 2, 3, 4].map(|key| (key, false, 3));
+        assert_eq!(charges, [&[(1, true, 3), (4, false, 3)], &unclear[..]].concat());
+    }
+
     fn settled(record: &Record, by: &[u32], answer: Result<Answer, Failure>) -> (Tally, Expected) {
         let request = increments(by);
         record.issue(&request);
-        let (tally, _) = record.settle(0, &request, answer);
+        let (tally, _) = record.settle(0, &request, now(), answer);
         (tally, record.ledger.expected(3))
     }
 
@@ -191,7 +259,7 @@ mod tests {
     #[test]
     fn ids_are_marked_with_their_target() {
         let given = vec![Run { first: 9, count: 2, target: 0 }];
-        let (tally, runs) = record().settle(7, &Request::Ids(2), Ok(Answer::Ids(given)));
+        let (tally, runs) = record().settle(7, &Request::Ids(2), now(), Ok(Answer::Ids(given)));
         assert_eq!((tally.acknowledged, runs), (2, vec![Run { first: 9, count: 2, target: 7 }]));
     }
 }

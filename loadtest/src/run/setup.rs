@@ -59,7 +59,7 @@ impl Setup {
     /// Connects to every target once, and asks who it is.
     pub(super) async fn connect(plan: &Plan) -> anyhow::Result<Self> {
         let Plan { network, operations, .. } = plan;
-        let dial = Arc::new(network.dial(operations.names()));
+        let dial = Arc::new(network.dial(operations.names(), plan.limits.asking()));
         let (mut readers, mut origins) = (Vec::new(), Vec::new());
         for endpoint in &network.targets {
             let link = Link::open(endpoint, &dial, network.connect_timeout).await?;

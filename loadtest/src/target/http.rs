@@ -12,9 +12,9 @@ use http::StatusCode;
 use http::request::Builder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use snowtide_client::{HttpFailure, HttpLimits, HttpTransport, Site};
+use snowtide_client::{Algorithm, HttpFailure, HttpLimits, HttpTransport, Numbers, Site};
 
-use super::{Dial, Failure, Fate, Outcome};
+use super::{Asking, Dial, Failure, Fate, Outcome};
 use crate::ids::Run;
 use crate::keys::{Action, Operation};
 
@@ -34,7 +34,20 @@ pub struct Http {
     counters: String,
     /// The beginning of an operation in JSON, up to the number in the counter's name.
     opening: String,
+    checks: Checks,
     timeout: Duration,
+}
+
+/// The parts of requests for decisions that are always the same.
+struct Checks {
+    /// Path of a single one, up to the number in the key's name.
+    path: String,
+    /// Its body.
+    body: String,
+    /// One of a batch in JSON, up to the number in the key's name.
+    opening: String,
+    /// What comes behind that.
+    closing: String,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +81,7 @@ struct Item<'a> {
     value: Option<Cow<'a, str>>,
     #[serde(borrow)]
     code: Option<Cow<'a, str>>,
+    allowed: Option<bool>,
 }
 
 impl Http {
@@ -87,6 +101,7 @@ impl Http {
             transport: HttpTransport::new(address, dial.token.as_deref(), limits)?,
             counters: format!("/v1/counters/{}/{}", escaped(&names.namespace), escaped(&names.prefix)),
             opening: format!(r#"{{"namespace":{}","key":{}"#, quoted(&names.namespace)?, quoted(&names.prefix)?),
+            checks: Checks::of(&dial.asking, &escaped(&names.prefix), &quoted(&names.prefix)?)?,
             timeout: dial.timeout,
         };
         let refused = |failure: Failure| anyhow::anyhow!("asked who it is, the answer was `{}`", failure.code);
@@ -118,6 +133,21 @@ impl Http {
     /// Whether the node lives.
     pub async fn live(&self) -> Result<(), Failure> {
         self.exchange(http::Request::get("/livez"), String::new()).await.map(drop)
+    }
+
+    /// For each key in order whether it was admitted, unless the server miscounts.
+    pub async fn decisions(&self, keys: &[u32]) -> Result<Vec<Result<bool, Failure>>, Failure> {
+        let Checks { path, body, opening, closing } = &self.checks;
+        if let [key] = keys {
+            let answer = self.exchange(http::Request::post(format!("{path}{key}")), body.clone()).await?;
+            let item: Item<'_> = serde_json::from_slice(&answer).map_err(|_| Failure::BAD_ANSWER)?;
+            return Ok(vec![Ok(item.allowed.ok_or(Failure::BAD_ANSWER)?)]);
+        }
+        let checks: Vec<String> = keys.iter().map(|key| format!("{opening}{key}{closing}")).collect();
+        let body = format!(r#"{{"operations":[{}]}}"#, checks.join(","));
+        let body = self.exchange(http::Request::post("/v1/batch"), body).await?;
+        let answer: BatchBody<'_> = serde_json::from_slice(&body).map_err(|_| Failure::BAD_ANSWER)?;
+        Ok(answer.results.iter().map(Item::decided).collect())
     }
 
     async fn single(&self, operation: Operation) -> Result<i128, Failure> {
@@ -163,7 +193,44 @@ impl Http {
     }
 }
 
+impl Checks {
+    /// With the beginning of all names, escaped for a path and quoted for JSON.
+    fn of(Asking { policy, numbers, cost }: &Asking, escaped: &str, quoted: &str) -> anyhow::Result<Self> {
+        let (name, given, written) = match policy {
+            Some(name) => {
+                let path = utf8_percent_encode(name, ESCAPED).to_string();
+                (path, String::new(), serde_json::to_string(name)?)
+            }
+            None => {
+                let written = written(*numbers);
+                ("_".to_owned(), format!(r#""policy":{written},"#), written)
+            }
+        };
+        Ok(Self {
+            path: format!("/v1/limits/{name}/{escaped}"),
+            body: format!(r#"{{{given}"cost":{cost}}}"#),
+            opening: format!(r#"{{"limit":{{"policy":{written},"key":{quoted}"#),
+            closing: format!(r#"","cost":{cost}}}}}"#),
+        })
+    }
+}
+
+/// A policy as the door reads it.
+fn written(Numbers { algorithm, limit, window_ms, burst }: Numbers) -> String {
+    let burst = if algorithm == Algorithm::Gcra { format!(r#","burst":{burst}"#) } else { String::new() };
+    format!(r#"{{"algorithm":"{algorithm}","limit":{limit},"window":"{window_ms}ms"{burst}}}"#)
+}
+
 impl Item<'_> {
+    fn decided(&self) -> Result<bool, Failure> {
+        let status = self.status.and_then(|status| StatusCode::from_u16(status).ok());
+        match (status, self.allowed) {
+            (Some(StatusCode::OK), Some(allowed)) => Ok(allowed),
+            (Some(StatusCode::OK) | None, _) => Err(Failure::BAD_ANSWER),
+            (Some(status), _) => Err(failure(status, self.code.as_deref())),
+        }
+    }
+
     fn number(&self) -> Option<i128> {
         self.value.as_deref()?.parse().ok()
     }
@@ -218,6 +285,27 @@ mod tests {
         let run = |first, count| Run { first, count, target: 0 };
         assert_eq!(runs_of(&ids).unwrap(), [run(5, 2), run(9, 1), run(8, 1), run(u64::MAX, 1)]);
         assert_eq!(runs_of(&[Cow::Borrowed("-1")]), None);
+    }
+
+    #[test]
+    fn decisions_are_asked_in_json_and_read_one_by_one() {
+        let numbers = Numbers { algorithm: Algorithm::Gcra, limit: 30, window_ms: 60_000, burst: 16 };
+        let given = Checks::of(&Asking { policy: None, numbers, cost: 2 }, "a%2F", "\"a/").unwrap();
+        let policy = r#"{"algorithm":"gcra","limit":30,"window":"60000ms","burst":16}"#;
+        assert_eq!(given.path, "/v1/limits/_/a%2F");
+        assert_eq!(given.body, format!(r#"{{"policy":{policy},"cost":2}}"#));
+        let one = format!("{}7{}", given.opening, given.closing);
+        assert_eq!(one, format!(r#"{{"limit":{{"policy":{policy},"key":"a/7","cost":2}}}}"#));
+        let named = Checks::of(&Asking { policy: Some("web".into()), numbers, cost: 1 }, "a", "\"a").unwrap();
+        assert_eq!((&*named.path, &*named.body), ("/v1/limits/web/a", r#"{"cost":1}"#));
+        assert_eq!(format!("{}7{}", named.opening, named.closing), r#"{"limit":{"policy":"web","key":"a7","cost":1}}"#);
+        let body =
+            br#"{"results":[{"status":200,"allowed":true,"limit":1,"remaining":0},{"status":200,"allowed":false},
+            {"status":503,"code":"limits_full"},{"status":200}]}"#;
+        let body: BatchBody<'_> = serde_json::from_slice(body).unwrap();
+        let decided: Vec<_> = body.results.iter().map(Item::decided).collect();
+        assert_eq!(decided[..2], [Ok(true), Ok(false)]);
+        assert_eq!(decided[2..], [Err(Failure::refused("limits_full")), Err(Failure::BAD_ANSWER)]);
     }
 
     #[test]

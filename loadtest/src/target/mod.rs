@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use snowtide_client::Site;
+use snowtide_client::{Numbers, Site};
 use snowtide_protocol::Code;
 
 use crate::ids::Run;
@@ -78,12 +78,25 @@ pub struct Dial {
     pub ca: Option<std::path::PathBuf>,
     /// A bearer token.
     pub token: Option<String>,
-    /// The names of the counters.
+    /// The names of the counters, and of the keys that are limited.
     pub names: Names,
+    /// How decisions are asked.
+    pub asking: Asking,
     /// After this an unanswered request counts as unknown.
     pub timeout: Duration,
     /// After this without a word a QUIC connection is given up and made anew: a node that was killed says no goodbye.
     pub silence: Duration,
+}
+
+/// How decisions are asked.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// The policy's name; without one, the request brings its numbers along.
+    pub policy: Option<String>,
+    /// The policy's numbers.
+    pub numbers: Numbers,
+    /// What is to be charged.
+    pub cost: u32,
 }
 
 /// What is known about an operation that was not acknowledged.
@@ -153,6 +166,8 @@ pub enum Answer {
     Ids(Vec<Run>),
     /// The node lives.
     Lives,
+    /// For each key in order whether it was admitted, or why that is not known.
+    Decided(Vec<Result<bool, Failure>>),
 }
 
 /// One connection to one target.
@@ -194,6 +209,7 @@ impl Connection {
             Request::Batch(_, operations) => self.batch(operations).await.map(Answer::Values),
             Request::Ids(count) => self.ids(*count).await.map(Answer::Ids),
             Request::Live => self.live().await.map(|()| Answer::Lives),
+            Request::Limits(keys) => self.decisions(keys).await.map(Answer::Decided),
         }
         .inspect_err(|failure| self.note(failure))
     }
@@ -218,6 +234,14 @@ impl Connection {
             OpenDoor::Quic(quic) => quic.ids(count).await,
             OpenDoor::Http(http) => http.ids(count).await,
         }
+    }
+
+    async fn decisions(&self, keys: &[u32]) -> Result<Vec<Result<bool, Failure>>, Failure> {
+        let decided = match &self.door {
+            OpenDoor::Quic(quic) => quic.decisions(keys).await?,
+            OpenDoor::Http(http) => http.decisions(keys).await?,
+        };
+        if decided.len() == keys.len() { Ok(decided) } else { Err(Failure::BAD_ANSWER) }
     }
 
     async fn live(&self) -> Result<(), Failure> {

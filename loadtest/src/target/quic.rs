@@ -1,9 +1,9 @@
 //! The QUIC door, through the client crate: many requests in flight on one connection.
 
-use snowtide_client::{Batch, Config, Connection, Error, Site};
+use snowtide_client::{Batch, Config, Connection, Error, InvalidArgument, LimitBatch, Policy, Site};
 use snowtide_protocol::Code;
 
-use super::{Dial, Failure, Fate, Outcome};
+use super::{Asking, Dial, Failure, Fate, Outcome};
 use crate::ids::Run;
 use crate::keys::{Action, Names, Operation};
 
@@ -11,6 +11,7 @@ use crate::keys::{Action, Names, Operation};
 pub struct Quic {
     client: Connection,
     names: Names,
+    asking: Asking,
 }
 
 impl Quic {
@@ -26,7 +27,7 @@ impl Quic {
         let client = Connection::open(config).await?;
         let welcome = client.welcome();
         let site = Site { region: welcome.region.clone(), node: welcome.node };
-        Ok((Self { client, names: dial.names.clone() }, site))
+        Ok((Self { client, names: dial.names.clone(), asking: dial.asking.clone() }, site))
     }
 
     /// One outcome per operation.
@@ -42,7 +43,25 @@ impl Quic {
         Ok(runs.into_iter().map(|run| Run { first: run.first, count: run.count, target: 0 }).collect())
     }
 
-    fn encode(&self, operations: &[Operation]) -> Result<Batch, snowtide_client::InvalidArgument> {
+    /// For each key in order whether it was admitted.
+    pub async fn decisions(&self, keys: &[u32]) -> Result<Vec<Result<bool, Failure>>, Failure> {
+        let batch = self.checks(keys).map_err(|error| self.failure(&error.into()))?;
+        let decided = self.client.limits(&batch).await.map_err(|error| self.failure(&error))?;
+        Ok(decided.into_iter().map(|each| each.map(|decision| decision.admitted).map_err(refusal)).collect())
+    }
+
+    fn checks(&self, keys: &[u32]) -> Result<LimitBatch, InvalidArgument> {
+        let Asking { policy, numbers, cost } = &self.asking;
+        let policy = policy.as_ref().map_or_else(|| Policy::from(*numbers), Policy::from);
+        let (mut batch, mut name) = (LimitBatch::new(), String::new());
+        for key in keys {
+            self.names.key_into(*key, &mut name);
+            batch.check(policy, &name, u64::from(*cost))?;
+        }
+        Ok(batch)
+    }
+
+    fn encode(&self, operations: &[Operation]) -> Result<Batch, InvalidArgument> {
         let mut batch = Batch::new();
         let mut name = String::new();
         for Operation { key, action } in operations {
