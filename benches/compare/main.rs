@@ -13,6 +13,7 @@ mod capacity;
 mod cost;
 mod doors;
 mod drive;
+mod limits;
 mod overload;
 mod regions;
 mod singles;
@@ -45,6 +46,9 @@ fn main() {
         }
         if chosen("capacity") {
             capacity::measure(&mut book).await;
+        }
+        if chosen("limits") {
+            limits::measure(&mut book, rounds).await;
         }
         if chosen("regions") {
             regions::measure(&mut book).await;

@@ -71,6 +71,7 @@ async fn http(book: &mut Book, node: &Endpoint, dir: &Path) {
         ("one increment", "/v1/counters/default/visits/increment", Some(&*post), 0.7),
         ("one read", "/v1/counters/default/visits", None, 0.85),
         ("one ID", "/v1/ids", Some(&*post), 0.95),
+        ("one decision of a limit", "/v1/limits/default/visits", Some(&*post), 0.9),
     ] {
         let rate = wrk(&format!("{url}{path}"), script).await;
         book.note(&format!("{what} a request over HTTP"), "/s", Goal::None, rate);

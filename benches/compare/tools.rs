@@ -55,16 +55,33 @@ impl Redis {
 
 /// Operations a second by `redis-benchmark -t incr` over 100 000 keys, with so many connections and commands in a pipeline.
 pub(crate) async fn redis_benchmark(port: u16, (connections, pipeline): (u32, u32), operations: u64) -> f64 {
+    benchmark(port, (connections, pipeline), operations, &["-t", "incr"]).await
+}
+
+/// The same of any command, in which `__rand_int__` stands for one of 100 000 numbers.
+pub(crate) async fn redis_benchmark_of(port: u16, shape: (u32, u32), operations: u64, command: &[&str]) -> f64 {
+    benchmark(port, shape, operations, command).await
+}
+
+/// The name by which a Redis calls this script from now on.
+pub(crate) async fn redis_script(port: u16, script: &str) -> String {
+    let mut command = Command::new("redis-cli");
+    let output = command.args(["-p", &port.to_string(), "SCRIPT", "LOAD", script]).output().await.unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+async fn benchmark(port: u16, (connections, pipeline): (u32, u32), operations: u64, what: &[&str]) -> f64 {
     let output = Command::new("redis-benchmark")
-        .args(["-p", &port.to_string(), "-t", "incr", "-r", "100000", "--csv"])
+        .args(["-p", &port.to_string(), "-r", "100000", "--csv"])
         .args(["-c", &connections.to_string(), "-P", &pipeline.to_string(), "-n", &operations.to_string()])
+        .args(what)
         .stdin(Stdio::null())
         .output()
         .await
         .expect("redis-benchmark is installed (apt-get install redis-tools)");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let rate = text.lines().find_map(|line| line.strip_prefix("\"INCR\",\""));
-    let rate = rate.and_then(|rest| rest.split('"').next()).and_then(|rate| rate.parse().ok());
+    // The name of what was asked, and the rate, come first on the last line.
+    let rate = text.lines().last().and_then(|line| line.split("\",\"").nth(1)).and_then(|rate| rate.parse().ok());
     rate.unwrap_or_else(|| panic!("redis-benchmark told no rate: {text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 

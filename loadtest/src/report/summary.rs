@@ -151,7 +151,7 @@ impl Summary {
 
 impl Conservation {
     fn of(outcome: &Outcome) -> Self {
-        let Outcome { setup, sent, agreement } = outcome;
+        let Outcome { setup, sent, agreement, .. } = outcome;
         let ledger = &sent.record.ledger;
         let (acknowledged, attempted) = ledger.totals();
         let baseline: i128 = agreement.keys.iter().map(|key| ledger.baseline(*key)).sum();
