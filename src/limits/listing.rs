@@ -52,11 +52,11 @@ impl Sharing {
     /// All policies, in the order of their places.
     pub(super) fn list(&mut self, table: &Table, mono_ms: u64) -> Vec<Listed> {
         self.settle_at(table, mono_ms);
-        let listed = self.rules.iter().filter_map(|(place, held)| {
+        let listed = self.rules.iter().map(|(place, held)| {
             let (rule, others) = (&held.rule, held.rule.policy.weights.keys().filter(|w| **w != self.me.worker));
             let id = PolicyId { place, serial: held.serial };
             let parted = |worker: &WorkerId| Some((*worker, self.parted(place, rule, *worker, mono_ms)?));
-            Some(Listed {
+            Listed {
                 id,
                 policy: rule.policy.clone(),
                 is_given: rule.given.is_some(),
@@ -66,7 +66,7 @@ impl Sharing {
                 without_table: others.copied().filter(|worker| !self.has_table(*worker)).collect(),
                 usage: table.usage(place),
                 untold_max: rule.threshold,
-            })
+            }
         });
         listed.collect()
     }
