@@ -15,6 +15,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -161,6 +162,52 @@ pub struct PeerView {
     pub clock_uncertainty_seconds: Option<f64>,
 }
 
+/// `GET /v1/limits`: the policies by which a node decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LimitsView {
+    /// By name.
+    pub policies: Vec<PolicyView>,
+}
+
+/// A policy as one node sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// Its name; of one that a request brought along, its numbers.
+    pub name: String,
+    /// A request brought it along.
+    pub given: bool,
+    /// `fixed`, `sliding` or `gcra`.
+    pub algorithm: String,
+    /// Units in a window.
+    pub limit: u64,
+    /// Length of a window in milliseconds.
+    pub window_ms: u64,
+    /// Units that may come at once; of `gcra` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
+    /// `shared`, `split` or `local`.
+    pub mode: String,
+    /// The nodes that count together with this one, itself included.
+    pub side: Vec<String>,
+    /// Those that do not.
+    pub parted: Vec<PartedView>,
+    /// Decisions of this node since it started, those that only look among them.
+    pub decisions: u64,
+    /// Units that it admitted.
+    pub admitted: u64,
+    /// Decisions that denied.
+    pub denied: u64,
+}
+
+/// A node that does not count together with the one that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartedView {
+    /// Its region's name and its number.
+    pub node: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// What a problem document says.
 #[derive(Deserialize)]
 struct ProblemView {
@@ -196,8 +243,17 @@ impl Probe {
 
     /// How the node sees itself and its peers.
     pub async fn cluster(&self, address: impl Display) -> Result<ClusterView, ProbeError> {
+        self.view(address, "/v1/cluster").await
+    }
+
+    /// By which policies the node decides, and with whom.
+    pub async fn limits(&self, address: impl Display) -> Result<LimitsView, ProbeError> {
+        self.view(address, "/v1/limits").await
+    }
+
+    async fn view<T: DeserializeOwned>(&self, address: impl Display, path: &str) -> Result<T, ProbeError> {
         let address = address.to_string();
-        let (status, body) = self.get(&address, "/v1/cluster").await?;
+        let (status, body) = self.get(&address, path).await?;
         if status != StatusCode::OK {
             let detail = serde_json::from_slice::<ProblemView>(&body).map(|problem| problem.detail).unwrap_or_default();
             return Err(ProbeError::Refused { address, status, detail });

@@ -14,6 +14,7 @@ Exit codes:
    0  done
    1  failed
    2  wrong usage or configuration
+   3  denied by a limit
   65  a data directory or a backup is damaged
   69  no node can be reached; nothing was done
   74  no answer: whether a write counted is unknown
@@ -28,6 +29,8 @@ pub(super) enum Exit {
     Failed = 1,
     /// The usage or the configuration is wrong.
     Misuse = 2,
+    /// A limit denies it.
+    OverLimit = 3,
     /// `EX_DATAERR`: what is on disk is damaged.
     Damaged = 65,
     /// `EX_UNAVAILABLE`: nobody answers, and nothing was done.
@@ -147,6 +150,8 @@ pub(super) fn advice_on_code(code: Code) -> &'static str {
     match code {
         Code::Unauthenticated => "give a token of api.tokens, with --token or in SNOWTIDE_TOKEN",
         Code::Forbidden => "give a token that may do this, with --token or in SNOWTIDE_TOKEN",
+        Code::UnknownPolicy => "name one that is configured: snowtide limit list; or give one: --limit, --window",
+        Code::CostTooHigh => "ask for less: no node ever admits so much at once",
         Code::UnknownNamespace => "name one that is configured: snowtide config show lists namespace.*",
         Code::WrongRegion => "ask a region that holds the namespace, with --at",
         Code::TooLarge => "ask for less at a time",
@@ -180,8 +185,8 @@ mod tests {
 
     #[test]
     fn every_exit_is_told_by_help() {
-        use Exit::{Damaged, Denied, Failed, Later, Misuse, Refused, Unavailable, Unknown};
-        for exit in [Failed, Misuse, Damaged, Unavailable, Unknown, Later, Refused, Denied] {
+        use Exit::{Damaged, Denied, Failed, Later, Misuse, OverLimit, Refused, Unavailable, Unknown};
+        for exit in [Failed, Misuse, OverLimit, Damaged, Unavailable, Unknown, Later, Refused, Denied] {
             let line = format!("\n{:>4}  ", exit as u8);
             assert!(CODES.contains(&line), "{exit:?}");
         }

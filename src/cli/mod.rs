@@ -11,6 +11,7 @@ mod data_dir;
 mod dev;
 mod exit;
 pub mod id;
+mod limit;
 pub mod logging;
 pub mod man;
 mod output;
@@ -54,6 +55,7 @@ Examples:
   snowtide serve --region eu-west --node 0
   snowtide id new -n 3 --at eu-west
   snowtide counter incr visits --by 5
+  snowtide limit check default alice
   snowtide cluster status
   snowtide cluster top
   snowtide --config prod.toml --set log.filter=debug config check";
@@ -95,6 +97,7 @@ enum Command {
     Serve(serve::Command),
     Id(id::Command),
     Counter(counter::Command),
+    Limit(limit::Command),
     Cluster(cluster::Command),
     Config(config::Command),
     Store(store::Command),
@@ -146,6 +149,7 @@ impl Command {
             Self::Serve(command) => command.run(global),
             Self::Id(command) => command.run(global),
             Self::Counter(command) => command.run(global),
+            Self::Limit(command) => command.run(global),
             Self::Cluster(command) => command.run(global),
             Self::Config(command) => command.run(global),
             Self::Store(command) => command.run(global),

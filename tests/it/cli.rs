@@ -57,6 +57,27 @@ async fn the_exit_code_tells_what_happened_and_a_line_what_to_do_next() {
 }
 
 #[tokio::test]
+async fn a_limit_is_checked_by_an_exit_code_and_looked_at_without_being_charged() {
+    let bed = Bed::start(one_region).await;
+    let given = ["--limit", "3", "--window", "1h", "--algorithm", "gcra"];
+    let limit = async |arguments: &[&str]| snowtide(&bed, &[&["limit"], arguments, &given[..]].concat()).await;
+    let allowed = limit(&["check", "_", "alice", "--cost", "2"]).await;
+    assert_eq!((allowed.code, &*allowed.stdout), (Some(0), "allowed; 1 of 3 left, all again in 40m\n"), "{allowed:?}");
+    let denied = limit(&["check", "_", "alice", "--cost", "2", "--json"]).await;
+    denied.refused(3, &["\"alice\" may not have so much now; try again in "]);
+    assert_eq!((&json(&denied)["allowed"], &json(&denied)["remaining"]), (&false.into(), &1.into()), "{denied:?}");
+    let seen = limit(&["peek", "_", "alice", "--json"]).await;
+    assert_eq!(seen.code, Some(0), "{seen:?}");
+    assert_eq!((&json(&seen)["limit"], &json(&seen)["remaining"]), (&3.into(), &1.into()), "{seen:?}");
+    assert_eq!((&json(&seen)["policy"], &json(&seen)["region"]), (&"_".into(), &EAST.into()));
+
+    limit(&["check", "_", "alice", "--cost", "4"]).await.refused(76, &["cost_too_high", "\nnext: ask for less"]);
+    let unknown = snowtide(&bed, &["limit", "check", "none", "alice"]).await;
+    unknown.refused(76, &["unknown_policy", "snowtide limit list"]);
+    snowtide(&bed, &["limit", "check", "_", "alice"]).await.refused(2, &["--limit and --window"]);
+}
+
+#[tokio::test]
 async fn completions_and_manual_pages_are_made_anywhere() {
     let dir = tempfile::tempdir().unwrap();
     for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef snowtide"), ("fish", "complete -c snowtide")] {

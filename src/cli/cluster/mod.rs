@@ -64,7 +64,7 @@ enum Action {
 
 /// What it takes to be answered.
 #[derive(Debug, Args)]
-struct Access {
+pub(super) struct Access {
     /// A bearer token, where the cluster asks for one.
     #[arg(long, env = "SNOWTIDE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -93,7 +93,7 @@ impl Command {
 }
 
 impl Access {
-    fn probe(&self, config: &Config) -> anyhow::Result<Probe> {
+    pub(super) fn probe(&self, config: &Config) -> anyhow::Result<Probe> {
         let probe = Probe::new(self.token.as_deref())
             .ok_or_else(|| Misuse("--token: it cannot be sent in a header; give it without line ends".to_owned()))?;
         if !config.http.tls.is_on() {
