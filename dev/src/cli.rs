@@ -4,6 +4,8 @@
 mod certs;
 mod console;
 mod demo;
+mod drill;
+mod drilling;
 mod server;
 mod stop;
 mod up;
@@ -34,6 +36,7 @@ Examples:
   snowtide-dev up
   snowtide-dev up --regions 5 --dir /tmp/five
   snowtide-dev demo
+  snowtide-dev drill
   snowtide-dev certs --dir certs";
 
 fn after_help() -> String {
@@ -44,6 +47,7 @@ fn after_help() -> String {
 enum Command {
     Up(up::Command),
     Demo(demo::Command),
+    Drill(drill::Command),
     Certs(certs::Command),
     #[command(after_help = completions::examples(PROGRAM))]
     Completions(completions::Command),
@@ -56,6 +60,7 @@ impl Command {
         match self {
             Self::Up(command) => block_on(command.run(global)),
             Self::Demo(command) => block_on(command.run(global)),
+            Self::Drill(command) => block_on(command.run(global)),
             Self::Certs(command) => command.run(global),
             Self::Completions(command) => command.run::<Cli>(),
             Self::Man(command) => command.run::<Cli>(),

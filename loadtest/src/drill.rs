@@ -25,6 +25,9 @@ Examples:
   A kill, a pause and a cut of one region each, under 3 000 operations a second:
     snowtide-loadtest drill --scenario failover
 
+  A limit under ten times the demand, while regions fail:
+    snowtide-loadtest drill --scenario limits --limit gcra:100/1s:50
+
   Faults of one's own, over HTTP, with one page of charts:
     snowtide-loadtest drill --rate 2000 --duration 12s --door http \\
       --html drill.html \\

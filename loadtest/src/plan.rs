@@ -66,7 +66,7 @@ Exit codes:
 /// A load.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
-    /// A load by name or from a file: likes, views, inserts, gateway, or for a drill failover and demo; or TOML whose keys are the
+    /// A load by name or from a file: likes, views, inserts, gateway, or for a drill failover, limits and demo; or TOML whose keys are the
     /// names of these options. What is given beside it counts more.
     #[arg(long, value_name = "NAME|FILE")]
     pub scenario: Option<String>,

@@ -9,12 +9,13 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
 /// Those that the program brings along.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("likes", include_str!("../scenarios/likes.toml")),
     ("views", include_str!("../scenarios/views.toml")),
     ("inserts", include_str!("../scenarios/inserts.toml")),
     ("gateway", include_str!("../scenarios/gateway.toml")),
     ("failover", include_str!("../scenarios/failover.toml")),
+    ("limits", include_str!("../scenarios/limits.toml")),
     ("demo", include_str!("../scenarios/demo.toml")),
 ];
 /// A key that is for people only.
@@ -126,7 +127,7 @@ mod tests {
             let load = ["snowtide-loadtest", "--scenario", name, "--target", "http://a:1"];
             let drill = ["snowtide-loadtest", "drill", "--scenario", name];
             let command = Cli::command();
-            let words = if ["failover", "demo"].contains(&name) { &drill[..] } else { &load };
+            let words = if ["failover", "limits", "demo"].contains(&name) { &drill[..] } else { &load };
             let matches = command.clone().try_get_matches_from(words).unwrap();
             let all = resolve(&command, &matches, words.iter().map(OsString::from).collect()).unwrap().unwrap();
             command.try_get_matches_from(all).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -3,7 +3,6 @@
 //! It needs no keyboard and leaves nothing behind, unless it finds something: then it names the finding, says where the
 //! logs are, and exits with 1. The last line is printed only if every check before it was true.
 
-mod drill;
 mod minted;
 mod poll;
 mod regions;
@@ -20,6 +19,7 @@ use snowtide::clock::Stopwatch;
 use snowtide_loadtest::drill::Drill;
 use tokio::time::timeout;
 
+use super::drilling;
 use super::server::Server;
 use super::stop::{self, Stop};
 use crate::cluster::Cluster;
@@ -58,8 +58,8 @@ impl Command {
     /// Tells the story.
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut stop = Stop::listen()?;
-        let drill = drill::scenario(&self.options())?;
-        let folder = fresh_folder()?;
+        let drill = drilling::scenario("demo", &self.options())?;
+        let folder = fresh_folder("demo")?;
         let options = Options { settings: global.set.clone(), ..Options::new(self.server.program()?, &folder) };
         let outcome = tell_story(options, &drill, &mut stop).await;
         conclude(outcome, &folder)
@@ -104,9 +104,10 @@ fn conclude(outcome: anyhow::Result<Vec<String>>, folder: &Path) -> anyhow::Resu
     }
 }
 
-fn fresh_folder() -> anyhow::Result<PathBuf> {
+/// A folder that nobody has, for a command of this name.
+pub(super) fn fresh_folder(name: &str) -> anyhow::Result<PathBuf> {
     let random = getrandom::u32().context("no randomness")?;
-    let folder = std::env::temp_dir().join(format!("snowtide-demo-{}-{random:08x}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("snowtide-{name}-{}-{random:08x}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
 }
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_failed_demo_keeps_its_folder_and_names_it() {
-        let folder = fresh_folder().unwrap();
+        let folder = fresh_folder("demo").unwrap();
         let error = conclude(Err(anyhow::anyhow!("LOST: x")), &folder).unwrap_err();
         assert_eq!(
             format!("{error:#}"),

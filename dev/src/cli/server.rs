@@ -9,7 +9,7 @@ use clap::Args;
 const PROGRAM: &str = "snowtide";
 
 /// Which program to start nodes with.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Server {
     /// The program of the nodes; without it, snowtide beside this program, or else by PATH.
     #[arg(long, value_name = "FILE")]

@@ -220,9 +220,10 @@ const LOADTEST: Table = &[
     ("keys", &[]),
     ("latency", &[]),
     ("ledger", &[]),
+    ("limits", &[]),
     ("main", &["cli"]),
     ("measure", &["figures", "keys", "plan", "schedule", "timeline"]),
-    ("plan", &["keys", "schedule", "target", "threshold"]),
+    ("plan", &["keys", "limits", "schedule", "target", "threshold"]),
     (
         "report",
         &[
@@ -234,6 +235,7 @@ const LOADTEST: Table = &[
             "keys",
             "latency",
             "ledger",
+            "limits",
             "plan",
             "run",
             "schedule",
@@ -252,6 +254,7 @@ const LOADTEST: Table = &[
             "ids",
             "keys",
             "ledger",
+            "limits",
             "measure",
             "plan",
             "schedule",

@@ -12,12 +12,12 @@ use snowtide_client::Connection;
 use snowtide_loadtest::drill::Drill;
 use snowtide_loadtest::report::Summary;
 
+use super::NAMESPACE;
 use super::minted::Minted;
 use super::poll::poll;
 use super::regions::{Regions, Values};
 use super::witness::Witness;
-use super::{NAMESPACE, drill};
-use crate::cli::console;
+use crate::cli::{console, drilling};
 use crate::cluster::Cluster;
 
 /// The counter that everybody watches.
@@ -125,7 +125,7 @@ impl Story {
                    to be sent, so no stall is hidden.";
         self.head(&format!("{KILLED} dies under load and returns"), why)?;
         let witness = Witness::start(cluster, KILLED).await?;
-        let summary = drill::run(drill, cluster).await?;
+        let summary = drilling::run(drill, cluster).await?;
         cluster.check()?;
         print(&witness.testify(cluster).await?)?;
         for fault in summary.drill.iter().flat_map(|report| &report.faults) {

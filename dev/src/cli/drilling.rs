@@ -1,4 +1,4 @@
-//! The drill in the demo: the load test's scenario `demo`, against the demo's own cluster.
+//! Drills: scenarios of the load test, against a cluster of the command's own.
 
 use std::ffi::OsString;
 
@@ -11,12 +11,12 @@ use snowtide_loadtest::report::{Summary, text};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::console;
+use super::console;
 use crate::cluster::Cluster;
 
-/// The scenario, with these options of the load test over it.
-pub(super) fn scenario(options: &[String]) -> Result<Drill, Misuse> {
-    let words = ["snowtide-loadtest", "drill", "--scenario", "demo"].map(str::to_owned);
+/// The scenario of this name, with these options of the load test over it.
+pub(super) fn scenario(name: &str, options: &[String]) -> Result<Drill, Misuse> {
+    let words = ["snowtide-loadtest", "drill", "--scenario", name].map(str::to_owned);
     let words = words.iter().chain(options).map(OsString::from).collect();
     match Cli::of(words) {
         Ok(Cli { action: Some(Action::Drill(drill)), .. }) => Ok(*drill),
@@ -36,7 +36,7 @@ pub(super) async fn run(drill: &Drill, cluster: &mut Cluster) -> anyhow::Result<
     let targets = targets.collect::<Result<_, _>>().context("a node has no address")?;
     let (orders, given) = orders::channel();
     let running = RunningCluster { targets, ca: cluster.folder().ca_file(), orders };
-    // The demo itself sees to it that it is told to stop.
+    // The command itself sees to it that it is told to stop.
     let (summary, ()) = tokio::join!(drill.run_at(running, CancellationToken::new), obey(cluster, given));
     let summary = summary.context("the drill could not be carried out")?;
     let mut report = Vec::new();
@@ -63,10 +63,10 @@ mod tests {
 
     #[test]
     fn the_scenario_fits_together_and_options_count_more() {
-        assert!(scenario(&[]).is_ok());
-        let drill = scenario(&["--rate=100k".to_owned(), "--duration=30s".to_owned()]).unwrap();
+        assert!(scenario("demo", &[]).is_ok() && scenario("limits", &[]).is_ok());
+        let drill = scenario("demo", &["--rate=100k".to_owned(), "--duration=30s".to_owned()]).unwrap();
         assert_eq!(drill.load.pace.duration.as_secs(), 30);
-        let refused = scenario(&["--duration=1s".to_owned()]).unwrap_err().to_string();
+        let refused = scenario("demo", &["--duration=1s".to_owned()]).unwrap_err().to_string();
         assert_eq!(refused, "`kill us-east` does not end within --duration");
     }
 
