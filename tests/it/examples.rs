@@ -1,15 +1,17 @@
 //! The examples of the Rust client against real nodes, over QUIC and over HTTP.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 
 use snowtide_dev::Options;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::docs;
-use crate::harness::{Bed, DEADLINE, EAST, WEST, executable};
+use crate::harness::{Bed, DEADLINE, EAST, WEST, executable, http};
 
 /// What an example prints, in a folder.
 async fn run_in(folder: &Path, name: &str, arguments: &[&str]) -> String {
@@ -27,6 +29,37 @@ async fn run_in(folder: &Path, name: &str, arguments: &[&str]) -> String {
 
 async fn run(name: &str, arguments: &[&str]) -> String {
     run_in(Path::new("."), name, arguments).await
+}
+
+/// What a gateway answers to this key: the status, and when to come again.
+async fn through(gateway: SocketAddr, key: &str) -> (u16, bool) {
+    let request = format!("GET / HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\nx-api-key: {key}\r\n\r\n");
+    let answer = http::raw(gateway, request.as_bytes()).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.to_lowercase().contains("\r\nretry-after: "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_denies_a_key_that_has_had_enough_and_lets_all_pass_when_no_node_decides() {
+    let mut bed = Bed::start(|options| Options { regions: Some(1), ..options }).await;
+    let ca = bed.cluster.folder().ca_file().display().to_string();
+    let example = executable().parent().unwrap().join("examples/gateway");
+    let mut gateway = Command::new(example)
+        .args(["127.0.0.1:0", &ca, &bed.quic(EAST).to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(gateway.stdout.take().unwrap()).lines();
+    let line = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    let address: SocketAddr = line.strip_prefix("listening on ").unwrap().parse().unwrap();
+    for expected in [(200, false), (200, false), (200, false), (429, true)] {
+        assert_eq!(through(address, "alice").await, expected);
+    }
+    assert_eq!(through(address, "bob").await, (200, false));
+    bed.cluster.kill(EAST).await.unwrap();
+    assert_eq!(through(address, "alice").await, (200, false));
 }
 
 /// The lines of the Rust snippet in `docs/client.md`, without those that it does not show.

@@ -25,6 +25,7 @@ mod hostile;
 mod http;
 mod incarnations;
 mod kills;
+mod limited;
 mod limits;
 mod minting;
 mod once;

@@ -7,23 +7,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tower_layer::Layer;
 use tower_service::Service;
 
-use super::settings::Settings;
+use super::settings::{LimitLayer, Settings};
 
 /// The answer of the service, or that to a denied request.
 pub type LimitedFuture<A, E> = Pin<Box<dyn Future<Output = Result<A, E>> + Send>>;
 
-/// A service behind a [`LimitLayer`](super::LimitLayer). It is ready as soon as the service is; who has to wait for a decision is
+/// A service behind a [`LimitLayer`]. It is ready as soon as the service is; who has to wait for a decision is
 /// the request.
 pub struct Limited<S, Q, A> {
     inner: S,
     settings: Arc<Settings<Q, A>>,
 }
 
-impl<S, Q, A> Limited<S, Q, A> {
-    pub(super) fn new(inner: S, settings: Arc<Settings<Q, A>>) -> Self {
-        Self { inner, settings }
+impl<S, Q, A> Layer<S> for LimitLayer<Q, A> {
+    type Service = Limited<S, Q, A>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Limited { inner, settings: Arc::new(self.0.clone()) }
     }
 }
 

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snowtide_protocol::Code;
-use tower_layer::Layer;
 
 use super::denied::{Denied, too_many_requests};
-use super::limited::Limited;
 use crate::client::Client;
 use crate::error::{Error, InvalidArgument};
 use crate::limits::{Kept, Policy};
@@ -43,7 +41,7 @@ type Make<T, U> = Arc<dyn Fn(&T) -> U + Send + Sync>;
 /// The client's [retries](crate::Retries) count here, too: what was surely not charged is asked of the next node.
 ///
 /// `Q` is the service's request and `A` its answer.
-pub struct LimitLayer<Q, A>(Settings<Q, A>);
+pub struct LimitLayer<Q, A>(pub(super) Settings<Q, A>);
 
 pub(super) struct Settings<Q, A> {
     client: Client,
@@ -157,14 +155,6 @@ impl<Q, A> Settings<Q, A> {
 /// That is about the request, whichever node is asked: who sends it must not get past the limit by it.
 fn is_never_admitted(error: &Error) -> bool {
     matches!(error, Error::InvalidArgument(InvalidArgument::Key(_)) | Error::Refused { code: Code::CostTooHigh, .. })
-}
-
-impl<S, Q, A> Layer<S> for LimitLayer<Q, A> {
-    type Service = Limited<S, Q, A>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Limited::new(inner, Arc::new(self.0.clone()))
-    }
 }
 
 impl<Q, A> Clone for LimitLayer<Q, A> {

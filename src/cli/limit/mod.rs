@@ -11,7 +11,7 @@ use super::{Global, reach};
 /// Ask whether a key may have more by a limit, look at keys, or list policies.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Command {
+pub(super) struct Command {
     #[command(subcommand)]
     action: Action,
 }
@@ -58,7 +58,7 @@ struct Peek {
 
 impl Command {
     /// Does what was asked.
-    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<()> {
         reach::block_on(async {
             match self.action {
                 Action::Check(Check { cost, asked }) => asked.check(global, cost).await,
