@@ -22,6 +22,7 @@ pub mod config;
 pub mod control;
 pub mod crdt;
 pub mod engine;
+pub mod envoy;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod identity;

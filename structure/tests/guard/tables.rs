@@ -5,7 +5,7 @@
 use super::Table;
 
 /// Pure modules are told the time and given their randomness; they do no I/O.
-pub(crate) const PURE: [&str; 7] = ["identity", "crdt", "limits", "merkle", "snowflake", "section", "replica"];
+pub(crate) const PURE: [&str; 8] = ["identity", "crdt", "envoy", "limits", "merkle", "snowflake", "section", "replica"];
 
 /// What no pure module may name.
 pub(crate) const FORBIDDEN: [&str; 18] = [
@@ -94,6 +94,7 @@ const SERVER: Table = &[
     ("control", &["audit"]),
     ("crdt", &["identity"]),
     ("engine", &["clock", "identity", "replica", "store", "telemetry"]),
+    ("envoy", &["limits"]),
     ("fuzzing", &["api", "config", "peer", "store"]),
     ("identity", &[]),
     ("ids", &["clock", "config", "identity", "snowflake"]),
