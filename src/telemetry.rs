@@ -40,7 +40,7 @@ macro_rules! label {
 
         impl $name {
             /// All, in the order of their discriminants.
-            const ALL: &[Self] = &[$(Self::$value),+];
+            pub const ALL: &[Self] = &[$(Self::$value),+];
 
             /// The label's value.
             pub const fn as_str(self) -> &'static str {
@@ -61,6 +61,24 @@ label! {
         Quic = "quic",
         /// The Redis protocol.
         Redis = "redis",
+        /// gRPC.
+        Grpc = "grpc",
+    }
+}
+
+label! {
+    /// What a descriptor of a request of Envoy's came to: the label `outcome`.
+    Descriptor {
+        /// Its limit was not used up.
+        Ok = "ok",
+        /// It was.
+        OverLimit = "over_limit",
+        /// It was, and nobody is refused for it.
+        Shadowed = "shadowed",
+        /// Its limit is never used up.
+        Unlimited = "unlimited",
+        /// It met no limit.
+        Unmatched = "unmatched",
     }
 }
 
@@ -93,13 +111,15 @@ pub enum Verb {
     IdBounds,
     /// The state of the cluster.
     Cluster,
+    /// Whether Envoy may let a request pass.
+    RateLimit,
     /// Anything that no route or frame stands for.
     Unknown,
 }
 
 impl Verb {
     /// All that is no single operation.
-    const OTHERS: [Self; 13] = [
+    const OTHERS: [Self; 14] = [
         Self::Batch,
         Self::List,
         Self::Watch,
@@ -112,6 +132,7 @@ impl Verb {
         Self::DecodeId,
         Self::IdBounds,
         Self::Cluster,
+        Self::RateLimit,
         Self::Unknown,
     ];
 
@@ -136,6 +157,7 @@ impl Verb {
             Self::DecodeId => "decode_id",
             Self::IdBounds => "id_bounds",
             Self::Cluster => "cluster",
+            Self::RateLimit => "rate_limit",
             Self::Unknown => "unknown",
         }
     }
@@ -185,6 +207,11 @@ pub fn increments_acknowledged(door: Door, count: u64) {
 /// So many IDs were handed to a client.
 pub fn ids_minted(door: Door, count: u64) {
     meters().doors[door as usize].ids.increment(count);
+}
+
+/// A descriptor of a request of Envoy's was judged.
+pub fn descriptor_judged(outcome: Descriptor) {
+    meters().descriptors[outcome as usize].increment(1);
 }
 
 /// A client connected.
@@ -421,6 +448,8 @@ struct Meters {
     prometheus: PrometheusHandle,
     /// Indexed by [`Door`].
     doors: Vec<DoorMeters>,
+    /// Indexed by [`Descriptor`].
+    descriptors: Vec<Counter>,
     commits: Counter,
     commit_sync_seconds: Histogram,
     commit_records: Histogram,
@@ -489,6 +518,10 @@ impl Meters {
         Self {
             prometheus,
             doors: Door::ALL.iter().map(|door| DoorMeters::registered(*door)).collect(),
+            descriptors: Descriptor::ALL
+                .iter()
+                .map(|outcome| counter!(metric::ENVOY_DESCRIPTORS, "outcome" => outcome.as_str()))
+                .collect(),
             commits: counter!(metric::COMMITS),
             commit_sync_seconds: histogram!(metric::COMMIT_SYNC_SECONDS),
             commit_records: histogram!(metric::COMMIT_RECORDS),
@@ -537,7 +570,7 @@ mod tests {
             name: name.to_owned(),
             id,
             location: None,
-            nodes: vec![Node { id: 0, quic: address.clone(), http: address.clone(), redis: None }],
+            nodes: vec![Node { id: 0, quic: address.clone(), http: address.clone(), redis: None, grpc: None }],
         };
         ClusterMap { regions: [(1, "one"), (2, "two"), (3, "three")].map(region).into() }
     }

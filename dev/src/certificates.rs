@@ -77,7 +77,7 @@ impl Holder {
     /// Every node of the map.
     pub fn all(map: &ClusterMap) -> Vec<Self> {
         let holder = |(worker, region, node): (WorkerId, &Region, &Node)| {
-            let addresses = [&node.quic, &node.http].into_iter().chain(&node.redis);
+            let addresses = [&node.quic, &node.http].into_iter().chain(&node.redis).chain(&node.grpc);
             let hosts = addresses.map(|address| address.host().into_owned()).collect();
             Self { hosts, ..Self::new(&region.name, worker.node()) }
         };

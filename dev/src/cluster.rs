@@ -43,6 +43,8 @@ pub struct Endpoint {
     pub http: SocketAddr,
     /// For clients of the Redis protocol, if it speaks it.
     pub redis: Option<SocketAddr>,
+    /// For Envoy, if it has the rate limit service.
+    pub grpc: Option<SocketAddr>,
     /// Its process, if it runs.
     pub pid: Option<u32>,
     /// Its log file.
@@ -227,6 +229,7 @@ impl Cluster {
                 quic: node.quic.fixed()?,
                 http: node.http.fixed()?,
                 redis: node.redis.as_ref().and_then(Address::fixed),
+                grpc: node.grpc.as_ref().and_then(Address::fixed),
                 pid: self.processes.get(&region.name).and_then(Process::id),
                 log: self.folder.log_file(&region.name),
                 cut_off: cut_off(region.id),

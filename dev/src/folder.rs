@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn what_is_written_for_clients_is_a_configuration_that_loads() {
         let (_dir, folder) = folder();
-        let map = plan::map(3, ClusterMap::default(), |_| Some([7_000, 8_000, 6_000])).unwrap();
+        let map = plan::map(3, ClusterMap::default(), |_| Some([7_000, 8_000, 6_000, 9_000])).unwrap();
         folder.write_for_clients(&map).unwrap();
         let sources = Sources { file: Some(folder.config_file()), ..Sources::default() };
         let loaded = Config::load(&sources);
@@ -160,7 +160,7 @@ mod tests {
         let mut port = 7_000;
         let map = plan::map(3, ClusterMap::default(), |_| {
             port += 1;
-            Some([port, port, port + 1_000])
+            Some([port, port, port + 1_000, port + 2_000])
         });
         folder.write_for_clients(&map.unwrap()).unwrap();
         let loaded = Config::load(&sources).unwrap();

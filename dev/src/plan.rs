@@ -21,11 +21,11 @@ const REGIONS: [(&str, [f64; 2]); REGIONS_MAX as usize] = [
     ("me-central", [25.20, 55.27]),
 ];
 
-/// The ports of a node: for QUIC, HTTP and the Redis protocol.
-pub(super) type NodePorts = [u16; 3];
+/// The ports of a node: for QUIC, HTTP, the Redis protocol and gRPC.
+pub(super) type NodePorts = [u16; 4];
 
 /// The ports of the sample region files: these, and ten more for each further region.
-const FAMILIAR: NodePorts = [7400, 8400, 6400];
+const FAMILIAR: NodePorts = [7400, 8400, 6400, 9400];
 const FAMILIAR_STEP: u16 = 10;
 /// Below the range from which systems give ports to outgoing connections, so that none of those takes one away between
 /// our look and the node's start.
@@ -91,16 +91,16 @@ pub(super) fn map(
 
 /// Every address of a map.
 pub(super) fn addresses(map: &ClusterMap) -> impl Iterator<Item = &Address> {
-    map.nodes().flat_map(|(_, _, node)| [&node.quic, &node.http].into_iter().chain(&node.redis))
+    map.nodes().flat_map(|(_, _, node)| [&node.quic, &node.http].into_iter().chain(&node.redis).chain(&node.grpc))
 }
 
 fn region(name: &str, id: u8, location: [f64; 2], ports: NodePorts) -> Region {
-    let [quic, http, redis] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
+    let [quic, http, redis, grpc] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
     Region {
         name: name.to_owned(),
         id,
         location: Some(location),
-        nodes: vec![Node { id: 0, quic, http, redis: Some(redis) }],
+        nodes: vec![Node { id: 0, quic, http, redis: Some(redis), grpc: Some(grpc) }],
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn kept_regions_keep_their_ports_and_others_are_added() {
         let kept = map(3, ClusterMap::default(), ports).unwrap();
-        let more = map(5, kept.clone(), |_| Some([1, 2, 3])).unwrap();
+        let more = map(5, kept.clone(), |_| Some([1, 2, 3, 4])).unwrap();
         assert_eq!(more.regions[..3], kept.regions[..]);
         assert_eq!(more.regions[3].nodes[0].quic.port(), 1);
         assert_eq!(map(3, kept.clone(), |_| None).unwrap(), kept);
@@ -137,6 +137,6 @@ mod tests {
         for index in 0..8 {
             Ports::Any.pick(index, &mut taken).unwrap();
         }
-        assert_eq!(taken.len(), 24);
+        assert_eq!(taken.len(), 32);
     }
 }

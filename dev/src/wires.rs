@@ -120,8 +120,10 @@ mod tests {
     use crate::plan;
 
     fn map(regions: u8) -> ClusterMap {
-        plan::map(regions.into(), ClusterMap::default(), |index| Some([7_400 + index, 8_400 + index, 6_400 + index]))
-            .unwrap()
+        plan::map(regions.into(), ClusterMap::default(), |index| {
+            Some([7_400, 8_400, 6_400, 9_400].map(|port| port + index))
+        })
+        .unwrap()
     }
 
     fn worker(region: u8) -> WorkerId {

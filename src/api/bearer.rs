@@ -68,6 +68,13 @@ pub struct Forbidden {
     pub namespace: Option<String>,
 }
 
+/// The token of `Bearer <token>`, as it stands in a header (RFC 6750); the scheme's case does not matter (RFC 9110, 11.1).
+pub(super) fn shown(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = header.split_at_checked(b"bearer ".len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
+}
+
 impl Bearers {
     /// With these tokens.
     pub fn new(tokens: &[Token]) -> Self {

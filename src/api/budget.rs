@@ -77,7 +77,7 @@ pub struct Budget {
     bases: AtomicUsize,
     windows: window::Left,
     /// Open connections by door, those that are cut not among them.
-    connections: [AtomicUsize; 3],
+    connections: [AtomicUsize; Door::ALL.len()],
     watch: Stopwatch,
     /// Connections that wait for room, and requests on others: first those of accounts that hold next to nothing.
     newcomers: Queue,
@@ -85,7 +85,7 @@ pub struct Budget {
     /// When somebody was last cut for room, or nobody found.
     cleared_ms: AtomicU64,
     /// When nobody was found who could make place at this door.
-    crowded_ms: [AtomicU64; 3],
+    crowded_ms: [AtomicU64; Door::ALL.len()],
     accounts: Mutex<Accounts>,
 }
 

@@ -5,6 +5,7 @@ pub mod bearer;
 pub mod budget;
 pub(crate) mod fuzzed;
 mod gate;
+pub mod grpc;
 pub mod http;
 pub mod idempotency;
 mod known;
@@ -28,6 +29,7 @@ use crate::limiter::Limiter;
 use bearer::Bearers;
 use budget::Budget;
 pub use gate::{Named, Namespaces, NotServed, Refused, Stage};
+use grpc::LiveDescriptors;
 use terms::TermsCodec;
 
 /// What every front door needs; cheap to clone.
@@ -53,6 +55,8 @@ pub struct Doors {
     pub ids: IdSource,
     /// Limits.
     pub limiter: Limiter,
+    /// Which of them requests of Envoy's meet.
+    pub descriptors: LiveDescriptors,
     /// What clients may make this process hold.
     pub budget: Arc<Budget>,
     /// Where the node stands.

@@ -90,7 +90,8 @@ impl Found {
     fn of(loaded: &Loaded) -> Self {
         let config = &loaded.config;
         let (mut certificates, mut warnings) = tls::in_directory(&config.tls.dir, &loaded.map);
-        for (role, files) in [(Role::Http, &config.http.tls), (Role::Redis, &config.redis.tls)] {
+        let doors = [(Role::Http, &config.http.tls), (Role::Redis, &config.redis.tls), (Role::Grpc, &config.grpc.tls)];
+        for (role, files) in doors {
             match Secured::load(role, &files.certificate, &files.key, &[]) {
                 Ok(secured) => certificates.extend(secured.iter().flat_map(Secured::expiries).cloned()),
                 Err(error) => warnings.push(error.to_string()),
@@ -191,7 +192,8 @@ fn on_the_map(region: &Region) -> Vec<String> {
     let head = format!("# region {name}, number {id}{place}");
     let nodes = nodes.iter().map(|node| {
         let redis = node.redis.as_ref().map(|redis| format!(", redis {redis}")).unwrap_or_default();
-        format!("# node {name}/{}: quic {}, http {}{redis}", node.id, node.quic, node.http)
+        let grpc = node.grpc.as_ref().map(|grpc| format!(", grpc {grpc}")).unwrap_or_default();
+        format!("# node {name}/{}: quic {}, http {}{redis}{grpc}", node.id, node.quic, node.http)
     });
     std::iter::once(head).chain(nodes).collect()
 }
@@ -230,7 +232,7 @@ mod tests {
         assert_eq!(line("gossip.digest_interval"), "gossip.digest_interval = \"1s\" # built-in");
         assert_eq!(
             line("# node eu-west/0"),
-            "# node eu-west/0: quic 127.0.0.1:7410, http 127.0.0.1:8410, redis 127.0.0.1:6410 # regions/eu-west.toml"
+            "# node eu-west/0: quic 127.0.0.1:7410, http 127.0.0.1:8410, redis 127.0.0.1:6410, grpc 127.0.0.1:9410 # regions/eu-west.toml"
         );
     }
 

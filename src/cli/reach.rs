@@ -210,6 +210,7 @@ mod tests {
                     quic: at(7400 + u16::from(id) * 10 + u16::from(*node)),
                     http: at(8400 + u16::from(id) * 10 + u16::from(*node)),
                     redis: None,
+                    grpc: None,
                 })
                 .collect(),
         };

@@ -1,4 +1,4 @@
-//! `[http]`, `[quic]`, `[redis]`: the front doors, each by itself.
+//! `[http]`, `[quic]`, `[redis]`, `[grpc]`: the front doors, each by itself.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,7 +82,7 @@ section! {
 }
 
 section! {
-    /// `[http.tls]` and `[redis.tls]`
+    /// `[http.tls]`, `[redis.tls]` and `[grpc.tls]`
     pub struct DoorTls {
         /// The certificate by which clients know this node, with those between it and their authority, in PEM. Empty:
         /// no TLS at this door. With it, nothing else is spoken there: TLS 1.3, and over HTTP, HTTP/2 or HTTP/1.1 by
@@ -160,5 +160,33 @@ section! {
         /// MiB at most. They count towards `api.client_bytes_max` as well. One more command is refused with "TRYAGAIN
         /// overloaded", and its transaction with it.
         pub queued_bytes_max: ByteSize = ByteSize::mib(64), by "Redis::queued_bytes_max";
+    }
+}
+
+section! {
+    /// `[grpc]`
+    pub struct Grpc {
+        /// Where this node listens (TCP) for Envoy's rate limit service. Empty: at the address of the region file where
+        /// that is an IP address; where it is a name, at its port of all addresses of the machine. Set it where others
+        /// reach the node by an address that the machine does not have, such as that of an address translator in front.
+        /// Without `grpc` in the region file it does not listen at all.
+        pub listen: Listen = "", LISTEN;
+
+        /// Open connections of gRPC. At the bound, those that have been idle the longest are closed for new ones; if none
+        /// has been idle for a second and a half, new ones are closed. A proxy has one for each of its threads. As with
+        /// http.connections_max, a start lowers it where this process may have too few files open.
+        pub connections_max: usize = 1024, count(1, 1_000_000);
+
+        /// How long a connection may ask nothing. When it is over, it is closed, and its client opens another when it has
+        /// something to ask.
+        #[serde(with = "humantime_serde")]
+        pub idle_timeout: Duration = "5m", duration(100, DAY);
+
+        /// Calls at once on one connection. At the bound, the protocol makes the client wait before it sends another. For
+        /// as many as there ever were at once, a connection takes 4KiB each of api.client_bytes_max, until it is closed.
+        pub calls_max: u32 = 128, count(1, 10_000);
+
+        /// Who this door is.
+        pub tls: DoorTls;
     }
 }

@@ -57,6 +57,12 @@ pub enum Problem {
         /// Why.
         reason: String,
     },
+    /// A file of descriptors cannot be followed; the reason names it.
+    #[error("{reason}")]
+    Descriptors {
+        /// Which, where and why.
+        reason: String,
+    },
     /// A file is not TOML.
     #[error("{}:{line}:{column}: not valid TOML: {reason}", file.display())]
     Syntax {

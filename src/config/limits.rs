@@ -147,11 +147,7 @@ impl LimitPolicy {
     pub fn policy(&self, name: &str, map: &ClusterMap) -> Policy {
         Policy {
             name: name.to_owned(),
-            algorithm: match self.algorithm {
-                Algorithm::Fixed => limits::Algorithm::Fixed,
-                Algorithm::Sliding => limits::Algorithm::Sliding,
-                Algorithm::Gcra => limits::Algorithm::Gcra,
-            },
+            algorithm: algorithm(self.algorithm),
             limit: self.limit,
             window_ms: self.window.ms(),
             burst: if self.burst == 0 { self.limit } else { self.burst },
@@ -175,6 +171,15 @@ impl Limits {
             Given::Local => Some(limits::Mode::Local),
             Given::Refuse => None,
         }
+    }
+}
+
+/// As the law calls it.
+pub(super) fn algorithm(algorithm: Algorithm) -> limits::Algorithm {
+    match algorithm {
+        Algorithm::Fixed => limits::Algorithm::Fixed,
+        Algorithm::Sliding => limits::Algorithm::Sliding,
+        Algorithm::Gcra => limits::Algorithm::Gcra,
     }
 }
 
@@ -216,7 +221,7 @@ mod tests {
 
     fn map() -> ClusterMap {
         let address = || Address::parse("127.0.0.1:1").unwrap();
-        let node = |id| Node { id, quic: address(), http: address(), redis: None };
+        let node = |id| Node { id, quic: address(), http: address(), redis: None, grpc: None };
         let region = |id, name: &str, nodes: u8| Region {
             name: name.to_owned(),
             id,

@@ -20,7 +20,8 @@ use super::layer::Layer;
 use super::map::ClusterMap;
 use super::origin::{Origin, Setting, literal};
 use super::schema::CONFIG;
-use super::{Config, default_file, regions, validate};
+use super::{Config, default_file, envoy, regions, validate};
+use crate::envoy::Domains;
 use crate::section::shape::Shape;
 
 /// Laid over the built-in defaults where it exists.
@@ -83,6 +84,8 @@ pub struct Loaded {
     pub origins: Vec<Setting>,
     /// Which file each region of `map` stands in, in the same order.
     pub region_files: Vec<PathBuf>,
+    /// What the files of `envoy.descriptors` say.
+    pub domains: Domains,
 }
 
 /// Reads, merges and checks; `now_ms` since 1970 tells whether the epoch of the IDs has passed.
@@ -95,6 +98,11 @@ pub(super) fn load(sources: &Sources, now_ms: u64) -> Result<Loaded, ConfigError
     let mut problems = Inspection::run(&figment, &CONFIG, &values, &Origin::BuiltIn);
     // The map is read even if something else is wrong, so that one run names every problem.
     let map = values.find_ref("regions_dir").and_then(Value::as_str).map(|dir| regions::load(Path::new(dir)));
+    let domains = values.find_ref("envoy.descriptors").and_then(Value::as_str).map(|dir| envoy::load(Path::new(dir)));
+    let domains = domains.unwrap_or_else(|| Ok(Domains::default())).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Domains::default()
+    });
     let regions = map.unwrap_or_else(|| Ok(Vec::new())).unwrap_or_else(|error| {
         problems.extend(error.into_problems());
         Vec::new()
@@ -104,8 +112,8 @@ pub(super) fn load(sources: &Sources, now_ms: u64) -> Result<Loaded, ConfigError
     let origins = settings(&figment, &CONFIG, &values);
     let (region_files, regions): (Vec<PathBuf>, Vec<_>) = regions.into_iter().unzip();
     let map = ClusterMap { regions };
-    ConfigError::unless_none(validate::problems(&config, &map, &region_files, &origins, now_ms))?;
-    Ok(Loaded { config, map, origins, region_files })
+    ConfigError::unless_none(validate::problems(&config, &map, &region_files, (&origins, &domains), now_ms))?;
+    Ok(Loaded { config, map, origins, region_files, domains })
 }
 
 /// The built-in defaults alone.

@@ -41,6 +41,9 @@ pub struct Node {
     /// Clients of the Redis protocol (TCP); without it that door is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<Address>,
+    /// Envoy's rate limit service (TCP); without it that door is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<Address>,
 }
 
 impl ClusterMap {

@@ -13,6 +13,7 @@ mod defaults;
 mod difference;
 mod directives;
 mod doors;
+mod envoy;
 pub mod error;
 pub(crate) mod fuzzed;
 mod ids;
@@ -41,7 +42,8 @@ pub use api::{Api, Permission, Token};
 pub use defaults::{default_file, page};
 pub use difference::differing;
 pub use directives::log_filter;
-pub use doors::{DoorTls, Http, HttpCors, Quic, Redis};
+pub use doors::{DoorTls, Grpc, Http, HttpCors, Quic, Redis};
+pub use envoy::Envoy;
 pub use error::{ConfigError, Problem};
 pub use ids::{IdBits, Ids};
 pub use limits::{Given, LimitMode, LimitPolicy, Limits, WhenFull};
@@ -119,6 +121,12 @@ section! {
 
         /// The front door of the Redis protocol.
         pub redis: Redis;
+
+        /// The front door of gRPC: Envoy's rate limit service.
+        pub grpc: Grpc;
+
+        /// Which limits requests of Envoy's meet.
+        pub envoy: Envoy;
 
         /// The links to peers.
         pub peer: PeerLinks;

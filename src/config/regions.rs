@@ -38,7 +38,7 @@ pub(super) fn load(dir: &Path) -> Result<Vec<(PathBuf, Region)>, ConfigError> {
 
 /// Whether an editor or an archiver left the file, as `._x.toml` or `#x.toml`: hidden files, and names with a character in
 /// front that marks a leftover. Everything else is a region's, and refused where it is wrong.
-fn is_left_over(file: &Path) -> bool {
+pub(super) fn is_left_over(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().as_encoded_bytes();
     matches!(name.first(), Some(b'.' | b'#' | b'~'))
 }
@@ -80,8 +80,9 @@ fn clashes(regions: &[(PathBuf, Region)]) -> Vec<Problem> {
             clashes.claim(NODE_NUMBER, &format!("{} of {}", node.id, file.display()), at("id"), node.id.to_string());
             clashes.claim(UDP, &node.quic.canonical(), at("quic"), format!("\"{}\"", node.quic));
             clashes.claim(TCP, &node.http.canonical(), at("http"), format!("\"{}\"", node.http));
-            if let Some(redis) = &node.redis {
-                clashes.claim(TCP, &redis.canonical(), at("redis"), format!("\"{redis}\""));
+            for (key, address) in [("redis", &node.redis), ("grpc", &node.grpc)] {
+                let Some(address) = address else { continue };
+                clashes.claim(TCP, &address.canonical(), at(key), format!("\"{address}\""));
             }
         }
     }

@@ -28,6 +28,7 @@ const NODE: Shape = Shape::Table(&[
     Field::must("quic", ADDRESS),
     Field::must("http", ADDRESS),
     Field::may("redis", ADDRESS),
+    Field::may("grpc", ADDRESS),
 ]);
 
 /// As browsers send it (RFC 6454, section 6.1), or they would not find themselves in it.

@@ -879,7 +879,7 @@ fn every_key_is_explained_and_told_with_what_is_allowed() {
     let (file, page) = (default_file(), page());
     let documented = comments(&file);
     let every = keys(&toml_of(&file), "");
-    assert_eq!(every.len(), 87);
+    assert_eq!(every.len(), 98);
     for key in every {
         let (text, allowed) = documented[&key].split_once(" Allowed: ").unwrap_or_else(|| panic!("{key}"));
         assert!(!text.is_empty() && allowed.ends_with('.'), "{key}: {text}");
@@ -905,5 +905,8 @@ fn every_key_of_a_region_file_is_documented() {
         assert!(comment.ends_with(&allowed(shape)), "{key}: {comment}");
     }
     let keys: Vec<_> = documented.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["id", "location", "name", "node", "node.http", "node.id", "node.quic", "node.redis"]);
+    assert_eq!(
+        keys,
+        ["id", "location", "name", "node", "node.grpc", "node.http", "node.id", "node.quic", "node.redis"]
+    );
 }

@@ -13,6 +13,7 @@ use super::origin::{Origin, Setting};
 use super::schema::NAMESPACE_NAME;
 use super::share::RegionShare;
 use super::{Config, IdBits, LimitPolicy, MemoryShares, Token};
+use crate::envoy::Domains;
 use crate::identity::NamespaceId;
 use crate::limits::POLICIES_MAX;
 use crate::section::shape::{MIB, size_in_words as size};
@@ -31,10 +32,10 @@ pub(super) fn problems(
     config: &Config,
     map: &ClusterMap,
     region_files: &[PathBuf],
-    origins: &[Setting],
+    (origins, domains): (&[Setting], &Domains),
     now_ms: u64,
 ) -> Vec<Problem> {
-    let mut checks = Checks { config, map, origins, problems: Vec::new() };
+    let mut checks = Checks { config, map, origins, domains, problems: Vec::new() };
     checks.id_bits();
     checks.numbers(region_files);
     checks.epoch(now_ms);
@@ -56,6 +57,7 @@ struct Checks<'a> {
     config: &'a Config,
     map: &'a ClusterMap,
     origins: &'a [Setting],
+    domains: &'a Domains,
     problems: Vec<Problem>,
 }
 
@@ -178,7 +180,8 @@ impl Checks<'_> {
     }
 
     fn door_tls(&mut self) {
-        for (door, tls) in [("http", &self.config.http.tls), ("redis", &self.config.redis.tls)] {
+        let Config { http, redis, grpc, .. } = self.config;
+        for (door, tls) in [("http", &http.tls), ("redis", &redis.tls), ("grpc", &grpc.tls)] {
             let (missing, given) = match (tls.is_on(), tls.key.as_os_str().is_empty()) {
                 (false, false) => ("certificate", "key"),
                 (true, true) => ("key", "certificate"),
@@ -191,14 +194,15 @@ impl Checks<'_> {
 
     /// TCP sockets are not shared; UDP has one door.
     fn listen(&mut self) {
-        let (http, redis) = (self.config.http.listen.fixed(), self.config.redis.listen.fixed());
-        if let (Some(http), Some(redis)) = (http, redis)
-            && overlap(http, redis)
-        {
-            self.refuse(
-                "redis.listen",
-                format!("http.listen = \"{http}\" is there too; allowed: another port or address"),
-            );
+        let Config { http, redis, grpc, .. } = self.config;
+        let doors = [("http", http.listen), ("redis", redis.listen), ("grpc", grpc.listen)];
+        for (index, (door, listen)) in doors.iter().enumerate() {
+            let Some(address) = listen.fixed() else { continue };
+            let earlier = doors.iter().take(index).filter_map(|(door, listen)| Some((door, listen.fixed()?)));
+            if let Some((other, at)) = earlier.into_iter().find(|(_, other)| overlap(*other, address)) {
+                let reason = format!("{other}.listen = \"{at}\" is there too; allowed: another port or address");
+                self.refuse(&format!("{door}.listen"), reason);
+            }
         }
     }
 
@@ -268,8 +272,12 @@ impl Checks<'_> {
     }
 
     fn policies(&mut self) {
+        let of_envoy = self.config.envoy.policies(self.map, self.domains).len();
         if self.config.limits.policy.len() > POLICIES_MAX {
             self.refuse("limits.policy", format!("allowed: at most {POLICIES_MAX} policies"));
+        } else if self.config.limits.policy.len().saturating_add(of_envoy) > POLICIES_MAX {
+            let most = format!("allowed: at most {POLICIES_MAX} policies, those of limits.policy among them");
+            self.refuse("envoy.descriptors", format!("{most}; its files have {of_envoy} rate limits"));
         }
         for (name, policy) in &self.config.limits.policy {
             let key = format!("limits.policy.{name}");

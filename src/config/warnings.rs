@@ -30,9 +30,14 @@ pub fn warnings<'a>(config: &Config, nodes: impl IntoIterator<Item = &'a Node>) 
 /// Where a node listens for others than this machine.
 fn doors(config: &Config, node: &Node) -> Vec<String> {
     let redis = node.redis.as_ref().map(|redis| (config.redis.listen, redis, "tcp"));
+    let grpc = node.grpc.as_ref().map(|grpc| (config.grpc.listen, grpc, "tcp"));
     let doors = [(config.quic.listen, &node.quic, "udp"), (config.http.listen, &node.http, "tcp")];
     let open = |listen: &[SocketAddr]| listen.iter().any(|address| !address.ip().to_canonical().is_loopback());
-    let doors = doors.into_iter().chain(redis).map(|(listen, public, protocol)| (listen.candidates(public), protocol));
+    let doors = doors
+        .into_iter()
+        .chain(redis)
+        .chain(grpc)
+        .map(|(listen, public, protocol)| (listen.candidates(public), protocol));
     let doors = doors.filter(|(listen, _)| open(listen));
     doors.filter_map(|(listen, protocol)| Some(format!("{}/{protocol}", listen.first()?))).collect()
 }
@@ -46,7 +51,7 @@ mod tests {
     fn node(ip: &str, redis: Option<&str>) -> Node {
         let at = |address: String| Address::from(address.parse::<SocketAddr>().unwrap());
         let redis = redis.map(|address| at(address.to_owned()));
-        Node { id: 0, quic: at(format!("{ip}:1")), http: at(format!("{ip}:2")), redis }
+        Node { id: 0, quic: at(format!("{ip}:1")), http: at(format!("{ip}:2")), redis, grpc: None }
     }
 
     #[test]

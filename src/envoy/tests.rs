@@ -284,3 +284,13 @@ proptest! {
         prop_assert_eq!(key(&one) == key(&other), one == other);
     }
 }
+
+#[test]
+fn the_file_of_the_page_for_operators_is_one() {
+    const PAGE: &str = include_str!("../../docs/envoy.md");
+    let block = PAGE.split("```").find_map(|block| block.strip_prefix("yaml\n# /etc/snowtide/descriptors/")).unwrap();
+    let (file, text) = block.split_once('\n').unwrap();
+    let domains = Domains::read([(file, text)]).unwrap();
+    assert_eq!(domains.rules().len(), 4);
+    assert!(matches!(domains.meet("edge", [("path", "/search/x")]), Met::Rule(..)));
+}

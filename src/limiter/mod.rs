@@ -102,14 +102,14 @@ pub enum Undecided {
 }
 
 impl Declared {
-    /// All of a configuration.
-    pub fn all(config: &config::Limits, map: &ClusterMap) -> Vec<Self> {
+    /// These.
+    pub fn all(policies: impl IntoIterator<Item = Policy>, map: &ClusterMap) -> Vec<Self> {
         let declare = |policy: Policy| {
             let decides = |region: &&Region| policy.weights.keys().any(|worker| worker.region() == region.id);
             let regions = map.regions.iter().filter(decides).map(|region| region.name.clone()).collect();
             Self { policy, regions }
         };
-        config.policies(map).into_iter().map(declare).collect()
+        policies.into_iter().map(declare).collect()
     }
 }
 
@@ -174,10 +174,10 @@ impl Limiter {
     }
 
     /// Asks one decision more.
-    pub fn ask(&self, checks: &mut Checks, chosen: &Chosen<'_>, key: &str, cost: u64) {
+    pub fn ask(&self, checks: &mut Checks, chosen: &Chosen<'_>, key: &[u8], cost: u64) {
         let key = match &chosen.by {
-            By::Name(name) => self.0.hasher.hash(name, key.as_bytes()),
-            By::Given(given) => self.0.hasher.hash_given(given, key.as_bytes()),
+            By::Name(name) => self.0.hasher.hash(name, key),
+            By::Given(given) => self.0.hasher.hash_given(given, key),
         };
         checks.push(chosen, Request { policy: chosen.id, key, cost });
     }

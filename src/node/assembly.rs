@@ -9,12 +9,14 @@ use tracing::{info, warn};
 
 use crate::api::bearer::Bearers;
 use crate::api::budget::Budget;
+use crate::api::grpc::LiveDescriptors;
 use crate::api::terms::TermsCodec;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::clock;
 use crate::config::map::{self, ClusterMap};
 use crate::config::{Config, Loaded, MemoryShares, TreeSecret, warnings};
 use crate::engine::{self, EngineHandle, Outlets};
+use crate::envoy::Domains;
 use crate::identity::{Boot, Peer, ReplicaId, WorkerId};
 use crate::ids::{IdSource, layout_of};
 use crate::limiter::{Keeper, Limiter};
@@ -37,6 +39,7 @@ use super::{Node, Start, limits, memory, settings, space};
 struct Assembly<'a> {
     config: Arc<Config>,
     map: Arc<ClusterMap>,
+    domains: Domains,
     memory: MemoryShares,
     worker: WorkerId,
     region: &'a str,
@@ -47,17 +50,19 @@ struct Assembly<'a> {
 
 /// Binds, recovers and starts everything but the doors, as far as the disk has room for it.
 pub(super) async fn assemble(loaded: Loaded, region: &str, node: u8) -> anyhow::Result<Start> {
-    let (mut config, map) = (loaded.config, Arc::new(loaded.map));
+    let Loaded { mut config, map, domains, .. } = loaded;
+    let map = Arc::new(map);
     let (worker, place) = settings::place(&map, region, node)?;
     let place = place.clone();
     warnings(&config, [&place]).iter().for_each(|warning| warn!("{warning}"));
     let memory = memory::share(&mut config)?;
-    let descriptors = Descriptors::share(&mut config, place.redis.is_some())?;
+    let descriptors = Descriptors::share(&mut config, &place)?;
     descriptors::measure();
     let certificates = Found::read(&config, region, node)?;
     let sockets = Sockets::bind(&config, &place, &certificates.credentials)?;
     let secret = TreeSecret::of(&config.cluster);
-    let assembly = Assembly { config: Arc::new(config), map, memory, worker, region, secret, certificates, sockets };
+    let assembly =
+        Assembly { config: Arc::new(config), map, domains, memory, worker, region, secret, certificates, sockets };
     let options = assembly.store_options(&descriptors)?;
     let names = assembly.config.served_namespaces(&assembly.map, worker.region()).into_keys();
     match recover(&options, names).await? {
@@ -165,7 +170,7 @@ impl Assembly<'_> {
         wall_ms: impl Fn() -> Option<u64> + Send + 'static,
     ) -> anyhow::Result<(Limiter, Keeper)> {
         let me = Peer { worker: self.worker, boot };
-        limits::begin(&self.config, &self.map, me, &self.secret, wall_ms)
+        limits::begin(&self.config, (&self.map, &self.domains), me, &self.secret, wall_ms)
     }
 
     fn links(&self, recovered: &Recovered, ids: &IdSource, engine: &EngineHandle, limiter: &Limiter) -> Links {
@@ -205,6 +210,7 @@ impl Assembly<'_> {
             engine,
             ids,
             limiter,
+            descriptors: LiveDescriptors::new(self.domains.clone(), &self.config.envoy),
             stage,
             incarnation: watch::Sender::new(incarnation),
             bearers: Bearers::new(&self.config.api.tokens),

@@ -18,6 +18,7 @@ pub(super) struct Found {
     pub(super) credentials: Credentials,
     pub(super) http: Option<Secured>,
     pub(super) redis: Option<Secured>,
+    pub(super) grpc: Option<Secured>,
 }
 
 /// What is in force.
@@ -38,6 +39,7 @@ pub(super) struct Certificates {
 pub(super) struct LiveDoors {
     pub(super) http: Option<Live>,
     pub(super) redis: Option<Live>,
+    pub(super) grpc: Option<Live>,
 }
 
 /// What can be taken up at once, and what of it is new.
@@ -62,16 +64,17 @@ impl Found {
             credentials: Credentials::load(&config.tls.dir, region, node)?,
             http: door(Role::Http, &config.http.tls, &[b"h2", b"http/1.1"])?,
             redis: door(Role::Redis, &config.redis.tls, &[])?,
+            grpc: door(Role::Grpc, &config.grpc.tls, &[b"h2"])?,
         })
     }
 
     fn live(&self) -> LiveDoors {
         let live = |secured: &Option<Secured>| secured.clone().map(Live::new);
-        LiveDoors { http: live(&self.http), redis: live(&self.redis) }
+        LiveDoors { http: live(&self.http), redis: live(&self.redis), grpc: live(&self.grpc) }
     }
 
     fn all(&self) -> Vec<Expiry> {
-        let doors = [&self.http, &self.redis].into_iter().flatten().flat_map(Secured::expiries);
+        let doors = [&self.http, &self.redis, &self.grpc].into_iter().flatten().flat_map(Secured::expiries);
         self.credentials.expiries().iter().chain(doors).cloned().collect()
     }
 }
@@ -79,7 +82,7 @@ impl Found {
 /// The private keys that this node uses.
 fn key_files(config: &Config, region: &str, node: u8) -> Vec<PathBuf> {
     let own = config.tls.dir.join(key_file(region, node));
-    let doors = [&config.http.tls, &config.redis.tls].into_iter().filter(|door| door.is_on());
+    let doors = [&config.http.tls, &config.redis.tls, &config.grpc.tls].into_iter().filter(|door| door.is_on());
     std::iter::once(own).chain(doors.map(|door| door.key.clone())).collect()
 }
 
@@ -113,6 +116,7 @@ impl Certificates {
         let doors = [
             ("http.tls", &found.http, &self.found.http, self.doors.http.is_some()),
             ("redis.tls", &found.redis, &self.found.redis, self.doors.redis.is_some()),
+            ("grpc.tls", &found.grpc, &self.found.grpc, self.doors.grpc.is_some()),
         ];
         for (name, new, old, is_secured) in doors {
             let Some(new) = new.as_ref().filter(|_| is_secured) else { continue };
@@ -140,6 +144,7 @@ impl Certificates {
         let doors = [
             (&self.doors.http, found.http, &mut self.found.http),
             (&self.doors.redis, found.redis, &mut self.found.redis),
+            (&self.doors.grpc, found.grpc, &mut self.found.grpc),
         ];
         for (live, new, shown) in doors {
             // Whether a door speaks TLS at all is decided at the start.

@@ -10,7 +10,7 @@ use std::io;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, map};
 use crate::{store, telemetry};
 
 /// Standard streams, the runtime's own, listeners, the control socket, files that are read in passing, and connections
@@ -32,11 +32,12 @@ const SYSTEM_MAX: u64 = 10_240;
 pub(super) struct Descriptors {
     /// Tables that the store may have open.
     pub(super) store_files: i32,
-    /// Connections of the HTTP door.
-    http: usize,
-    /// Connections of the Redis door.
-    redis: usize,
+    /// Connections of each door.
+    doors: Wanted,
 }
+
+/// Connections over TCP: of the doors of HTTP, of the Redis protocol and of gRPC.
+type Wanted = [usize; 3];
 
 /// Not even a node with the fewest connections could work.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,52 +52,68 @@ pub(super) struct TooFewDescriptors {
 
 impl Descriptors {
     /// Raises the limit as far as it goes, and lowers the bounds of doors that do not fit it, with a warning.
-    pub(super) fn share(config: &mut Config, has_redis: bool) -> Result<Self, TooFewDescriptors> {
+    pub(super) fn share(config: &mut Config, place: &map::Node) -> Result<Self, TooFewDescriptors> {
         let limit = raised();
-        let wanted = (config.http.connections_max, if has_redis { config.redis.connections_max } else { 0 });
+        let bounds = [
+            Some(&mut config.http.connections_max),
+            Some(&mut config.redis.connections_max).filter(|_| place.redis.is_some()),
+            Some(&mut config.grpc.connections_max).filter(|_| place.grpc.is_some()),
+        ];
+        let wanted = bounds.each_ref().map(|bound| bound.as_ref().map_or(0, |bound| **bound));
         let shared = Self::of(limit, wanted)?;
-        if (shared.http, shared.redis) != wanted {
+        if shared.doors != wanted {
+            let [http_connections_max, redis_connections_max, grpc_connections_max] = shared.doors;
             warn!(
                 limit,
                 needed = Self::needed(wanted),
-                http_connections_max = shared.http,
-                redis_connections_max = shared.redis,
-                "this process may have too few files open for http.connections_max and redis.connections_max: they are \
-                 lowered; raise the limit (ulimit -n, or LimitNOFILE= in a unit of systemd), or lower them yourself"
+                http_connections_max,
+                redis_connections_max,
+                grpc_connections_max,
+                "this process may have too few files open for http.connections_max, redis.connections_max and \
+                 grpc.connections_max: they are lowered; raise the limit (ulimit -n, or LimitNOFILE= in a unit of \
+                 systemd), or lower them yourself"
             );
-            config.http.connections_max = shared.http;
-            if has_redis {
-                config.redis.connections_max = shared.redis;
-            }
+            bounds.into_iter().zip(shared.doors).for_each(|(bound, shared)| {
+                if let Some(bound) = bound {
+                    *bound = shared;
+                }
+            });
         }
         Ok(shared)
     }
 
-    fn needed((http, redis): (usize, usize)) -> usize {
+    fn needed(doors: Wanted) -> usize {
         let store = usize::try_from(store::OPEN_FILES_MAX).unwrap_or(usize::MAX);
-        [OWN, STORE_BESIDES, store, http, redis].into_iter().fold(0, usize::saturating_add)
+        [OWN, STORE_BESIDES, store].into_iter().chain(doors).fold(0, usize::saturating_add)
     }
 
     /// The store's share first; what the doors want is cut in proportion where it does not fit.
-    fn of(limit: usize, (http, redis): (usize, usize)) -> Result<Self, TooFewDescriptors> {
-        let least_doors = (http.min(DOOR_MIN), redis.min(DOOR_MIN));
-        let least = OWN + STORE_BESIDES + STORE_FILES_MIN + least_doors.0 + least_doors.1;
+    fn of(limit: usize, wanted: Wanted) -> Result<Self, TooFewDescriptors> {
+        let least_doors = wanted.map(|wanted| wanted.min(DOOR_MIN));
+        let least = OWN + STORE_BESIDES + STORE_FILES_MIN + least_doors.iter().sum::<usize>();
         if limit < least {
             return Err(TooFewDescriptors { limit, least });
         }
         let files_max = usize::try_from(store::OPEN_FILES_MAX).unwrap_or(usize::MAX);
         let files = (limit / STORE_PART).clamp(STORE_FILES_MIN, files_max);
         let left = limit.saturating_sub(OWN + STORE_BESIDES + files);
-        let wanted = http.saturating_add(redis);
-        let (http, redis) = if wanted <= left {
-            (http, redis)
-        } else {
-            let part = left.saturating_mul(http) / wanted.max(1);
-            let http = part.clamp(least_doors.0, left.saturating_sub(least_doors.1).max(least_doors.0));
-            (http, left.saturating_sub(http).min(redis))
-        };
-        Ok(Self { store_files: i32::try_from(files).unwrap_or(store::OPEN_FILES_MAX), http, redis })
+        let all = wanted.iter().copied().fold(0, usize::saturating_add);
+        let doors = if all <= left { wanted } else { cut(wanted, least_doors, left) };
+        Ok(Self { store_files: i32::try_from(files).unwrap_or(store::OPEN_FILES_MAX), doors })
     }
+}
+
+/// What each door has at least, and of what is left then, each in proportion to what it wants beyond.
+fn cut(wanted: Wanted, least: Wanted, left: usize) -> Wanted {
+    let rest = left.saturating_sub(least.iter().sum()) as u128;
+    let beyond = |(wanted, least): (usize, usize)| wanted.saturating_sub(least) as u128;
+    let all: u128 = wanted.into_iter().zip(least).map(beyond).sum();
+    let mut doors = least;
+    for (door, (wanted, least)) in doors.iter_mut().zip(wanted.into_iter().zip(least)) {
+        let part = rest * beyond((wanted, least)) / all.max(1);
+        *door += usize::try_from(part).unwrap_or_default();
+    }
+    doors
 }
 
 /// The limit, after it was raised as far as this user may.
@@ -132,29 +149,31 @@ pub(super) fn measure() {
 mod tests {
     use super::*;
 
-    const DEFAULTS: (usize, usize) = (4_096, 1_024);
-    const LEAST: usize = OWN + STORE_BESIDES + STORE_FILES_MIN + 2 * DOOR_MIN;
+    const DEFAULTS: Wanted = [4_096, 1_024, 1_024];
+    const LEAST: usize = OWN + STORE_BESIDES + STORE_FILES_MIN + 3 * DOOR_MIN;
 
     #[test]
     fn what_fits_is_left_as_it_is() {
         let needed = Descriptors::needed(DEFAULTS);
-        assert_eq!(Descriptors::of(needed, DEFAULTS), Ok(Descriptors { store_files: 512, http: 4_096, redis: 1_024 }));
-        assert_eq!(Descriptors::of(usize::MAX, (1, 0)), Ok(Descriptors { store_files: 512, http: 1, redis: 0 }));
-        assert_ne!(Descriptors::of(needed - 1, DEFAULTS).unwrap().http, 4_096);
+        assert_eq!(Descriptors::of(needed, DEFAULTS), Ok(Descriptors { store_files: 512, doors: DEFAULTS }));
+        assert_eq!(Descriptors::of(usize::MAX, [1, 0, 0]), Ok(Descriptors { store_files: 512, doors: [1, 0, 0] }));
+        assert_ne!(Descriptors::of(needed - 1, DEFAULTS).unwrap().doors[0], 4_096);
     }
 
     #[test]
     fn the_store_has_its_share_whatever_the_doors_want() {
         for limit in LEAST..10_000 {
-            for wanted in [DEFAULTS, (1_000_000, 1), (1, 1_000_000), (usize::MAX, usize::MAX), (1_000_000, 0)] {
+            for wanted in [DEFAULTS, [1_000_000, 1, 1], [1, 1_000_000, 40], [usize::MAX; 3], [1_000_000, 0, 0]] {
                 let shared = Descriptors::of(limit, wanted).unwrap();
                 let store = usize::try_from(shared.store_files).unwrap();
-                assert!(store >= STORE_FILES_MIN && store + STORE_BESIDES + OWN + shared.http + shared.redis <= limit);
-                assert!(shared.http >= wanted.0.min(DOOR_MIN) && shared.redis >= wanted.1.min(DOOR_MIN), "{shared:?}");
-                assert!(shared.http <= wanted.0 && shared.redis <= wanted.1, "{shared:?}");
+                let doors: usize = shared.doors.iter().sum();
+                assert!(store >= STORE_FILES_MIN && store + STORE_BESIDES + OWN + doors <= limit);
+                for (shared, wanted) in shared.doors.into_iter().zip(wanted) {
+                    assert!((wanted.min(DOOR_MIN)..=wanted).contains(&shared), "{shared} of {wanted}");
+                }
             }
         }
-        assert_eq!(Descriptors::of(1_024, DEFAULTS), Ok(Descriptors { store_files: 256, http: 486, redis: 122 }));
+        assert_eq!(Descriptors::of(1_024, DEFAULTS), Ok(Descriptors { store_files: 256, doors: [376, 115, 115] }));
     }
 
     #[test]
@@ -162,7 +181,7 @@ mod tests {
         let refused = Descriptors::of(LEAST - 1, DEFAULTS).unwrap_err();
         assert_eq!(refused, TooFewDescriptors { limit: LEAST - 1, least: LEAST });
         assert!(refused.to_string().contains("ulimit -n"), "{refused}");
-        assert!(Descriptors::of(LEAST - 1, (DEFAULTS.0, 0)).is_ok(), "one door needs fewer");
+        assert!(Descriptors::of(LEAST - 1, [DEFAULTS[0], 0, 0]).is_ok(), "one door needs fewer");
     }
 
     #[test]

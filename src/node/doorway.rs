@@ -30,6 +30,7 @@ pub(super) struct Sockets {
     pub(super) endpoint: Endpoint,
     pub(super) listener: TcpListener,
     pub(super) redis: Option<TcpListener>,
+    pub(super) grpc: Option<TcpListener>,
 }
 
 /// Open doors.
@@ -53,7 +54,8 @@ impl Sockets {
         };
         let listener = listen(&listening.http, "http")?;
         let redis = listening.redis.as_ref().map(|addresses| listen(addresses, "redis")).transpose()?;
-        Ok(Self { threads, endpoint, listener, redis })
+        let grpc = listening.grpc.as_ref().map(|addresses| listen(addresses, "grpc")).transpose()?;
+        Ok(Self { threads, endpoint, listener, redis, grpc })
     }
 
     /// Serves clients, and peers if there are links.
@@ -63,6 +65,10 @@ impl Sockets {
         if let Some(listener) = self.redis {
             let threads = self.threads.clone();
             clients.spawn(api::redis::serve(listener, doors.clone(), threads, tls.redis, closing.clone()));
+        }
+        if let Some(listener) = self.grpc {
+            let threads = self.threads.clone();
+            clients.spawn(api::grpc::serve(listener, doors.clone(), threads, tls.grpc, closing.clone()));
         }
         let quic = {
             let (endpoint, doors) = (self.endpoint.clone(), doors.clone());

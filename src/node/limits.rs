@@ -4,6 +4,7 @@ use anyhow::Context;
 
 use crate::config::map::ClusterMap;
 use crate::config::{Config, TreeSecret};
+use crate::envoy::Domains;
 use crate::identity::Peer;
 use crate::ids::IdSource;
 use crate::limiter::{Declared, Keeper, Limiter, Settings, template};
@@ -20,10 +21,16 @@ pub(super) fn believed(ids: IdSource) -> impl Fn() -> Option<u64> + Send + 'stat
     }
 }
 
+/// Every policy: those of the configuration, and one for each rate limit of the descriptors.
+pub(super) fn declared(config: &Config, map: &ClusterMap, domains: &Domains) -> Vec<Declared> {
+    let policies = config.limits.policies(map).into_iter().chain(config.envoy.policies(map, domains));
+    Declared::all(policies, map)
+}
+
 /// A limiter with the policies of the configuration, and the thread that keeps it.
 pub(super) fn begin(
     config: &Config,
-    map: &ClusterMap,
+    (map, domains): (&ClusterMap, &Domains),
     me: Peer,
     secret: &TreeSecret,
     wall_ms: impl Fn() -> Option<u64> + Send + 'static,
@@ -35,7 +42,7 @@ pub(super) fn begin(
         peers: map.nodes().filter(|(worker, ..)| *worker != me.worker).count(),
         hasher: KeyHasher::new(*secret.bytes()),
     });
-    limiter.replace(Declared::all(limits, map), template(limits, map)).context("a policy of limits")?;
+    limiter.replace(declared(config, map, domains), template(limits, map)).context("a policy of limits")?;
     limiter.tick(wall_ms());
     let keeper = Keeper::start(limiter.clone(), limits.interval, wall_ms).context("cannot start a thread")?;
     Ok((limiter, keeper))

@@ -13,18 +13,22 @@ use tracing::{error, info, warn};
 
 use crate::api::Doors;
 use crate::api::bearer::Bearers;
+use crate::api::grpc::LiveDescriptors;
 use crate::audit;
 use crate::clock;
 use crate::config::map::ClusterMap;
 use crate::config::{Config, DoorTls, Loaded, Sources, differing};
-use crate::limiter::{Declared, Limiter, template};
+use crate::limiter::{Limiter, template};
 
 use super::certificates::{Certificates, Ready};
+use super::limits;
 
 /// What can change while the node lives: these keys, and those below them.
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 10] = [
     "api.tokens",
     "api.tokens_file",
+    "envoy",
+    "grpc.tls",
     "http.tls",
     "limits.given",
     "limits.policy",
@@ -36,6 +40,8 @@ const LIVE: [&str; 8] = [
 const PAUSE: Duration = Duration::from_secs(1);
 /// Stands for the region files among keys.
 const MAP: &str = "the region files";
+/// Stands for what they say.
+const DESCRIPTORS: &str = "the files of envoy.descriptors";
 
 /// Takes a filter for what is logged, or says what is wrong.
 pub type Relog = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
@@ -73,6 +79,7 @@ pub(super) struct Reloader {
     map: Arc<ClusterMap>,
     bearers: Bearers,
     limiter: Limiter,
+    descriptors: LiveDescriptors,
     certificates: Certificates,
 }
 
@@ -84,8 +91,8 @@ impl fmt::Debug for Reloads {
 
 impl Reloader {
     pub(super) fn new(reloads: Reloads, doors: &Doors, certificates: Certificates) -> Self {
-        let (map, bearers, limiter) = (doors.map.clone(), doors.bearers.clone(), doors.limiter.clone());
-        Self { config: reloads.configured.clone(), reloads, map, bearers, limiter, certificates }
+        let Doors { map, bearers, limiter, descriptors, .. } = doors.clone();
+        Self { config: reloads.configured.clone(), reloads, map, bearers, limiter, descriptors, certificates }
     }
 
     /// The configuration of which all is in force, or comes into force with a restart.
@@ -129,13 +136,17 @@ impl Reloader {
     async fn reload(&mut self) -> Result<Reloaded, String> {
         let sources = self.reloads.sources.clone();
         let loaded = tokio::task::spawn_blocking(move || Config::load(&sources).map_err(|error| error.to_string()));
-        let Loaded { config, map, .. } = loaded.await.map_err(|ended| ended.to_string())??;
+        let Loaded { config, map, domains, .. } = loaded.await.map_err(|ended| ended.to_string())??;
         let ready = self.certificates.prepare(&config).map_err(|error| format!("{error:#}"))?;
         (self.reloads.relog)(&config.log.filter)?;
         // By the map that is in force.
-        let (declared, template) = (Declared::all(&config.limits, &self.map), template(&config.limits, &self.map));
+        let (declared, template) =
+            (limits::declared(&config, &self.map, &domains), template(&config.limits, &self.map));
         self.limiter.replace(declared, template).map_err(|error| error.to_string())?;
-        Ok(self.take_up(config, &map, ready))
+        let read_anew = self.descriptors.replace(domains, &config.envoy);
+        let mut reloaded = self.take_up(config, &map, ready);
+        reloaded.changed.extend(read_anew.then(|| DESCRIPTORS.to_owned()));
+        Ok(reloaded)
     }
 
     /// Nothing can fail any more.
@@ -149,12 +160,17 @@ impl Reloader {
         self.bearers.replace(&config.api.tokens);
         self.config.limits.policy = config.limits.policy;
         self.config.limits.given = config.limits.given;
+        self.config.envoy = config.envoy;
         self.config.log.filter = config.log.filter;
         self.config.api.tokens = config.api.tokens;
         self.config.api.tokens_file = config.api.tokens_file;
         self.config.tls.dir = config.tls.dir;
-        for (now, new) in [(&mut self.config.http.tls, config.http.tls), (&mut self.config.redis.tls, config.redis.tls)]
-        {
+        let doors = [
+            (&mut self.config.http.tls, config.http.tls),
+            (&mut self.config.redis.tls, config.redis.tls),
+            (&mut self.config.grpc.tls, config.grpc.tls),
+        ];
+        for (now, new) in doors {
             if now.is_on() == new.is_on() {
                 *now = new;
             }
@@ -169,8 +185,11 @@ fn parted(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         |key: &str, live: &str| key.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     // Whether a door speaks TLS at all is decided at the start.
     let turned = |old: &DoorTls, new: &DoorTls| old.is_on() != new.is_on();
-    let turned =
-        [("http.tls", turned(&old.http.tls, &new.http.tls)), ("redis.tls", turned(&old.redis.tls, &new.redis.tls))];
+    let turned = [
+        ("http.tls", turned(&old.http.tls, &new.http.tls)),
+        ("redis.tls", turned(&old.redis.tls, &new.redis.tls)),
+        ("grpc.tls", turned(&old.grpc.tls, &new.grpc.tls)),
+    ];
     differing(old, new).into_iter().partition(|key| {
         LIVE.iter().any(|live| below(key, live)) && !turned.iter().any(|(door, turned)| *turned && below(key, door))
     })

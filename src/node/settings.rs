@@ -39,18 +39,26 @@ pub(super) struct Listening {
     pub(super) http: Vec<SocketAddr>,
     /// Without an address on the map this door is closed.
     pub(super) redis: Option<Vec<SocketAddr>>,
+    /// The same.
+    pub(super) grpc: Option<Vec<SocketAddr>>,
 }
 
 /// What was set, or what follows from where others reach the node.
 pub(super) fn listening(config: &Config, place: &map::Node) -> anyhow::Result<Listening> {
     let http = config.http.listen.candidates(&place.http);
     let redis = place.redis.as_ref().map(|public| config.redis.listen.candidates(public));
-    let clash = redis.iter().flatten().find(|redis| http.iter().any(|http| overlap(*http, **redis)));
-    if let Some(clash) = clash {
-        let doors = "the doors of HTTP and of the Redis protocol";
-        anyhow::bail!("{doors} would both listen on {clash}; give one of them another port: http.listen, redis.listen");
+    let grpc = place.grpc.as_ref().map(|public| config.grpc.listen.candidates(public));
+    let doors = [("http", Some(&http)), ("redis", redis.as_ref()), ("grpc", grpc.as_ref())];
+    for (index, (door, addresses)) in doors.iter().enumerate() {
+        for (other, others) in doors.iter().take(index) {
+            let is_there = |address: &&SocketAddr| others.iter().copied().flatten().any(|o| overlap(*o, **address));
+            if let Some(clash) = addresses.iter().copied().flatten().find(is_there) {
+                let keys = format!("{other}.listen, {door}.listen");
+                anyhow::bail!("two doors would listen on {clash}; give one of them another port: {keys}");
+            }
+        }
     }
-    Ok(Listening { quic: config.quic.listen.candidates(&place.quic), http, redis })
+    Ok(Listening { quic: config.quic.listen.candidates(&place.quic), http, redis, grpc })
 }
 
 /// Everything that the replica is told once.

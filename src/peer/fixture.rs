@@ -47,7 +47,7 @@ pub(crate) fn map(nodes: &[(&str, SocketAddr)]) -> ClusterMap {
         name: (*name).to_owned(),
         id: worker(name).region(),
         location: None,
-        nodes: vec![Node { id: 0, quic: (*quic).into(), http: (*quic).into(), redis: None }],
+        nodes: vec![Node { id: 0, quic: (*quic).into(), http: (*quic).into(), redis: None, grpc: None }],
     };
     ClusterMap { regions: nodes.iter().map(region).collect() }
 }

@@ -45,6 +45,9 @@ metrics! {
         "Increments acknowledged to clients: each is durable";
     /// By `door`.
     IDS: Counter = "snowtide_ids_minted_total", Count, "IDs handed to clients";
+    /// By `outcome`.
+    ENVOY_DESCRIPTORS: Counter = "snowtide_envoy_descriptors_total", Count,
+        "Descriptors of requests to the rate limit service, by what they came to";
     /// By `door`.
     CONNECTIONS: Gauge = "snowtide_connections", Count, "Open client connections";
     /// By `door`.

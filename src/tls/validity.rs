@@ -21,6 +21,8 @@ pub enum Role {
     Http,
     /// The door of the Redis protocol.
     Redis,
+    /// The door of gRPC.
+    Grpc,
 }
 
 /// One certificate, and when it is valid. Times are in milliseconds since 1970.
@@ -40,7 +42,7 @@ pub struct Expiry {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Authority, Self::Node, Self::Http, Self::Redis];
+    pub const ALL: [Self; 5] = [Self::Authority, Self::Node, Self::Http, Self::Redis, Self::Grpc];
 
     /// In one word.
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +51,7 @@ impl Role {
             Self::Node => "node",
             Self::Http => "http",
             Self::Redis => "redis",
+            Self::Grpc => "grpc",
         }
     }
 }

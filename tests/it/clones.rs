@@ -76,6 +76,7 @@ impl Twin {
                 node.http = self.http.into();
                 // The original has it.
                 node.redis = None;
+                node.grpc = None;
             }
             fs::write(regions.join(format!("{}.toml", region.name)), toml::to_string(&region).unwrap()).unwrap();
         }

@@ -17,6 +17,7 @@ mod docs;
 mod drain;
 mod drill;
 mod durability;
+mod envoy;
 mod examples;
 mod forms;
 mod fuzz;

@@ -21,7 +21,8 @@ use crate::harness::beside;
 
 /// A whole session, with a load test in it.
 const SESSION: Duration = Duration::from_secs(150);
-const PORTS: [&str; 9] = ["7400", "7410", "7420", "8400", "8410", "8420", "6400", "6410", "6420"];
+const PORTS: [&str; 12] =
+    ["7400", "7410", "7420", "8400", "8410", "8420", "6400", "6410", "6420", "9400", "9410", "9420"];
 /// Ends what runs in the background, however the session ends, and waits for it.
 const PRELUDE: &str = "set -eu -o pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n";
 

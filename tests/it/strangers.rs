@@ -50,7 +50,8 @@ async fn suffer(attack: Attack, clients: usize, seconds: u64) -> Row {
     let node = bed.cluster.endpoints().into_iter().find(|node| node.region == EAST).unwrap();
     let process = Process(node.pid.unwrap());
     let certs = bed.cluster.folder().certs_dir();
-    let target = Target { http: node.http, redis: node.redis.unwrap(), quic: node.quic, certs };
+    let target =
+        Target { http: node.http, redis: node.redis.unwrap(), grpc: node.grpc.unwrap(), quic: node.quic, certs };
     let ordinary = Ordinary::start(&bed, &target).await;
     sleep(ALONE).await;
     let alone = ordinary.so_far();

@@ -92,12 +92,15 @@ pub(super) fn typed() -> Typed {
 
 /// Where to find each node.
 pub(super) fn endpoints(endpoints: &[Endpoint]) -> String {
-    let mut table = table(["region", "HTTP", "QUIC", "Redis", "pid", "log"]);
+    let mut table = table(["region", "HTTP", "QUIC", "Redis", "gRPC", "pid", "log"]);
     table.add_rows(endpoints.iter().map(|node| {
         let region = if node.cut_off { format!("{} (cut off)", node.region) } else { node.region.clone() };
         let pid = node.pid.map_or_else(|| "(not running)".to_owned(), |pid| pid.to_string());
-        let redis = node.redis.map_or_else(|| "-".to_owned(), |redis| redis.to_string());
-        [region, format!("http://{}", node.http), node.quic.to_string(), redis, pid, node.log.display().to_string()]
+        let [redis, grpc] =
+            [node.redis, node.grpc].map(|door| door.map_or_else(|| "-".to_owned(), |at| at.to_string()));
+        let [http, quic, log] =
+            [format!("http://{}", node.http), node.quic.to_string(), node.log.display().to_string()];
+        [region, http, quic, redis, grpc, pid, log]
     }));
     table.trim_fmt()
 }
@@ -132,6 +135,7 @@ mod tests {
             quic: ([127, 0, 0, 1], 7410).into(),
             http: ([127, 0, 0, 1], 8410).into(),
             redis: Some(([127, 0, 0, 1], 6410).into()),
+            grpc: Some(([127, 0, 0, 1], 9410).into()),
             pid: None,
             log: "node.log".into(),
             cut_off: true,

@@ -66,8 +66,13 @@ impl Decider {
         cost: u64,
     ) -> Result<(), Refused> {
         key::check(key)?;
-        self.limiter.ask(checks, chosen, key, cost);
+        self.ask_of(checks, chosen, key.as_bytes(), cost);
         Ok(())
+    }
+
+    /// The same of a key that no client has written.
+    pub(in crate::api) fn ask_of(&self, checks: &mut Checks, chosen: &Chosen<'_>, key: &[u8], cost: u64) {
+        self.limiter.ask(checks, chosen, key, cost);
     }
 
     /// Decides on all that is asked; `answer` is told the place of each.

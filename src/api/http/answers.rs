@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use axum::BoxError;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response};
-use axum::response::IntoResponse;
 use http_body_util::Either;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use snowtide_protocol::Code;
@@ -22,6 +21,7 @@ use tower::{Service, ServiceExt};
 use crate::api::budget::{Account, Charge, NoRoom, Purpose, Working};
 use crate::telemetry::{self, Verb};
 
+use super::manners::Manners;
 use super::problem::{ComeBack, Problem};
 use super::pulse::{Delivery, Pulse};
 
@@ -36,12 +36,13 @@ const HEADER_BYTES: usize = 64;
 /// Bodies are handed to the protocol in pieces, so that it is seen how far the client takes them.
 const PIECE_BYTES: usize = 16 << 10;
 /// What an operator and a load balancer ask.
-const PROBES: [&str; 3] = ["/livez", "/readyz", "/v1/cluster"];
+const PROBES: [&str; 4] = ["/livez", "/readyz", "/v1/cluster", "/grpc.health.v1.Health/Check"];
 
 /// Has a request answered, if there is room for it.
 pub(super) async fn answer<S, I, B>(
     service: S,
     mut request: Request<I>,
+    manners: Manners,
     account: Arc<Account>,
     pulse: Arc<Pulse>,
 ) -> Result<Response<Answer<B>>, NoRoom>
@@ -55,7 +56,7 @@ where
     let cost = cost(&request).saturating_add(ahead);
     let Ok(mut ticket) = account.take_soon(cost, purpose).await else {
         let ticket = account.take(REQUEST_BYTES, purpose.max(Purpose::Refusal))?;
-        return Ok(refuse(account, pulse, ticket));
+        return Ok(refuse(manners, account, pulse, ticket));
     };
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
     request.extensions_mut().insert(Arc::clone(&account));
@@ -72,7 +73,7 @@ where
             let cost = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(ANSWER_BYTES);
             match account.take_in_time(cost, purpose).await {
                 Ok(charge) => Some(charge),
-                Err(NoRoom) if only_reads => return Ok(refuse(account, pulse, ticket)),
+                Err(NoRoom) if only_reads => return Ok(refuse(manners, account, pulse, ticket)),
                 Err(NoRoom) => Some(account.force(cost)),
             }
         }
@@ -90,11 +91,16 @@ fn cost<I>(request: &Request<I>) -> usize {
     headers.fold(REQUEST_BYTES.saturating_add(path), usize::saturating_add)
 }
 
+/// There is no room.
+pub(super) fn no_room() -> Problem {
+    Problem::new(Code::Overloaded, NoRoom.to_string())
+}
+
 /// Says that there is no room, in that of the ticket.
-fn refuse<B>(account: Arc<Account>, pulse: Arc<Pulse>, ticket: Charge) -> Response<Answer<B>> {
-    telemetry::request_answered(telemetry::Door::Http, Verb::Unknown, Some(Code::Overloaded), 0.0);
+fn refuse<B>(manners: Manners, account: Arc<Account>, pulse: Arc<Pulse>, ticket: Charge) -> Response<Answer<B>> {
+    telemetry::request_answered(manners.door, Verb::Unknown, Some(Code::Overloaded), 0.0);
     account.turned_away();
-    let (head, body) = Problem::new(Code::Overloaded, NoRoom.to_string()).into_response().into_parts();
+    let (head, body) = (manners.no_room)().into_parts();
     let charge = Some(Arc::new(account.nothing()));
     Response::from_parts(head, Answer::new(Either::Right(body), charge, account, ticket, pulse))
 }

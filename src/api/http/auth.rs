@@ -5,11 +5,11 @@ use axum::http::header::AUTHORIZATION;
 use snowtide_protocol::Code;
 
 use super::problem::Problem;
-use crate::api::bearer::{Bearers, Pass, Stranger};
+use crate::api::bearer::{self, Bearers, Pass, Stranger};
 
 /// Lets a caller in.
 pub(super) fn admit(bearers: &Bearers, headers: &HeaderMap) -> Result<Pass, Problem> {
-    let shown = headers.get(AUTHORIZATION).and_then(|header| bearer(header.as_bytes()));
+    let shown = headers.get(AUTHORIZATION).and_then(|header| bearer::shown(header.as_bytes()));
     bearers.admit(shown).map_err(|stranger| match stranger {
         Stranger::Anonymous => {
             Problem::new(Code::Unauthenticated, "this node asks for a token: send `Authorization: Bearer <token>`")
@@ -18,13 +18,6 @@ pub(super) fn admit(bearers: &Bearers, headers: &HeaderMap) -> Result<Pass, Prob
         Stranger::Unknown => Problem::new(Code::Unauthenticated, stranger.to_string())
             .challenged(r#"Bearer realm="snowtide", error="invalid_token""#),
     })
-}
-
-/// The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110, 11.1).
-fn bearer(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = header.split_at_checked(b"bearer ".len())?;
-    let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]

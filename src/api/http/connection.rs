@@ -15,6 +15,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::response::IntoResponse;
+use bytesize::ByteSize;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -26,11 +28,12 @@ use tower::{Service, ServiceExt};
 
 use crate::api::budget::Account;
 use crate::api::listening;
-use crate::config::Http;
+use crate::telemetry;
 use crate::tls::Live;
 
 use super::answers;
 use super::events;
+use super::manners::Manners;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::pulse::{Answering, Heard, Limits, Pulse};
 use super::socket::{self, ClientSide};
@@ -74,10 +77,11 @@ pub(super) fn no_place() -> Problem {
     Problem::new(Code::Overloaded, "this node has as many connections open as it allows; retry after a moment")
 }
 
-/// How hyper serves one connection, HTTP/1.1 or HTTP/2, whichever the client's first bytes say.
-pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
+/// How hyper serves one connection, HTTP/1.1 or HTTP/2, whichever the client's first bytes say, with so many requests at
+/// once over HTTP/2.
+pub(in crate::api) fn protocol(head_bytes_max: ByteSize, streams_max: u32) -> auto::Builder<TokioExecutor> {
     // A larger head, and over HTTP/1 a larger buffer, is answered 431 by hyper.
-    let head_bytes_max = u32::try_from(config.head_bytes_max.as_u64()).unwrap_or(u32::MAX);
+    let head_bytes_max = u32::try_from(head_bytes_max.as_u64()).unwrap_or(u32::MAX);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -89,7 +93,7 @@ pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(config.streams_max)
+        .max_concurrent_streams(streams_max)
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES)
@@ -100,7 +104,7 @@ pub(super) fn protocol(config: &Http) -> auto::Builder<TokioExecutor> {
 }
 
 /// What a client is told for which there is no place, by the beginning of its request.
-pub(super) fn full(head: &[u8]) -> &'static [u8] {
+fn full(head: &[u8]) -> &'static [u8] {
     let [answer, events] = &*FULL;
     if asks_for_events(head) { events.as_bytes() } else { answer.as_bytes() }
 }
@@ -114,16 +118,21 @@ fn asks_for_events(head: &[u8]) -> bool {
 
 /// Where a request comes from, among its extensions.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Remote(pub(super) IpAddr);
+pub(in crate::api) struct Remote(pub(in crate::api) IpAddr);
+
+/// Those of the HTTP door.
+pub(super) const MANNERS: Manners =
+    Manners { door: telemetry::Door::Http, no_place: full, no_room: || answers::no_room().into_response() };
 
 /// What every connection is served with.
 #[derive(Clone)]
-pub(super) struct Serving<S> {
-    pub(super) protocol: auto::Builder<TokioExecutor>,
+pub(in crate::api) struct Serving<S> {
+    pub(in crate::api) protocol: auto::Builder<TokioExecutor>,
     /// Speaks TLS, and nothing else.
-    pub(super) tls: Option<Live>,
-    pub(super) service: S,
-    pub(super) limits: Limits,
+    pub(in crate::api) tls: Option<Live>,
+    pub(in crate::api) service: S,
+    pub(in crate::api) limits: Limits,
+    pub(in crate::api) manners: Manners,
 }
 
 impl<S, B> Serving<S>
@@ -134,7 +143,7 @@ where
     B::Error: Into<axum::BoxError>,
 {
     /// Serves one connection to its end, once it has something to say and there is room for that.
-    pub(super) async fn attend(self, stream: TcpStream, account: Arc<Account>, shutdown: CancellationToken) {
+    pub(in crate::api) async fn attend(self, stream: TcpStream, account: Arc<Account>, shutdown: CancellationToken) {
         let mut first = [0];
         let spoken = tokio::select! {
             spoken = tokio::time::timeout(self.limits.header, stream.peek(&mut first)) => matches!(spoken, Ok(Ok(1..))),
@@ -145,7 +154,7 @@ where
             return;
         }
         if account.begin(CONNECTION_BYTES).await.is_err() {
-            return listening::turn_away(stream, self.tls.is_none(), full);
+            return listening::turn_away(stream, self.tls.is_none(), self.manners.no_place);
         }
         // What is to be said on a connection takes more room than waiting for it.
         let spoken = Box::pin(self.speak(stream, &account, shutdown));
@@ -184,8 +193,8 @@ where
                 answer
             }
         });
-        let Self { protocol, tls, limits, .. } = self;
-        let serving = Serving { protocol, tls, service: once, limits };
+        let Self { protocol, tls, limits, manners, .. } = self;
+        let serving = Serving { protocol, tls, service: once, limits, manners };
         if tokio::time::timeout(TURNING_AWAY_TIMEOUT, serving.attend(stream, account, answered)).await.is_err() {
             tracing::debug!("a connection for which there is no place has not asked, or not taken its answer, in time");
         }
@@ -201,7 +210,7 @@ where
     ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (pulse, limits) = (Arc::new(Pulse::new()), self.limits);
+        let (pulse, limits, manners) = (Arc::new(Pulse::new()), self.limits, self.manners);
         let (felt, service, charged) = (Arc::clone(&pulse), self.service.clone(), Arc::clone(account));
         let counted = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             let answering = Answering::new(Arc::clone(&felt), request.version());
@@ -211,7 +220,7 @@ where
             }
             request.extensions_mut().insert(client.clone());
             request.extensions_mut().insert(remote);
-            let answer = answers::answer(service.clone(), request, Arc::clone(&charged), Arc::clone(&felt));
+            let answer = answers::answer(service.clone(), request, manners, Arc::clone(&charged), Arc::clone(&felt));
             async move {
                 let answer = answer.await;
                 drop(answering);

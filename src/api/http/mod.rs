@@ -15,7 +15,7 @@ mod batch;
 mod bounds;
 mod call;
 mod cluster;
-mod connection;
+pub(in crate::api) mod connection;
 mod cors;
 mod counters;
 mod decoded;
@@ -30,6 +30,7 @@ mod limits;
 #[cfg(test)]
 mod limits_tests;
 mod list;
+pub(in crate::api) mod manners;
 mod openapi;
 mod operations;
 mod parameters;
@@ -37,7 +38,7 @@ mod params;
 mod paths;
 mod policies;
 mod problem;
-mod pulse;
+pub(in crate::api) mod pulse;
 mod receipt;
 mod repairs;
 mod request_id;
@@ -97,22 +98,23 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let (config, budget) = (Arc::clone(&doors.config), Arc::clone(&doors.budget));
-    let protocol = connection::protocol(&config.http);
+    let protocol = connection::protocol(config.http.head_bytes_max, config.http.streams_max);
     let limits = Limits::new(&config);
     let full = Serving {
         protocol,
         tls,
         service: layered(Router::new().fallback(call::full), cors::layer(&config.http.cors.origins)),
         limits,
+        manners: connection::MANNERS,
     };
-    let Serving { protocol, tls, .. } = full.clone();
-    let serving = Serving { protocol, tls, service: service(doors, shutdown.clone()), limits };
+    let Serving { protocol, tls, manners, .. } = full.clone();
+    let serving = Serving { protocol, tls, service: service(doors, shutdown.clone()), limits, manners };
     let places = Arc::new(Semaphore::new(connection::TURNED_AWAY_MAX));
     let closing = shutdown.clone();
     let attend = move |stream, account| serving.clone().attend(stream, account, closing.clone());
     let turn_away = |stream| {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            listening::turn_away(stream, full.tls.is_none(), connection::full);
+            listening::turn_away(stream, full.tls.is_none(), full.manners.no_place);
             return None;
         };
         let telling = full.clone().attend_once(stream, budget.beyond(telemetry::Door::Http));

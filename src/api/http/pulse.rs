@@ -15,15 +15,15 @@ use crate::config::Config;
 
 /// How long a connection may take over what.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) header: Duration,
-    pub(super) idle: Duration,
-    pub(super) request: Duration,
-    pub(super) head_bytes: usize,
+pub(in crate::api) struct Limits {
+    pub(in crate::api) header: Duration,
+    pub(in crate::api) idle: Duration,
+    pub(in crate::api) request: Duration,
+    pub(in crate::api) head_bytes: usize,
 }
 
 impl Limits {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(in crate::api) fn new(config: &Config) -> Self {
         Self {
             header: config.http.header_timeout,
             idle: config.http.idle_timeout,

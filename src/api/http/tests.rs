@@ -23,11 +23,13 @@ use tower::ServiceExt;
 use super::{routes, service};
 use crate::api::bearer::Bearers;
 use crate::api::budget::Budget;
+use crate::api::grpc::LiveDescriptors;
 use crate::api::terms::TermsCodec;
 use crate::api::{Doors, Namespaces, Stage};
 use crate::config::map::{ClusterMap, Node, Region};
 use crate::config::{Config, Permission, Token};
 use crate::engine::{EngineHandle, Fake};
+use crate::envoy::Domains;
 use crate::identity::{NamespaceId, WorkerId};
 use crate::ids::{CeilingStore, IdSource, layout_of, scheme_of};
 use crate::limiter::Limiter;
@@ -39,7 +41,7 @@ pub(super) fn map() -> ClusterMap {
         name: name.to_owned(),
         id,
         location: None,
-        nodes: vec![Node { id: 0, quic: address.clone(), http: address.clone(), redis: None }],
+        nodes: vec![Node { id: 0, quic: address.clone(), http: address.clone(), redis: None, grpc: None }],
     };
     ClusterMap { regions: [(1, "eu-west"), (2, "us-east"), (3, "ap-south")].map(region).into() }
 }
@@ -80,6 +82,7 @@ pub(super) fn doors_of(stage: Stage, config: Config, engine: EngineHandle) -> Do
         budget: Budget::new(usize::try_from(config.api.client_bytes_max.as_u64()).unwrap()),
         terms_codec: Arc::new(TermsCodec::new(&config, &map())),
         bearers: Bearers::new(&config.api.tokens),
+        descriptors: LiveDescriptors::new(Domains::default(), &config.envoy),
         config: Arc::new(config),
         map: Arc::new(map()),
         worker,

@@ -28,6 +28,7 @@ const HOLD: Duration = Duration::from_secs(3_600);
 pub(super) struct Target {
     pub(super) http: SocketAddr,
     pub(super) redis: SocketAddr,
+    pub(super) grpc: SocketAddr,
     pub(super) quic: SocketAddr,
     pub(super) certs: PathBuf,
 }
@@ -45,12 +46,13 @@ pub(super) enum Attack {
     Watchers,
     Replies,
     Commands,
+    Calls,
     Frames,
     Handshakes,
 }
 
 impl Attack {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::SilentHttp,
         Self::SilentRedis,
         Self::Heads,
@@ -62,6 +64,7 @@ impl Attack {
         Self::Watchers,
         Self::Replies,
         Self::Commands,
+        Self::Calls,
         Self::Frames,
         Self::Handshakes,
     ];
@@ -79,6 +82,7 @@ impl Attack {
             Self::Watchers => "watchers that read nothing",
             Self::Replies => "Redis replies that nobody reads",
             Self::Commands => "Redis commands that do not end",
+            Self::Calls => "gRPC messages that do not end, 100 calls each",
             Self::Frames => "QUIC frames that do not end",
             Self::Handshakes => "QUIC handshakes that do not end",
         }
@@ -145,6 +149,17 @@ async fn assault(
         Attack::Commands => {
             let command = [&b"*2\r\n$3\r\nGET\r\n$1000000\r\n"[..], &vec![b'k'; 256 << 10]].concat();
             says(target.redis, &command).await
+        }
+        Attack::Calls => {
+            let path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+            // Of a message of 60 000 bytes, so much.
+            let begun = [&[0, 0, 0, 0xea, 0x60][..], &[b' '; 16_000]].concat();
+            let streams = (0..100).flat_map(|at| {
+                let stream = 2 * at + 1;
+                [http2::post(stream, path), http2::frame(0, 0, stream, &begun)].concat()
+            });
+            let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &http2::frame(4, 0, 0, &[])].concat();
+            says(target.grpc, &[preface, streams.collect()].concat()).await
         }
         Attack::Frames => match endpoint {
             Some(endpoint) => frames(target, endpoint).await.map_err(io::Error::other),

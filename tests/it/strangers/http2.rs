@@ -24,6 +24,14 @@ pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(1, 5, stream, &head)
 }
 
+/// The head of a request whose body is to come.
+pub(super) fn post(stream: u32, path: &str) -> Vec<u8> {
+    // :method POST and :scheme http are in the static table.
+    let head = [&[0x83, 0x86][..], &literal(":path", path), &literal(":authority", "node")].concat();
+    // END_HEADERS
+    frame(1, 4, stream, &head)
+}
+
 /// A request whose head does not end.
 pub(super) fn endless(stream: u32, value: &str) -> Vec<u8> {
     let head = [&[0x82, 0x86][..], &literal(":path", "/livez"), &literal(":authority", "node")].concat();
