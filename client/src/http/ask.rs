@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(of(Policy::from("default"), 0), "GET /v1/limits/default/a%2Fb ");
         let given = Numbers { algorithm: Algorithm::Sliding, limit: 5, window_ms: 1_000, burst: 5 };
         let expected =
-            r#"POST /v1/limits/_/a%2Fb {"policy":{"algorithm":"sliding","limit":5,"window":"1000ms"},"cost":1}"#;
+            r#"POST /v1/limits/_/a%2Fb {"policy":{"algorithm":"sliding","limit":5,"window_ms":1000},"cost":1}"#;
         assert_eq!(of(Policy::from(given), 1), expected);
     }
 

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use snowtide_protocol::Code;
-use snowtide_protocol::limit::{Algorithm, Decision, Numbers};
+use snowtide_protocol::json::{JsonCheck, JsonItem, JsonPolicy};
+use snowtide_protocol::limit::{Decision, Numbers};
 use snowtide_protocol::wire::WirePolicy;
 
 use super::{json, problem};
@@ -19,42 +20,14 @@ const GIVEN: &str = "_";
 #[derive(Serialize)]
 struct OneBody {
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<GivenBody>,
+    policy: Option<Numbers>,
     cost: u64,
 }
 
 /// The body of many.
 #[derive(Serialize)]
 struct SeveralBody<'a> {
-    operations: Vec<OperationBody<'a>>,
-}
-
-#[derive(Serialize)]
-struct OperationBody<'a> {
-    limit: CheckBody<'a>,
-}
-
-#[derive(Serialize)]
-struct CheckBody<'a> {
-    policy: PolicyBody<'a>,
-    key: &'a str,
-    cost: u64,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum PolicyBody<'a> {
-    Named(&'a str),
-    Given(GivenBody),
-}
-
-#[derive(Serialize)]
-struct GivenBody {
-    algorithm: Algorithm,
-    limit: u64,
-    window: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    burst: Option<u64>,
+    operations: Vec<JsonItem<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -97,7 +70,7 @@ pub(super) fn one(check: Check<'_>) -> Result<Option<Vec<u8>>, Error> {
     let policy = match check.policy.0 {
         WirePolicy::Named(_) if check.cost == 0 => return Ok(None),
         WirePolicy::Named(_) => None,
-        WirePolicy::Given(numbers) => Some(GivenBody::of(numbers)),
+        WirePolicy::Given(numbers) => Some(numbers),
     };
     written(&OneBody { policy, cost: check.cost }).map(Some)
 }
@@ -106,10 +79,10 @@ pub(super) fn one(check: Check<'_>) -> Result<Option<Vec<u8>>, Error> {
 pub(super) fn several(batch: &LimitBatch) -> Result<Vec<u8>, Error> {
     let operation = |Check { policy, key, cost }| {
         let policy = match policy {
-            Policy(WirePolicy::Named(name)) => PolicyBody::Named(name),
-            Policy(WirePolicy::Given(numbers)) => PolicyBody::Given(GivenBody::of(numbers)),
+            Policy(WirePolicy::Named(name)) => JsonPolicy::Named(name.into()),
+            Policy(WirePolicy::Given(numbers)) => JsonPolicy::Given(numbers),
         };
-        OperationBody { limit: CheckBody { policy, key, cost } }
+        JsonItem::Check(JsonCheck { policy, key: key.into(), cost })
     };
     written(&SeveralBody { operations: batch.checks().map(operation).collect() })
 }
@@ -138,13 +111,6 @@ fn written(body: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(body).map_err(|error| Error::Disconnected { reason: error.to_string() })
 }
 
-impl GivenBody {
-    fn of(Numbers { algorithm, limit, window_ms, burst }: Numbers) -> Self {
-        let burst = (algorithm == Algorithm::Gcra).then_some(burst);
-        Self { algorithm, limit, window: format!("{window_ms}ms"), burst }
-    }
-}
-
 impl DecisionBody {
     fn decision(self) -> Decision {
         let Self { allowed: admitted, limit, remaining, reset_ms, retry_after_ms } = self;
@@ -154,6 +120,8 @@ impl DecisionBody {
 
 #[cfg(test)]
 mod tests {
+    use snowtide_protocol::limit::Algorithm;
+
     use super::*;
 
     const GCRA: Numbers = Numbers { algorithm: Algorithm::Gcra, limit: 30, window_ms: 60_000, burst: 16 };
@@ -166,7 +134,7 @@ mod tests {
     fn a_check_says_what_its_path_does_not() {
         assert_eq!(body("default".into(), 3).unwrap(), r#"{"cost":3}"#);
         assert_eq!(body("default".into(), 0), None);
-        let given = r#"{"policy":{"algorithm":"gcra","limit":30,"window":"60000ms","burst":16},"cost":0}"#;
+        let given = r#"{"policy":{"algorithm":"gcra","limit":30,"window_ms":60000,"burst":16},"cost":0}"#;
         assert_eq!(body(GCRA.into(), 0).unwrap(), given);
         // Only a level has a burst.
         let fixed = Numbers { algorithm: Algorithm::Fixed, ..GCRA };
@@ -178,7 +146,7 @@ mod tests {
     fn a_batch_has_its_checks_in_order() {
         let mut batch = LimitBatch::new();
         batch.check("default", "a\"b", 2).unwrap().peek(GCRA, "c").unwrap();
-        let expected = r#"{"operations":[{"limit":{"policy":"default","key":"a\"b","cost":2}},{"limit":{"policy":{"algorithm":"gcra","limit":30,"window":"60000ms","burst":16},"key":"c","cost":0}}]}"#;
+        let expected = r#"{"operations":[{"limit":{"policy":"default","key":"a\"b","cost":2}},{"limit":{"policy":{"algorithm":"gcra","limit":30,"window_ms":60000,"burst":16},"key":"c","cost":0}}]}"#;
         assert_eq!(String::from_utf8(several(&batch).unwrap()).unwrap(), expected);
     }
 

@@ -12,7 +12,7 @@ use http::StatusCode;
 use http::request::Builder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use snowtide_client::{Algorithm, HttpFailure, HttpLimits, HttpTransport, Numbers, Site};
+use snowtide_client::{HttpFailure, HttpLimits, HttpTransport, Site};
 
 use super::{Asking, Dial, Failure, Fate, Outcome};
 use crate::ids::Run;
@@ -202,7 +202,7 @@ impl Checks {
                 (path, String::new(), serde_json::to_string(name)?)
             }
             None => {
-                let written = written(*numbers);
+                let written = serde_json::to_string(numbers)?;
                 ("_".to_owned(), format!(r#""policy":{written},"#), written)
             }
         };
@@ -213,12 +213,6 @@ impl Checks {
             closing: format!(r#"","cost":{cost}}}}}"#),
         })
     }
-}
-
-/// A policy as the door reads it.
-fn written(Numbers { algorithm, limit, window_ms, burst }: Numbers) -> String {
-    let burst = if algorithm == Algorithm::Gcra { format!(r#","burst":{burst}"#) } else { String::new() };
-    format!(r#"{{"algorithm":"{algorithm}","limit":{limit},"window":"{window_ms}ms"{burst}}}"#)
 }
 
 impl Item<'_> {
@@ -277,6 +271,8 @@ fn runs_of(ids: &[Cow<'_, str>]) -> Option<Vec<Run>> {
 
 #[cfg(test)]
 mod tests {
+    use snowtide_client::{Algorithm, Numbers};
+
     use super::*;
 
     #[test]
@@ -291,7 +287,7 @@ mod tests {
     fn decisions_are_asked_in_json_and_read_one_by_one() {
         let numbers = Numbers { algorithm: Algorithm::Gcra, limit: 30, window_ms: 60_000, burst: 16 };
         let given = Checks::of(&Asking { policy: None, numbers, cost: 2 }, "a%2F", "\"a/").unwrap();
-        let policy = r#"{"algorithm":"gcra","limit":30,"window":"60000ms","burst":16}"#;
+        let policy = r#"{"algorithm":"gcra","limit":30,"window_ms":60000,"burst":16}"#;
         assert_eq!(given.path, "/v1/limits/_/a%2F");
         assert_eq!(given.body, format!(r#"{{"policy":{policy},"cost":2}}"#));
         let one = format!("{}7{}", given.opening, given.closing);
