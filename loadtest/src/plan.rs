@@ -58,7 +58,8 @@ Latencies are counted from the time at which a request was meant to be sent, so 
     limit admitted with what nodes may admit that do not know all of each other.
 
 Exit codes:
-   0  nothing was lost, invented, given twice or over a limit, and every --threshold was kept
+   0  nothing was lost, invented, given twice or over a limit, and every
+      --threshold was kept
    1  findings
    2  bad usage, or a target cannot be reached
   99  no findings, but a --threshold was crossed";
