@@ -52,6 +52,12 @@ fn flaps() {
 }
 
 #[test]
+fn lags() {
+    let draw = |rng: &mut SmallRng| Plan::draw(rng).with(Fault::Lag, 2.0).with(Fault::Drop, 0.3);
+    scenario("lags", 20, draw, &[Fault::Lag, Fault::Drop]);
+}
+
+#[test]
 fn restarts() {
     let draw = |rng: &mut SmallRng| Plan::draw(rng).with(Fault::Kill, 1.0).with(Fault::CrashLoop, 0.5);
     scenario("restarts", 20, draw, &[Fault::Kill, Fault::CrashLoop]);

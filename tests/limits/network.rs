@@ -21,6 +21,8 @@ pub struct Stream {
     pub is_cut: bool,
     /// Nothing arrives before, but all arrives.
     pub held_until_ms: u64,
+    /// Until then, the way takes so much longer: by more than the presence time, so that what is heard is of the past.
+    pub lags: (u64, u64),
 }
 
 impl World {
@@ -44,6 +46,8 @@ impl World {
         if stream.id == 0 || stream.is_broken {
             return;
         }
+        let (until_ms, lag_ms) = stream.lags;
+        let way_ms = way_ms + if self.now < until_ms { lag_ms } else { 0 };
         stream.last_ms = stream.last_ms.max(self.now + way_ms).max(stream.held_until_ms);
         let (at, id) = (stream.last_ms, stream.id);
         self.at(at, Happening::Arrive { from, to, id, message });
@@ -98,8 +102,8 @@ impl World {
         }
         self.end(from, to, stream.id);
         self.ids += 1;
-        let held_until_ms = stream.held_until_ms;
-        self.streams[from][to] = Stream { id: self.ids, held_until_ms, ..Stream::default() };
+        let Stream { held_until_ms, lags, .. } = stream;
+        self.streams[from][to] = Stream { id: self.ids, held_until_ms, lags, ..Stream::default() };
         sender.opened(self.nodes[to].peer(), self.mono_ms(from));
         self.drain(from);
     }

@@ -27,6 +27,8 @@ pub enum Fault {
     Drop,
     /// Everything between two nodes takes most of the presence time.
     Hold,
+    /// One way takes longer than the presence time, while the other is as fast as ever.
+    Lag,
     /// A process ends, and starts again.
     Kill,
     /// The same, several times in a row.
@@ -61,7 +63,7 @@ pub enum Trouble {
 }
 
 impl Fault {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::OneWayCut,
         Self::Chain,
         Self::Bridge,
@@ -70,6 +72,7 @@ impl Fault {
         Self::Flaps,
         Self::Drop,
         Self::Hold,
+        Self::Lag,
         Self::Kill,
         Self::CrashLoop,
         Self::Pause,
@@ -147,6 +150,13 @@ impl World {
                 let hold_ms = self.rng.random_range(100..PRESENCE_MS);
                 self.disturb(hold_ms);
                 self.streams[from][to].held_until_ms = self.now + hold_ms;
+            }
+            Fault::Lag => {
+                let (from, to) = self.way();
+                let lag_ms = self.rng.random_range(PRESENCE_MS..8 * PRESENCE_MS);
+                let lasting_ms = self.rng.random_range(500..30_000);
+                self.disturb(lasting_ms + lag_ms);
+                self.streams[from][to].lags = (self.now + lasting_ms, lag_ms);
             }
             Fault::Kill => self.kill_for_a_while(node, 6_000),
             Fault::CrashLoop => {
@@ -279,6 +289,7 @@ impl World {
                 self.trouble(Trouble::Give { node, policy, version: 0 });
             }
             for other in (0..self.plan.nodes).filter(|other| *other != node) {
+                self.streams[node][other].lags = (0, 0);
                 self.mend(node, other);
             }
         }
