@@ -8,6 +8,7 @@ use axum::http::Response;
 use serde::{Deserialize, Serialize};
 use snowtide_protocol::Code;
 use snowtide_protocol::json::{JsonCheck, JsonItem, JsonOperation, JsonPolicy};
+use snowtide_protocol::limit::Decision;
 use snowtide_protocol::wire::BATCH_OPERATIONS_MAX;
 use utoipa::ToSchema;
 
@@ -20,7 +21,6 @@ use crate::replica::Outcome;
 use super::call::Call;
 use super::failures::Failures;
 use super::json;
-use super::limits::Decided;
 use super::operations::BatchOperation;
 use super::params;
 use super::problem::Problem;
@@ -72,9 +72,20 @@ pub(super) enum BatchResult {
         /// 200.
         #[schema(example = 200)]
         status: u16,
-        /// What was decided.
-        #[serde(flatten)]
-        decided: Decided,
+        /// Whether the cost was charged.
+        allowed: bool,
+        /// Units in a window; with `gcra` units at once.
+        #[schema(example = 100)]
+        limit: u64,
+        /// Units that could still be had at this node now.
+        #[schema(example = 99)]
+        remaining: u64,
+        /// Milliseconds until the key is as if unused.
+        #[schema(example = 42_000)]
+        reset_ms: u64,
+        /// Milliseconds until it is worth while to try the same again; 0 if it was allowed.
+        #[schema(example = 0)]
+        retry_after_ms: u64,
     },
     /// It was not; the others are unaffected.
     Refused {
@@ -218,12 +229,12 @@ fn ask(
 }
 
 /// What was decided on each check.
-fn decide(decider: &Decider, checks: &mut Checks) -> Result<Vec<Result<Decided, Refused>>, Refused> {
+fn decide(decider: &Decider, checks: &mut Checks) -> Result<Vec<Result<Decision, Refused>>, Refused> {
     let mut decided = vec![Err(Refused::miscounted()); checks.len()];
     if !decided.is_empty() {
         decider.decide(checks, |at, answer| {
             let place = decided.get_mut(at);
-            place.into_iter().for_each(|place| *place = answer.map(Decided::from).map_err(Refused::from));
+            place.into_iter().for_each(|place| *place = answer.map_err(Refused::from));
         })?;
     }
     Ok(decided)
@@ -232,7 +243,7 @@ fn decide(decider: &Decider, checks: &mut Checks) -> Result<Vec<Result<Decided, 
 /// The results in the request's order.
 fn results(
     left_out: Vec<(usize, Beside)>,
-    decided: &[Result<Decided, Refused>],
+    decided: &[Result<Decision, Refused>],
     outcomes: &[Outcome],
     views: Vec<CounterView>,
 ) -> Vec<BatchResult> {
@@ -241,7 +252,7 @@ fn results(
     let beside = |beside| match beside {
         Beside::Refused(refused) => BatchResult::refused(refused),
         Beside::Check(at) => match decided.get(at).cloned().unwrap_or_else(|| Err(Refused::miscounted())) {
-            Ok(decided) => BatchResult::Decided { status: 200, decided },
+            Ok(decision) => BatchResult::decided(decision),
             Err(refused) => BatchResult::refused(refused),
         },
     };
@@ -250,6 +261,10 @@ fn results(
 }
 
 impl BatchResult {
+    fn decided(Decision { admitted, limit, remaining, reset_ms, retry_after_ms }: Decision) -> Self {
+        Self::Decided { status: 200, allowed: admitted, limit, remaining, reset_ms, retry_after_ms }
+    }
+
     fn of(outcome: Outcome, view: Option<CounterView>) -> Self {
         match Refused::value_of(outcome) {
             Ok(value) => Self::Done { status: 200, value, view },
