@@ -16,6 +16,7 @@ use crate::store::Store;
 use crate::telemetry;
 
 use super::Farewell;
+use super::limits;
 use super::notices::Notices;
 use super::orders::Ordered;
 use super::peer_ceilings::PeerCeilings;
@@ -152,6 +153,8 @@ impl Supervisor {
             warn!("the clock is believed on the operator's word");
             self.doors.ids.confirm_clock();
         }
+        // The clock may be believed from now on, and who is told that the node is ready asks limits at once.
+        self.doors.limiter.tick(limits::believed(self.doors.ids.clone())());
         self.readiness.claimed = true;
         self.turn_doors();
     }
