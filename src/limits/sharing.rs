@@ -314,8 +314,7 @@ impl Sharing {
                 present.until_ms = present.until_ms.min(until_ms);
             }
         }
-        let goes_on = present.members == before.members && now.mono_ms < before.until_ms;
-        if goes_on { Named { since_ms: before.since_ms, ..present } } else { present }
+        if present.members == before.members { Named { since_ms: before.since_ms, ..present } } else { present }
     }
 
     fn is_behind(&self, place: Place, mono_ms: u64) -> bool {

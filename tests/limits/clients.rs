@@ -13,6 +13,8 @@ const EDGE_MS: u64 = 30;
 const SILENCE_MS: u64 = 9_000;
 /// What is asked seldom is asked for at most so long.
 const SELDOM_MS: u64 = 8_000;
+/// Nodes that are asked one after another in a window.
+const STAYS: u64 = 3;
 
 impl World {
     /// What a demand asks for at this moment, and when it asks again.
@@ -39,6 +41,11 @@ impl World {
                 let wait_ms = self.one(demand, node, &version, times);
                 let ends = (self.now + wait_ms) / SELDOM_MS * SELDOM_MS > self.now;
                 if ends { wait_ms + self.rng.random_range(70_000..200_000) } else { wait_ms }
+            }
+            Pattern::Tour(times) => {
+                let stay = self.now * STAYS / version.window_ms;
+                let node = (stay * 7 + stay / 3 + demand as u64) as usize % self.plan.nodes;
+                self.one(demand, node, &version, times)
             }
             Pattern::Edges => self.at_an_edge(demand, &version),
             Pattern::Quiet(times) => self.in_silence(demand, &version, times),

@@ -112,7 +112,7 @@ fn inventions() {
         seldom.into_iter().for_each(|demand| demand.pattern = Pattern::Seldom(rng.random_range(1.0..4.0)));
         plan
     };
-    let total = scenario("inventions", 8, draw, &[Fault::Invent, Fault::Kill]);
+    let total = scenario("inventions", 16, draw, &[Fault::Invent, Fault::Kill]);
     assert!(total.refused > 0 && total.changed > 0, "there was room for all policies, or none has ever gone");
 }
 

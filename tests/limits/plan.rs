@@ -45,6 +45,8 @@ pub enum Pattern {
     Waves(f64),
     /// Like `Steady`, for some seconds, with pauses of minutes between them.
     Seldom(f64),
+    /// Like `Steady`, of one node after another, each for a part of a window: what one leaves, the next one asks for.
+    Tour(f64),
 }
 
 /// One key, and what is asked of it.
@@ -134,6 +136,34 @@ pub fn worker(node: u8) -> WorkerId {
 impl Plan {
     /// A plan with no faults; `rng` draws the rest.
     pub fn draw(rng: &mut SmallRng) -> Self {
+        let plan = Self::draw_any(rng);
+        if rng.random_bool(0.4) { plan.at_leisure(rng) } else { plan }
+    }
+
+    /// Windows so long, and demand so even, that little is on its way at any time: bounds are narrow then, whatever breaks.
+    fn at_leisure(mut self, rng: &mut SmallRng) -> Self {
+        let unit = *[100, 1_000].choose(rng).expect("not empty");
+        for policy in &mut self.policies {
+            policy.window_ms = *[20_000, 30_000, 60_000].choose(rng).expect("not empty");
+            (policy.limit, policy.burst) = (policy.sum() * unit, policy.sum() * unit / 2);
+        }
+        let split = self.policies[0].window_ms;
+        self.policies
+            .iter_mut()
+            .filter(|policy| policy.mode == Mode::Split)
+            .for_each(|policy| policy.window_ms = split);
+        for demand in &mut self.demands {
+            let times = *[1.5, 2.0, 3.0].choose(rng).expect("not empty");
+            demand.pattern = match rng.random_range(0..5) {
+                0 => Pattern::Steady(times),
+                1 => Pattern::Lopsided(times, rng.random_range(0..self.nodes)),
+                _ => Pattern::Tour(times),
+            };
+        }
+        self
+    }
+
+    fn draw_any(rng: &mut SmallRng) -> Self {
         let nodes = *[2, 3, 3, 3, 4, 5].choose(rng).expect("not empty");
         let weights: Vec<u32> =
             (0..nodes).map(|_| if rng.random_bool(0.7) { 1 } else { rng.random_range(1..4) }).collect();

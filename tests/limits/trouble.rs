@@ -243,8 +243,9 @@ impl World {
         let next = Version { limit: sum * unit, burst: sum * unit.div_ceil(2), weights, ..first };
         let version = self.versions[policy].len();
         self.versions[policy].push(next);
+        let lasting_ms = *[20_000, 120_000].choose(&mut self.rng).expect("not empty");
         for node in 0..self.plan.nodes {
-            let wait_ms = self.rng.random_range(0..20_000);
+            let wait_ms = self.rng.random_range(0..lasting_ms);
             self.at(self.now + wait_ms, Happening::Trouble(Trouble::Give { node, policy, version }));
         }
     }
