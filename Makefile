@@ -63,7 +63,7 @@ planted: setup ## Plants bugs in a copy of the sources, one at a time; the simul
 schemathesis: build ## Makes up requests from the OpenAPI document, at length. SCHEMATHESIS='--max-time 600' chooses how.
 	SCHEMATHESIS="$${SCHEMATHESIS:---max-examples 1000 --phases examples,coverage,fuzzing}" ./scripts/schemathesis
 
-soak: setup ## Harms disks, clocks and processes, many times each, and takes fresh seeds. SOAK=minting takes the billion IDs alone, SOAK=once a client through 1000 kills, SOAK=sim an hour of fresh seeds; words choose.
+soak: setup ## Harms disks, clocks and processes, many times each, and takes fresh seeds. SOAK=minting takes the billion IDs alone, SOAK=once a client through 1000 kills, SOAK=limits drills of limits over delayed links and fresh seeds of their model, SOAK=sim an hour of fresh seeds; words choose.
 	$(CARGO) build --release --workspace --bins --tests
 ifneq (,$(if $(SOAK),$(filter sim,$(SOAK)),sim))
 	SIM_SECONDS=$${SIM_SECONDS:-3600} $(CARGO) test --release --workspace --test sim -- --nocapture --test-threads=1
@@ -74,6 +74,10 @@ ifneq (sim,$(SOAK))
 endif
 ifneq (,$(if $(SOAK),$(filter once,$(SOAK)),once))
 	ONCE_KILLS=1000 $(CARGO) test --release --workspace --test it once:: -- --nocapture
+endif
+ifneq (,$(if $(SOAK),$(filter limits,$(SOAK)),limits))
+	$(CARGO) run --release --package snowtide-dev -- drill --delay 40ms --rounds 5
+	SIM_SECONDS=$${SIM_SECONDS:-60} $(CARGO) test --release --workspace --test limits -- --nocapture --test-threads=1
 endif
 
 bench: setup ## Measures speed beside Redis, other ID generators and the machine itself. BENCH=doors chooses sections.

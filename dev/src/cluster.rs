@@ -20,7 +20,7 @@ use crate::folder::{Folder, Lock};
 use crate::options::{Links, Options};
 use crate::plan;
 use crate::process::{Ending, Launch, Process};
-use crate::relay::{Passed, Relay};
+use crate::relay::{Passed, Relay, Way};
 use crate::wires::{Cuts, Wires};
 
 /// In a new folder.
@@ -202,6 +202,17 @@ impl Cluster {
         let touches = |worker: WorkerId| worker.region() == number;
         let relays = wires.relays().filter(|(dialer, acceptor, _)| touches(*dialer) || touches(*acceptor));
         Ok(relays.map(|(_, _, relay)| relay).collect())
+    }
+
+    /// Holds everything between two regions back for so long, each way, however often nodes start again.
+    pub fn delay(&self, delay: Duration) -> Result<(), DevError> {
+        if delay.is_zero() {
+            return Ok(());
+        }
+        let wires = self.wires.as_ref().ok_or(DevError::DirectLinks)?;
+        let relays = wires.relays().filter(|(dialer, acceptor, _)| dialer.region() != acceptor.region());
+        relays.for_each(|(_, _, relay)| relay.delay(Way::Both, delay));
+        Ok(())
     }
 
     /// What became of the datagrams between all nodes; nothing if the links are direct.

@@ -49,6 +49,7 @@ pub enum Refusal {
 }
 
 /// Admits if it fits, and charges only then.
+#[inline] // A decision that is copied as a whole right after its parts were written waits for all writes before.
 pub(super) fn decide(
     rule: &Rule,
     view: &View,
@@ -64,6 +65,7 @@ pub(super) fn decide(
     }
 }
 
+#[inline]
 fn by_level(rule: &Rule, view: &View, entry: &mut Entry, now: Moment, cost: u64) -> Decision {
     let pool = settle_level(rule, view, entry, now);
     let room = entry.level().room(pool, rule);
@@ -90,6 +92,7 @@ pub(super) fn settle_level<'a>(rule: &'a Rule, view: &'a View, entry: &mut Entry
     pool
 }
 
+#[inline]
 fn by_windows(rule: &Rule, view: &View, entry: &mut Entry, heard: Heard<'_>, now: Moment, cost: u64) -> Decision {
     let known = |entry: &Entry, pool: &Pool| known(rule, entry, heard, pool, now);
     let (pool, room) = match view.standing(rule, entry.number, now) {

@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) number: u32,
     /// The first slot of what peers told.
     pub(super) heard: u32,
-    /// The neighbours in the queue, or the next free entry.
+    /// The neighbours in the queue.
     pub(super) after: u32,
     pub(super) before: u32,
     pub(super) policy: Place,

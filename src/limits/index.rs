@@ -1,99 +1,158 @@
-//! Where a key's entry is: a table of fixed size with linear probing, so that nothing is ever allocated or moved about in
-//! bulk. Each cell has eight bits of the key's hash beside the position, so that nearly every miss is told without a look
-//! at the entry.
+//! Where a key's entry is: an open table whose places are the entries' own, so that a decision looks at one line of memory
+//! that is likely to be far away, and nothing is ever moved.
+//!
+//! Places are in groups of fifteen. Of a group, sixteen bytes say what is in it: for each place a byte of its key's hash,
+//! and how many keys went past because it was full (the layout of Folly's F14 tables). A key is in its home group, or in
+//! one of those behind it for as long as keys went past. A million keys have a megabyte of these, which stays near.
 
 use super::key::KeyHash;
 
-/// Positions that fit into a cell.
-pub(super) const ENTRIES_MAX: u32 = (1 << 24) - 1;
-/// Three cells for two entries.
-const CELLS_PER_TWO: usize = 3;
+/// The places of a group.
+const PLACES: usize = 15;
+/// At most so many of them are taken, on average over all groups.
+const TAKEN: usize = 14;
+/// Once so many have gone past a group, they are counted no longer, and looked for ever after.
+const MANY: u8 = u8::MAX;
 
-/// Positions by key.
-#[derive(Debug)]
+/// Places by key.
+#[derive(Debug, Default)]
 pub(super) struct Index {
-    /// Zero is free; else the tag, and one more than the position.
-    cells: Box<[u32]>,
+    groups: Box<[Group]>,
+}
+
+/// By place, the tag of its key, or zero if it is free. Behind them, how many keys went past.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(16))]
+struct Group([u8; PLACES + 1]);
+
+impl Group {
+    /// The places that have this tag: all are compared at once (Warren, "Hacker's Delight", 6-1).
+    fn with(&self, tag: u8) -> Places {
+        let differ = u128::from_le_bytes(self.0) ^ u128::from_le_bytes([tag; PLACES + 1]);
+        let low = u128::from_le_bytes([0x7f; PLACES + 1]);
+        Places(!(((differ & low) + low) | differ | low) & OF_PLACES)
+    }
+
+    fn passed(&self) -> u8 {
+        self.0.last().copied().unwrap_or(0)
+    }
+
+    fn put(&mut self, place: usize, byte: u8) {
+        if let Some(held) = self.0.get_mut(place) {
+            *held = byte;
+        }
+    }
+}
+
+/// The bytes of places.
+const OF_PLACES: u128 = (1 << (8 * PLACES)) - 1;
+
+/// Some places of a group: the highest bit of each one's byte.
+struct Places(u128);
+
+impl Iterator for Places {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let place = self.0.trailing_zeros() as usize / 8;
+        self.0 &= self.0.checked_sub(1)?;
+        Some(place)
+    }
 }
 
 impl Index {
-    pub(super) fn new(entries: usize) -> Self {
-        Self { cells: vec![0; entries * CELLS_PER_TWO / 2 + 2].into() }
+    /// For so many keys.
+    pub(super) fn new(keys: usize) -> Self {
+        Self { groups: vec![Group::default(); keys.div_ceil(TAKEN).max(1)].into() }
     }
 
-    /// The position for which `is` says that it has this key.
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        self.groups.len() * PLACES
+    }
+
+    /// The place for which `is` says that it has this key.
     pub(super) fn find(&self, key: KeyHash, is: impl Fn(u32) -> bool) -> Option<u32> {
         let tag = tag(key);
-        let held = self.probe(self.home(key)).take_while(|(_, cell)| *cell != 0);
-        held.filter(|(_, cell)| cell >> 24 == tag).map(|(_, cell)| position(cell)).find(|at| is(*at))
+        for (at, group) in self.way(key) {
+            if let Some(found) = group.with(tag).map(|place| number(at, place)).find(|place| is(*place)) {
+                return Some(found);
+            }
+            if group.passed() == 0 {
+                break;
+            }
+        }
+        None
     }
 
-    /// Where the key is likely to be, by the first cell alone.
+    /// Where the key is likely to be, by its home alone.
     pub(super) fn guess(&self, key: KeyHash) -> Option<u32> {
-        let cell = self.cells.get(self.home(key))?;
-        (cell >> 24 == tag(key)).then(|| position(*cell))
-    }
-
-    /// Adds a key that is not there. There is always a free cell, since there are more cells than entries.
-    pub(super) fn insert(&mut self, key: KeyHash, at: u32) {
-        let free = self.probe(self.home(key)).find(|(_, cell)| *cell == 0).map(|(place, _)| place);
-        if let Some(cell) = free.and_then(|place| self.cells.get_mut(place)) {
-            *cell = (tag(key) << 24) | (at + 1);
-        }
-    }
-
-    /// Takes a key out. Those behind it move up, each as far as its home allows; `key_at` tells whose they are.
-    pub(super) fn remove(&mut self, key: KeyHash, at: u32, key_at: impl Fn(u32) -> KeyHash) {
         let home = self.home(key);
-        let is = |(_, cell): &(usize, u32)| position(*cell) == at;
-        let Some((mut hole, _)) = self.probe(home).take_while(|(_, cell)| *cell != 0).find(is) else { return };
-        loop {
-            let behind = self.probe(self.next(hole)).take_while(|(_, cell)| *cell != 0);
-            let moves = |(place, cell): &(usize, u32)| {
-                self.distance(self.home(key_at(position(*cell))), *place) >= self.distance(hole, *place)
-            };
-            let mover = behind.take(self.cells.len()).find(moves);
-            let Some((place, cell)) = mover else { break };
-            self.put(hole, cell);
-            hole = place;
+        let place = self.groups.get(home)?.with(tag(key)).next()?;
+        Some(number(home, place))
+    }
+
+    /// Gives a key that is not there a place. There are always more places than keys.
+    pub(super) fn insert(&mut self, key: KeyHash) -> Option<u32> {
+        let (at, place) = self.way(key).find_map(|(at, group)| Some((at, group.with(0).next()?)))?;
+        self.pass(key, at, |passed| passed.saturating_add(1));
+        self.groups.get_mut(at)?.put(place, tag(key));
+        Some(number(at, place))
+    }
+
+    /// Takes a key out of its place.
+    pub(super) fn remove(&mut self, key: KeyHash, place: u32) {
+        let (at, place) = (place as usize / PLACES, place as usize % PLACES);
+        self.pass(key, at, |passed| if passed == MANY { MANY } else { passed.saturating_sub(1) });
+        if let Some(group) = self.groups.get_mut(at) {
+            group.put(place, 0);
         }
-        self.put(hole, 0);
     }
 
-    fn put(&mut self, place: usize, cell: u32) {
-        if let Some(held) = self.cells.get_mut(place) {
-            *held = cell;
+    /// The taken places from a place on.
+    pub(super) fn taken(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
+        let groups = self.groups.iter().enumerate().skip(from / PLACES);
+        let tags = groups.flat_map(|(at, group)| (at * PLACES..).zip(group.0.iter().take(PLACES)));
+        tags.filter(move |(place, tag)| **tag != 0 && *place >= from).map(|(place, _)| place)
+    }
+
+    /// A key's way leads past all groups before this one.
+    fn pass(&mut self, key: KeyHash, until: usize, counted: impl Fn(u8) -> u8) {
+        let mut at = self.home(key);
+        while at != until {
+            let Some(group) = self.groups.get_mut(at) else { break };
+            group.put(PLACES, counted(group.passed()));
+            at = self.after(at);
         }
     }
 
-    /// Every cell once, from a place on.
-    fn probe(&self, from: usize) -> impl Iterator<Item = (usize, u32)> + '_ {
-        let (before, after) = self.cells.split_at(from.min(self.cells.len()));
-        let after = after.iter().enumerate().map(move |(at, cell)| (from + at, *cell));
-        after.chain(before.iter().enumerate().map(|(at, cell)| (at, *cell)))
+    /// Every group once, from a key's home on.
+    fn way(&self, key: KeyHash) -> impl Iterator<Item = (usize, &Group)> {
+        let mut next = self.home(key);
+        (0..self.groups.len()).map_while(move |_| {
+            let at = next;
+            next = self.after(at);
+            Some((at, self.groups.get(at)?))
+        })
     }
 
-    /// Spreads all hashes over all cells, in order (Lemire, "Fast Random Integer Generation in an Interval", 2019).
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.groups.len() { 0 } else { at + 1 }
+    }
+
+    /// Spreads all hashes over all groups, in order (Lemire, "Fast Random Integer Generation in an Interval", 2019).
     fn home(&self, key: KeyHash) -> usize {
-        usize::try_from(((key.low >> 32) * self.cells.len() as u64) >> 32).unwrap_or(0)
-    }
-
-    fn next(&self, place: usize) -> usize {
-        if place + 1 == self.cells.len() { 0 } else { place + 1 }
-    }
-
-    fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.cells.len() - from }
+        usize::try_from(((key.low >> 32) * self.groups.len() as u64) >> 32).unwrap_or(0)
     }
 }
 
-/// Bits of the hash that the home does not depend on.
-fn tag(key: KeyHash) -> u32 {
-    u32::from(key.low.to_le_bytes()[0])
+/// Bits of the hash that the home does not depend on; zero is kept for free places.
+fn tag(key: KeyHash) -> u8 {
+    key.low.to_le_bytes()[0].max(1)
 }
 
-fn position(cell: u32) -> u32 {
-    (cell & 0x00ff_ffff).wrapping_sub(1)
+fn number(group: usize, place: usize) -> u32 {
+    u32::try_from(group * PLACES + place).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -108,26 +167,45 @@ mod tests {
         /// It is what a map is, whatever comes and goes, and however crowded the homes are.
         #[test]
         fn keys_are_found_until_they_are_taken_out(
-            steps in proptest::collection::vec((0u64..24, any::<bool>()), 1..200),
+            steps in proptest::collection::vec((0u64..80, any::<bool>()), 1..400),
             spread in 1u32..62,
         ) {
             let key = |number: u64| KeyHash { high: number, low: (number << spread).wrapping_mul(0x9e37_79b9) };
-            let (mut index, mut map, mut slab) = (Index::new(24), BTreeMap::new(), vec![key(0); 24]);
+            let (mut index, mut map) = (Index::new(56), BTreeMap::new());
+            let mut slab = vec![None; index.places()];
             for (number, comes) in steps {
-                let (at, known) = (u32::try_from(number).unwrap(), map.contains_key(&number));
-                if comes && !known {
-                    slab[usize::try_from(number).unwrap()] = key(number);
-                    index.insert(key(number), at);
+                let known = map.get(&number).copied();
+                if comes && known.is_none() && map.len() < 56 {
+                    let at = index.insert(key(number)).unwrap();
+                    prop_assert_eq!(slab[at as usize].replace(number), None);
                     map.insert(number, at);
-                } else if !comes && known {
-                    index.remove(key(number), at, |at| slab[at as usize]);
+                } else if let Some(at) = known.filter(|_| !comes) {
+                    index.remove(key(number), at);
                     map.remove(&number);
+                    slab[at as usize] = None;
                 }
-                for number in 0..24 {
-                    let found = index.find(key(number), |at| slab[at as usize].high == number);
+                for number in 0..80 {
+                    let found = index.find(key(number), |at| slab[at as usize] == Some(number));
                     prop_assert_eq!(found, map.get(&number).copied());
                 }
+                prop_assert_eq!(index.taken(0).collect::<Vec<_>>().len(), map.len());
             }
+            map.iter().for_each(|(number, at)| index.remove(key(*number), *at));
+            prop_assert!(index.groups.iter().all(|group| [0, MANY].contains(&group.passed())));
         }
+    }
+
+    #[test]
+    fn a_full_table_is_searched_no_further_than_keys_went() {
+        let key = |number: u64| KeyHash { high: number, low: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+        let mut index = Index::new(14_000);
+        let homes = (0..14_000).filter(|number| {
+            let at = index.insert(key(*number)).unwrap();
+            at as usize / PLACES == index.home(key(*number))
+        });
+        assert!(homes.count() > 9_000, "most keys are in their home");
+        let looks = |number: u64| index.way(key(number)).take_while(|(_, group)| group.passed() > 0).count();
+        let looks: usize = (20_000..21_000).map(looks).sum();
+        assert!(looks < 5_000, "{looks} groups for 1 000 keys that are not there");
     }
 }

@@ -52,11 +52,12 @@ pub(super) struct Queue {
 
 #[derive(Debug)]
 pub(super) struct Keys {
-    pub(super) entries: Vec<Entry>,
-    capacity: u32,
-    /// The first of the free entries, linked by `after`.
-    free: u32,
+    /// By place. All of them, and the index, are made for the first key.
+    entries: Vec<Entry>,
     index: Index,
+    capacity: u32,
+    /// Keys that are there.
+    taken: u32,
     slots: Vec<Slot>,
     slots_max: usize,
     free_slot: u32,
@@ -96,20 +97,18 @@ impl Part {
 impl Keys {
     /// For so many keys, and at most `peers` slots for each on average.
     pub(super) fn new(capacity: u32, peers: usize, when_full: WhenFull) -> Self {
-        let entries = usize::try_from(capacity).unwrap_or(0);
-        let (free, free_slot, cursor) = (NONE, slot::NONE, 0);
         Self {
-            entries: Vec::with_capacity(entries),
+            entries: Vec::new(),
+            index: Index::default(),
             capacity,
-            free,
-            index: Index::new(entries),
+            taken: 0,
             slots: Vec::new(),
-            slots_max: entries.saturating_mul(peers),
-            free_slot,
+            slots_max: (capacity as usize).saturating_mul(peers),
+            free_slot: slot::NONE,
             queues: Vec::new(),
             counts: Vec::new(),
             parts: 0,
-            cursor,
+            cursor: 0,
             when_full,
             evicted: 0,
             unheard: 0,
@@ -175,7 +174,7 @@ impl Keys {
         let count = self.counts.get_mut(part.0)?;
         count.all += 1;
         count.heard += u32::from(!entry.is_decided());
-        Some(self.place(entry))
+        self.place(entry)
     }
 
     /// Keys for each part.
@@ -184,7 +183,7 @@ impl Keys {
     }
 
     fn is_full(&self) -> bool {
-        self.free == NONE && self.entries.len() >= self.capacity as usize
+        self.taken >= self.capacity
     }
 
     pub(super) fn count(&self, part: Part) -> Count {
@@ -196,39 +195,28 @@ impl Keys {
         self.queues.iter().map(|queue| queue.len as usize)
     }
 
-    fn place(&mut self, entry: Entry) -> u32 {
-        let (key, free) = (entry.key, self.free);
-        let at = match self.get_mut(free) {
-            Some(held) => {
-                let next = held.after;
-                *held = entry;
-                self.free = next;
-                free
-            }
-            None => {
-                self.entries.push(entry);
-                u32::try_from(self.entries.len() - 1).unwrap_or(NONE)
-            }
-        };
-        self.index.insert(key, at);
-        at
+    fn place(&mut self, entry: Entry) -> Option<u32> {
+        if self.entries.is_empty() {
+            self.index = Index::new(self.capacity as usize);
+            self.entries = vec![Entry::new(KeyHash::of(0), NO_POLICY, 0); self.index.places()];
+        }
+        let at = self.index.insert(entry.key)?;
+        *self.get_mut(at)? = entry;
+        self.taken += 1;
+        Some(at)
     }
 
     /// Takes a key out, with all that was heard of it.
     pub(super) fn remove(&mut self, at: u32) {
         self.unqueue(at);
-        let Some(entry) = self.get(at).cloned() else { return };
-        let entries = &self.entries;
-        self.index.remove(entry.key, at, |at| entries.get(at as usize).map_or(KeyHash::of(0), |entry| entry.key));
+        let Some(held) = self.get_mut(at).filter(|entry| !Self::is_free(entry)) else { return };
+        let entry = std::mem::replace(held, Entry::new(KeyHash::of(0), NO_POLICY, 0));
+        self.index.remove(entry.key, at);
+        self.taken -= 1;
         self.free_slots(entry.heard);
         if let Some(count) = self.counts.get_mut(Part::of(&entry).0) {
             count.all -= 1;
             count.heard -= u32::from(!entry.is_decided());
-        }
-        let free = std::mem::replace(&mut self.free, at);
-        if let Some(held) = self.get_mut(at) {
-            *held = Entry::new(entry.key, NO_POLICY, 0);
-            held.after = free;
         }
     }
 
@@ -359,15 +347,21 @@ impl Keys {
         self.parts = u32::try_from(parts).unwrap_or(u32::MAX);
     }
 
-    /// Goes on through the entries from a place on and takes out those whose policy is gone. Returns where to go on, if
-    /// there is more.
+    /// At most so many keys from a place on, and where to go on if there is more.
+    pub(super) fn some(&self, from: usize, many: usize) -> (impl Iterator<Item = (u32, &Entry)>, Option<usize>) {
+        let next = self.index.taken(from).nth(many);
+        let taken =
+            self.index.taken(from).take(many).filter_map(|at| Some((u32::try_from(at).ok()?, self.entries.get(at)?)));
+        (taken, next)
+    }
+
+    /// Goes on through the keys from a place on and takes out those whose policy is gone. Returns where to go on, if there
+    /// is more.
     pub(super) fn sweep(&mut self, rules: &Rules, from: usize, many: usize) -> Option<usize> {
-        let entries = (0u32..).zip(&self.entries).skip(from).take(many);
-        let gone = entries.filter(|(_, entry)| entry.policy != NO_POLICY && rules.held(entry.policy).is_none());
-        let gone: Vec<u32> = gone.map(|(at, _)| at).collect();
+        let (some, next) = self.some(from, many);
+        let gone: Vec<u32> = some.filter(|(_, entry)| rules.held(entry.policy).is_none()).map(|(at, _)| at).collect();
         gone.into_iter().for_each(|at| self.remove(at));
-        let next = from.saturating_add(many);
-        (self.entries.len() > next).then_some(next)
+        next
     }
 
     /// Whether nobody has this entry.

@@ -194,14 +194,14 @@ impl Shard {
         told: &mut Survey,
     ) -> Option<usize> {
         let (_, _, began_ms) = peer;
-        let entries = self.keys.entries.get(from..).unwrap_or_default();
-        for entry in entries.iter().take(many) {
+        let (some, next) = self.keys.some(from, many);
+        for (_, entry) in some {
             let Some((rule, _)) = self.rules.get(entry.policy).filter(|(rule, _)| rule.is_told()) else { continue };
             if rule.windows.remembers(rule.windows.number(began_ms), entry.number) {
                 self.survey_entry(rule, entry, peer, told);
             }
         }
-        (entries.len() > many).then_some(from + many)
+        next
     }
 
     fn survey_entry(

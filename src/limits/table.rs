@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::identity::WorkerId;
 
 use super::decision::{Decision, Refusal};
-use super::index::ENTRIES_MAX;
 use super::key::KeyHash;
 use super::keys::{FETCHED, Keys, WhenFull};
 use super::message::Total;
@@ -14,6 +13,9 @@ use super::rules::Rules;
 use super::shard::{Shard, Survey, Usage};
 use super::slot::Teller;
 use super::timeline::Moment;
+
+/// Keys of a shard: places have numbers of 32 bits.
+const KEYS_MAX: u32 = 1 << 31;
 
 /// One decision of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,10 @@ pub struct Request {
 /// What a thread needs to decide on a round: kept from one to the next, so that nothing is allocated.
 #[derive(Debug, Default)]
 pub struct Round {
-    order: Vec<(u32, u32)>,
+    /// Places of requests, shard by shard.
+    order: Vec<u32>,
+    /// Where those of each shard end.
+    ends: Vec<u32>,
 }
 
 /// How large a table is.
@@ -56,6 +61,35 @@ pub struct Fill {
     pub unheard: u64,
 }
 
+impl Round {
+    /// Sorts requests by their shards, and keeps their order within each: by counting, in two looks at each.
+    fn sort(&mut self, shards: usize, requests: &[Request], shard_of: impl Fn(&Request) -> usize) {
+        self.ends.clear();
+        self.ends.resize(shards, 0);
+        let mut count = |request| self.ends.get_mut(shard_of(request)).map(|many| *many += 1);
+        requests.iter().for_each(|request| _ = count(request));
+        // Ends move up from where each shard begins.
+        let mut sum = 0;
+        self.ends.iter_mut().for_each(|end| sum += std::mem::replace(end, sum));
+        self.order.clear();
+        self.order.resize(requests.len(), 0);
+        for (at, request) in (0..).zip(requests) {
+            let Some(end) = self.ends.get_mut(shard_of(request)) else { continue };
+            if let Some(place) = self.order.get_mut(*end as usize) {
+                *place = at;
+            }
+            *end += 1;
+        }
+    }
+
+    /// The shards that are asked, and for what.
+    fn runs(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        let runs = begins.zip(&self.ends).map(|(begin, end)| self.order.get(begin as usize..*end as usize));
+        (0..).zip(runs).filter_map(|(shard, run)| Some((shard, run.filter(|run| !run.is_empty())?)))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Box<[Mutex<Shard>]>,
@@ -67,7 +101,7 @@ impl Table {
     /// `peers` is how many nodes tell this one of their keys.
     pub(super) fn new(room: Room, peers: usize) -> Self {
         let shards = room.shards.clamp(1, 1 << 16).next_power_of_two();
-        let each = room.keys_max.div_ceil(shards).clamp(1, ENTRIES_MAX);
+        let each = room.keys_max.div_ceil(shards).clamp(1, KEYS_MAX);
         let shard = |_| {
             let keys = Keys::new(each, peers, room.when_full);
             Mutex::new(Shard::new(keys))
@@ -88,14 +122,11 @@ impl Table {
         requests: &[Request],
         mut answer: impl FnMut(usize, Result<Decision, Refusal>),
     ) {
-        round.order.clear();
-        round.order.extend((0..).zip(requests).map(|(at, request)| (self.shard_of(request.key), at)));
-        round.order.sort_unstable();
-        for run in round.order.chunk_by(|(one, _), (other, _)| one == other) {
-            let Some((shard, _)) = run.first() else { continue };
-            let Some(mut shard) = self.lock(*shard) else { continue };
+        round.sort(self.shards.len(), requests, |request| self.shard_of(request.key) as usize);
+        for (shard, run) in round.runs() {
+            let Some(mut shard) = self.lock(shard) else { continue };
             for some in run.chunks(FETCHED) {
-                let asked = some.iter().filter_map(|(_, at)| Some((*at as usize, requests.get(*at as usize)?)));
+                let asked = some.iter().filter_map(|at| Some((*at as usize, requests.get(*at as usize)?)));
                 shard.keys.fetch(asked.clone().map(|(_, request)| request.key));
                 for (at, request) in asked {
                     answer(at, shard.decide(now, request.policy, request.key, request.cost));

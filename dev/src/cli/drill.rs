@@ -3,6 +3,8 @@
 //! Each algorithm has a load of its own, of ten times its limit at every region. What was admitted is held to what nodes may
 //! admit that do not know all of each other, by the load test's own books.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use clap::Args;
 use snowtide::cli::{Global, note as tell, print, table};
@@ -18,6 +20,8 @@ use super::stop::{self, Stop};
 use crate::cluster::Cluster;
 use crate::options::Options;
 
+/// How long it takes at most until a node knows what another admitted, on this machine.
+const AWARE: Duration = Duration::from_millis(100);
 /// The part of a limit that has to be admitted where there is demand and nothing is amiss.
 const USED_MIN: f64 = 0.95;
 
@@ -33,6 +37,14 @@ pub(super) struct Command {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=10_000))]
     limit: u64,
 
+    /// Hold everything between two regions back for so long, each way.
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = humantime::parse_duration)]
+    delay: Duration,
+
+    /// Drill each algorithm so many times.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+
     /// Keep the cluster's folder, and say where it is.
     #[arg(long)]
     keep: bool,
@@ -45,6 +57,7 @@ const EXAMPLES: &str = "\
 Examples:
   snowtide-dev drill
   snowtide-dev drill --algorithm gcra --limit 1000
+  snowtide-dev drill --delay 40ms --rounds 5
 
 Exits with 0 only if no key was admitted more than its bound and limits were used up where there was demand.";
 
@@ -71,9 +84,10 @@ impl Command {
 
     async fn drill_all(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
         cluster.start_all(|_| {}).await?;
+        cluster.delay(self.delay)?;
         let algorithms = Algorithm::ALL.into_iter().filter(|each| self.algorithm.is_none_or(|one| one == *each));
         let mut reports = Vec::new();
-        for algorithm in algorithms {
+        for algorithm in (0..self.rounds).flat_map(|_| algorithms.clone()) {
             print(&format!("\n── {algorithm}: {} a second to each of three keys\n", self.limit))?;
             let drill = drilling::scenario("limits", &self.options(algorithm))?;
             let summary = drilling::run(&drill, cluster).await?;
@@ -88,7 +102,9 @@ impl Command {
     fn options(&self, algorithm: Algorithm) -> Vec<String> {
         let burst = if algorithm == Algorithm::Gcra { format!(":{}", self.limit.div_ceil(2)) } else { String::new() };
         let rate = self.limit.saturating_mul(30);
-        vec![format!("--limit={algorithm}:{}/1s{burst}", self.limit), format!("--rate={rate}")]
+        let aware = humantime::format_duration(AWARE + self.delay).to_string();
+        let limit = format!("--limit={algorithm}:{}/1s{burst}", self.limit);
+        vec![limit, format!("--rate={rate}"), format!("--limit-delay={}", aware.replace(' ', ""))]
     }
 }
 
@@ -160,10 +176,12 @@ mod tests {
 
     #[test]
     fn every_algorithm_has_its_load() {
-        let command = Command { algorithm: None, limit: 100, keep: false, server: Server::default() };
+        let (delay, server) = (Duration::from_millis(40), Server::default());
+        let command = Command { algorithm: None, limit: 100, delay, rounds: 1, keep: false, server };
         for algorithm in Algorithm::ALL {
             let drill = drilling::scenario("limits", &command.options(algorithm)).unwrap();
             assert_eq!(drill.load.limits.numbers.0.algorithm, algorithm);
+            assert_eq!(drill.load.limits.delay, Duration::from_millis(140));
             assert_eq!(drill.load.pace.rate.per_second(), Some(3_000.0));
         }
     }
