@@ -54,7 +54,7 @@ impl World {
     }
 
     fn one(&mut self, demand: usize, node: usize, version: &Version, times: f64) -> u64 {
-        let cost_max = (version.limit.min(version.burst) / 20).max(1);
+        let cost_max = (version.limit.min(version.burst) / self.plan.pieces).max(1);
         let cost = self.rng.random_range(1..=cost_max);
         self.at(self.now, Happening::Request { demand, node, cost });
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]

@@ -62,6 +62,8 @@ pub struct Plan {
     pub nodes: usize,
     pub policies: Vec<Version>,
     pub demands: Vec<Demand>,
+    /// What there is, in parts of the greatest cost.
+    pub pieces: u64,
     /// The longest way from each node to each other.
     pub way_ms: u64,
     /// How far each node's clock is from the truth.
@@ -143,8 +145,9 @@ impl Plan {
     /// Windows so long, and demand so even, that little is on its way at any time: bounds are narrow then, whatever breaks.
     fn at_leisure(mut self, rng: &mut SmallRng) -> Self {
         let unit = *[100, 1_000].choose(rng).expect("not empty");
+        (self.pieces, self.duration_ms) = (100, 360_000);
         for policy in &mut self.policies {
-            policy.window_ms = *[20_000, 30_000, 60_000].choose(rng).expect("not empty");
+            policy.window_ms = *[30_000, 60_000, 60_000].choose(rng).expect("not empty");
             (policy.limit, policy.burst) = (policy.sum() * unit, policy.sum() * unit / 2);
         }
         let split = self.policies[0].window_ms;
@@ -183,6 +186,7 @@ impl Plan {
             nodes,
             policies,
             demands,
+            pieces: 20,
             way_ms: *[2, 20, 80, 150].choose(rng).expect("not empty"),
             offsets_ms: (0..nodes).map(|_| rng.random_range(-20..=20)).collect(),
             faults: BTreeMap::new(),
