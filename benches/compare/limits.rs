@@ -8,7 +8,6 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use snowtide::clock;
 use snowtide_client::{Algorithm, Connection, LimitBatch, Numbers};
-use snowtide_dev::relay::Way;
 use snowtide_dev::{Cluster, Options};
 use tokio::task::JoinSet;
 
@@ -103,15 +102,7 @@ async fn redis(book: &mut Book, dir: &std::path::Path) {
 
 async fn regions(book: &mut Book, dir: &std::path::Path) {
     let cluster = drive::start(Options { regions: Some(3), ..Options::new(snowtide(), dir) }).await;
-    for relay in cluster
-        .regions()
-        .map(str::to_owned)
-        .collect::<Vec<_>>()
-        .iter()
-        .flat_map(|region| cluster.relays(region).unwrap())
-    {
-        relay.delay(Way::Both, ONE_WAY);
-    }
+    cluster.delay(ONE_WAY).unwrap();
     let clients = all_clients(&cluster).await;
     let before = cluster.passed().bytes;
     let rate = decisions(&clients, &batches(true)).await;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use snowtide::clock;
 use snowtide_client::{Connection, Terms};
-use snowtide_dev::relay::Way;
 use snowtide_dev::{Cluster, Options};
 use tokio::task::JoinSet;
 
@@ -30,9 +29,7 @@ pub(crate) async fn measure(book: &mut Book) {
 async fn at_rate(book: &mut Book, rate: &str) {
     let dir = tempfile::tempdir().unwrap();
     let cluster = drive::start(Options { regions: Some(3), ..Options::new(snowtide(), dir.path()) }).await;
-    for relay in REGIONS.iter().flat_map(|region| cluster.relays(region).unwrap()) {
-        relay.delay(Way::Both, ONE_WAY);
-    }
+    cluster.delay(ONE_WAY).unwrap();
     let ca = cluster.folder().ca_file().display().to_string();
     let urls: Vec<String> = cluster.endpoints().iter().map(|node| tools::url("quic", node.quic)).collect();
     let mut arguments = vec!["--ca", &ca, "--mix", "1:0:0", "--dist", "zipf", "--keys", "1000000", "--batch", "100"];

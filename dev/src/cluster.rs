@@ -206,9 +206,6 @@ impl Cluster {
 
     /// Holds everything between two regions back for so long, each way, however often nodes start again.
     pub fn delay(&self, delay: Duration) -> Result<(), DevError> {
-        if delay.is_zero() {
-            return Ok(());
-        }
         let wires = self.wires.as_ref().ok_or(DevError::DirectLinks)?;
         let relays = wires.relays().filter(|(dialer, acceptor, _)| dialer.region() != acceptor.region());
         relays.for_each(|(_, _, relay)| relay.delay(Way::Both, delay));

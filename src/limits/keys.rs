@@ -198,7 +198,7 @@ impl Keys {
     fn place(&mut self, entry: Entry) -> Option<u32> {
         if self.entries.is_empty() {
             self.index = Index::new(self.capacity as usize);
-            self.entries = vec![Entry::new(KeyHash::of(0), NO_POLICY, 0); self.index.places()];
+            self.entries = vec![Self::free_entry(); self.index.places()];
         }
         let at = self.index.insert(entry.key)?;
         *self.get_mut(at)? = entry;
@@ -210,7 +210,7 @@ impl Keys {
     pub(super) fn remove(&mut self, at: u32) {
         self.unqueue(at);
         let Some(held) = self.get_mut(at).filter(|entry| !Self::is_free(entry)) else { return };
-        let entry = std::mem::replace(held, Entry::new(KeyHash::of(0), NO_POLICY, 0));
+        let entry = std::mem::replace(held, Self::free_entry());
         self.index.remove(entry.key, at);
         self.taken -= 1;
         self.free_slots(entry.heard);
@@ -362,6 +362,11 @@ impl Keys {
         let gone: Vec<u32> = some.filter(|(_, entry)| rules.held(entry.policy).is_none()).map(|(at, _)| at).collect();
         gone.into_iter().for_each(|at| self.remove(at));
         next
+    }
+
+    /// What stands where no key is.
+    fn free_entry() -> Entry {
+        Entry::new(KeyHash::of(0), NO_POLICY, 0)
     }
 
     /// Whether nobody has this entry.

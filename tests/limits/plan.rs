@@ -150,11 +150,6 @@ impl Plan {
             policy.window_ms = *[30_000, 60_000, 60_000].choose(rng).expect("not empty");
             (policy.limit, policy.burst) = (policy.sum() * unit, policy.sum() * unit / 2);
         }
-        let split = self.policies[0].window_ms;
-        self.policies
-            .iter_mut()
-            .filter(|policy| policy.mode == Mode::Split)
-            .for_each(|policy| policy.window_ms = split);
         for demand in &mut self.demands {
             let times = *[1.5, 2.0, 3.0].choose(rng).expect("not empty");
             demand.pattern = match rng.random_range(0..5) {

@@ -102,9 +102,9 @@ impl Command {
     fn options(&self, algorithm: Algorithm) -> Vec<String> {
         let burst = if algorithm == Algorithm::Gcra { format!(":{}", self.limit.div_ceil(2)) } else { String::new() };
         let rate = self.limit.saturating_mul(30);
-        let aware = humantime::format_duration(AWARE + self.delay).to_string();
+        let aware = humantime::format_duration(AWARE + self.delay);
         let limit = format!("--limit={algorithm}:{}/1s{burst}", self.limit);
-        vec![limit, format!("--rate={rate}"), format!("--limit-delay={}", aware.replace(' ', ""))]
+        vec![limit, format!("--rate={rate}"), format!("--limit-delay={aware}")]
     }
 }
 
